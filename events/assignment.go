@@ -1,0 +1,47 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Assignment is the value of a host in BucketAssign: all that the host shall
+// run. What runs there and is not named is to be stopped, gracefully.
+type Assignment struct {
+	Host      string         `json:"host"`
+	Instances []InstanceSpec `json:"instances"`
+	Decision
+}
+
+// InstanceSpec is all that a runtime needs to start one instance.
+type InstanceSpec struct {
+	Name    string            `json:"name"`
+	Service string            `json:"service"`
+	ID      int               `json:"id"`
+	Command []string          `json:"command,omitempty"` // empty: the sample replica
+	Env     map[string]string `json:"env,omitempty"`
+	Health  string            `json:"health"`
+	Grace   Duration          `json:"grace"`
+}
+
+// DecodeAssignment reads a value of BucketAssign.
+func DecodeAssignment(b []byte) (Assignment, error) {
+	var a Assignment
+	if err := json.Unmarshal(b, &a); err != nil {
+		return Assignment{}, fmt.Errorf("decode assignment: %w", err)
+	}
+	if err := ValidName(a.Host); err != nil {
+		return Assignment{}, fmt.Errorf("decode assignment: host: %w", err)
+	}
+	seen := map[string]bool{}
+	for _, i := range a.Instances {
+		if err := ValidName(i.Name); err != nil {
+			return Assignment{}, fmt.Errorf("decode assignment of %q: %w", a.Host, err)
+		}
+		if seen[i.Name] {
+			return Assignment{}, fmt.Errorf("decode assignment of %q: instance %q is named twice", a.Host, i.Name)
+		}
+		seen[i.Name] = true
+	}
+	return a, nil
+}

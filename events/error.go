@@ -1,0 +1,32 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that cross package borders. Test them with errors.Is.
+var (
+	// ErrConflict: a compare-and-set lost against another writer.
+	ErrConflict = errors.New("another writer was first")
+	// ErrNotFound: no such key, instance, service or stream.
+	ErrNotFound = errors.New("not found")
+	// ErrNoLeader: nobody answers ringway.api, or the bus is away.
+	ErrNoLeader = errors.New("no controller answers")
+	// ErrUnknownOutcome: the request was sent but its answer never came.
+	ErrUnknownOutcome = errors.New("outcome unknown")
+)
+
+// Refusal is a request that was understood and declined; nothing changed.
+// Code is an HTTP status (400, 404, 409, 503), Message is for people.
+type Refusal struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (r *Refusal) Error() string { return r.Message }
+
+// Refuse builds a Refusal.
+func Refuse(code int, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Message: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,110 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// BeatEvery is the time between two heartbeats of one speaker.
+const BeatEvery = 500 * time.Millisecond
+
+// States of an instance as its agent sees it.
+const (
+	Starting = "starting" // runs, has not passed its first health probe
+	Ready    = "ready"    // passes its health probe
+	Unready  = "unready"  // ran ready once, fails its probes now
+	Stopping = "stopping" // told to end
+	Dead     = "dead"     // assigned, but gone; the agent does not start it again
+)
+
+// HostBeat is what an agent knows about its host, sent every BeatEvery and at
+// once on change.
+type HostBeat struct {
+	Host        string           `json:"host"`
+	Incarnation string           `json:"incarnation"` // of the agent process; a new one for each start
+	Sent        time.Time        `json:"sent"`
+	Token       Token            `json:"token,omitzero"`    // newest term whose assignment the agent obeyed
+	Assigned    Version          `json:"assigned,omitzero"` // version of the assignment it obeyed last
+	Load        Load             `json:"load"`
+	Instances   []InstanceStatus `json:"instances"`
+}
+
+// Load is how busy a host is.
+type Load struct {
+	CPUs   int     `json:"cpus"`
+	Load1  float64 `json:"load1"`  // run queue, one-minute mean
+	Memory uint64  `json:"memory"` // bytes in all
+	Free   uint64  `json:"free"`   // bytes available
+}
+
+// InstanceStatus is one instance as its agent sees it.
+type InstanceStatus struct {
+	Name    string    `json:"name"`
+	Service string    `json:"service"`
+	ID      int       `json:"id"`
+	State   string    `json:"state"`
+	Address string    `json:"address,omitempty"` // host:port that routers reach
+	PID     int       `json:"pid,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Detail  string    `json:"detail,omitempty"` // exit status, or why a probe fails
+}
+
+// RouterBeat is what a router serves.
+type RouterBeat struct {
+	Router   string                    `json:"router"`
+	Address  string                    `json:"address"` // where clients reach it
+	Sent     time.Time                 `json:"sent"`
+	Epochs   map[string]Epoch          `json:"epochs"`    // by service
+	InFlight map[string]map[string]int `json:"in_flight"` // requests by service and member; members without any are left out
+}
+
+// ControllerBeat is what the leader says of itself. Whoever serves an older
+// epoch reads the route again.
+type ControllerBeat struct {
+	Controller string           `json:"controller"`
+	Term       Token            `json:"term"`
+	Sent       time.Time        `json:"sent"`
+	Epochs     map[string]Epoch `json:"epochs"` // by service
+}
+
+// DecodeHostBeat reads a heartbeat of an agent.
+func DecodeHostBeat(b []byte) (HostBeat, error) {
+	var h HostBeat
+	if err := json.Unmarshal(b, &h); err != nil {
+		return HostBeat{}, fmt.Errorf("decode heartbeat of an agent: %w", err)
+	}
+	if err := ValidName(h.Host); err != nil {
+		return HostBeat{}, fmt.Errorf("decode heartbeat of an agent: host: %w", err)
+	}
+	for _, i := range h.Instances {
+		if err := ValidName(i.Name); err != nil {
+			return HostBeat{}, fmt.Errorf("decode heartbeat of agent %q: %w", h.Host, err)
+		}
+	}
+	return h, nil
+}
+
+// DecodeRouterBeat reads a heartbeat of a router.
+func DecodeRouterBeat(b []byte) (RouterBeat, error) {
+	var r RouterBeat
+	if err := json.Unmarshal(b, &r); err != nil {
+		return RouterBeat{}, fmt.Errorf("decode heartbeat of a router: %w", err)
+	}
+	if r.Router == "" {
+		return RouterBeat{}, fmt.Errorf("decode heartbeat of a router: router is missing")
+	}
+	return r, nil
+}
+
+// DecodeControllerBeat reads a heartbeat of the leader.
+func DecodeControllerBeat(b []byte) (ControllerBeat, error) {
+	var c ControllerBeat
+	if err := json.Unmarshal(b, &c); err != nil {
+		return ControllerBeat{}, fmt.Errorf("decode heartbeat of the controller: %w", err)
+	}
+	if c.Controller == "" {
+		return ControllerBeat{}, fmt.Errorf("decode heartbeat of the controller: controller is missing")
+	}
+	return c, nil
+}

@@ -1,0 +1,18 @@
+package events
+
+// Keys of log records, the same in every role.
+const (
+	KeyAddress     = "address"
+	KeyBus         = "bus"
+	KeyCause       = "cause"
+	KeyEpoch       = "epoch"
+	KeyError       = "error"
+	KeyHost        = "host"
+	KeyIncarnation = "incarnation"
+	KeyInstance    = "instance"
+	KeyPID         = "pid"
+	KeyRole        = "role"
+	KeyRouter      = "router"
+	KeyService     = "service"
+	KeyToken       = "token"
+)

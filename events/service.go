@@ -1,0 +1,177 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Algorithms that assign slots.
+const (
+	Balanced = "balanced"
+	Course   = "course"
+)
+
+// Sizes that every role agrees on.
+const (
+	DefaultSlots = 16384
+	MaxSlots     = 65536
+	CourseSlots  = 512
+	CourseK      = 9
+	MaxMembers   = 1000  // of one service: a route has to fit one NATS message
+	MaxNameBytes = 63    // a name is also a host name on a container network
+	NoOwner      = 65535 // in Slots: a slot that nobody owns
+)
+
+// ServiceSpec is what people write about a service.
+type ServiceSpec struct {
+	Name       string            `json:"name"                 yaml:"-"`
+	Replicas   int               `json:"replicas"             yaml:"replicas"`
+	Algorithm  string            `json:"algorithm"            yaml:"algorithm"`
+	Slots      int               `json:"slots"                yaml:"slots"`       // size of the slot table
+	LoadFactor float64           `json:"load_factor"          yaml:"load_factor"` // bounded load; 0 is off
+	Functions  CourseFunctions   `json:"functions,omitzero"   yaml:"functions"`   // course only
+	Key        KeySource         `json:"key"                  yaml:"key"`
+	Paths      []string          `json:"paths,omitempty"      yaml:"paths"`   // declared paths; none: every path is forwarded
+	Health     string            `json:"health"               yaml:"health"`  // path probed by the agent; a 2xx answer is ready
+	Command    []string          `json:"command,omitempty"    yaml:"command"` // empty: the sample replica. PORT and RINGWAY_* are in its environment
+	Env        map[string]string `json:"env,omitempty"        yaml:"env"`
+	Timeout    Duration          `json:"timeout"              yaml:"timeout"` // for a replica's whole answer
+	Drain      Duration          `json:"drain"                yaml:"drain"`   // longest wait for in-flight requests on removal
+	Grace      Duration          `json:"grace"                yaml:"grace"`   // between SIGTERM and SIGKILL
+}
+
+// CourseFunctions are the expressions of the course's hash functions; empty
+// means the official ones. H is over i (request), Phi over i (server id) and
+// j (virtual server, 0..K-1); both are taken modulo the number of slots.
+type CourseFunctions struct {
+	H   string `json:"h,omitempty"   yaml:"h"`
+	Phi string `json:"phi,omitempty" yaml:"phi"`
+}
+
+// KeySource says which part of a request decides its slot. From is header,
+// cookie, query, path or address; Name is the header's, cookie's or query
+// parameter's. A request without the part gets a random key.
+type KeySource struct {
+	From string `json:"from"           yaml:"from"`
+	Name string `json:"name,omitempty" yaml:"name"`
+}
+
+// DefaultServiceSpec is the sample service.
+func DefaultServiceSpec() ServiceSpec {
+	return ServiceSpec{
+		Name: "web", Replicas: 3, Algorithm: Balanced, Slots: DefaultSlots, LoadFactor: 1.25,
+		Key: KeySource{From: "header", Name: "X-Ringway-Key"}, Paths: []string{"/home", "/heartbeat"},
+		Health: "/heartbeat", Timeout: Duration(30 * time.Second), Drain: Duration(30 * time.Second), Grace: Duration(5 * time.Second),
+	}
+}
+
+// MaxReplicas is the most instances that the service's slot table can tell apart.
+func (s *ServiceSpec) MaxReplicas() int {
+	if s.Algorithm == Course {
+		return s.Slots / CourseK
+	}
+	return min(MaxMembers, s.Slots)
+}
+
+// Validate names the first field that cannot be, and what to write instead.
+func (s *ServiceSpec) Validate() error {
+	bad := func(field, format string, args ...any) error {
+		return fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case ValidName(s.Name) != nil:
+		return ValidName(s.Name)
+	case s.Algorithm != Balanced && s.Algorithm != Course:
+		return bad("algorithm", "%q is unknown; use %s or %s", s.Algorithm, Balanced, Course)
+	case s.Slots < 1 || s.Slots > MaxSlots:
+		return bad("slots", "%d is out of range; use 1 to %d", s.Slots, MaxSlots)
+	case s.Replicas < 1:
+		return bad("replicas", "%d is too few; use at least 1", s.Replicas)
+	case s.Replicas > s.MaxReplicas():
+		return bad("replicas", "%d is too many; %d slots of algorithm %s hold at most %d", s.Replicas, s.Slots, s.Algorithm, s.MaxReplicas())
+	case math.IsNaN(s.LoadFactor) || s.LoadFactor != 0 && (s.LoadFactor < 1 || s.LoadFactor > 100):
+		return bad("load_factor", "%v is out of range; use 0 (off) or 1 to 100", s.LoadFactor)
+	case !slices.Contains([]string{"header", "cookie", "query", "path", "address"}, s.Key.From):
+		return bad("key.from", "%q is unknown; use header, cookie, query, path or address", s.Key.From)
+	case s.Key.Name == "" && slices.Contains([]string{"header", "cookie", "query"}, s.Key.From):
+		return bad("key.name", "missing; name the %s", s.Key.From)
+	case !strings.HasPrefix(s.Health, "/"):
+		return bad("health", "%q is no path; begin it with /", s.Health)
+	case s.Timeout <= 0:
+		return bad("timeout", "%s is too short; use a positive duration like 30s", s.Timeout)
+	case s.Drain < 0:
+		return bad("drain", "%s is negative", s.Drain)
+	case s.Grace < 0:
+		return bad("grace", "%s is negative", s.Grace)
+	}
+	for _, p := range s.Paths {
+		if !strings.HasPrefix(p, "/") {
+			return bad("paths", "%q is no path; begin it with /", p)
+		}
+	}
+	return nil
+}
+
+var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}$`)
+
+// ValidName accepts what a container may be called.
+func ValidName(name string) error {
+	if nameRule.MatchString(name) {
+		return nil
+	}
+	shown := name
+	if len(shown) > MaxNameBytes {
+		shown = shown[:MaxNameBytes] + "…"
+	}
+	return fmt.Errorf("name %q: use 2 to %d letters, digits, '_', '.' or '-', beginning with a letter or digit", shown, MaxNameBytes)
+}
+
+// Service is the value of a service in BucketDesired: what people asked for
+// and which replicas answer for it.
+type Service struct {
+	Spec     ServiceSpec `json:"spec"`
+	Replicas []Replica   `json:"replicas"`           // len is what people asked for
+	Answered []Answered  `json:"answered,omitempty"` // the newest requests, so that a repeated one changes nothing
+	Decision
+}
+
+// Replica is one wanted instance. ID is the smallest positive integer that was
+// free when it joined; a replacement inherits it.
+type Replica struct {
+	Name string `json:"name"`
+	ID   int    `json:"id"`
+}
+
+// Answered remembers one request that changed the service.
+type Answered struct {
+	Request string   `json:"request"`
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+}
+
+// DecodeService reads a value of BucketDesired.
+func DecodeService(b []byte) (Service, error) {
+	var s Service
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Service{}, fmt.Errorf("decode service: %w", err)
+	}
+	if err := s.Spec.Validate(); err != nil {
+		return Service{}, fmt.Errorf("decode service %q: %w", s.Spec.Name, err)
+	}
+	names, ids := map[string]bool{}, map[int]bool{}
+	for _, r := range s.Replicas {
+		if err := ValidName(r.Name); err != nil {
+			return Service{}, fmt.Errorf("decode service %q: %w", s.Spec.Name, err)
+		}
+		if r.ID < 1 || names[r.Name] || ids[r.ID] {
+			return Service{}, fmt.Errorf("decode service %q: replica %q (id %d) is repeated or has no id", s.Spec.Name, r.Name, r.ID)
+		}
+		names[r.Name], ids[r.ID] = true, true
+	}
+	return s, nil
+}

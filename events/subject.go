@@ -1,0 +1,61 @@
+package events
+
+import "strings"
+
+// Subjects. The trailing token of each family is the identity of the speaker
+// or of the thing spoken about.
+const (
+	HeartbeatAgents     = "ringway.hb.agent.*"
+	HeartbeatRouters    = "ringway.hb.router.*"
+	HeartbeatController = "ringway.hb.controller"
+	AllEvents           = "ringway.evt.>"
+
+	apiPrefix   = "ringway.api."
+	eventPrefix = "ringway.evt."
+)
+
+// Service is the name under which the leader answers requests (NATS micro).
+const MicroService = "ringway"
+
+// StreamEvents keeps what happened for EventsKept.
+const StreamEvents = "RINGWAY_EVENTS"
+
+// Buckets of the control plane.
+const (
+	BucketDesired = "RINGWAY_DESIRED" // service.<name>: what people asked for
+	BucketAssign  = "RINGWAY_ASSIGN"  // <host>: what each host shall run
+	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>: what routers obey
+	BucketLease   = "RINGWAY_LEASE"   // controller: who leads
+)
+
+// LeaseKey is the key of BucketLease that the leader holds.
+const LeaseKey = "controller"
+
+// ServiceKey is the key of a service in BucketDesired and BucketRoutes.
+func ServiceKey(service string) string { return "service." + service }
+
+// AgentSubject is where the agent of host sends its heartbeats.
+func AgentSubject(host string) string { return "ringway.hb.agent." + token(host) }
+
+// RouterSubject is where a router sends its heartbeats.
+func RouterSubject(id string) string { return "ringway.hb.router." + token(id) }
+
+// APISubject is where the leader answers requests of one verb.
+func APISubject(verb string) string { return apiPrefix + verb }
+
+// EventSubject is where an event about one entity is published.
+func EventSubject(entity, verb, id string) string {
+	return eventPrefix + entity + "." + verb + "." + token(id)
+}
+
+// token makes an identity fit for one token of a subject. Names may hold dots;
+// subjects are only filters, the body carries the true name.
+func token(id string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '.', r == '*', r == '>', r <= ' ', r == 0x7f:
+			return '_'
+		}
+		return r
+	}, id)
+}
