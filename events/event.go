@@ -21,7 +21,8 @@ const (
 	EntityController = "controller"
 
 	VerbCreated  = "created"  // service
-	VerbScaled   = "scaled"   // service: by /add or /rm
+	VerbScaled   = "scaled"   // service: by request or configuration
+	VerbRefused  = "refused"  // service: it cannot be had as asked for
 	VerbAssigned = "assigned" // instance: to a host
 	VerbReady    = "ready"    // instance: in rotation
 	VerbUnready  = "unready"  // instance: out of rotation, may come back

@@ -134,9 +134,10 @@ func ValidName(name string) error {
 // Service is the value of a service in BucketDesired: what people asked for
 // and which replicas answer for it.
 type Service struct {
-	Spec     ServiceSpec `json:"spec"`
-	Replicas []Replica   `json:"replicas"`           // len is what people asked for
-	Answered []Answered  `json:"answered,omitempty"` // the newest requests, so that a repeated one changes nothing
+	Spec       ServiceSpec `json:"spec"`
+	Replicas   []Replica   `json:"replicas"`             // len is what people asked for
+	Configured string      `json:"configured,omitempty"` // digest of the configuration that was followed last
+	Answered   []Answered  `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
 	Decision
 }
 

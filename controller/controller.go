@@ -1,0 +1,149 @@
+// Package controller decides: which instances a service has, on which host
+// each runs, and what routers obey.
+//
+// Of all controllers one leads at a time. decide is a function of what is
+// stored, what was heard and the time; everything else carries its decisions
+// out by compare-and-set, so that a leader that was overtaken can change
+// nothing. Every stored value carries the events that explain it, and they are
+// published after it: what happened can be read afterwards even when a leader
+// dies in between.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"ringway/events"
+)
+
+// Config of a controller.
+type Config struct {
+	ID          string // unique among controllers
+	Services    []Wish // what the configuration asks for
+	ExpectHosts int    // hosts to wait for before the first placement; 0: SuspectAfter decides
+
+	SuspectAfter        time.Duration // silence until a host is out of rotation
+	LostAfter           time.Duration // silence until a host's instances are replaced elsewhere
+	DeafAfter           time.Duration // without its own heartbeat a leader does not judge others' silence
+	ReplaceUnreadyAfter time.Duration // failing probes until an instance is replaced
+	YoungAge            time.Duration // an instance that dies younger makes its replacement wait
+	RetryMin, RetryMax  time.Duration // bounds of that wait, doubling
+	RequestTimeout      time.Duration // longest wait of a request for its effect
+	Remembered          int           // requests that are known again when repeated
+
+	LeaseValid  time.Duration // after sending a renewal a leader may decide for so long; below the bucket's TTL of 4 s
+	RenewEvery  time.Duration // between renewals, and between a standby's attempts
+	CallTimeout time.Duration // of one call to the bus
+}
+
+// DefaultConfig is what DESIGN.md promises.
+func DefaultConfig() Config {
+	return Config{
+		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, DeafAfter: 1200 * time.Millisecond,
+		ReplaceUnreadyAfter: 30 * time.Second, YoungAge: 10 * time.Second, RetryMin: 500 * time.Millisecond, RetryMax: 30 * time.Second,
+		RequestTimeout: 60 * time.Second, Remembered: 64,
+		LeaseValid: 3 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
+	}
+}
+
+// Wish is what a configuration asks of one service. Overlay puts it onto the
+// service's stored or default settings; Digest tells one wish from another, so
+// that it is followed when it changes and not again after people have asked for
+// something else.
+type Wish struct {
+	Name    string
+	Digest  string
+	Overlay func(base events.ServiceSpec) (events.ServiceSpec, error)
+}
+
+// Bus is what a controller needs of the bus.
+type Bus interface {
+	// Bucket opens a bucket of the control plane as it is now.
+	Bucket(ctx context.Context, name string) (Bucket, error)
+	// Publish sends without waiting and without any promise.
+	Publish(subject string, v any) error
+	// Listen calls fn in order, until stop.
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
+	// Emit returns when the event is stored; an event that is there already is success.
+	Emit(ctx context.Context, e events.Event) error
+	// Emitted reports whether e is the newest event on its subject.
+	Emitted(ctx context.Context, e events.Event) (bool, error)
+	// Serve answers ringway.api requests, each verb's concurrently, until stop.
+	Serve(info map[string]string, verbs map[string]func(context.Context, []byte) (any, error)) (stop func(), err error)
+}
+
+// Bucket is a compare-and-set store. Writes fail with events.ErrConflict when
+// another writer was first.
+type Bucket interface {
+	Entries(ctx context.Context) ([]events.Entry, error)
+	Get(ctx context.Context, key string) (events.Entry, error)
+	Create(ctx context.Context, key string, value []byte) (events.Version, error)
+	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
+	Delete(ctx context.Context, key string, last events.Version) error
+}
+
+// Controller leads or stands by.
+type Controller struct {
+	cfg Config
+	bus Bus
+	log *slog.Logger
+}
+
+// New makes a controller; Run starts it.
+func New(cfg Config, bus Bus, log *slog.Logger) (*Controller, error) {
+	if cfg.ID == "" {
+		return nil, errors.New("controller: an id is needed")
+	}
+	if cfg.LeaseValid <= cfg.RenewEvery || cfg.LostAfter <= cfg.SuspectAfter {
+		return nil, fmt.Errorf("controller: LeaseValid (%s) must exceed RenewEvery (%s), and LostAfter (%s) SuspectAfter (%s)",
+			cfg.LeaseValid, cfg.RenewEvery, cfg.LostAfter, cfg.SuspectAfter)
+	}
+	return &Controller{cfg: cfg, bus: bus, log: log.With(events.KeyRole, "controller")}, nil
+}
+
+// Run stands by until it can lead, leads until it loses the lease, and so on
+// until ctx ends. A bus that is away is waited for.
+func (c *Controller) Run(ctx context.Context) error {
+	var waiting string
+	for {
+		l, err := c.campaign(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			waiting = ""
+			c.log.Info("term begun", events.KeyToken, l.token)
+			err = c.lead(ctx, l)
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Warn("term ended", events.KeyToken, l.token, events.KeyError, err)
+		case errors.Is(err, events.ErrConflict):
+			if waiting != "standby" {
+				c.log.Info("standing by: another controller leads")
+			}
+			waiting = "standby"
+		case waiting != err.Error():
+			c.log.Warn("cannot stand for election", events.KeyError, err)
+			waiting = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(c.cfg.RenewEvery / 2):
+		}
+	}
+}
+
+func (c *Controller) campaign(ctx context.Context) (*lease, error) {
+	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	b, err := c.bus.Bucket(call, events.BucketLease)
+	if err != nil {
+		return nil, err
+	}
+	return acquire(ctx, b, c.cfg)
+}

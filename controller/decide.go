@@ -1,0 +1,331 @@
+package controller
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// An effect is something to do in the world. Effects are applied in order; a
+// put that fails ends the term.
+type effect interface{ effect() }
+
+type (
+	putService struct{ value events.Service }
+	putAssign  struct{ value events.Assignment }
+	putRoute   struct{ value events.Route }
+	emit       struct{ event events.Event }
+	answer     struct {
+		request *request
+		reply   events.ScaleReply
+		err     error
+	}
+)
+
+func (putService) effect() {}
+func (putAssign) effect()  {}
+func (putRoute) effect()   {}
+func (emit) effect()       {}
+func (answer) effect()     {}
+
+// decide compares what is wanted with what is, and returns the next steps
+// towards it. It is called again after they are applied, until nothing is left
+// to do. Taking something out of rotation comes first: clients wait for that.
+func (s *state) decide(now time.Time) []effect {
+	effects := s.expire(now)
+	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.place, s.release, s.reply} {
+		if next := layer(now); len(next) > 0 {
+			return append(effects, next...)
+		}
+	}
+	return effects
+}
+
+// wish creates the services that the configuration names, and follows the
+// configuration when it has changed; what people asked for since then stands
+// otherwise.
+func (s *state) wish(now time.Time) (effects []effect) {
+	for _, w := range s.cfg.Services {
+		have, ok := s.services[w.Name]
+		if ok && have.value.Configured == w.Digest || !ok && !s.settled(now) {
+			continue
+		}
+		next := events.Service{Spec: events.DefaultServiceSpec()}
+		if ok {
+			next = have.value
+		} else {
+			next.Spec.Name = w.Name
+			next.Replicas = s.running(w.Name)
+			next.Spec.Replicas = max(next.Spec.Replicas, len(next.Replicas))
+		}
+		spec, err := w.Overlay(next.Spec)
+		if err != nil {
+			effects = append(effects, s.tellOnce(now, w.Name, err)...)
+			continue
+		}
+		next.Spec, next.Configured = spec, w.Digest
+		verb := events.VerbScaled
+		if !ok {
+			verb = events.VerbCreated
+		}
+		before := len(next.Replicas)
+		next.Replicas = s.resize(next, spec.Replicas)
+		next.Decision = s.because(s.event(now, events.EntityService, verb, w.Name, map[string]any{
+			"reason": "configuration", "replicas": replicaNames(next.Replicas), "from": before, "to": len(next.Replicas), "algorithm": spec.Algorithm,
+		}))
+		effects = append(effects, putService{next})
+	}
+	return effects
+}
+
+// running finds the instances of a service that no stored value knows: those
+// that outlived their bus. They are adopted, not killed.
+func (s *state) running(service string) (found []events.Replica) {
+	for _, name := range sorted(s.hosts) {
+		if s.hosts[name].beat == nil {
+			continue
+		}
+		for _, i := range s.hosts[name].beat.Instances {
+			taken := slices.ContainsFunc(found, func(r events.Replica) bool { return r.ID == i.ID || r.Name == i.Name })
+			if i.Service == service && i.State != events.Dead && i.State != events.Stopping && i.ID > 0 && !taken {
+				found = append(found, events.Replica{Name: i.Name, ID: i.ID})
+			}
+		}
+	}
+	slices.SortFunc(found, byID)
+	return found
+}
+
+// replace gives the place of a dead instance to a new one.
+func (s *state) replace(now time.Time) (effects []effect) {
+	for _, name := range sorted(s.services) {
+		svc := s.services[name].value
+		svc.Replicas = slices.Clone(svc.Replicas)
+		var cause []events.Event
+		for i, old := range svc.Replicas {
+			why, at := s.failed(old.Name, now)
+			place := slotOf{name, old.ID}
+			if why == "" || !s.mayReplace(place, now) {
+				continue
+			}
+			s.noteFailure(place, now)
+			svc.Replicas[i].Name = s.freshName(svc)
+			cause = append(cause,
+				s.event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
+				s.event(now, events.EntityInstance, events.VerbReplaced, old.Name, map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+		}
+		if len(cause) > 0 {
+			svc.Decision = s.because(cause...)
+			effects = append(effects, putService{svc})
+		}
+	}
+	return effects
+}
+
+// failed says why an instance has to be replaced, if it has to, and where it was.
+func (s *state) failed(instance string, now time.Time) (why, at string) {
+	at, ok := s.placement(instance)
+	if !ok {
+		return "", ""
+	}
+	h := s.hosts[at]
+	if h != nil && h.state == events.Lost {
+		if len(s.alive()) == 0 {
+			return "", at // nowhere to go; it may well be serving
+		}
+		return "host " + at + " is lost", at
+	}
+	status, ok := h.status(instance)
+	switch {
+	case ok && status.State == events.Dead:
+		return cmp.Or(status.Detail, "it ended"), at
+	case ok && status.State == events.Unready && now.Sub(s.unready[instance]) >= s.cfg.ReplaceUnreadyAfter:
+		return fmt.Sprintf("not ready for %s: %s", s.cfg.ReplaceUnreadyAfter, status.Detail), at
+	}
+	return "", at
+}
+
+func (s *state) mayReplace(p slotOf, now time.Time) bool { return !now.Before(s.backoff[p].notUntil) }
+
+// noteFailure makes the next replacement of one that dies young wait: twice as
+// long each time, from RetryMin to RetryMax.
+func (s *state) noteFailure(p slotOf, now time.Time) {
+	b := s.backoff[p]
+	if b.placed.IsZero() || now.Sub(b.placed) >= s.cfg.YoungAge {
+		b.failures = 0
+	} else {
+		b.failures++
+	}
+	b.placed = now
+	b.notUntil = time.Time{}
+	if b.failures > 0 {
+		b.notUntil = now.Add(min(s.cfg.RetryMin<<min(b.failures-1, 16), s.cfg.RetryMax))
+	}
+	s.backoff[p] = b
+}
+
+// place assigns every wanted instance that has no host to one: where it runs
+// already, else to the live host with the fewest of its service.
+func (s *state) place(now time.Time) (effects []effect) {
+	if !s.settled(now) {
+		return nil
+	}
+	next := map[string]*events.Assignment{}
+	var cause = map[string][]events.Event{}
+	for _, name := range sorted(s.services) {
+		svc := s.services[name].value
+		for _, r := range svc.Replicas {
+			if _, ok := s.placement(r.Name); ok {
+				continue
+			}
+			at := s.choose(name, r.Name, next)
+			if at == "" {
+				continue // nobody lives; a heartbeat brings us back here
+			}
+			if next[at] == nil {
+				next[at] = s.assignment(at)
+			}
+			next[at].Instances = append(next[at].Instances, instanceSpec(svc.Spec, r))
+			cause[at] = append(cause[at], s.event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
+		}
+	}
+	for _, at := range sorted(next) {
+		next[at].Decision = s.because(cause[at]...)
+		effects = append(effects, putAssign{*next[at]})
+	}
+	return effects
+}
+
+// choose picks a host for an instance; next holds what this round has placed.
+func (s *state) choose(service, instance string, next map[string]*events.Assignment) string {
+	best, fewest := "", [2]int{}
+	for _, name := range s.alive() {
+		if st, ok := s.hosts[name].status(instance); ok && st.State != events.Dead {
+			return name
+		}
+		a := s.assignment(name)
+		if next[name] != nil {
+			a = next[name]
+		}
+		load := [2]int{0, len(a.Instances)}
+		for _, i := range a.Instances {
+			if i.Service == service {
+				load[0]++
+			}
+		}
+		if best == "" || slices.Compare(load[:], fewest[:]) < 0 {
+			best, fewest = name, load
+		}
+	}
+	return best
+}
+
+// alive lists the hosts that can be given work.
+func (s *state) alive() (names []string) {
+	for _, name := range sorted(s.hosts) {
+		if h := s.hosts[name]; h.beat != nil && h.state == events.Alive {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// assignment is a copy of what a host shall run now.
+func (s *state) assignment(host string) *events.Assignment {
+	a := events.Assignment{Host: host, Instances: []events.InstanceSpec{}}
+	if have, ok := s.assigned[host]; ok {
+		a.Instances = slices.Clone(have.value.Instances)
+	}
+	return &a
+}
+
+func instanceSpec(spec events.ServiceSpec, r events.Replica) events.InstanceSpec {
+	return events.InstanceSpec{Name: r.Name, Service: spec.Name, ID: r.ID, Command: spec.Command, Env: spec.Env, Health: spec.Health, Grace: spec.Grace}
+}
+
+// release takes what is no longer wanted away from its host, once no router
+// has a request there.
+func (s *state) release(now time.Time) (effects []effect) {
+	for _, at := range sorted(s.assigned) {
+		next := s.assignment(at)
+		var cause []events.Event
+		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
+			svc, ok := s.services[i.Service]
+			if ok && wanted(svc.value, i.Name) {
+				return false
+			}
+			why, done := s.drained(i, at, now)
+			if done {
+				delete(s.draining, i.Name)
+				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{"service": i.Service, "id": i.ID, "host": at, "reason": why}))
+			}
+			return done
+		})
+		if len(cause) > 0 {
+			next.Decision = s.because(cause...)
+			effects = append(effects, putAssign{*next})
+		}
+	}
+	return effects
+}
+
+// drained reports whether an unwanted instance may be stopped, and why.
+func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string, bool) {
+	h := s.hosts[at]
+	if h == nil || h.state == events.Lost {
+		return "host is lost", true
+	}
+	if st, ok := h.status(i.Name); ok && st.State == events.Dead {
+		return "dead", true
+	}
+	since, ok := s.draining[i.Name]
+	if !ok {
+		s.draining[i.Name] = now
+		since = now
+	}
+	limit := events.DefaultServiceSpec().Drain.D()
+	if svc, ok := s.services[i.Service]; ok {
+		limit = svc.value.Spec.Drain.D()
+	}
+	if now.Sub(since) >= limit {
+		return fmt.Sprintf("not drained after %s", limit), true
+	}
+	route, ok := s.routes[i.Service]
+	if !ok {
+		return "never routed to", true
+	}
+	if owns(route.value, i.Name) || !s.served(i.Service, route.version, now) {
+		return "", false
+	}
+	for _, r := range s.routers {
+		if r.beat.InFlight[i.Service][i.Name] > 0 && s.silence(r.seen, now) < s.cfg.SuspectAfter {
+			return "", false
+		}
+	}
+	return "drained", true
+}
+
+// served reports whether every live router obeys this epoch. Right after a
+// break nobody can tell which routers live.
+func (s *state) served(service string, epoch events.Epoch, now time.Time) bool {
+	live := 0
+	for _, r := range s.routers {
+		if s.silence(r.seen, now) >= s.cfg.SuspectAfter {
+			continue
+		}
+		live++
+		if at := r.beat.Epochs[service]; at != epoch && !at.After(epoch) {
+			return false
+		}
+	}
+	return live > 0 || now.Sub(s.since) >= s.cfg.SuspectAfter
+}
+
+func (s *state) because(cause ...events.Event) events.Decision {
+	return events.Decision{Term: s.term, Cause: cause}
+}
+
+func byID(a, b events.Replica) int { return cmp.Compare(a.ID, b.ID) }

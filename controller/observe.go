@@ -1,0 +1,125 @@
+package controller
+
+import (
+	"time"
+
+	"ringway/events"
+)
+
+// heartbeat of an agent.
+func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
+	h := s.hosts[b.Host]
+	if h == nil {
+		h = &host{name: b.Host, state: events.Alive}
+		s.hosts[b.Host] = h
+	}
+	if h.beat != nil && h.beat.Incarnation == b.Incarnation && b.Sent.Before(h.beat.Sent) {
+		return nil // overtaken on the way
+	}
+	h.beat, h.seen = &b, now
+	s.observeUnready(b, now)
+
+	was := h.state
+	h.state = events.Alive
+	switch {
+	case !s.published[b.Host]:
+		s.published[b.Host] = true
+		return s.tell(now, events.EntityHost, events.VerbJoined, b.Host, map[string]any{"incarnation": b.Incarnation, "instances": len(b.Instances)})
+	case was != events.Alive:
+		return s.tell(now, events.EntityHost, events.VerbReturned, b.Host, map[string]any{"was": was})
+	}
+	return nil
+}
+
+func (s *state) observeUnready(b events.HostBeat, now time.Time) {
+	for _, i := range b.Instances {
+		if i.State != events.Unready {
+			delete(s.unready, i.Name)
+		} else if _, ok := s.unready[i.Name]; !ok {
+			s.unready[i.Name] = now
+		}
+	}
+}
+
+// heartbeat of a router.
+func (s *state) observeRouter(b events.RouterBeat, now time.Time) []effect {
+	r := s.routers[b.Router]
+	if r == nil {
+		s.routers[b.Router] = &router{beat: b, seen: now}
+		return s.tell(now, events.EntityRouter, events.VerbJoined, b.Router, map[string]any{"address": b.Address})
+	}
+	r.beat, r.seen = b, now
+	return nil
+}
+
+// observeSelf takes the leader's own heartbeat, come back over the bus: proof
+// that silence of others is theirs. After a break everybody counts as just seen.
+func (s *state) observeSelf(b events.ControllerBeat, now time.Time) {
+	if b.Term != s.term || now.Sub(b.Sent) > s.cfg.DeafAfter {
+		return
+	}
+	if s.deaf(now) {
+		s.since = now
+	}
+	s.heard = now
+}
+
+// deaf reports whether this leader cannot tell silence from its own trouble.
+func (s *state) deaf(now time.Time) bool { return now.Sub(s.heard) > s.cfg.DeafAfter }
+
+func (s *state) silence(seen, now time.Time) time.Duration {
+	if seen.Before(s.since) {
+		seen = s.since
+	}
+	return now.Sub(seen)
+}
+
+// expire notices hosts and routers that have fallen silent.
+func (s *state) expire(now time.Time) (effects []effect) {
+	if s.deaf(now) {
+		return nil
+	}
+	for _, name := range sorted(s.hosts) {
+		h := s.hosts[name]
+		silent := s.silence(h.seen, now)
+		next := events.Alive
+		switch {
+		case silent >= s.cfg.LostAfter:
+			next = events.Lost
+		case silent >= s.cfg.SuspectAfter:
+			next = events.Suspect
+		}
+		if next == h.state || next == events.Alive {
+			continue // only a heartbeat brings a host back
+		}
+		h.state = next
+		verb := map[string]string{events.Suspect: events.VerbSuspect, events.Lost: events.VerbLost}[next]
+		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.String()})...)
+	}
+	for _, id := range sorted(s.routers) {
+		if silent := s.silence(s.routers[id].seen, now); silent >= s.cfg.LostAfter {
+			delete(s.routers, id)
+			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.String()})...)
+		}
+	}
+	return effects
+}
+
+// tell makes an event that no stored value carries.
+func (s *state) tell(now time.Time, entity, verb, about string, data map[string]any) []effect {
+	return []effect{emit{s.event(now, entity, verb, about, data)}}
+}
+
+// tellOnce tells of a service that cannot be had as it is asked for.
+func (s *state) tellOnce(now time.Time, service string, err error) []effect {
+	if s.refused[service] == err.Error() {
+		return nil
+	}
+	s.refused[service] = err.Error()
+	return s.tell(now, events.EntityService, events.VerbRefused, service, map[string]any{"reason": err.Error()})
+}
+
+func (s *state) event(now time.Time, entity, verb, about string, data map[string]any) events.Event {
+	data["term"] = s.term.Revision
+	return events.NewEvent("controller/"+s.cfg.ID, entity, verb, about, now, data)
+}

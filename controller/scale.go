@@ -1,0 +1,294 @@
+package controller
+
+import (
+	"encoding/base32"
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"ringway/events"
+)
+
+// A request waits here until what it asked for is real.
+type request struct {
+	add      bool
+	ask      events.ScaleRequest
+	service  string
+	ids      []int    // of the replicas added, by which they are known even when one is replaced
+	removed  []string // must own no slot at any router
+	accepted bool
+	deadline time.Time
+	done     func(events.ScaleReply, error)
+}
+
+// accept turns a request into a new desired state, or refuses it. A request
+// that was accepted before, perhaps by another leader, changes nothing again.
+func (s *state) accept(r *request, now time.Time) []effect {
+	svc, err := s.service(r.ask.Service)
+	if err != nil {
+		return []effect{answer{request: r, err: err}}
+	}
+	r.service = svc.Spec.Name
+	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.ask.ID != "" && a.Request == r.ask.ID }); i >= 0 {
+		r.removed, r.ids = svc.Answered[i].Removed, idsOf(svc, svc.Answered[i].Added)
+		s.requests = append(s.requests, r)
+		return nil
+	}
+
+	before := len(svc.Replicas)
+	done := events.Answered{Request: r.ask.ID}
+	if r.add {
+		if err = s.checkAdd(svc, r.ask); err == nil {
+			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names)
+		}
+	} else {
+		if err = checkRemove(svc, r.ask); err == nil {
+			svc.Replicas, done.Removed = s.shrink(svc, r.ask.N, r.ask.Names)
+		}
+	}
+	if err != nil {
+		return []effect{answer{request: r, err: err}}
+	}
+	r.ids, r.removed = idsOf(svc, done.Added), done.Removed
+	svc.Spec.Replicas = len(svc.Replicas)
+	svc.Answered = append(slices.Clone(svc.Answered), done)
+	if len(svc.Answered) > s.cfg.Remembered {
+		svc.Answered = svc.Answered[len(svc.Answered)-s.cfg.Remembered:]
+	}
+	svc.Decision = s.because(s.event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
+		"reason": "request " + r.ask.ID, "added": done.Added, "removed": done.Removed, "from": before, "to": len(svc.Replicas),
+	}))
+	s.requests = append(s.requests, r)
+	return []effect{putService{svc}}
+}
+
+// service finds the one a request is about; the empty name means the only one.
+func (s *state) service(name string) (events.Service, error) {
+	if name == "" && len(s.services) == 1 {
+		name = sorted(s.services)[0]
+	}
+	svc, ok := s.services[name]
+	switch {
+	case ok:
+		return svc.value, nil
+	case len(s.services) == 0:
+		return events.Service{}, events.Refuse(http.StatusServiceUnavailable, "there is no service yet; try again in a moment")
+	case name == "":
+		return events.Service{}, events.Refuse(http.StatusBadRequest, "service is missing; name one of %s", strings.Join(sorted(s.services), ", "))
+	}
+	return events.Service{}, events.Refuse(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(sorted(s.services), ", "))
+}
+
+func checkNames(ask events.ScaleRequest) error {
+	for i, name := range ask.Names {
+		if err := events.ValidName(name); err != nil {
+			return events.Refuse(http.StatusBadRequest, "hostnames: %s", err)
+		}
+		if slices.Contains(ask.Names[:i], name) {
+			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is listed twice", name)
+		}
+	}
+	return nil
+}
+
+func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest) error {
+	switch {
+	case ask.N <= 0:
+		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+	case len(ask.Names) > ask.N:
+		return events.Refuse(http.StatusBadRequest, "Length of hostname list is more than newly added instances")
+	}
+	if err := checkNames(ask); err != nil {
+		return err
+	}
+	for _, name := range ask.Names {
+		if s.nameTaken(svc, name) {
+			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is already in use", name)
+		}
+	}
+	if free := svc.Spec.MaxReplicas() - len(svc.Replicas); ask.N > free {
+		return events.Refuse(http.StatusBadRequest, "n is %d, but no slot is left for so many: %d slots of algorithm %s hold at most %d replicas, there are %d",
+			ask.N, svc.Spec.Slots, svc.Spec.Algorithm, svc.Spec.MaxReplicas(), len(svc.Replicas))
+	}
+	return nil
+}
+
+func checkRemove(svc events.Service, ask events.ScaleRequest) error {
+	switch {
+	case ask.N <= 0:
+		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+	case len(ask.Names) > ask.N:
+		return events.Refuse(http.StatusBadRequest, "Length of hostname list is more than removable instances")
+	case ask.N > len(svc.Replicas):
+		return events.Refuse(http.StatusBadRequest, "n is %d, but there are only %d replicas", ask.N, len(svc.Replicas))
+	}
+	if err := checkNames(ask); err != nil {
+		return err
+	}
+	for _, name := range ask.Names {
+		if !wanted(svc, name) {
+			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is not a replica", name)
+		}
+	}
+	return nil
+}
+
+// nameTaken: by a replica of any service, or by an instance that is on its way out.
+func (s *state) nameTaken(svc events.Service, name string) bool {
+	if wanted(svc, name) {
+		return true
+	}
+	for _, other := range s.services {
+		if wanted(other.value, name) {
+			return true
+		}
+	}
+	if _, ok := s.placement(name); ok {
+		return true
+	}
+	for _, h := range s.hosts {
+		if _, ok := h.status(name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// grow adds n replicas, the named ones first.
+func (s *state) grow(svc events.Service, n int, names []string) (all []events.Replica, added []string) {
+	svc.Replicas = slices.Clone(svc.Replicas)
+	for i := range n {
+		name := ""
+		if i < len(names) {
+			name = names[i]
+		} else {
+			name = s.freshName(svc)
+		}
+		svc.Replicas = append(svc.Replicas, events.Replica{Name: name, ID: freeID(svc.Replicas)})
+		added = append(added, name)
+	}
+	return svc.Replicas, added
+}
+
+// shrink removes n replicas, the named ones first, then random ones.
+func (s *state) shrink(svc events.Service, n int, names []string) (left []events.Replica, removed []string) {
+	left, removed = slices.Clone(svc.Replicas), slices.Clone(names)
+	for len(removed) < n {
+		pick := svc.Replicas[s.rng.IntN(len(svc.Replicas))].Name
+		if !slices.Contains(removed, pick) {
+			removed = append(removed, pick)
+		}
+	}
+	left = slices.DeleteFunc(left, func(r events.Replica) bool { return slices.Contains(removed, r.Name) })
+	return left, removed
+}
+
+// resize follows a configured count.
+func (s *state) resize(svc events.Service, n int) []events.Replica {
+	switch have := len(svc.Replicas); {
+	case n > have:
+		svc.Replicas, _ = s.grow(svc, n-have, nil)
+	case n < have:
+		svc.Replicas, _ = s.shrink(svc, have-n, nil)
+	}
+	return svc.Replicas
+}
+
+// freeID is the smallest positive integer that no replica has.
+func freeID(replicas []events.Replica) int {
+	for id := 1; ; id++ {
+		if !slices.ContainsFunc(replicas, func(r events.Replica) bool { return r.ID == id }) {
+			return id
+		}
+	}
+}
+
+var nameCode = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)
+
+// freshName is <service>-<six random characters>, used by nobody.
+func (s *state) freshName(svc events.Service) string {
+	prefix := svc.Spec.Name
+	if len(prefix) > events.MaxNameBytes-7 {
+		prefix = prefix[:events.MaxNameBytes-7]
+	}
+	for {
+		var b [4]byte
+		binary.LittleEndian.PutUint32(b[:], s.rng.Uint32())
+		if name := prefix + "-" + nameCode.EncodeToString(b[:])[:6]; !s.nameTaken(svc, name) {
+			return name
+		}
+	}
+}
+
+// reply answers the requests whose wish has become real, or whose time is up.
+func (s *state) reply(now time.Time) (effects []effect) {
+	s.requests = slices.DeleteFunc(s.requests, func(r *request) bool {
+		route, ok := s.routes[r.service]
+		missing := s.missing(r)
+		switch {
+		case ok && missing == "" && s.served(r.service, route.version, now):
+			effects = append(effects, answer{request: r, reply: s.scaled(r)})
+		case !now.Before(r.deadline):
+			effects = append(effects, answer{request: r, err: events.Refuse(http.StatusGatewayTimeout,
+				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
+		default:
+			return false
+		}
+		return true
+	})
+	return effects
+}
+
+// missing says what a request still waits for.
+func (s *state) missing(r *request) string {
+	svc, ok := s.services[r.service]
+	route, routed := s.routes[r.service]
+	if !ok || !routed {
+		return "the service is gone"
+	}
+	for _, name := range r.removed {
+		if owns(route.value, name) {
+			return name + " is still in rotation"
+		}
+	}
+	for _, id := range r.ids {
+		i := slices.IndexFunc(svc.value.Replicas, func(x events.Replica) bool { return x.ID == id })
+		if i >= 0 && !owns(route.value, svc.value.Replicas[i].Name) {
+			return svc.value.Replicas[i].Name + " is not ready yet"
+		}
+	}
+	return ""
+}
+
+func (s *state) scaled(r *request) events.ScaleReply {
+	route := s.routes[r.service]
+	reply := events.ScaleReply{Service: r.service, Replicas: []string{}, Removed: r.removed, Epoch: route.version}
+	for _, m := range route.value.Members {
+		if !m.Draining {
+			reply.Replicas = append(reply.Replicas, m.Name)
+			if slices.Contains(r.ids, m.ID) {
+				reply.Added = append(reply.Added, m.Name)
+			}
+		}
+	}
+	return reply
+}
+
+func idsOf(svc events.Service, names []string) (ids []int) {
+	for _, r := range svc.Replicas {
+		if slices.Contains(names, r.Name) {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+func replicaNames(replicas []events.Replica) []string {
+	names := []string{}
+	for _, r := range replicas {
+		names = append(names, r.Name)
+	}
+	return names
+}

@@ -1,0 +1,135 @@
+package controller
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// state is all that a leader knows: what is stored (with the version to
+// compare and set against) and what it has heard in its term. Only decide and
+// the fold functions beside it touch it; they have no clock and no network.
+type state struct {
+	cfg  Config
+	term events.Token
+	rng  *rand.Rand
+
+	services map[string]*stored[events.Service]    // by name
+	assigned map[string]*stored[events.Assignment] // by host
+	routes   map[string]*stored[events.Route]      // by service
+
+	since     time.Time // listening without a break since then
+	heard     time.Time // own heartbeat last came back
+	hosts     map[string]*host
+	routers   map[string]*router
+	requests  []*request
+	draining  map[string]time.Time // instances to drain: since when
+	unready   map[string]time.Time // instances that fail their probes: since when
+	backoff   map[slotOf]backoff   // replacements that keep dying
+	published map[string]bool      // hosts whose arrival has been told
+	refused   map[string]string    // services that cannot be had: why
+}
+
+// stored is a value of a bucket as this leader last wrote it.
+type stored[T any] struct {
+	value   T
+	version events.Version
+}
+
+// host is an agent as heard in this term. beat is nil for a host that is known
+// only by what is assigned to it.
+type host struct {
+	name  string
+	beat  *events.HostBeat
+	seen  time.Time
+	state string // events.Alive, Suspect, Lost
+}
+
+type router struct {
+	beat events.RouterBeat
+	seen time.Time
+}
+
+// slotOf is a place in a service: replacements of one instance share it.
+type slotOf struct {
+	service string
+	id      int
+}
+
+type backoff struct {
+	failures int
+	placed   time.Time
+	notUntil time.Time
+}
+
+func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state {
+	return &state{
+		cfg: cfg, term: term, rng: rand.New(rand.NewPCG(seed, term.Revision)), since: now, heard: now,
+		services: map[string]*stored[events.Service]{}, assigned: map[string]*stored[events.Assignment]{}, routes: map[string]*stored[events.Route]{},
+		hosts: map[string]*host{}, routers: map[string]*router{}, draining: map[string]time.Time{}, unready: map[string]time.Time{},
+		backoff: map[slotOf]backoff{}, published: map[string]bool{}, refused: map[string]string{},
+	}
+}
+
+// assume counts every host that something is assigned to as just seen, so that
+// one that died with the former leader is noticed.
+func (s *state) assume(now time.Time) {
+	for name := range s.assigned {
+		s.hosts[name] = &host{name: name, seen: now, state: events.Alive}
+		s.published[name] = true
+	}
+}
+
+// status is what the agent of h last said of an instance.
+func (h *host) status(instance string) (events.InstanceStatus, bool) {
+	if h == nil || h.beat == nil {
+		return events.InstanceStatus{}, false
+	}
+	for _, i := range h.beat.Instances {
+		if i.Name == instance {
+			return i, true
+		}
+	}
+	return events.InstanceStatus{}, false
+}
+
+// placement finds the host that an instance is assigned to.
+func (s *state) placement(instance string) (string, bool) {
+	for name, a := range s.assigned {
+		if assignedIn(a.value, instance) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func assignedIn(a events.Assignment, instance string) bool {
+	return slices.ContainsFunc(a.Instances, func(i events.InstanceSpec) bool { return i.Name == instance })
+}
+
+func wanted(svc events.Service, instance string) bool {
+	return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == instance })
+}
+
+// settled reports whether enough has been heard to place instances well: all
+// hosts that are known or expected, or as long as a silent one may take.
+func (s *state) settled(now time.Time) bool {
+	heard := 0
+	for _, h := range s.hosts {
+		if h.beat != nil {
+			heard++
+		}
+	}
+	return heard > 0 && (heard >= max(s.cfg.ExpectHosts, len(s.hosts)) && s.cfg.ExpectHosts > 0 || now.Sub(s.since) >= s.cfg.SuspectAfter)
+}
+
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,84 @@
+package controller
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// status is all that the leader knows, for people.
+func (s *state) status(now time.Time) events.Status {
+	out := events.Status{
+		Controller: s.cfg.ID, Term: s.term, Since: s.since,
+		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
+	}
+	for _, name := range sorted(s.services) {
+		svc := s.services[name].value
+		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas)}
+		if r, ok := s.routes[name]; ok {
+			line.Epoch, line.Serving = r.version, len(r.value.Members)-countDraining(r.value.Members)
+		}
+		out.Services = append(out.Services, line)
+	}
+	for _, name := range sorted(s.hosts) {
+		h := s.hosts[name]
+		line := events.HostStatus{Name: name, State: h.state, Silent: events.Duration(s.silence(h.seen, now).Round(time.Millisecond))}
+		if a, ok := s.assigned[name]; ok {
+			line.Instances = len(a.value.Instances)
+		}
+		if h.beat != nil {
+			line.Incarnation, line.Load = h.beat.Incarnation, h.beat.Load
+		}
+		out.Hosts = append(out.Hosts, line)
+	}
+	for _, id := range sorted(s.routers) {
+		r := s.routers[id]
+		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.beat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.beat.Epochs})
+	}
+	out.Instances = s.instances()
+	return out
+}
+
+// instances lists what is wanted or assigned, and what hosts run besides.
+func (s *state) instances() []events.InstanceReport {
+	lines := []events.InstanceReport{}
+	listed := map[[2]string]bool{}
+	report := func(name, service string, id int, at string) {
+		if listed[[2]string{at, name}] {
+			return
+		}
+		listed[[2]string{at, name}] = true
+		line := events.InstanceReport{Name: name, Service: service, ID: id, Host: at, State: events.Pending}
+		if st, ok := s.hosts[at].status(name); ok {
+			line.State, line.Address, line.PID, line.Started, line.Detail = st.State, st.Address, st.PID, st.Started, st.Detail
+		}
+		if r, ok := s.routes[service]; ok {
+			line.Serving = owns(r.value, name)
+		}
+		lines = append(lines, line)
+	}
+	for service, svc := range s.services {
+		for _, r := range svc.value.Replicas {
+			at, _ := s.placement(r.Name)
+			report(r.Name, service, r.ID, at)
+		}
+	}
+	for at, a := range s.assigned {
+		for _, i := range a.value.Instances {
+			report(i.Name, i.Service, i.ID, at)
+		}
+	}
+	for at, h := range s.hosts {
+		if h.beat != nil {
+			for _, i := range h.beat.Instances {
+				report(i.Name, i.Service, i.ID, at)
+			}
+		}
+	}
+	slices.SortFunc(lines, func(a, b events.InstanceReport) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Host, b.Host))
+	})
+	return lines
+}
