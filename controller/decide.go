@@ -148,21 +148,20 @@ func (s *state) failed(instance string, now time.Time) (why, at string) {
 	return "", at
 }
 
-func (s *state) mayReplace(p slotOf, now time.Time) bool { return !now.Before(s.backoff[p].notUntil) }
+func (s *state) mayReplace(p slotOf, now time.Time) bool { return !now.Before(s.backoff[p].since) }
 
 // noteFailure makes the next replacement of one that dies young wait: twice as
 // long each time, from RetryMin to RetryMax.
 func (s *state) noteFailure(p slotOf, now time.Time) {
 	b := s.backoff[p]
-	if b.placed.IsZero() || now.Sub(b.placed) >= s.cfg.YoungAge {
+	if b.since.IsZero() || now.Sub(b.since) >= s.cfg.YoungAge {
 		b.failures = 0
 	} else {
 		b.failures++
 	}
-	b.placed = now
-	b.notUntil = time.Time{}
+	b.since = now
 	if b.failures > 0 {
-		b.notUntil = now.Add(min(s.cfg.RetryMin<<min(b.failures-1, 16), s.cfg.RetryMax))
+		b.since = now.Add(min(s.cfg.RetryMin<<min(b.failures-1, 16), s.cfg.RetryMax))
 	}
 	s.backoff[p] = b
 }

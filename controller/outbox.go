@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,12 +17,15 @@ type outbox struct {
 	bus  Bus
 	log  *slog.Logger
 	mu   sync.Mutex
-	held []events.Event
+	held []events.Event // oldest first; the first may be on its way
 	more chan struct{}
 }
 
 // most bounds the memory of an outbox while the event stream is away.
 const most = 10000
+
+// mostCarried bounds what a stored value says of the past.
+const mostCarried = 100
 
 func newOutbox(bus Bus, log *slog.Logger) *outbox {
 	return &outbox{bus: bus, log: log, more: make(chan struct{}, 1)}
@@ -39,36 +43,63 @@ func (o *outbox) add(e events.Event) {
 	}
 }
 
+// unpublished picks the events that the outbox still holds.
+func (o *outbox) unpublished(of []events.Event) []events.Event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var left []events.Event
+	for _, e := range of {
+		if slices.ContainsFunc(o.held, func(h events.Event) bool { return h.ID == e.ID }) {
+			left = append(left, e)
+		}
+	}
+	return left[max(0, len(left)-mostCarried):]
+}
+
 func (o *outbox) run(ctx context.Context) {
 	for {
-		o.mu.Lock()
-		held := o.held
-		o.held = nil
-		o.mu.Unlock()
-		for _, e := range held {
-			o.publish(ctx, e)
+		e, ok := o.first()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return
+			case <-o.more:
+				continue
+			}
 		}
-		select {
-		case <-ctx.Done():
+		if !o.publish(ctx, e) {
 			return
-		case <-o.more:
 		}
+		o.mu.Lock()
+		o.held = o.held[1:]
+		o.mu.Unlock()
 	}
 }
 
-func (o *outbox) publish(ctx context.Context, e events.Event) {
-	for ctx.Err() == nil {
+func (o *outbox) first() (events.Event, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.held) == 0 {
+		return events.Event{}, false
+	}
+	return o.held[0], true
+}
+
+// publish tries until it succeeds (true) or ctx ends.
+func (o *outbox) publish(ctx context.Context, e events.Event) bool {
+	for {
 		call, cancel := context.WithTimeout(ctx, 15*time.Second)
 		err := o.bus.Emit(call, e)
 		cancel()
 		if err == nil {
-			return
+			return true
 		}
 		if ctx.Err() == nil {
 			o.log.Warn("event not published yet", "event", e.ID, events.KeyError, err)
 		}
 		select {
 		case <-ctx.Done():
+			return false
 		case <-time.After(time.Second):
 		}
 	}

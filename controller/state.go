@@ -59,9 +59,8 @@ type slotOf struct {
 }
 
 type backoff struct {
-	failures int
-	placed   time.Time
-	notUntil time.Time
+	failures int       // in a row, each of a young instance
+	since    time.Time // no replacement before; an age is counted from here
 }
 
 func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state {

@@ -109,13 +109,13 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 		}
 	}
 	s := t.state
-	if err := rewrite(ctx, t, t.desired, events.DecodeService, s.services, func(v *events.Service) (string, *events.Decision) { return v.Spec.Name, &v.Decision }); err != nil {
+	if err := rewrite(ctx, t, t.desired, events.DecodeService, s.services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) (string, *events.Decision) { return v.Host, &v.Decision }); err != nil {
+	if err := rewrite(ctx, t, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) string { return v.Host }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) (string, *events.Decision) { return v.Service, &v.Decision }); err != nil {
+	if err := rewrite(ctx, t, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) string { return v.Service }); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -125,8 +125,14 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}))
 }
 
+// value is a pointer to what a bucket stores: it says why it was decided.
+type value[V any] interface {
+	*V
+	Why() *events.Decision
+}
+
 // rewrite reads a bucket and writes every value back under the new term.
-func rewrite[V any](ctx context.Context, t *term, b Bucket, decode func([]byte) (V, error), into map[string]*stored[V], parts func(*V) (string, *events.Decision)) error {
+func rewrite[V any, P value[V]](ctx context.Context, t *term, b Bucket, decode func([]byte) (V, error), into map[string]*stored[V], name func(P) string) error {
 	entries, err := b.Entries(ctx)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
@@ -138,18 +144,18 @@ func rewrite[V any](ctx context.Context, t *term, b Bucket, decode func([]byte) 
 				t.log.Error("stored value cannot be read; it is left as it is", "key", e.Key, events.KeyError, err)
 				break
 			}
-			name, d := parts(&v)
-			for _, event := range d.Cause {
+			why := P(&v).Why()
+			for _, event := range why.Cause {
 				if there, err := t.bus.Emitted(ctx, event); err != nil {
 					return fmt.Errorf("take over: %w", err)
 				} else if !there {
 					t.told.add(event)
 				}
 			}
-			d.Term = t.lease.token
+			why.Term = t.lease.token
 			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
 			if err == nil {
-				into[name] = &stored[V]{v, version}
+				into[name(&v)] = &stored[V]{v, version}
 				break
 			}
 			if !errors.Is(err, events.ErrConflict) {
@@ -265,11 +271,11 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		var err error
 		switch e := e.(type) {
 		case putService:
-			err = put(ctx, t, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value, e.value.Cause)
+			err = put(ctx, t, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value)
 		case putAssign:
-			err = put(ctx, t, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value, e.value.Cause)
+			err = put(ctx, t, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
 		case putRoute:
-			err = put(ctx, t, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value, e.value.Cause)
+			err = put(ctx, t, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
 		case emit:
 			t.tell(e.event)
 		case answer:
@@ -282,12 +288,20 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 	return nil
 }
 
-func put[V any](ctx context.Context, t *term, b Bucket, into map[string]*stored[V], key, name string, v V, cause []events.Event) error {
+// put stores a value and then tells why. Events of the former value that are
+// not published yet go along, so that none is lost with this leader.
+func put[V any, P value[V]](ctx context.Context, t *term, b Bucket, into map[string]*stored[V], key, name string, v V) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
+	why := P(&v).Why()
+	news := why.Cause
+	have, ok := into[name]
+	if ok {
+		why.Cause = append(t.told.unpublished(P(&have.value).Why().Cause), news...)
+	}
 	var version events.Version
 	var err error
-	if have, ok := into[name]; ok {
+	if ok {
 		version, err = b.Update(ctx, key, encode(v), have.version)
 	} else {
 		version, err = b.Create(ctx, key, encode(v))
@@ -296,7 +310,7 @@ func put[V any](ctx context.Context, t *term, b Bucket, into map[string]*stored[
 		return fmt.Errorf("store %s: %w", key, err)
 	}
 	into[name] = &stored[V]{v, version}
-	for _, e := range cause {
+	for _, e := range news {
 		t.tell(e)
 	}
 	return nil

@@ -54,12 +54,17 @@ type Entry struct {
 func (e Entry) Deleted() bool { return e.Value == nil }
 
 // Decision is part of every value that a leader stores: in which term it was
-// decided, and the events that tell why. The events are published after the
-// value is stored; a new leader publishes those that its predecessor could not.
+// decided, and the events that tell why (a transactional outbox). The events
+// are published after the value is stored; those that are not published yet are
+// carried on by the next value, and a new leader publishes what its predecessor
+// could not.
 type Decision struct {
 	Term  Token   `json:"term"`
 	Cause []Event `json:"cause,omitempty"`
 }
+
+// Why gives access to the decision behind a stored value.
+func (d *Decision) Why() *Decision { return d }
 
 // Duration is a time.Duration written as text ("1.5s") in JSON and YAML.
 type Duration time.Duration

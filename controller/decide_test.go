@@ -1,0 +1,318 @@
+package controller
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func TestDecide_StartsWhatIsConfiguredAndSpreadsIt(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	for host, instances := range w.agents {
+		if len(instances) != 1 {
+			t.Errorf("host %s runs %d instances, want 1", host, len(instances))
+		}
+	}
+	ids := []int{}
+	for _, r := range w.replicas() {
+		ids = append(ids, r.ID)
+	}
+	if !slices.Equal(ids, []int{1, 2, 3}) {
+		t.Errorf("ids are %v, want 1 2 3", ids)
+	}
+	for _, kind := range []string{"host.joined", "service.created", "instance.assigned", "instance.ready", "route.changed"} {
+		w.wantTold(kind, "")
+	}
+	shares := map[uint16]int{}
+	for _, o := range w.s.routes["web"].value.Slots {
+		shares[o]++
+	}
+	for o, n := range shares {
+		if n < 5461 || n > 5462 {
+			t.Errorf("member %d owns %d slots, want a third of 16384", o, n)
+		}
+	}
+}
+
+func TestDecide_WaitsForExpectedHostsBeforePlacing(t *testing.T) {
+	cfg := webConfig(3)
+	cfg.ExpectHosts = 3
+	w := newSim(t, cfg, "h1")
+	w.step(10 * time.Millisecond)
+	if len(w.s.assigned) != 0 {
+		t.Fatal("placed while two expected hosts had not been heard")
+	}
+	w.agents["h2"], w.agents["h3"] = map[string]*events.InstanceStatus{}, map[string]*events.InstanceStatus{}
+	w.step(10 * time.Millisecond)
+	if len(w.s.assigned) != 3 {
+		t.Fatalf("placed on %d hosts after all were heard, want 3", len(w.s.assigned))
+	}
+}
+
+func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	victim := w.replicas()[1]
+	_, st := w.find(victim.Name)
+	st.State, st.Detail = events.Dead, "killed by signal 9"
+
+	w.now = w.now.Add(time.Millisecond)
+	w.apply(w.s.observeHost(w.beat("h1"), w.now))
+	first := w.s.decide(w.now)
+	if _, ok := first[0].(putRoute); !ok {
+		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
+	}
+	w.apply(first)
+	if slices.Contains(w.members(), victim.Name) {
+		t.Fatal("the dead member is still in the route")
+	}
+	w.run(2 * time.Second)
+	if got := w.replicas()[1]; got.ID != victim.ID || got.Name == victim.Name {
+		t.Fatalf("replacement is %+v, want another name and id %d", got, victim.ID)
+	}
+	if len(w.members()) != 3 {
+		t.Fatalf("%d members serve after the replacement, want 3", len(w.members()))
+	}
+	e := w.wantTold("instance.replaced", victim.Name)
+	if !strings.Contains(string(e.Data), "signal 9") {
+		t.Errorf("the event does not say why: %s", e.Data)
+	}
+}
+
+func TestDecide_InstanceThatKeepsDyingIsReplacedEverMoreSlowly(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	replaced := 0
+	last := w.replicas()[0].Name
+	for range 120 { // a minute of half seconds
+		if host := w.agents["h1"][last]; host != nil {
+			host.State = events.Dead
+		}
+		w.step(events.BeatEvery)
+		if now := w.replicas()[0].Name; now != last {
+			replaced, last = replaced+1, now
+		}
+	}
+	if replaced < 4 || replaced > 12 {
+		t.Fatalf("replaced %d times in a minute; the wait doubles from 0.5 s to 30 s, so expect 4 to 12", replaced)
+	}
+}
+
+func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	var onH1 string
+	for name := range w.agents["h1"] {
+		onH1 = name
+	}
+	w.silent["h1"] = true
+	at := w.now
+	w.run(1000 * time.Millisecond)
+	if !slices.Contains(w.members(), onH1) {
+		t.Fatal("out of rotation after 1 s of silence already")
+	}
+	w.run(1000 * time.Millisecond)
+	if slices.Contains(w.members(), onH1) {
+		t.Fatalf("still in rotation after %s of silence", w.now.Sub(at))
+	}
+	if !wanted(w.s.services["web"].value, onH1) {
+		t.Fatal("replaced although its host is only suspect")
+	}
+	w.run(8 * time.Second)
+	if wanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
+		t.Fatalf("10 s after: wanted %v, members %v", w.replicas(), w.members())
+	}
+	w.wantTold("host.suspect", "h1")
+	w.wantTold("host.lost", "h1")
+
+	w.silent["h1"] = false
+	w.run(3 * time.Second)
+	w.wantTold("host.returned", "h1")
+	if len(w.agents["h1"]) != 0 {
+		t.Fatalf("the host that came back still runs %v", w.agents["h1"])
+	}
+	total := len(w.agents["h2"]) + len(w.agents["h3"])
+	if total != 3 || len(w.members()) != 3 {
+		t.Fatalf("%d instances run, %d serve; want 3 and 3", total, len(w.members()))
+	}
+}
+
+func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	before := w.replicas()
+	w.silent["h1"] = true
+	w.run(4 * time.Second)
+	w.silent["h1"] = false
+	w.run(time.Second)
+	if !slices.Equal(before, w.replicas()) || len(w.members()) != 3 {
+		t.Fatalf("replicas went from %v to %v, members %v", before, w.replicas(), w.members())
+	}
+}
+
+func TestDecide_SuspicionTakesOutHalfAtMost(t *testing.T) {
+	f := func(silent []string, hosts []string, want int) {
+		t.Helper()
+		w := started(t, webConfig(4), hosts...)
+		for _, h := range silent {
+			w.silent[h] = true
+		}
+		w.run(4 * time.Second)
+		if got := len(w.members()); got != want {
+			t.Errorf("%v of %v silent: %d of 4 serve, want %d", silent, hosts, got, want)
+		}
+	}
+	f([]string{"h1"}, []string{"h1"}, 4)
+	f([]string{"h1"}, []string{"h1", "h2"}, 2)
+	f([]string{"h1", "h2"}, []string{"h1", "h2"}, 2)
+	f([]string{"h1", "h2", "h3"}, []string{"h1", "h2", "h3", "h4"}, 2)
+	f([]string{"h1"}, []string{"h1", "h2", "h3", "h4"}, 3)
+}
+
+func TestDecide_OnlyHostLostKeepsServing(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	before := w.replicas()
+	w.silent["h1"] = true
+	w.run(20 * time.Second)
+	if len(w.members()) != 3 || !slices.Equal(before, w.replicas()) {
+		t.Fatalf("with no other host, %d of 3 serve and replicas went from %v to %v", len(w.members()), before, w.replicas())
+	}
+}
+
+func TestDecide_DeafLeaderJudgesNobody(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	w.now = w.now.Add(30 * time.Second) // a pause: nothing heard, not even itself
+	w.decide()
+	if len(w.members()) != 3 {
+		t.Fatalf("after a pause of its own the leader took %d members out", 3-len(w.members()))
+	}
+	// It hears again: everybody counts as just seen.
+	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.now = w.now.Add(time.Second)
+	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.decide()
+	if len(w.members()) != 3 {
+		t.Fatal("hosts were judged by their silence during the leader's pause")
+	}
+	// A beat of its own that is old proves nothing.
+	w.now = w.now.Add(10 * time.Second)
+	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now.Add(-9 * time.Second)}, w.now)
+	w.decide()
+	if len(w.members()) != 3 {
+		t.Fatal("an old heartbeat of its own made the leader judge")
+	}
+}
+
+func TestDecide_HungInstanceLeavesAtOnceAndIsReplacedLater(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	victim := w.replicas()[0].Name
+	_, st := w.find(victim)
+	st.State, st.Detail = events.Unready, "probe: timeout"
+	w.step(10 * time.Millisecond)
+	if slices.Contains(w.members(), victim) {
+		t.Fatal("an instance that fails its probes is in rotation")
+	}
+	w.run(10 * time.Second)
+	if !wanted(w.s.services["web"].value, victim) {
+		t.Fatal("replaced too early")
+	}
+	w.run(25 * time.Second)
+	if wanted(w.s.services["web"].value, victim) || len(w.members()) != 3 {
+		t.Fatalf("after 35 s it is still wanted, or %d serve", len(w.members()))
+	}
+	if len(w.agents["h1"]) != 3 {
+		t.Fatalf("%d instances run, want 3: the hung one is stopped", len(w.agents["h1"]))
+	}
+}
+
+func TestDecide_RemovalDrainsBeforeItStops(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	victim := w.replicas()[2].Name
+	w.routers["r1"]["web"] = map[string]int{victim: 2}
+	w.ask(false, 1, victim)
+	w.run(5 * time.Second)
+	if w.agents["h1"][victim] == nil {
+		t.Fatal("stopped while a router has requests there")
+	}
+	if slices.Contains(w.members(), victim) {
+		t.Fatal("a removed member owns slots")
+	}
+	if m, ok := w.s.routed("web", victim); !ok || !m.Draining {
+		t.Fatal("a removed member with requests in flight is not in the route as draining")
+	}
+	delete(w.routers["r1"], "web")
+	w.run(time.Second)
+	if w.agents["h1"][victim] != nil {
+		t.Fatal("drained, but not stopped")
+	}
+	w.wantTold("instance.draining", victim)
+	w.wantTold("instance.removed", victim)
+}
+
+func TestDecide_DrainingEndsAtItsDeadline(t *testing.T) {
+	w := started(t, webConfig(2, func(s *events.ServiceSpec) { s.Drain = events.Duration(5 * time.Second) }), "h1")
+	victim := w.replicas()[0].Name
+	w.routers["r1"]["web"] = map[string]int{victim: 1}
+	w.ask(false, 1, victim)
+	w.run(4 * time.Second)
+	if w.agents["h1"][victim] == nil {
+		t.Fatal("stopped before the deadline")
+	}
+	w.run(2 * time.Second)
+	if w.agents["h1"][victim] != nil {
+		t.Fatal("not stopped at the deadline")
+	}
+}
+
+func TestDecide_DrainWaitsForARouterThatIsBehind(t *testing.T) {
+	w := started(t, webConfig(2), "h1")
+	victim := w.replicas()[0].Name
+	old := w.s.routes["web"].version
+	w.ask(false, 1, victim)
+	behind := func() {
+		w.s.routers["r1"].seen = w.now
+		w.s.routers["r1"].beat.Epochs = map[string]events.Epoch{"web": old}
+		w.decide()
+	}
+	behind()
+	if a := w.s.assigned["h1"].value; !assignedIn(a, victim) {
+		t.Fatal("taken from its host while a router serves the old epoch")
+	}
+	w.run(time.Second)
+	if a := w.s.assigned["h1"].value; assignedIn(a, victim) {
+		t.Fatal("not taken from its host although every router serves the new epoch")
+	}
+}
+
+func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
+	w := newSim(t, webConfig(3), "h1", "h2")
+	w.agents["h1"]["old-a"] = &events.InstanceStatus{Name: "old-a", Service: "web", ID: 1, State: events.Ready, Address: "10.0.0.1:1"}
+	w.agents["h2"]["old-b"] = &events.InstanceStatus{Name: "old-b", Service: "web", ID: 3, State: events.Ready, Address: "10.0.0.2:1"}
+	w.run(4 * time.Second)
+	for _, name := range []string{"old-a", "old-b"} {
+		if !slices.Contains(w.members(), name) {
+			t.Errorf("%s ran already and is not a member: %v", name, w.members())
+		}
+	}
+	if len(w.members()) != 3 {
+		t.Errorf("%d members, want 3", len(w.members()))
+	}
+	if at, _ := w.s.placement("old-b"); at != "h2" {
+		t.Errorf("old-b runs on h2 but is assigned to %s", at)
+	}
+}
+
+func TestDecide_ConfigurationIsFollowedWhenItChangesOnly(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.ask(true, 2)
+	w.run(2 * time.Second)
+	if len(w.replicas()) != 5 {
+		t.Fatalf("%d replicas after adding 2 to 3", len(w.replicas()))
+	}
+	cfg := webConfig(4)
+	cfg.ID, cfg.Services[0].Digest = "c1", "2"
+	w.s.cfg = cfg
+	w.run(2 * time.Second)
+	if len(w.replicas()) != 4 || len(w.members()) != 4 {
+		t.Fatalf("%d replicas, %d serve after the configuration changed to 4", len(w.replicas()), len(w.members()))
+	}
+}

@@ -1,0 +1,192 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func TestScale_AddAnswersWhenTheReplicasServe(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	got := w.ask(true, 4, "S5", "S4", "S10")
+	if got.request != nil {
+		t.Fatal("answered before the replicas serve")
+	}
+	w.run(3 * time.Second)
+	if got.request == nil || got.err != nil {
+		t.Fatalf("no answer, or an error: %v", got.err)
+	}
+	if len(got.reply.Replicas) != 7 {
+		t.Fatalf("reply lists %v, want 7", got.reply.Replicas)
+	}
+	for _, name := range []string{"S5", "S4", "S10"} {
+		if !slices.Contains(got.reply.Replicas, name) || !slices.Contains(got.reply.Added, name) {
+			t.Errorf("%s is not among %v / %v", name, got.reply.Replicas, got.reply.Added)
+		}
+	}
+	if len(got.reply.Added) != 4 {
+		t.Errorf("added %v, want 4", got.reply.Added)
+	}
+}
+
+func TestScale_AnswerWaitsForEveryLiveRouter(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.routers["r2"] = map[string]map[string]int{}
+	w.step(events.BeatEvery)
+	w.silent["r2"] = true
+	got := w.ask(false, 1)
+	w.step(events.BeatEvery)
+	if got.request != nil {
+		t.Fatal("answered while a router that was heard 0.5 s ago serves the old epoch")
+	}
+	w.run(2 * time.Second)
+	if got.request == nil {
+		t.Fatal("no answer although the silent router is dead by now")
+	}
+}
+
+func TestScale_RepeatedRequestChangesNothingAgain(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.askID("same", true, 2, "S5")
+	w.run(3 * time.Second)
+	again := w.askID("same", true, 2, "S5")
+	w.run(3 * time.Second)
+	if len(w.replicas()) != 5 {
+		t.Fatalf("%d replicas after one request sent twice, want 5", len(w.replicas()))
+	}
+	if again.request == nil || again.err != nil || !slices.Contains(again.reply.Replicas, "S5") {
+		t.Fatalf("the repeated request got %+v", again)
+	}
+}
+
+func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
+	full := strings.Repeat("x", 64)
+	f := func(add bool, n int, names []string, code int, message string) {
+		t.Helper()
+		w := started(t, webConfig(3), "h1")
+		if add {
+			names = slices.Clone(names)
+			for i := range names {
+				if names[i] == "@" {
+					names[i] = w.replicas()[0].Name
+				}
+			}
+		}
+		before := slices.Clone(w.replicas())
+		got := w.ask(add, n, names...)
+		var refusal *events.Refusal
+		if !errors.As(got.err, &refusal) {
+			t.Errorf("add=%v n=%d %v: got %v, want a refusal", add, n, names, got.err)
+			return
+		}
+		if refusal.Code != code || !strings.Contains(refusal.Message, message) {
+			t.Errorf("add=%v n=%d %v: got %d %q, want %d with %q", add, n, names, refusal.Code, refusal.Message, code, message)
+		}
+		w.run(time.Second)
+		if !slices.Equal(before, w.replicas()) {
+			t.Errorf("add=%v n=%d %v: refused, but replicas changed", add, n, names)
+		}
+	}
+	f(true, 0, nil, 400, "n is 0")
+	f(true, -1, nil, 400, "n is -1")
+	f(true, 1, []string{"S1", "S2"}, 400, "Length of hostname list is more than newly added instances")
+	f(true, 2, []string{"S1", "S1"}, 400, "'S1' is listed twice")
+	f(true, 1, []string{"@"}, 400, "already in use")
+	f(true, 1, []string{"no such name"}, 400, "no such name")
+	f(true, 1, []string{full}, 400, "name")
+	f(true, 1, []string{"-x"}, 400, "-x")
+	f(true, 1000, nil, 400, "no slot is left")
+	f(false, 0, nil, 400, "n is 0")
+	f(false, 4, nil, 400, "only 3 replicas")
+	f(false, 1, []string{"S1", "S2"}, 400, "Length of hostname list is more than removable instances")
+	f(false, 1, []string{"S99"}, 400, "'S99' is not a replica")
+}
+
+func TestScale_CourseRefusesThe57thServer(t *testing.T) {
+	w := started(t, webConfig(3, func(s *events.ServiceSpec) { s.Algorithm, s.Slots = events.Course, events.CourseSlots }), "h1")
+	got := w.ask(true, 54)
+	if got.err == nil || !strings.Contains(got.err.Error(), "at most 56") {
+		t.Fatalf("57 servers: %v, want a refusal that names 56", got.err)
+	}
+	got = w.ask(true, 53)
+	w.run(5 * time.Second)
+	if got.err != nil || len(got.reply.Replicas) != 56 {
+		t.Fatalf("56 servers: %v, %d replicas", got.err, len(got.reply.Replicas))
+	}
+}
+
+func TestScale_IDsAreTheSmallestFree(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	second := w.replicas()[1].Name
+	w.ask(false, 1, second)
+	w.run(2 * time.Second)
+	w.ask(true, 2, "SA", "SB")
+	w.run(2 * time.Second)
+	got := map[string]int{}
+	for _, r := range w.replicas() {
+		got[r.Name] = r.ID
+	}
+	if got["SA"] != 2 || got["SB"] != 4 {
+		t.Fatalf("ids are %v, want SA 2 and SB 4", got)
+	}
+}
+
+func TestScale_RemoveAllThenAdd(t *testing.T) {
+	w := started(t, webConfig(2), "h1")
+	got := w.ask(false, 2)
+	w.run(2 * time.Second)
+	if got.err != nil || got.request == nil || len(got.reply.Replicas) != 0 || len(w.agents["h1"]) != 0 {
+		t.Fatalf("removing all: %+v, %d run", got, len(w.agents["h1"]))
+	}
+	got = w.ask(true, 1)
+	w.run(2 * time.Second)
+	if got.err != nil || len(got.reply.Replicas) != 1 {
+		t.Fatalf("adding one again: %+v", got)
+	}
+}
+
+func TestScale_AddedReplicaThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	got := w.ask(true, 1, "S5")
+	w.agents["h1"]["S5"] = &events.InstanceStatus{Name: "S5", Service: "web", ID: 4, State: events.Dead, Detail: "exit status 1"}
+	w.run(3 * time.Second)
+	if got.request == nil || got.err != nil || len(got.reply.Replicas) != 4 {
+		t.Fatalf("got %+v, want an answer with 4 replicas", got)
+	}
+}
+
+func TestScale_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	w.silent["h1"] = true
+	got := w.ask(true, 1, "S5")
+	w.run(61 * time.Second)
+	var refusal *events.Refusal
+	if !errors.As(got.err, &refusal) || refusal.Code != 504 || !strings.Contains(refusal.Message, "S5") {
+		t.Fatalf("got %v, want 504 about S5", got.err)
+	}
+}
+
+func TestFreshName(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	svc := w.s.services["web"].value
+	seen := map[string]bool{}
+	for range 1000 {
+		name := w.s.freshName(svc)
+		if events.ValidName(name) != nil || !strings.HasPrefix(name, "web-") {
+			t.Fatalf("%q is no good name", name)
+		}
+		seen[name] = true
+	}
+	if len(seen) < 990 {
+		t.Fatalf("only %d of 1000 names differ", len(seen))
+	}
+	svc.Spec.Name = fmt.Sprintf("%063d", 1)
+	if name := w.s.freshName(svc); events.ValidName(name) != nil {
+		t.Fatalf("%q is no valid name", name)
+	}
+}

@@ -1,0 +1,223 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+// sim is a world for decide: hosts and routers that do what they are told, and
+// a clock that only the test moves.
+type sim struct {
+	t       *testing.T
+	s       *state
+	now     time.Time
+	rev     uint64
+	agents  map[string]map[string]*events.InstanceStatus // by host, by name
+	silent  map[string]bool
+	routers map[string]map[string]map[string]int // in flight by router, service, member
+	told    []events.Event
+	answers []answer
+}
+
+func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
+	t.Helper()
+	cfg.ID = "c1"
+	w := &sim{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
+		routers: map[string]map[string]map[string]int{"r1": {}}}
+	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
+	for _, h := range hosts {
+		w.agents[h] = map[string]*events.InstanceStatus{}
+	}
+	return w
+}
+
+func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
+	cfg := DefaultConfig()
+	cfg.Services = []Wish{{Name: "web", Digest: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+		base.Replicas = replicas
+		for _, f := range change {
+			f(&base)
+		}
+		return base, base.Validate()
+	}}}
+	return cfg
+}
+
+// apply carries effects out as the term does, without any bus.
+func (w *sim) apply(effects []effect) {
+	w.t.Helper()
+	for _, e := range effects {
+		w.rev++
+		v := events.Version{Incarnation: "bus", Revision: w.rev}
+		switch e := e.(type) {
+		case putService:
+			w.told = append(w.told, e.value.Cause...)
+			w.s.services[e.value.Spec.Name] = &stored[events.Service]{e.value, v}
+		case putAssign:
+			w.told = append(w.told, e.value.Cause...)
+			w.s.assigned[e.value.Host] = &stored[events.Assignment]{e.value, v}
+		case putRoute:
+			w.told = append(w.told, e.value.Cause...)
+			w.s.routes[e.value.Service] = &stored[events.Route]{e.value, v}
+		case emit:
+			w.told = append(w.told, e.event)
+		case answer:
+			w.answers = append(w.answers, e)
+			if e.request.done != nil {
+				e.request.done(e.reply, e.err)
+			}
+		}
+	}
+}
+
+func (w *sim) decide() {
+	w.t.Helper()
+	for i := 0; ; i++ {
+		next := w.s.decide(w.now)
+		if len(next) == 0 {
+			return
+		}
+		if i > 100 {
+			w.t.Fatalf("decide does not come to rest; last: %#v", next)
+		}
+		w.apply(next)
+	}
+}
+
+// step lets time pass: every living speaker beats, agents obey first.
+func (w *sim) step(d time.Duration) {
+	w.t.Helper()
+	w.now = w.now.Add(d)
+	w.s.observeSelf(events.ControllerBeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
+	for _, name := range sorted(w.agents) {
+		if w.silent[name] {
+			continue
+		}
+		w.obey(name)
+		w.apply(w.s.observeHost(w.beat(name), w.now))
+	}
+	for id, inFlight := range w.routers {
+		if w.silent[id] {
+			continue
+		}
+		epochs := map[string]events.Epoch{}
+		for service, r := range w.s.routes {
+			epochs[service] = r.version
+		}
+		w.apply(w.s.observeRouter(events.RouterBeat{Router: id, Epochs: epochs, InFlight: inFlight, Sent: w.now}, w.now))
+	}
+	w.decide()
+}
+
+// run lets time pass in heartbeats.
+func (w *sim) run(d time.Duration) {
+	w.t.Helper()
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.step(events.BeatEvery)
+	}
+}
+
+func (w *sim) obey(host string) {
+	a, ok := w.s.assigned[host]
+	if !ok {
+		return
+	}
+	for _, i := range a.value.Instances {
+		if w.agents[host][i.Name] == nil {
+			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
+		}
+	}
+	for name := range w.agents[host] {
+		if !assignedIn(a.value, name) {
+			delete(w.agents[host], name)
+		}
+	}
+}
+
+func (w *sim) beat(host string) events.HostBeat {
+	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now}
+	for _, name := range sorted(w.agents[host]) {
+		b.Instances = append(b.Instances, *w.agents[host][name])
+	}
+	return b
+}
+
+// find returns the host and status of an instance.
+func (w *sim) find(name string) (string, *events.InstanceStatus) {
+	for host, instances := range w.agents {
+		if i := instances[name]; i != nil {
+			return host, i
+		}
+	}
+	w.t.Fatalf("no host runs %s", name)
+	return "", nil
+}
+
+func (w *sim) members() (names []string) {
+	r, ok := w.s.routes["web"]
+	if !ok {
+		return nil
+	}
+	for _, m := range r.value.Members {
+		if !m.Draining {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+func (w *sim) replicas() []events.Replica { return w.s.services["web"].value.Replicas }
+
+func (w *sim) verbs() (out []string) {
+	for _, e := range w.told {
+		out = append(out, e.Entity+"."+e.Verb)
+	}
+	return out
+}
+
+func (w *sim) wantTold(kind, about string) events.Event {
+	w.t.Helper()
+	for _, e := range w.told {
+		if e.Entity+"."+e.Verb == kind && (about == "" || e.About == about) {
+			return e
+		}
+	}
+	w.t.Fatalf("no event %s about %q among %v", kind, about, w.verbs())
+	return events.Event{}
+}
+
+func (w *sim) ask(add bool, n int, names ...string) *answer {
+	w.t.Helper()
+	return w.askID(fmt.Sprintf("q%d", w.rev), add, n, names...)
+}
+
+func (w *sim) askID(id string, add bool, n int, names ...string) *answer {
+	w.t.Helper()
+	got := &answer{}
+	r := &request{add: add, ask: events.ScaleRequest{ID: id, N: n, Names: names}, deadline: w.now.Add(time.Minute)}
+	r.done = func(reply events.ScaleReply, err error) { *got = answer{request: r, reply: reply, err: err} }
+	w.apply(w.s.accept(r, w.now))
+	w.decide()
+	return got
+}
+
+func started(t *testing.T, cfg Config, hosts ...string) *sim {
+	t.Helper()
+	w := newSim(t, cfg, hosts...)
+	w.run(3 * time.Second)
+	if got, want := len(w.members()), len(w.replicas()); got != want {
+		t.Fatalf("after the start %d of %d replicas serve", got, want)
+	}
+	return w
+}
+
+func sameNames(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}
