@@ -103,7 +103,8 @@ func (b *balancer) setShares() {
 	for _, m := range b.members {
 		heaviest = max(heaviest, m.Weight)
 	}
-	sum := 0.0 // in units of the heaviest, which no weights can overflow
+	const rounding = 1e-9 // far above the errors of the arithmetic, far below a slot
+	sum := 0.0            // in units of the heaviest, which no weights can overflow
 	for _, i := range b.byName {
 		sum += b.members[i].Weight / heaviest
 	}
@@ -113,10 +114,10 @@ func (b *balancer) setShares() {
 	left := len(b.slots)
 	for _, i := range b.byName {
 		exact := b.members[i].Weight / heaviest / sum * float64(len(b.slots))
-		b.share[i] = int(exact)
-		remainder[i] = exact - math.Floor(exact)
+		b.share[i] = int(exact + rounding)
+		remainder[i] = exact - float64(b.share[i])
 		left -= b.share[i]
-		if remainder[i] > 0 {
+		if remainder[i] > rounding {
 			rounded = append(rounded, i)
 		}
 	}

@@ -223,6 +223,7 @@ func TestBalanced_SharesExtremeWeights(t *testing.T) {
 	f([]int{1000, 0}, math.MaxFloat64, math.SmallestNonzeroFloat64)
 	f([]int{250, 250, 250, 250}, 0.1, 0.1, 0.1, 0.1)
 	f([]int{200, 800}, 1, 4)
+	f([]int{167, 333, 500}, 1, 2, 3) // 3 ÷ 6 must not come out a little above one half
 }
 
 func TestBalanced_RefusesWhatCannotBe(t *testing.T) {
