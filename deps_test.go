@@ -1,0 +1,118 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rules say which of Ringway's packages a package may import, and why. The
+// longest matching prefix decides. Tests are free.
+var rules = []struct {
+	pkg, why string
+	may      []string // of our own packages, with what lies below them
+	third    []string // of other modules; nil: any but the reserved ones
+}{
+	{"events", "the contract has no opinion on how it is carried", nil, []string{}},
+	{"events/bus", "the bus is one adapter", []string{"events"}, []string{"github.com/nats-io/"}},
+	{"router/ring", "slot tables are pure", nil, []string{}},
+	{"router/ring/formula", "expressions are an adapter of the ring's functions", []string{"router/ring"}, []string{"github.com/expr-lang/expr"}},
+	{"router", "the data plane knows the contract and its tables", []string{"events", "router/ring"}, nil},
+	{"controller", "decisions know the contract and, by design, how slots are assigned", []string{"events", "router/ring"}, []string{}},
+	{"agent/lifeline", "every process may hold a lifeline", nil, []string{}},
+	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
+	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
+	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
+}
+
+// reserved libraries belong to one adapter.
+var reserved = map[string]string{
+	"github.com/nats-io/":         "events/bus",
+	"github.com/docker/":          "agent/docker",
+	"github.com/go-sql-driver/":   "shard/mysql",
+	"modernc.org/sqlite":          "shard/sqlite",
+	"github.com/expr-lang/expr":   "router/ring/formula",
+	"github.com/valyala/fasthttp": "router",
+}
+
+func TestImportsPointAtEvents(t *testing.T) {
+	for pkg, imports := range imports(t) {
+		if pkg == "." || strings.HasPrefix(pkg, "lab/") {
+			continue // wire.go sees everything; the lab is outside
+		}
+		rule := -1
+		for i, r := range rules {
+			if within(pkg, r.pkg) && (rule < 0 || len(r.pkg) > len(rules[rule].pkg)) {
+				rule = i
+			}
+		}
+		if rule < 0 {
+			t.Errorf("package %s has no rule; say what it may import, and why", pkg)
+			continue
+		}
+		r := rules[rule]
+		for _, imp := range imports {
+			own, ours := strings.CutPrefix(imp, "ringway/")
+			third := strings.Contains(strings.Split(imp, "/")[0], ".")
+			switch {
+			case ours && !within(own, r.pkg) && !slices.ContainsFunc(r.may, func(m string) bool { return within(own, m) && !isAdapter(own) || own == m }):
+				t.Errorf("%s imports %s, but %s", pkg, own, r.why)
+			case third && r.third != nil && !slices.ContainsFunc(r.third, func(m string) bool { return strings.HasPrefix(imp, m) }):
+				t.Errorf("%s imports %s, but %s", pkg, imp, r.why)
+			}
+			for lib, home := range reserved {
+				if strings.HasPrefix(imp, lib) && !within(pkg, home) && !(home == "router" && within(pkg, "lab")) {
+					t.Errorf("%s imports %s, which only %s may", pkg, imp, home)
+				}
+			}
+		}
+	}
+}
+
+func isAdapter(pkg string) bool {
+	return slices.Contains([]string{"events/bus", "agent/process", "agent/docker", "shard/mysql", "shard/sqlite"}, pkg)
+}
+
+func within(pkg, prefix string) bool { return pkg == prefix || strings.HasPrefix(pkg, prefix+"/") }
+
+// imports lists what each package imports, its tests left out.
+func imports(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); name != "." && (err == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(filepath.ToSlash(name))
+		for _, i := range f.Imports {
+			found[pkg] = append(found[pkg], strings.Trim(i.Path.Value, `"`))
+		}
+		if found[pkg] == nil {
+			found[pkg] = []string{}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
