@@ -149,7 +149,7 @@ func (s *state) slots(spec events.ServiceSpec, have *stored[events.Route], membe
 		return slices.Repeat(events.Slots{events.NoOwner}, spec.Slots), nil
 	}
 	if spec.Algorithm == events.Course {
-		fn, err := formula.Compile(spec.Functions.H, spec.Functions.Phi)
+		fn, err := formula.Compile(spec.Functions.H, spec.Functions.Phi, spec.Slots, events.CourseK)
 		if err != nil {
 			return nil, err
 		}
