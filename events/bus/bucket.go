@@ -1,0 +1,228 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+)
+
+// Bucket is a key/value bucket. Deciding by the result of Create, Update or
+// Delete is safe; what Get, Entries and Watch tell may be old.
+type Bucket struct {
+	conn   *Conn
+	name   string
+	stream *stream
+}
+
+// Bucket opens a bucket and creates it with our settings when it is missing.
+// It waits for a bus that is away until ctx ends.
+func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
+	b := &Bucket{conn: c, name: name, stream: c.stream(c.bucketConfig(name))}
+	if _, err := b.stream.await(ctx); err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// Incarnation is the id of the bucket's present life, as last seen.
+func (b *Bucket) Incarnation() string {
+	b.stream.mu.Lock()
+	defer b.stream.mu.Unlock()
+	return b.stream.life.incarnation
+}
+
+// Entries are all current values.
+func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
+	fail := func(err error) ([]events.Entry, error) { return nil, fmt.Errorf("list %s: %w", b.name, err) }
+	l, err := b.stream.open(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	ctx, cancel, err := b.conn.request(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer cancel()
+	var all []events.Entry
+	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if e := b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream); !e.Deleted() {
+			all = append(all, e)
+		}
+		return nil
+	}
+	complete := errors.New("complete")
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: b.subject(">")}
+	if err := b.conn.tail(ctx, l.handle, cfg, each, func() error { return complete }); !errors.Is(err, complete) {
+		b.stream.forget()
+		return fail(err)
+	}
+	return all, nil
+}
+
+// Get is the current value of key, or events.ErrNotFound.
+func (b *Bucket) Get(ctx context.Context, key string) (events.Entry, error) {
+	l, m, err := b.last(ctx, key)
+	if err != nil {
+		return events.Entry{}, fmt.Errorf("get %s from %s: %w", key, b.name, err)
+	}
+	e := b.entry(l, m.Subject, m.Header, m.Data, m.Sequence)
+	if e.Deleted() {
+		return events.Entry{}, fmt.Errorf("get %s from %s: %w", key, b.name, events.ErrNotFound)
+	}
+	return e, nil
+}
+
+// last is the newest message about key, a deletion included.
+func (b *Bucket) last(ctx context.Context, key string) (*life, *jetstream.RawStreamMsg, error) {
+	if err := validKey(key); err != nil {
+		return nil, nil, err
+	}
+	l, err := b.stream.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel, err := b.conn.request(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer cancel()
+	m, err := l.handle.GetLastMsgForSubject(ctx, b.subject(key))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil, events.ErrNotFound
+	}
+	if err != nil {
+		b.stream.forget()
+		return nil, nil, explained(ctx, err)
+	}
+	return l, m, nil
+}
+
+// Create stores the first value of a key that is not there, or was deleted.
+func (b *Bucket) Create(ctx context.Context, key string, value []byte) (events.Version, error) {
+	v, err := b.store(ctx, key, value, events.Version{}, nats.Header{})
+	if !errors.Is(err, events.ErrConflict) {
+		return v, err
+	}
+	// A deleted key has a last revision too: that of its deletion.
+	l, m, err2 := b.last(ctx, key)
+	if err2 != nil || !b.entry(l, m.Subject, m.Header, m.Data, m.Sequence).Deleted() {
+		return events.Version{}, err
+	}
+	return b.store(ctx, key, value, events.Version{Incarnation: l.incarnation, Revision: m.Sequence}, nats.Header{})
+}
+
+// Update replaces the value that has version last. events.ErrConflict: the key
+// has another version, or the bucket another life. events.ErrUnknownOutcome:
+// the new value may be there or not; only another compare-and-set can tell.
+func (b *Bucket) Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error) {
+	if last.Zero() {
+		return events.Version{}, fmt.Errorf("update %s in %s: no version given: %w", key, b.name, events.ErrConflict)
+	}
+	return b.store(ctx, key, value, last, nats.Header{})
+}
+
+// Delete removes the value that has version last; errors are those of Update.
+func (b *Bucket) Delete(ctx context.Context, key string, last events.Version) error {
+	if last.Zero() {
+		return fmt.Errorf("delete %s in %s: no version given: %w", key, b.name, events.ErrConflict)
+	}
+	_, err := b.store(ctx, key, nil, last, nats.Header{opHeader: {opDelete}})
+	return err
+}
+
+// store appends one message about key if the last one has version last.
+func (b *Bucket) store(ctx context.Context, key string, value []byte, last events.Version, header nats.Header) (events.Version, error) {
+	fail := func(err error) (events.Version, error) {
+		return events.Version{}, fmt.Errorf("store %s in %s: %w", key, b.name, err)
+	}
+	if err := validKey(key); err != nil {
+		return fail(err)
+	}
+	l, err := b.stream.open(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if !last.Zero() && last.Incarnation != l.incarnation {
+		return fail(fmt.Errorf("version %s is of another life of the bus, which is %s now: %w", last, l.incarnation, events.ErrConflict))
+	}
+	ctx, cancel, err := b.conn.request(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer cancel()
+	m := &nats.Msg{Subject: b.subject(key), Header: header, Data: value}
+	ack, err := b.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Revision), jetstream.WithExpectStream(b.stream.want.Name))
+	if err != nil {
+		if !conflict(err) {
+			b.stream.forget()
+		}
+		return fail(outcome(explained(ctx, err)))
+	}
+	return events.Version{Incarnation: l.incarnation, Revision: ack.Sequence}, nil
+}
+
+func conflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLastReplicas)
+}
+
+// outcome tells what is known after a failed append: lost, not done, unknown.
+func outcome(err error) error {
+	if conflict(err) {
+		return fmt.Errorf("%w: %w", events.ErrConflict, err)
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode != codeStoreFailed {
+		return err // refused
+	}
+	for _, unsent := range []error{
+		nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
+	} {
+		if errors.Is(err, unsent) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+}
+
+// Headers by which key/value clients of NATS mark a deletion.
+const (
+	opHeader     = "KV-Operation"
+	opDelete     = "DEL"
+	opPurge      = "PURGE"
+	markerHeader = "Nats-Marker-Reason"
+)
+
+func (b *Bucket) entry(l *life, subject string, header nats.Header, data []byte, revision uint64) events.Entry {
+	e := events.Entry{Key: strings.TrimPrefix(subject, b.subject("")), Version: events.Version{Incarnation: l.incarnation, Revision: revision}}
+	if op := header.Get(opHeader); op == opDelete || op == opPurge || header.Get(markerHeader) != "" {
+		return e
+	}
+	if e.Value = data; data == nil {
+		e.Value = []byte{} // empty is not deleted
+	}
+	return e
+}
+
+func (b *Bucket) subject(key string) string { return "$KV." + b.name + "." + key }
+
+// validKey refuses what NATS would take for another subject.
+func validKey(key string) error {
+	if key == "" || strings.HasPrefix(key, ".") || strings.HasSuffix(key, ".") || strings.Contains(key, "..") {
+		return fmt.Errorf("key %q: a part between dots is empty", key)
+	}
+	for _, r := range key {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-/_=.", r):
+		default:
+			return fmt.Errorf("key %q: %q is not allowed", key, r)
+		}
+	}
+	return nil
+}

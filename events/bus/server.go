@@ -1,0 +1,250 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
+
+	"ringway/events"
+)
+
+// ServerConfig says where an embedded bus listens and keeps its data.
+type ServerConfig struct {
+	Listen     string   // host:port for clients; port 0 picks one
+	Monitor    string   // host:port of the monitoring endpoints; empty: none
+	Store      string   // directory of the streams; one server at a time
+	Name       string   // of this server, unique in a cluster
+	SyncAlways bool     // fsync before every acknowledgement
+	Cluster    string   // host:port for the other bus servers; empty: alone
+	Routes     []string // nats://host:port of the other bus servers
+}
+
+// DefaultServerConfig is a bus for one machine. Store has to be set.
+func DefaultServerConfig() ServerConfig {
+	return ServerConfig{
+		Listen: "127.0.0.1:4222",
+		Name:   "ringway",
+		// NATS's own default syncs every two minutes: a power cut then loses
+		// what was acknowledged.
+		SyncAlways: true,
+	}
+}
+
+const (
+	clusterName = "ringway"
+	// A client that is stopped or cut off is forgotten after the pings below
+	// went unanswered; until then requests may be sent to a frozen leader.
+	serverPing     = 2 * time.Second
+	serverPingsOut = 2
+	// How long a client may not take what is sent to it.
+	writeDeadline = 5 * time.Second
+	// How often the server looks whether its JetStream is still there.
+	watchdogEvery = time.Second
+)
+
+// ErrStoreInUse means that another bus server holds the store.
+var ErrStoreInUse = errors.New("store is in use")
+
+// Server is an embedded NATS server with JetStream.
+type Server struct {
+	cfg  ServerConfig
+	log  *slog.Logger
+	nats *server.Server
+	lock *os.File
+	stop chan struct{}
+	once sync.Once
+	done chan struct{}
+	err  error // why it ended by itself; read after done
+}
+
+// StartServer starts a bus and returns when it accepts clients. Nothing in the
+// store is touched if the store or an address is in use.
+func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
+	opts, err := serverOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := free(cfg.Listen, "listen"); err != nil {
+		return nil, err
+	}
+	if cfg.Monitor != "" {
+		if err := free(cfg.Monitor, "monitor"); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := lockStore(cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := launch(opts, log)
+	if err != nil {
+		_ = lock.Close() // the error that matters is why it did not start
+		return nil, fmt.Errorf("start bus on %s: %w", cfg.Listen, err)
+	}
+	s := &Server{cfg: cfg, log: log, nats: ns, lock: lock, stop: make(chan struct{}), done: make(chan struct{})}
+	go s.watchdog()
+	log.Info("bus started", events.KeyAddress, s.URL(), "store", cfg.Store)
+	return s, nil
+}
+
+// URL is where clients connect to.
+func (s *Server) URL() string { return s.nats.ClientURL() }
+
+// MonitorURL is the root of the monitoring endpoints, empty when there are none.
+func (s *Server) MonitorURL() string {
+	if a := s.nats.MonitorAddr(); a != nil {
+		return "http://" + a.String()
+	}
+	return ""
+}
+
+// Shutdown ends the server and returns when it has ended.
+func (s *Server) Shutdown() {
+	s.once.Do(func() { close(s.stop) })
+	<-s.done
+}
+
+// Wait blocks until the server has ended. The error says why, if nobody asked
+// it to: JetStream switches itself off when the disk is full, and only a new
+// start brings it back.
+func (s *Server) Wait() error {
+	<-s.done
+	return s.err
+}
+
+func (s *Server) watchdog() {
+	defer close(s.done)
+	tick := time.NewTicker(watchdogEvery)
+	defer tick.Stop()
+	for s.err == nil {
+		select {
+		case <-s.stop:
+			s.end()
+			return
+		case <-tick.C:
+			if !s.nats.JetStreamEnabled() {
+				s.err = fmt.Errorf("bus on %s: JetStream has switched itself off; is the disk of %s full or read-only?", s.cfg.Listen, s.cfg.Store)
+			}
+		}
+	}
+	s.log.Error("bus gives up", events.KeyError, s.err)
+	s.end()
+}
+
+func (s *Server) end() {
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+	_ = s.lock.Close() // the lock goes with the descriptor, whatever close says
+}
+
+func serverOptions(cfg ServerConfig) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName: cfg.Name,
+		JetStream:  true, StoreDir: cfg.Store, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
+		PingInterval: serverPing, MaxPingsOut: serverPingsOut, WriteDeadline: writeDeadline,
+		NoSigs: true, DisableJetStreamBanner: true,
+	}
+	if cfg.Store == "" {
+		return nil, errors.New("start bus: no store given")
+	}
+	var err error
+	if opts.Host, opts.Port, err = hostPort(cfg.Listen); err != nil {
+		return nil, fmt.Errorf("start bus: listen: %w", err)
+	}
+	if cfg.Monitor != "" {
+		if opts.HTTPHost, opts.HTTPPort, err = hostPort(cfg.Monitor); err != nil {
+			return nil, fmt.Errorf("start bus: monitor: %w", err)
+		}
+	}
+	if cfg.Cluster == "" {
+		return opts, nil
+	}
+	opts.Cluster.Name = clusterName
+	if opts.Cluster.Host, opts.Cluster.Port, err = hostPort(cfg.Cluster); err != nil {
+		return nil, fmt.Errorf("start bus: cluster: %w", err)
+	}
+	for _, r := range cfg.Routes {
+		u, err := url.Parse(r)
+		if err != nil {
+			return nil, fmt.Errorf("start bus: route %q: %w", r, err)
+		}
+		opts.Routes = append(opts.Routes, u)
+	}
+	return opts, nil
+}
+
+// hostPort splits an address; nats-server calls a port that it may pick -1.
+func hostPort(address string) (string, int, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q: want host:port", address)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q: the port is no number from 0 to 65535", address)
+	}
+	if n == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(n), nil
+}
+
+// free refuses an address that is taken, before the store is touched:
+// nats-server itself recovers all streams before it listens.
+func free(address, flag string) error {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("start bus: %s is in use by another program; choose another address with --%s: %w", address, flag, err)
+	}
+	if err != nil {
+		return fmt.Errorf("start bus: cannot listen on %s; choose another address with --%s: %w", address, flag, err)
+	}
+	return l.Close()
+}
+
+// lockStore makes the store and keeps others out until the file is closed,
+// by whatever end of the process. nats-server has no such lock.
+func lockStore(store string) (*os.File, error) {
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, fmt.Errorf("start bus: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(store, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start bus: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close() // nothing was written
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("start bus: %s: %w by another bus; choose another directory or end that one", store, ErrStoreInUse)
+		}
+		return nil, fmt.Errorf("start bus: lock %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// launch starts nats-server, which reports what it cannot do only to its log.
+func launch(opts *server.Options, log *slog.Logger) (*server.Server, error) {
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, err
+	}
+	logger := &serverLog{log: log}
+	ns.SetLoggerV2(logger, false, false, false)
+	ns.Start()
+	if err := logger.fatal(); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return ns, nil
+}

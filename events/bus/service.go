@@ -1,0 +1,238 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"ringway/events"
+)
+
+// maxRequests is how many requests of one verb a service works on at once.
+const maxRequests = 64
+
+// A failure's code is an HTTP status. What was refused has a Refusal as body;
+// the codes below mean something by themselves.
+const (
+	codeInternal = "500"
+	codeLeader   = "503" // events.ErrNoLeader
+	codeUnknown  = "504" // events.ErrUnknownOutcome
+)
+
+// semver is what the micro service wants of a version.
+var semver = regexp.MustCompile(`^\d+\.\d+\.\d+([-+].*)?$`)
+
+// Handler answers one request. What it returns is sent as JSON; an
+// *events.Refusal, events.ErrNoLeader and events.ErrUnknownOutcome reach the
+// caller as such.
+type Handler = func(ctx context.Context, req []byte) (any, error)
+
+// Serve answers ringway.api.<verb> as the NATS micro service `ringway`.
+// Handlers run concurrently; their context ends with ctx or by stop, which
+// returns when the last of them has. Requests that come after ctx ended are
+// told that nobody leads here.
+func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]string, verbs map[string]Handler) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &service{conn: c, ctx: ctx, stats: map[string]*verbStats{}}
+	cfg := micro.Config{
+		Name: events.MicroService, Version: strings.TrimPrefix(version, "v"), Metadata: metadata,
+		Description:  "what the CLI and the routers ask of the leader",
+		StatsHandler: func(e *micro.Endpoint) any { return s.stats[e.Name].now() },
+	}
+	if !semver.MatchString(cfg.Version) {
+		cfg.Version = "0.0.0-dev"
+	}
+	for verb := range verbs {
+		s.stats[verb] = &verbStats{}
+	}
+	svc, err := micro.AddService(c.nats, cfg)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("serve %s: %w", events.MicroService, err)
+	}
+	end := func() {
+		if err := svc.Stop(); err != nil && !c.nats.IsClosed() {
+			c.log.Warn("service did not stop cleanly", events.KeyError, err)
+		}
+		cancel()
+		s.running.Wait()
+	}
+	for _, verb := range slices.Sorted(maps.Keys(verbs)) {
+		answer := micro.HandlerFunc(s.handler(s.stats[verb], verbs[verb]))
+		if err := svc.AddEndpoint(verb, answer, micro.WithEndpointSubject(events.APISubject(verb))); err != nil {
+			end()
+			return nil, fmt.Errorf("serve %s: %w", verb, err)
+		}
+	}
+	c.settle()
+	return sync.OnceFunc(end), nil
+}
+
+// service is one Serve.
+type service struct {
+	conn    *Conn
+	ctx     context.Context // of the handlers: a request over NATS has none of its own
+	stats   map[string]*verbStats
+	running sync.WaitGroup
+}
+
+// verbStats is what `nats micro stats` shows of a verb beside NATS's own
+// counters, which end when a request is handed to its goroutine.
+type verbStats struct {
+	running, refused, failed atomic.Int64
+}
+
+func (s *verbStats) now() map[string]int64 {
+	return map[string]int64{"running": s.running.Load(), "refused": s.refused.Load(), "failed": s.failed.Load()}
+}
+
+// handler gives each request a goroutine. The answer does not go through
+// micro.Request: its bookkeeping ends when the handler returns.
+func (s *service) handler(stats *verbStats, handle Handler) func(micro.Request) {
+	return func(r micro.Request) {
+		reply := r.Reply()
+		if stats.running.Add(1) > maxRequests {
+			stats.running.Add(-1)
+			s.answer(stats, reply, nil, events.Refuse(503, "the controller is busy with %d requests; try again", maxRequests))
+			return
+		}
+		s.running.Go(func() {
+			defer stats.running.Add(-1)
+			if s.ctx.Err() != nil {
+				s.answer(stats, reply, nil, events.ErrNoLeader)
+				return
+			}
+			value, err := handle(s.ctx, r.Data())
+			if err != nil && s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
+				// It was stopped in the middle.
+				err = fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+			}
+			s.answer(stats, reply, value, err)
+		})
+	}
+}
+
+func (s *service) answer(stats *verbStats, reply string, value any, err error) {
+	m := &nats.Msg{Subject: reply}
+	if err == nil {
+		if m.Data, err = json.Marshal(value); err != nil {
+			err = fmt.Errorf("encode the answer: %w", err)
+		}
+	}
+	if err != nil {
+		m.Header, m.Data = failure(err)
+		if m.Data != nil {
+			stats.refused.Add(1)
+		} else {
+			stats.failed.Add(1)
+		}
+	}
+	if err := s.conn.nats.PublishMsg(m); err != nil {
+		s.conn.log.Warn("answer could not be sent", events.KeyError, err)
+	}
+}
+
+// failure is err as the micro service protocol has it.
+func failure(err error) (nats.Header, []byte) {
+	var refusal *events.Refusal
+	var body []byte
+	code := codeInternal
+	switch {
+	case errors.As(err, &refusal):
+		code = strconv.Itoa(refusal.Code)
+		body, _ = json.Marshal(refusal) // an int and a string always encode
+	case errors.Is(err, events.ErrUnknownOutcome):
+		code = codeUnknown
+	case errors.Is(err, events.ErrNoLeader):
+		code = codeLeader
+	}
+	// A header ends at a line's end.
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return nats.Header{micro.ErrorHeader: {text}, micro.ErrorCodeHeader: {code}}, body
+}
+
+// Request asks the leader. A refusal comes back as *events.Refusal.
+// events.ErrNoLeader: nobody was there, nothing happened.
+// events.ErrUnknownOutcome: it was sent, but no answer came before ctx or the
+// connection ended; asking again with the same id in the request is safe.
+// Without a deadline in ctx it waits for the configured timeout.
+func (c *Conn) Request(ctx context.Context, verb string, req, reply any) error {
+	if err := c.ask(ctx, verb, req, reply); err != nil {
+		return fmt.Errorf("request %s: %w", verb, err)
+	}
+	return nil
+}
+
+func (c *Conn) ask(ctx context.Context, verb string, req, reply any) error {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, c.cfg.Timeout)
+		defer stop()
+	}
+	c.mu.Lock()
+	line := c.line
+	c.mu.Unlock()
+	if !c.Connected() || line.Err() != nil {
+		return fmt.Errorf("%w: %w", events.ErrNoLeader, errAway)
+	}
+	ctx, drop := joined(ctx, line)
+	defer drop()
+	m, err := c.nats.RequestMsgWithContext(ctx, &nats.Msg{Subject: events.APISubject(verb), Data: body})
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return events.ErrNoLeader
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("%w: %w", events.ErrNoLeader, errAway)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, explained(ctx, err))
+	}
+	if err := failed(m); err != nil {
+		return err
+	}
+	if reply == nil {
+		return nil
+	}
+	if err := json.Unmarshal(m.Data, reply); err != nil {
+		return fmt.Errorf("decode the answer: %w", err)
+	}
+	return nil
+}
+
+// failed is the error that an answer carries; the reverse of failure.
+func failed(m *nats.Msg) error {
+	code, text := m.Header.Get(micro.ErrorCodeHeader), m.Header.Get(micro.ErrorHeader)
+	if code == "" && text == "" {
+		return nil
+	}
+	refusal := &events.Refusal{}
+	if len(m.Data) > 0 && json.Unmarshal(m.Data, refusal) == nil && refusal.Code != 0 {
+		return refusal
+	}
+	switch code {
+	case codeLeader:
+		return events.ErrNoLeader
+	case codeUnknown:
+		return fmt.Errorf("%w: %s", events.ErrUnknownOutcome, text)
+	}
+	return fmt.Errorf("the controller failed: %s", text)
+}

@@ -1,0 +1,99 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// A consumer that is silent for two heartbeats is opened again.
+	tailHeartbeat = time.Second
+	tailExpiry    = 10 * time.Second
+	tailBatch     = 64
+	// The bus forgets a consumer whose reader is gone after this.
+	tailIdle = 10 * time.Second
+)
+
+// errGap means that a message of a consumer got lost on its way.
+var errGap = errors.New("a message is missing")
+
+// tail reads a stream through a consumer of its own, in order and without
+// gaps, until something odd happens: a lost connection, a missing heartbeat, a
+// consumer that is gone. Its callers open it again from where they were. It
+// calls current once, when all that was there at the start was passed to each.
+func (c *Conn) tail(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig, each func(jetstream.Msg, *jetstream.MsgMetadata) error, current func() error) error {
+	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, tailIdle
+	cfg.Description = c.cfg.Name
+	consumer, err := c.consumer(ctx, handle, cfg)
+	if err != nil {
+		return err
+	}
+	defer c.discard(ctx, handle, consumer)
+	left := consumer.CachedInfo().NumPending
+	if left == 0 {
+		if err := current(); err != nil {
+			return err
+		}
+	}
+	msgs, err := consumer.Messages(jetstream.PullMaxMessages(tailBatch), jetstream.PullExpiry(tailExpiry), jetstream.PullHeartbeat(tailHeartbeat))
+	if err != nil {
+		return fmt.Errorf("read consumer: %w", err)
+	}
+	defer msgs.Stop()
+	for expected := uint64(1); ; expected++ {
+		m, err := msgs.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read consumer: %w", explained(ctx, err))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read consumer: %w", err)
+		}
+		if meta.Sequence.Consumer != expected {
+			return errGap
+		}
+		if err := each(m, meta); err != nil {
+			return err
+		}
+		if left == 0 {
+			continue
+		}
+		// What was overwritten meanwhile is never delivered: the count at the
+		// start may be too high.
+		if left--; left == 0 || meta.NumPending == 0 {
+			left = 0
+			if err := current(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *Conn) consumer(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	ctx, cancel, err := c.request(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create consumer: %w", err)
+	}
+	defer cancel()
+	consumer, err := handle.CreateConsumer(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("create consumer: %w", explained(ctx, err))
+	}
+	return consumer, nil
+}
+
+// discard deletes a consumer, after ctx ended too.
+func (c *Conn) discard(ctx context.Context, handle jetstream.Stream, consumer jetstream.Consumer) {
+	ctx, cancel, err := c.request(context.WithoutCancel(ctx))
+	if err != nil {
+		return // the bus forgets it by itself
+	}
+	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, flushTimeout)
+	defer stop()
+	_ = handle.DeleteConsumer(ctx, consumer.CachedInfo().Name) // the bus forgets it by itself
+}

@@ -1,0 +1,108 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+)
+
+// Watch calls fn for all current values whose key matches filter and then for
+// every change, one at a time, until ctx ends; then it returns nil. An empty
+// filter matches all keys; NATS's wildcards work.
+//
+// After every reconnect it delivers all current values again, and a deletion
+// for each key that it delivered before and that is gone, with the newest
+// revision of the bucket. A bucket that came back with another life is
+// followed into it. A value that expires by age is not reported.
+func (b *Bucket) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
+	if filter == "" {
+		filter = ">"
+	}
+	if err := validKey(strings.NewReplacer("*", "x", ">", "x").Replace(filter)); err != nil {
+		return fmt.Errorf("watch %s: filter: %w", b.name, err)
+	}
+	w := &watch{bucket: b, filter: filter, fn: fn, known: map[string]bool{}}
+	for attempt := 1; ; attempt++ {
+		err := w.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if b.conn.nats.IsClosed() {
+			return fmt.Errorf("watch %s: %w", b.name, nats.ErrConnectionClosed)
+		}
+		if w.progress {
+			attempt = 1
+		}
+		level := b.conn.log.Debug
+		if attempt == 5 {
+			level = b.conn.log.Warn
+		}
+		level("watch opens again", "bucket", b.name, events.KeyError, err)
+		if !pause(ctx, attempt) {
+			return nil
+		}
+	}
+}
+
+// watch is the state of one Watch that outlives its consumers.
+type watch struct {
+	bucket   *Bucket
+	filter   string
+	fn       func(events.Entry)
+	known    map[string]bool // keys delivered with a value
+	progress bool            // the last consumer got as far as the changes
+}
+
+// once watches through one consumer.
+func (w *watch) once(ctx context.Context) error {
+	w.progress = false
+	line, err := w.bucket.conn.online(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, drop := joined(ctx, line)
+	defer drop()
+	w.bucket.stream.forget()
+	l, err := w.bucket.stream.open(ctx)
+	if err != nil {
+		return err
+	}
+	newest := l.handle.CachedInfo().State.LastSeq
+	seen := map[string]bool{}
+	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		w.deliver(w.bucket.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream), seen)
+		return nil
+	}
+	current := func() error {
+		w.progress = true
+		for _, key := range slices.Sorted(maps.Keys(w.known)) {
+			if !seen[key] {
+				w.deliver(events.Entry{Key: key, Version: events.Version{Incarnation: l.incarnation, Revision: newest}}, seen)
+			}
+		}
+		return nil
+	}
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: w.bucket.subject(w.filter)}
+	return w.bucket.conn.tail(ctx, l.handle, cfg, each, current)
+}
+
+// deliver leaves out deletions of keys that fn never had.
+func (w *watch) deliver(e events.Entry, seen map[string]bool) {
+	seen[e.Key] = true
+	if e.Deleted() && !w.known[e.Key] {
+		return
+	}
+	if e.Deleted() {
+		delete(w.known, e.Key)
+	} else {
+		w.known[e.Key] = true
+	}
+	w.fn(e)
+}
