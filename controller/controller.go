@@ -22,6 +22,7 @@ import (
 // Config of a controller.
 type Config struct {
 	ID          string // unique among controllers
+	Version     string // of this program, shown by the micro service
 	Services    []Wish // what the configuration asks for
 	ExpectHosts int    // hosts to wait for before the first placement; 0: SuspectAfter decides
 
@@ -61,8 +62,6 @@ type Wish struct {
 
 // Bus is what a controller needs of the bus.
 type Bus interface {
-	// Bucket opens a bucket of the control plane as it is now.
-	Bucket(ctx context.Context, name string) (Bucket, error)
 	// Publish sends without waiting and without any promise.
 	Publish(subject string, v any) error
 	// Listen calls fn in order, until stop.
@@ -71,9 +70,13 @@ type Bus interface {
 	Emit(ctx context.Context, e events.Event) error
 	// Emitted reports whether e is the newest event on its subject.
 	Emitted(ctx context.Context, e events.Event) (bool, error)
-	// Serve answers ringway.api requests, each verb's concurrently, until stop.
-	Serve(info map[string]string, verbs map[string]func(context.Context, []byte) (any, error)) (stop func(), err error)
+	// Serve answers ringway.api requests, concurrently, until stop, which
+	// returns when the last handler has.
+	Serve(ctx context.Context, version string, info map[string]string, verbs map[string]func(context.Context, []byte) (any, error)) (stop func(), err error)
 }
+
+// Open opens a bucket of the control plane as it is now.
+type Open func(ctx context.Context, name string) (Bucket, error)
 
 // Bucket is a compare-and-set store. Writes fail with events.ErrConflict when
 // another writer was first.
@@ -87,13 +90,14 @@ type Bucket interface {
 
 // Controller leads or stands by.
 type Controller struct {
-	cfg Config
-	bus Bus
-	log *slog.Logger
+	cfg  Config
+	bus  Bus
+	open Open
+	log  *slog.Logger
 }
 
 // New makes a controller; Run starts it.
-func New(cfg Config, bus Bus, log *slog.Logger) (*Controller, error) {
+func New(cfg Config, bus Bus, open Open, log *slog.Logger) (*Controller, error) {
 	if cfg.ID == "" {
 		return nil, errors.New("controller: an id is needed")
 	}
@@ -101,7 +105,7 @@ func New(cfg Config, bus Bus, log *slog.Logger) (*Controller, error) {
 		return nil, fmt.Errorf("controller: LeaseValid (%s) must exceed RenewEvery (%s), and LostAfter (%s) SuspectAfter (%s)",
 			cfg.LeaseValid, cfg.RenewEvery, cfg.LostAfter, cfg.SuspectAfter)
 	}
-	return &Controller{cfg: cfg, bus: bus, log: log.With(events.KeyRole, "controller")}, nil
+	return &Controller{cfg: cfg, bus: bus, open: open, log: log.With(events.KeyRole, "controller")}, nil
 }
 
 // Run stands by until it can lead, leads until it loses the lease, and so on
@@ -141,7 +145,7 @@ func (c *Controller) Run(ctx context.Context) error {
 func (c *Controller) campaign(ctx context.Context) (*lease, error) {
 	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	b, err := c.bus.Bucket(call, events.BucketLease)
+	b, err := c.open(call, events.BucketLease)
 	if err != nil {
 		return nil, err
 	}

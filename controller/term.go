@@ -16,6 +16,7 @@ import (
 type term struct {
 	cfg     Config
 	bus     Bus
+	open    Open
 	log     *slog.Logger
 	lease   *lease
 	state   *state
@@ -34,7 +35,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
-		cfg: c.cfg, bus: c.bus, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
+		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
 		told: newOutbox(c.bus, c.log), inputs: make(chan func(*state, time.Time) []effect, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
@@ -61,11 +62,14 @@ func (t *term) run(ctx context.Context) error {
 	if err := t.takeOver(ctx); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	stop, err := t.listen(ctx)
 	if err != nil {
+		cancel()
 		return err
 	}
 	defer stop()
+	defer cancel() // first: whoever waits to put an input in lets go
 
 	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.BeatEvery)
 	defer tick.Stop()
@@ -104,7 +108,7 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
 	defer cancel()
 	for name, b := range map[string]*Bucket{events.BucketDesired: &t.desired, events.BucketAssign: &t.assign, events.BucketRoutes: &t.routes} {
-		if *b, err = t.bus.Bucket(ctx, name); err != nil {
+		if *b, err = t.open(ctx, name); err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
 	}
@@ -211,7 +215,7 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 		}
 		stops = append(stops, cancel)
 	}
-	unserve, err := t.bus.Serve(map[string]string{"controller": t.cfg.ID, "term": t.lease.token.String()}, t.verbs(ctx, put))
+	unserve, err := t.bus.Serve(ctx, t.cfg.Version, map[string]string{"controller": t.cfg.ID, "term": t.lease.token.String()}, t.verbs(ctx, put))
 	if err != nil {
 		stop()
 		return nil, err
@@ -237,7 +241,7 @@ func (t *term) verbs(term context.Context, put func(func(*state, time.Time) []ef
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-term.Done():
-			return nil, events.ErrNoLeader
+			return nil, events.ErrUnknownOutcome
 		}
 	}
 	scale := func(add bool) func(context.Context, []byte) (any, error) {

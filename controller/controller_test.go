@@ -1,0 +1,448 @@
+package controller_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/controller"
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// site is a real bus with pretended hosts and routers on it.
+type site struct {
+	t      *testing.T
+	store  string
+	server *bus.Server
+	conn   *bus.Conn
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, store: t.TempDir()}
+	s.start("127.0.0.1:0")
+	t.Cleanup(func() { s.server.Shutdown() })
+	s.conn = s.connect()
+	return s
+}
+
+func (s *site) start(listen string) {
+	s.t.Helper()
+	cfg := bus.DefaultServerConfig()
+	cfg.Listen, cfg.Store = listen, s.store
+	server, err := bus.StartServer(cfg, quiet)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.server = server
+}
+
+// restart stops the bus and starts it again on its port.
+func (s *site) restart(wiped bool) {
+	s.t.Helper()
+	at := strings.TrimPrefix(s.server.URL(), "nats://")
+	s.server.Shutdown()
+	if wiped {
+		s.store = s.t.TempDir()
+	}
+	s.start(at)
+}
+
+func (s *site) connect() *bus.Conn {
+	s.t.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL = s.server.URL()
+	conn, err := bus.Connect(s.t.Context(), cfg, quiet)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(conn.Close)
+	return conn
+}
+
+// lead runs a controller until stop.
+func (s *site) lead(id string, replicas int) (stop func()) {
+	s.t.Helper()
+	return s.leadOn(s.connect(), id, replicas)
+}
+
+func (s *site) leadOn(conn *bus.Conn, id string, replicas int) (stop func()) {
+	s.t.Helper()
+	cfg := controller.DefaultConfig()
+	cfg.ID, cfg.ExpectHosts = id, 1
+	cfg.Services = []controller.Wish{{Name: "web", Digest: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+		base.Replicas = replicas
+		return base, nil
+	}}}
+	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, quiet)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// host pretends to be an agent: what it is assigned is ready at once.
+func (s *site) host(name string) {
+	s.t.Helper()
+	conn := s.connect()
+	var mu sync.Mutex
+	var have events.Assignment
+	beat := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		b := events.HostBeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Instances: []events.InstanceStatus{}}
+		for i, spec := range have.Instances {
+			b.Instances = append(b.Instances, events.InstanceStatus{Name: spec.Name, Service: spec.Service, ID: spec.ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
+		}
+		_ = conn.Publish(events.AgentSubject(name), b)
+	}
+	s.background(func(ctx context.Context) {
+		b, err := conn.Bucket(ctx, events.BucketAssign)
+		if err != nil {
+			return
+		}
+		_ = b.Watch(ctx, name, func(e events.Entry) {
+			if a, err := events.DecodeAssignment(e.Value); err == nil {
+				mu.Lock()
+				have = a
+				mu.Unlock()
+				beat()
+			}
+		})
+	})
+	s.background(func(ctx context.Context) { every(ctx, beat) })
+}
+
+// router pretends to serve every route at once.
+func (s *site) router(id string) {
+	s.t.Helper()
+	conn := s.connect()
+	var mu sync.Mutex
+	epochs := map[string]events.Epoch{}
+	beat := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = conn.Publish(events.RouterSubject(id), events.RouterBeat{Router: id, Sent: time.Now(), Epochs: epochs})
+	}
+	s.background(func(ctx context.Context) {
+		b, err := conn.Bucket(ctx, events.BucketRoutes)
+		if err != nil {
+			return
+		}
+		_ = b.Watch(ctx, "", func(e events.Entry) {
+			if r, err := events.DecodeRoute(e.Value); err == nil {
+				mu.Lock()
+				epochs[r.Service] = e.Version
+				mu.Unlock()
+				beat()
+			}
+		})
+	})
+	s.background(func(ctx context.Context) { every(ctx, beat) })
+}
+
+func every(ctx context.Context, f func()) {
+	tick := time.NewTicker(events.BeatEvery)
+	defer tick.Stop()
+	for {
+		f()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *site) background(f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); f(ctx) }()
+	s.t.Cleanup(func() { cancel(); <-done })
+}
+
+func (s *site) status() (st events.Status, err error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
+	defer cancel()
+	err = s.conn.Request(ctx, events.APIStatus, struct{}{}, &st)
+	return st, err
+}
+
+func (s *site) scale(verb string, ask events.ScaleRequest) (reply events.ScaleReply, err error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	err = s.conn.Request(ctx, verb, ask, &reply)
+	return reply, err
+}
+
+func (s *site) serving(want int) {
+	s.t.Helper()
+	eventually(s.t, 20*time.Second, func() error {
+		st, err := s.status()
+		if err != nil {
+			return err
+		}
+		if len(st.Services) != 1 || st.Services[0].Serving != want {
+			return fmt.Errorf("services %+v", st.Services)
+		}
+		return nil
+	})
+}
+
+func (s *site) events() (all []events.Event) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.conn.History(ctx, time.Now().Add(-time.Hour), false, func(e events.Event) error { all = append(all, e); return nil }); err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+func eventually(t *testing.T, d time.Duration, f func() error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(d); ; <-tick.C {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %v", d, err)
+		}
+	}
+}
+
+func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
+	s := newSite(t)
+	s.lead("c1", 3)
+	s.host("h1")
+	s.router("r1")
+	s.serving(3)
+	reply, err := s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 2, Names: []string{"S5"}})
+	if err != nil || len(reply.Replicas) != 5 || !slices.Contains(reply.Replicas, "S5") {
+		t.Fatalf("add: %+v %v", reply, err)
+	}
+	reply, err = s.scale(events.APIRemove, events.ScaleRequest{ID: "q2", N: 1, Names: []string{"S5"}})
+	if err != nil || len(reply.Replicas) != 4 || slices.Contains(reply.Replicas, "S5") {
+		t.Fatalf("rm: %+v %v", reply, err)
+	}
+	_, err = s.scale(events.APIRemove, events.ScaleRequest{ID: "q3", N: 9})
+	var refusal *events.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != 400 {
+		t.Fatalf("rm of too many: %v, want a refusal", err)
+	}
+	// Everything that happened can be read.
+	eventually(t, 5*time.Second, func() error {
+		told := map[string]int{}
+		for _, e := range s.events() {
+			told[e.Entity+"."+e.Verb]++
+		}
+		for kind, want := range map[string]int{"controller.elected": 1, "host.joined": 1, "router.joined": 1, "service.created": 1, "service.scaled": 2, "instance.assigned": 5, "instance.ready": 5, "instance.draining": 1, "instance.removed": 1} {
+			if told[kind] != want {
+				return fmt.Errorf("%s told %d times, want %d: %v", kind, told[kind], want, told)
+			}
+		}
+		return nil
+	})
+}
+
+func TestController_OneLeadsAndTheNextTakesOver(t *testing.T) {
+	s := newSite(t)
+	stop := s.lead("c1", 2)
+	s.host("h1")
+	s.router("r1")
+	s.serving(2)
+	s.lead("c2", 2)
+	first, err := s.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	eventually(t, 10*time.Second, func() error {
+		st, err := s.status()
+		if err != nil {
+			return err
+		}
+		if st.Controller != "c2" || !st.Term.After(first.Term) {
+			return fmt.Errorf("led by %s in term %s", st.Controller, st.Term)
+		}
+		return nil
+	})
+	s.serving(2)
+	second, err := s.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range first.Instances {
+		if first.Instances[i].Name != second.Instances[i].Name {
+			t.Errorf("instance %s became %s by an election", first.Instances[i].Name, second.Instances[i].Name)
+		}
+	}
+}
+
+func TestController_DeposedLeaderCanChangeNothing(t *testing.T) {
+	s := newSite(t)
+	stop := s.lead("c1", 2)
+	s.host("h1")
+	s.serving(2)
+	ctx := t.Context()
+	b, err := s.conn.Bucket(ctx, events.BucketDesired)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := b.Get(ctx, events.ServiceKey("web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	s.lead("c2", 2)
+	s.serving(2)
+	// What c1 would write now, from what it knew.
+	if _, err := b.Update(ctx, events.ServiceKey("web"), before.Value, before.Version); !errors.Is(err, events.ErrConflict) {
+		t.Fatalf("a write of the former leader: %v, want a conflict", err)
+	}
+}
+
+func TestController_LostCompareAndSetEndsTheTermAndReadsAgain(t *testing.T) {
+	s := newSite(t)
+	s.lead("c1", 2)
+	s.host("h1")
+	s.router("r1")
+	s.serving(2)
+	first, err := s.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else changes the desired state behind the leader's back.
+	ctx := t.Context()
+	b, err := s.conn.Bucket(ctx, events.BucketDesired)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := b.Get(ctx, events.ServiceKey("web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc, err := events.DecodeService(e.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc.Replicas = append(svc.Replicas, events.Replica{Name: "by-hand", ID: 3})
+	svc.Spec.Replicas = 3
+	value, _ := json.Marshal(svc)
+	if _, err := b.Update(ctx, e.Key, value, e.Version); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 1})
+	if err != nil && !errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("add: %+v %v, want success or an unknown outcome", reply, err)
+	}
+	// The same request again, to the next term: done once, on top of the other change.
+	eventually(t, 20*time.Second, func() error {
+		reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 1})
+		return err
+	})
+	if len(reply.Replicas) != 4 || !slices.Contains(reply.Replicas, "by-hand") {
+		t.Fatalf("replicas %v, want 4 with by-hand", reply.Replicas)
+	}
+	if st, err := s.status(); err != nil || !st.Term.After(first.Term) {
+		t.Fatalf("term %v (%v) does not follow %v", st.Term, err, first.Term)
+	}
+}
+
+func TestController_TellsWhatItsPredecessorCouldNot(t *testing.T) {
+	s := newSite(t)
+	ctx := t.Context()
+	// A leader stored a decision and died before it published the event.
+	b, err := s.conn.Bucket(ctx, events.BucketDesired)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := events.DefaultServiceSpec()
+	spec.Replicas = 1
+	cause := events.NewEvent("controller/c0", events.EntityService, events.VerbScaled, "web", time.Now(), map[string]int{"to": 1})
+	value, _ := json.Marshal(events.Service{Spec: spec, Configured: "1", Replicas: []events.Replica{{Name: "S1", ID: 1}}, Decision: events.Decision{Term: events.Token{Incarnation: "x", Revision: 1}, Cause: []events.Event{cause}}})
+	if _, err := b.Create(ctx, events.ServiceKey("web"), value); err != nil {
+		t.Fatal(err)
+	}
+	stop := s.lead("c1", 1)
+	count := func() (n int) {
+		for _, e := range s.events() {
+			if e.ID == cause.ID {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, 10*time.Second, func() error {
+		if n := count(); n != 1 {
+			return fmt.Errorf("told %d times", n)
+		}
+		return nil
+	})
+	stop()
+	s.lead("c2", 1)
+	s.host("h1")
+	s.serving(1)
+	if n := count(); n != 1 {
+		t.Fatalf("told %d times after another election, want once", n)
+	}
+}
+
+func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
+	f := func(wiped bool) {
+		t.Run(fmt.Sprintf("wiped=%v", wiped), func(t *testing.T) {
+			s := newSite(t)
+			s.lead("c1", 3)
+			s.host("h1")
+			s.router("r1")
+			s.serving(3)
+			before, err := s.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.restart(wiped)
+			eventually(t, 30*time.Second, func() error {
+				after, err := s.status()
+				if err != nil {
+					return err
+				}
+				if len(after.Services) != 1 || after.Services[0].Serving != 3 {
+					return fmt.Errorf("services %+v", after.Services)
+				}
+				for i := range before.Instances {
+					if len(after.Instances) != 3 || before.Instances[i].Name != after.Instances[i].Name {
+						return fmt.Errorf("instances went from %+v to %+v", before.Instances, after.Instances)
+					}
+				}
+				return nil
+			})
+			if _, err := s.scale(events.APIAdd, events.ScaleRequest{ID: "q9", N: 1}); err != nil {
+				t.Fatalf("add after it: %v", err)
+			}
+		})
+	}
+	f(false)
+	f(true)
+}
