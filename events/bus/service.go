@@ -66,7 +66,7 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 			c.log.Warn("service did not stop cleanly", events.KeyError, err)
 		}
 		cancel()
-		s.running.Wait()
+		s.stop()
 	}
 	for _, verb := range slices.Sorted(maps.Keys(verbs)) {
 		answer := micro.HandlerFunc(s.handler(s.stats[verb], verbs[verb]))
@@ -84,6 +84,8 @@ type service struct {
 	conn    *Conn
 	ctx     context.Context // of the handlers: a request over NATS has none of its own
 	stats   map[string]*verbStats
+	mu      sync.Mutex
+	stopped bool
 	running sync.WaitGroup
 }
 
@@ -101,26 +103,48 @@ func (s *verbStats) now() map[string]int64 {
 // micro.Request: its bookkeeping ends when the handler returns.
 func (s *service) handler(stats *verbStats, handle Handler) func(micro.Request) {
 	return func(r micro.Request) {
-		reply := r.Reply()
+		reply, body := r.Reply(), r.Data()
+		if reply == "" {
+			return // nobody asks
+		}
 		if stats.running.Add(1) > maxRequests {
 			stats.running.Add(-1)
 			s.answer(stats, reply, nil, events.Refuse(503, "the controller is busy with %d requests; try again", maxRequests))
 			return
 		}
-		s.running.Go(func() {
-			defer stats.running.Add(-1)
-			if s.ctx.Err() != nil {
-				s.answer(stats, reply, nil, events.ErrNoLeader)
-				return
-			}
-			value, err := handle(s.ctx, r.Data())
+		started := s.start(func() {
+			value, err := handle(s.ctx, body)
 			if err != nil && s.ctx.Err() != nil && errors.Is(err, s.ctx.Err()) {
 				// It was stopped in the middle.
 				err = fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
 			}
+			stats.running.Add(-1)
 			s.answer(stats, reply, value, err)
 		})
+		if !started {
+			stats.running.Add(-1)
+			s.answer(stats, reply, nil, events.ErrNoLeader)
+		}
 	}
+}
+
+// start runs fn unless the service has ended: NATS hands over what it had in
+// its queue after that.
+func (s *service) start(fn func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || s.ctx.Err() != nil {
+		return false
+	}
+	s.running.Go(fn)
+	return true
+}
+
+func (s *service) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.running.Wait()
 }
 
 func (s *service) answer(stats *verbStats, reply string, value any, err error) {

@@ -238,4 +238,3 @@ func (c *Conn) eventsConfig() jetstream.StreamConfig {
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardOld, Duplicates: dedupWindow,
 	}
 }
-

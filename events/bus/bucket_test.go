@@ -1,0 +1,334 @@
+package bus_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+func TestBucket_CompareAndSet(t *testing.T) {
+	ctx := within(t)
+	b := bucket(t, connect(t, startBus(t).URL()), events.BucketRoutes)
+
+	v1, err := b.Create(ctx, "service.web", []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v1.Incarnation != b.Incarnation() || v1.Revision == 0 {
+		t.Fatalf("version %v does not belong to incarnation %q", v1, b.Incarnation())
+	}
+	_, err = b.Create(ctx, "service.web", []byte("again"))
+	wantErr(t, err, events.ErrConflict)
+
+	v2, err := b.Update(ctx, "service.web", []byte("two"), v1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v2.After(v1) {
+		t.Fatalf("%v is not after %v", v2, v1)
+	}
+	_, err = b.Update(ctx, "service.web", []byte("late"), v1)
+	wantErr(t, err, events.ErrConflict)
+	_, err = b.Update(ctx, "service.web", []byte("foreign"), events.Version{Incarnation: "other", Revision: v2.Revision})
+	wantErr(t, err, events.ErrConflict)
+	_, err = b.Update(ctx, "service.web", []byte("blind"), events.Version{})
+	wantErr(t, err, events.ErrConflict)
+
+	e, err := b.Get(ctx, "service.web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sameText(e.Value, "two"); err != nil || e.Version != v2 || e.Key != "service.web" {
+		t.Fatalf("got %+v, %v, want version %v", e, err, v2)
+	}
+}
+
+func TestBucket_Delete(t *testing.T) {
+	ctx := within(t)
+	b := bucket(t, connect(t, startBus(t).URL()), events.BucketAssign)
+	v1, err := b.Create(ctx, "h1", []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, b.Delete(ctx, "h1", at(v1, v1.Revision+7)), events.ErrConflict)
+	if err := b.Delete(ctx, "h1", v1); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Get(ctx, "h1")
+	wantErr(t, err, events.ErrNotFound)
+	_, err = b.Get(ctx, "h2")
+	wantErr(t, err, events.ErrNotFound)
+
+	v2, err := b.Create(ctx, "h1", nil)
+	if err != nil {
+		t.Fatalf("create after delete: %v", err)
+	}
+	if !v2.After(v1) {
+		t.Fatalf("%v is not after %v", v2, v1)
+	}
+	if e, err := b.Get(ctx, "h1"); err != nil || e.Deleted() {
+		t.Fatalf("an empty value is taken for none: %+v, %v", e, err)
+	}
+}
+
+func TestBucket_Entries(t *testing.T) {
+	ctx := within(t)
+	b := bucket(t, connect(t, startBus(t).URL()), events.BucketDesired)
+	if all, err := b.Entries(ctx); err != nil || len(all) != 0 {
+		t.Fatalf("an empty bucket has %v, %v", all, err)
+	}
+	for i := range 100 {
+		v, err := b.Create(ctx, fmt.Sprintf("service.s%d", i), []byte("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			if _, err = b.Update(ctx, fmt.Sprintf("service.s%d", i), []byte("b"), v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i == 99 {
+			if err := b.Delete(ctx, "service.s99", v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	all, err := b.Entries(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 99 {
+		t.Fatalf("got %d entries, want 99", len(all))
+	}
+	for _, e := range all {
+		var i int
+		if _, err := fmt.Sscanf(e.Key, "service.s%d", &i); err != nil {
+			t.Fatal(err)
+		}
+		if err := sameText(e.Value, "ba"[i%2:i%2+1]); err != nil {
+			t.Fatalf("%s: %v", e.Key, err)
+		}
+	}
+}
+
+func TestBucket_RefusesWhatItCannotKeep(t *testing.T) {
+	ctx := within(t)
+	b := bucket(t, connect(t, startBus(t).URL()), events.BucketRoutes)
+	for _, key := range []string{"", ".", "a.", ".a", "a..b", "a*", "a.>", "a b", "ü", "a\r\nb"} {
+		if _, err := b.Create(ctx, key, []byte("x")); err == nil {
+			t.Errorf("key %q is accepted", key)
+		}
+	}
+	_, err := b.Create(ctx, "big", bytes.Repeat([]byte("x"), 2<<20))
+	if err == nil || errors.Is(err, events.ErrUnknownOutcome) || errors.Is(err, events.ErrConflict) {
+		t.Fatalf("a value beyond NATS's limit: %v", err)
+	}
+	if _, err := b.Create(ctx, "fits", bytes.Repeat([]byte("x"), 900<<10)); err != nil {
+		t.Fatalf("a value of 900 KiB: %v", err)
+	}
+}
+
+func TestBucket_SameIncarnationForAll(t *testing.T) {
+	srv := startBus(t)
+	const clients = 8
+	ids := make(chan string, clients)
+	for range clients {
+		c := connect(t, srv.URL())
+		go func() {
+			b, err := c.Bucket(t.Context(), events.BucketRoutes)
+			if err != nil {
+				ids <- err.Error()
+				return
+			}
+			ids <- b.Incarnation()
+		}()
+	}
+	first := <-ids
+	for range clients - 1 {
+		if id := <-ids; id != first {
+			t.Fatalf("two clients see incarnations %q and %q", first, id)
+		}
+	}
+}
+
+func TestBucket_KeepsItsIncarnationOverARestart(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	b := bucket(t, c, events.BucketRoutes)
+	v1, err := b.Create(ctx, "k", []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Shutdown()
+	eventually(t, func() error {
+		if c.Connected() {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	_, err = b.Update(ctx, "k", []byte("away"), v1)
+	if err == nil || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("an update that was never sent: %v", err)
+	}
+	srv.start()
+	eventually(t, func() error {
+		_, err := b.Update(ctx, "k", []byte("two"), v1)
+		return err
+	})
+	if b.Incarnation() != v1.Incarnation {
+		t.Fatalf("incarnation %q became %q", v1.Incarnation, b.Incarnation())
+	}
+}
+
+// A wiped bus starts its revisions again: without the incarnation, a leader of
+// before would overwrite what a new one decided.
+func TestBucket_RefusesVersionsOfAWipedBus(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	old := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	v1, err := old.Create(ctx, "k", []byte("old"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Shutdown()
+	srv.wipe()
+	srv.start()
+	v2, err := bucket(t, connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "k", []byte("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v2.Revision != v1.Revision || !v2.Foreign(v1) {
+		t.Fatalf("want the same revision in another life, got %v and %v", v1, v2)
+	}
+	eventually(t, func() error {
+		_, err := old.Update(ctx, "k", []byte("stale"), v1)
+		if err == nil {
+			t.Fatal("a version of the wiped bus was taken")
+		}
+		if !errors.Is(err, events.ErrConflict) {
+			return err
+		}
+		return nil
+	})
+	if e, err := old.Get(ctx, "k"); err != nil || e.Version != v2 || string(e.Value) != "new" {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+}
+
+func TestBucket_TellsWhenTheOutcomeIsUnknown(t *testing.T) {
+	store := t.TempDir()
+	process, url := startProcess(t, store, "127.0.0.1:0")
+	b := bucket(t, connect(t, url), events.BucketRoutes)
+	v, err := b.Create(within(t), "k", []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pauseProcess(t, process)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = b.Update(ctx, "k", []byte("y"), v)
+	wantErr(t, err, events.ErrUnknownOutcome)
+}
+
+func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
+	ctx := within(t)
+	c := connectWith(t, startBus(t).URL(), func(cfg *bus.Config) { cfg.LeaseTTL = 500 * time.Millisecond })
+	b := bucket(t, c, events.BucketLease)
+	var last events.Version
+	for range 3 {
+		var v events.Version
+		eventually(t, func() (err error) { // the predecessor's has to expire
+			v, err = b.Create(ctx, events.LeaseKey, []byte("me"))
+			if err != nil && !errors.Is(err, events.ErrConflict) {
+				t.Fatal(err)
+			}
+			return err
+		})
+		if !last.Zero() && !v.After(last) {
+			t.Fatalf("term %v does not follow %v", v, last)
+		}
+		renewed, err := b.Update(ctx, events.LeaseKey, []byte("me"), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = renewed
+	}
+	eventually(t, func() error { // and a holder that slept learns it
+		_, err := b.Get(ctx, events.LeaseKey)
+		if errors.Is(err, events.ErrNotFound) {
+			return nil
+		}
+		return fmt.Errorf("not expired: %v", err)
+	})
+	_, err := b.Update(ctx, events.LeaseKey, []byte("me"), last)
+	wantErr(t, err, events.ErrConflict)
+}
+
+// The last revision must survive even if nothing else of the stream does: a
+// term that is older than its predecessor would lose to it everywhere.
+func TestLease_RevisionsGrowOverKill(t *testing.T) {
+	ctx := within(t)
+	store := t.TempDir()
+	process, url := startProcess(t, store, "127.0.0.1:0")
+	listen := strings.TrimPrefix(url, "nats://")
+	short := func(cfg *bus.Config) { cfg.LeaseTTL = 300 * time.Millisecond }
+	b := bucket(t, connectWith(t, url, short), events.BucketLease)
+	var last events.Version
+	for range 5 {
+		v, err := b.Create(ctx, events.LeaseKey, []byte("me"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !last.Zero() && !v.After(last) {
+			t.Fatalf("term %v does not follow %v", v, last)
+		}
+		last = v
+		eventually(t, func() error {
+			_, err := b.Get(ctx, events.LeaseKey)
+			if errors.Is(err, events.ErrNotFound) {
+				return nil
+			}
+			return fmt.Errorf("not expired: %v", err)
+		})
+		killProcess(t, process)
+		process, _ = startProcess(t, store, listen)
+		eventually(t, func() error {
+			if _, err := b.Get(ctx, events.LeaseKey); !errors.Is(err, events.ErrNotFound) {
+				return fmt.Errorf("not back: %v", err)
+			}
+			return nil
+		})
+	}
+}
+
+func TestBucket_KeepsWhatItAcknowledgedOverKill(t *testing.T) {
+	ctx := within(t)
+	store := t.TempDir()
+	process, url := startProcess(t, store, "127.0.0.1:0")
+	b := bucket(t, connect(t, url), events.BucketDesired)
+	last := events.Version{}
+	for i := range 20 {
+		v, err := b.Create(ctx, fmt.Sprintf("service.s%d", i), []byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = v
+	}
+	killProcess(t, process)
+	startProcess(t, store, strings.TrimPrefix(url, "nats://"))
+	eventually(t, func() error {
+		all, err := b.Entries(ctx)
+		if err == nil && (len(all) != 20 || all[19].Version != last) {
+			t.Fatalf("%d of 20 entries are left", len(all))
+		}
+		return err
+	})
+}

@@ -1,0 +1,229 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// nobody is an address where nothing listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func TestConnect_FailsAtOnceWithoutABus(t *testing.T) {
+	cfg := bus.DefaultConfig()
+	cfg.URL = "nats://" + nobody(t)
+	_, err := bus.Connect(t.Context(), cfg, testLog(t))
+	if err == nil || !strings.Contains(err.Error(), cfg.URL) {
+		t.Fatalf("got %v, want an error that names %s", err, cfg.URL)
+	}
+}
+
+func TestConnect_WaitsForABus(t *testing.T) {
+	cfg := bus.DefaultConfig()
+	address := nobody(t)
+	cfg.URL, cfg.Wait = "nats://"+address, true
+
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := bus.Connect(ctx, cfg, testLog(t))
+	wantErr(t, err, context.DeadlineExceeded)
+
+	connected := make(chan error)
+	var c *bus.Conn
+	go func() {
+		var err error
+		c, err = bus.Connect(t.Context(), cfg, testLog(t))
+		connected <- err
+	}()
+	srv := &testBus{t: t, cfg: bus.DefaultServerConfig()}
+	srv.cfg.Listen, srv.cfg.Store = address, t.TempDir()
+	srv.start()
+	defer srv.Shutdown()
+	if err := <-connected; err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func TestPublish_ReachesListenersInOrder(t *testing.T) {
+	srv := startBus(t)
+	from, to := connect(t, srv.URL()), connect(t, srv.URL())
+	var seen recorder[string]
+	stop, err := to.Listen(events.HeartbeatAgents, func(subject string, data []byte) { seen.add(subject + " " + string(data)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if err := from.Publish(events.AgentSubject("h1"), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		if n := len(seen.list()); n < 100 {
+			return fmt.Errorf("%d of 100", n)
+		}
+		return nil
+	})
+	for i, got := range seen.list() {
+		if want := "ringway.hb.agent.h1 " + strconv.Itoa(i); got != want {
+			t.Fatalf("message %d is %q, want %q", i, got, want)
+		}
+	}
+	stop()
+	stop() // harmless
+}
+
+func TestPublish_KeepsNothingForLater(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	srv.Shutdown()
+	eventually(t, func() error {
+		if err := c.Publish("ringway.hb.agent.h1", "stale"); err != nil {
+			return nil
+		}
+		return errors.New("the bus is away and publishing succeeds")
+	})
+	srv.start()
+	var seen recorder[string]
+	other := connect(t, srv.URL())
+	stop, err := other.Listen("ringway.hb.agent.*", func(_ string, data []byte) { seen.add(string(data)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	eventually(t, func() error { return c.Publish("ringway.hb.agent.h1", "fresh") })
+	eventually(t, func() error {
+		if got := seen.list(); len(got) != 1 || got[0] != `"fresh"` {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}
+
+func TestListen_OutlivesARestart(t *testing.T) {
+	srv := startBus(t)
+	from, to := connect(t, srv.URL()), connect(t, srv.URL())
+	var seen recorder[string]
+	stop, err := to.Listen("ringway.hb.>", func(_ string, data []byte) { seen.add(string(data)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	srv.Shutdown()
+	srv.start()
+	eventually(t, func() error {
+		if err := from.Publish("ringway.hb.controller", 1); err != nil {
+			return err
+		}
+		if len(seen.list()) == 0 {
+			return errors.New("nothing heard")
+		}
+		return nil
+	})
+}
+
+func TestListen_DropsTheOldestWhenSlow(t *testing.T) {
+	srv := startBus(t)
+	var said recorder[string]
+	cfg := bus.DefaultConfig()
+	cfg.URL = srv.URL()
+	to, err := bus.Connect(t.Context(), cfg, slog.New(slog.NewTextHandler(lines{&said}, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	const sent = 6000
+	var seen recorder[int]
+	busy, free := make(chan struct{}), make(chan struct{})
+	stop, err := to.Listen("ringway.hb.>", func(_ string, data []byte) {
+		n, _ := strconv.Atoi(string(data))
+		if n == 0 {
+			close(busy)
+			<-free
+		}
+		seen.add(n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	from := connect(t, srv.URL())
+	for i := range sent {
+		if err := from.Publish("ringway.hb.x", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-busy
+	eventually(t, func() error {
+		if !strings.Contains(strings.Join(said.list(), ""), "dropping the oldest") {
+			return errors.New("nothing is dropped")
+		}
+		return nil
+	})
+	close(free)
+	eventually(t, func() error {
+		if got := seen.list(); len(got) == 0 || got[len(got)-1] != sent-1 {
+			return errors.New("the newest message did not come")
+		}
+		return nil
+	})
+	got := seen.list()
+	if len(got) >= sent {
+		t.Errorf("all %d messages were kept for a listener that slept", len(got))
+	}
+	if !slices.IsSorted(got) {
+		t.Error("out of order")
+	}
+}
+
+// lines records what is written.
+type lines struct{ *recorder[string] }
+
+func (l lines) Write(b []byte) (int, error) { l.add(string(b)); return len(b), nil }
+
+func TestClose_SendsWhatWasPublished(t *testing.T) {
+	srv := startBus(t)
+	var seen recorder[string]
+	stop, err := connect(t, srv.URL()).Listen("ringway.hb.>", func(_ string, data []byte) { seen.add(string(data)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	cfg := bus.DefaultConfig()
+	cfg.URL = srv.URL()
+	c, err := bus.Connect(t.Context(), cfg, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Publish("ringway.hb.x", "bye"); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if c.Connected() {
+		t.Error("connected after Close")
+	}
+	eventually(t, func() error {
+		if len(seen.list()) != 1 {
+			return errors.New("the last word is lost")
+		}
+		return nil
+	})
+}

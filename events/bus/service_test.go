@@ -1,0 +1,213 @@
+package bus_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+func serve(t *testing.T, c *bus.Conn, verbs map[string]bus.Handler) (stop func()) {
+	t.Helper()
+	stop, err := c.Serve(t.Context(), "v1.2.3", map[string]string{"controller": "c1"}, verbs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestRequest_IsAnswered(t *testing.T) {
+	srv := startBus(t)
+	serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		events.APIAdd: func(_ context.Context, req []byte) (any, error) {
+			var r events.ScaleRequest
+			if err := json.Unmarshal(req, &r); err != nil {
+				return nil, events.Refuse(400, "no JSON: %v", err)
+			}
+			return events.ScaleReply{Service: r.Service, Added: r.Names}, nil
+		},
+	})
+	var reply events.ScaleReply
+	err := connect(t, srv.URL()).Request(within(t), events.APIAdd, events.ScaleRequest{ID: "1", Service: "web", N: 1, Names: []string{"S5"}}, &reply)
+	if err != nil || reply.Service != "web" || len(reply.Added) != 1 || reply.Added[0] != "S5" {
+		t.Fatalf("got %+v, %v", reply, err)
+	}
+}
+
+func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
+	srv := startBus(t)
+	refusal := events.Refuse(409, "name %q is in use", "S5\r\nX: y")
+	var answer atomic.Value
+	serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"add": func(context.Context, []byte) (any, error) { return nil, answer.Load().(error) },
+	})
+	c := connect(t, srv.URL())
+	ask := func(err error) error {
+		answer.Store(fmt.Errorf("add: %w", err))
+		return c.Request(within(t), "add", struct{}{}, nil)
+	}
+	var got *events.Refusal
+	if err := ask(refusal); !errors.As(err, &got) || *got != *refusal {
+		t.Errorf("got %v, want %v", err, refusal)
+	}
+	for _, want := range []error{events.ErrNoLeader, events.ErrUnknownOutcome} {
+		if err := ask(want); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+	err := ask(errors.New("disk on fire"))
+	if err == nil || errors.As(err, &got) || errors.Is(err, events.ErrNoLeader) || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Errorf("an internal error came back as %v", err)
+	}
+}
+
+func TestRequest_NobodyAnswers(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	wantErr(t, c.Request(within(t), "add", struct{}{}, nil), events.ErrNoLeader)
+	srv.Shutdown()
+	eventually(t, func() error {
+		if c.Connected() {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	wantErr(t, c.Request(within(t), "add", struct{}{}, nil), events.ErrNoLeader)
+}
+
+func TestRequest_OutcomeUnknown(t *testing.T) {
+	srv := startBus(t)
+	entered := make(chan struct{}, 2)
+	serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"add": func(ctx context.Context, _ []byte) (any, error) {
+			entered <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	cut := newCut(t, srv.URL())
+	c := connect(t, cut.URL())
+
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	wantErr(t, c.Request(ctx, "add", struct{}{}, nil), events.ErrUnknownOutcome)
+	<-entered
+
+	failed := make(chan error)
+	go func() { failed <- c.Request(within(t), "add", struct{}{}, nil) }()
+	<-entered
+	cut.Cut()
+	wantErr(t, <-failed, events.ErrUnknownOutcome)
+}
+
+func TestServe_WorksOnManyRequestsAtOnceButNotOnAny(t *testing.T) {
+	srv := startBus(t)
+	release := make(chan struct{})
+	var inside atomic.Int64
+	serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"add":    func(context.Context, []byte) (any, error) { inside.Add(1); <-release; return "done", nil },
+		"status": func(context.Context, []byte) (any, error) { return events.Status{}, nil },
+	})
+	c := connect(t, srv.URL())
+	const many = 64
+	var wait sync.WaitGroup
+	for range many {
+		wait.Go(func() {
+			if err := c.Request(within(t), "add", struct{}{}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, func() error {
+		if n := inside.Load(); n < many {
+			return fmt.Errorf("%d of %d requests are worked on", n, many)
+		}
+		return nil
+	})
+	var refusal *events.Refusal
+	if err := c.Request(within(t), "add", struct{}{}, nil); !errors.As(err, &refusal) || refusal.Code != 503 {
+		t.Errorf("one request too many: %v", err)
+	}
+	if err := c.Request(within(t), "status", struct{}{}, nil); err != nil {
+		t.Errorf("another verb: %v", err)
+	}
+	close(release)
+	wait.Wait()
+}
+
+func TestServe_StopWaitsForHandlers(t *testing.T) {
+	srv := startBus(t)
+	entered := make(chan struct{})
+	var ended atomic.Bool
+	stop := serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"add": func(ctx context.Context, _ []byte) (any, error) {
+			close(entered)
+			<-ctx.Done()
+			ended.Store(true)
+			return nil, ctx.Err()
+		},
+	})
+	c := connect(t, srv.URL())
+	failed := make(chan error)
+	go func() { failed <- c.Request(within(t), "add", struct{}{}, nil) }()
+	<-entered
+	stop()
+	if !ended.Load() {
+		t.Error("stop returned before the handler")
+	}
+	wantErr(t, <-failed, events.ErrUnknownOutcome)
+	wantErr(t, c.Request(within(t), "add", struct{}{}, nil), events.ErrNoLeader)
+}
+
+// A leader that lost its lease answers nothing that comes after.
+func TestServe_RefusesAfterItsContext(t *testing.T) {
+	srv := startBus(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	stop, err := connect(t, srv.URL()).Serve(ctx, "dev", nil, map[string]bus.Handler{
+		"add": func(context.Context, []byte) (any, error) { return "done", nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	c := connect(t, srv.URL())
+	if err := c.Request(within(t), "add", struct{}{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	wantErr(t, c.Request(within(t), "add", struct{}{}, nil), events.ErrNoLeader)
+}
+
+func TestServe_OutlivesARestart(t *testing.T) {
+	srv := startBus(t)
+	serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"status": func(context.Context, []byte) (any, error) { return events.Status{Controller: "c1"}, nil },
+	})
+	c := connect(t, srv.URL())
+	srv.Shutdown()
+	srv.start()
+	eventually(t, func() error {
+		var s events.Status
+		if err := c.Request(within(t), "status", struct{}{}, &s); err != nil || s.Controller != "c1" {
+			return fmt.Errorf("got %+v, %v", s, err)
+		}
+		return nil
+	})
+}
+
+func TestServe_StopWithoutABus(t *testing.T) {
+	srv := startBus(t)
+	stop := serve(t, connect(t, srv.URL()), map[string]bus.Handler{
+		"status": func(context.Context, []byte) (any, error) { return nil, nil },
+	})
+	srv.Shutdown()
+	stop()
+}
