@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,8 @@ const swapMembers = 1000
 // swaps compares the p99 of routing while nothing happens with that while
 // another goroutine rebuilds and swaps the route without a pause. The clock is
 // read once a batch of 1,000 lookups. Rebuilding without swapping tells what of
-// it is a busy neighbour.
+// it is a busy neighbour. With next to no live data the collector runs every few
+// rebuilds, so all is measured once more beside 64 MiB of it, which is a guess.
 func swaps(quick bool) error {
 	rounds, each := 21, 400*time.Millisecond
 	if quick {
@@ -35,34 +37,32 @@ func swaps(quick bool) error {
 	current.Store(&route{table: t, addresses: addresses})
 	keys, _, _ := makeKeys()
 
-	var still, building, swapping []float64
-	rebuilds := 0
-	for range rounds {
-		still = append(still, p99(&current, keys, each))
-		n, err := beside(&current, all, addresses, false, func() { building = append(building, p99(&current, keys, each)) })
-		if err != nil {
-			return err
-		}
-		m, err := beside(&current, all, addresses, true, func() { swapping = append(swapping, p99(&current, keys, each)) })
-		if err != nil {
-			return err
-		}
-		rebuilds += n + m
-	}
 	fmt.Printf("\nRoute swap, %d members, p99 of batches of 1,000 lookups in µs. %d rounds, interleaved: median (least–most)\n\n", swapMembers, rounds)
 	w := table()
-	fmt.Fprintln(w, "beside it\tp99\ttimes nothing")
-	for _, row := range []struct {
-		name string
-		p99  []float64
-	}{{"nothing", still}, {"rebuilding without a pause", building}, {"rebuilding and swapping", swapping}} {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", row.name, spread(row.p99), spread(ratios(row.p99, still)))
+	fmt.Fprintln(w, "other live data\tbeside it\tp99\ttimes nothing\tµs a rebuild")
+	for _, live := range []int{0, 64} {
+		other := make([]byte, live<<20)
+		var still, building, swapping []float64
+		built, swapped := 0, 0
+		for range rounds {
+			still = append(still, p99(&current, keys, each))
+			n, err := beside(&current, all, addresses, false, func() { building = append(building, p99(&current, keys, each)) })
+			if err != nil {
+				return err
+			}
+			m, err := beside(&current, all, addresses, true, func() { swapping = append(swapping, p99(&current, keys, each)) })
+			if err != nil {
+				return err
+			}
+			built, swapped = built+n, swapped+m
+		}
+		runtime.KeepAlive(other)
+		took := float64(rounds) * float64(each.Microseconds())
+		fmt.Fprintf(w, "%d MiB\tnothing\t%s\t%s\t\n", live, spread(still), spread(ratios(still, still)))
+		fmt.Fprintf(w, "%d MiB\trebuilding without a pause\t%s\t%s\t%.0f\n", live, spread(building), spread(ratios(building, still)), took/float64(built))
+		fmt.Fprintf(w, "%d MiB\trebuilding and swapping\t%s\t%s\t%.0f\n", live, spread(swapping), spread(ratios(swapping, still)), took/float64(swapped))
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Printf("\n%.0f µs a rebuild\n", float64(2*rounds)*float64(each.Microseconds())/float64(rebuilds))
-	return nil
+	return w.Flush()
 }
 
 func p99(current *atomic.Pointer[route], keys [][]byte, d time.Duration) float64 {
