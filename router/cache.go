@@ -1,0 +1,109 @@
+package router
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ringway/events"
+)
+
+// cached is one route in the cache file, so that a router that starts while
+// the bus is away can serve. The file is a list of them.
+type cached struct {
+	Service string          `json:"service"`
+	Epoch   events.Epoch    `json:"epoch"`
+	Route   json.RawMessage `json:"route"`
+}
+
+// loadCache takes the routes of the cache file into service. A file that
+// cannot be used is left alone and not obeyed.
+func (r *Router) loadCache() {
+	if r.cfg.Cache == "" {
+		return
+	}
+	raw, err := os.ReadFile(r.cfg.Cache)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var all []cached
+	if err == nil {
+		err = json.Unmarshal(raw, &all)
+	}
+	if err != nil {
+		r.log.Warn("cached routes are ignored", "file", r.cfg.Cache, events.KeyError, err)
+		return
+	}
+	for _, c := range all {
+		s, err := r.compile(c.Service, c.Epoch, c.Route, nil)
+		if err != nil {
+			r.log.Warn("cached route is ignored", "file", r.cfg.Cache, events.KeyService, c.Service, events.KeyError, err)
+			continue
+		}
+		r.replace(c.Service, s)
+		r.log.Info("cached route served until the bus has a newer one", events.KeyService, c.Service, events.KeyEpoch, c.Epoch.String())
+	}
+}
+
+// saveCache writes each snapshot to the cache file, the newest if they come
+// fast. It is apart from the watch so that a slow or full disk delays no route.
+func (r *Router) saveCache(ctx context.Context) {
+	if r.cfg.Cache == "" {
+		<-ctx.Done()
+		return
+	}
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.saveNow:
+		case <-retry.C:
+		}
+		err := r.routes.Load().save(r.cfg.Cache)
+		if err != nil {
+			if !failing {
+				r.log.Warn("routes cannot be cached", "file", r.cfg.Cache, events.KeyError, err)
+			}
+			retry.Reset(5 * time.Second)
+		}
+		failing = err != nil
+	}
+}
+
+// save replaces the file at once or not at all.
+func (rt *routes) save(path string) error {
+	all := []cached{}
+	for _, s := range rt.services {
+		all = append(all, cached{Service: s.name, Epoch: s.epoch, Route: s.value})
+	}
+	raw, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("save routes: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("save routes: %w", err)
+	}
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the fault that counts is err
+		return fmt.Errorf("save routes: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package router
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// clients is the public listener. It knows the open connections, so that Run
+// can end them, which fasthttp's server cannot.
+type clients struct {
+	net.Listener
+	mu   sync.Mutex
+	open map[*client]struct{}
+}
+
+func newClients(l net.Listener) *clients {
+	return &clients{Listener: l, open: map[*client]struct{}{}}
+}
+
+// Accept implements net.Listener.
+func (cs *clients) Accept() (net.Conn, error) {
+	nc, err := cs.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &client{Conn: nc, all: cs}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.open[c] = struct{}{}
+	return c, nil
+}
+
+// cut ends every connection, whatever it is doing.
+func (cs *clients) cut() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for c := range cs.open {
+		_ = c.Conn.Close() // its user notices, and closes it properly
+	}
+}
+
+// client is a connection from a client.
+type client struct {
+	net.Conn
+	all    *clients
+	unread atomic.Bool // what it still sends was refused
+}
+
+const (
+	lingerFor  = time.Second
+	lingerMost = 4 << 20
+)
+
+// Close ends the connection. If the client is still sending what was refused,
+// that is read first for a moment: closing with unread bytes resets the
+// connection, and the client may lose the answer that says why.
+func (c *client) Close() error {
+	if c.unread.CompareAndSwap(true, false) {
+		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			_ = c.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerMost)  // as far as it goes
+		}
+	}
+	c.all.mu.Lock()
+	delete(c.all.open, c)
+	c.all.mu.Unlock()
+	return c.Conn.Close()
+}

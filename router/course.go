@@ -1,0 +1,205 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+)
+
+// The course API (SPEC.md, section 1). /rep is answered from the snapshot;
+// /add and /rm are decided by the leader, and answered when this router serves
+// what it decided.
+
+// mostScaleBody is the size of the largest request to /add or /rm.
+const mostScaleBody = 1 << 20
+
+// course answers /rep, /add and /rm.
+func (r *Router) course(ctx *fasthttp.RequestCtx, rt *routes) {
+	h := &ctx.Request.Header
+	switch string(pathOf(h.RequestURI())) {
+	case "/rep":
+		if !h.IsGet() && !h.IsHead() {
+			r.notAllowed(ctx, "GET, HEAD")
+			return
+		}
+		if rt.only == nil {
+			r.unavailable(ctx, "no service is known yet")
+			return
+		}
+		answerJSON(ctx, fasthttp.StatusOK, rt.only.rep)
+	case "/add":
+		if !h.IsPost() {
+			r.notAllowed(ctx, "POST")
+			return
+		}
+		r.scale(ctx, rt, events.APIAdd, "Length of hostname list is more than newly added instances")
+	case "/rm":
+		if !h.IsDelete() {
+			r.notAllowed(ctx, "DELETE")
+			return
+		}
+		r.scale(ctx, rt, events.APIRemove, "Length of hostname list is more than removable instances")
+	}
+}
+
+func (r *Router) notAllowed(ctx *fasthttp.RequestCtx, allow string) {
+	r.fail(ctx, fasthttp.StatusMethodNotAllowed, "use "+allow)
+	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
+}
+
+func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany string) {
+	if len(ctx.Request.Body()) > mostScaleBody {
+		r.fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too large")
+		return
+	}
+	req, err := parseScale(ctx.Request.Body())
+	if err != nil {
+		r.fail(ctx, fasthttp.StatusBadRequest, err.Error())
+		return
+	}
+	if len(req.Names) > req.N {
+		r.fail(ctx, fasthttp.StatusBadRequest, tooMany)
+		return
+	}
+	req.ID = rand.Text()
+	if rt.only != nil {
+		req.Service = rt.only.name
+	}
+	whole, cancel := context.WithTimeout(ctx, r.cfg.Scale) // ctx ends when the server stops
+	defer cancel()
+	var reply events.ScaleReply
+	if err := r.ask(whole, verb, req, &reply); err != nil {
+		r.refuseScale(ctx, req, err)
+		return
+	}
+	if err := r.await(whole, reply.Service, reply.Epoch); err != nil {
+		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
+		return
+	}
+	answerJSON(ctx, fasthttp.StatusOK, replicasBody(reply.Replicas))
+}
+
+func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, req events.ScaleRequest, err error) {
+	var declined *events.Refusal
+	switch {
+	case errors.As(err, &declined):
+		code := declined.Code
+		if code < 400 || code > 599 {
+			code = fasthttp.StatusBadRequest
+		}
+		r.fail(ctx, code, declined.Message)
+		if code == fasthttp.StatusServiceUnavailable {
+			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		}
+	case errors.Is(err, events.ErrNoLeader):
+		r.unavailable(ctx, "no controller answers, nothing was changed; try again")
+	default:
+		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome unknown of request %s; look at /rep", req.ID))
+	}
+}
+
+// ask sends req until the leader answers, always with the same id. It returns
+// the leader's refusal; events.ErrNoLeader if nobody can have acted on req; or
+// events.ErrUnknownOutcome.
+func (r *Router) ask(ctx context.Context, verb string, req events.ScaleRequest, reply *events.ScaleReply) error {
+	heard := false // somebody may have acted on it
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for alone := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return unlessHeard(heard)
+		case <-pause.C:
+		}
+		attempt, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
+		err := r.bus.Request(attempt, verb, req, reply)
+		cancel()
+		var declined *events.Refusal
+		switch {
+		case err == nil, errors.As(err, &declined):
+			return err
+		case errors.Is(err, events.ErrNoLeader):
+			if !heard && time.Since(alone) >= r.cfg.NoLeader {
+				return events.ErrNoLeader
+			}
+		default:
+			heard = true
+		}
+		pause.Reset(min(200*time.Millisecond, r.cfg.NoLeader/10))
+	}
+}
+
+func unlessHeard(heard bool) error {
+	if heard {
+		return events.ErrUnknownOutcome
+	}
+	return events.ErrNoLeader
+}
+
+// await returns when this router serves the epoch or a later one.
+func (r *Router) await(ctx context.Context, service string, epoch events.Epoch) error {
+	for {
+		r.swap.Lock()
+		s, news := r.routes.Load().services[service], r.news
+		r.swap.Unlock()
+		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-news:
+		}
+	}
+}
+
+// parseScale reads the body of /add and /rm; its errors name the field.
+func parseScale(body []byte) (events.ScaleRequest, error) {
+	var req events.ScaleRequest
+	var fields map[string]json.RawMessage
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if err := dec.Decode(&fields); err != nil || fields == nil {
+		return req, errors.New("the body is no JSON object")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return req, errors.New("the body goes on after the JSON object")
+	}
+	for _, name := range []string{"servers", "new_shards"} {
+		if _, ok := fields[name]; ok && fields["hostnames"] == nil {
+			return req, fmt.Errorf("%s: this router has no database", name)
+		}
+	}
+	raw, ok := fields["n"]
+	if !ok {
+		return req, errors.New("n is missing")
+	}
+	n, err := strconv.Atoi(string(raw))
+	if err != nil {
+		return req, errors.New("n is not an integer")
+	}
+	req.N = n
+	var names []json.RawMessage
+	if raw, ok := fields["hostnames"]; ok {
+		if err := json.Unmarshal(raw, &names); err != nil {
+			return req, errors.New("hostnames is not a list")
+		}
+	}
+	for i, raw := range names {
+		var name *string
+		if err := json.Unmarshal(raw, &name); err != nil || name == nil {
+			return req, fmt.Errorf("hostnames[%d] is not a string", i)
+		}
+		req.Names = append(req.Names, *name)
+	}
+	return req, nil
+}

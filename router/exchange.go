@@ -1,0 +1,196 @@
+package router
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http/httputil"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// mostInterim is how many 1xx answers a member may send before the real one.
+const mostInterim = 8
+
+// untilClose is the length of a body that ends with the connection, as
+// fasthttp writes it.
+const untilClose = -2
+
+// carry sends the request and reads its answer, up to the point where it is
+// held in memory or is streamed. keep says whether the connection can carry
+// another request.
+func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time, maxBuffer int) (keep bool, err error) {
+	if err := c.nc.SetDeadline(deadline); err != nil {
+		return false, c.fail(err, false, deadline)
+	}
+	if err := c.send(&ctx.Request); err != nil {
+		return false, c.fail(err, false, deadline)
+	}
+	if _, err := c.br.Peek(1); err != nil {
+		return false, c.fail(err, false, deadline)
+	}
+	resp := &ctx.Response
+	resp.ResetBody()
+	for n := 0; n == 0 || resp.StatusCode() < 200; n++ {
+		if n > mostInterim || n > 0 && resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+			return false, &failure{garbled, errors.New("an answer to what was not asked")}
+		}
+		if err := resp.Header.Read(c.br); err != nil {
+			return false, c.fail(err, true, deadline)
+		}
+	}
+	c.used = true
+	length := resp.Header.ContentLength()
+	keep = !resp.ConnectionClose() && resp.Header.IsHTTP11() && length != untilClose
+	switch {
+	case ctx.Request.Header.IsHead(), resp.StatusCode() == fasthttp.StatusNoContent, resp.StatusCode() == fasthttp.StatusNotModified:
+		resp.SkipBody = true
+		return keep, nil
+	case length >= 0 && length <= maxBuffer:
+		if err := resp.ReadBody(c.br, 0); err != nil {
+			return false, c.fail(err, true, deadline)
+		}
+		return keep, nil
+	}
+	return keep, c.stream(resp, length, keep, deadline, maxBuffer) // Slow path
+}
+
+// send writes the request as it is now; its body is in memory.
+func (c *conn) send(req *fasthttp.Request) error {
+	c.bw.Reset(c.nc)
+	if err := req.Header.Write(c.bw); err != nil {
+		return err
+	}
+	if _, err := c.bw.Write(req.Body()); err != nil {
+		return err
+	}
+	return c.bw.Flush()
+}
+
+// fail says what an error means for a retry.
+func (c *conn) fail(err error, answering bool, deadline time.Time) error {
+	var network *net.OpError
+	switch {
+	case isTimeout(err), errors.Is(err, fasthttp.ErrTimeout), !time.Now().Before(deadline):
+		return &failure{late, err}
+	case !answering && c.used:
+		return &failure{stale, err}
+	case !answering, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		return &failure{broken, err}
+	}
+	return &failure{garbled, err}
+}
+
+// stream makes resp read its body from the connection while it is sent on. An
+// answer in chunks that is here already is taken whole, so that it is sent on
+// in one piece.
+func (c *conn) stream(resp *fasthttp.Response, length int, keep bool, deadline time.Time, maxBuffer int) error {
+	a := &answer{conn: c, keep: keep}
+	switch {
+	case length >= 0:
+		a.src = &fixed{r: c.br, left: length}
+		resp.SetBodyStream(a, length)
+		return nil
+	case length == -1:
+		a.src = &chunked{r: httputil.NewChunkedReader(c.br), conn: c}
+	default: // untilClose: an end cannot be told from a death
+		a.src = c.br
+	}
+	var here bytes.Buffer
+	part := make([]byte, 4096)
+	for here.Len() < maxBuffer && (here.Len() == 0 || c.br.Buffered() > 0) {
+		n, err := a.src.Read(part)
+		here.Write(part[:n])
+		if err == io.EOF {
+			resp.SetBody(here.Bytes())
+			return nil
+		}
+		if err != nil {
+			return c.fail(err, true, deadline)
+		}
+	}
+	a.src = io.MultiReader(&here, a.src)
+	resp.SetBodyStream(a, -1)
+	return nil
+}
+
+// answer is the body of an answer that is sent on while it is read.
+type answer struct {
+	conn   *conn
+	src    io.Reader
+	keep   bool
+	whole  bool
+	closed bool
+}
+
+func (a *answer) Read(b []byte) (int, error) {
+	n, err := a.src.Read(b)
+	if err == io.EOF {
+		a.whole = true
+	}
+	return n, err
+}
+
+// Close gives the connection back and counts the request as done.
+func (a *answer) Close() error {
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	if f, ok := a.src.(*fixed); ok && f.left == 0 {
+		a.whole = true
+	}
+	a.conn.pool.put(a.conn, a.keep && a.whole)
+	a.conn.pool.owner.leave()
+	return nil
+}
+
+// fixed reads a body of known length.
+type fixed struct {
+	r    io.Reader
+	left int
+}
+
+func (f *fixed) Read(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := f.r.Read(b[:min(len(b), f.left)])
+	f.left -= n
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// chunked reads a body in chunks, and drops the trailer behind it.
+type chunked struct {
+	r    io.Reader
+	conn *conn
+	done bool
+}
+
+func (c *chunked) Read(b []byte) (int, error) {
+	if c.done {
+		return 0, io.EOF
+	}
+	n, err := c.r.Read(b)
+	if err != io.EOF {
+		return n, err
+	}
+	for {
+		line, err := c.conn.br.ReadSlice('\n')
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return n, err
+		}
+		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			c.done = true
+			return n, io.EOF
+		}
+	}
+}

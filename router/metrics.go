@@ -1,0 +1,124 @@
+package router
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are what the router counts. The hot path touches only children that
+// were looked up when their member was first seen.
+type metrics struct {
+	registry  *prometheus.Registry
+	answers   *prometheus.CounterVec
+	retries   *prometheus.CounterVec
+	ejections *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	swaps     prometheus.Counter
+	refused   prometheus.Counter
+	own       memberMetrics // answers of the router itself
+}
+
+// memberMetrics are the children of one member.
+type memberMetrics struct {
+	service, name string
+	answers       [6]prometheus.Counter // by code class; 0: none that exists
+	retries       prometheus.Counter
+	ejections     prometheus.Counter
+	duration      prometheus.Observer
+}
+
+var classes = [6]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+func newMetrics() *metrics {
+	of := []string{"service", "member"}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_answers_total",
+			Help: "Answers by the member that gave them and class of status code; an empty member is the router itself."}, append(of, "code")),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_retries_total",
+			Help: "Requests that were tried again after a failure at this member."}, of),
+		ejections: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_ejections_total",
+			Help: "Times that this router took the member out because it could not be reached."}, of),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringway_router_answer_seconds",
+			Help:    "From the request to the answer's header, or its end if it is small.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, of),
+		swaps: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_swaps_total",
+			Help: "Routes taken into service."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_refused_routes_total",
+			Help: "Routes that could not be served; the last good one stayed."}),
+	}
+	m.registry.MustRegister(m.answers, m.retries, m.ejections, m.duration, m.swaps, m.refused,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.own = m.member("", "")
+	return m
+}
+
+// member looks up the children of one member.
+func (m *metrics) member(service, name string) memberMetrics {
+	mm := memberMetrics{
+		service: service, name: name,
+		retries:   m.retries.WithLabelValues(service, name),
+		ejections: m.ejections.WithLabelValues(service, name),
+		duration:  m.duration.WithLabelValues(service, name),
+	}
+	for i, class := range classes {
+		mm.answers[i] = m.answers.WithLabelValues(service, name, class)
+	}
+	return mm
+}
+
+// forget drops the series of a member that is gone: names are random, and
+// would pile up.
+func (m *metrics) forget(gone *upstream, now *routes) {
+	service, name := gone.metrics.service, gone.name
+	for _, s := range now.services {
+		for _, u := range s.members {
+			if u.metrics.service == service && u.name == name {
+				return
+			}
+		}
+	}
+	of := prometheus.Labels{"service": service, "member": name}
+	m.answers.DeletePartialMatch(of)
+	m.retries.Delete(of)
+	m.ejections.Delete(of)
+	m.duration.Delete(of)
+}
+
+// observe adds what is read from the snapshot at each scrape.
+func (m *metrics) observe(r *Router) { m.registry.MustRegister(snapshotCollector{r}) }
+
+type snapshotCollector struct{ r *Router }
+
+var (
+	descInFlight = prometheus.NewDesc("ringway_router_in_flight", "Requests in flight.", []string{"service", "member"}, nil)
+	descEjected  = prometheus.NewDesc("ringway_router_ejected", "1 if this router does not choose the member.", []string{"service", "member"}, nil)
+	descEpoch    = prometheus.NewDesc("ringway_router_epoch", "Revision of the route served.", []string{"service", "incarnation"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descInFlight
+	ch <- descEjected
+	ch <- descEpoch
+}
+
+// Collect implements prometheus.Collector.
+func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
+	rt := c.r.routes.Load()
+	for service, members := range rt.inFlight(true) {
+		for member, n := range members {
+			ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(n), service, member)
+		}
+	}
+	for _, s := range rt.services {
+		ch <- prometheus.MustNewConstMetric(descEpoch, prometheus.GaugeValue, float64(s.epoch.Revision), s.name, s.epoch.Incarnation)
+		for _, u := range s.members {
+			ejected := 0.0
+			if !u.up() {
+				ejected = 1
+			}
+			ch <- prometheus.MustNewConstMetric(descEjected, prometheus.GaugeValue, ejected, s.name, u.name)
+		}
+	}
+}

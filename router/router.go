@@ -1,0 +1,205 @@
+// Package router is the data plane: it forwards each request to the member of
+// a service that the service's slot table names.
+//
+// Routing never waits for the control plane. A router obeys the newest route it
+// has seen, keeps it on disk, and goes on serving it while the bus or the
+// controller is away. A request is answered by one immutable snapshot of the
+// routes, which a change replaces with one atomic store; serve.go is the whole
+// hot path and neither locks nor allocates. An idempotent request outlives the
+// death of a member as long as another lives, unless part of its answer was
+// already sent. A member that the newest snapshot does not route to gets no
+// new request: see service.enter.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+)
+
+// Config is what can be tuned. Start from DefaultConfig.
+type Config struct {
+	ID     string       // of this router, unique among those on the bus
+	Public net.Listener // clients; passed in so that a supervisor can hold the socket over a crash
+	Admin  net.Listener // metrics, health, pprof; nil: none
+	Cache  string       // file that keeps the last routes; empty: none
+
+	TrustForwarded bool // keep X-Forwarded-Proto and -Host of the client: only behind a proxy that sets them
+
+	MaxHeader int // bytes of a request's or an answer's header; 431 beyond
+	MaxBody   int // bytes of a request's body, held in memory so that it can be sent again; 413 beyond
+	MaxBuffer int // bytes of an answer that is held before it is passed on; larger ones are streamed
+
+	ReadTimeout  time.Duration // a client's whole request; 408 beyond
+	WriteTimeout time.Duration // a client taking its whole answer
+	IdleTimeout  time.Duration // a client's connection between two requests
+	Connect      time.Duration // a connection to a member
+	Keep         time.Duration // an unused connection to a member; below what servers keep (Node: 5 s)
+
+	TrialAfter time.Duration // between the ejection of a member and its first trial
+	TrialMost  time.Duration // longest wait between two trials; each failed one doubles it
+
+	RetryBurst int // retries of requests that were already sent, in store: as many may be in flight at a member that is killed
+	RetryRatio int // requests that earn one more such retry: in an outage load grows by 1/RetryRatio
+
+	Scale    time.Duration // /add and /rm: longest wait for the outcome; 504 beyond
+	NoLeader time.Duration // /add and /rm: longest wait for a controller; 503 beyond
+	Attempt  time.Duration // /add and /rm: wait for one answer before asking again with the same id
+	Stop     time.Duration // open requests may take this long to end at shutdown
+}
+
+// DefaultConfig is what `ringway up` uses. Public and ID are still to be set.
+func DefaultConfig() Config {
+	return Config{
+		MaxHeader: 16 << 10, MaxBody: 10 << 20, MaxBuffer: 64 << 10,
+		ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 75 * time.Second,
+		Connect: time.Second, Keep: 4 * time.Second,
+		TrialAfter: time.Second, TrialMost: 10 * time.Second,
+		RetryBurst: 10_000, RetryRatio: 10,
+		Scale: 60 * time.Second, NoLeader: 10 * time.Second, Attempt: 10 * time.Second,
+		Stop: 30 * time.Second,
+	}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.ID == "":
+		return errors.New("id: missing; every router needs its own")
+	case c.Public == nil:
+		return errors.New("public: no listener")
+	case c.MaxHeader < 1024 || c.MaxBody < 1 || c.MaxBuffer < 0:
+		return errors.New("limits: the header limit is at least 1024 bytes, the others are positive")
+	case c.RetryRatio < 1:
+		return errors.New("retry ratio: use at least 1")
+	}
+	for _, d := range []time.Duration{c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.Connect, c.Keep, c.TrialAfter, c.TrialMost, c.Scale, c.NoLeader, c.Attempt, c.Stop} {
+		if d <= 0 {
+			return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
+		}
+	}
+	return nil
+}
+
+// routeBucket is where routes come from. Watch calls fn, never twice at once,
+// for every current value and then for changes; it blocks until ctx ends and
+// opens itself again when the connection comes back.
+type routeBucket interface {
+	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
+}
+
+// bus carries heartbeats and what is asked of the leader. Request returns a
+// *events.Refusal for what the leader declines, and otherwise wraps
+// events.ErrNoLeader or events.ErrUnknownOutcome.
+type bus interface {
+	Publish(subject string, v any) error
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
+	Request(ctx context.Context, verb string, req, reply any) error
+}
+
+// Router forwards requests. New starts nothing; Run does.
+type Router struct {
+	cfg     Config
+	bucket  routeBucket
+	bus     bus
+	log     *slog.Logger
+	builder builder
+	metrics *metrics
+	budget  budget
+	public  *fasthttp.Server
+	clients *clients
+	admin   *http.Server
+
+	routes atomic.Pointer[routes] // one immutable snapshot
+	swap   sync.Mutex             // orders the writers of routes
+	news   chan struct{}          // closed at the next swap; under swap
+
+	beatNow  chan struct{} // a reason to send a heartbeat at once
+	trialNow chan struct{} // a member was ejected, or may have come back
+	saveNow  chan struct{} // the cache is behind
+	reread   chan struct{} // the leader names a newer epoch
+	stopping atomic.Bool
+	scratch  sync.Pool // *[]byte, to write a header field in
+}
+
+// New checks cfg, and loads the last routes from the cache if there is one.
+// compile makes the request hash of course from a configuration; nil knows
+// only the official one.
+func New(cfg Config, bucket routeBucket, bus bus, compile CompileH, log *slog.Logger) (*Router, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
+	}
+	r := &Router{
+		cfg: cfg, bucket: bucket, bus: bus, log: log.With(events.KeyRouter, cfg.ID),
+		metrics: newMetrics(),
+		news:    make(chan struct{}), beatNow: make(chan struct{}, 1), trialNow: make(chan struct{}, 1),
+		saveNow: make(chan struct{}, 1), reread: make(chan struct{}, 1),
+	}
+	r.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
+	r.scratch.New = func() any { return new([]byte) }
+	r.builder = builder{compile: compile, upstream: r.newUpstream}
+	r.routes.Store(&routes{})
+	r.metrics.observe(r)
+	r.public, r.clients = r.newPublic(), newClients(cfg.Public)
+	if cfg.Admin != nil {
+		r.admin = r.newAdmin()
+	}
+	r.loadCache()
+	return r, nil
+}
+
+// Run serves until ctx ends, lets open requests finish for up to cfg.Stop, and
+// returns when everything it started has ended. It closes both listeners.
+func (r *Router) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	var servers, rest sync.WaitGroup
+	servers.Go(func() {
+		if err := r.public.Serve(r.clients); err != nil {
+			fail(fmt.Errorf("serve clients: %w", err))
+		}
+	})
+	if r.admin != nil {
+		servers.Go(func() {
+			if err := r.admin.Serve(r.cfg.Admin); !errors.Is(err, http.ErrServerClosed) {
+				fail(fmt.Errorf("serve admin: %w", err))
+			}
+		})
+	}
+	for _, loop := range []func(context.Context){r.follow, r.hearLeader, r.beat, r.tryEjected, r.saveCache, r.sweep} {
+		rest.Go(func() { loop(background) })
+	}
+
+	<-ctx.Done()
+	r.stopping.Store(true)
+	r.stopPublic() // the heartbeat goes on: the controller counts what is in flight
+	stop()
+	rest.Wait()
+	r.stopAdmin()
+	servers.Wait()
+	r.closeAll()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("run router %s: %w", r.cfg.ID, err)
+	}
+	return nil
+}
+
+// poke makes the loop that reads from c run once more.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,435 @@
+package router
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/events"
+	"ringway/router/ring"
+)
+
+const replicaEnv = "ROUTER_TEST_REPLICA"
+
+// TestMain is also the main of the replicas that tests kill.
+func TestMain(m *testing.M) {
+	if id := os.Getenv(replicaEnv); id != "" {
+		serveReplica(id)
+		return
+	}
+	goleak.VerifyTestMain(m,
+		// fasthttp's clock, one for the process, and its cleaner, which sleeps
+		// out its last round after Stop.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	)
+}
+
+func serveReplica(id string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Addr())
+	go func() { // ends with the test that started it
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"message":"Hello from Server: %s","status":"successful"}`, id)
+	}))
+}
+
+// process is a replica that can be killed.
+type process struct {
+	cmd     *exec.Cmd
+	address string
+}
+
+func startProcess(t *testing.T, id string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), replicaEnv+"="+id)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	must(t, err)
+	return &process{cmd, strings.TrimSpace(line)}
+}
+
+// replica starts an HTTP server in this process.
+func replica(t *testing.T, h http.Handler) string {
+	t.Helper()
+	l := listen(t)
+	s := &http.Server{Handler: h}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return l.Addr().String()
+}
+
+// says answers with the member's name.
+func says(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }
+}
+
+// scripted is a member that treats each connection as it likes; n counts them.
+func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) string {
+	t.Helper()
+	l := listen(t)
+	var open sync.WaitGroup
+	open.Go(func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() {
+				defer c.Close()
+				stop := context.AfterFunc(t.Context(), func() { _ = c.Close() })
+				defer stop()
+				talk(n, c, bufio.NewReader(c))
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); open.Wait() })
+	return l.Addr().String()
+}
+
+// readRequest reads one request; false at the connection's end.
+func readRequest(br *bufio.Reader) (*http.Request, bool) {
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		return nil, false
+	}
+	_, _ = io.Copy(io.Discard, req.Body)
+	return req, true
+}
+
+func reset(c net.Conn) {
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.Close()
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	return l
+}
+
+// refusing is an address where nobody listens.
+func refusing(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// fakeBucket is the bucket of routes: what is put is watched.
+type fakeBucket struct {
+	mu      sync.Mutex
+	now     map[string]events.Entry
+	silent  bool // watches deliver nothing new, as after a bus restart
+	watches int
+	changed chan struct{}
+}
+
+func newBucket() *fakeBucket {
+	return &fakeBucket{now: map[string]events.Entry{}, changed: make(chan struct{})}
+}
+
+func (b *fakeBucket) put(e events.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now[e.Key] = e
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+func (b *fakeBucket) Watch(ctx context.Context, _ string, fn func(events.Entry)) error {
+	b.mu.Lock()
+	b.watches++
+	b.mu.Unlock()
+	seen := map[string]events.Version{}
+	for first := true; ; first = false {
+		b.mu.Lock()
+		var fresh []events.Entry
+		for k, e := range b.now {
+			if seen[k] != e.Version && (first || !b.silent) {
+				fresh = append(fresh, e)
+				seen[k] = e.Version
+			}
+		}
+		changed := b.changed
+		b.mu.Unlock()
+		for _, e := range fresh {
+			fn(e)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// fakeBus remembers the last heartbeat and answers requests with a function.
+type fakeBus struct {
+	mu     sync.Mutex
+	beat   events.RouterBeat
+	beats  int
+	gone   bool
+	leader func(verb string, req events.ScaleRequest) (events.ScaleReply, error)
+	listen func(string, []byte)
+}
+
+func (b *fakeBus) Publish(_ string, v any) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone {
+		return errors.New("no connection")
+	}
+	b.beat, b.beats = v.(events.RouterBeat), b.beats+1
+	return nil
+}
+
+func (b *fakeBus) last() events.RouterBeat {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.beat
+}
+
+func (b *fakeBus) Listen(_ string, fn func(string, []byte)) (func(), error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.listen = fn
+	return func() {}, nil
+}
+
+func (b *fakeBus) Request(_ context.Context, verb string, req, reply any) error {
+	b.mu.Lock()
+	leader := b.leader
+	b.mu.Unlock()
+	if leader == nil {
+		return events.ErrNoLeader
+	}
+	r, err := leader(verb, req.(events.ScaleRequest))
+	if err == nil {
+		*reply.(*events.ScaleReply) = r
+	}
+	return err
+}
+
+// world is a router that runs, and what is around it.
+type world struct {
+	t      *testing.T
+	r      *Router
+	url    string
+	bucket *fakeBucket
+	bus    *fakeBus
+	client *http.Client
+	stop   func() error
+	rev    atomic.Uint64
+	log    *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func start(t *testing.T, tune func(*Config)) *world {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.ID, cfg.Public, cfg.Admin = "r1", listen(t), listen(t)
+	cfg.TrialAfter, cfg.TrialMost = 50*time.Millisecond, 200*time.Millisecond
+	cfg.Stop = 5 * time.Second
+	if tune != nil {
+		tune(&cfg)
+	}
+	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public.Addr().String(), log: &lockedBuffer{}}
+	var err error
+	w.r, err = New(cfg, w.bucket, w.bus, nil, slog.New(slog.NewTextHandler(w.log, nil)))
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.r.Run(ctx) }()
+	transport := &http.Transport{MaxIdleConnsPerHost: 200}
+	w.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	var once sync.Once
+	w.stop = func() error {
+		var err error
+		once.Do(func() {
+			cancel()
+			transport.CloseIdleConnections()
+			err = <-done
+		})
+		return err
+	}
+	t.Cleanup(func() {
+		if err := w.stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if t.Failed() {
+			t.Log(w.log)
+		}
+	})
+	return w
+}
+
+// member is one of a test's route.
+func member(id int, address string) events.Member {
+	return events.Member{Name: fmt.Sprintf("S%d", id), ID: id, Host: "h1", Address: address, Weight: 1}
+}
+
+// route has the default service served by the members; draining ones own nothing.
+func route(members ...events.Member) events.Route {
+	spec := events.DefaultServiceSpec()
+	var serving []ring.Member
+	index := map[string]uint16{}
+	for i, m := range members {
+		index[m.Name] = uint16(i)
+		if !m.Draining {
+			serving = append(serving, ring.Member{Name: m.Name, ID: m.ID, Weight: m.Weight})
+		}
+	}
+	table, err := ring.Balanced(1024, serving, nil)
+	if err != nil {
+		panic(err)
+	}
+	slots := table.Slots()
+	for i, s := range slots {
+		if s != events.NoOwner {
+			slots[i] = index[serving[s].Name]
+		}
+	}
+	return events.Route{
+		Service: spec.Name, Algorithm: events.Balanced, LoadFactor: spec.LoadFactor, Key: spec.Key,
+		Timeout: spec.Timeout, Members: members, Slots: slots,
+	}
+}
+
+// put stores the route and waits until it is served.
+func (w *world) put(r events.Route) events.Epoch {
+	w.t.Helper()
+	epoch := w.store(r)
+	w.eventually(func() error {
+		if s := w.r.routes.Load().services[r.Service]; s == nil || s.epoch != epoch {
+			return fmt.Errorf("epoch %v is not served", epoch)
+		}
+		return nil
+	})
+	return epoch
+}
+
+func (w *world) store(r events.Route) events.Epoch {
+	w.t.Helper()
+	value, err := json.Marshal(r)
+	must(w.t, err)
+	epoch := events.Epoch{Incarnation: "one", Revision: w.rev.Add(1)}
+	w.bucket.put(events.Entry{Key: events.ServiceKey(r.Service), Value: value, Version: epoch})
+	return epoch
+}
+
+type result struct {
+	code   int
+	body   string
+	header http.Header
+}
+
+func (w *world) do(method, path, body string, header ...string) result {
+	w.t.Helper()
+	res, err := w.try(method, path, body, header...)
+	must(w.t, err)
+	return res
+}
+
+func (w *world) try(method, path, body string, header ...string) (result, error) {
+	req, err := http.NewRequest(method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		return result{}, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return result{}, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return result{resp.StatusCode, string(b), resp.Header}, err
+}
+
+// raw sends bytes on a connection of their own and reads to its end or the
+// deadline.
+func (w *world) raw(sent string) string {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
+	must(w.t, err)
+	defer c.Close()
+	must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
+	_, _ = io.WriteString(c, sent)
+	b, _ := io.ReadAll(c)
+	return string(b)
+}
+
+func (w *world) eventually(f func() error) { w.t.Helper(); eventually(w.t, f) }
+
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still: %v", err)
+		}
+		<-tick.C
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newLoopback() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }

@@ -1,0 +1,67 @@
+package router
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// serve answers one request. This is the hot path: it neither locks nor logs
+// nor allocates; TestServeAllocs holds it to that.
+func (r *Router) serve(ctx *fasthttp.RequestCtx) {
+	begun := time.Now()
+	rt := r.routes.Load()
+	if !r.admit(ctx, rt) {
+		return // it has its answer
+	}
+	hash := rt.only.key.hash(ctx)
+
+	rt, slot, u := r.enter(rt, hash)
+	if u == nil {
+		r.refuse(ctx, begun, errNoMember)
+		return
+	}
+	deadline := begun.Add(rt.only.timeout)
+	r.budget.earn()
+	err := u.wire.exchange(ctx, deadline, false)
+	if err != nil {
+		u, err = r.again(ctx, rt, slot, hash, u, err, deadline) // Slow path
+	}
+	if err != nil {
+		r.refuse(ctx, begun, err)
+		return
+	}
+	cleanAnswer(&ctx.Response)
+	u.count(ctx.Response.StatusCode(), begun)
+	if !ctx.Response.IsBodyStream() {
+		u.leave() // a streamed answer leaves when it is closed
+	}
+}
+
+// enter picks the member for a hash and counts the request in there. The
+// snapshot is looked at again after counting: either the counter's readers see
+// this request, or this request sees their newer snapshot. So a heartbeat that
+// names an epoch and nothing in flight at a draining member can be believed.
+func (r *Router) enter(rt *routes, hash uint64) (*routes, int, *upstream) {
+	for {
+		if rt.only == nil {
+			return rt, 0, nil
+		}
+		slot := rt.only.table.Slot(hash)
+		i := rt.only.table.Owner(slot)
+		if i < 0 || !rt.only.members[i].up() || rt.only.full(i) {
+			i = rt.only.choose(slot, nil) // Slow path
+		}
+		if i < 0 {
+			return rt, slot, nil
+		}
+		u := rt.only.members[i]
+		u.enter()
+		now := r.routes.Load()
+		if now == rt {
+			return rt, slot, u
+		}
+		u.leave()
+		rt = now
+	}
+}

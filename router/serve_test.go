@@ -1,0 +1,208 @@
+package router
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+)
+
+func TestRouter_ForwardsByKey(t *testing.T) {
+	w := start(t, nil)
+	w.put(route(member(1, replica(t, says("S1"))), member(2, replica(t, says("S2"))), member(3, replica(t, says("S3")))))
+	s := w.r.routes.Load().only
+	for i := range 50 {
+		key := fmt.Sprint("user", i)
+		ctx := &fasthttp.RequestCtx{}
+		ctx.Request.Header.Set("X-Ringway-Key", key)
+		want := s.members[s.table.Owner(s.table.Slot(s.key.hash(ctx)))].name
+		if got := w.do("GET", "/home", "", "X-Ringway-Key", key); got.code != 200 || got.body != want {
+			t.Fatalf("key %s: got %d %s, want %s", key, got.code, got.body, want)
+		}
+	}
+}
+
+func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
+	w := start(t, nil)
+	var members []events.Member
+	var replicas []*process
+	for i := 1; i <= 3; i++ {
+		p := startProcess(t, fmt.Sprint(i))
+		replicas = append(replicas, p)
+		members = append(members, member(i, p.address))
+	}
+	w.put(route(members...))
+
+	const total, concurrent = 10_000, 100
+	var begun, bad atomic.Int64
+	var kill sync.Once
+	var clients sync.WaitGroup
+	for range concurrent {
+		clients.Go(func() {
+			for begun.Add(1) <= total {
+				got, err := w.try("GET", "/home", "")
+				if err != nil || got.code != 200 {
+					if bad.Add(1) < 5 {
+						t.Errorf("got %v %v %s", err, got.code, got.body)
+					}
+				}
+				switch n := begun.Load(); {
+				case n > total/3:
+					kill.Do(func() { _ = replicas[1].cmd.Process.Kill() })
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if n := bad.Load(); n > 0 {
+		t.Fatalf("%d of %d requests failed", n, total)
+	}
+	if w.r.routes.Load().only.members[1].up() {
+		t.Fatal("the killed member is not ejected")
+	}
+}
+
+// stubWire answers at once, without a connection.
+type stubWire struct{ sent *fasthttp.Request }
+
+func (s stubWire) exchange(ctx *fasthttp.RequestCtx, _ time.Time, _ bool) error {
+	ctx.Response.SetStatusCode(200)
+	ctx.Response.SetBodyRaw(stubBody)
+	return nil
+}
+func (stubWire) probe() error     { return nil }
+func (stubWire) closeIdle()       {}
+func (stubWire) expire(time.Time) {}
+func (stubWire) retire()          {}
+func (stubWire) closeAll()        {}
+
+var stubBody = []byte("hello")
+
+// stubbed is a router whose members are stubs, and a request for it.
+func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthttp.RequestCtx) {
+	cfg := DefaultConfig()
+	cfg.ID = "r1"
+	l, err := newLoopback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	cfg.Public = l
+	r, err := New(cfg, newBucket(), &fakeBus{}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members []events.Member
+	for i := 1; i <= n; i++ {
+		members = append(members, member(i, "127.0.0.1:1"))
+	}
+	rt := route(members...)
+	rt.Paths = []string{"/home", "/heartbeat"}
+	if change != nil {
+		change(&rt)
+	}
+	s, err := r.builder.build(rt, events.Epoch{Incarnation: "one", Revision: 1}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range s.members {
+		u.wire = stubWire{}
+	}
+	r.replace(rt.Service, s)
+	return r, &fasthttp.RequestCtx{}
+}
+
+const asked = "GET /home?a=b HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\nX-Ringway-Key: user-4711\r\n" +
+	"Cookie: session=4711; other=1\r\nConnection: keep-alive\r\nX-Forwarded-For: 10.1.1.1\r\nAccept: */*\r\n\r\n"
+
+// asker makes a request again and again, as the server does.
+type asker struct {
+	src strings.Reader
+	br  *bufio.Reader
+}
+
+func newAsker() *asker {
+	a := &asker{}
+	a.br = bufio.NewReader(&a.src)
+	return a
+}
+
+func (a *asker) ask(ctx *fasthttp.RequestCtx) {
+	a.src.Reset(asked)
+	a.br.Reset(&a.src)
+	ctx.Request.Reset()
+	ctx.Response.Reset()
+	if err := ctx.Request.Header.Read(a.br); err != nil {
+		panic(err)
+	}
+}
+
+func TestServeAllocs(t *testing.T) {
+	f := func(name string, change func(*events.Route)) {
+		t.Helper()
+		r, ctx := stubbed(t, 3, change)
+		a := newAsker()
+		got := testing.AllocsPerRun(1000, func() { a.ask(ctx); r.serve(ctx) })
+		if got != 0 {
+			t.Errorf("%s: %v allocations for each request", name, got)
+		}
+		if ctx.Response.StatusCode() != 200 {
+			t.Errorf("%s: got %d %s", name, ctx.Response.StatusCode(), ctx.Response.Body())
+		}
+	}
+	from := func(k events.KeySource) func(*events.Route) { return func(r *events.Route) { r.Key = k } }
+	f("header", nil)
+	f("no key", from(events.KeySource{From: "header", Name: "X-None"}))
+	f("cookie", from(events.KeySource{From: "cookie", Name: "session"}))
+	f("query", from(events.KeySource{From: "query", Name: "a"}))
+	f("path", from(events.KeySource{From: "path"}))
+	f("address", from(events.KeySource{From: "address"}))
+	f("unbounded", func(r *events.Route) { r.LoadFactor = 0 })
+	f("course", func(r *events.Route) { r.Algorithm = events.Course })
+}
+
+func BenchmarkServe(b *testing.B) {
+	for _, n := range []int{3, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r, ctx := stubbed(b, n, nil)
+			a := newAsker()
+			b.ReportAllocs()
+			for b.Loop() {
+				a.ask(ctx)
+				r.serve(ctx)
+			}
+		})
+	}
+}
+
+func TestRouter_BoundsTheLoadOfAMember(t *testing.T) {
+	r, _ := stubbed(t, 3, func(r *events.Route) { r.LoadFactor = 1.25 })
+	const n = 120
+	for range n { // the same key every time, and none of them ends
+		rt, _, u := r.enter(r.routes.Load(), 42)
+		if u == nil {
+			t.Fatal("no member")
+		}
+		_ = rt
+	}
+	s := r.routes.Load().only
+	spread := 0
+	for _, u := range s.members {
+		if got := u.inflight.Load(); got > 50 { // ceil(1.25 · 120 / 3)
+			t.Errorf("%s has %d of %d requests", u.name, got, n)
+		} else if got > 0 {
+			spread++
+		}
+	}
+	if spread != 3 { // 50 + 50 + 20
+		t.Errorf("%d members have requests, want 3", spread)
+	}
+}
