@@ -37,7 +37,7 @@ func Balanced(size int, members []Member, prev *Table) (*Table, error) {
 		b.setShares()
 		b.move()
 	}
-	return &Table{slots: b.slots, members: slices.Clone(members)}, nil
+	return newTable(b.slots, members), nil
 }
 
 // balancer is one call of Balanced. Slices are by member index unless said.
@@ -55,7 +55,7 @@ func inherit(size int, members []Member, prev *Table) []uint16 {
 	for s := range slots {
 		slots[s] = noOwner
 	}
-	if prev == nil || len(prev.slots) == 0 || prev.requests != nil || prev.h != nil {
+	if prev == nil || len(prev.slots) == 0 || prev.draw != nil {
 		return slots
 	}
 	now := make(map[string]uint16, len(members))

@@ -56,7 +56,9 @@ func Course(size, k int, members []Member, fn Functions) (*Table, error) {
 		}
 	}
 	fillBackwards(slots)
-	return &Table{slots: slots, h: fn.H, members: slices.Clone(members)}, nil
+	t := newTable(slots, members)
+	t.draw = drawWith(fn.H, size)
+	return t, nil
 }
 
 // fillBackwards gives each free slot to the nearest owner clockwise. The second
@@ -83,13 +85,14 @@ func Requests(size int, h func(uint64) uint64) []uint16 {
 	return slots
 }
 
-// requestSlot draws a request id by the hash; its slot is H of it.
-func (t *Table) requestSlot(hash uint64) int {
-	i := hash % requestIDs
-	if t.requests != nil {
-		return int(t.requests[i])
-	}
-	return int(t.h(i+firstRequest) % uint64(len(t.slots)))
+// drawWith turns the hash of a key into a request id and that, by h, into a slot.
+func drawWith(h func(uint64) uint64, size int) func(uint64) int {
+	return func(hash uint64) int { return int(h(hash%requestIDs+firstRequest) % uint64(size)) }
+}
+
+// drawFrom does the same from what Requests returned.
+func drawFrom(requests []uint16) func(uint64) int {
+	return func(hash uint64) int { return int(requests[hash%requestIDs]) }
 }
 
 func checkCourse(size, k int, members []Member, fn Functions) error {

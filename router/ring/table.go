@@ -32,10 +32,10 @@ type Member struct {
 // Table says which member owns each slot. The zero Table has no slots, and
 // everything in it is owned by nobody.
 type Table struct {
-	slots    []uint16
-	requests []uint16            // course, for routers: slot of each request id, see Requests
-	h        func(uint64) uint64 // course, as built: the same by calculation
-	members  []Member
+	slots   []uint16
+	size    uint64 // of slots; kept because with it the compiler can inline Slot
+	members []Member
+	draw    func(hash uint64) int // course only: the slot of a key's hash; see drawWith, drawFrom
 }
 
 // FromSlots makes a table of what a route carries: the index of the owner for
@@ -62,16 +62,24 @@ func FromSlots(slots []uint16, members []Member, requests []uint16) (*Table, err
 			return nil, fmt.Errorf("table from slots: request %d has slot %d of %d", i+firstRequest, slot, len(slots))
 		}
 	}
-	return &Table{slots: slices.Clone(slots), requests: requests, members: slices.Clone(members)}, nil
+	t := newTable(slices.Clone(slots), members)
+	if requests != nil {
+		t.draw = drawFrom(requests)
+	}
+	return t, nil
+}
+
+func newTable(slots []uint16, members []Member) *Table {
+	return &Table{slots: slots, size: uint64(len(slots)), members: slices.Clone(members)}
 }
 
 // Slot is the slot of a key with this hash.
 func (t *Table) Slot(hash uint64) int {
-	if t.requests == nil && t.h == nil {
-		hi, _ := bits.Mul64(hash, uint64(len(t.slots)))
-		return int(hi)
+	if t.draw != nil {
+		return t.draw(hash)
 	}
-	return t.requestSlot(hash)
+	slot, _ := bits.Mul64(hash, t.size)
+	return int(slot)
 }
 
 // Owner is the index of the member that owns the slot, or -1 if nobody does or
