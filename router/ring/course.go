@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// The course's request ids are six-digit numbers.
+// The request ids of the course: six-digit numbers.
 const (
-	firstRequest = 100000
-	requestIDs   = 900000
+	FirstRequest = 100000
+	LastRequest  = 999999
+	requestIDs   = LastRequest - FirstRequest + 1
 )
 
 // Functions are the two hash functions of the course; what they return is
@@ -80,14 +81,14 @@ func fillBackwards(slots []uint16) {
 func Requests(size int, h func(uint64) uint64) []uint16 {
 	slots := make([]uint16, requestIDs)
 	for i := range slots {
-		slots[i] = uint16(h(uint64(i)+firstRequest) % uint64(size))
+		slots[i] = uint16(h(uint64(i)+FirstRequest) % uint64(size))
 	}
 	return slots
 }
 
 // drawWith turns the hash of a key into a request id and that, by h, into a slot.
 func drawWith(h func(uint64) uint64, size int) func(uint64) int {
-	return func(hash uint64) int { return int(h(hash%requestIDs+firstRequest) % uint64(size)) }
+	return func(hash uint64) int { return int(h(hash%requestIDs+FirstRequest) % uint64(size)) }
 }
 
 // drawFrom does the same from what Requests returned.

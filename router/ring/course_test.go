@@ -79,7 +79,7 @@ func TestCourse_PlacesServersWhereTheHandoutDoes(t *testing.T) {
 			t.Errorf("slot %d belongs to member %d, want %d", slot, got, owner)
 		}
 	}
-	if slot := table.Slot(132574 - firstRequest); slot != 81 || table.Owner(slot) != 2 {
+	if slot := table.Slot(132574 - FirstRequest); slot != 81 || table.Owner(slot) != 2 {
 		t.Errorf("request 132574: slot %d, owner %d; want slot 81, owner 2", slot, table.Owner(slot))
 	}
 }

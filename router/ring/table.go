@@ -59,7 +59,7 @@ func FromSlots(slots []uint16, members []Member, requests []uint16) (*Table, err
 	}
 	for i, slot := range requests {
 		if int(slot) >= len(slots) {
-			return nil, fmt.Errorf("table from slots: request %d has slot %d of %d", i+firstRequest, slot, len(slots))
+			return nil, fmt.Errorf("table from slots: request %d has slot %d of %d", i+FirstRequest, slot, len(slots))
 		}
 	}
 	t := newTable(slices.Clone(slots), members)
