@@ -219,3 +219,12 @@ func Ending(err error) string {
 	}
 	return fmt.Sprintf("exit code %d", exit.ExitCode())
 }
+
+// ExitCode is that of a process that ended by itself, -1 of any other.
+func ExitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
