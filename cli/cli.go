@@ -1,0 +1,238 @@
+// Package cli is what people type.
+//
+// Every command has an example in its help; every listing has -o json; an
+// error says what to do next and never shows a stack. What a command prints on
+// stdout is its result, and nothing else: progress and errors go to stderr.
+// Exit codes are part of the contract, see the constants.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/agent/lifeline"
+	"ringway/events"
+)
+
+// Exit codes.
+const (
+	ExitOK          = 0
+	ExitFailed      = 1
+	ExitUsage       = 2   // the command line or the configuration is wrong; nothing was started or sent
+	ExitNobody      = 3   // nobody answers: no bus, or no controller
+	ExitRefused     = 4   // understood and declined; nothing changed
+	ExitUnknown     = 5   // sent, but the answer never came: it may have happened
+	ExitInterrupted = 130 // by ctrl-C before it was done
+)
+
+// Wiring is what the composition root gives: how to run a role in the
+// foreground until ctx ends, and how to reach a cluster.
+type Wiring struct {
+	Bus        func(ctx context.Context, o BusOptions) error
+	Controller func(ctx context.Context, o ControllerOptions) error
+	Agent      func(ctx context.Context, o AgentOptions) error
+	Router     func(ctx context.Context, o RouterOptions) error
+	Server     func(ctx context.Context, o ServerOptions) error
+	Hold       func(ctx context.Context, o HoldOptions) (exit int, err error)
+	Dial       func(ctx context.Context, url string) (Cluster, error)
+}
+
+// Cluster is a running one, seen through its bus. Every call returns by the
+// end of its context.
+type Cluster interface {
+	// Request asks the leader. It returns a *events.Refusal, or an error that
+	// wraps events.ErrNoLeader (nothing was done) or events.ErrUnknownOutcome.
+	Request(ctx context.Context, verb string, req, reply any) error
+	// Routes are the current values of events.BucketRoutes.
+	Routes(ctx context.Context) ([]events.Entry, error)
+	// History calls fn for the events since then, in order; with follow also
+	// for those to come, until ctx ends.
+	History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error
+	Close()
+}
+
+// Role is what every role is given. The context of a role ends with the cause
+// ErrRootGone when its supervisor wants it, or is gone: then it takes along
+// what it started. Any other end is a signal, and leaves instances running.
+type Role struct {
+	Log  *slog.Logger
+	Line *lifeline.Line // to pass on to instances; nil without a supervisor
+}
+
+// ErrRootGone is the cause of the end of a role whose lifeline closed.
+var ErrRootGone = errors.New("the supervisor ended")
+
+// BusOptions are those of `ringway bus`.
+type BusOptions struct {
+	Role
+	Listen  string // host:port for clients
+	Monitor string // host:port of the monitoring endpoints; empty: none
+	Store   string // directory
+	Name    string
+}
+
+// ControllerOptions are those of `ringway controller`.
+type ControllerOptions struct {
+	Role
+	NATS    string // URL
+	ID      string
+	Overlay Overlay // what the configuration and the flags say about the service
+}
+
+// AgentOptions are those of `ringway agent`.
+type AgentOptions struct {
+	Role
+	NATS string // URL
+	Host string
+	Data string // directory of the records and logs of instances
+}
+
+// RouterOptions are those of `ringway router`. The listeners are the router's
+// to close.
+type RouterOptions struct {
+	Role
+	NATS   string // URL
+	ID     string
+	Data   string // directory for the last routes; empty: not kept
+	Public net.Listener
+	Admin  net.Listener
+}
+
+// ServerOptions are those of `ringway server`, the sample replica.
+type ServerOptions struct {
+	Role
+	ID     string
+	Listen string // host:port
+}
+
+// HoldOptions are those of `ringway hold`.
+type HoldOptions struct {
+	Role
+	Argv []string
+}
+
+// Streams are where a command writes. Progress is shown in place when Err is a
+// terminal.
+type Streams struct {
+	Out, Err io.Writer
+}
+
+// app is one invocation.
+type app struct {
+	w   Wiring
+	out io.Writer
+	con *console
+	ran bool // the command line was understood
+}
+
+// Main runs one command line and returns the exit code.
+func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
+	a := &app{w: w, out: s.Out, con: newConsole(s.Err)}
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	a.con.clear()
+	if err == nil {
+		return ExitOK
+	}
+	code := exitCode(err)
+	if !a.ran {
+		code = ExitUsage
+	}
+	var e *exitError
+	if errors.As(err, &e) && e.err == nil {
+		return code
+	}
+	a.con.say("ringway: %s", err)
+	if !a.ran {
+		a.con.say("See '%s --help'.", cmd.CommandPath())
+	}
+	return code
+}
+
+// New is the tree of commands, for documentation and completion.
+func New(w Wiring, s Streams) *cobra.Command {
+	return (&app{w: w, out: s.Out, con: newConsole(s.Err)}).root()
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ringway",
+		Short: "Keep a fleet of HTTP replicas running and route to them",
+		Long: `Ringway keeps a fleet of HTTP replicas running and routes to them by consistent
+hashing, with every decision visible on a NATS bus.
+
+Exit codes: 0 done, 1 failed, 2 the command line or configuration is wrong,
+3 nobody answers, 4 refused and nothing changed, 5 sent but the outcome is
+unknown, 130 interrupted.`,
+		Example: `  ringway up                          # a whole cluster on this machine
+  ringway ps                          # its replicas
+  ringway add -n 2                    # two more
+  ringway events --follow             # what happens, and why`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRun:  func(*cobra.Command, []string) { a.ran = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.con.w)
+	root.AddGroup(
+		&cobra.Group{ID: "use", Title: "Use a cluster:"},
+		&cobra.Group{ID: "run", Title: "Run a cluster:"},
+	)
+	group := func(id string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.serverCommand())
+	group("use", a.psCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
+	root.AddCommand(a.versionCommand(), a.holdCommand())
+	return root
+}
+
+// exitError carries an exit code; without err there is nothing to say.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage is an error of the person at the keyboard.
+func usage(format string, args ...any) error {
+	return &exitError{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+func exitCode(err error) int {
+	var e *exitError
+	var refusal *events.Refusal
+	switch {
+	case errors.As(err, &e):
+		return e.code
+	case errors.As(err, &refusal):
+		return ExitRefused
+	case errors.Is(err, events.ErrUnknownOutcome):
+		return ExitUnknown
+	case errors.Is(err, events.ErrNoLeader):
+		return ExitNobody
+	case errors.Is(err, context.Canceled):
+		return ExitInterrupted
+	}
+	return ExitFailed
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+const (
+	// dialPatience bounds the way to the bus, which is there or is not.
+	dialPatience = 3 * time.Second
+	// silentFor is how long a person waits without a word.
+	silentFor = 2 * time.Second
+	// leaderPatience lets a new leader take over: a lease of 4 s, and some.
+	leaderPatience = 10 * time.Second
+)
+
+// clusterFlags are those of all commands that talk to a cluster.
+type clusterFlags struct {
+	nats    string
+	timeout time.Duration
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command, timeout time.Duration) {
+	cmd.Flags().StringVar(&f.nats, "nats", defaultNATS, "the bus of the cluster, host:port or URL")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "longest wait for an answer")
+}
+
+// with dials the cluster and calls f, with a context that ctrl-C ends.
+func (a *app) with(cmd *cobra.Command, f *clusterFlags, do func(ctx context.Context, c Cluster) error) error {
+	url, err := natsURL(f.nats)
+	if err != nil {
+		return err
+	}
+	if f.timeout <= 0 {
+		return usage("--timeout %s: use a positive duration like 10s", f.timeout)
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := a.dial(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return do(ctx, c)
+}
+
+func (a *app) dial(ctx context.Context, url string) (Cluster, error) {
+	dialing, done := context.WithTimeout(ctx, dialPatience)
+	defer done()
+	c, err := a.w.Dial(dialing, url)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Canceled
+		}
+		return nil, &exitError{ExitNobody, fmt.Errorf("nobody answers at %s (%w); start a cluster with 'ringway up', or name the bus of another with --nats", url, err)}
+	}
+	return c, nil
+}
+
+// ask asks the leader, and again while there is none: the same request, so
+// that one which was carried out already is not carried out twice.
+func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, doing string, req, reply any) error {
+	asking, done := context.WithTimeout(ctx, timeout)
+	defer done()
+	began := time.Now()
+	stopProgress := a.after(asking, began, doing)
+	defer stopProgress()
+	sent := false // perhaps carried out by a leader that we did not hear
+	for {
+		err := c.Request(asking, verb, req, reply)
+		retry := errors.Is(err, events.ErrNoLeader) || errors.Is(err, events.ErrUnknownOutcome)
+		if err == nil || !retry && asking.Err() == nil {
+			return err
+		}
+		sent = sent || !errors.Is(err, events.ErrNoLeader)
+		waited := time.Since(began).Round(100 * time.Millisecond)
+		noLeader := errors.Is(err, events.ErrNoLeader) && time.Since(began) > leaderPatience
+		if asking.Err() == nil && !noLeader {
+			select {
+			case <-time.After(200 * time.Millisecond):
+				continue
+			case <-asking.Done():
+			}
+		}
+		how := "no answer"
+		if ctx.Err() != nil {
+			how = "interrupted"
+		}
+		if sent && verb != events.APIStatus {
+			return &exitError{ExitUnknown, fmt.Errorf("%s after %s: it may or may not have happened; see 'ringway ps' and 'ringway events'", how, waited)}
+		}
+		if ctx.Err() != nil {
+			return &exitError{ExitInterrupted, fmt.Errorf("interrupted after %s", waited)}
+		}
+		return &exitError{ExitNobody, fmt.Errorf("no controller answered within %s; see 'ringway events' for why, or start one with 'ringway controller'", waited)}
+	}
+}
+
+// after shows what is going on once it has taken longer than silentFor.
+func (a *app) after(ctx context.Context, began time.Time, doing string) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wait := time.NewTimer(silentFor)
+		defer wait.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wait.C:
+			}
+			line := doing + "…"
+			if a.con.width() > 0 { // elsewhere each change would be a line
+				line = fmt.Sprintf("%s… %s", doing, time.Since(began).Round(time.Second))
+			}
+			a.con.progress(line)
+			wait.Reset(time.Second)
+		}
+	}()
+	return func() { end(); <-done; a.con.clear() }
+}
+
+func (a *app) status(ctx context.Context, c Cluster, timeout time.Duration) (events.Status, error) {
+	var st events.Status
+	err := a.ask(ctx, c, timeout, events.APIStatus, "waiting for a controller", struct{}{}, &st)
+	return st, err
+}

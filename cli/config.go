@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+// Overlay puts what a person wrote over what is stored or, the first time,
+// over events.DefaultServiceSpec. What was not written stays as it is. An
+// error names the place and leaves base the truth.
+type Overlay func(base events.ServiceSpec) (events.ServiceSpec, error)
+
+// maxConfig bounds what is read; a service takes a few hundred bytes.
+const maxConfig = 1 << 20
+
+// Config is what a person wrote, read without a fault.
+type Config struct {
+	service  string // empty: none was named
+	settings []func(*events.ServiceSpec)
+	at       map[string]place // of every key that was written, "key.from" for nested ones
+}
+
+// place is where a person wrote something: a position in a file, or a flag.
+type place struct {
+	file         string // empty: the flag with the name of the key
+	line, column int
+}
+
+func (p place) errorf(format string, args ...any) error {
+	if p.file == "" {
+		return usage("--"+format, args...)
+	}
+	return usage("%s:%d:%d: %w", p.file, p.line, p.column, fmt.Errorf(format, args...))
+}
+
+func (c *Config) set(key string, p place, apply func(*events.ServiceSpec)) {
+	c.settings = append(c.settings, apply)
+	c.at[key] = p
+}
+
+func (c *Config) wrote(key string) bool {
+	_, ok := c.at[key]
+	return ok
+}
+
+// LoadConfig reads a configuration file strictly.
+func LoadConfig(file string) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("configuration: %w; name a file that is there with --config", err)
+	}
+	return ParseConfig(file, b)
+}
+
+// ParseConfig reads the content of a configuration file. Errors begin with
+// file:line:column.
+func ParseConfig(file string, b []byte) (*Config, error) {
+	c := &Config{at: map[string]place{}}
+	start := place{file, 1, 1}
+	if len(b) > maxConfig {
+		return nil, start.errorf("the file has %d bytes; %d are allowed", len(b), maxConfig)
+	}
+	tree, err := parser.ParseBytes(b, 0)
+	if err != nil {
+		return nil, syntaxError(start, err)
+	}
+	var body ast.Node
+	for _, doc := range tree.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			return nil, at(start, doc.Body).errorf("a second document begins here; keep to one")
+		}
+		body = doc.Body
+	}
+	if body == nil {
+		return c, nil
+	}
+	d := &decoder{file: start, c: c}
+	if err := d.root(body); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// syntaxError keeps the parser's position and drops its picture of the source.
+func syntaxError(start place, err error) error {
+	var e yaml.Error
+	if errors.As(err, &e) && e.GetToken() != nil && e.GetToken().Position != nil {
+		p := e.GetToken().Position
+		return place{start.file, max(p.Line, 1), max(p.Column, 1)}.errorf("this is no YAML: %s", e.GetMessage())
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return start.errorf("this is no YAML: %s", first)
+}
+
+// Overlay puts the file over base.
+func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
+	spec := base
+	if c.service != "" {
+		spec.Name = c.service
+	}
+	for _, s := range c.settings {
+		s(&spec)
+	}
+	if c.wrote("command") && !c.wrote("paths") && len(base.Command) == 0 {
+		spec.Paths = nil // those of the sample replica mean nothing to another program
+	}
+	if !c.wrote("slots") {
+		spec.Slots = slotsFor(base, spec.Algorithm)
+	}
+	if err := validate(&spec); err != nil {
+		return base, c.locate(err)
+	}
+	return spec, nil
+}
+
+// slotsFor keeps the table's size unless the algorithm changes.
+func slotsFor(base events.ServiceSpec, algorithm string) int {
+	switch {
+	case algorithm == base.Algorithm:
+		return base.Slots
+	case algorithm == events.Course:
+		return events.CourseSlots
+	}
+	return events.DefaultSlots
+}
+
+// locate gives an error of validate the place of the field that it begins with.
+func (c *Config) locate(err error) error {
+	field, _, _ := strings.Cut(err.Error(), ":")
+	for ; field != ""; field = parent(field) {
+		if p, ok := c.at[field]; ok {
+			return p.errorf("%w", err)
+		}
+	}
+	return &exitError{ExitUsage, err}
+}
+
+func parent(field string) string {
+	if i := strings.LastIndexByte(field, '.'); i >= 0 {
+		return field[:i]
+	}
+	return ""
+}
+
+// specFlags are the flags that speak of the service.
+type specFlags struct {
+	config    string
+	replicas  int
+	algorithm string
+}
+
+func (f *specFlags) add(cmd *cobra.Command) {
+	d := events.DefaultServiceSpec()
+	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service")
+	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as stored")
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as stored")
+}
+
+// overlay reads the file now, and checks all that can be checked without the
+// stored service.
+func (f *specFlags) overlay(cmd *cobra.Command) (Overlay, error) {
+	config := &Config{at: map[string]place{}}
+	if f.config != "" {
+		var err error
+		if config, err = LoadConfig(f.config); err != nil {
+			return nil, err
+		}
+	}
+	if cmd.Flags().Changed("replicas") {
+		config.set("replicas", place{}, func(s *events.ServiceSpec) { s.Replicas = f.replicas })
+	}
+	if cmd.Flags().Changed("algorithm") {
+		config.set("algorithm", place{}, func(s *events.ServiceSpec) { s.Algorithm = f.algorithm })
+	}
+	if _, err := config.Overlay(events.DefaultServiceSpec()); err != nil {
+		return nil, err
+	}
+	return config.Overlay, nil
+}
+
+// args repeats the flags that were given, for the controller that `up` starts.
+func (f *specFlags) args(cmd *cobra.Command) []string {
+	var args []string
+	for _, name := range []string{"config", "replicas", "algorithm"} {
+		if flag := cmd.Flag(name); flag.Changed {
+			args = append(args, "--"+name, flag.Value.String())
+		}
+	}
+	return args
+}

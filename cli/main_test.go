@@ -1,0 +1,279 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/events"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestMain also plays `ringway` itself, with roles that are stand-ins: what is
+// tested here is how they are run, not what they do.
+func TestMain(m *testing.M) {
+	if os.Getenv("RINGWAY_CLI_TEST") != "" {
+		os.Exit(Main(context.Background(), stand(), os.Args[1:], Streams{os.Stdout, os.Stderr}))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// stand is a wiring whose bus is an HTTP server that counts who speaks to it.
+func stand() Wiring {
+	return Wiring{
+		Bus: func(ctx context.Context, o BusOptions) error {
+			return play(ctx, "bus", "", func(ctx context.Context) error { return standBus(ctx, o.Listen) })
+		},
+		Controller: func(ctx context.Context, o ControllerOptions) error {
+			spec, err := o.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
+			if err != nil {
+				return err
+			}
+			return play(ctx, "controller", o.NATS, beat(o.NATS, "controller", "replicas", fmt.Sprint(spec.Replicas)))
+		},
+		Agent: func(ctx context.Context, o AgentOptions) error {
+			return play(ctx, "agent", o.NATS, func(ctx context.Context) error { return standAgent(ctx, o) })
+		},
+		Router: func(ctx context.Context, o RouterOptions) error {
+			return play(ctx, "router", o.NATS, func(ctx context.Context) error { return standRouter(ctx, o) })
+		},
+		Server: func(ctx context.Context, o ServerOptions) error {
+			return play(ctx, "server", "", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		},
+		Hold: func(_ context.Context, o HoldOptions) (int, error) { return len(o.Argv), nil },
+		Dial: func(ctx context.Context, url string) (Cluster, error) {
+			var st events.Status
+			return httpCluster{url}, httpCluster{url}.Request(ctx, "status", nil, &st)
+		},
+	}
+}
+
+// play runs a role with the faults that the environment asks for, and writes
+// down its life.
+func play(ctx context.Context, role, nats string, f func(context.Context) error) error {
+	trace := func(what string) {
+		t, err := os.OpenFile(os.Getenv("STAND_TRACE"), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			return
+		}
+		fmt.Fprintln(t, what, role, os.Getpid(), strings.Join(os.Args[1:], " "))
+		_ = t.Close()
+	}
+	trace("start")
+	if os.Getenv("STAND_FAIL") == role {
+		return errors.New("no luck today")
+	}
+	err := f(ctx)
+	trace("stop")
+	if os.Getenv("STAND_DEAF") == role {
+		select {}
+	}
+	return err
+}
+
+func beat(nats, role string, more ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		url := strings.Replace(nats, "nats://", "http://", 1) + "/beat?role=" + role
+		for i := 0; i+1 < len(more); i += 2 {
+			url += "&" + more[i] + "=" + more[i+1]
+		}
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if os.Getenv("STAND_SILENT") != role {
+				if resp, err := http.Post(url, "", nil); err == nil {
+					_ = resp.Body.Close()
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+func standBus(ctx context.Context, listen string) error {
+	var mu sync.Mutex
+	var st events.Status
+	mux := http.NewServeMux()
+	mux.HandleFunc("/beat", func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		epoch := events.Epoch{Incarnation: "x", Revision: 1}
+		switch q := r.URL.Query(); q.Get("role") {
+		case "controller":
+			n := 0
+			_, _ = fmt.Sscan(q.Get("replicas"), &n)
+			st.Controller = "controller-1"
+			st.Services = []events.ServiceStatus{{Name: "web", Wanted: n, Serving: n, Epoch: epoch}}
+		case "router":
+			st.Routers = []events.RouterStatus{{ID: "router-1", Epochs: map[string]events.Epoch{"web": epoch}}}
+		default:
+			for _, h := range st.Hosts {
+				if h.Name == q.Get("role") {
+					return
+				}
+			}
+			st.Hosts = append(st.Hosts, events.HostStatus{Name: q.Get("role"), State: events.Alive})
+		}
+	})
+	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = json.NewEncoder(w).Encode(st)
+	})
+	return serve(ctx, &http.Server{Addr: listen, Handler: mux}, (*http.Server).ListenAndServe)
+}
+
+func serve(ctx context.Context, s *http.Server, run func(*http.Server) error) error {
+	failed := make(chan error, 1)
+	go func() { failed <- run(s) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return s.Close()
+	}
+}
+
+func standRouter(ctx context.Context, o RouterOptions) error {
+	go func() { _ = beat(o.NATS, "router")(ctx) }()
+	go func() {
+		admin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if os.Getenv("STAND_SILENT") == "router" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})}
+		_ = admin.Serve(o.Admin)
+	}()
+	public := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })}
+	return serve(ctx, public, func(s *http.Server) error { return s.Serve(o.Public) })
+}
+
+// standAgent has one instance, which it finds again, and which it takes along
+// only when its supervisor ends.
+func standAgent(ctx context.Context, o AgentOptions) error {
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return err
+	}
+	pid, record := 0, filepath.Join(o.Data, "instance")
+	if b, err := os.ReadFile(record); err == nil {
+		_, _ = fmt.Sscan(string(b), &pid)
+	}
+	if pid == 0 || !running(pid) {
+		cmd := exec.Command("/proc/self/exe", "server", "--id", "web-"+o.Host)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		o.Line.Attach(cmd)
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		go func() { _ = cmd.Wait() }()
+		if err := os.WriteFile(record, fmt.Append(nil, cmd.Process.Pid), 0o600); err != nil {
+			return err
+		}
+	}
+	err := beat(o.NATS, o.Host)(ctx)
+	if errors.Is(context.Cause(ctx), ErrRootGone) {
+		_ = os.Remove(record)
+	}
+	return err
+}
+
+// httpCluster is the stand-in's client.
+type httpCluster struct{ url string }
+
+func (c httpCluster) Request(ctx context.Context, verb string, _, reply any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.Replace(c.url, "nats://", "http://", 1)+"/"+verb, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(reply); err != nil {
+		return err
+	}
+	if st, ok := reply.(*events.Status); ok && st.Controller == "" {
+		st.Controller = "nobody yet"
+	}
+	return nil
+}
+
+func (httpCluster) Routes(context.Context) ([]events.Entry, error) { return nil, nil }
+func (httpCluster) History(context.Context, time.Time, bool, func(events.Event) error) error {
+	return nil
+}
+func (httpCluster) Close() {}
+
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	rest := string(stat[bytes.LastIndexByte(stat, ')')+1:])
+	return !strings.HasPrefix(rest, " Z")
+}
+
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond) // between looks, never instead of one
+	}
+}
+
+// run is one command line in this process.
+func run(t *testing.T, w Wiring, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = Main(t.Context(), w, args, Streams{&o, &e})
+	return code, o.String(), e.String()
+}
+
+// golden compares with a file under testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+func (a *app) psCommand() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:   "ps",
+		Short: "List the replicas",
+		Long: `List the replicas: where each runs, its state, and whether it gets requests.
+
+States: pending, starting, ready, unready, stopping, dead.`,
+		Example: `  ringway ps
+  ringway ps -o json | jq -r '.[] | select(.state != "ready") | .name'`,
+		Args: cobra.NoArgs,
+	}
+	f.add(cmd, leaderPatience)
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+			st, err := a.status(ctx, c, f.timeout)
+			if err != nil {
+				return err
+			}
+			if *output == asJSON {
+				if st.Instances == nil {
+					st.Instances = []events.InstanceReport{}
+				}
+				return writeJSON(a.out, st.Instances)
+			}
+			a.printInstances(st.Instances, time.Now())
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (a *app) printInstances(all []events.InstanceReport, now time.Time) {
+	var rows [][]any
+	for _, i := range all {
+		serving, pid := "no", "-"
+		if i.Serving {
+			serving = "yes"
+		}
+		if i.PID != 0 {
+			pid = fmt.Sprint(i.PID)
+		}
+		rows = append(rows, []any{i.Name, i.Service, i.ID, dash(i.Host), i.State, serving, dash(i.Address), pid, age(i.Started, now), i.Detail})
+	}
+	writeTable(a.out, []string{"name", "service", "id", "host", "state", "serving", "address", "pid", "age", "detail"}, rows, 3, 8)
+}
+
+// age is how long ago something was, as briefly as a person needs it.
+func age(then, now time.Time) string {
+	d := now.Sub(then)
+	switch {
+	case then.IsZero():
+		return "-"
+	case d < time.Second: // clocks of hosts differ
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

@@ -1,0 +1,343 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/agent/lifeline"
+	"ringway/cli/supervise"
+	"ringway/events"
+)
+
+// lastGasp is how long a role may take to end after its lifeline closed:
+// longer than any role needs, but nothing outlives `up` because it hangs.
+const lastGasp = time.Minute
+
+// logFlags are those of all roles.
+type logFlags struct{ level, format string }
+
+func (l *logFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&l.level, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&l.format, "log-format", "text", "text or json")
+}
+
+func (l *logFlags) logger(w io.Writer, role string) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, usage("--log-level %q: use debug, info, warn or error", l.level)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	var h slog.Handler
+	switch l.format {
+	case "text":
+		h = slog.NewTextHandler(w, o)
+	case "json":
+		h = slog.NewJSONHandler(w, o)
+	default:
+		return nil, usage("--log-format %q: use text or json", l.format)
+	}
+	return slog.New(h).With(events.KeyRole, role), nil
+}
+
+// role runs f until it fails, a signal comes or the lifeline closes.
+func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Context, r Role) error) error {
+	log, err := logs.logger(a.con.w, cmd.Name())
+	if err != nil {
+		return err
+	}
+	line, err := lifeline.FromEnv()
+	if err != nil {
+		return err
+	}
+	// What a supervisor gave to us (sockets, its lock) is not for our children.
+	for fd := 3; fd < 16; fd++ {
+		syscall.CloseOnExec(fd)
+	}
+	ctx, end := context.WithCancelCause(cmd.Context())
+	defer end(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals) // a second one ends us at once
+			log.Info("stopping", events.KeyCause, s.String())
+			end(fmt.Errorf("signal: %s", s))
+			select {
+			case <-line.Closed():
+			case <-cmd.Context().Done():
+				return
+			}
+		case <-line.Closed():
+			log.Info("stopping", events.KeyCause, ErrRootGone.Error())
+			end(ErrRootGone)
+		case <-ctx.Done():
+			return
+		}
+		time.AfterFunc(lastGasp, func() {
+			log.Error("did not stop in time", "waited", lastGasp)
+			os.Exit(ExitFailed)
+		})
+	}()
+	err = f(ctx, Role{Log: log, Line: line})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *app) busCommand() *cobra.Command {
+	var o BusOptions
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:   "bus",
+		Short: "Run the bus: NATS with JetStream that syncs every write",
+		Example: `  ringway bus --store /var/lib/ringway/bus
+  ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+				return err
+			}
+			if o.Monitor != "" {
+				if o.Monitor, err = listenAddress("--monitor", o.Monitor); err != nil {
+					return err
+				}
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Bus(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.Listen, "listen", defaultNATS, "address for clients")
+	cmd.Flags().StringVar(&o.Monitor, "monitor", "", "address of the NATS monitoring endpoints (default: none)")
+	cmd.Flags().StringVar(&o.Store, "store", filepath.Join(".ringway", "bus"), "directory of the streams")
+	cmd.Flags().StringVar(&o.Name, "name", "ringway-bus", "name of the server")
+	logs.add(cmd)
+	return cmd
+}
+
+func (a *app) controllerCommand() *cobra.Command {
+	var o ControllerOptions
+	var logs logFlags
+	var spec specFlags
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Run a controller: one leads and decides, others stand by",
+		Example: `  ringway controller
+  ringway controller --nats nats://bus-1:4222,nats://bus-2:4222 --config ringway.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.NATS, err = natsURL(o.NATS); err != nil {
+				return err
+			}
+			if o.Overlay, err = spec.overlay(cmd); err != nil {
+				return err
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Controller(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
+	cmd.Flag("id").DefValue = "host name and a random suffix"
+	spec.add(cmd)
+	logs.add(cmd)
+	return cmd
+}
+
+func (a *app) agentCommand() *cobra.Command {
+	var o AgentOptions
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host: it starts, probes and stops instances",
+		Long: `Run the agent of this host: it starts, probes and stops instances.
+
+Stopped by a signal, it leaves its instances running for its successor.`,
+		Example: `  ringway agent --data /var/lib/ringway/agent
+  ringway agent --nats nats://bus-1:4222 --host rack3-7`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.NATS, err = natsURL(o.NATS); err != nil {
+				return err
+			}
+			if err := events.ValidName(o.Host); err != nil {
+				return usage("--host: %w", err)
+			}
+			if o.Data == "" {
+				o.Data = filepath.Join(".ringway", "hosts", o.Host)
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Agent(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.Host, "host", hostName(), "name of this host, unique in the cluster")
+	cmd.Flag("host").DefValue = "host name"
+	cmd.Flags().StringVar(&o.Data, "data", "", "directory for records and logs of instances (default .ringway/hosts/HOST)")
+	logs.add(cmd)
+	return cmd
+}
+
+func (a *app) routerCommand() *cobra.Command {
+	var o RouterOptions
+	var logs logFlags
+	var listen, admin string
+	var listenFD, adminFD int
+	cmd := &cobra.Command{
+		Use:   "router",
+		Short: "Run a router: it serves clients from the replicas",
+		Example: `  ringway router --listen 0.0.0.0:80 --admin 127.0.0.1:5001
+  ringway router --nats nats://bus-1:4222`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.NATS, err = natsURL(o.NATS); err != nil {
+				return err
+			}
+			if o.Public, err = listener("--listen", listen, listenFD); err != nil {
+				return err
+			}
+			if o.Admin, err = listener("--admin", admin, adminFD); err != nil {
+				return errors.Join(err, o.Public.Close())
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Router(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5000", "address for clients")
+	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:5001", "address of /metrics, /livez, /readyz and /routes")
+	cmd.Flags().StringVar(&o.Data, "data", "", "directory that keeps the last routes over a restart (default: not kept)")
+	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this router, unique in the cluster")
+	cmd.Flag("id").DefValue = "host name and a random suffix"
+	cmd.Flags().IntVar(&listenFD, "listen-fd", 0, "inherited socket in place of --listen")
+	cmd.Flags().IntVar(&adminFD, "admin-fd", 0, "inherited socket in place of --admin")
+	_ = cmd.Flags().MarkHidden("listen-fd") // fails only for a flag that is not there
+	_ = cmd.Flags().MarkHidden("admin-fd")
+	logs.add(cmd)
+	return cmd
+}
+
+// listener is an inherited socket, or else a new one.
+func listener(flag, address string, fd int) (net.Listener, error) {
+	if fd != 0 {
+		return supervise.Inherited(fd)
+	}
+	address, err := listenAddress(flag, address)
+	if err != nil {
+		return nil, err
+	}
+	return supervise.Listen(address, flag)
+}
+
+func (a *app) serverCommand() *cobra.Command {
+	var o ServerOptions
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the sample replica: GET /home and GET /heartbeat",
+		Long: `Run the sample replica: GET /home says who answers, GET /heartbeat that it lives.
+
+Without --id it takes its id from RINGWAY_ID or SERVER_ID, without --listen its
+port from PORT.`,
+		Example: `  ringway server --id S1 --listen 127.0.0.1:7001
+  SERVER_ID=S1 PORT=7001 ringway server`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.ID == "" {
+				o.ID = firstEnv("RINGWAY_ID", "SERVER_ID")
+			}
+			if o.ID == "" {
+				return usage("no id; give --id, or RINGWAY_ID or SERVER_ID in the environment")
+			}
+			if o.Listen == "" {
+				port := firstEnv("PORT")
+				if port == "" {
+					port = "5000"
+				}
+				o.Listen = ":" + port
+			}
+			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+				return err
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Server(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.ID, "id", "", "name that /home tells")
+	cmd.Flags().StringVar(&o.Listen, "listen", "", "address (default :5000)")
+	logs.add(cmd)
+	return cmd
+}
+
+func (a *app) holdCommand() *cobra.Command {
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:     "hold -- COMMAND [ARGUMENT…]",
+		Short:   "Run a command that ends with its agent's supervisor",
+		Example: `  ringway hold -- python3 app.py`,
+		Hidden:  true,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				code, err := a.w.Hold(ctx, HoldOptions{Role: r, Argv: argv})
+				if err != nil || code != 0 {
+					return &exitError{max(code, 1), err}
+				}
+				return nil
+			})
+		},
+	}
+	logs.add(cmd)
+	return cmd
+}
+
+func firstEnv(names ...string) string {
+	for _, n := range names {
+		if v := os.Getenv(n); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)
+
+// hostName is the name of this machine as a valid name.
+func hostName() string {
+	name, _ := os.Hostname() // "" is handled below
+	name = notInNames.ReplaceAllString(name, "-")
+	if len(name) > 40 {
+		name = name[:40]
+	}
+	if events.ValidName(name) != nil {
+		return "host-1"
+	}
+	return name
+}
+
+func randomID() string { return fmt.Sprintf("%04x", rand.IntN(1<<16)) }

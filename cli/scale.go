@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+// scalePatience covers starting or draining instances.
+const scalePatience = time.Minute
+
+func (a *app) addCommand() *cobra.Command {
+	return a.scaleCommand(&cobra.Command{
+		Use:   "add [NAME…]",
+		Short: "Add replicas",
+		Long: `Add replicas, and answer when they serve.
+
+Names are those to use; the rest of -n gets random ones.`,
+		Example: `  ringway add -n 2
+  ringway add S5 S4 -n 4`,
+	}, events.APIAdd, "adding", "replicas to add")
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	return a.scaleCommand(&cobra.Command{
+		Use:   "rm [NAME…]",
+		Short: "Remove replicas",
+		Long: `Remove replicas, and answer when they get no new request.
+
+The named ones go first; the rest of -n is chosen at random.`,
+		Example: `  ringway rm S5
+  ringway rm S5 S4 -n 3`,
+	}, events.APIRemove, "removing", "replicas to remove")
+}
+
+func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.Command {
+	var f clusterFlags
+	req := events.ScaleRequest{ID: rand.Text()}
+	f.add(cmd, scalePatience)
+	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help+" (default: as many as names, else 1)")
+	cmd.Flags().StringVar(&req.Service, "service", "", "service (default: the only one)")
+	output := outputFlag(cmd)
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if !cmd.Flags().Changed("number") {
+			req.N = max(1, len(names))
+		}
+		if err := checkScale(req.N, names); err != nil {
+			return err
+		}
+		req.Names = names
+		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+			var reply events.ScaleReply
+			what := fmt.Sprintf("%s %d, waiting for the routers", doing, req.N)
+			if err := a.ask(ctx, c, f.timeout, verb, what, req, &reply); err != nil {
+				return err
+			}
+			if *output == asJSON {
+				return writeJSON(a.out, reply)
+			}
+			a.printScale(reply)
+			return nil
+		})
+	}
+	return cmd
+}
+
+func checkScale(n int, names []string) error {
+	if n < 1 {
+		return usage("-n %d: use at least 1", n)
+	}
+	if len(names) > n {
+		return usage("%d names for -n %d; leave -n out, or name fewer", len(names), n)
+	}
+	for i, name := range names {
+		if err := events.ValidName(name); err != nil {
+			return usage("%w", err)
+		}
+		if slices.Contains(names[:i], name) {
+			return usage("name %q is given twice", name)
+		}
+	}
+	return nil
+}
+
+func (a *app) printScale(r events.ScaleReply) {
+	for _, change := range []struct {
+		word  string
+		names []string
+	}{{"added", r.Added}, {"removed", r.Removed}} {
+		if len(change.names) > 0 {
+			fmt.Fprintf(a.out, "%-9s %s\n", change.word, printable(strings.Join(change.names, " ")))
+		}
+	}
+	fmt.Fprintf(a.out, "%-9s %s\n", "replicas", printable(strings.Join(r.Replicas, " ")))
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show who leads, and the services, hosts and routers",
+		Example: `  ringway status
+  ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
+		Args: cobra.NoArgs,
+	}
+	f.add(cmd, leaderPatience)
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+			st, err := a.status(ctx, c, f.timeout)
+			if err != nil {
+				return err
+			}
+			if *output == asJSON {
+				return writeJSON(a.out, st)
+			}
+			a.printStatus(st, time.Now())
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (a *app) printStatus(st events.Status, now time.Time) {
+	fmt.Fprintf(a.out, "controller  %s leads since %s ago (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
+	var rows [][]any
+	for _, s := range st.Services {
+		rows = append(rows, []any{s.Name, s.Algorithm, fmt.Sprintf("%d/%d", s.Serving, s.Wanted), s.Epoch.String()})
+	}
+	a.section([]string{"service", "algorithm", "serving", "epoch"}, rows, "no service")
+	rows = nil
+	for _, h := range st.Hosts {
+		rows = append(rows, []any{h.Name, h.State, h.Instances, fmt.Sprintf("%.2f", h.Load.Load1), h.Load.CPUs,
+			size(h.Load.Free) + " of " + size(h.Load.Memory), brief(h.Silent.D())})
+	}
+	a.section([]string{"host", "state", "instances", "load", "cpus", "memory free", "last heard"}, rows, "no host", 3, 4, 5)
+	rows = nil
+	for _, r := range st.Routers {
+		epoch := "-"
+		for _, s := range st.Services {
+			if e, ok := r.Epochs[s.Name]; ok {
+				epoch = e.String()
+				if e != s.Epoch {
+					epoch += " (behind)"
+				}
+			}
+		}
+		rows = append(rows, []any{r.ID, r.Address, epoch, brief(r.Silent.D())})
+	}
+	a.section([]string{"router", "address", "epoch", "last heard"}, rows, "no router")
+}
+
+func (a *app) section(header []string, rows [][]any, none string, right ...int) {
+	fmt.Fprintln(a.out)
+	if len(rows) == 0 {
+		fmt.Fprintln(a.out, none)
+		return
+	}
+	writeTable(a.out, header, rows, right...)
+}
+
+func brief(d time.Duration) string {
+	return fmt.Sprintf("%.1fs ago", max(d, 0).Seconds())
+}
+
+func size(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	number, prefixes := float64(n)/unit, "KMGTPE"
+	for number >= unit {
+		number, prefixes = number/unit, prefixes[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", number, prefixes[0])
+}

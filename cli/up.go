@@ -1,0 +1,357 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/cli/supervise"
+	"ringway/events"
+)
+
+// up is one run of `ringway up`: it owns the data directory, the public
+// sockets and one child process for each role.
+type up struct {
+	*app
+	o        upFlags
+	specArgs []string      // what the flags say of the service, for the controller
+	grace    time.Duration // that instances are given to end
+
+	data          *supervise.Data
+	public, admin string // as bound
+	sockets       []*os.File
+	stages        []*stage // in the order in which they are started
+
+	mu      sync.Mutex
+	started bool             // ready was said
+	deaths  map[string]int   // before that, by child
+	fatal   chan *startError // a child that cannot start
+}
+
+// upFlags are the flags of `ringway up`.
+type upFlags struct {
+	listen, admin, nats, data string
+	hosts                     int
+	patience                  time.Duration
+	spec                      specFlags
+	logs                      logFlags
+}
+
+// stage is the children of one role, which start and stop together.
+type stage struct {
+	name     string
+	children []*supervise.Child
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+}
+
+func (a *app) upCommand() *cobra.Command {
+	u := &up{app: a, deaths: map[string]int{}, fatal: make(chan *startError, 1)}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole cluster on this machine",
+		Long: `Run a whole cluster on this machine in the foreground: a bus, a controller, one
+agent a host, a router, and the replicas of the sample service "web".
+
+When all replicas serve it prints one line that begins with "ready". Each role is
+a child process that is started again when it dies; the public address stays
+open meanwhile. What was asked for survives in the data directory. Flags and
+configuration that are given win over it; what is not given stays as stored.
+
+Ctrl-C drains and stops everything; a second one kills at once. Logs are in
+DATA/logs. A configuration file looks like this, every key may be left out:
+
+  services:
+    web:
+      replicas: 3
+      algorithm: balanced         # or course
+      slots: 16384                # size of the slot table
+      load_factor: 1.25           # bounded load; 0 is off
+      key: {from: header, name: X-Ringway-Key}   # or cookie, query, path, address
+      paths: [/home, /heartbeat]  # others are answered 400; []: all are forwarded
+      health: /heartbeat          # probed on every replica
+      command: [python3, app.py]  # in place of the sample replica; PORT is in its environment
+      env: {LEVEL: "info"}
+      timeout: 30s                # for a whole answer
+      drain: 30s                  # for requests in flight on removal
+      grace: 5s                   # between SIGTERM and SIGKILL
+      functions: {h: "i*i + 2*i + 17", phi: "i*i + j*j + 2*j + 25"}   # of course`,
+		Example: `  ringway up
+  ringway up --hosts 3 --replicas 6
+  ringway up --algorithm course --data /tmp/course
+  ringway up --config ringway.yaml --listen 0.0.0.0:8080`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
+	}
+	cmd.Flags().StringVar(&u.o.listen, "listen", "127.0.0.1:5000", "address for clients")
+	cmd.Flags().StringVar(&u.o.admin, "admin", "127.0.0.1:5001", "address of the router's /metrics, /livez, /readyz and /routes")
+	cmd.Flags().StringVar(&u.o.nats, "nats", defaultNATS, "address of the bus")
+	cmd.Flags().StringVar(&u.o.data, "data", ".ringway", "directory for all that is kept")
+	cmd.Flags().IntVar(&u.o.hosts, "hosts", 1, "agents to run, named host-1, host-2, …")
+	cmd.Flags().DurationVar(&u.o.patience, "start-timeout", time.Minute, "longest wait until everything serves")
+	u.o.spec.add(cmd)
+	u.o.logs.add(cmd)
+	return cmd
+}
+
+func (u *up) run(cmd *cobra.Command) (err error) {
+	if err := u.check(cmd); err != nil {
+		return err
+	}
+	ctx, kill, stopSignals := u.signals(cmd.Context())
+	defer stopSignals()
+	if err := u.open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.close()) }()
+
+	err = u.start(ctx)
+	if err == nil {
+		u.ready()
+		u.watchLogs(ctx)
+	}
+	killed := u.stop(kill)
+	switch {
+	case killed:
+		return &exitError{ExitInterrupted, errors.New("killed at once, as asked")}
+	case err != nil && ctx.Err() != nil:
+		return &exitError{ExitInterrupted, errors.New("interrupted before it was ready; everything is stopped")}
+	}
+	return err
+}
+
+// check refuses what cannot be before anything is touched.
+func (u *up) check(cmd *cobra.Command) (err error) {
+	if _, err = u.o.logs.logger(u.con.w, "up"); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		flag string
+		v    *string
+	}{{"--listen", &u.o.listen}, {"--admin", &u.o.admin}, {"--nats", &u.o.nats}} {
+		if *f.v, err = listenAddress(f.flag, *f.v); err != nil {
+			return err
+		}
+	}
+	if u.o.hosts < 1 || u.o.hosts > 50 {
+		return usage("--hosts %d: use 1 to 50", u.o.hosts)
+	}
+	if u.o.patience <= 0 {
+		return usage("--start-timeout %s: use a positive duration like 60s", u.o.patience)
+	}
+	overlay, err := u.o.spec.overlay(cmd)
+	if err != nil {
+		return err
+	}
+	spec, err := overlay(events.DefaultServiceSpec())
+	if err != nil {
+		return err
+	}
+	u.grace = spec.Grace.D()
+	u.specArgs = u.o.spec.args(cmd)
+	return nil
+}
+
+// signals ends the context at the first signal and closes kill at the second.
+func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	second := make(chan struct{})
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of our stderr that goes away must not take the cluster along.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-c:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case <-c:
+			close(second)
+		case <-done:
+		}
+	}()
+	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }
+}
+
+// open takes the data directory and the addresses, and makes the children.
+func (u *up) open(ctx context.Context) (err error) {
+	waiting, done := context.WithTimeout(ctx, u.o.patience)
+	defer done()
+	u.data, err = supervise.OpenData(waiting, u.o.data, func() {
+		u.con.progress("waiting for what an earlier run left to end…")
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, u.close())
+		}
+	}()
+	if u.public, err = u.listen(u.o.listen, "--listen"); err != nil {
+		return err
+	}
+	if u.admin, err = u.listen(u.o.admin, "--admin"); err != nil {
+		return err
+	}
+	if u.o.nats, err = supervise.FreePort(u.o.nats, "--nats"); err != nil {
+		return err
+	}
+	return u.makeChildren()
+}
+
+func (u *up) listen(address, flag string) (string, error) {
+	l, err := supervise.Listen(address, flag)
+	if err != nil {
+		return "", err
+	}
+	f, err := l.File()
+	if err := errors.Join(err, l.Close()); err != nil { // the socket lives on in f
+		return "", fmt.Errorf("listen at %s: %w", address, err)
+	}
+	u.sockets = append(u.sockets, f)
+	return l.Addr().String(), nil
+}
+
+func (u *up) makeChildren() error {
+	nats := "nats://" + reachable(u.o.nats)
+	fixed := func(args ...string) func() []string { return func() []string { return args } }
+	add := func(name string, specs ...supervise.Spec) error {
+		s := &stage{name: name}
+		u.stages = append(u.stages, s)
+		for _, spec := range specs {
+			c, err := u.child(spec)
+			if err != nil {
+				return err
+			}
+			s.children = append(s.children, c)
+		}
+		return nil
+	}
+	var agents []supervise.Spec
+	for i := range u.o.hosts {
+		host := fmt.Sprintf("host-%d", i+1)
+		agents = append(agents, supervise.Spec{
+			Name: "agent-" + host,
+			Args: fixed("agent", "--nats", nats, "--host", host, "--data", u.data.Path("hosts", host)),
+			Cut:  true, // its instances end with it
+			// Until its instances have ended, and a little.
+			Patience: u.grace + 10*time.Second,
+		})
+	}
+	return errors.Join(
+		add("bus", supervise.Spec{
+			Name: "bus", Patience: 10 * time.Second,
+			Args: fixed("bus", "--listen", u.o.nats, "--store", u.data.Path("bus")),
+		}),
+		add("agents", agents...),
+		add("controller", supervise.Spec{
+			Name: "controller", Patience: 10 * time.Second, Args: func() []string { return u.controllerArgs(nats) },
+		}),
+		add("router", supervise.Spec{
+			Name: "router", Patience: 40 * time.Second,
+			Args: fixed("router", "--nats", nats, "--id", "router-1", "--data", u.data.Path("router"),
+				"--listen-fd", fmt.Sprint(supervise.FirstFile), "--admin-fd", fmt.Sprint(supervise.FirstFile+1)),
+			Files: u.sockets,
+		}),
+	)
+}
+
+// controllerArgs carries what the flags say of the service until everything
+// is ready. From then on what is stored counts: a controller that is started
+// again must not undo an /add.
+func (u *up) controllerArgs(nats string) []string {
+	args := []string{"controller", "--nats", nats, "--id", "controller-1"}
+	if !u.isReady() {
+		args = append(args, u.specArgs...)
+	}
+	return args
+}
+
+func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
+	spec.Path = executable()
+	spec.Log = u.data.Path("logs", spec.Name+".log")
+	spec.Files = append(spec.Files[:len(spec.Files):len(spec.Files)], u.data.Lock())
+	args := spec.Args
+	spec.Args = func() []string {
+		return append(args(), "--log-level", u.o.logs.level, "--log-format", u.o.logs.format)
+	}
+	if err := supervise.RotateLog(spec.Log); err != nil {
+		u.con.say("ringway: log of %s: %s", spec.Name, err)
+	}
+	return supervise.New(spec, supervise.DefaultBackoff(), u.report)
+}
+
+// executable is this very program, also after the file was replaced.
+func executable() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
+}
+
+func (u *up) close() error {
+	for _, s := range u.sockets {
+		_ = s.Close() // closed already after an ordinary stop
+	}
+	return u.data.Close()
+}
+
+// ready says where everything is.
+func (u *up) ready() {
+	u.mu.Lock()
+	u.started = true
+	u.mu.Unlock()
+	u.con.clear()
+	line := []string{
+		"ready",
+		"http http://" + reachable(u.public),
+		"admin http://" + reachable(u.admin),
+		"nats nats://" + reachable(u.o.nats),
+	}
+	fmt.Fprintln(u.out, strings.Join(line, "  "))
+}
+
+func (u *up) isReady() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.started
+}
+
+// watchLogs bounds the logs until ctx ends.
+func (u *up) watchLogs(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, s := range u.stages {
+			for _, c := range s.children {
+				if err := supervise.TrimLog(c.Log(), supervise.MaxLog); err != nil {
+					u.con.say("ringway: log of %s: %s", c.Name(), err)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"ringway/cli/supervise"
+	"ringway/events"
+)
+
+// maxDeaths of one child before everything is ready mean that it cannot start.
+const maxDeaths = 5
+
+// startError says what hangs, and where to read more.
+type startError struct {
+	what  string
+	child *supervise.Child // may be nil
+}
+
+func (e *startError) Error() string {
+	text := "start failed: " + e.what
+	if e.child == nil {
+		return text
+	}
+	if lines := supervise.LastLines(e.child.Log(), 3); len(lines) > 0 {
+		text += "\n  " + strings.Join(lines, "\n  ")
+	}
+	return text + "\nIts log is " + e.child.Log()
+}
+
+// start brings the stages up, the bus first, and returns when everything serves.
+func (u *up) start(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, u.o.patience)
+	defer done()
+	w := &waiter{up: u, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	defer w.close()
+	u.launch(u.stages[0])
+	if err := u.await(ctx, w, w.bus); err != nil {
+		return err
+	}
+	for _, s := range u.stages[1:] {
+		u.launch(s)
+	}
+	return u.await(ctx, w, w.rest)
+}
+
+func (u *up) launch(s *stage) {
+	// Not of the caller's context: the stages are stopped one by one.
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	for _, c := range s.children {
+		s.done.Go(func() { c.Run(ctx) })
+	}
+}
+
+// await polls until look finds nothing missing.
+func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bool) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !look(ctx) {
+		u.con.progress(w.line())
+		select {
+		case err := <-u.fatal:
+			return err
+		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				return w.late()
+			}
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	u.con.progress(w.line())
+	return nil
+}
+
+// waiter looks at a cluster that starts.
+type waiter struct {
+	*up
+	client  *http.Client
+	cluster Cluster
+
+	leads         bool
+	hosts         int
+	ready, wanted int
+	serves        bool
+}
+
+func (w *waiter) close() {
+	if w.cluster != nil {
+		w.cluster.Close()
+	}
+	w.client.CloseIdleConnections()
+}
+
+// bus reports whether the bus answers.
+func (w *waiter) bus(ctx context.Context) bool {
+	dialing, done := context.WithTimeout(ctx, dialPatience)
+	defer done()
+	c, err := w.w.Dial(dialing, "nats://"+reachable(w.o.nats))
+	if err != nil {
+		return false
+	}
+	w.cluster = c
+	return true
+}
+
+// rest reports whether everybody else does.
+func (w *waiter) rest(ctx context.Context) bool {
+	asking, done := context.WithTimeout(ctx, 2*time.Second)
+	defer done()
+	var st events.Status
+	if err := w.cluster.Request(asking, events.APIStatus, struct{}{}, &st); err != nil {
+		w.leads = false
+		return false
+	}
+	w.look(st)
+	w.serves = w.routed(st) && w.readyz(ctx)
+	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves
+}
+
+func (w *waiter) look(st events.Status) {
+	w.leads, w.hosts, w.ready, w.wanted = true, 0, 0, 0
+	for _, h := range st.Hosts {
+		for i := range w.o.hosts {
+			if h.Name == fmt.Sprintf("host-%d", i+1) && h.State == events.Alive {
+				w.hosts++
+			}
+		}
+	}
+	for _, s := range st.Services {
+		w.ready += min(s.Serving, s.Wanted)
+		w.wanted += s.Wanted
+	}
+}
+
+// routed reports whether a router serves what the leader decided last.
+func (w *waiter) routed(st events.Status) bool {
+	return slices.ContainsFunc(st.Routers, func(r events.RouterStatus) bool {
+		for _, s := range st.Services {
+			if r.Epochs[s.Name] != s.Epoch {
+				return false
+			}
+		}
+		return len(st.Services) > 0
+	})
+}
+
+func (w *waiter) readyz(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(w.admin)+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // only the code counts
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// line is the progress, for people.
+func (w *waiter) line() string {
+	tick := func(ok bool) string {
+		if ok {
+			return "up"
+		}
+		return "…"
+	}
+	replicas := "…"
+	if w.wanted > 0 {
+		replicas = fmt.Sprintf("%d/%d", w.ready, w.wanted)
+	}
+	return fmt.Sprintf("starting  bus %s  controller %s  agents %d/%d  replicas %s  router %s",
+		tick(w.cluster != nil), tick(w.leads), w.hosts, w.o.hosts, replicas, tick(w.serves))
+}
+
+// late says what is missing.
+func (w *waiter) late() error {
+	waited := w.o.patience
+	last := func(stage string) *supervise.Child {
+		for _, s := range w.stages {
+			if s.name == stage {
+				return s.children[0]
+			}
+		}
+		return nil
+	}
+	switch {
+	case w.cluster == nil:
+		return &startError{fmt.Sprintf("the bus did not answer at %s within %s", w.o.nats, waited), last("bus")}
+	case !w.leads:
+		return &startError{fmt.Sprintf("no controller answered within %s", waited), last("controller")}
+	case w.hosts < w.o.hosts:
+		return &startError{fmt.Sprintf("%d of %d agents were heard within %s", w.hosts, w.o.hosts, waited), last("agents")}
+	case w.wanted == 0 || w.ready < w.wanted:
+		return &startError{fmt.Sprintf("%d of %d replicas served within %s; the logs of instances are in %s",
+			w.ready, w.wanted, waited, w.data.Path("hosts")), last("agents")}
+	}
+	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
+}
+
+// report tells people about a child, from its goroutine.
+func (u *up) report(r supervise.Report) {
+	switch r.What {
+	case supervise.Died, supervise.Failed:
+	case supervise.Killed:
+		u.con.say("ringway: %s (process %d) was killed", r.Name, r.PID)
+		return
+	default:
+		return
+	}
+	when := "starting it again"
+	if r.Next > 0 {
+		when = fmt.Sprintf("starting it again in %s (%d starts so far)", r.Next, r.Runs)
+	}
+	how := fmt.Sprintf("(process %d) ended: %s", r.PID, supervise.Ending(r.Err))
+	if r.What == supervise.Failed {
+		how = "did not start: " + supervise.Ending(r.Err)
+	}
+	u.con.say("ringway: %s %s; %s", r.Name, how, when)
+	u.judge(r, how)
+}
+
+// judge gives up a start in which a child cannot succeed.
+func (u *up) judge(r supervise.Report, how string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.deaths[r.Name]++
+	if u.started || u.deaths[r.Name] < maxDeaths && supervise.ExitCode(r.Err) != ExitUsage {
+		return
+	}
+	for _, s := range u.stages {
+		for _, c := range s.children {
+			if c.Name() == r.Name {
+				select {
+				case u.fatal <- &startError{r.Name + " " + how, c}:
+				default: // one is enough
+				}
+			}
+		}
+	}
+}
