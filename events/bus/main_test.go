@@ -207,4 +207,3 @@ func wantErr(t *testing.T, err, want error) {
 }
 
 func at(v events.Version, revision uint64) events.Version { v.Revision = revision; return v }
-

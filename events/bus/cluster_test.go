@@ -1,0 +1,90 @@
+package bus_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// startCluster starts three buses that know each other.
+func startCluster(t *testing.T) []*testBus {
+	t.Helper()
+	var routes []string
+	for range 3 {
+		routes = append(routes, "nats://"+nobody(t))
+	}
+	var all []*testBus
+	for i, r := range routes {
+		cfg := bus.DefaultServerConfig()
+		cfg.Name, cfg.Listen, cfg.Store = fmt.Sprintf("bus-%d", i), "127.0.0.1:0", t.TempDir()
+		cfg.Cluster = strings.TrimPrefix(r, "nats://")
+		for j, other := range routes {
+			if j != i { // never a route to itself
+				cfg.Routes = append(cfg.Routes, other)
+			}
+		}
+		b := &testBus{t: t, cfg: cfg}
+		b.start()
+		t.Cleanup(func() { b.Shutdown() })
+		all = append(all, b)
+	}
+	return all
+}
+
+func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections take some seconds")
+	}
+	ctx := within(t)
+	cluster := startCluster(t)
+	var urls []string
+	for _, b := range cluster {
+		urls = append(urls, b.URL())
+	}
+	c := connectWith(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
+	b := bucket(t, c, events.BucketRoutes)
+	ok := must(t)
+	v := ok(b.Create(ctx, "k", []byte("1")))
+
+	// Replicated buckets have another code for a lost compare-and-set.
+	_, err := b.Create(ctx, "k", []byte("again"))
+	wantErr(t, err, events.ErrConflict)
+	_, err = b.Update(ctx, "k", []byte("late"), at(v, v.Revision+1))
+	wantErr(t, err, events.ErrConflict)
+
+	seen := watchAll(t, b, "")
+	shows(t, seen, "k=1")
+	before, after := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
+	emit(t, c, before)
+
+	js := rawJS(t, urls[0])
+	s, err := js.Stream(ctx, events.StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := s.CachedInfo().Cluster.Leader
+	for _, srv := range cluster {
+		if srv.cfg.Name == leader {
+			srv.Shutdown()
+		}
+	}
+	emit(t, c, before, after) // across the election
+	wantIDs(t, told(t, c, time.Time{}), before, after)
+	eventually(t, func() error { // an outcome may be unknown meanwhile
+		e, err := b.Get(ctx, "k")
+		if err == nil {
+			_, err = b.Update(ctx, "k", []byte("2"), e.Version)
+		}
+		return err
+	})
+	eventually(t, func() error {
+		if all := seen.list(); string(all[len(all)-1].Value) != "2" {
+			return fmt.Errorf("got %v", spell(all))
+		}
+		return nil
+	})
+}
