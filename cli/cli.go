@@ -35,6 +35,7 @@ const (
 // Wiring is what the composition root gives: how to run a role in the
 // foreground until ctx ends, and how to reach a cluster.
 type Wiring struct {
+	Version string // of this program, without v
 	Bus        func(ctx context.Context, o BusOptions) error
 	Controller func(ctx context.Context, o ControllerOptions) error
 	Agent      func(ctx context.Context, o AgentOptions) error
@@ -59,15 +60,12 @@ type Cluster interface {
 }
 
 // Role is what every role is given. The context of a role ends with the cause
-// ErrRootGone when its supervisor wants it, or is gone: then it takes along
-// what it started. Any other end is a signal, and leaves instances running.
+// lifeline.ErrClosed when its supervisor wants it, or is gone: then it takes
+// along what it started. Any other end is a signal, and leaves instances running.
 type Role struct {
 	Log  *slog.Logger
 	Line *lifeline.Line // to pass on to instances; nil without a supervisor
 }
-
-// ErrRootGone is the cause of the end of a role whose lifeline closed.
-var ErrRootGone = errors.New("the supervisor ended")
 
 // BusOptions are those of `ringway bus`.
 type BusOptions struct {
@@ -81,9 +79,10 @@ type BusOptions struct {
 // ControllerOptions are those of `ringway controller`.
 type ControllerOptions struct {
 	Role
-	NATS    string // URL
-	ID      string
-	Overlay Overlay // what the configuration and the flags say about the service
+	NATS  string // URL
+	ID    string
+	Wish  Wish // what the configuration and the flags say about the service
+	Hosts int  // to wait for before instances are placed; 0: not known
 }
 
 // AgentOptions are those of `ringway agent`.

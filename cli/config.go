@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -166,6 +168,41 @@ func (f *specFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service")
 	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as stored")
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as stored")
+}
+
+// Wish is what a person wants of the service. Digest tells one wish from
+// another and is empty when nothing was wished: a controller follows a wish that
+// is new to it, and else what people have asked for since.
+type Wish struct {
+	Service string
+	Digest  string
+	Overlay Overlay
+}
+
+// wish reads the file now. Equal wishes of different runs are different ones.
+func (f *specFlags) wish(cmd *cobra.Command, run string) (Wish, error) {
+	overlay, err := f.overlay(cmd)
+	if err != nil {
+		return Wish{}, err
+	}
+	spec, err := overlay(events.DefaultServiceSpec())
+	if err != nil {
+		return Wish{}, err
+	}
+	given := f.args(cmd)
+	if len(given) == 0 {
+		return Wish{Service: spec.Name, Overlay: overlay}, nil
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q %q\n", run, given)
+	if f.config != "" {
+		b, err := os.ReadFile(f.config)
+		if err != nil {
+			return Wish{}, usage("configuration: %w", err)
+		}
+		sum.Write(b)
+	}
+	return Wish{Service: spec.Name, Digest: hex.EncodeToString(sum.Sum(nil)[:8]), Overlay: overlay}, nil
 }
 
 // overlay reads the file now, and checks all that can be checked without the

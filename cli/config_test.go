@@ -181,7 +181,7 @@ func TestController_FlagsWinOverTheFile(t *testing.T) {
 			called = true
 			spec := events.DefaultServiceSpec()
 			want(&spec)
-			got, err := o.Overlay(events.DefaultServiceSpec())
+			got, err := o.Wish.Overlay(events.DefaultServiceSpec())
 			if err != nil || !reflect.DeepEqual(got, spec) {
 				return errors.New("another specification")
 			}

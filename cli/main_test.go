@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"ringway/agent/lifeline"
 	"ringway/events"
 )
 
@@ -40,7 +41,7 @@ func stand() Wiring {
 			return play(ctx, "bus", "", func(ctx context.Context) error { return standBus(ctx, o.Listen) })
 		},
 		Controller: func(ctx context.Context, o ControllerOptions) error {
-			spec, err := o.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
+			spec, err := o.Wish.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
 			if err != nil {
 				return err
 			}
@@ -190,7 +191,7 @@ func standAgent(ctx context.Context, o AgentOptions) error {
 		}
 	}
 	err := beat(o.NATS, o.Host)(ctx)
-	if errors.Is(context.Cause(ctx), ErrRootGone) {
+	if errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 		_ = os.Remove(record)
 	}
 	return err

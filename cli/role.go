@@ -83,8 +83,8 @@ func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Contex
 				return
 			}
 		case <-line.Closed():
-			log.Info("stopping", events.KeyCause, ErrRootGone.Error())
-			end(ErrRootGone)
+			log.Info("stopping", events.KeyCause, lifeline.ErrClosed.Error())
+			end(lifeline.ErrClosed)
 		case <-ctx.Done():
 			return
 		}
@@ -136,6 +136,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
 	var logs logFlags
 	var spec specFlags
+	var run string
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Run a controller: one leads and decides, others stand by",
@@ -146,7 +147,7 @@ func (a *app) controllerCommand() *cobra.Command {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
 			}
-			if o.Overlay, err = spec.overlay(cmd); err != nil {
+			if o.Wish, err = spec.wish(cmd, run); err != nil {
 				return err
 			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
@@ -158,6 +159,9 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
+	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
+	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
+	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: 1.5 s)")
 	spec.add(cmd)
 	logs.add(cmd)
 	return cmd

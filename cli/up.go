@@ -259,7 +259,8 @@ func (u *up) makeChildren() error {
 		}),
 		add("agents", agents...),
 		add("controller", supervise.Spec{
-			Name: "controller", Patience: 10 * time.Second, Args: func() []string { return u.controllerArgs(nats) },
+			Name: "controller", Patience: 10 * time.Second,
+			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts), "--run", randomID()}, u.specArgs...)...),
 		}),
 		add("router", supervise.Spec{
 			Name: "router", Patience: 40 * time.Second,
@@ -268,17 +269,6 @@ func (u *up) makeChildren() error {
 			Files: u.sockets,
 		}),
 	)
-}
-
-// controllerArgs carries what the flags say of the service until everything
-// is ready. From then on what is stored counts: a controller that is started
-// again must not undo an /add.
-func (u *up) controllerArgs(nats string) []string {
-	args := []string{"controller", "--nats", nats, "--id", "controller-1"}
-	if !u.isReady() {
-		args = append(args, u.specArgs...)
-	}
-	return args
 }
 
 func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
@@ -328,12 +318,6 @@ func (u *up) ready() {
 		"nats nats://" + reachable(u.o.nats),
 	}
 	fmt.Fprintln(u.out, strings.Join(line, "  "))
-}
-
-func (u *up) isReady() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.started
 }
 
 // watchLogs bounds the logs until ctx ends.

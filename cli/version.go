@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -27,7 +28,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		b := thisBuild()
+		b := a.build()
 		if *output == asJSON {
 			return writeJSON(a.out, b)
 		}
@@ -41,14 +42,11 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
-func thisBuild() build {
-	b := build{Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+func (a *app) build() build {
+	b := build{Version: cmp.Or(a.w.Version, "development"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		b.Version = v
 	}
 	for _, s := range info.Settings {
 		switch s.Key {

@@ -53,7 +53,7 @@ func DefaultConfig() Config {
 // Wish is what a configuration asks of one service. Overlay puts it onto the
 // service's stored or default settings; Digest tells one wish from another, so
 // that it is followed when it changes and not again after people have asked for
-// something else.
+// something else. An empty Digest only makes sure that there is a service.
 type Wish struct {
 	Name    string
 	Digest  string

@@ -50,7 +50,7 @@ func (s *state) decide(now time.Time) []effect {
 func (s *state) wish(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Services {
 		have, ok := s.services[w.Name]
-		if ok && have.value.Configured == w.Digest || !ok && !s.settled(now) {
+		if ok && (w.Digest == "" || have.value.Configured == w.Digest) || !ok && !s.settled(now) {
 			continue
 		}
 		next := events.Service{Spec: events.DefaultServiceSpec()}

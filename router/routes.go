@@ -82,8 +82,8 @@ func (s *service) choose(slot int, tried *ring.Set) int {
 	return ejected
 }
 
-// CompileH makes the request hash H of course.
-type CompileH func(events.CourseFunctions) (func(uint64) uint64, error)
+// CompileH makes the request hash H of course, for a table of so many slots.
+type CompileH func(f events.CourseFunctions, slots int) (func(uint64) uint64, error)
 
 // builder compiles routes. It is used by one goroutine at a time.
 type builder struct {
@@ -203,7 +203,7 @@ func (b *builder) requestSlots(f events.CourseFunctions, size int) ([]uint16, er
 			return nil, errors.New("functions: this router knows only the official ones")
 		}
 		var err error
-		if h, err = b.compile(f); err != nil {
+		if h, err = b.compile(f, size); err != nil {
 			return nil, fmt.Errorf("functions: %w", err)
 		}
 	}

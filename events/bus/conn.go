@@ -19,7 +19,7 @@ import (
 type Config struct {
 	URL      string        // nats://host:port, several separated by commas
 	Name     string        // of this client, as `nats server report connections` shows it
-	Wait     bool          // Connect waits for a bus that is not there yet
+	Wait     bool          // Connect returns at once and the bus is looked for until it is there
 	Replicas int           // of streams and buckets: 1, or 3 on three servers; 0 keeps what is there
 	LeaseTTL time.Duration // of BucketLease; its holder renews it four times as often
 	Timeout  time.Duration // of one request to the bus
@@ -70,8 +70,8 @@ type Conn struct {
 	streams map[string]*stream
 }
 
-// Connect opens a connection. With cfg.Wait it waits for the bus until ctx
-// ends; else it fails at once when there is none.
+// Connect opens a connection. Without cfg.Wait it fails when there is no bus;
+// with it a role can begin its work before there is one.
 func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 	c := &Conn{cfg: cfg, log: log.With(events.KeyBus, cfg.URL), closed: make(chan struct{}), up: make(chan struct{}), streams: map[string]*stream{}}
 	c.base = context.WithoutCancel(ctx)
@@ -86,8 +86,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
 		c.Close()
 		return nil, fmt.Errorf("connect to the bus at %s: %w", cfg.URL, err)
 	}
-	if !nc.IsConnected() {
-		c.log.Info("waiting for the bus")
+	if cfg.Wait && !nc.IsConnected() {
+		c.log.Info("bus is not there yet")
+		return c, nil
 	}
 	if _, err := c.online(ctx); err != nil {
 		c.Close()

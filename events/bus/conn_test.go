@@ -36,31 +36,47 @@ func TestConnect_FailsAtOnceWithoutABus(t *testing.T) {
 	}
 }
 
-func TestConnect_WaitsForABus(t *testing.T) {
+func TestConnect_FindsABusThatComesLater(t *testing.T) {
 	cfg := bus.DefaultConfig()
 	address := nobody(t)
 	cfg.URL, cfg.Wait = "nats://"+address, true
+	c, err := bus.Connect(t.Context(), cfg, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Publish("ringway.hb.agent.h1", 1); err == nil {
+		t.Error("published without a bus")
+	}
+	var seen recorder[string]
+	stop, err := c.Listen(events.HeartbeatAgents, func(subject string, _ []byte) { seen.add(subject) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, err := bus.Connect(ctx, cfg, testLog(t))
-	wantErr(t, err, context.DeadlineExceeded)
-
-	connected := make(chan error)
-	var c *bus.Conn
+	opened := make(chan error)
 	go func() {
-		var err error
-		c, err = bus.Connect(t.Context(), cfg, testLog(t))
-		connected <- err
+		_, err := c.Bucket(t.Context(), events.BucketRoutes)
+		opened <- err
 	}()
 	srv := &testBus{t: t, cfg: bus.DefaultServerConfig()}
 	srv.cfg.Listen, srv.cfg.Store = address, t.TempDir()
 	srv.start()
 	defer srv.Shutdown()
-	if err := <-connected; err != nil {
+	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}
-	c.Close()
+	from := connect(t, srv.URL())
+	eventually(t, func() error {
+		if err := from.Publish(events.AgentSubject("h1"), 1); err != nil {
+			return err
+		}
+		if len(seen.all()) == 0 {
+			return errors.New("a subscription from before the bus hears nothing")
+		}
+		return nil
+	})
 }
 
 func TestPublish_ReachesListenersInOrder(t *testing.T) {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"ringway/agent"
+	"ringway/agent/process"
+	"ringway/agent/sample"
+	"ringway/cli"
+	"ringway/controller"
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/router"
+	"ringway/router/ring/formula"
+)
+
+// wiring puts the roles together; nothing else sees their concrete types.
+func wiring() cli.Wiring {
+	return cli.Wiring{
+		Version:    version,
+		Bus:        runBus,
+		Controller: runController,
+		Agent:      runAgent,
+		Router:     runRouter,
+		Server:     func(ctx context.Context, o cli.ServerOptions) error { return sample.Run(ctx, o.ID, o.Listen) },
+		Hold:       func(ctx context.Context, o cli.HoldOptions) (int, error) { return process.Hold(ctx, o.Line, o.Argv) },
+		Dial:       dial,
+	}
+}
+
+func runBus(ctx context.Context, o cli.BusOptions) error {
+	cfg := bus.DefaultServerConfig()
+	cfg.Listen, cfg.Monitor, cfg.Store, cfg.Name = o.Listen, o.Monitor, o.Store, o.Name
+	server, err := bus.StartServer(cfg, o.Log)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, server.Shutdown)()
+	return server.Wait()
+}
+
+func runController(ctx context.Context, o cli.ControllerOptions) error {
+	conn, err := connect(ctx, o.NATS, "controller/"+o.ID, o.Log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cfg := controller.DefaultConfig()
+	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
+	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
+	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
+	c, err := controller.New(cfg, conn, open, o.Log)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
+
+func runAgent(ctx context.Context, o cli.AgentOptions) error {
+	runtimeConfig := process.DefaultConfig()
+	runtimeConfig.Dir, runtimeConfig.Host = o.Data, o.Host
+	runtime, err := process.Open(ctx, runtimeConfig, o.Line, o.Log)
+	if err != nil {
+		return err
+	}
+	defer runtime.Close()
+	conn, err := connect(ctx, o.NATS, "agent/"+o.Host, o.Log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cfg := agent.DefaultConfig()
+	cfg.Host, cfg.Dir = o.Host, o.Data
+	a, err := agent.New(cfg, runtime, watched{conn, events.BucketAssign}, conn, o.Log)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+func runRouter(ctx context.Context, o cli.RouterOptions) error {
+	conn, err := connect(ctx, o.NATS, "router/"+o.ID, o.Log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cfg := router.DefaultConfig()
+	cfg.ID, cfg.Public, cfg.Admin = o.ID, o.Public, o.Admin
+	if o.Data != "" {
+		cfg.Cache = filepath.Join(o.Data, "routes.json")
+	}
+	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, compileH, o.Log)
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
+
+func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) {
+	fn, err := formula.Compile(f.H, f.Phi, slots, events.CourseK)
+	return fn.H, err
+}
+
+// watched is a bucket that is opened when it is watched: roles work before
+// there is a bus.
+type watched struct {
+	conn *bus.Conn
+	name string
+}
+
+func (w watched) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
+	b, err := w.conn.Bucket(ctx, w.name)
+	if err != nil {
+		return err
+	}
+	return b.Watch(ctx, filter, fn)
+}
+
+// dial reaches a running cluster, or says that there is none.
+func dial(ctx context.Context, url string) (cli.Cluster, error) {
+	cfg := bus.DefaultConfig()
+	cfg.URL, cfg.Name = url, "cli"
+	conn, err := bus.Connect(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return cluster{conn}, nil
+}
+
+type cluster struct{ *bus.Conn }
+
+// Routes implements cli.Cluster.
+func (c cluster) Routes(ctx context.Context) ([]events.Entry, error) {
+	b, err := c.Bucket(ctx, events.BucketRoutes)
+	if err != nil {
+		return nil, err
+	}
+	return b.Entries(ctx)
+}
+
+// connect goes on looking for a bus that is not there yet.
+func connect(ctx context.Context, url, name string, log *slog.Logger) (*bus.Conn, error) {
+	cfg := bus.DefaultConfig()
+	cfg.URL, cfg.Name, cfg.Wait = url, name, true
+	return bus.Connect(ctx, cfg, log)
+}
