@@ -126,13 +126,13 @@ func dial(ctx context.Context, url string) (cli.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cluster{conn}, nil
+	return dialled{conn}, nil
 }
 
-type cluster struct{ *bus.Conn }
+type dialled struct{ *bus.Conn }
 
 // Routes implements cli.Cluster.
-func (c cluster) Routes(ctx context.Context) ([]events.Entry, error) {
+func (c dialled) Routes(ctx context.Context) ([]events.Entry, error) {
 	b, err := c.Bucket(ctx, events.BucketRoutes)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ const (
 // Wiring is what the composition root gives: how to run a role in the
 // foreground until ctx ends, and how to reach a cluster.
 type Wiring struct {
-	Version string // of this program, without v
+	Version    string // of this program, without v
 	Bus        func(ctx context.Context, o BusOptions) error
 	Controller func(ctx context.Context, o ControllerOptions) error
 	Agent      func(ctx context.Context, o AgentOptions) error

@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"ringway/events"
 	"ringway/events/bus"
@@ -72,7 +70,7 @@ func TestConnect_FindsABusThatComesLater(t *testing.T) {
 		if err := from.Publish(events.AgentSubject("h1"), 1); err != nil {
 			return err
 		}
-		if len(seen.all()) == 0 {
+		if len(seen.list()) == 0 {
 			return errors.New("a subscription from before the bus hears nothing")
 		}
 		return nil
