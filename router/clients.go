@@ -42,6 +42,12 @@ func (cs *clients) cut() {
 	}
 }
 
+func (cs *clients) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
+
 // client is a connection from a client.
 type client struct {
 	net.Conn

@@ -56,8 +56,29 @@ func plain(h *fasthttp.RequestHeader) bool {
 	return (h.IsGet() || h.IsPost() || h.IsHead() || h.IsPut() || h.IsDelete()) &&
 		target[0] == '/' && bytes.IndexByte(target, '#') < 0 &&
 		h.IsHTTP11() && len(h.Host()) > 0 &&
-		len(h.Peek(fasthttp.HeaderTransferEncoding)) == 0 &&
-		len(h.Peek(fasthttp.HeaderUpgrade)) == 0
+		len(h.Peek(fasthttp.HeaderUpgrade)) == 0 &&
+		!hasChunks(h.RawHeaders())
+}
+
+// hasChunks tells whether Transfer-Encoding or Trailer is among the header
+// lines as they came; fasthttp has interpreted and forgotten them by now.
+func hasChunks(raw []byte) bool {
+	for len(raw) > 0 {
+		line := raw
+		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
+			line, raw = raw[:i], raw[i+1:]
+		} else {
+			raw = nil
+		}
+		if len(line) == 0 || line[0]|0x20 != 't' {
+			continue
+		}
+		name := line[:max(bytes.IndexByte(line, ':'), 0)]
+		if bytes.EqualFold(name, transferEncoding) || bytes.EqualFold(name, trailer) {
+			return true
+		}
+	}
+	return false
 }
 
 // admitOdd refuses what is wrong, and makes the rest of the unusual plain.
@@ -73,8 +94,8 @@ func (r *Router) admitOdd(ctx *fasthttp.RequestCtx) bool {
 	case bytes.EqualFold(h.Peek(fasthttp.HeaderUpgrade), []byte("websocket")):
 		r.fail(ctx, fasthttp.StatusNotImplemented, "websocket connections are not forwarded yet")
 		return false
-	case len(h.Peek(fasthttp.HeaderTransferEncoding)) > 0 && named(h.RawHeaders(), "Content-Length"):
-		return r.bad(ctx, "both Transfer-Encoding and Content-Length are given")
+	case misframed(h.RawHeaders()):
+		return r.bad(ctx, "use either Content-Length or Transfer-Encoding: chunked")
 	case !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0":
 		r.fail(ctx, fasthttp.StatusHTTPVersionNotSupported, "use HTTP/1.1")
 		ctx.SetConnectionClose()
@@ -216,18 +237,29 @@ func dropNamed(connection [][]byte, del func(string)) {
 	}
 }
 
-// named tells whether raw header lines have a field of this name.
-func named(raw []byte, name string) bool {
+// misframed tells whether two servers might disagree about where the request
+// ends (RFC 9112, 6.1).
+func misframed(raw []byte) bool {
+	encoded, sized := false, false
 	for line := range bytes.SplitSeq(raw, []byte("\n")) {
-		key, _, ok := bytes.Cut(line, []byte(":"))
-		if ok && bytes.EqualFold(bytes.TrimSpace(key), []byte(name)) {
-			return true
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case bytes.EqualFold(bytes.TrimSpace(name), transferEncoding):
+			if encoded || !bytes.EqualFold(bytes.TrimSpace(value), []byte("chunked")) {
+				return true
+			}
+			encoded = true
+		case bytes.EqualFold(bytes.TrimSpace(name), []byte(fasthttp.HeaderContentLength)):
+			sized = true
 		}
 	}
-	return false
+	return encoded && sized
 }
 
 var (
 	http11    = []byte("HTTP/1.1")
 	keepAlive = []byte("keep-alive")
+
+	transferEncoding = []byte(fasthttp.HeaderTransferEncoding)
+	trailer          = []byte(fasthttp.HeaderTrailer)
 )

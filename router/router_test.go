@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeebo/xxh3"
 	"go.uber.org/goleak"
 
 	"ringway/events"
@@ -433,3 +434,20 @@ func must(t *testing.T, err error) {
 }
 
 func newLoopback() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+
+func hashOf(key string) uint64 { return xxh3.HashString(key) }
+
+// courseRoute is a route of the course's algorithm with ids from 1.
+func courseRoute(t *testing.T, addresses ...string) events.Route {
+	t.Helper()
+	r := events.Route{Service: "web", Algorithm: events.Course, LoadFactor: 1.25, Key: events.DefaultServiceSpec().Key, Timeout: events.Duration(time.Second)}
+	var members []ring.Member
+	for i, a := range addresses {
+		r.Members = append(r.Members, member(i+1, a))
+		members = append(members, ring.Member{Name: r.Members[i].Name, ID: i + 1, Weight: 1})
+	}
+	table, err := ring.Course(events.CourseSlots, events.CourseK, members, ring.Official())
+	must(t, err)
+	r.Slots = table.Slots()
+	return r
+}

@@ -56,14 +56,19 @@ func (r *Router) unreadable(ctx *fasthttp.RequestCtx, err error) {
 // stopPublic takes no new connection, waits for open requests, and after
 // cfg.Stop ends what is left.
 func (r *Router) stopPublic() {
-	_ = r.clients.Close() // also if Serve has not begun
 	grace, cancel := context.WithTimeout(context.Background(), r.cfg.Stop)
 	defer cancel()
-	if r.public.ShutdownWithContext(grace) == nil {
-		return
+	_ = r.public.ShutdownWithContext(grace) // what matters is who is left
+	_ = r.clients.Close()                   // closed already, unless Serve had not begun
+	for range 10 {                          // a connection that has ended is forgotten a moment later
+		if r.clients.count() > 0 {
+			wait(context.Background(), 10*time.Millisecond)
+		}
 	}
-	r.log.Warn("requests are cut off at shutdown", "open", r.public.GetOpenConnectionsCount())
-	for r.public.GetOpenConnectionsCount() > 0 {
+	if n := r.clients.count(); n > 0 {
+		r.log.Warn("requests are cut off at shutdown", "connections", n)
+	}
+	for r.clients.count() > 0 {
 		r.closeAll()
 		r.clients.cut()
 		wait(context.Background(), 10*time.Millisecond)

@@ -1,0 +1,219 @@
+package router
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func sameJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal([]byte(got), &g); err != nil {
+		t.Errorf("answer %q: %v", got, err)
+		return
+	}
+	must(t, json.Unmarshal([]byte(want), &w))
+	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// The table of SPEC.md, section 1.
+func TestCourseAPI(t *testing.T) {
+	w := start(t, nil)
+	address := replica(t, says("hello"))
+	base := route(member(1, address), member(2, address), member(3, address))
+	base.Paths = []string{"/home", "/heartbeat"}
+	drains := member(4, address)
+	drains.Draining = true
+	withDraining := route(member(1, address), member(2, address), member(3, address), drains)
+	withDraining.Paths = base.Paths
+	epoch := w.put(withDraining)
+
+	var asked []events.ScaleRequest
+	w.bus.leader = func(verb string, req events.ScaleRequest) (events.ScaleReply, error) {
+		asked = append(asked, req)
+		switch {
+		case req.N < 1:
+			return events.ScaleReply{}, events.Refuse(400, "n is %d; use at least 1", req.N)
+		case verb == events.APIAdd:
+			return events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2", "S3", "S5", "S4"}, Epoch: epoch}, nil
+		}
+		return events.ScaleReply{Service: "web", Replicas: []string{"S1"}, Epoch: epoch}, nil
+	}
+	const three = `{"message":{"N":3,"replicas":["S1","S2","S3"]},"status":"successful"}`
+	fail := func(message string) string {
+		b, _ := json.Marshal(map[string]string{"message": "<Error> " + message, "status": "failure"})
+		return string(b)
+	}
+	f := func(method, path, body string, code int, want string) {
+		t.Helper()
+		got := w.do(method, path, body)
+		if got.code != code {
+			t.Errorf("%s %s %s: got %d %s, want %d", method, path, body, got.code, got.body, code)
+			return
+		}
+		sameJSON(t, got.body, want)
+		if ct := got.header.Get("Content-Type"); ct != "application/json" {
+			t.Errorf("%s %s: content type %q", method, path, ct)
+		}
+	}
+	f("GET", "/rep", "", 200, three)
+	f("POST", "/add", `{"n":2,"hostnames":["S5","S4"]}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
+	f("POST", "/add", `{"n":2}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
+	f("POST", "/add", `{"n":2,"hostnames":null}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
+	f("POST", "/add", `{"n":1,"hostnames":["S5","S4"]}`, 400, fail("Length of hostname list is more than newly added instances"))
+	f("DELETE", "/rm", `{"n":2,"hostnames":["S2"]}`, 200, `{"message":{"N":1,"replicas":["S1"]},"status":"successful"}`)
+	f("DELETE", "/rm", `{"n":1,"hostnames":["S5","S4"]}`, 400, fail("Length of hostname list is more than removable instances"))
+	f("GET", "/other", "", 400, fail("'/other' endpoint does not exist in server replicas"))
+	f("GET", "/other?x=1", "", 400, fail("'/other' endpoint does not exist in server replicas"))
+	f("GET", "/x/../home", "", 400, fail("'/x/../home' endpoint does not exist in server replicas"))
+	for _, path := range []struct{ method, path string }{{"POST", "/add"}, {"DELETE", "/rm"}} {
+		before := len(asked)
+		f(path.method, path.path, ``, 400, fail("the body is no JSON object"))
+		f(path.method, path.path, `{"n":3`, 400, fail("the body is no JSON object"))
+		f(path.method, path.path, `[3]`, 400, fail("the body is no JSON object"))
+		f(path.method, path.path, `null`, 400, fail("the body is no JSON object"))
+		f(path.method, path.path, `{"n":1} {"n":2}`, 400, fail("the body goes on after the JSON object"))
+		f(path.method, path.path, `{"hostnames":["S5"]}`, 400, fail("n is missing"))
+		for _, n := range []string{`"3"`, `1.5`, `null`, `true`, `[1]`, `1e3`, `99999999999999999999`} {
+			f(path.method, path.path, `{"n":`+n+`}`, 400, fail("n is not an integer"))
+		}
+		f(path.method, path.path, `{"n":3,"hostnames":"S5"}`, 400, fail("hostnames is not a list"))
+		f(path.method, path.path, `{"n":3,"hostnames":["S5",4]}`, 400, fail("hostnames[1] is not a string"))
+		f(path.method, path.path, `{"n":3,"hostnames":[null]}`, 400, fail("hostnames[0] is not a string"))
+		f(path.method, path.path, `{"n":3,"servers":{}}`, 400, fail("servers: this router has no database"))
+		if len(asked) != before {
+			t.Errorf("%s: the leader was asked about a bad body", path.path)
+		}
+		f(path.method, path.path, `{"n":0}`, 400, fail("n is 0; use at least 1"))
+	}
+	for _, c := range []struct{ method, path, allow string }{
+		{"POST", "/rep", "GET, HEAD"}, {"GET", "/add", "POST"}, {"GET", "/rm", "DELETE"}, {"POST", "/rm", "DELETE"},
+	} {
+		if got := w.do(c.method, c.path, `{"n":1}`); got.code != 405 || got.header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: got %d, Allow %q", c.method, c.path, got.code, got.header.Get("Allow"))
+		}
+	}
+	if got := w.do("POST", "/add", `{"n":1,"x":"`+strings.Repeat("x", 2<<20)+`"}`); got.code != 413 {
+		t.Errorf("a body of 2 MiB: got %d", got.code)
+	}
+	for _, req := range asked {
+		if req.ID == "" || req.Service != "web" {
+			t.Errorf("asked %+v", req)
+		}
+	}
+}
+
+func TestCourseAPI_WithoutAnyMember(t *testing.T) {
+	w := start(t, nil)
+	f := func(path string) {
+		t.Helper()
+		if got := w.do("GET", path, ""); got.code != 503 || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: got %d %s", path, got.code, got.body)
+		}
+	}
+	f("/home")
+	f("/rep") // nothing is known yet
+	empty := events.Route{Service: "web", Algorithm: events.Balanced, Key: events.DefaultServiceSpec().Key, Timeout: events.Duration(time.Second)}
+	w.put(empty)
+	f("/home")
+	sameJSON(t, w.do("GET", "/rep", "").body, `{"message":{"N":0,"replicas":[]},"status":"successful"}`)
+}
+
+func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
+	w := start(t, nil)
+	address := replica(t, says("hello"))
+	w.put(route(member(1, address)))
+	next := events.Epoch{Incarnation: "one", Revision: 2}
+	asked := make(chan struct{})
+	w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) {
+		defer close(asked)
+		return events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2"}, Epoch: next}, nil
+	}
+	answered := make(chan result, 1)
+	go func() {
+		got, _ := w.try("POST", "/add", `{"n":1}`)
+		answered <- got
+	}()
+	<-asked
+	select {
+	case got := <-answered:
+		t.Fatalf("answered %d before the route came", got.code)
+	default:
+	}
+	w.put(route(member(1, address), member(2, address)))
+	if got := <-answered; got.code != 200 {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
+}
+
+func TestScale_RepeatsWithTheSameID(t *testing.T) {
+	w := start(t, func(c *Config) { c.NoLeader = time.Second })
+	epoch := w.put(route(member(1, replica(t, says("hello")))))
+	var mu sync.Mutex
+	var ids []string
+	w.bus.leader = func(_ string, req events.ScaleRequest) (events.ScaleReply, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ids = append(ids, req.ID)
+		switch len(ids) {
+		case 1:
+			return events.ScaleReply{}, fmt.Errorf("ask: %w", events.ErrNoLeader)
+		case 2:
+			return events.ScaleReply{}, fmt.Errorf("ask: %w", events.ErrUnknownOutcome)
+		}
+		return events.ScaleReply{Service: "web", Replicas: []string{"S1"}, Epoch: epoch}, nil
+	}
+	if got := w.do("POST", "/add", `{"n":1}`); got.code != 200 {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
+	if len(ids) != 3 || ids[0] != ids[1] || ids[1] != ids[2] {
+		t.Fatalf("ids %v", ids)
+	}
+}
+
+func TestScale_GivesUpClearly(t *testing.T) {
+	f := func(err error, want int) {
+		t.Helper()
+		w := start(t, func(c *Config) { c.NoLeader, c.Scale = 50*time.Millisecond, 200*time.Millisecond })
+		w.put(route(member(1, replica(t, says("hello")))))
+		w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) { return events.ScaleReply{}, err }
+		got := w.do("POST", "/add", `{"n":1}`)
+		if got.code != want || want == 503 && got.header.Get("Retry-After") == "" {
+			t.Errorf("%v: got %d %s, want %d", err, got.code, got.body, want)
+		}
+		must(t, w.stop())
+	}
+	f(events.ErrNoLeader, 503)
+	f(events.ErrUnknownOutcome, 504)
+	f(events.Refuse(409, "another"), 409)
+	f(events.Refuse(503, "too few hosts"), 503)
+}
+
+func TestCourse_DrawsTheSharesOfTheHandout(t *testing.T) {
+	w := start(t, nil)
+	w.put(courseRoute(t, replica(t, says("S1")), replica(t, says("S2")), replica(t, says("S3"))))
+	s := w.r.routes.Load().only
+	if s.bounds != nil {
+		t.Error("course has bounded load")
+	}
+	if got := s.table.Owner(s.table.Slot(132574 - 100000)); got != 2 {
+		t.Errorf("request 132574 goes to member %d", got)
+	}
+	count := map[string]int{}
+	for range 3000 {
+		count[w.do("GET", "/home", "").body]++
+	}
+	for name, want := range map[string]float64{"S1": 84.37, "S2": 4.69, "S3": 10.94} {
+		if got := float64(count[name]) / 30; got < want-4 || got > want+4 {
+			t.Errorf("%s has %.1f %%, want %.1f", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package router
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
+	finish := make(chan struct{})
+	slow := replica(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-finish
+		}
+		_, _ = io.WriteString(w, "S1")
+	}))
+	w := start(t, nil)
+	other := member(2, replica(t, says("S2")))
+	w.put(only(route(member(1, slow), other)))
+	key := firstChoice(w)
+	answered := make(chan result, 1)
+	go func() {
+		got, _ := w.try("GET", "/slow", "", "X-Ringway-Key", key)
+		answered <- got
+	}()
+	inFlight := func() int { return w.bus.last().InFlight["web"]["S1"] }
+	w.eventually(func() error {
+		if inFlight() != 1 {
+			return errors.New("the request is not reported")
+		}
+		return nil
+	})
+	draining := member(1, slow)
+	draining.Draining = true
+	epoch := w.put(route(draining, other))
+	for range 50 {
+		if got := w.do("GET", "/home", ""); got.body != "S2" {
+			t.Fatalf("the draining member got a new request: %s", got.body)
+		}
+	}
+	w.eventually(func() error {
+		if b := w.bus.last(); b.Epochs["web"] != epoch || inFlight() != 1 {
+			return fmt.Errorf("heartbeat %+v", b)
+		}
+		return nil
+	})
+	before := time.Now()
+	close(finish)
+	if got := <-answered; got.code != 200 || got.body != "S1" {
+		t.Fatalf("the open request got %d %s", got.code, got.body)
+	}
+	w.eventually(func() error {
+		if inFlight() != 0 {
+			return errors.New("the idle member is still reported")
+		}
+		return nil
+	})
+	if late := time.Since(before); late > events.BeatEvery*4/5 {
+		t.Errorf("reported only after %s", late)
+	}
+}
+
+func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
+	finish := make(chan struct{})
+	slow := replica(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-finish }))
+	w := start(t, nil)
+	w.put(route(member(1, slow)))
+	done := make(chan struct{})
+	go func() { defer close(done); _, _ = w.try("GET", "/slow", "") }()
+	reported := func(want int) {
+		t.Helper()
+		w.eventually(func() error {
+			if got := w.bus.last().InFlight["web"]["S1"]; got != want {
+				return fmt.Errorf("%d reported, want %d", got, want)
+			}
+			return nil
+		})
+	}
+	reported(1)
+	w.put(route(member(2, replica(t, says("S2")))))
+	reported(1)
+	close(finish)
+	<-done
+	reported(0)
+}
+
+func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
+	w := start(t, nil)
+	w.put(route(member(1, replica(t, says("S1")))))
+	w.bus.mu.Lock()
+	w.bus.gone = true
+	w.bus.mu.Unlock()
+	for range 100 {
+		if got := w.do("GET", "/home", ""); got.code != 200 {
+			t.Fatalf("got %d %s", got.code, got.body)
+		}
+	}
+	if got := w.do("GET", "/rep", ""); got.code != 200 {
+		t.Fatalf("/rep: got %d %s", got.code, got.body)
+	}
+}
+
+func TestObey(t *testing.T) {
+	w := start(t, nil)
+	r := route(member(1, "127.0.0.1:1"))
+	put := func(incarnation string, revision uint64, r events.Route) {
+		t.Helper()
+		value, err := json.Marshal(r)
+		must(t, err)
+		w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
+	}
+	serves := func(incarnation string, revision uint64) {
+		t.Helper()
+		s := w.r.routes.Load().only
+		if s == nil || s.epoch != (events.Epoch{Incarnation: incarnation, Revision: revision}) {
+			t.Fatalf("serves %+v, want %s/%d", s, incarnation, revision)
+		}
+	}
+	put("one", 5, r)
+	serves("one", 5)
+	put("one", 4, r)
+	serves("one", 5)
+	put("one", 5, r)
+	serves("one", 5)
+	put("two", 1, r)
+	serves("two", 1)
+	bad := func(change func(*events.Route)) {
+		t.Helper()
+		r := route(member(1, "127.0.0.1:1"))
+		change(&r)
+		put("two", 9, r)
+		serves("two", 1)
+	}
+	bad(func(r *events.Route) { r.Algorithm = "other" })
+	bad(func(r *events.Route) { r.Timeout = 0 })
+	bad(func(r *events.Route) { r.LoadFactor = .5 })
+	bad(func(r *events.Route) { r.Key.From = "moon" })
+	bad(func(r *events.Route) { r.Key = events.KeySource{From: "cookie"} })
+	bad(func(r *events.Route) { r.Members[0].Draining = true })
+	bad(func(r *events.Route) { r.Members = append(r.Members, r.Members[0]) })
+	bad(func(r *events.Route) { r.Service = "web2" })
+	bad(func(r *events.Route) { r.Algorithm, r.Functions.H = events.Course, "i" })
+	w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
+	serves("two", 1)
+	if n := strings.Count(w.log.String(), "route refused"); n != 10 {
+		t.Errorf("%d refusals are logged, want 10", n)
+	}
+	w.r.obey(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "two", Revision: 11}})
+	if w.r.routes.Load().only != nil {
+		t.Error("a deleted service is served")
+	}
+}
+
+func TestSwap_KeepsWhatItKnowsOfMembersThatStay(t *testing.T) {
+	w := start(t, nil)
+	address := replica(t, says("S1"))
+	w.put(route(member(1, address), member(2, "127.0.0.1:1")))
+	old := w.r.routes.Load().only
+	w.put(route(member(2, "127.0.0.1:2"), member(1, address)))
+	now := w.r.routes.Load().only
+	if now.members[1] != old.members[0] {
+		t.Error("a member that stays has a new upstream")
+	}
+	if now.members[0] == old.members[1] {
+		t.Error("a member at a new address has its old upstream")
+	}
+	if now.load != old.load {
+		t.Error("the service forgot its requests in flight")
+	}
+}
+
+// A watch can fall silent after a bus restart without closing.
+func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
+	w := start(t, nil)
+	address := replica(t, says("S1"))
+	w.put(route(member(1, address)))
+	w.bucket.mu.Lock()
+	w.bucket.silent = true
+	w.bucket.mu.Unlock()
+	epoch := w.store(route(member(1, address), member(2, address)))
+	w.eventually(func() error {
+		w.bus.mu.Lock()
+		defer w.bus.mu.Unlock()
+		if w.bus.listen == nil {
+			return errors.New("nobody listens")
+		}
+		return nil
+	})
+	beat, err := json.Marshal(events.ControllerBeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
+	must(t, err)
+	w.bus.listen("", []byte("rubbish"))
+	w.eventually(func() error {
+		w.bus.listen("", beat)
+		if w.r.routes.Load().only.epoch != epoch {
+			return errors.New("the old epoch is served")
+		}
+		return nil
+	})
+}
+
+func TestLag(t *testing.T) {
+	start := time.Unix(1000, 0)
+	l := lag{patience: time.Second}
+	f := func(after time.Duration, behind, want bool) {
+		t.Helper()
+		if got := l.tooLong(behind, start.Add(after)); got != want {
+			t.Fatalf("after %s, behind %v: got %v", after, behind, got)
+		}
+	}
+	f(0, true, false)
+	f(time.Second, true, false)
+	f(1100*time.Millisecond, true, true)
+	f(1200*time.Millisecond, true, false) // it has just been read
+	f(2200*time.Millisecond, true, true)
+	f(2300*time.Millisecond, false, false)
+	f(9*time.Second, true, false)
+}
+
+func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "routes.json")
+	address := replica(t, says("S1"))
+	first := start(t, func(c *Config) { c.Cache = file })
+	first.put(route(member(1, address)))
+	first.eventually(func() error { _, err := os.Stat(file); return err })
+	must(t, first.stop())
+
+	second := start(t, func(c *Config) { c.Cache = file })
+	if got := second.do("GET", "/home", ""); got.code != 200 || got.body != "S1" {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
+	second.rev.Store(1)
+	second.put(route(member(1, replica(t, says("new")))))
+	if got := second.do("GET", "/home", ""); got.body != "new" {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
+	left, err := os.ReadDir(filepath.Dir(file))
+	must(t, err)
+	second.eventually(func() error {
+		if len(left) != 1 {
+			left, _ = os.ReadDir(filepath.Dir(file))
+			return fmt.Errorf("files %v", left)
+		}
+		return nil
+	})
+}
+
+func TestCache_ABadFileIsLeftAlone(t *testing.T) {
+	f := func(content string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "routes.json")
+		must(t, os.WriteFile(file, []byte(content), 0o600))
+		var log lockedBuffer
+		cfg := DefaultConfig()
+		cfg.ID, cfg.Public, cfg.Cache = "r1", listen(t), file
+		defer cfg.Public.Close()
+		r, err := New(cfg, newBucket(), &fakeBus{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+		must(t, err)
+		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("%q: log %s", content, log.String())
+		}
+		if b, _ := os.ReadFile(file); string(b) != content {
+			t.Errorf("%q was changed to %q", content, b)
+		}
+	}
+	f("")
+	f("rubbish")
+	f(`[{"service":"web","epoch":{"incarnation":"one","revision":1},"route":{"service":"web"}}]`)
+	f(`[{"service":"web","route":{"service":"other"}}]`)
+}
+
+func TestCache_AFullDiskStopsNothing(t *testing.T) {
+	w := start(t, func(c *Config) { c.Cache = filepath.Join(t.TempDir(), "missing", "routes.json") })
+	w.put(route(member(1, replica(t, says("S1")))))
+	w.eventually(func() error {
+		if !strings.Contains(w.log.String(), "routes cannot be cached") {
+			return errors.New("no warning")
+		}
+		return nil
+	})
+	if got := w.do("GET", "/home", ""); got.code != 200 {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
+}
