@@ -26,13 +26,10 @@ import (
 )
 
 // The tests boot the real thing: this test binary, started again, is `ringway`.
-const (
-	mainEnv = "RINGWAY_TEST_MAIN"
-	testEnv = "RINGWAY_TEST_ID" // marks every process of one test
-)
+const testEnv = "TEST_OF_RINGWAY" // marks every process of one test
 
 func TestMain(m *testing.M) {
-	if os.Getenv(mainEnv) != "" {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		main()
 		return
 	}
@@ -42,7 +39,7 @@ func TestMain(m *testing.M) {
 // ringway is a command of the binary under test.
 func ringway(id string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), mainEnv+"=1", testEnv+"="+id, "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE=halt_on_error=1 exitcode=66")
 	return cmd
 }
 
