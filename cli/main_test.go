@@ -28,7 +28,12 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // TestMain also plays `ringway` itself, with roles that are stand-ins: what is
 // tested here is how they are run, not what they do.
 func TestMain(m *testing.M) {
-	if os.Getenv("RINGWAY_CLI_TEST") != "" {
+	switch os.Getenv("RINGWAY_CLI_TEST") {
+	case "":
+	case "leaderless":
+		c := &cluster{answer: func(string, any, any) error { return events.ErrNoLeader }}
+		os.Exit(Main(context.Background(), c.wiring(), os.Args[1:], Streams{os.Stdout, os.Stderr}))
+	default:
 		os.Exit(Main(context.Background(), stand(), os.Args[1:], Streams{os.Stdout, os.Stderr}))
 	}
 	goleak.VerifyTestMain(m)

@@ -38,7 +38,7 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) printStatus(st events.Status, now time.Time) {
-	fmt.Fprintf(a.out, "controller  %s leads since %s ago (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
+	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
 	var rows [][]any
 	for _, s := range st.Services {
 		rows = append(rows, []any{s.Name, s.Algorithm, fmt.Sprintf("%d/%d", s.Serving, s.Wanted), s.Epoch.String()})

@@ -266,7 +266,7 @@ func (u *up) makeChildren() error {
 			Name: "router", Patience: 40 * time.Second,
 			Args: fixed("router", "--nats", nats, "--id", "router-1", "--data", u.data.Path("router"),
 				"--listen-fd", fmt.Sprint(supervise.FirstFile), "--admin-fd", fmt.Sprint(supervise.FirstFile+1)),
-			Files: u.sockets,
+			Sockets: u.sockets,
 		}),
 	)
 }
@@ -274,7 +274,7 @@ func (u *up) makeChildren() error {
 func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
 	spec.Path = executable()
 	spec.Log = u.data.Path("logs", spec.Name+".log")
-	spec.Files = append(spec.Files[:len(spec.Files):len(spec.Files)], u.data.Lock())
+	spec.Files = []*os.File{u.data.Lock()}
 	args := spec.Args
 	spec.Args = func() []string {
 		return append(args(), "--log-level", u.o.logs.level, "--log-format", u.o.logs.format)
@@ -300,7 +300,7 @@ func executable() string {
 
 func (u *up) close() error {
 	for _, s := range u.sockets {
-		_ = s.Close() // closed already after an ordinary stop
+		_ = s.Close() // closed already if there was a router to stop
 	}
 	return u.data.Close()
 }

@@ -26,11 +26,6 @@ func (u *up) stop(kill <-chan struct{}) (killed bool) {
 		case <-over.Done():
 		}
 	}()
-	// New clients are refused from now on, not left waiting: the router has
-	// the only copies.
-	for _, s := range u.sockets {
-		_ = s.Close() // nothing was written to it
-	}
 	for i, name := range stopOrder {
 		u.con.progress("stopping  " + strings.Join(stopOrder[i:], ", ") + "  (ctrl-C kills at once)")
 		at := slices.IndexFunc(u.stages, func(s *stage) bool { return s.name == name })

@@ -26,14 +26,15 @@ type Spec struct {
 	Path     string          // of the executable
 	Args     func() []string // asked at every start
 	Env      []string        // added to our own
-	Files    []*os.File      // inherited as file descriptors from FirstFile on
+	Sockets  []*os.File      // inherited from FirstFile on; Run closes ours when it shall stop
+	Files    []*os.File      // inherited after the sockets
 	Log      string          // file that gets its stdout and stderr
 	Cut      bool            // it is told to stop by its lifeline; otherwise by SIGTERM
 	Patience time.Duration   // between being told and SIGKILL
 }
 
-// FirstFile is the descriptor of the first of Spec.Files in the child; the
-// one before it is the lifeline.
+// FirstFile is the descriptor of the first of Spec.Sockets and Spec.Files in
+// the child; the one before it is the lifeline.
 const FirstFile = 4
 
 // What happened to a child.
@@ -99,6 +100,7 @@ func (c *Child) Kill() { c.once.Do(func() { close(c.kill) }) }
 // and returns when it is gone. Call it once.
 func (c *Child) Run(ctx context.Context) {
 	defer func() { _ = c.root.Close() }() // closed already if the child was cut
+	defer c.release()
 	fails := 0
 	for runs := 1; !c.over(ctx); runs++ {
 		began := time.Now()
@@ -148,6 +150,7 @@ func (c *Child) live(ctx context.Context) Report {
 		return Report{What: Died, PID: cmd.Process.Pid, Err: err}
 	case <-c.kill:
 	case <-ctx.Done():
+		c.release()
 		if r, ok := c.stop(cmd, ended); ok {
 			return r
 		}
@@ -155,6 +158,15 @@ func (c *Child) live(ctx context.Context) Report {
 	_ = c.root.Close()     // whatever it started must not outlive it
 	_ = cmd.Process.Kill() // fails only if it is gone already
 	return Report{What: Killed, PID: cmd.Process.Pid, Err: <-ended}
+}
+
+// release closes our copies of the sockets: from now on the child decides
+// how long there is somebody to connect to. Only Run's goroutine may do so,
+// for it is the one that passes them on.
+func (c *Child) release() {
+	for _, s := range c.spec.Sockets {
+		_ = s.Close() // nothing was written to it; it may be closed already
+	}
 }
 
 // stop tells the child to end and reports whether it did.
@@ -192,7 +204,7 @@ func (c *Child) start() (*exec.Cmd, error) {
 	// stop the children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.root.Attach(cmd)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, c.spec.Files...)
+	cmd.ExtraFiles = append(append(cmd.ExtraFiles, c.spec.Sockets...), c.spec.Files...)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -237,12 +237,11 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	file, err := l.File()
+	file, err := l.File() // the child's from now on
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	w, _, _ := start(t, Spec{Args: args("http"), Files: []*os.File{file}})
+	w, _, _ := start(t, Spec{Args: args("http"), Sockets: []*os.File{file}})
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func() {
 		t.Helper()

@@ -1,0 +1,427 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/router/ring"
+)
+
+// cluster is a canned one. Request calls answer.
+type cluster struct {
+	answer func(verb string, req, reply any) error
+	routes []events.Entry
+	events []events.Event
+	follow func(ctx context.Context)
+	since  time.Time
+	closed bool
+}
+
+func (c *cluster) Request(_ context.Context, verb string, req, reply any) error {
+	return c.answer(verb, req, reply)
+}
+func (c *cluster) Routes(context.Context) ([]events.Entry, error) { return c.routes, nil }
+func (c *cluster) History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error {
+	c.since = since
+	for _, e := range c.events {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	if follow {
+		c.follow(ctx)
+		return ctx.Err()
+	}
+	return nil
+}
+func (c *cluster) Close() { c.closed = true }
+
+func (c *cluster) wiring() Wiring {
+	return Wiring{Dial: func(context.Context, string) (Cluster, error) { return c, nil }}
+}
+
+func statusOf(st events.Status) *cluster {
+	return &cluster{answer: func(verb string, _, reply any) error {
+		if verb != events.APIStatus {
+			return fmt.Errorf("verb %q", verb)
+		}
+		*reply.(*events.Status) = st
+		return nil
+	}}
+}
+
+// sample is a cluster with something of everything. Only ages are relative.
+func sample() events.Status {
+	now := time.Now()
+	epoch := events.Epoch{Incarnation: "k3v9", Revision: 12}
+	return events.Status{
+		Controller: "controller-1", Term: events.Token{Incarnation: "w1", Revision: 3}, Since: now.Add(-90*time.Minute - 10*time.Second),
+		Services: []events.ServiceStatus{{Name: "web", Algorithm: "balanced", Wanted: 3, Serving: 2, Epoch: epoch}},
+		Hosts: []events.HostStatus{
+			{Name: "host-1", State: events.Alive, Silent: events.Duration(120 * time.Millisecond), Instances: 2, Load: events.Load{CPUs: 2, Load1: 0.5, Memory: 8 << 30, Free: 3 << 29}},
+			{Name: "host-2", State: events.Suspect, Silent: events.Duration(1600 * time.Millisecond), Instances: 1, Load: events.Load{CPUs: 16, Load1: 12.25, Memory: 64 << 30, Free: 900 << 20}},
+		},
+		Routers: []events.RouterStatus{
+			{ID: "router-1", Address: "127.0.0.1:5000", Epochs: map[string]events.Epoch{"web": epoch}},
+			{ID: "router-2", Address: "10.0.0.7:80", Silent: events.Duration(300 * time.Millisecond), Epochs: map[string]events.Epoch{"web": {Incarnation: "k3v9", Revision: 11}}},
+		},
+		Instances: []events.InstanceReport{
+			{Name: "web-4k2p", Service: "web", ID: 1, Host: "host-1", State: events.Ready, Serving: true, Address: "127.0.0.1:20417", PID: 4711, Started: now.Add(-3*time.Hour - time.Minute)},
+			{Name: "S5", Service: "web", ID: 2, Host: "host-2", State: events.Dead, Address: "127.0.0.1:20418", PID: 4712, Started: now.Add(-42*time.Second - 500*time.Millisecond), Detail: "signal: \x1b[31mkilled"},
+			{Name: "web-9xq1", Service: "web", ID: 3, State: events.Pending},
+		},
+	}
+}
+
+func TestHelp(t *testing.T) {
+	root := New(Wiring{}, Streams{})
+	golden(t, "help/ringway.txt", help(t))
+	for _, c := range root.Commands() {
+		if c.Name() == "help" || c.Name() == "completion" {
+			continue
+		}
+		golden(t, "help/"+c.Name()+".txt", help(t, c.Name()))
+		if c.Example == "" {
+			t.Errorf("%s has no example", c.Name())
+		}
+	}
+}
+
+func help(t *testing.T, command ...string) string {
+	t.Helper()
+	code, out, errs := run(t, Wiring{}, append(command, "--help")...)
+	if code != ExitOK || errs != "" {
+		t.Errorf("%v: code %d, stderr %q", command, code, errs)
+	}
+	for line := range strings.Lines(out) {
+		if len(line) > 132 {
+			t.Errorf("%v: a line of %d characters: %s", command, len(line), line)
+		}
+	}
+	return out
+}
+
+// Every example of the help is a command line that is understood.
+func TestHelp_ExamplesAreUnderstood(t *testing.T) {
+	root := New(Wiring{}, Streams{})
+	for _, c := range append(root.Commands(), root) {
+		for line := range strings.Lines(c.Example) {
+			line, _, _ = strings.Cut(line, "#")
+			line, _, _ = strings.Cut(line, "|")
+			_, args, ok := strings.Cut(strings.TrimSpace(line), "ringway ")
+			if !ok {
+				t.Errorf("%s: example %q", c.Name(), line)
+			}
+			target, rest, err := root.Find(strings.Fields(args))
+			if err == nil {
+				err = target.ParseFlags(rest)
+			}
+			if err == nil {
+				err = target.ValidateArgs(target.Flags().Args())
+			}
+			if err != nil || target == root {
+				t.Errorf("%q: %v", line, err)
+			}
+		}
+	}
+}
+
+func TestListings(t *testing.T) {
+	f := func(file string, c *cluster, args ...string) {
+		t.Helper()
+		code, out, errs := run(t, c.wiring(), args...)
+		if code != ExitOK || errs != "" || !c.closed {
+			t.Errorf("%v: code %d, closed %v, stderr %q", args, code, c.closed, errs)
+		}
+		golden(t, file, out)
+	}
+	f("ps.txt", statusOf(sample()), "ps")
+	f("ps_none.txt", statusOf(events.Status{}), "ps")
+	f("status.txt", statusOf(sample()), "status")
+	f("status_none.txt", statusOf(events.Status{Controller: "c", Since: time.Now()}), "status")
+	f("ring.txt", &cluster{routes: []events.Entry{route(t)}}, "ring")
+	f("ring.json", &cluster{routes: []events.Entry{route(t)}}, "ring", "-o", "json")
+	f("ring_slots.txt", &cluster{routes: []events.Entry{route(t)}}, "ring", "--slots")
+	f("ring_slots.json", &cluster{routes: []events.Entry{route(t)}}, "ring", "--slots", "-o", "json")
+}
+
+// route has 8 slots, a member that drains and a slot without owner.
+func route(t *testing.T) events.Entry {
+	t.Helper()
+	r := events.Route{Service: "web", Algorithm: events.Balanced, Members: []events.Member{
+		{Name: "web-4k2p", ID: 1, Address: "127.0.0.1:20417", Weight: 1},
+		{Name: "S5", ID: 2, Address: "127.0.0.1:20418", Weight: 1},
+		{Name: "old", ID: 3, Address: "127.0.0.1:20419", Weight: 1, Draining: true},
+	}, Slots: events.Slots{0, 0, 1, 0, events.NoOwner, 1, 1, 1}}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events.Entry{Key: "service.web", Value: b, Version: events.Version{Incarnation: "k3v9", Revision: 12}}
+}
+
+func TestPs_JSONIsAnArrayOfTheReports(t *testing.T) {
+	for _, st := range []events.Status{{}, sample()} {
+		_, out, _ := run(t, statusOf(st).wiring(), "ps", "-o", "json")
+		var got []map[string]any
+		if err := json.Unmarshal([]byte(out), &got); err != nil || got == nil || len(got) != len(st.Instances) {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, i := range got {
+			for _, key := range []string{"name", "service", "host", "state", "address", "pid"} {
+				if _, ok := i[key]; !ok {
+					t.Errorf("no %s in %v", key, i)
+				}
+			}
+		}
+	}
+}
+
+func offline(t *testing.T, args ...string) ringView {
+	t.Helper()
+	code, out, errs := run(t, Wiring{}, append([]string{"ring", "--offline", "-o", "json"}, args...)...)
+	var v ringView
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != ExitOK {
+		t.Fatalf("%v: code %d, %v, %s", args, code, err, errs)
+	}
+	return v
+}
+
+func TestRing_OfflineCourseIsTheOracle(t *testing.T) {
+	for n, want := range map[int][]float64{
+		2: {95.31, 4.69},
+		3: {84.37, 4.69, 10.94},
+		4: {82.03, 4.69, 10.16, 3.12},
+		5: {79.69, 3.12, 9.38, 3.12, 4.69},
+		6: {78.91, 3.12, 9.38, 3.12, 4.69, 0.78},
+	} {
+		ids := strings.Split("1,2,3,4,5,6", ",")[:n]
+		v := offline(t, "--algorithm", "course", "--members", strings.Join(ids, ","))
+		for i, m := range v.Members {
+			if m.Name != ids[i] || math.Abs(100*m.Share-want[i]) > 0.01 {
+				t.Errorf("%d members: %s has %.3f%%, want %.2f%%", n, m.Name, 100*m.Share, want[i])
+			}
+		}
+	}
+	v := offline(t, "--algorithm", "course", "--members", "3,1,2", "--slots")
+	if v.Slots != 512 || len(v.Owners) != 512 || *v.Owners[81] != "3" || v.Epoch != nil {
+		t.Errorf("slot 81 of %d belongs to %s", v.Slots, *v.Owners[81])
+	}
+}
+
+func TestRing_OfflineBalanced(t *testing.T) {
+	v := offline(t, "--members", "a,b,c,d,e")
+	total := 0.0
+	for _, m := range v.Members {
+		total += m.Share
+		if m.Slots < 3276 || m.Slots > 3277 {
+			t.Errorf("%+v", m)
+		}
+	}
+	if v.Slots != 16384 || v.Algorithm != "balanced" || math.Abs(total-1) > 1e-9 || v.Owners != nil {
+		t.Errorf("%+v", v)
+	}
+	if v := offline(t, "--members", "a,b", "--size", "100", "--slots"); v.Slots != 100 || len(v.Owners) != 100 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// The share of course comes from the functions that the route carries.
+func TestRing_CourseRouteWithItsOwnFunctions(t *testing.T) {
+	fn := ring.Official()
+	table, err := ring.Course(512, 9, []ring.Member{{Name: "a", ID: 1, Weight: 1}, {Name: "b", ID: 2, Weight: 1}}, fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := events.Route{Service: "web", Algorithm: events.Course, Slots: table.Slots(), Functions: events.CourseFunctions{H: "26"},
+		Members: []events.Member{{Name: "a", ID: 1, Address: "x:1", Weight: 1}, {Name: "b", ID: 2, Address: "x:2", Weight: 1}}}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{routes: []events.Entry{{Key: "service.web", Value: b}}}
+	_, out, errs := run(t, c.wiring(), "ring", "-o", "json")
+	var v ringView
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatal(err, errs)
+	}
+	if v.Members[0].Share != 1 || v.Members[1].Share != 0 { // every request goes to slot 26, which is a's
+		t.Errorf("%+v", v.Members)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 678e6, time.Local)
+	died := events.Event{ID: "1", Entity: "instance", Verb: "died", About: "web-4k2p", Source: "controller/c1", Time: at,
+		Data: json.RawMessage(`{"host": "host-1", "detail": "signal: killed", "n": 3, "list": [1, 2], "evil": "\u001b[2J"}`)}
+	odd := events.Event{ID: "2", Entity: "route", Verb: "changed", About: "\x1b[31mweb\n", Source: "controller/c1", Time: at, Data: json.RawMessage(`[1]`)}
+	c := &cluster{events: []events.Event{died, odd}}
+	code, out, errs := run(t, c.wiring(), "events")
+	if code != ExitOK || errs != "" {
+		t.Fatalf("code %d, %s", code, errs)
+	}
+	golden(t, "events.txt", out)
+	if ago := time.Since(c.since); ago < 10*time.Minute || ago > 11*time.Minute {
+		t.Errorf("since %s ago", ago)
+	}
+
+	_, out, _ = run(t, c.wiring(), "events", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var got events.Event
+	if err := json.Unmarshal([]byte(lines[0]), &got); err != nil || len(lines) != 2 || got.About != died.About || !got.Time.Equal(at) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestEvents_FollowEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &cluster{follow: func(ctx context.Context) { cancel(); <-ctx.Done() }}
+	if code := Main(ctx, c.wiring(), []string{"events", "--follow"}, Streams{new(strings.Builder), new(strings.Builder)}); code != ExitOK {
+		t.Errorf("code %d", code)
+	}
+}
+
+func TestParseSince(t *testing.T) {
+	now := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
+	for text, want := range map[string]string{
+		"10m": "2026-01-09T23:50:00Z", "3d": "2026-01-07T00:00:00Z", "1.5h": "2026-01-09T22:30:00Z", "0": "2026-01-10T00:00:00Z",
+		"2026-01-02T15:04:05Z": "2026-01-02T15:04:05Z", "-1m": "", "ten": "", "": "", "d": "", "1e9h": "",
+	} {
+		got, err := parseSince(text, now)
+		if want == "" != (err != nil) || err == nil && got.Format(time.RFC3339) != want {
+			t.Errorf("%q: %s, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+// scaling answers the requests of one command with each of errs, then with reply.
+func scaling(reply events.ScaleReply, errs ...error) (*cluster, *[]events.ScaleRequest) {
+	var got []events.ScaleRequest
+	return &cluster{answer: func(verb string, req, out any) error {
+		r := req.(events.ScaleRequest)
+		got = append(got, r)
+		if len(got) <= len(errs) {
+			return errs[len(got)-1]
+		}
+		*out.(*events.ScaleReply) = reply
+		return nil
+	}}, &got
+}
+
+func TestScale_TheSameRequestUntilItIsAnswered(t *testing.T) {
+	reply := events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2", "S5"}, Added: []string{"S5"}}
+	c, got := scaling(reply, events.ErrNoLeader, fmt.Errorf("bus: %w", events.ErrUnknownOutcome))
+	code, out, errs := run(t, c.wiring(), "add", "S5", "-n", "2")
+	if code != ExitOK || out != "added     S5\nreplicas  S1 S2 S5\n" || errs != "" {
+		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
+	}
+	for _, r := range *got {
+		if r.ID == "" || r.ID != (*got)[0].ID || r.N != 2 || !slices.Equal(r.Names, []string{"S5"}) {
+			t.Errorf("asked %+v", r)
+		}
+	}
+	if len(*got) != 3 {
+		t.Errorf("asked %d times", len(*got))
+	}
+}
+
+func TestScale_TheNumberDefaultsToTheNames(t *testing.T) {
+	f := func(n int, args ...string) {
+		t.Helper()
+		c, got := scaling(events.ScaleReply{})
+		if code, _, errs := run(t, c.wiring(), args...); code != ExitOK || (*got)[0].N != n {
+			t.Errorf("%v: code %d, %s, asked %+v", args, code, errs, *got)
+		}
+	}
+	f(1, "add")
+	f(2, "rm", "S1", "S2")
+	f(3, "rm", "S1", "-n", "3")
+}
+
+func TestExitCodesAndWhatToDoNext(t *testing.T) {
+	leaderless := func() *cluster { return &cluster{answer: func(string, any, any) error { return events.ErrNoLeader }} }
+	silent := &cluster{answer: func(string, any, any) error { return events.ErrUnknownOutcome }}
+	refusing, _ := scaling(events.ScaleReply{}, events.Refuse(400, "<Error> no replica %q", "S9"))
+	nobody := Wiring{Dial: func(context.Context, string) (Cluster, error) { return nil, errors.New("connection refused") }}
+	f := func(w Wiring, code int, want string, args ...string) {
+		t.Helper()
+		got, out, errs := run(t, w, args...)
+		if got != code || !strings.Contains(errs, want) || out != "" || strings.Contains(errs, "Usage:") {
+			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)
+		}
+	}
+	f(nobody, ExitNobody, "nobody answers at nats://127.0.0.1:4222 (connection refused); start a cluster with 'ringway up', or name the bus of another with --nats", "ps")
+	f(nobody, ExitNobody, "nats://h:1", "ring", "--nats", "nats://h:1")
+	f(leaderless().wiring(), ExitNobody, "no controller answered", "ps", "--timeout", "10ms")
+	f(leaderless().wiring(), ExitNobody, "no controller answered", "add", "--timeout", "10ms")
+	f(silent.wiring(), ExitUnknown, "it may or may not have happened", "add", "--timeout", "10ms")
+	f(refusing.wiring(), ExitRefused, `<Error> no replica "S9"`, "rm", "S9")
+	f((&cluster{}).wiring(), ExitFailed, "no route yet", "ring")
+	f((&cluster{routes: []events.Entry{route(t)}}).wiring(), ExitFailed, `no route for service "x"`, "ring", "--service", "x")
+	f((&cluster{routes: []events.Entry{{Key: "service.web", Value: []byte("{")}}}).wiring(), ExitFailed, "decode route", "ring")
+
+	f(Wiring{}, ExitUsage, `unknown command "pss"`, "pss")
+	f(Wiring{}, ExitUsage, "See 'ringway ps --help'.", "ps", "--jsno")
+	f(Wiring{}, ExitUsage, "use table or json", "ps", "-o", "xml")
+	f(Wiring{}, ExitUsage, `unknown command "extra" for "ringway ps"`, "ps", "extra")
+	f(Wiring{}, ExitUsage, "--nats", "ps", "--nats", "http://x")
+	f(Wiring{}, ExitUsage, "--timeout", "ps", "--timeout", "0s")
+	f(Wiring{}, ExitUsage, "2 names for -n 1", "add", "S1", "S2", "-n", "1")
+	f(Wiring{}, ExitUsage, "given twice", "add", "S1", "S1")
+	f(Wiring{}, ExitUsage, "beginning with a letter", "rm", "../x")
+	f(Wiring{}, ExitUsage, "-n 0", "rm", "-n", "0")
+	f(Wiring{}, ExitUsage, "--members", "ring", "--offline")
+	f(Wiring{}, ExitUsage, "add --offline", "ring", "--members", "1")
+	f(Wiring{}, ExitUsage, `"x" is no id`, "ring", "--offline", "--algorithm", "course", "--members", "x")
+	f(Wiring{}, ExitUsage, "official, ", "ring", "--offline", "--algorithm", "course", "--members", "1", "--functions", "x")
+	f(Wiring{}, ExitUsage, "balanced or course", "ring", "--offline", "--algorithm", "x", "--members", "1")
+	f(Wiring{}, ExitUsage, "--since", "events", "--since", "ago")
+	f(Wiring{}, ExitUsage, "no id", "server", "--listen", "127.0.0.1:0")
+	f(stand(), 2, "", "hold", "--", "a", "b")
+}
+
+func TestNATSURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:4222": "nats://127.0.0.1:4222", "bus": "nats://bus:4222", "nats://bus:1/": "nats://bus:1", "tls://u:p@bus": "tls://u:p@bus:4222",
+		"a:1, b:2": "nats://a:1,nats://b:2", "[::1]:4222": "nats://[::1]:4222",
+		"": "", ":4222": "", "http://x": "", "x:0": "", "x:99999": "", "x:y": "", "a,": "", "nats://a/b": "",
+	} {
+		got, err := natsURL(in)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+// A person who waits sees why, once it takes long.
+func TestAsk_ShowsProgress(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "ps", "--nats", "127.0.0.1:1", "--timeout", "20s")
+	cmd.Env = append(os.Environ(), "RINGWAY_CLI_TEST=leaderless")
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(errs).ReadString('\n')
+	if err != nil || line != "waiting for a controller…\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != ExitInterrupted {
+		t.Errorf("code %d", code)
+	}
+}
