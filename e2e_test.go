@@ -178,7 +178,7 @@ func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
 		old := c.role(role...)
 		c.kill(old, syscall.SIGKILL)
 		eventually(t, 20*time.Second, func() error {
-			if now := c.role(role...); now == old {
+			if now := c.findRole(role...); now == 0 || now == old {
 				return fmt.Errorf("%v: pid %d", role, now)
 			}
 			code, body, err := call(http.MethodGet, c.http+"/home", "")

@@ -269,14 +269,22 @@ func (c *cluster) rep() (names []string, err error) {
 // role finds the process of a role among the cluster's.
 func (c *cluster) role(words ...string) int {
 	c.t.Helper()
+	pid := c.findRole(words...)
+	if pid == 0 {
+		c.t.Fatalf("no process runs %v among\n%s", words, strings.Join(processesOf(c.id), "\n"))
+	}
+	return pid
+}
+
+// findRole is role, or 0 while there is none.
+func (c *cluster) findRole(words ...string) int {
 	for _, p := range processesOf(c.id) {
 		f := strings.Fields(p)
-		if len(f) > 2 && containsAll(f[2:], words) && f[2] == words[0] {
+		if len(f) > 2 && f[2] == words[0] && containsAll(f[2:], words) {
 			pid, _ := strconv.Atoi(f[0])
 			return pid
 		}
 	}
-	c.t.Fatalf("no process runs %v among\n%s", words, strings.Join(processesOf(c.id), "\n"))
 	return 0
 }
 
