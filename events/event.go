@@ -66,7 +66,7 @@ func (e *Event) Subject() string { return EventSubject(e.Entity, e.Verb, e.About
 // Type is the CloudEvents type.
 func (e *Event) Type() string { return "io.ringway." + e.Entity + "." + e.Verb }
 
-// EventHeaders are the CloudEvents attributes of e in binary mode.
+// Headers are the CloudEvents attributes of e in binary mode.
 func (e *Event) Headers() map[string]string {
 	return map[string]string{
 		"ce-specversion": "1.0",
@@ -87,6 +87,9 @@ func ParseEvent(header func(string) string, body []byte) (Event, error) {
 	at, err := time.Parse(time.RFC3339Nano, header("ce-time"))
 	if err != nil {
 		return Event{}, fmt.Errorf("parse event: ce-time: %w", err)
+	}
+	if y := at.UTC().Year(); y < 0 || y > 9999 { // as JSON and RFC 3339 have it
+		return Event{}, fmt.Errorf("parse event: ce-time: year %d is out of range", y)
 	}
 	e := Event{ID: header("ce-id"), About: header("ce-subject"), Time: at.UTC(), Data: body}
 	if e.ID == "" {
@@ -109,7 +112,7 @@ func (e *Event) parseType(s string) error {
 	if ok {
 		e.Entity, e.Verb, ok = strings.Cut(rest, ".")
 	}
-	if !ok || e.Entity == "" || e.Verb == "" {
+	if !ok || !word(e.Entity) || !word(e.Verb) {
 		return fmt.Errorf("parse event: ce-type %q is none of Ringway's", s)
 	}
 	return nil
@@ -121,4 +124,9 @@ func (e *Event) parseSource(s string) error {
 		return fmt.Errorf("parse event: ce-source %q is none of Ringway's", s)
 	}
 	return nil
+}
+
+// word reports whether s can be one token of a subject and of a type.
+func word(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }

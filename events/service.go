@@ -119,16 +119,17 @@ func (s *ServiceSpec) Validate() error {
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}$`)
 
-// ValidName accepts what a container may be called.
+// ValidName accepts what a container may be called, if it can also be a host
+// name and a key of a bucket: those have no empty part between dots.
 func ValidName(name string) error {
-	if nameRule.MatchString(name) {
+	if nameRule.MatchString(name) && !strings.Contains(name, "..") && !strings.HasSuffix(name, ".") {
 		return nil
 	}
 	shown := name
 	if len(shown) > MaxNameBytes {
 		shown = shown[:MaxNameBytes] + "…"
 	}
-	return fmt.Errorf("name %q: use 2 to %d letters, digits, '_', '.' or '-', beginning with a letter or digit", shown, MaxNameBytes)
+	return fmt.Errorf("name %q: use 2 to %d letters, digits, '_', '.' or '-', beginning with a letter or digit, without '..' or a '.' at the end", shown, MaxNameBytes)
 }
 
 // Service is the value of a service in BucketDesired: what people asked for

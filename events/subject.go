@@ -14,7 +14,7 @@ const (
 	eventPrefix = "ringway.evt."
 )
 
-// Service is the name under which the leader answers requests (NATS micro).
+// MicroService is the name under which the leader answers requests (NATS micro).
 const MicroService = "ringway"
 
 // StreamEvents keeps what happened for EventsKept.
@@ -51,6 +51,9 @@ func EventSubject(entity, verb, id string) string {
 // token makes an identity fit for one token of a subject. Names may hold dots;
 // subjects are only filters, the body carries the true name.
 func token(id string) string {
+	if id == "" {
+		return "_" // an empty token is no subject
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '.', r == '*', r == '>', r <= ' ', r == 0x7f:
