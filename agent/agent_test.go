@@ -348,6 +348,19 @@ func TestAgent_ReportsAStartThatFails(t *testing.T) {
 	}
 }
 
+// The notice of a death may overtake the answer to the start.
+func TestAgent_HearsOfADeathBeforeItsStart(t *testing.T) {
+	f, rt := newFaulty(t, func(rt *faulty) { rt.late.Store(true) })
+	f.board.put(entry(t, life("a", 1), 1, runtimetest.Shell("S1", "exit 4")))
+	f.eventually("S1=dead")
+	if !rt.overtaken.Load() {
+		t.Fatal("the fault did not happen")
+	}
+	if d := f.last("S1").Detail; !strings.Contains(d, "exit status 4") {
+		t.Errorf("detail is %q", d)
+	}
+}
+
 func TestAgent_SuccessorAdopts(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1", "S2")

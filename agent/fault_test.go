@@ -24,12 +24,19 @@ type faulty struct {
 	hangs  atomic.Value // name of an instance for which Start and Stop hang
 	deaf   atomic.Bool  // it tells no deaths
 	silent atomic.Bool  // List fails
+	late   atomic.Bool  // Start answers after the death was told; List says all runs
+
+	told      chan struct{} // one death
+	overtaken atomic.Bool
 }
 
 func (f *faulty) hang(ctx context.Context, name string) error {
-	if f.hangs.Load() == name {
-		<-ctx.Done()
-		return ctx.Err()
+	for f.hangs.Load() == name {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 	return nil
 }
@@ -38,6 +45,10 @@ func (f *faulty) Run(ctx context.Context, died func(agent.Instance)) error {
 	return f.Runtime.Run(ctx, func(in agent.Instance) {
 		if !f.deaf.Load() {
 			died(in)
+			select {
+			case f.told <- struct{}{}:
+			default:
+			}
 		}
 	})
 }
@@ -46,7 +57,15 @@ func (f *faulty) Start(ctx context.Context, spec events.InstanceSpec, token even
 	if err := f.hang(ctx, spec.Name); err != nil {
 		return agent.Instance{}, err
 	}
-	return f.Runtime.Start(ctx, spec, token)
+	in, err := f.Runtime.Start(ctx, spec, token)
+	if err == nil && f.late.Load() {
+		select {
+		case <-f.told:
+			f.overtaken.Store(true)
+		case <-ctx.Done():
+		}
+	}
+	return in, err
 }
 
 func (f *faulty) Stop(ctx context.Context, name string, grace time.Duration) error {
@@ -60,11 +79,15 @@ func (f *faulty) List(ctx context.Context) ([]agent.Instance, error) {
 	if f.silent.Load() {
 		return nil, errors.New("the engine is away")
 	}
-	return f.Runtime.List(ctx)
+	all, err := f.Runtime.List(ctx)
+	for i := range all {
+		all[i].Running = all[i].Running || f.late.Load() // so that only the notice tells
+	}
+	return all, err
 }
 
 func newFaulty(t *testing.T, prepare func(*faulty)) (*fixture, *faulty) {
-	rt := &faulty{}
+	rt := &faulty{told: make(chan struct{}, 1)}
 	prepare(rt)
 	return newFaultyFixture(t, func(real agent.Runtime) agent.Runtime {
 		rt.Runtime = real
@@ -95,8 +118,9 @@ func TestAgent_AHungRuntimeIsReportedAndWedgesNothing(t *testing.T) {
 	grace.Grace = 0
 	f.board.put(entry(t, life("a", 1), 4, runtimetest.Sample("S1"), grace)) // its grace is over at once
 	f.assign(life("a", 1), 5, "S1")
-	f.eventually("S1=starting S3=stopping")
+	f.eventually("S1=ready S3=stopping") // S1 was let go
 	rt.hangs.Store("")
+	f.eventually("S1=ready")
 }
 
 func TestAgent_FindsADeathThatNobodyTold(t *testing.T) {
