@@ -37,6 +37,7 @@ type Config struct {
 	ReadyWithin  time.Duration // after which an instance that was never ready is reported unready
 
 	StartWithin time.Duration // for the runtime to start an instance
+	StopSlack   time.Duration // beyond its grace, for an instance to stop when the supervisor is gone
 	SlowAfter   time.Duration // after which a runtime that has not answered is reported
 	ListEvery   time.Duration // between two looks at all that runs, in case a notice was lost
 	RetryAfter  time.Duration // before something that failed is tried again
@@ -49,7 +50,7 @@ func DefaultConfig() Config {
 	return Config{
 		ProbeFirst: 250 * time.Millisecond, ProbeEvery: time.Second, ProbeTimeout: time.Second, ProbeFails: 3,
 		Probes: 64, ReadyWithin: 30 * time.Second,
-		StartWithin: 30 * time.Second, SlowAfter: 2 * time.Second, ListEvery: 5 * time.Second,
+		StartWithin: 30 * time.Second, StopSlack: 10 * time.Second, SlowAfter: 2 * time.Second, ListEvery: 5 * time.Second,
 		RetryAfter: time.Second, BeatGap: 5 * time.Millisecond,
 	}
 }
@@ -145,7 +146,7 @@ func (a *Agent) loop(ctx context.Context, h *host, failed <-chan error) error {
 		case err := <-failed:
 			return err
 		case <-giveUp:
-			return fmt.Errorf("run agent of %q: %d instances did not stop", a.cfg.Host, len(h.entries))
+			return fmt.Errorf("run agent of %q: %d instances did not stop; they end by themselves with the lifeline", a.cfg.Host, len(h.entries))
 		case <-ended:
 			if !errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 				return nil

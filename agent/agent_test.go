@@ -134,11 +134,16 @@ type fixture struct {
 	dir   string
 	board *board
 	rt    agent.Runtime
+	wrap  func(agent.Runtime) agent.Runtime // a fault between agent and runtime
 	end   func(cause error) error
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{air: &air{}, t: t, dir: t.TempDir(), board: newBoard()}
+	return newFaultyFixture(t, func(rt agent.Runtime) agent.Runtime { return rt })
+}
+
+func newFaultyFixture(t *testing.T, wrap func(agent.Runtime) agent.Runtime) *fixture {
+	f := &fixture{air: &air{}, t: t, dir: t.TempDir(), board: newBoard(), wrap: wrap}
 	f.open()
 	t.Cleanup(func() { _ = f.end(lifeline.ErrClosed) })
 	return f
@@ -153,7 +158,7 @@ func (f *fixture) open() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.start(rt, log, func() error { return rt.Close() })
+	f.start(f.wrap(rt), log, rt.Close)
 }
 
 func (f *fixture) start(rt agent.Runtime, log *slog.Logger, closeRuntime func() error) {
@@ -167,7 +172,7 @@ func (f *fixture) start(rt agent.Runtime, log *slog.Logger, closeRuntime func() 
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	ended := false
-	f.end = func(cause error) error {
+	f.end = func(cause error) error { // once for each start
 		if ended {
 			return nil
 		}
@@ -180,6 +185,7 @@ func (f *fixture) start(rt agent.Runtime, log *slog.Logger, closeRuntime func() 
 func config(dir string) agent.Config {
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = "host-1", dir
+	cfg.ListEvery, cfg.SlowAfter, cfg.StopSlack = 500*time.Millisecond, 500*time.Millisecond, 2*time.Second // a test has no time
 	return cfg
 }
 
@@ -236,7 +242,7 @@ func (f *fixture) detail(want string) {
 	})
 }
 
-// beats waits for n more heartbeats: time for the agent to do wrong.
+// more waits for n more heartbeats: time for the agent to do wrong.
 func (f *fixture) more(n int) {
 	f.t.Helper()
 	before := len(f.all())
@@ -342,6 +348,19 @@ func TestAgent_ReportsAStartThatFails(t *testing.T) {
 	}
 }
 
+// The notice of a death may overtake the answer to the start.
+func TestAgent_HearsOfADeathBeforeItsStart(t *testing.T) {
+	f, rt := newFaulty(t, func(rt *faulty) { rt.late.Store(true) })
+	f.board.put(entry(t, life("a", 1), 1, runtimetest.Shell("S1", "exit 4")))
+	f.eventually("S1=dead")
+	if !rt.overtaken.Load() {
+		t.Fatal("the fault did not happen")
+	}
+	if d := f.last("S1").Detail; !strings.Contains(d, "exit status 4") {
+		t.Errorf("detail is %q", d)
+	}
+}
+
 func TestAgent_SuccessorAdopts(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1", "S2")
@@ -370,20 +389,22 @@ func TestAgent_IsFenced(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 5), 1, "S1", "S2")
 	f.eventually("S1=ready S2=ready")
+	pids := f.last("S1").PID + f.last("S2").PID
 	check := func(detail string) {
 		t.Helper()
 		f.detail(detail)
-		f.more(2)
+		f.more(1)
 		f.eventually("S1=ready S2=ready")
+		if f.last("S1").PID+f.last("S2").PID != pids {
+			t.Fatalf("%s: something was started again", detail)
+		}
 	}
 	f.assign(life("a", 4), 2)
 	check("its term a/4 is older")
-	for _, rubbish := range []string{"", "null", "[]", `{"host":"host-1","instances":[]}`, `{"host":"host-2","instances":[],"term":{"incarnation":"a","revision":9}}`} {
-		f.board.put(events.Entry{Key: "host-1", Value: []byte(rubbish), Version: events.Version{Incarnation: "a", Revision: 3}})
-		check("refused")
-	}
+	f.board.put(events.Entry{Key: "host-1", Value: []byte(`{"host":`), Version: events.Version{Incarnation: "a", Revision: 3}})
+	check("assignment a/3 refused")
 	f.board.put(events.Entry{Key: "host-1", Version: events.Version{Incarnation: "a", Revision: 4}}) // deleted
-	check("refused")
+	check("assignment a/3 refused")
 	f.assign(life("b", 1), 1) // a wiped bus that knows nobody yet
 	check("")
 	if err := f.end(context.Canceled); err != nil {

@@ -66,7 +66,7 @@ func (h *host) close() time.Duration {
 	}
 	h.closing = true
 	h.reconcile()
-	return longest + h.cfg.StartWithin/3
+	return longest + h.cfg.StopSlack
 }
 
 // reconcile begins what is to be done now. Before the runtime has said what

@@ -24,12 +24,12 @@ func TestMain(m *testing.M) {
 		root, err := New()
 		exitOn(err)
 		exitOn(spawn("middle", root.Attach))
-		select {}
+		forever()
 	case "middle":
 		line, err := FromEnv()
 		exitOn(err)
 		exitOn(spawn("leaf", line.Attach))
-		select {}
+		forever()
 	case "leaf":
 		line, err := FromEnv()
 		exitOn(err)
@@ -39,6 +39,13 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// forever waits to be killed; an empty select is a deadlock to the Go runtime.
+func forever() {
+	for {
+		_ = syscall.Pause() // until a signal that does not kill
+	}
 }
 
 func exitOn(err error) {
@@ -85,8 +92,9 @@ func TestLine_SurvivesTheMiddleAndEndsWithTheRoot(t *testing.T) {
 		return strings.TrimSpace(s)
 	}
 	var leaf, middle, top int
-	if _, err := fmt.Sscanf(line(), "leaf %d parent %d root %d", &leaf, &middle, &top); err != nil {
-		t.Fatal(err)
+	said := line()
+	if _, err := fmt.Sscanf(said, "leaf %d parent %d root %d", &leaf, &middle, &top); err != nil {
+		t.Fatalf("the leaf said %q: %v", said, err)
 	}
 	if top != root.Process.Pid {
 		t.Fatalf("leaf speaks of root %d, want %d", top, root.Process.Pid)
