@@ -1,10 +1,13 @@
 package router
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +26,11 @@ func newClients(l net.Listener) *clients {
 // Accept implements net.Listener.
 func (cs *clients) Accept() (net.Conn, error) {
 	nc, err := cs.Listener.Accept()
+	// fasthttp would end the server for want of a descriptor.
+	for pause := 5 * time.Millisecond; err != nil && (isLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
+		wait(context.Background(), pause)
+		nc, err = cs.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (p *pool) exchange(ctx *fasthttp.RequestCtx, deadline time.Time, fresh bool
 			return err
 		}
 	}
-	keep, err := c.carry(ctx, deadline, p.cfg.MaxBuffer)
+	keep, err := c.carry(ctx, deadline)
 	if err != nil {
 		p.close(c)
 		return err
