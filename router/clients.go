@@ -63,10 +63,7 @@ type client struct {
 	unread atomic.Bool // what it still sends was refused
 }
 
-const (
-	lingerFor  = time.Second
-	lingerMost = 4 << 20
-)
+const lingerFor = time.Second
 
 // Close ends the connection. If the client is still sending what was refused,
 // that is read first for a moment: closing with unread bytes resets the
@@ -75,7 +72,7 @@ func (c *client) Close() error {
 	if c.unread.CompareAndSwap(true, false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			_ = c.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
-			_, _ = io.CopyN(io.Discard, c.Conn, lingerMost)  // as far as it goes
+			_, _ = io.Copy(io.Discard, c.Conn)
 		}
 	}
 	c.all.mu.Lock()
