@@ -1,10 +1,13 @@
 package router
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +26,11 @@ func newClients(l net.Listener) *clients {
 // Accept implements net.Listener.
 func (cs *clients) Accept() (net.Conn, error) {
 	nc, err := cs.Listener.Accept()
+	// fasthttp would end the server for want of a descriptor.
+	for pause := 5 * time.Millisecond; err != nil && (isLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
+		wait(context.Background(), pause)
+		nc, err = cs.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +63,7 @@ type client struct {
 	unread atomic.Bool // what it still sends was refused
 }
 
-const (
-	lingerFor  = time.Second
-	lingerMost = 4 << 20
-)
+const lingerFor = time.Second
 
 // Close ends the connection. If the client is still sending what was refused,
 // that is read first for a moment: closing with unread bytes resets the
@@ -67,7 +72,7 @@ func (c *client) Close() error {
 	if c.unread.CompareAndSwap(true, false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			_ = c.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
-			_, _ = io.CopyN(io.Discard, c.Conn, lingerMost)  // as far as it goes
+			_, _ = io.Copy(io.Discard, c.Conn)
 		}
 	}
 	c.all.mu.Lock()

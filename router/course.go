@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -82,7 +83,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 		r.refuseScale(ctx, req, err)
 		return
 	}
-	if err := r.await(whole, reply.Service, reply.Epoch); err != nil {
+	if err := r.await(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
 		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
 		return
 	}

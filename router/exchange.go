@@ -21,7 +21,7 @@ const untilClose = -2
 // carry sends the request and reads its answer, up to the point where it is
 // held in memory or is streamed. keep says whether the connection can carry
 // another request.
-func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time, maxBuffer int) (keep bool, err error) {
+func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, err error) {
 	if err := c.nc.SetDeadline(deadline); err != nil {
 		return false, c.fail(err, false, deadline)
 	}
@@ -48,13 +48,13 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time, maxBuffer int
 	case ctx.Request.Header.IsHead(), resp.StatusCode() == fasthttp.StatusNoContent, resp.StatusCode() == fasthttp.StatusNotModified:
 		resp.SkipBody = true
 		return keep, nil
-	case length >= 0 && length <= maxBuffer:
+	case length >= 0 && length <= c.pool.cfg.MaxBuffer:
 		if err := resp.ReadBody(c.br, 0); err != nil {
 			return false, c.fail(err, true, deadline)
 		}
 		return keep, nil
 	}
-	return keep, c.stream(resp, length, keep, deadline, maxBuffer) // Slow path
+	return keep, c.stream(ctx, length, keep, deadline) // Slow path
 }
 
 // send writes the request as it is now; its body is in memory.
@@ -86,7 +86,8 @@ func (c *conn) fail(err error, answering bool, deadline time.Time) error {
 // stream makes resp read its body from the connection while it is sent on. An
 // answer in chunks that is here already is taken whole, so that it is sent on
 // in one piece.
-func (c *conn) stream(resp *fasthttp.Response, length int, keep bool, deadline time.Time, maxBuffer int) error {
+func (c *conn) stream(ctx *fasthttp.RequestCtx, length int, keep bool, deadline time.Time) error {
+	resp := &ctx.Response
 	a := &answer{conn: c, keep: keep}
 	switch {
 	case length >= 0:
@@ -100,7 +101,11 @@ func (c *conn) stream(resp *fasthttp.Response, length int, keep bool, deadline t
 	}
 	var here bytes.Buffer
 	part := make([]byte, 4096)
-	for here.Len() < maxBuffer && (here.Len() == 0 || c.br.Buffered() > 0) {
+	most, patient := c.pool.cfg.MaxBuffer, false
+	if ctx.UserValue(oldClient{}) != nil {
+		most, patient = c.pool.cfg.MaxBody, true
+	}
+	for here.Len() < most && (patient || here.Len() == 0 || c.br.Buffered() > 0) {
 		n, err := a.src.Read(part)
 		here.Write(part[:n])
 		if err == io.EOF {
@@ -110,6 +115,9 @@ func (c *conn) stream(resp *fasthttp.Response, length int, keep bool, deadline t
 		if err != nil {
 			return c.fail(err, true, deadline)
 		}
+	}
+	if patient {
+		return &failure{garbled, errors.New("an answer without length is too large for HTTP/1.0")}
 	}
 	a.src = io.MultiReader(&here, a.src)
 	resp.SetBodyStream(a, -1)

@@ -156,6 +156,7 @@ func (r *Router) forwardable(ctx *fasthttp.RequestCtx) {
 	}
 	if !h.IsHTTP11() {
 		h.SetProtocol("HTTP/1.1")
+		ctx.SetUserValue(oldClient{}, true)
 		if len(h.Host()) == 0 {
 			h.SetHost("localhost")
 		}
@@ -167,11 +168,14 @@ func (r *Router) forwardable(ctx *fasthttp.RequestCtx) {
 	r.forwarded(ctx)
 }
 
+// oldClient marks a request of HTTP/1.0, whose client cannot read chunks.
+type oldClient struct{}
+
 // forwarded tells the member who asked, and for what.
 func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
-	scratch := r.scratch.Get().(*[]byte)
-	buf := (*scratch)[:0]
+	var stack [256]byte // longer ones are rare, and may allocate
+	buf := stack[:0]
 	for _, v := range h.PeekAll(forwardedFor) {
 		buf = append(append(buf, v...), ", "...)
 	}
@@ -191,8 +195,6 @@ func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 		h.Del(forwardedHost)
 		h.SetBytesV(forwardedHost, h.Host())
 	}
-	*scratch = buf
-	r.scratch.Put(scratch)
 }
 
 // cleanAnswer makes the member's answer ours to the client.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -256,5 +257,25 @@ func TestServe_PipelinedRequestsGetTheirOwnAnswers(t *testing.T) {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("%s is not once in %q", want, got)
 		}
+	}
+}
+
+// Closing on a client that still sends would reset the connection, and could
+// cost it the answer.
+func TestServe_ReadsOutWhatItRefused(t *testing.T) {
+	w := start(t, nil)
+	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+	const size = 12_000_000
+	_, err = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+	if err != nil {
+		t.Fatalf("the body was cut off: %v", err)
+	}
+	must(t, c.(*net.TCPConn).CloseWrite())
+	got, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 413") {
+		t.Fatalf("got %q, %v", got, err)
 	}
 }

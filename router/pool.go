@@ -41,7 +41,7 @@ func (p *pool) exchange(ctx *fasthttp.RequestCtx, deadline time.Time, fresh bool
 			return err
 		}
 	}
-	keep, err := c.carry(ctx, deadline, p.cfg.MaxBuffer)
+	keep, err := c.carry(ctx, deadline)
 	if err != nil {
 		p.close(c)
 		return err
@@ -97,14 +97,8 @@ func (p *pool) dial(deadline time.Time) (*conn, error) {
 	}
 	dialer := net.Dialer{Timeout: wait}
 	nc, err := dialer.Dial("tcp", p.owner.address)
-	switch {
-	case err == nil:
-	case wait < p.cfg.Connect && isTimeout(err):
-		return nil, &failure{late, err}
-	case isLocal(err):
-		return nil, &failure{exhausted, err}
-	default:
-		return nil, &failure{unreachable, err}
+	if err != nil {
+		return nil, &failure{blame(err, wait < p.cfg.Connect), err}
 	}
 	c := newConn(nc, p)
 	p.mu.Lock()
@@ -188,6 +182,18 @@ var errDeadline = errors.New("no time is left")
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
+
+// blame says why a connection could not be made; hurried if less time was left
+// than a connection is given.
+func blame(err error, hurried bool) failureKind {
+	switch {
+	case hurried && isTimeout(err):
+		return late
+	case isLocal(err):
+		return exhausted
+	}
+	return unreachable
+}
 
 // isLocal tells errors of this machine from those of the member, who must not
 // be ejected for our lack of descriptors or ports.

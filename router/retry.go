@@ -29,7 +29,7 @@ const mostEjected = 3
 // client (none has, here), and the budget allows: first on a fresh connection
 // if a kept one ended, since that is what a server that closes idle
 // connections looks like, then at the next choice.
-func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, slot int, hash uint64, u *upstream, err error, deadline time.Time) (*upstream, error) {
+func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *upstream, err error, deadline time.Time) (*upstream, error) {
 	var tried []*upstream
 	for sends, ejected := 1, 0; ; {
 		f := asFailure(err)
@@ -56,7 +56,7 @@ func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, slot int, hash uint
 		u.leave()
 		tried = append(tried, u)
 		var next *upstream
-		if rt, slot, next = r.enterNext(rt, slot, hash, tried); next == nil {
+		if rt, next = r.enterNext(rt, hash, tried); next == nil {
 			return nil, err
 		}
 		u = next
@@ -73,12 +73,11 @@ func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, slot int, hash uint
 }
 
 // enterNext is enter for a request that was tried already.
-func (r *Router) enterNext(rt *routes, slot int, hash uint64, tried []*upstream) (*routes, int, *upstream) {
+func (r *Router) enterNext(rt *routes, hash uint64, tried []*upstream) (*routes, *upstream) {
 	for {
 		if rt.only == nil {
-			return rt, slot, nil
+			return rt, nil
 		}
-		slot = rt.only.table.Slot(hash)
 		var skip ring.Set
 		for i, u := range rt.only.members {
 			for _, t := range tried {
@@ -87,15 +86,15 @@ func (r *Router) enterNext(rt *routes, slot int, hash uint64, tried []*upstream)
 				}
 			}
 		}
-		i := rt.only.choose(slot, &skip)
+		i := rt.only.choose(rt.only.table.Slot(hash), &skip)
 		if i < 0 {
-			return rt, slot, nil
+			return rt, nil
 		}
 		u := rt.only.members[i]
 		u.enter()
 		now := r.routes.Load()
 		if now == rt {
-			return rt, slot, u
+			return rt, u
 		}
 		u.leave()
 		rt = now

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -220,15 +221,19 @@ func TestRouter_AnOutageDoesNotMultiplyLoad(t *testing.T) {
 }
 
 // Being out of descriptors is no fault of the member.
-func TestFailures_OfThisMachineEjectNobody(t *testing.T) {
-	for _, err := range []error{syscall.EMFILE, syscall.EADDRNOTAVAIL} {
-		if !isLocal(&net.OpError{Op: "dial", Err: err}) {
-			t.Errorf("%v is taken for a fault of the member", err)
+func TestBlame(t *testing.T) {
+	f := func(err error, hurried bool, want failureKind) {
+		t.Helper()
+		if got := blame(&net.OpError{Op: "dial", Err: err}, hurried); got != want {
+			t.Errorf("%v, hurried %v: got %d, want %d", err, hurried, got, want)
 		}
 	}
-	if isLocal(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}) {
-		t.Error("a refused connection is taken for a fault of this machine")
-	}
+	f(syscall.EMFILE, false, exhausted)
+	f(syscall.EADDRNOTAVAIL, false, exhausted)
+	f(syscall.ECONNREFUSED, false, unreachable)
+	f(syscall.EHOSTUNREACH, true, unreachable)
+	f(os.ErrDeadlineExceeded, false, unreachable)
+	f(os.ErrDeadlineExceeded, true, late)
 }
 
 func TestRouter_StreamsLargeAnswers(t *testing.T) {
@@ -298,8 +303,6 @@ func TestRouter_AnAnswerThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 		w.put(route(member(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
 			readRequest(br)
 			_, _ = io.WriteString(c, head+strings.Repeat("x", 50))
-			reset2 := c.(*net.TCPConn).CloseWrite
-			_ = reset2()
 		}))))
 		if got, err := w.try("GET", "/home", ""); err == nil && got.code == 200 {
 			t.Errorf("%s: got %d with %d bytes and no error", name, got.code, len(got.body))
@@ -349,4 +352,41 @@ func TestRouter_SwapsUnderLoad(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A client of HTTP/1.0 cannot read chunks.
+func TestRouter_GivesAnOldClientItsAnswerInOnePiece(t *testing.T) {
+	w := start(t, nil)
+	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		for range 3 {
+			_, _ = io.WriteString(rw, "part;")
+			_ = http.NewResponseController(rw).Flush()
+		}
+	})))))
+	got := w.raw("GET /home HTTP/1.0\r\n\r\n")
+	if strings.Contains(strings.ToLower(got), "chunked") || !strings.HasSuffix(got, "\r\n\r\npart;part;part;") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A request that loaded its snapshot before a swap must not reach a member that
+// a heartbeat may have reported as idle already.
+func TestEnter_ObeysTheNewestSnapshot(t *testing.T) {
+	w := start(t, nil)
+	first, second := member(1, "127.0.0.1:1"), member(2, "127.0.0.1:1")
+	w.put(only(route(first, second)))
+	old := w.r.routes.Load()
+	first.Draining = true
+	w.put(route(first, second))
+	for hash := range uint64(100) {
+		tried := []*upstream{}
+		_, a := w.r.enter(old, hash<<56)
+		_, b := w.r.enterNext(old, hash<<56, tried)
+		if a.name != "S2" || b.name != "S2" {
+			t.Fatalf("got %s and %s", a.name, b.name)
+		}
+	}
+	if n := w.r.routes.Load().only.members[0].inflight.Load(); n != 0 {
+		t.Errorf("%d in flight at the draining member", n)
+	}
 }

@@ -128,7 +128,6 @@ type Router struct {
 	saveNow  chan struct{} // the cache is behind
 	reread   chan struct{} // the leader names a newer epoch
 	stopping atomic.Bool
-	scratch  sync.Pool // *[]byte, to write a header field in
 }
 
 // New checks cfg, and loads the last routes from the cache if there is one.
@@ -145,7 +144,6 @@ func New(cfg Config, bucket routeBucket, bus bus, compile CompileH, log *slog.Lo
 		saveNow: make(chan struct{}, 1), reread: make(chan struct{}, 1),
 	}
 	r.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
-	r.scratch.New = func() any { return new([]byte) }
 	r.builder = builder{compile: compile, upstream: r.newUpstream}
 	r.routes.Store(&routes{})
 	r.metrics.observe(r)

@@ -16,7 +16,7 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 	}
 	hash := rt.only.key.hash(ctx)
 
-	rt, slot, u := r.enter(rt, hash)
+	rt, u := r.enter(rt, hash)
 	if u == nil {
 		r.refuse(ctx, begun, errNoMember)
 		return
@@ -25,7 +25,7 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 	r.budget.earn()
 	err := u.wire.exchange(ctx, deadline, false)
 	if err != nil {
-		u, err = r.again(ctx, rt, slot, hash, u, err, deadline) // Slow path
+		u, err = r.again(ctx, rt, hash, u, err, deadline) // Slow path
 	}
 	if err != nil {
 		r.refuse(ctx, begun, err)
@@ -42,10 +42,10 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 // snapshot is looked at again after counting: either the counter's readers see
 // this request, or this request sees their newer snapshot. So a heartbeat that
 // names an epoch and nothing in flight at a draining member can be believed.
-func (r *Router) enter(rt *routes, hash uint64) (*routes, int, *upstream) {
+func (r *Router) enter(rt *routes, hash uint64) (*routes, *upstream) {
 	for {
 		if rt.only == nil {
-			return rt, 0, nil
+			return rt, nil
 		}
 		slot := rt.only.table.Slot(hash)
 		i := rt.only.table.Owner(slot)
@@ -53,13 +53,13 @@ func (r *Router) enter(rt *routes, hash uint64) (*routes, int, *upstream) {
 			i = rt.only.choose(slot, nil) // Slow path
 		}
 		if i < 0 {
-			return rt, slot, nil
+			return rt, nil
 		}
 		u := rt.only.members[i]
 		u.enter()
 		now := r.routes.Load()
 		if now == rt {
-			return rt, slot, u
+			return rt, u
 		}
 		u.leave()
 		rt = now

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -143,4 +144,25 @@ func TestNew_NamesWhatIsWrong(t *testing.T) {
 	f(func(c *Config) { c.MaxHeader = 10 }, "limits")
 	f(func(c *Config) { c.RetryRatio = 0 }, "ratio")
 	f(func(c *Config) { c.Connect = 0 }, "timeouts")
+}
+
+// hungry is a listener that is out of descriptors for a while.
+type hungry struct {
+	net.Listener
+	left int
+}
+
+func (h *hungry) Accept() (net.Conn, error) {
+	if h.left--; h.left >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return h.Listener.Accept()
+}
+
+func TestRouter_OutlivesTheWantOfDescriptors(t *testing.T) {
+	w := start(t, func(c *Config) { c.Public = &hungry{c.Public, 3} })
+	w.put(route(member(1, replica(t, says("S1")))))
+	if got := w.do("GET", "/home", ""); got.code != 200 {
+		t.Fatalf("got %d %s", got.code, got.body)
+	}
 }
