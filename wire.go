@@ -16,6 +16,9 @@ import (
 	"ringway/router/ring/formula"
 )
 
+// version is set when a release is built.
+var version = "0.1.0-dev"
+
 // wiring puts the roles together; nothing else sees their concrete types.
 func wiring() cli.Wiring {
 	return cli.Wiring{
