@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -37,7 +39,7 @@ func (b *Bucket) Incarnation() string {
 	return b.stream.life.incarnation
 }
 
-// Entries are all current values.
+// Entries are all current values, sorted by key.
 func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
 	fail := func(err error) ([]events.Entry, error) { return nil, fmt.Errorf("list %s: %w", b.name, err) }
 	l, err := b.stream.open(ctx)
@@ -49,10 +51,11 @@ func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
 		return fail(err)
 	}
 	defer cancel()
-	var all []events.Entry
+	newest := map[string]events.Entry{} // one that changes meanwhile comes twice
 	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		if e := b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream); !e.Deleted() {
-			all = append(all, e)
+		e := b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
+		if newest[e.Key] = e; e.Deleted() {
+			delete(newest, e.Key)
 		}
 		return nil
 	}
@@ -62,7 +65,7 @@ func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
 		b.stream.forget()
 		return fail(err)
 	}
-	return all, nil
+	return slices.SortedFunc(maps.Values(newest), func(a, b events.Entry) int { return strings.Compare(a.Key, b.Key) }), nil
 }
 
 // Get is the current value of key, or events.ErrNotFound.

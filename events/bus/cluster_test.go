@@ -1,8 +1,10 @@
 package bus_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,14 +52,14 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
 
-	// Replicated buckets have another code for a lost compare-and-set.
 	_, err := b.Create(ctx, "k", []byte("again"))
 	wantErr(t, err, events.ErrConflict)
 	_, err = b.Update(ctx, "k", []byte("late"), at(v, v.Revision+1))
 	wantErr(t, err, events.ErrConflict)
+	raceForOneVersion(t, b)
 
 	seen := watchAll(t, b, "")
-	shows(t, seen, "k=1")
+	ends(t, seen, "k=1", "race=x")
 	before, after := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, before)
 
@@ -87,4 +89,32 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// raceForOneVersion lets many update the same version at once. Replicated
+// buckets have another code for those who come while one is being stored.
+func raceForOneVersion(t *testing.T, b *bus.Bucket) {
+	t.Helper()
+	ctx := within(t)
+	v := must(t)(b.Create(ctx, "race", []byte("x")))
+	for range 10 {
+		var winners recorder[events.Version]
+		var wait sync.WaitGroup
+		for range 8 {
+			wait.Go(func() {
+				won, err := b.Update(ctx, "race", []byte("x"), v)
+				if err == nil {
+					winners.add(won)
+				} else if !errors.Is(err, events.ErrConflict) {
+					t.Errorf("a loser is told %v", err)
+				}
+			})
+		}
+		wait.Wait()
+		all := winners.list()
+		if len(all) != 1 {
+			t.Fatalf("%d won", len(all))
+		}
+		v = all[0]
+	}
 }

@@ -204,11 +204,19 @@ func explained(ctx context.Context, err error) error {
 	return err
 }
 
+// descriptions are what `nats kv ls` shows.
+var descriptions = map[string]string{
+	events.BucketDesired: "what people asked for",
+	events.BucketAssign:  "what each host shall run",
+	events.BucketRoutes:  "what routers obey",
+	events.BucketLease:   "who leads",
+}
+
 // bucketConfig is how a bucket is stored: what NATS's own key/value clients
 // expect, so that the stock CLI reads it.
 func (c *Conn) bucketConfig(name string) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
-		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"},
+		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, Description: descriptions[name],
 		MaxMsgsPerSubject: 8, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1,
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
 		Duplicates: 2 * time.Minute, AllowRollup: true, DenyDelete: true,
