@@ -28,6 +28,7 @@ type HostBeat struct {
 	Assigned    Version          `json:"assigned,omitzero"` // version of the assignment it obeyed last
 	Load        Load             `json:"load"`
 	Instances   []InstanceStatus `json:"instances"`
+	Detail      string           `json:"detail,omitempty"` // why the agent does not obey its newest assignment
 }
 
 // Load is how busy a host is.

@@ -3,12 +3,14 @@
 // The root holds the only write end of a pipe; everybody below inherits a read
 // end and ends when it closes. The kernel closes the write end however the
 // root ends, kill -9 included, so no signal, pid or parent has to be trusted.
-// A process between the root and a reader may die without any effect.
+// A process between the root and a reader may die without any effect, and its
+// successor is given the same lifeline.
 //
 // It imports only the standard library; keep it that way.
 package lifeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -36,8 +38,8 @@ type Root struct {
 	read, write *os.File
 }
 
-// New makes a pipe. One Root serves all children, their children, and those
-// that are started again: closing it ends them all.
+// New makes a lifeline. Keep it while a child is started again: a new one for
+// each start would end what the child before has left running.
 func New() (*Root, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -53,6 +55,22 @@ func (r *Root) Attach(cmd *exec.Cmd) { attach(cmd, r.read) }
 func (r *Root) Close() error {
 	_ = r.read.Close() // only the write end means something
 	return r.write.Close()
+}
+
+// ErrClosed is the cause of a Context whose root is gone.
+var ErrClosed = errors.New("the supervisor is gone")
+
+// Context ends with its parent, or with cause ErrClosed when the root is gone.
+func (l *Line) Context(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	go func() {
+		select {
+		case <-l.Closed():
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
 }
 
 // FromEnv takes over the lifeline that this process inherited; without one it

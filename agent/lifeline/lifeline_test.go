@@ -2,6 +2,8 @@ package lifeline
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,6 +158,8 @@ func TestLine_IgnoresBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer line.Close()
+	ctx, cancel := line.Context(t.Context())
+	defer cancel()
 	if _, ok := os.LookupEnv(Env); ok {
 		t.Error("the variable is still set")
 	}
@@ -174,6 +178,10 @@ func TestLine_IgnoresBytes(t *testing.T) {
 	case <-line.Closed():
 	case <-time.After(5 * time.Second):
 		t.Fatal("not closed")
+	}
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, ErrClosed) {
+		t.Fatalf("the context ended with %v", err)
 	}
 }
 

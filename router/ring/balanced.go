@@ -23,7 +23,8 @@ func Balanced(size int, members []Member, prev *Table) (*Table, error) {
 	if err := checkSize(size); err != nil {
 		return nil, fmt.Errorf("balanced table: %w", err)
 	}
-	if err := checkMembers(members); err != nil {
+	byName, err := orderByName(members)
+	if err != nil {
 		return nil, fmt.Errorf("balanced table: %w", err)
 	}
 	for _, m := range members {
@@ -31,13 +32,16 @@ func Balanced(size int, members []Member, prev *Table) (*Table, error) {
 			return nil, fmt.Errorf("balanced table: member %q has weight %v; use a number above 0", m.Name, m.Weight)
 		}
 	}
-	b := balancer{members: members, slots: inherit(size, members, prev), byName: orderByName(members)}
+	b := balancer{members: members, byName: byName}
+	b.inherit(size, prev)
 	if len(members) > 0 {
 		b.count()
 		b.setShares()
 		b.move()
 	}
-	return newTable(b.slots, members), nil
+	t := newTable(b.slots, members)
+	t.order = b.order
+	return t, nil
 }
 
 // balancer is one call of Balanced. Slices are by member index unless said.
@@ -45,46 +49,48 @@ type balancer struct {
 	members []Member
 	byName  []int // member indexes: nothing may depend on the order of the arguments
 	slots   []uint16
+	order   []uint16 // slots, shuffled
 	owned   []int
 	share   []int
 }
 
-// inherit is the slots of prev with the owners that are still there.
-func inherit(size int, members []Member, prev *Table) []uint16 {
-	slots := make([]uint16, size)
-	for s := range slots {
-		slots[s] = noOwner
+// inherit takes from prev the slots whose owners are still there.
+func (b *balancer) inherit(size int, prev *Table) {
+	b.slots = make([]uint16, size)
+	for s := range b.slots {
+		b.slots[s] = noOwner
+	}
+	if prev != nil && len(prev.order) == size {
+		b.order = prev.order
+	} else {
+		b.order = shuffle(size)
 	}
 	if prev == nil || len(prev.slots) == 0 || prev.draw != nil {
-		return slots
-	}
-	now := make(map[string]uint16, len(members))
-	for i, m := range members {
-		now[m.Name] = uint16(i)
+		return
 	}
 	owners := make([]uint16, len(prev.members)) // by owner in prev
 	for i, m := range prev.members {
-		owner, here := now[m.Name]
-		if !here {
-			owner = noOwner
-		}
-		owners[i] = owner
+		owners[i] = b.find(m.Name, i)
 	}
-	for s := range slots {
+	for s := range b.slots {
 		if owner := prev.slots[s*len(prev.slots)/size]; owner != noOwner {
-			slots[s] = owners[owner]
+			b.slots[s] = owners[owner]
 		}
 	}
-	return slots
 }
 
-func orderByName(members []Member) []int {
-	order := make([]int, len(members))
-	for i := range order {
-		order[i] = i
+// find is the index of a member, which is often where it was.
+func (b *balancer) find(name string, was int) uint16 {
+	if was < len(b.members) && b.members[was].Name == name {
+		return uint16(was)
 	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(members[a].Name, members[b].Name) })
-	return order
+	at, here := slices.BinarySearchFunc(b.byName, name, func(i int, name string) int {
+		return strings.Compare(b.members[i].Name, name)
+	})
+	if !here {
+		return noOwner
+	}
+	return uint16(b.byName[at])
 }
 
 func (b *balancer) count() {
@@ -136,12 +142,20 @@ func (b *balancer) setShares() {
 	}
 }
 
+// kept is the number of slots that stay where they are.
+func (b *balancer) kept() int {
+	n := 0
+	for i, owned := range b.owned {
+		n += min(owned, b.share[i])
+	}
+	return n
+}
+
 // move frees what members own beyond their share and gives what is free to
 // those below theirs.
 func (b *balancer) move() {
-	order := shuffle(len(b.slots))
-	free := make([]uint16, 0, len(b.slots))
-	for _, s := range order {
+	free := make([]uint16, 0, len(b.slots)-b.kept())
+	for _, s := range b.order {
 		owner := b.slots[s]
 		switch {
 		case owner == noOwner:

@@ -109,7 +109,7 @@ func checkCourse(size, k int, members []Member, fn Functions) error {
 	if fit := size / k; len(members) > fit {
 		return fmt.Errorf("%d members do not fit; %d slots have room for %d with %d slots each", len(members), size, fit, k)
 	}
-	if err := checkMembers(members); err != nil {
+	if _, err := orderByName(members); err != nil {
 		return err
 	}
 	seen := make(map[int]string, len(members))

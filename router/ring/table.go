@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 const (
@@ -35,6 +36,7 @@ type Table struct {
 	slots   []uint16
 	size    uint64 // of slots; kept because with it the compiler can inline Slot
 	members []Member
+	order   []uint16              // balanced only: shuffle(size), for the next table
 	draw    func(hash uint64) int // course only: the slot of a key's hash; see drawWith, drawFrom
 }
 
@@ -43,7 +45,7 @@ type Table struct {
 // Requests is nil, or for course what Requests returns; the table keeps it, so
 // the caller must not change it.
 func FromSlots(slots []uint16, members []Member, requests []uint16) (*Table, error) {
-	if err := checkMembers(members); err != nil {
+	if _, err := orderByName(members); err != nil {
 		return nil, fmt.Errorf("table from slots: %w", err)
 	}
 	if len(slots) > MaxSize || len(slots) == 0 && len(members) > 0 {
@@ -96,7 +98,7 @@ func (t *Table) Owner(slot int) int {
 
 // Next is the next choice: the first slot clockwise after this one, itself
 // last, whose owner is not in skip, and that owner; -1, -1 if all are. It reads
-// each slot at most once. To go on, add the owner to skip and pass the slot.
+// each slot at most once. Skip holds indexes of this table. To go on, add the owner to skip and pass the slot.
 func (t *Table) Next(slot int, skip *Set) (next, owner int) {
 	if uint(slot) >= uint(len(t.slots)) || skip.len >= len(t.members) {
 		return -1, -1
@@ -141,23 +143,20 @@ func checkSize(size int) error {
 	return nil
 }
 
-func checkMembers(members []Member) error {
+// orderByName is the members' indexes by name. It refuses names that repeat.
+func orderByName(members []Member) ([]int, error) {
 	if len(members) > MaxMembers {
-		return fmt.Errorf("%d members are too many; a table names at most %d", len(members), MaxMembers)
+		return nil, fmt.Errorf("%d members are too many; a table names at most %d", len(members), MaxMembers)
 	}
-	seen := make(map[string]struct{}, len(members))
-	for _, m := range members {
-		seen[m.Name] = struct{}{}
+	order := make([]int, len(members))
+	for i := range order {
+		order[i] = i
 	}
-	if len(seen) == len(members) {
-		return nil
-	}
-	clear(seen)
-	for _, m := range members {
-		if _, twice := seen[m.Name]; twice {
-			return fmt.Errorf("member %q is named twice", m.Name)
+	slices.SortFunc(order, func(a, b int) int { return strings.Compare(members[a].Name, members[b].Name) })
+	for i := range max(0, len(order)-1) {
+		if name := members[order[i]].Name; name == members[order[i+1]].Name {
+			return nil, fmt.Errorf("member %q is named twice", name)
 		}
-		seen[m.Name] = struct{}{}
 	}
-	return nil
+	return order, nil
 }

@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"ringway/agent/statedir"
+	"ringway/events"
+)
+
+// fence is what an agent and its successors remember of what they obeyed.
+type fence struct {
+	Token    events.Token      `json:"token,omitzero"`    // obeyed last
+	Assigned events.Version    `json:"assigned,omitzero"` // obeyed last
+	Newest   map[string]uint64 `json:"newest"`            // newest term obeyed, by incarnation: a restored bus may come back
+	Owners   map[string]string `json:"owners"`            // incarnation that last named an instance
+
+	path string
+}
+
+// order is an assignment that the fence let pass.
+type order struct {
+	assignment events.Assignment
+	fence      fence
+}
+
+const (
+	maxOwners       = 4096 // names that a fence remembers
+	maxIncarnations = 64
+)
+
+// errStale: an assignment that was obeyed or overtaken; a reader of the bus
+// may be behind.
+var errStale = errors.New("older than the one obeyed")
+
+func loadFence(path string) (fence, error) {
+	f := fence{Newest: map[string]uint64{}, Owners: map[string]string{}, path: path}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return fence{}, fmt.Errorf("load what was obeyed: %w", err)
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fence{}, fmt.Errorf("load what was obeyed from %s: %w; if you remove the file, an older leader may be obeyed once", path, err)
+	}
+	if f.Newest == nil || f.Owners == nil { // JSON null
+		return fence{}, fmt.Errorf("load what was obeyed from %s: it is not whole; if you remove it, an older leader may be obeyed once", path)
+	}
+	return f, nil
+}
+
+func (f fence) save() error {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("remember what is obeyed: %w", err)
+	}
+	if err := statedir.WriteFile(f.path, append(b, '\n')); err != nil {
+		return fmt.Errorf("remember what is obeyed: %w", err)
+	}
+	return nil
+}
+
+// judge decides whether entry is to be obeyed, and what to remember before.
+func (f fence) judge(host string, entry events.Entry) (order, error) {
+	a, err := events.DecodeAssignment(entry.Value)
+	switch {
+	case err != nil:
+		return order{}, err
+	case a.Host != host:
+		return order{}, fmt.Errorf("it is for host %q", a.Host)
+	case a.Term.Incarnation == "":
+		return order{}, errors.New("it names no term")
+	case a.Term.Revision < f.Newest[a.Term.Incarnation]:
+		return order{}, fmt.Errorf("its term %s is older than %d, which was obeyed", a.Term, f.Newest[a.Term.Incarnation])
+	case f.Assigned.After(entry.Version):
+		return order{}, errStale
+	}
+	next := fence{Token: a.Term, Assigned: entry.Version, Newest: maps.Clone(f.Newest), Owners: maps.Clone(f.Owners), path: f.path}
+	next.Newest[a.Term.Incarnation] = a.Term.Revision
+	forget(next.Newest, maxIncarnations, func(k string) bool { return k != a.Term.Incarnation })
+	named := map[string]bool{}
+	for _, spec := range a.Instances {
+		named[spec.Name] = true
+		next.Owners[spec.Name] = a.Term.Incarnation
+	}
+	forget(next.Owners, maxOwners, func(k string) bool { return !named[k] })
+	return order{assignment: a, fence: next}, nil
+}
+
+// forget shrinks m to size, if it can.
+func forget[V any](m map[string]V, size int, may func(string) bool) {
+	for k := range m {
+		if len(m) <= size {
+			return
+		}
+		if may(k) {
+			delete(m, k)
+		}
+	}
+}
+
+// follow hands accepted assignments to the loop until ctx ends.
+func (a *Agent) follow(ctx, work context.Context, f fence) {
+	for ctx.Err() == nil {
+		err := a.assignments.Watch(ctx, a.cfg.Host, func(entry events.Entry) { f = a.accept(ctx, work, f, entry) })
+		if ctx.Err() == nil {
+			a.log.Warn("watch of the assignment ended", events.KeyError, err)
+			pause(ctx, a.cfg.RetryAfter)
+		}
+	}
+}
+
+// accept returns the fence after entry. What is obeyed is on disk before.
+func (a *Agent) accept(ctx, work context.Context, f fence, entry events.Entry) fence {
+	if entry.Deleted() {
+		a.log.Info("assignment is gone; everything runs on")
+		return f
+	}
+	passed, err := f.judge(a.cfg.Host, entry)
+	if errors.Is(err, errStale) {
+		a.log.Info("assignment is overtaken", "version", entry.Version.String())
+		return f
+	}
+	if err != nil {
+		a.log.Error("assignment refused", "version", entry.Version.String(), events.KeyError, err)
+		a.post(work, func(h *host) { h.refuse(fmt.Sprintf("assignment %s refused: %v", entry.Version, err)) })
+		return f
+	}
+	for warned := false; ; pause(ctx, a.cfg.RetryAfter) {
+		err := passed.fence.save()
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return f
+		}
+		if !warned {
+			a.log.Error("assignment waits", "version", entry.Version.String(), events.KeyError, err)
+			warned = true
+		}
+		a.post(work, func(h *host) { h.refuse(fmt.Sprintf("assignment %s waits: %v", entry.Version, err)) })
+	}
+	a.post(work, func(h *host) { h.obey(passed) })
+	return passed.fence
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

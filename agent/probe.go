@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// maxProbeBody is how much of an answer is read: an instance may send a lot.
+const maxProbeBody = 64 << 10
+
+// probe asks one instance for its health until ctx ends. Intervals run from
+// start to start and are 10 to 25 % shorter than configured, so that the
+// probes of instances started together drift apart.
+func (h *host) probe(ctx context.Context, in Instance, path string) {
+	// Each probe opens a connection: that the instance accepts is half of the question.
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	interval := h.cfg.ProbeFirst
+	giveUpHurry := time.Now().Add(h.cfg.ReadyWithin)
+	for ctx.Err() == nil {
+		next := time.Now().Add(time.Duration(float64(interval) * (0.75 + 0.15*rand.Float64())))
+		select {
+		case h.probes <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		err := probeOnce(ctx, client, in.Address, path, h.cfg.ProbeTimeout)
+		<-h.probes
+		if ctx.Err() != nil {
+			return // the error is our own doing
+		}
+		if err == nil || time.Now().After(giveUpHurry) {
+			interval = h.cfg.ProbeEvery
+		}
+		h.post(ctx, func(h *host) { h.probed(in, err) })
+		pause(ctx, time.Until(next))
+	}
+}
+
+func probeOnce(ctx context.Context, client *http.Client, address, path string, timeout time.Duration) error {
+	if !strings.HasPrefix(path, "/") { // else it could name another host
+		return fmt.Errorf("health path %q does not begin with /", path)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	req.Header.Set("User-Agent", "ringway-agent")
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(res.Body, maxProbeBody)); err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("probe: %s answers %d", path, res.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringway/events"
+)
+
+// adopt compares the records with what runs.
+func (r *Runtime) adopt() error {
+	for _, dir := range []string{"instances", "logs"} {
+		if err := os.MkdirAll(filepath.Join(r.cfg.Dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return err
+	}
+	r.boot = strings.TrimSpace(string(boot))
+	records, err := r.readRecords()
+	if err != nil {
+		return err
+	}
+	marked, err := r.settleMarks(records)
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		if err := r.adoptRecord(rec, marked[rec.Mark]); err != nil {
+			return err
+		}
+		delete(marked, rec.Mark)
+	}
+	for _, ps := range marked {
+		r.adoptStray(ps[0])
+	}
+	return nil
+}
+
+func (r *Runtime) readRecords() ([]record, error) {
+	paths, err := filepath.Glob(r.recordPath("*"))
+	if err != nil {
+		return nil, err
+	}
+	var records []record
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		rec, err := decodeRecord(b)
+		if err == nil && r.recordPath(rec.Spec.Name) != path {
+			err = fmt.Errorf("it is of %q", rec.Spec.Name)
+		}
+		if err != nil {
+			// If its process runs, the mark tells most of what the record did.
+			r.log.Warn("refused a record of an instance", "path", path, events.KeyError, err)
+			continue
+		}
+		records = append(records, rec)
+	}
+	return records, nil
+}
+
+// settleMarks finds what runs. A process that is executing right now shows an
+// empty environment for a moment: intents get a second look.
+func (r *Runtime) settleMarks(records []record) (map[string][]proc, error) {
+	for try := 0; ; try++ {
+		marked, err := r.findMarked()
+		if err != nil {
+			return nil, err
+		}
+		unsure := false
+		for _, rec := range records {
+			unsure = unsure || rec.PID == 0 && len(marked[rec.Mark]) == 0
+		}
+		if !unsure || try == 3 {
+			return marked, nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (r *Runtime) adoptRecord(rec record, found []proc) error {
+	name := rec.Spec.Name
+	c := newChild(rec)
+	c.launched = true
+	if !rec.Dead {
+		for _, p := range found {
+			intent := rec.PID == 0
+			if !intent && (rec.Boot != r.boot || rec.PID != p.pid || rec.Ticks != p.ticks) {
+				continue
+			}
+			if err := r.adoptProcess(c, p); errors.Is(err, unix.ESRCH) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			r.log.Info("instance adopted", events.KeyInstance, name, events.KeyPID, p.pid)
+			if intent {
+				return r.write(c.record)
+			}
+			return nil
+		}
+		if rec.PID == 0 {
+			r.log.Info("intent without a process dropped", events.KeyInstance, name)
+			return os.Remove(r.recordPath(name))
+		}
+		c.record.Dead, c.record.Detail = true, "ended while no agent watched it"
+		if rec.Boot != r.boot {
+			c.record.Detail = "the machine was started again"
+		}
+	}
+	close(c.settled)
+	r.children[name] = c
+	if len(rec.Spec.Command) > 0 {
+		r.sweep(rec.Mark)
+	}
+	return nil
+}
+
+// adoptStray takes in a process that bears our mark and has no record.
+func (r *Runtime) adoptStray(p proc) {
+	port, _ := strconv.Atoi(p.env["PORT"])
+	id, _ := strconv.Atoi(p.env[EnvNumber])
+	name := p.env[EnvInstance]
+	spec := events.InstanceSpec{
+		Name: name, Service: p.env[EnvService], ID: id,
+		Health: events.DefaultServiceSpec().Health, Grace: events.DefaultServiceSpec().Grace,
+	}
+	log := r.log.With(events.KeyInstance, name, events.KeyPID, p.pid)
+	if _, ok := r.children[name]; ok || events.ValidName(name) != nil || port == 0 {
+		log.Warn("a process bears the mark of this directory, and no record names it; end it by hand")
+		return
+	}
+	c := newChild(record{
+		Spec: spec, Mark: p.env[envMark], IP: r.cfg.IP, Port: port, Boot: r.boot, Started: time.Now().UTC().Round(0),
+	})
+	c.launched = true
+	err := r.adoptProcess(c, p)
+	if err == nil {
+		err = r.write(c.record)
+	}
+	log.Warn("instance without a record adopted", events.KeyError, err)
+}
+
+// adoptProcess attaches c to p, unless that has ended meanwhile (ESRCH).
+func (r *Runtime) adoptProcess(c *child, p proc) error {
+	if err := c.attach(p.pid); err != nil {
+		return err
+	}
+	// Between the look and the pidfd another process may have got the number.
+	if again, err := readProc(p.pid); err != nil || again.ticks != p.ticks || again.dead {
+		c.release()
+		return unix.ESRCH
+	}
+	c.record.PID, c.record.Ticks = p.pid, p.ticks
+	r.children[c.name] = c
+	r.unseen = append(r.unseen, c)
+	return nil
+}
+
+// proc is a process as /proc shows it.
+type proc struct {
+	pid     int
+	session int
+	ticks   uint64 // start since boot
+	dead    bool   // a zombie
+	env     map[string]string
+}
+
+// findMarked finds the session leaders that this directory's runtimes started
+// and that have not ended, by mark.
+func (r *Runtime) findMarked() (map[string][]proc, error) {
+	found := map[string][]proc{}
+	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p proc) {
+		if p.session == p.pid {
+			found[p.env[envMark]] = append(found[p.env[envMark]], p)
+		}
+	})
+	return found, err
+}
+
+// sweep kills what an instance that has ended left behind, wherever it hid.
+func (r *Runtime) sweep(mark string) {
+	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p proc) {
+		c := newChild(record{})
+		if p.env[envMark] != mark || c.attach(p.pid) != nil {
+			return
+		}
+		if again, err := readProc(p.pid); err == nil && again.ticks == p.ticks {
+			c.signal(unix.SIGKILL)
+		}
+		c.release()
+	})
+	if err != nil {
+		r.log.Warn("cannot look for what an instance left behind", events.KeyError, err)
+	}
+}
+
+func eachMarked(dir, host string, fn func(proc)) error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	want := []byte(envState + "=" + dir + "\x00")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || !bytes.Contains(raw, want) {
+			continue // gone, somebody else's, or no business of ours
+		}
+		p, err := readProc(pid)
+		if err != nil || p.dead {
+			continue
+		}
+		p.env = map[string]string{}
+		for kv := range strings.SplitSeq(string(raw), "\x00") {
+			if k, v, ok := strings.Cut(kv, "="); ok {
+				p.env[k] = v
+			}
+		}
+		if p.env[envState] == dir && p.env[EnvHost] == host && p.env[envMark] != "" {
+			fn(p)
+		}
+	}
+	return nil
+}
+
+// readProc reads /proc/<pid>/stat; see proc(5).
+func readProc(pid int) (proc, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return proc{}, err
+	}
+	// The second field is the name, in brackets, and may hold anything.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 20 {
+		return proc{}, fmt.Errorf("read process %d: %d fields", pid, len(f))
+	}
+	session, err := strconv.Atoi(f[3])
+	if err != nil {
+		return proc{}, fmt.Errorf("read process %d: %w", pid, err)
+	}
+	ticks, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return proc{}, fmt.Errorf("read process %d: %w", pid, err)
+	}
+	return proc{pid: pid, session: session, ticks: ticks, dead: f[0] == "Z" || f[0] == "X"}, nil
+}

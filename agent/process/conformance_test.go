@@ -1,0 +1,52 @@
+package process_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"ringway/agent"
+	"ringway/agent/process"
+	"ringway/agent/runtimetest"
+	"ringway/events"
+)
+
+func TestMain(m *testing.M) {
+	runtimetest.RunAsChild()
+	goleak.VerifyTestMain(m)
+}
+
+func TestConformance(t *testing.T) {
+	runtimetest.Run(t, func(t *testing.T) runtimetest.Harness {
+		cfg := process.DefaultConfig()
+		cfg.Dir, cfg.Host = t.TempDir(), "host-1"
+		return runtimetest.Harness{
+			Open: func(t *testing.T) (agent.Runtime, func()) {
+				rt, err := process.Open(t.Context(), cfg, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rt, func() {
+					if err := rt.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			},
+			Stubborn: func(t *testing.T, name string) (events.InstanceSpec, func() error) {
+				mark := filepath.Join(t.TempDir(), "ready")
+				spec := runtimetest.Shell(name, `trap "" TERM; : > "$MARK"; while :; do sleep 1; done`)
+				spec.Env = map[string]string{"MARK": mark}
+				return spec, func() error { _, err := os.Stat(mark); return err }
+			},
+			Kill: func(t *testing.T, in agent.Instance) {
+				if err := syscall.Kill(in.PID, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+	})
+}

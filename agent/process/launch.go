@@ -1,0 +1,219 @@
+package process
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"ringway/agent/statedir"
+	"ringway/events"
+)
+
+// Variables in the environment of an instance. PORT is there as well, and
+// SERVER_ID, which the course's clients know.
+const (
+	EnvInstance = "RINGWAY_INSTANCE" // name
+	EnvID       = "RINGWAY_ID"       // name, as ringway server understands it
+	EnvNumber   = "RINGWAY_NUMBER"   // id in its service, a small integer
+	EnvService  = "RINGWAY_SERVICE"
+	EnvHost     = "RINGWAY_HOST"
+	EnvGrace    = "RINGWAY_GRACE" // between SIGTERM and SIGKILL
+	envState    = "RINGWAY_STATE" // directory of the records
+	envMark     = "RINGWAY_MARK"  // of this one start
+)
+
+// launch starts c: intent, fork, record. After an error nothing runs.
+func (r *Runtime) launch(c *child) error {
+	if err := r.write(c.record); err != nil {
+		return err
+	}
+	cmd, err := r.fork(c.record)
+	if err != nil {
+		return err
+	}
+	rec := c.record
+	rec.PID = cmd.Process.Pid
+	if err = c.attach(rec.PID); err == nil {
+		var p proc
+		if p, err = readProc(rec.PID); err == nil {
+			rec.Ticks = p.ticks
+			err = r.write(rec)
+		}
+	}
+	if err != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait() // killed, as we asked
+		c.release()
+		return err
+	}
+	r.mu.Lock()
+	c.cmd, c.record = cmd, rec
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Runtime) fork(rec record) (*exec.Cmd, error) {
+	log, err := os.OpenFile(r.logPath(rec.Spec.Name), os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(r.cfg.Binary, arguments(rec)...)
+	cmd.Env = environment(r.cfg, rec)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // ctrl-C in our terminal is not meant for it
+	r.line.Attach(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, nil
+}
+
+func arguments(rec record) []string {
+	port := strconv.Itoa(rec.Port)
+	if len(rec.Spec.Command) == 0 {
+		return []string{"server", "--id", rec.Spec.Name, "--listen", net.JoinHostPort(rec.IP, port)}
+	}
+	args := []string{"hold", "--"}
+	for _, a := range rec.Spec.Command {
+		args = append(args, strings.ReplaceAll(a, "{port}", port))
+	}
+	return args
+}
+
+// environment is ours, without what was said to us, then the service's, then
+// what the instance must be able to rely on. The last of a name counts.
+func environment(cfg Config, rec record) []string {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RINGWAY_") })
+	for _, k := range slices.Sorted(maps.Keys(rec.Spec.Env)) {
+		env = append(env, k+"="+rec.Spec.Env[k])
+	}
+	return append(env,
+		"PORT="+strconv.Itoa(rec.Port),
+		"SERVER_ID="+rec.Spec.Name,
+		EnvInstance+"="+rec.Spec.Name,
+		EnvID+"="+rec.Spec.Name,
+		EnvNumber+"="+strconv.Itoa(rec.Spec.ID),
+		EnvService+"="+rec.Spec.Service,
+		EnvHost+"="+cfg.Host,
+		EnvGrace+"="+rec.Spec.Grace.String(),
+		envState+"="+cfg.Dir,
+		envMark+"="+rec.Mark,
+	)
+}
+
+// freePort picks at random, so that the next instance does not get the address
+// under which routers may still know the last one.
+func freePort(cfg Config, taken map[int]bool) (int, error) {
+	low, high := ephemeral()
+	n := cfg.PortHigh - cfg.PortLow + 1
+	if n <= 0 {
+		return 0, fmt.Errorf("no port in %d-%d", cfg.PortLow, cfg.PortHigh)
+	}
+	for range 2000 {
+		port := cfg.PortLow + rand.IntN(n)
+		if taken[port] || port >= low && port <= high {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(cfg.IP, strconv.Itoa(port)))
+		if err == nil {
+			_ = l.Close() // only tried
+			return port, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("found no free port in %d-%d (outgoing connections use %d-%d)", cfg.PortLow, cfg.PortHigh, low, high)
+}
+
+// ephemeral is the range of ports that an outgoing connection may take between
+// our try and the instance's bind.
+func ephemeral() (low, high int) {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 32768, 60999 // the kernel's default
+	}
+	if _, err := fmt.Sscan(string(b), &low, &high); err != nil {
+		return 32768, 60999
+	}
+	return low, high
+}
+
+// lastWords is the last line of an instance's log, for the report of its end.
+func (r *Runtime) lastWords(name string) string {
+	f, err := os.Open(r.logPath(name))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > 4096 {
+		_, _ = f.Seek(-4096, 2)
+	}
+	last := ""
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if s := strings.TrimSpace(lines.Text()); s != "" {
+			last = s
+		}
+	}
+	last = strings.ToValidUTF8(last, "?")
+	if len(last) > 200 {
+		last = strings.ToValidUTF8(last[:200], "") + "…"
+	}
+	return last
+}
+
+// keptLogs is how many logs of forgotten instances are kept.
+const keptLogs = 32
+
+// trimLogs bounds the logs: of each instance, and of those that are gone.
+func (r *Runtime) trimLogs() {
+	paths, _ := filepath.Glob(r.logPath("*")) // the pattern is well-formed
+	type gone struct {
+		path string
+		when int64
+	}
+	var old []gone
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		if info.Size() > r.cfg.MaxLog {
+			r.cutLog(path)
+		}
+		r.mu.Lock()
+		_, known := r.children[strings.TrimSuffix(filepath.Base(path), ".log")]
+		r.mu.Unlock()
+		if !known {
+			old = append(old, gone{path, info.ModTime().UnixNano()})
+		}
+	}
+	slices.SortFunc(old, func(a, b gone) int { return int(min(1, max(-1, b.when-a.when))) })
+	for _, g := range old[min(len(old), keptLogs):] {
+		_ = os.Remove(g.path)
+		_ = os.Remove(g.path + ".old")
+	}
+}
+
+// cutLog moves what is there aside, and loses what is written meanwhile. The
+// instance appends, so it goes on at the new end.
+func (r *Runtime) cutLog(path string) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = statedir.WriteFile(path+".old", b[max(0, len(b)-int(r.cfg.MaxLog)):])
+	}
+	if cut := os.Truncate(path, 0); cut != nil || err != nil {
+		r.log.Warn("cannot move a log aside", "path", path, events.KeyError, errors.Join(err, cut))
+	}
+}

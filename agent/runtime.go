@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ringway/events"
+)
+
+// Runtime runs the instances of one host. Instances outlive it: the next
+// Runtime on the same host adopts what it finds. All methods may be called at
+// once from many goroutines, obey their context, and need Run to be running.
+// Package runtimetest says in tests what every implementation must do.
+type Runtime interface {
+	// Run watches the instances until ctx ends and leaves them running. It
+	// calls died at once when one ends by itself or by Stop; died does not block.
+	Run(ctx context.Context, died func(Instance)) error
+
+	// Start returns when the instance runs, which is before it serves. After an
+	// error nothing runs. A name that is recorded, running or dead, is refused
+	// with ErrExists: two lives of an instance never share a name.
+	Start(ctx context.Context, spec events.InstanceSpec, token events.Token) (Instance, error)
+
+	// Stop asks the instance to end, makes it end after grace, and returns when
+	// it has. It is no error if it has ended already or was never known.
+	Stop(ctx context.Context, name string, grace time.Duration) error
+
+	// List names every instance that was started and not forgotten, by this
+	// Runtime or one before it.
+	List(ctx context.Context) ([]Instance, error)
+
+	// Forget drops the record of a dead instance, so that its name is free. It
+	// refuses one that runs, and it is no error if the name is unknown.
+	Forget(ctx context.Context, name string) error
+}
+
+// ErrExists: the name is recorded already.
+var ErrExists = errors.New("an instance of this name exists")
+
+// ErrRunning: the instance has not ended.
+var ErrRunning = errors.New("the instance runs")
+
+// Instance is one instance of this host, running or dead.
+type Instance struct {
+	Spec    events.InstanceSpec
+	Token   events.Token // of the assignment it was started for
+	Address string       // host:port that routers reach
+	PID     int
+	Started time.Time
+	Running bool
+	Detail  string // how it ended
+}
+
+// same tells two lives of one name apart.
+func (i Instance) same(j Instance) bool {
+	return i.Spec.Name == j.Spec.Name && i.PID == j.PID && i.Started.Equal(j.Started)
+}

@@ -1,0 +1,48 @@
+package runtimetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ringway/agent/lifeline"
+	"ringway/agent/process"
+	"ringway/agent/sample"
+)
+
+// RunAsChild makes the test binary play the subcommands that the process
+// runtime starts, and then ends the process. Call it first in TestMain.
+func RunAsChild() {
+	if len(os.Args) < 2 || os.Getenv(process.EnvInstance) == "" {
+		// The race detector holds every process that ends for a second.
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+		return
+	}
+	line, err := lifeline.FromEnv()
+	if err != nil {
+		exit(1, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	switch args := os.Args[1:]; {
+	case args[0] == "server" && len(args) == 5: // server --id <name> --listen <address>
+		ctx, cancel := line.Context(ctx)
+		defer cancel()
+		if err := sample.Run(ctx, args[2], args[4]); err != nil {
+			exit(1, err)
+		}
+		exit(0, nil)
+	case args[0] == "hold": // hold -- <command>
+		code, err := process.Hold(ctx, line, args[2:])
+		exit(code, err)
+	}
+}
+
+func exit(code int, err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+	}
+	os.Exit(code)
+}

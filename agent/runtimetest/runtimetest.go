@@ -1,0 +1,195 @@
+// Package runtimetest says what every agent.Runtime must do. Tests run it
+// against each implementation, with real instances.
+package runtimetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringway/agent"
+	"ringway/events"
+)
+
+// Harness is what the suite needs to know of an implementation.
+type Harness struct {
+	// Open opens a runtime on the same host and state each time it is called in
+	// one test: after close, the next is a successor.
+	Open func(t *testing.T) (rt agent.Runtime, close func())
+	// Kill ends the instance at once, behind the runtime's back.
+	Kill func(t *testing.T, in agent.Instance)
+	// Stubborn is an instance that ignores SIGTERM once ready returns nil.
+	Stubborn func(t *testing.T, name string) (spec events.InstanceSpec, ready func() error)
+}
+
+// Token is that of every instance which the suite starts.
+var Token = events.Token{Incarnation: "life", Revision: 7}
+
+// Run runs the suite. harness is called for each of its tests.
+func Run(t *testing.T, harness func(t *testing.T) Harness) {
+	for name, test := range map[string]func(*testing.T, *fixture){
+		"StartServesAndIsListed":      startServesAndIsListed,
+		"RunsACommand":                runsACommand,
+		"NameIsUsedOnce":              nameIsUsedOnce,
+		"StopIsGracefulAndIdempotent": stopIsGracefulAndIdempotent,
+		"StopEndsTheStubborn":         stopEndsTheStubborn,
+		"StopObeysItsContext":         stopObeysItsContext,
+		"DeathIsReportedAtOnce":       deathIsReportedAtOnce,
+		"EndByItselfIsExplained":      endByItselfIsExplained,
+		"CommandThatIsNotThere":       commandThatIsNotThere,
+		"ForgetRefusesTheLiving":      forgetRefusesTheLiving,
+		"SuccessorAdopts":             successorAdopts,
+		"ManyAtOnce":                  manyAtOnce,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{t: t, Harness: harness(t)}
+			f.open()
+			defer f.cleanUp()
+			test(t, f)
+		})
+	}
+}
+
+// fixture is one runtime, which runs, and what it reported.
+type fixture struct {
+	Harness
+	t    *testing.T
+	rt   agent.Runtime
+	stop func()
+
+	mu     sync.Mutex
+	deaths []agent.Instance
+}
+
+func (f *fixture) open() {
+	f.t.Helper()
+	rt, closeRuntime := f.Open(f.t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- rt.Run(ctx, func(in agent.Instance) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.deaths = append(f.deaths, in)
+		})
+	}()
+	f.rt = rt
+	f.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("run: %v", err)
+		}
+		closeRuntime()
+	}
+}
+
+// cleanUp leaves nothing behind, whatever the test did.
+func (f *fixture) cleanUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	all, err := f.rt.List(ctx)
+	if err != nil {
+		f.t.Errorf("list: %v", err)
+	}
+	for _, in := range all {
+		if err := errors.Join(f.rt.Stop(ctx, in.Spec.Name, 0), f.rt.Forget(ctx, in.Spec.Name)); err != nil {
+			f.t.Errorf("clean up: %v", err)
+		}
+	}
+	f.stop()
+}
+
+func (f *fixture) start(spec events.InstanceSpec) agent.Instance {
+	f.t.Helper()
+	in, err := f.rt.Start(f.t.Context(), spec, Token)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return in
+}
+
+func (f *fixture) startStubborn(name string) {
+	f.t.Helper()
+	spec, ready := f.Stubborn(f.t, name)
+	f.start(spec)
+	Eventually(f.t, ready)
+}
+
+func (f *fixture) find(name string) (agent.Instance, bool) {
+	f.t.Helper()
+	all, err := f.rt.List(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(in agent.Instance) bool { return in.Spec.Name == name })
+	if i < 0 {
+		return agent.Instance{}, false
+	}
+	return all[i], true
+}
+
+func (f *fixture) died(name string) func() error {
+	return func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, in := range f.deaths {
+			if in.Spec.Name == name && !in.Running {
+				return nil
+			}
+		}
+		return fmt.Errorf("no death of %s among %v", name, f.deaths)
+	}
+}
+
+// Sample is the spec of a sample replica.
+func Sample(name string) events.InstanceSpec {
+	return events.InstanceSpec{Name: name, Service: "web", ID: 1, Health: "/heartbeat", Grace: events.Duration(5 * time.Second)}
+}
+
+// Shell is the spec of a shell script.
+func Shell(name, script string) events.InstanceSpec {
+	spec := Sample(name)
+	spec.Command = []string{"/bin/sh", "-c", script}
+	return spec
+}
+
+// Eventually waits until check returns nil, at most 10 s.
+func Eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %v", err)
+		}
+		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
+	}
+}
+
+// Get returns nil when the instance answers 200 with a body that contains want.
+func Get(address, path, want string) error {
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + address + path)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+		return fmt.Errorf("got %d %q", res.StatusCode, body)
+	}
+	return nil
+}

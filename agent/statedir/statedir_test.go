@@ -1,0 +1,57 @@
+package statedir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestLock_RefusesASecondHolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "dir")
+	first, err := Lock(t.Context(), dir, "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Lock(t.Context(), dir, "lock"); !errors.Is(err, ErrInUse) {
+		t.Fatalf("got %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Lock(t.Context(), dir, "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
+}
+
+func TestWriteFile_LeavesTheOldFileWhenItFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.json")
+	for _, want := range []string{"one", "two"} {
+		if err := WriteFile(path, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); string(got) != want || err != nil {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	// A directory in its place makes the rename fail.
+	blocked := filepath.Join(dir, "blocked")
+	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(blocked, []byte("y")); err == nil {
+		t.Fatal("no error")
+	}
+	if rest, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(rest) != 0 {
+		t.Fatalf("left behind: %v", rest)
+	}
+	if err := Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(path); err != nil {
+		t.Fatalf("second removal: %v", err)
+	}
+}
