@@ -103,9 +103,9 @@ func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, req events.ScaleRequest, 
 			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
 		}
 	case errors.Is(err, events.ErrNoLeader):
-		r.unavailable(ctx, "no controller answers, nothing was changed; try again")
+		r.unavailable(ctx, "no controller answers; nothing was changed, try again")
 	default:
-		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome unknown of request %s; look at /rep", req.ID))
+		r.fail(ctx, fasthttp.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at /rep")
 	}
 }
 
@@ -116,11 +116,14 @@ func (r *Router) ask(ctx context.Context, verb string, req events.ScaleRequest, 
 	heard := false // somebody may have acted on it
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for alone := time.Now(); ; {
+	for begun := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return unlessHeard(heard)
 		case <-pause.C:
+		}
+		if time.Since(begun) >= r.cfg.NoLeader && time.Since(time.Unix(0, r.leaderHeard.Load())) >= r.cfg.NoLeader {
+			return unlessHeard(heard)
 		}
 		attempt, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
 		err := r.bus.Request(attempt, verb, req, reply)
@@ -129,11 +132,7 @@ func (r *Router) ask(ctx context.Context, verb string, req events.ScaleRequest, 
 		switch {
 		case err == nil, errors.As(err, &declined):
 			return err
-		case errors.Is(err, events.ErrNoLeader):
-			if !heard && time.Since(alone) >= r.cfg.NoLeader {
-				return events.ErrNoLeader
-			}
-		default:
+		case !errors.Is(err, events.ErrNoLeader):
 			heard = true
 		}
 		pause.Reset(min(200*time.Millisecond, r.cfg.NoLeader/10))

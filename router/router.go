@@ -53,7 +53,7 @@ type Config struct {
 	RetryRatio int // requests that earn one more such retry: in an outage load grows by 1/RetryRatio
 
 	Scale    time.Duration // /add and /rm: longest wait for the outcome; 504 beyond
-	NoLeader time.Duration // /add and /rm: longest wait for a controller; 503 beyond
+	NoLeader time.Duration // /add and /rm: longest wait for a controller that is not heard; 503 beyond, or 504 if one was asked
 	Attempt  time.Duration // /add and /rm: wait for one answer before asking again with the same id
 	Stop     time.Duration // open requests may take this long to end at shutdown
 }
@@ -128,6 +128,8 @@ type Router struct {
 	saveNow  chan struct{} // the cache is behind
 	reread   chan struct{} // the leader names a newer epoch
 	stopping atomic.Bool
+
+	leaderHeard atomic.Int64 // when the leader's last heartbeat came, unix ns
 }
 
 // New checks cfg, and loads the last routes from the cache if there is one.
@@ -155,12 +157,12 @@ func New(cfg Config, bucket routeBucket, bus bus, compile CompileH, log *slog.Lo
 	return r, nil
 }
 
-// Run serves until ctx ends, lets open requests finish for up to cfg.Stop, and
+// Run serves until its context ends, lets open requests finish for up to cfg.Stop, and
 // returns when everything it started has ended. It closes both listeners.
-func (r *Router) Run(ctx context.Context) error {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+func (r *Router) Run(parent context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(parent))
 	defer stop()
-	ctx, fail := context.WithCancelCause(ctx)
+	ctx, fail := context.WithCancelCause(parent)
 	defer fail(nil)
 
 	var servers, rest sync.WaitGroup
@@ -181,6 +183,10 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 
 	<-ctx.Done()
+	failed := context.Cause(ctx)
+	if parent.Err() != nil {
+		failed = nil // it was asked to end
+	}
 	r.stopping.Store(true)
 	r.stopPublic() // the heartbeat goes on: the controller counts what is in flight
 	stop()
@@ -188,8 +194,8 @@ func (r *Router) Run(ctx context.Context) error {
 	r.stopAdmin()
 	servers.Wait()
 	r.closeAll()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("run router %s: %w", r.cfg.ID, err)
+	if failed != nil {
+		return fmt.Errorf("run router %s: %w", r.cfg.ID, failed)
 	}
 	return nil
 }

@@ -158,6 +158,7 @@ func (r *Router) hearLeader(ctx context.Context) {
 				r.log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
 				return
 			}
+			r.leaderHeard.Store(time.Now().UnixNano())
 			if behind.tooLong(r.behind(b), time.Now()) {
 				r.log.Warn("routes are behind the controller, reading them again", events.KeyToken, b.Term.String())
 				poke(r.reread)
