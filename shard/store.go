@@ -58,8 +58,10 @@ type Store interface {
 	// Apply applies entries, which follow from without a gap, in one transaction
 	// and returns what became of each. After an error either all or nothing is
 	// applied; Position tells. The errors are ErrRetry (the same again may
-	// succeed), ErrFenced (the replica is not at from: somebody else applies) and
-	// others, which will not go away by themselves.
+	// succeed), ErrFenced (the replica is not at from) and others, which will not
+	// go away by themselves. After any error read Position before going on: a
+	// commit whose answer was lost may still come in behind it, and the next
+	// Apply then waits for it and is fenced by it.
 	Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error)
 
 	// Rebase moves the position to another log that continues the state at from.

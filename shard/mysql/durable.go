@@ -82,7 +82,7 @@ func (s *Store) redoLog(ctx context.Context) (current, flushed uint64, err error
 	return s.redoLogReport(ctx)
 }
 
-var reportLines = regexp.MustCompile(`(?s)\nLog sequence number\s+(\d+)\n.*\nLog flushed up to\s+(\d+)\n`)
+var reportLines = regexp.MustCompile(`(?s)\nLog sequence number\s+(\d+)\n(?:.*\n)?Log flushed up to\s+(\d+)\n`)
 
 func (s *Store) redoLogReport(ctx context.Context) (current, flushed uint64, err error) {
 	var engine, name, report string
