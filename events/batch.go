@@ -93,7 +93,7 @@ func (o *Op) Validate(schema *Schema, shard Shard) error {
 	if o.Key != nil && !shard.Holds(*o.Key) {
 		return outside(schema, *o.Key, shard)
 	}
-	if o.Kind == OpInsert {
+	if len(o.Rows) > 1 {
 		seen := make(map[int64]bool, len(o.Rows))
 		for _, row := range o.Rows {
 			if key := row.Key(); seen[key] {

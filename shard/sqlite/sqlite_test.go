@@ -1,17 +1,12 @@
-package sqlite_test
+package sqlite
 
 import (
 	"fmt"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"ringway/shard"
-	"ringway/shard/sqlite"
 	"ringway/shard/storetest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	dirs := map[string]string{}
@@ -19,7 +14,7 @@ func TestConformance(t *testing.T) {
 		if dirs[t.Name()] == "" {
 			dirs[t.Name()] = t.TempDir()
 		}
-		engine, err := sqlite.Open(dirs[t.Name()])
+		engine, err := Open(dirs[t.Name()])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +23,7 @@ func TestConformance(t *testing.T) {
 }
 
 func BenchmarkApply(b *testing.B) {
-	engine, err := sqlite.Open(b.TempDir())
+	engine, err := Open(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
