@@ -59,15 +59,12 @@ type Cluster interface {
 }
 
 // Role is what every role is given. The context of a role ends with the cause
-// ErrRootGone when its supervisor wants it, or is gone: then it takes along
-// what it started. Any other end is a signal, and leaves instances running.
+// lifeline.ErrClosed when its supervisor wants it, or is gone: then it takes
+// along what it started. Any other end is a signal, and leaves instances running.
 type Role struct {
 	Log  *slog.Logger
 	Line *lifeline.Line // to pass on to instances; nil without a supervisor
 }
-
-// ErrRootGone is the cause of the end of a role whose lifeline closed.
-var ErrRootGone = errors.New("the supervisor ended")
 
 // BusOptions are those of `ringway bus`.
 type BusOptions struct {

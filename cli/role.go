@@ -83,8 +83,8 @@ func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Contex
 				return
 			}
 		case <-line.Closed():
-			log.Info("stopping", events.KeyCause, ErrRootGone.Error())
-			end(ErrRootGone)
+			log.Info("stopping", events.KeyCause, lifeline.ErrClosed.Error())
+			end(lifeline.ErrClosed)
 		case <-ctx.Done():
 			return
 		}
