@@ -191,15 +191,27 @@ func standAgent(ctx context.Context, o AgentOptions) error {
 			return err
 		}
 		go func() { _ = cmd.Wait() }()
-		if err := os.WriteFile(record, fmt.Append(nil, cmd.Process.Pid), 0o600); err != nil {
+		pid = cmd.Process.Pid
+		if err := os.WriteFile(record, fmt.Append(nil, pid), 0o600); err != nil {
 			return err
 		}
+	}
+	for !traced("start server "+fmt.Sprint(pid)) && ctx.Err() == nil { // so that tests can tell it ran
+		time.Sleep(time.Millisecond)
 	}
 	err := beat(o.NATS, o.Host)(ctx)
 	if errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 		_ = os.Remove(record)
+		for running(pid) { // it hangs on the same line
+			time.Sleep(time.Millisecond)
+		}
 	}
 	return err
+}
+
+func traced(text string) bool {
+	b, err := os.ReadFile(os.Getenv("STAND_TRACE"))
+	return err != nil || bytes.Contains(b, []byte(text))
 }
 
 // httpCluster is the stand-in's client.

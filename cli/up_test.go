@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringway/cli/supervise"
 )
 
 // session is one `ringway up` in a process of its own.
@@ -240,9 +242,6 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 		}
 		return nil
 	})
-	if n := len(s.of("server")); n != 1 {
-		t.Errorf("the death of the agent cost an instance: %d were started", n)
-	}
 	// A restarted controller must not undo what was asked for since.
 	for i, l := range slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" }) {
 		if first := i == 0; strings.Contains(l.args, "--replicas 4") != first {
@@ -252,6 +251,9 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 	s.signal(syscall.SIGTERM)
 	s.exit(ExitOK)
 	s.nothingRuns()
+	if n := len(s.of("server")); n != 1 {
+		t.Errorf("the death of the agent cost an instance: %d were started", n)
+	}
 }
 
 func TestUp_NothingOutlivesIt(t *testing.T) {
@@ -307,18 +309,41 @@ func TestUp_InterruptedWhileItStarts(t *testing.T) {
 	s.exit(ExitInterrupted, "interrupted")
 }
 
-func TestUp_SaysWhatHangs(t *testing.T) {
+func TestUp_GivesUpWhatCannotStart(t *testing.T) {
 	f := func(fault, role string, parts ...string) {
 		t.Helper()
-		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "3s")
+		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "29s")
 		s.exit(ExitFailed, append(parts, "start failed", filepath.Join("logs", role))...)
 		if s.out.String() != "" {
 			t.Errorf("stdout: %s", s.out)
 		}
 	}
-	f("STAND_SILENT", "router", "the router was not ready within 3s")
 	f("STAND_FAIL", "controller", "controller", "exit code 1", "no luck today")
 	f("STAND_FAIL", "bus", "bus", "no luck today")
+}
+
+func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
+	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"}, "--start-timeout", "1s")
+	s.exit(ExitFailed, "start failed", "within 1s")
+	s.nothingRuns()
+}
+
+func TestUp_SaysWhatHangs(t *testing.T) {
+	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", patience: time.Minute}, data: &supervise.Data{Dir: "/d"}}
+	f := func(want string, change func(*waiter)) {
+		t.Helper()
+		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3}
+		change(w)
+		if got := w.late().Error(); got != "start failed: "+want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f("the bus did not answer at 127.0.0.1:4222 within 1m0s", func(w *waiter) { w.cluster = nil })
+	f("no controller answered within 1m0s", func(w *waiter) { w.leads = false })
+	f("1 of 2 agents were heard within 1m0s", func(w *waiter) { w.hosts = 1 })
+	f("2 of 3 replicas served within 1m0s; the logs of instances are in /d/hosts", func(w *waiter) { w.ready = 2 })
+	f("0 of 0 replicas served within 1m0s; the logs of instances are in /d/hosts", func(w *waiter) { w.ready, w.wanted = 0, 0 })
+	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 
 func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {
