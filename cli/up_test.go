@@ -242,9 +242,11 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 		}
 		return nil
 	})
-	// A restarted controller must not undo what was asked for since.
-	for i, l := range slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" }) {
-		if first := i == 0; strings.Contains(l.args, "--replicas 4") != first {
+	// A restarted controller must not undo what was asked for since: it is told
+	// the same wish of the same run.
+	starts := slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" })
+	for i, l := range starts {
+		if l.args != starts[0].args || !strings.Contains(l.args, "--run ") || !strings.Contains(l.args, "--replicas 4") {
 			t.Errorf("start %d of the controller: %s", i+1, l.args)
 		}
 	}
