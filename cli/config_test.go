@@ -74,7 +74,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web("paths: [home]"), `f.yaml:3:12: paths: "home" is no path; begin it with /`)
 
 	f("services:\n  web: {}\n  api: {}\n", `f.yaml:3:3: service "api" is the second; this release runs one service, take one of them out`)
-	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit`)
+	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit, without '..' or a '.' at the end`)
 	f("services: 3", `f.yaml:1:11: services: want a mapping, like {key: value}, got the number 3`)
 	f("- services", `f.yaml:1:1: the file: want a mapping, like {key: value}, got a list`)
 	f("services: {}\n---\nservices: {}\n", `f.yaml:3:1: a second document begins here; keep to one`)
