@@ -129,10 +129,10 @@ func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
 
 // slotsFor keeps the table's size unless the algorithm changes.
 func slotsFor(base events.ServiceSpec, algorithm string) int {
-	switch {
-	case algorithm == base.Algorithm:
+	switch algorithm {
+	case base.Algorithm:
 		return base.Slots
-	case algorithm == events.Course:
+	case events.Course:
 		return events.CourseSlots
 	}
 	return events.DefaultSlots

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -213,11 +212,4 @@ func started(t *testing.T, cfg Config, hosts ...string) *sim {
 		t.Fatalf("after the start %d of %d replicas serve", got, want)
 	}
 	return w
-}
-
-func sameNames(a, b []string) bool {
-	a, b = slices.Clone(a), slices.Clone(b)
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(a, b)
 }
