@@ -160,27 +160,36 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
+// oneKey is how close two signals are when one ctrl-C caused both: the terminal
+// tells the whole foreground group, and programs around us pass it on.
+const oneKey = 500 * time.Millisecond
+
 // signals ends the context at the first signal and closes kill at the second.
 func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	second := make(chan struct{})
-	c := make(chan os.Signal, 2)
+	c := make(chan os.Signal, 8)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// A reader of our stderr that goes away must not take the cluster along.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case <-c:
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case <-c:
-			close(second)
-		case <-done:
+		var first time.Time
+		for {
+			select {
+			case <-done:
+				return
+			case <-c:
+			}
+			switch now := time.Now(); {
+			case first.IsZero():
+				first = now
+				cancel()
+			case now.Sub(first) >= oneKey:
+				close(second)
+				return
+			}
 		}
 	}()
 	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }

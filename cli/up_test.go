@@ -295,8 +295,26 @@ func TestUp_SecondInterruptKillsAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	s.signal(os.Interrupt)
+	// Until it is old enough to be another ctrl-C.
+	s.wait(func() error {
+		_ = s.cmd.Process.Signal(os.Interrupt) // fails once it has ended
+		if !strings.Contains(s.errs.String(), "killed at once") {
+			return errors.New("it goes on waiting")
+		}
+		return nil
+	})
 	s.exit(ExitInterrupted, "killed")
+}
+
+// In a terminal ctrl-C reaches us directly and through the programs around us.
+func TestUp_OneInterruptThatComesThriceStopsInPeace(t *testing.T) {
+	s := begin(t, t.TempDir(), nil)
+	s.ready()
+	for range 3 {
+		s.signal(os.Interrupt)
+	}
+	s.exit(ExitOK)
+	s.nothingRuns()
 }
 
 func TestUp_InterruptedWhileItStarts(t *testing.T) {
