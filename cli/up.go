@@ -164,6 +164,18 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 // tells the whole foreground group, and programs around us pass it on.
 const oneKey = 500 * time.Millisecond
 
+// presses counts keys, not signals.
+type presses struct{ first time.Time }
+
+// again takes a signal and reports whether it is that of a second key.
+func (p *presses) again(now time.Time) bool {
+	if p.first.IsZero() {
+		p.first = now
+		return false
+	}
+	return now.Sub(p.first) >= oneKey
+}
+
 // signals ends the context at the first signal and closes kill at the second.
 func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
@@ -175,21 +187,17 @@ func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan s
 	signal.Notify(pipe, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		var first time.Time
-		for {
+		for keys := (presses{}); ; {
 			select {
 			case <-done:
 				return
 			case <-c:
 			}
-			switch now := time.Now(); {
-			case first.IsZero():
-				first = now
-				cancel()
-			case now.Sub(first) >= oneKey:
+			if keys.again(time.Now()) {
 				close(second)
 				return
 			}
+			cancel()
 		}
 	}()
 	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }

@@ -307,14 +307,17 @@ func TestUp_SecondInterruptKillsAtOnce(t *testing.T) {
 }
 
 // In a terminal ctrl-C reaches us directly and through the programs around us.
-func TestUp_OneInterruptThatComesThriceStopsInPeace(t *testing.T) {
-	s := begin(t, t.TempDir(), nil)
-	s.ready()
-	for range 3 {
-		s.signal(os.Interrupt)
+func TestPresses_OneKeyMayComeAsManySignals(t *testing.T) {
+	var keys presses
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		after time.Duration
+		again bool
+	}{{0, false}, {time.Millisecond, false}, {oneKey - 1, false}, {oneKey, true}, {time.Minute, true}} {
+		if got := keys.again(at.Add(c.after)); got != c.again {
+			t.Errorf("a signal after %s: second key %v, want %v", c.after, got, c.again)
+		}
 	}
-	s.exit(ExitOK)
-	s.nothingRuns()
 }
 
 func TestUp_InterruptedWhileItStarts(t *testing.T) {
