@@ -76,15 +76,27 @@ func (t *term) run(ctx context.Context) error {
 	defer beat.Stop()
 	t.beat()
 	for {
-		var effects []effect
+		var input func(*state, time.Time) []effect
+		heartbeat := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case input := <-t.inputs:
-			effects = input(t.state, time.Now())
+		case input = <-t.inputs:
 		case <-beat.C:
-			t.beat()
+			heartbeat = true
 		case <-tick.C:
+		}
+		// A leader that was stopped wakes up here, with heartbeats and requests
+		// waiting that are another leader's by now.
+		if !t.lease.valid(time.Now()) {
+			return errDeposed
+		}
+		var effects []effect
+		if input != nil {
+			effects = input(t.state, time.Now())
+		}
+		if heartbeat {
+			t.beat()
 		}
 		if err := t.carryOut(ctx, effects); err != nil {
 			return err

@@ -81,6 +81,7 @@ func (stubWire) probe() error     { return nil }
 func (stubWire) closeIdle()       {}
 func (stubWire) expire(time.Time) {}
 func (stubWire) retire()          {}
+func (stubWire) abandon()         {}
 func (stubWire) closeAll()        {}
 
 var stubBody = []byte("hello")

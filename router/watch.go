@@ -135,6 +135,11 @@ func (r *Router) replace(name string, s *service) {
 	r.routes.Store(next)
 	for _, u := range gone {
 		u.wire.retire()
+		if s != nil && len(s.replicas) > 0 {
+			// It hangs, or its host is silent: what waits there would wait for
+			// the whole timeout, and others can answer it.
+			u.wire.abandon()
+		}
 	}
 	for u := range stays {
 		u.trialSoon() // there is news, perhaps of this one

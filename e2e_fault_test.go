@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// start runs one more role beside those of the cluster until the test ends.
+func (c *cluster) start(args ...string) *exec.Cmd {
+	c.t.Helper()
+	cmd := ringway(c.id, append(args, "--nats", c.nats)...)
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // before nothingLeft looks
+	return cmd
+}
+
+// dial is a connection of the test itself to the cluster's bus.
+func (c *cluster) dial() *bus.Conn {
+	c.t.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL = c.nats
+	conn, err := bus.Connect(c.t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(conn.Close)
+	return conn
+}
+
+// A leader that was stopped and wakes up after another has taken over must not
+// speak once more: its heartbeat and its answers are from the past.
+func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
+	c := up(t)
+	pids := map[string]int{"controller-1": c.role("controller")}
+	pids["controller-2"] = c.start("controller", "--id", "controller-2").Process.Pid
+
+	var mu sync.Mutex
+	var last events.ControllerBeat
+	var wrong []string
+	beats := 0
+	stop, err := c.dial().Listen(events.HeartbeatController, func(_ string, data []byte) {
+		b, err := events.DecodeControllerBeat(data)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		beats++
+		if last.Term.After(b.Term) {
+			wrong = append(wrong, fmt.Sprintf("%s spoke in term %d after %s in term %d", b.Controller, b.Term.Revision, last.Controller, last.Term.Revision))
+			return
+		}
+		last = b
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	heard := func() (events.ControllerBeat, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return last, beats
+	}
+
+	for range 2 {
+		eventually(t, 10*time.Second, func() error {
+			if b, _ := heard(); pids[b.Controller] == 0 {
+				return fmt.Errorf("leader %q", b.Controller)
+			}
+			return nil
+		})
+		old, _ := heard()
+		c.kill(pids[old.Controller], syscall.SIGSTOP)
+		eventually(t, 20*time.Second, func() error {
+			if b, _ := heard(); b.Controller == old.Controller {
+				return fmt.Errorf("%s leads still", b.Controller)
+			}
+			return nil
+		})
+		c.kill(pids[old.Controller], syscall.SIGCONT)
+		_, at := heard()
+		eventually(t, 10*time.Second, func() error {
+			if _, n := heard(); n < at+3 {
+				return fmt.Errorf("%d heartbeats", n-at)
+			}
+			return nil
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
