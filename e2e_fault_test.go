@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ringway/events"
 	"ringway/events/bus"
@@ -101,4 +104,37 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 	for _, w := range wrong {
 		t.Error(w)
 	}
+}
+
+// A stream of the bus whose disk was full for a moment refuses every write from
+// then on. The bus has to start again, or nobody ever leads.
+func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
+	c := up(t)
+	before := c.serving()
+	l := startLoad(c.http+"/home", 5, 20*time.Millisecond)
+	full := c.role("bus")
+	limit := unix.Rlimit{Cur: 0, Max: unix.RLIM_INFINITY} // as if it were: no file can grow
+	if err := unix.Prlimit(full, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() error {
+		if now := c.findRole("bus"); now == full || now == 0 {
+			return fmt.Errorf("bus is process %d still", now)
+		}
+		code, body, err := call(http.MethodPost, c.http+"/add", `{"n":1}`)
+		if err != nil || code != 200 {
+			return fmt.Errorf("/add: %d %s %v", code, body, err)
+		}
+		return nil
+	})
+	after := map[int]bool{}
+	for _, i := range c.serving() {
+		after[i.PID] = true
+	}
+	for _, i := range before {
+		if !after[i.PID] {
+			t.Errorf("%s (pid %d) did not live through it", i.Name, i.PID)
+		}
+	}
+	l.end(t)
 }

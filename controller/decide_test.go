@@ -299,6 +299,11 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 	if at, _ := w.s.placement("old-b"); at != "h2" {
 		t.Errorf("old-b runs on h2 but is assigned to %s", at)
 	}
+	// Routers serve both still, and would obey a route that has less.
+	first := w.wantTold("route.changed", "web")
+	if joined := string(first.Data); !strings.Contains(joined, "old-a") || !strings.Contains(joined, "old-b") {
+		t.Errorf("the first route is %s", joined)
+	}
 }
 
 func TestDecide_ConfigurationIsFollowedWhenItChangesOnly(t *testing.T) {

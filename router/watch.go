@@ -62,6 +62,11 @@ func (r *Router) obey(e events.Entry) {
 	if old != nil && !e.Version.After(old.epoch) && !e.Version.Foreign(old.epoch) {
 		return
 	}
+	if e.Deleted() && old != nil && e.Version.Foreign(old.epoch) {
+		// The bus was wiped. What it does not know yet is no order.
+		r.log.Warn("the bus does not know this service, its last route stays", events.KeyService, name, events.KeyEpoch, e.Version.String())
+		return
+	}
 	if e.Deleted() {
 		if old != nil {
 			r.log.Info("service is gone", events.KeyService, name, events.KeyEpoch, e.Version.String())
