@@ -49,6 +49,9 @@ const (
 	serverPingsOut = 2
 	// How long a client may not take what is sent to it.
 	writeDeadline = 5 * time.Second
+	// Else nats-server takes three quarters of what is free when it starts for
+	// its limit, for as long as it runs: nothing on a disk that was full then.
+	maxStore = 1 << 50
 	// How often the server looks whether its JetStream is still there.
 	watchdogEvery = time.Second
 )
@@ -165,7 +168,7 @@ func (s *Server) end() {
 func serverOptions(cfg ServerConfig) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: cfg.Name,
-		JetStream:  true, StoreDir: cfg.Store, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
+		JetStream:  true, StoreDir: cfg.Store, JetStreamMaxStore: maxStore, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
 		PingInterval: serverPing, MaxPingsOut: serverPingsOut, WriteDeadline: writeDeadline,
 		NoSigs: true, DisableJetStreamBanner: true,
 	}
