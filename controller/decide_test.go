@@ -149,6 +149,25 @@ func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
 	}
 }
 
+func TestDecide_HostWhoseClockIsSetBackIsHeard(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	w.clock = map[string]time.Duration{"h2": -time.Hour}
+	w.run(10 * time.Second)
+	if got := w.s.hosts["h2"].state; got != events.Alive {
+		t.Fatalf("h2 beats and is %s", got)
+	}
+}
+
+func TestDecide_OvertakenHeartbeatIsDropped(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	late := w.beat("h1")
+	late.Sent, late.Instances = w.now.Add(-100*time.Millisecond), nil
+	w.apply(w.s.observeHost(late, w.now))
+	if len(w.s.hosts["h1"].beat.Instances) != 1 {
+		t.Fatal("a heartbeat of the past was believed")
+	}
+}
+
 func TestDecide_SuspicionTakesOutHalfAtMost(t *testing.T) {
 	f := func(silent []string, hosts []string, want int) {
 		t.Helper()

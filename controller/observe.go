@@ -13,8 +13,11 @@ func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
 		h = &host{name: b.Host, state: events.Alive}
 		s.hosts[b.Host] = h
 	}
-	if h.beat != nil && h.beat.Incarnation == b.Incarnation && b.Sent.Before(h.beat.Sent) {
-		return nil // overtaken on the way
+	if h.beat != nil && h.beat.Incarnation == b.Incarnation {
+		// Overtaken on the way; later than that, the host's clock was set back.
+		if late := h.beat.Sent.Sub(b.Sent); late > 0 && late < s.cfg.SuspectAfter {
+			return nil
+		}
 	}
 	h.beat, h.seen = &b, now
 	s.observeUnready(b, now)

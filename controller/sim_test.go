@@ -17,6 +17,7 @@ type sim struct {
 	rev     uint64
 	agents  map[string]map[string]*events.InstanceStatus // by host, by name
 	silent  map[string]bool
+	clock   map[string]time.Duration             // of a host, against ours
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	told    []events.Event
 	answers []answer
@@ -138,7 +139,7 @@ func (w *sim) obey(host string) {
 }
 
 func (w *sim) beat(host string) events.HostBeat {
-	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now}
+	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
 	for _, name := range sorted(w.agents[host]) {
 		b.Instances = append(b.Instances, *w.agents[host][name])
 	}
