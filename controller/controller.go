@@ -83,6 +83,8 @@ type Open func(ctx context.Context, name string) (Bucket, error)
 type Bucket interface {
 	Entries(ctx context.Context) ([]events.Entry, error)
 	Get(ctx context.Context, key string) (events.Entry, error)
+	// Former are the values of key that are still kept, newest first.
+	Former(ctx context.Context, key string) ([]events.Entry, error)
 	Create(ctx context.Context, key string, value []byte) (events.Version, error)
 	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
 	Delete(ctx context.Context, key string, last events.Version) error

@@ -455,3 +455,54 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 	f(false)
 	f(true)
 }
+
+// What nobody can read must not end every leader's term: the last good value
+// counts, and where there is none what runs does.
+func TestController_MendsStoredValuesThatCannotBeRead(t *testing.T) {
+	f := func(bucket, key, value string, times int) {
+		t.Run(fmt.Sprintf("%s-%d", bucket, times), func(t *testing.T) {
+			s := newSite(t)
+			s.host("h1")
+			s.router("r1")
+			stop := s.lead("c1", 3)
+			s.serving(3)
+			before, err := s.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			b, err := s.conn.Bucket(t.Context(), bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range times {
+				e, err := b.Get(t.Context(), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := b.Update(t.Context(), key, []byte(value), e.Version); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.lead("c2", 3)
+			s.serving(3)
+			if _, err := s.scale(events.APIAdd, events.ScaleRequest{ID: "1", N: 1}); err != nil {
+				t.Fatal(err)
+			}
+			after, err := s.status()
+			if err != nil || after.Services[0].Serving != 4 {
+				t.Fatalf("%+v %v", after.Services, err)
+			}
+			for _, old := range before.Instances {
+				if !slices.ContainsFunc(after.Instances, func(i events.InstanceReport) bool { return i.Name == old.Name }) {
+					t.Errorf("%s did not live through it", old.Name)
+				}
+			}
+		})
+	}
+	for _, times := range []int{1, 8} { // as many as are kept
+		f(events.BucketDesired, "service.web", "{", times)
+		f(events.BucketRoutes, "service.web", `{"service":"other"}`, times)
+		f(events.BucketAssign, "h1", `{"host":"../h1"}`, times)
+	}
+}

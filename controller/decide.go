@@ -253,7 +253,7 @@ func (s *state) release(now time.Time) (effects []effect) {
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
 			svc, ok := s.services[i.Service]
-			if ok && wanted(svc.value, i.Name) {
+			if ok && wanted(svc.value, i.Name) || !ok && s.torn[i.Service] {
 				return false
 			}
 			why, done := s.drained(i, at, now)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"ringway/events"
@@ -24,6 +26,7 @@ type term struct {
 	assign  Bucket
 	routes  Bucket
 	told    *outbox
+	torn    map[string]events.Version // keys whose value nobody can read
 	inputs  chan func(*state, time.Time) []effect
 }
 
@@ -36,7 +39,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
 		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
-		told: newOutbox(c.bus, c.log), inputs: make(chan func(*state, time.Time) []effect, 1024),
+		told: newOutbox(c.bus, c.log), torn: map[string]events.Version{}, inputs: make(chan func(*state, time.Time) []effect, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
 	held, sent := make(chan struct{}), make(chan struct{})
@@ -125,14 +128,25 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 		}
 	}
 	s := t.state
-	if err := rewrite(ctx, t, t.desired, events.DecodeService, s.services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, events.DecodeService, s.services, func(v *events.Service) (string, string) {
+		return v.Spec.Name, events.ServiceKey(v.Spec.Name)
+	}); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) string { return v.Host }); err != nil {
+	if err := rewrite(ctx, t, events.BucketAssign, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) (string, string) {
+		return v.Host, v.Host
+	}); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) string { return v.Service }); err != nil {
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) (string, string) {
+		return v.Service, events.ServiceKey(v.Service)
+	}); err != nil {
 		return err
+	}
+	for key := range t.torn {
+		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+events.ServiceKey("")); ok {
+			s.torn[name] = true
+		}
 	}
 	now := time.Now()
 	s.assume(now)
@@ -147,18 +161,36 @@ type value[V any] interface {
 	Why() *events.Decision
 }
 
-// rewrite reads a bucket and writes every value back under the new term.
-func rewrite[V any, P value[V]](ctx context.Context, t *term, b Bucket, decode func([]byte) (V, error), into map[string]*stored[V], name func(P) string) error {
+// rewrite reads a bucket and writes every value back under the new term. In
+// place of one that cannot be read it takes the last one that can.
+func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, decodeValue func([]byte) (V, error), into map[string]*stored[V], identity func(P) (name, key string)) error {
 	entries, err := b.Entries(ctx)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
 	for _, e := range entries {
+		decode := func(b []byte) (V, error) {
+			v, err := decodeValue(b)
+			if _, key := identity(&v); err == nil && key != e.Key {
+				err = fmt.Errorf("it is the value of %s", key)
+			}
+			return v, err
+		}
 		for {
 			v, err := decode(e.Value)
 			if err != nil {
-				t.log.Error("stored value cannot be read; it is left as it is", "key", e.Key, events.KeyError, err)
-				break
+				t.log.Error("stored value cannot be read; going back to the last one that can", "bucket", bucket, "key", e.Key, events.KeyError, err)
+				former, err := b.Former(ctx, e.Key)
+				if err != nil {
+					return fmt.Errorf("take over: %w", err)
+				}
+				i := slices.IndexFunc(former, func(f events.Entry) bool { _, err := decode(f.Value); return err == nil })
+				if i < 0 {
+					t.log.Error("no former value can be read either; it is decided anew", "bucket", bucket, "key", e.Key)
+					t.torn[bucket+"/"+e.Key] = e.Version
+					break
+				}
+				v, _ = decode(former[i].Value)
 			}
 			why := P(&v).Why()
 			for _, event := range why.Cause {
@@ -171,7 +203,8 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, b Bucket, decode f
 			why.Term = t.lease.token
 			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
 			if err == nil {
-				into[name(&v)] = &stored[V]{v, version}
+				name, _ := identity(&v)
+				into[name] = &stored[V]{v, version}
 				break
 			}
 			if !errors.Is(err, events.ErrConflict) {
@@ -287,11 +320,11 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		var err error
 		switch e := e.(type) {
 		case putService:
-			err = put(ctx, t, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value)
+			err = put(ctx, t, events.BucketDesired, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value)
 		case putAssign:
-			err = put(ctx, t, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
+			err = put(ctx, t, events.BucketAssign, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
 		case putRoute:
-			err = put(ctx, t, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
+			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
 		case emit:
 			t.tell(e.event)
 		case answer:
@@ -306,7 +339,7 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 
 // put stores a value and then tells why. Events of the former value that are
 // not published yet go along, so that none is lost with this leader.
-func put[V any, P value[V]](ctx context.Context, t *term, b Bucket, into map[string]*stored[V], key, name string, v V) error {
+func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, into map[string]*stored[V], key, name string, v V) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
 	why := P(&v).Why()
@@ -319,6 +352,8 @@ func put[V any, P value[V]](ctx context.Context, t *term, b Bucket, into map[str
 	var err error
 	if ok {
 		version, err = b.Update(ctx, key, encode(v), have.version)
+	} else if torn, there := t.torn[bucket+"/"+key]; there {
+		version, err = b.Update(ctx, key, encode(v), torn)
 	} else {
 		version, err = b.Create(ctx, key, encode(v))
 	}
