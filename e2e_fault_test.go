@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -137,4 +140,26 @@ func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
 		}
 	}
 	l.end(t)
+}
+
+// Whoever gives a command that cannot run is told so, not what the agent did
+// while all was stopped for it.
+func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
+	f := func(command, want string) {
+		t.Run(want, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ringway.yaml")
+			if err := os.WriteFile(file, []byte("services:\n  web:\n    command: ["+command+"]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := ringway(t.Name(), "up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0",
+				"--data", t.TempDir(), "--config", file, "--start-timeout", "5s")
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), want) {
+				t.Fatalf("%v, %s; want %q in it", err, out, want)
+			}
+		})
+	}
+	f("/does/not/exist", "no such file")
+	f("/bin/false", "is dead: ")
+	f(`/bin/sleep, "1000"`, "connection refused")
 }

@@ -88,6 +88,7 @@ type waiter struct {
 	leads         bool
 	hosts         int
 	ready, wanted int
+	trouble       string // of an instance that does not serve
 	serves        bool
 }
 
@@ -136,6 +137,11 @@ func (w *waiter) look(st events.Status) {
 	for _, s := range st.Services {
 		w.ready += min(s.Serving, s.Wanted)
 		w.wanted += s.Wanted
+	}
+	for _, i := range st.Instances {
+		if !i.Serving && i.Detail != "" { // one that died is soon gone from the list; what it said stays
+			w.trouble = fmt.Sprintf("\n  %s on %s is %s: %s", i.Name, i.Host, i.State, i.Detail)
+		}
 	}
 }
 
@@ -200,8 +206,8 @@ func (w *waiter) late() error {
 	case w.hosts < w.o.hosts:
 		return &startError{fmt.Sprintf("%d of %d agents were heard within %s", w.hosts, w.o.hosts, waited), last("agents")}
 	case w.wanted == 0 || w.ready < w.wanted:
-		return &startError{fmt.Sprintf("%d of %d replicas served within %s; the logs of instances are in %s",
-			w.ready, w.wanted, waited, w.data.Path("hosts")), last("agents")}
+		return &startError{fmt.Sprintf("%d of %d replicas served within %s; the logs of instances are in %s%s",
+			w.ready, w.wanted, waited, w.data.Path("hosts"), w.trouble), nil}
 	}
 	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
 }
