@@ -18,6 +18,7 @@ type (
 	putAssign  struct{ value events.Assignment }
 	putRoute   struct{ value events.Route }
 	emit       struct{ event events.Event }
+	resign     struct{ key string } // the term ends; the next one begins with what is stored
 	answer     struct {
 		request *request
 		reply   events.ScaleReply
@@ -29,6 +30,7 @@ func (putService) effect() {}
 func (putAssign) effect()  {}
 func (putRoute) effect()   {}
 func (emit) effect()       {}
+func (resign) effect()     {}
 func (answer) effect()     {}
 
 // decide compares what is wanted with what is, and returns the next steps
@@ -259,6 +261,7 @@ func (s *state) release(now time.Time) (effects []effect) {
 			why, done := s.drained(i, at, now)
 			if done {
 				delete(s.draining, i.Name)
+				delete(s.unready, i.Name)
 				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{"service": i.Service, "id": i.ID, "host": at, "reason": why}))
 			}
 			return done

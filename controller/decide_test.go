@@ -137,6 +137,24 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	}
 }
 
+func TestDecide_LostHostIsForgottenWhenItHasNothing(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	w.silent["h1"] = true
+	w.run(9 * time.Minute)
+	if w.s.hosts["h1"] == nil {
+		t.Fatal("a lost host is not listed any more after 9 minutes")
+	}
+	w.run(2 * time.Minute)
+	if w.s.hosts["h1"] != nil {
+		t.Fatal("a host that was lost 11 minutes ago is still listed")
+	}
+	w.silent["h1"] = false
+	w.run(time.Second)
+	if w.s.hosts["h1"] == nil {
+		t.Fatal("a forgotten host that comes back is not heard")
+	}
+}
+
 func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
 	before := w.replicas()

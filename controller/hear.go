@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"ringway/events"
@@ -50,6 +51,7 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 		}
 		stops = append(stops, cancel)
 	}
+	stops = append(stops, t.watchStored(ctx, put))
 	unserve, err := t.bus.Serve(ctx, t.cfg.Version, map[string]string{"controller": t.cfg.ID, "term": t.lease.token.String()}, t.verbs(ctx, put))
 	if err != nil {
 		stop()
@@ -57,6 +59,26 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 	}
 	stops = append(stops, unserve)
 	return stop, nil
+}
+
+// watchStored looks at what is stored, so that a change by somebody else is
+// noticed before the next decision trips over it.
+func (t *term) watchStored(ctx context.Context, put func(input)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watches sync.WaitGroup
+	for bucket, version := range map[Bucket]func(*state, string) (events.Version, bool){
+		t.desired: (*state).serviceVersion, t.assign: (*state).assignVersion, t.routes: (*state).routeVersion,
+	} {
+		watches.Go(func() {
+			err := bucket.Watch(ctx, "", func(e events.Entry) {
+				put(func(s *state, _ time.Time) []effect { return s.observeStored(e, version) })
+			})
+			if err != nil && ctx.Err() == nil {
+				t.log.Warn("stored values cannot be watched", events.KeyError, err)
+			}
+		})
+	}
+	return func() { cancel(); watches.Wait() }
 }
 
 // verbs are the answers to ringway.api.<verb>.

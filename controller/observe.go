@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"time"
 
 	"ringway/events"
@@ -67,6 +68,31 @@ func (s *state) observeSelf(b events.ControllerBeat, now time.Time) {
 	s.heard = now
 }
 
+// observeStored takes a value of a bucket as the bus has it. One that this
+// leader did not write, by a person's hand perhaps, ends the term.
+func (s *state) observeStored(e events.Entry, version func(*state, string) (events.Version, bool)) []effect {
+	ours, ok := version(s, e.Key)
+	if !ok || e.Version == ours || ours.After(e.Version) {
+		return nil
+	}
+	return []effect{resign{e.Key}}
+}
+
+func (s *state) serviceVersion(key string) (events.Version, bool) {
+	return versionOf(s.services, strings.TrimPrefix(key, events.ServiceKey("")))
+}
+func (s *state) assignVersion(key string) (events.Version, bool) { return versionOf(s.assigned, key) }
+func (s *state) routeVersion(key string) (events.Version, bool) {
+	return versionOf(s.routes, strings.TrimPrefix(key, events.ServiceKey("")))
+}
+
+func versionOf[V any](m map[string]*stored[V], name string) (events.Version, bool) {
+	if v, ok := m[name]; ok {
+		return v.version, true
+	}
+	return events.Version{}, false
+}
+
 // deaf reports whether this leader cannot tell silence from its own trouble.
 func (s *state) deaf(now time.Time) bool { return now.Sub(s.heard) > s.cfg.DeafAfter }
 
@@ -85,6 +111,11 @@ func (s *state) expire(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.hosts) {
 		h := s.hosts[name]
 		silent := s.silence(h.seen, now)
+		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 {
+			delete(s.hosts, name)
+			delete(s.published, name)
+			continue
+		}
 		next := events.Alive
 		switch {
 		case silent >= s.cfg.LostAfter:

@@ -33,6 +33,9 @@ type input func(*state, time.Time) []effect
 
 func idle(*state, time.Time) []effect { return nil }
 
+// errOvertaken: somebody else wrote what only a leader may write.
+var errOvertaken = errors.New("a stored value was changed by somebody else")
+
 // errDeposed: the lease ran out before a decision could be carried out.
 var errDeposed = errors.New("the lease has run out")
 
@@ -53,11 +56,9 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	cancel(err)
 	<-held
 	<-sent
-	if parent.Err() != nil {
-		bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
-		defer done()
-		l.release(bye)
-	}
+	bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
+	defer done()
+	l.release(bye)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -122,6 +123,8 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 			err = put(ctx, t, events.BucketAssign, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
 		case putRoute:
 			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
+		case resign:
+			err = fmt.Errorf("%w: %s", errOvertaken, e.key)
 		case emit:
 			t.tell(e.event)
 		case answer:
