@@ -129,6 +129,10 @@ func standBus(ctx context.Context, listen string) error {
 			_, _ = fmt.Sscan(q.Get("replicas"), &n)
 			st.Controller = "controller-1"
 			st.Services = []events.ServiceStatus{{Name: "web", Wanted: n, Serving: n, Epoch: epoch}}
+			st.Instances = nil
+			for i := range n {
+				st.Instances = append(st.Instances, events.InstanceReport{Name: fmt.Sprintf("web-%d", i+1), State: events.Ready, Serving: true})
+			}
 		case "router":
 			st.Routers = []events.RouterStatus{{ID: "router-1", Epochs: map[string]events.Epoch{"web": epoch}}}
 		default:

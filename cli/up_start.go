@@ -37,7 +37,7 @@ func (e *startError) Error() string {
 func (u *up) start(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, u.o.patience)
 	defer done()
-	w := &waiter{up: u, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	w := &waiter{up: u, told: map[string]bool{}, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	defer w.close()
 	u.launch(u.stages[0])
 	if err := u.await(ctx, w, w.bus); err != nil {
@@ -88,8 +88,9 @@ type waiter struct {
 	leads         bool
 	hosts         int
 	ready, wanted int
-	trouble       string // of an instance that does not serve
 	serves        bool
+	trouble       string          // what the last replica that does not serve lacks
+	told          map[string]bool // deaths that were said
 }
 
 func (w *waiter) close() {
@@ -135,12 +136,18 @@ func (w *waiter) look(st events.Status) {
 		}
 	}
 	for _, s := range st.Services {
-		w.ready += min(s.Serving, s.Wanted)
 		w.wanted += s.Wanted
 	}
 	for _, i := range st.Instances {
-		if !i.Serving && i.Detail != "" { // one that died is soon gone from the list; what it said stays
-			w.trouble = fmt.Sprintf("\n  %s on %s is %s: %s", i.Name, i.Host, i.State, i.Detail)
+		switch {
+		case i.Serving && i.State == events.Ready: // and not merely routed to since an earlier run
+			w.ready++
+		case i.Detail != "":
+			w.trouble = fmt.Sprintf("%s is %s: %s", printable(i.Name), i.State, printable(i.Detail))
+			if i.State == events.Dead && !w.told[i.Detail] {
+				w.told[i.Detail] = true
+				w.con.say("ringway: replica %s; trying again", w.trouble)
+			}
 		}
 	}
 }
@@ -206,8 +213,11 @@ func (w *waiter) late() error {
 	case w.hosts < w.o.hosts:
 		return &startError{fmt.Sprintf("%d of %d agents were heard within %s", w.hosts, w.o.hosts, waited), last("agents")}
 	case w.wanted == 0 || w.ready < w.wanted:
-		return &startError{fmt.Sprintf("%d of %d replicas served within %s; the logs of instances are in %s%s",
-			w.ready, w.wanted, waited, w.data.Path("hosts"), w.trouble), nil}
+		what := fmt.Sprintf("%d of %d replicas served within %s", w.ready, w.wanted, waited)
+		if w.trouble != "" {
+			what += "\n  " + w.trouble
+		}
+		return &startError{what + "\nThe logs of replicas are in " + w.data.Path("hosts", "HOST", "logs"), nil}
 	}
 	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"ringway/cli/supervise"
+	"ringway/events"
 )
 
 // session is one `ringway up` in a process of its own.
@@ -353,9 +354,10 @@ func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
 
 func TestUp_SaysWhatHangs(t *testing.T) {
 	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", patience: time.Minute}, data: &supervise.Data{Dir: "/d"}}
+	u.app = &app{con: newConsole(io.Discard)}
 	f := func(want string, change func(*waiter)) {
 		t.Helper()
-		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3}
+		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, told: map[string]bool{}}
 		change(w)
 		if got := w.late().Error(); got != "start failed: "+want {
 			t.Errorf("got %q, want %q", got, want)
@@ -364,8 +366,19 @@ func TestUp_SaysWhatHangs(t *testing.T) {
 	f("the bus did not answer at 127.0.0.1:4222 within 1m0s", func(w *waiter) { w.cluster = nil })
 	f("no controller answered within 1m0s", func(w *waiter) { w.leads = false })
 	f("1 of 2 agents were heard within 1m0s", func(w *waiter) { w.hosts = 1 })
-	f("2 of 3 replicas served within 1m0s; the logs of instances are in /d/hosts", func(w *waiter) { w.ready = 2 })
-	f("0 of 0 replicas served within 1m0s; the logs of instances are in /d/hosts", func(w *waiter) { w.ready, w.wanted = 0, 0 })
+	f("2 of 3 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready = 2 })
+	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready, w.wanted = 0, 0 })
+	f("2 of 3 replicas served within 1m0s\n  web-1 is dead: exit status 127: no such program\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) {
+		w.look(events.Status{
+			Hosts:    []events.HostStatus{{Name: "host-1", State: events.Alive}, {Name: "host-2", State: events.Alive}},
+			Services: []events.ServiceStatus{{Name: "web", Wanted: 3, Serving: 3}},
+			Instances: []events.InstanceReport{
+				{Name: "web-1", State: events.Dead, Detail: "exit status 127: no such program"},
+				{Name: "web-2", State: events.Ready, Serving: true}, {Name: "web-3", State: events.Ready, Serving: true},
+				{Name: "web-4", State: events.Pending, Serving: true}, // routed to, but its host is not there
+			},
+		})
+	})
 	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 

@@ -38,7 +38,7 @@ func (answer) effect()     {}
 // to do. Taking something out of rotation comes first: clients wait for that.
 func (s *state) decide(now time.Time) []effect {
 	effects := s.expire(now)
-	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.place, s.release, s.reply} {
+	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.renew, s.place, s.release, s.reply} {
 		if next := layer(now); len(next) > 0 {
 			return append(effects, next...)
 		}

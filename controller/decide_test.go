@@ -118,6 +118,11 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	if !wanted(w.s.services["web"].value, onH1) {
 		t.Fatal("replaced although its host is only suspect")
 	}
+	for _, i := range w.s.status(w.now).Instances {
+		if want := map[bool]string{true: "host h1 is suspect"}[i.Name == onH1]; i.Detail != want {
+			t.Errorf("detail of %s is %q, want %q", i.Name, i.Detail, want)
+		}
+	}
 	w.run(8 * time.Second)
 	if wanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
 		t.Fatalf("10 s after: wanted %v, members %v", w.replicas(), w.members())

@@ -128,12 +128,12 @@ func (s *state) expire(now time.Time) (effects []effect) {
 		}
 		h.state = next
 		verb := map[string]string{events.Suspect: events.VerbSuspect, events.Lost: events.VerbLost}[next]
-		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.String()})...)
+		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 	}
 	for _, id := range sorted(s.routers) {
 		if silent := s.silence(s.routers[id].seen, now); silent >= s.cfg.LostAfter {
 			delete(s.routers, id)
-			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.String()})...)
+			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 		}
 	}
 	return effects

@@ -57,7 +57,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 		svc.Answered = svc.Answered[len(svc.Answered)-s.cfg.Remembered:]
 	}
 	svc.Decision = s.because(s.event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
-		"reason": "request " + r.ask.ID, "added": done.Added, "removed": done.Removed, "from": before, "to": len(svc.Replicas),
+		"reason": "request " + r.ask.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
 	s.requests = append(s.requests, r)
 	return []effect{putService{svc}}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type sim struct {
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	told    []events.Event
 	answers []answer
+	broken  string // a command that never gets ready
 }
 
 func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
@@ -129,6 +131,9 @@ func (w *sim) obey(host string) {
 	for _, i := range a.value.Instances {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
+			if w.broken != "" && slices.Contains(i.Command, w.broken) {
+				w.agents[host][i.Name].State = events.Starting
+			}
 		}
 	}
 	for name := range w.agents[host] {
