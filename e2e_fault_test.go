@@ -152,7 +152,7 @@ func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := ringway(t.Name(), "up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0",
-				"--data", t.TempDir(), "--config", file, "--start-timeout", "5s")
+				"--data", t.TempDir(), "--config", file, "--start-timeout", "12s")
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), want) {
 				t.Fatalf("%v, %s; want %q in it", err, out, want)

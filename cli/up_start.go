@@ -118,7 +118,9 @@ func (w *waiter) rest(ctx context.Context) bool {
 	defer done()
 	var st events.Status
 	if err := w.cluster.Request(asking, events.APIStatus, struct{}{}, &st); err != nil {
-		w.leads = false
+		if ctx.Err() == nil { // else it is we who gave up
+			w.leads = false
+		}
 		return false
 	}
 	w.look(st)
