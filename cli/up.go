@@ -65,6 +65,7 @@ When all replicas serve it prints one line that begins with "ready". Each role i
 a child process that is started again when it dies; the public address stays
 open meanwhile. What was asked for survives in the data directory. Flags and
 configuration that are given win over it; what is not given stays as stored.
+Replicas stay on the hosts they were given to, as long as these live.
 
 Ctrl-C drains and stops everything; a second one kills at once. Logs are in
 DATA/logs. A configuration file looks like this, every key may be left out:
@@ -78,7 +79,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
       key: {from: header, name: X-Ringway-Key}   # or cookie, query, path, address
       paths: [/home, /heartbeat]  # others are answered 400; []: all are forwarded
       health: /heartbeat          # probed on every replica
-      command: [python3, app.py]  # in place of the sample replica; PORT is in its environment
+      command: [python3, app.py, "{port}"]   # in place of the sample replica; PORT is in its environment too
       env: {LEVEL: "info"}
       timeout: 30s                # for a whole answer
       drain: 30s                  # for requests in flight on removal
