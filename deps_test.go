@@ -29,6 +29,12 @@ var rules = []struct {
 	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
 	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
+	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
+	{"shard/mysql/mysqld", "a supervisor keeps a server running and knows nothing of what is in it", []string{"events"}, []string{"github.com/go-sql-driver/"}},
+	{"shard/mysql", "a store", []string{"events", "shard", "shard/state"}, []string{"github.com/go-sql-driver/"}},
+	{"shard/sqlite", "a store", []string{"events", "shard", "shard/state"}, []string{"modernc.org/sqlite"}},
+	{"shard/storetest", "the suite knows what a store must do, and no store", []string{"events", "shard", "shard/state"}, []string{"pgregory.net/rapid"}},
+	{"shard", "a shard server knows the contract and what a state is; stores are handed to it", []string{"events", "shard/state"}, nil},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 

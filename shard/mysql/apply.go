@@ -1,0 +1,182 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+// purgeEvery is how often, by the log's time, what is out of date is erased;
+// purgeMost bounds what one transaction has to carry of it.
+const (
+	purgeEvery = 5 * time.Second
+	purgeMost  = 5000
+)
+
+// Apply implements shard.Store.
+func (s *Store) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	change, err := s.apply(ctx, from, entries)
+	if err != nil {
+		s.forget()
+		return nil, fmt.Errorf("apply %d to %d to shard %s: %w", entries[0].Seq, entries[len(entries)-1].Seq, s.spec.Shard.ID, classify(err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known, s.clock = change.Position, change.Clock
+	return change.Answers, nil
+}
+
+func (s *Store) apply(ctx context.Context, from events.Position, entries []events.LogEntry) (state.Change, error) {
+	clock, err := s.clockAt(ctx, from)
+	if err != nil {
+		return state.Change{}, err
+	}
+	before := state.Before{Position: from, Clock: clock}
+	need := state.Need(entries)
+	if need.OnlyInserts {
+		// Fast path: take it that all is new. If a key is not, the server says so,
+		// and nothing is done.
+		change, err := s.transact(ctx, before, entries, nil)
+		if err == nil || !isDuplicateKey(err) && !errors.Is(err, errLook) {
+			return change, err
+		}
+	}
+	return s.transact(ctx, before, entries, &need)
+}
+
+// clockAt is the clock of the replica at from, which the transaction then
+// finds there or not.
+func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, error) {
+	s.mu.Lock()
+	known, clock := s.known, s.clock
+	s.mu.Unlock()
+	if known == from && !clock.IsZero() {
+		return clock, nil
+	}
+	at, clock, err := s.position(ctx)
+	if err == nil && at != from {
+		err = fmt.Errorf("at %s, not at %s: %w", at, from, shard.ErrFenced)
+	}
+	return clock, err
+}
+
+// transact applies entries; need is nil if nothing has to be looked up.
+func (s *Store) transact(ctx context.Context, before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return state.Change{}, err
+	}
+	t := transaction{Store: s, ctx: ctx, tx: tx}
+	change, err := t.do(before, entries, need)
+	if err != nil {
+		// The rollback fails only when the connection has; the server then rolls back by itself.
+		_ = tx.Rollback()
+		return state.Change{}, err
+	}
+	if err := tx.Commit(); err != nil {
+		return state.Change{}, err
+	}
+	return change, nil
+}
+
+// transaction runs statements of a store in one transaction.
+type transaction struct {
+	*Store
+	ctx context.Context // of the one call that this is part of
+	tx  *sql.Tx
+}
+
+func (t *transaction) do(before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
+	// The position first: its lock orders us after any other applier, and what
+	// is looked up below is then read after it.
+	from, last := before.Position, &entries[len(entries)-1]
+	clock := before.Clock
+	for i := range entries {
+		if at := entries[i].Time; at.After(clock) {
+			clock = at
+		}
+	}
+	if err := one(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, state.Nanos(clock), t.name, from.Incarnation, from.Seq, from.Batch)); err != nil {
+		return state.Change{}, err
+	}
+	if need != nil {
+		if err := t.look(need, &before); err != nil {
+			return state.Change{}, err
+		}
+	}
+	change, err := state.Settle(&t.spec, &before, entries)
+	if err != nil {
+		return state.Change{}, err
+	}
+	if need == nil && duplicates(change.Answers) {
+		return state.Change{}, errLook
+	}
+	if err := t.write(&change); err != nil {
+		return state.Change{}, err
+	}
+	return change, t.purge(change.Clock)
+}
+
+// errLook: the outcome cannot be told without a look at what is there.
+var errLook = errors.New("look first")
+
+// duplicates reports whether a batch has an op that met a key of another. What
+// else that op would meet was never put to the server.
+func duplicates(answers []events.Results) bool {
+	for i := range answers {
+		for j := range answers[i].Notable {
+			if answers[i].Notable[j].Outcome == events.Duplicate {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (t *transaction) write(c *state.Change) error {
+	for _, step := range []func() error{
+		func() error { return t.deleteKeys(c.Delete) },
+		func() error { return t.putRows(c.Insert, "") },
+		func() error { return t.putRows(c.Update, t.overwrite()) },
+		func() error { return t.forgetBatches(c.Forget) },
+		func() error { return t.putResults(c.Results) },
+		func() error { return t.putIdempotency(c.Idempotency) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purge erases what is out of date, now and then. When it happens makes no
+// difference to what anybody reads: out of date is decided by the clock.
+func (t *transaction) purge(clock time.Time) error {
+	t.mu.Lock()
+	due := clock.Sub(t.purged) >= purgeEvery
+	if due {
+		t.purged = clock
+	}
+	t.mu.Unlock()
+	if !due {
+		return nil
+	}
+	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), purgeMost)
+	if err == nil {
+		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), purgeMost)
+	}
+	return err
+}
+
+func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
+	return t.tx.ExecContext(t.ctx, query, args...)
+}

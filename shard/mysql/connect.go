@@ -1,0 +1,64 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// maxPacket is below every server's default for max_allowed_packet.
+const maxPacket = 16 << 20
+
+// setUp pins what a server's settings could change in the meaning of our
+// statements, or in when they give up.
+const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO', time_zone='+00:00', autocommit=1, net_write_timeout=3600, innodb_lock_wait_timeout=%d"
+
+const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+
+// connect opens a pool, and makes the database if it is not there.
+func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
+	parsed, err := mysql.ParseDSN(cfg.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("dsn: %w", err)
+	}
+	if parsed.DBName == "" {
+		return nil, fmt.Errorf("dsn: names no database")
+	}
+	parsed.Collation = "utf8mb4_bin"
+	parsed.Loc = time.UTC
+	parsed.ParseTime, parsed.InterpolateParams, parsed.MultiStatements, parsed.AllowAllFiles = false, false, false, false
+	parsed.ClientFoundRows = true // a compare-and-set counts what it found
+	parsed.MaxAllowedPacket = maxPacket
+	parsed.Timeout, parsed.ReadTimeout, parsed.WriteTimeout = min(cfg.IO, 10*time.Second), cfg.IO, cfg.IO
+	parsed.Logger = &mysql.NopLogger{} // what it would print comes back as an error too
+	if err := makeDatabase(ctx, *parsed); err != nil {
+		return nil, err
+	}
+	connector, err := mysql.NewConnector(parsed)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(pinned{connector, []string{fmt.Sprintf(setUp, max(1, int(cfg.LockWait/time.Second))), isolation}})
+	db.SetMaxOpenConns(cfg.Connections)
+	db.SetMaxIdleConns(cfg.Connections)
+	db.SetConnMaxIdleTime(time.Minute) // a connection keeps its prepared statements in the server's memory
+	return db, nil
+}
+
+func makeDatabase(ctx context.Context, cfg mysql.Config) error {
+	name := quote(cfg.DBName)
+	cfg.DBName = ""
+	connector, err := mysql.NewConnector(&cfg)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"); err != nil {
+		return classify(err)
+	}
+	return nil
+}

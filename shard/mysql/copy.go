@@ -1,0 +1,135 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+type snapshot struct {
+	store *Store
+	conn  *sql.Conn
+	head  events.CopyHead
+}
+
+// Snapshot implements shard.Store.
+func (s *Store) Snapshot(ctx context.Context) (shard.Snapshot, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	snap := &snapshot{store: s, conn: conn, head: events.CopyHead{Spec: s.spec}}
+	_, err = conn.ExecContext(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+	if err == nil {
+		snap.head.Position, snap.head.Clock, err = scanPosition(conn.QueryRowContext(ctx, readPosition, s.name))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err)), snap.Close())
+	}
+	return snap, nil
+}
+
+func (n *snapshot) Head() events.CopyHead { return n.head }
+
+func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) error {
+	s := n.store
+	reader := s.newRowReader()
+	err := n.each(ctx, "SELECT "+columnList(&s.spec.Schema, "")+" FROM "+quote(s.name)+" ORDER BY "+quote(s.spec.Schema.KeyColumn()), func(rows *sql.Rows) error {
+		row, err := reader.scan(rows)
+		if err != nil {
+			return err
+		}
+		return fn(events.CopyItem{Row: row})
+	})
+	if err == nil {
+		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(s.name))+" WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
+			kept, err := s.scanResults(rows)
+			if err != nil {
+				return err
+			}
+			return fn(events.CopyItem{Results: &kept})
+		}, state.OutOfDate(n.head.Clock, events.ResultsKept))
+	}
+	if err == nil {
+		err = n.each(ctx, "SELECT name, body, at, op, first FROM "+quote(keysTable(s.name))+" WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
+			kept, err := scanIdempotency(rows)
+			if err != nil {
+				return err
+			}
+			return fn(events.CopyItem{Idempotency: &kept})
+		}, state.OutOfDate(n.head.Clock, events.IdempotencyKept))
+	}
+	if err != nil {
+		return fmt.Errorf("copy out shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	return nil
+}
+
+func (n *snapshot) each(ctx context.Context, query string, fn func(*sql.Rows) error, args ...any) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rows, err := n.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, cancel, func() error { return fn(rows) })
+}
+
+// Close ends the transaction; on a connection that does not say so, by ending
+// the connection.
+func (n *snapshot) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	if _, err := n.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+		_ = n.conn.Raw(func(any) error { return errBroken }) // never to be used again
+	}
+	if err := n.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
+		return fmt.Errorf("close snapshot of shard %s: %w", n.head.Spec.Shard.ID, err)
+	}
+	return nil
+}
+
+type restore struct{ store *Store }
+
+func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
+	s := r.store
+	err := s.inTransaction(ctx, func(t *transaction) error {
+		var c state.Change
+		for i := range items {
+			if err := c.Copy(&s.spec, &items[i]); err != nil {
+				return err
+			}
+		}
+		return t.write(&c)
+	})
+	if err != nil {
+		return fmt.Errorf("copy into shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	return nil
+}
+
+func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := fn(&transaction{Store: s, ctx: ctx, tx: tx}); err != nil {
+		_ = tx.Rollback() // fails only when the connection has
+		return err
+	}
+	return tx.Commit()
+}
+
+func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
+	if _, err := r.store.db.ExecContext(ctx, makeWhole, r.store.name); err != nil {
+		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
+	}
+	return newStore(r.store.db, r.store.spec), nil
+}
+
+func (r *restore) Close() error { return r.store.Close() }

@@ -1,0 +1,179 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+// Config says where the server is.
+type Config struct {
+	DSN         string        // of go-sql-driver, with a database, which is created: root@unix(/run/x.sock)/ringway
+	Connections int           // most at once, for all replicas together
+	LockWait    time.Duration // for another transaction's lock, before a retry
+	IO          time.Duration // for the server's next answer
+}
+
+// DefaultConfig suits a server that is ours alone.
+func DefaultConfig() Config {
+	return Config{Connections: 16, LockWait: 10 * time.Second, IO: 2 * time.Minute}
+}
+
+// Engine is a database with replicas in it.
+type Engine struct {
+	db *sql.DB
+	mu sync.Mutex // one change of tables at a time
+}
+
+var _ shard.Engine = (*Engine)(nil)
+
+// Open connects and makes what is missing in the database. It does not wait
+// for a server that is away: the error is then shard.ErrRetry.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	db, err := connect(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open mysql: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, createCatalogue); err != nil {
+		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), db.Close())
+	}
+	return &Engine{db: db}, nil
+}
+
+// Create implements shard.Engine.
+func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (shard.Store, error) {
+	head := events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}}
+	if err := e.begin(ctx, head, false); err != nil {
+		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
+	}
+	return newStore(e.db, spec), nil
+}
+
+// Restore implements shard.Engine.
+func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Restore, error) {
+	if err := e.begin(ctx, head, true); err != nil {
+		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
+	}
+	return &restore{store: newStore(e.db, head.Spec)}, nil
+}
+
+// begin makes the tables of a replica, without rows. Tables cannot be made in
+// a transaction: until the last statement the catalogue says that the replica
+// is not whole, and the next begin starts anew.
+func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) error {
+	if err := head.Spec.Validate(); err != nil {
+		return err
+	}
+	spec, err := json.Marshal(head.Spec)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name := tableName(head.Spec.Table, head.Spec.Shard.ID)
+	if held, err := e.held(ctx, name); err == nil && !held.Copying {
+		return shard.ErrExists
+	} else if err != nil && !errors.Is(err, events.ErrNotFound) {
+		return err
+	}
+	p := head.Position
+	if _, err := e.db.ExecContext(ctx, putCatalogue, name, head.Spec.Table, head.Spec.Shard.ID, spec, p.Incarnation, p.Seq, p.Batch, state.Nanos(head.Clock)); err != nil {
+		return err
+	}
+	for _, statement := range append(dropTables(name), createTables(name, &head.Spec.Schema)...) {
+		if _, err := e.db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if copying {
+		return nil
+	}
+	_, err = e.db.ExecContext(ctx, makeWhole, name)
+	return err
+}
+
+// Open implements shard.Engine.
+func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error) {
+	held, err := e.held(ctx, tableName(table, id))
+	if err == nil && held.Copying {
+		err = shard.ErrCopying
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
+	}
+	return newStore(e.db, held.Spec), nil
+}
+
+// List implements shard.Engine.
+func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
+	all, err := e.query(ctx, listCatalogue)
+	if err != nil {
+		return nil, fmt.Errorf("list shards: %w", classify(err))
+	}
+	return all, nil
+}
+
+func (e *Engine) held(ctx context.Context, name string) (shard.Held, error) {
+	all, err := e.query(ctx, findCatalogue, name)
+	if err != nil {
+		return shard.Held{}, err
+	}
+	if len(all) == 0 {
+		return shard.Held{}, events.ErrNotFound
+	}
+	return all[0], nil
+}
+
+func (e *Engine) query(ctx context.Context, statement string, args ...any) ([]shard.Held, error) {
+	rows, err := e.db.QueryContext(ctx, statement, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []shard.Held
+	for rows.Next() {
+		var h shard.Held
+		var spec []byte
+		if err := rows.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(spec, &h.Spec); err != nil {
+			return nil, fmt.Errorf("catalogue of replicas: %w", err)
+		}
+		if err := h.Spec.Validate(); err != nil {
+			return nil, fmt.Errorf("catalogue of replicas: %w", err)
+		}
+		all = append(all, h)
+	}
+	return all, rows.Err()
+}
+
+// Drop implements shard.Engine.
+func (e *Engine) Drop(ctx context.Context, table, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name := tableName(table, id)
+	statements := dropTables(name)
+	_, err := e.db.ExecContext(ctx, makePartial, name) // half dropped is not whole
+	for i := 0; err == nil && i < len(statements); i++ {
+		_, err = e.db.ExecContext(ctx, statements[i])
+	}
+	if err == nil {
+		_, err = e.db.ExecContext(ctx, deleteCatalogue, name)
+	}
+	if err != nil {
+		return fmt.Errorf("drop shard %s: %w", id, classify(err))
+	}
+	return nil
+}
+
+// Close implements shard.Engine.
+func (e *Engine) Close() error { return e.db.Close() }

@@ -1,0 +1,63 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"ringway/shard"
+)
+
+// Errors of the server that only this replica meets, and that may not be there
+// the next time. What is not listed needs a person.
+var passing = []uint16{
+	1020,       // a row changed meanwhile
+	1021, 1114, // disk full, table full; see also noSpace
+	1037, 1038, 1041, // out of memory
+	1040, 1203, 1226, // too many connections
+	1053, 1077, 1079, 1094, 1290, 1317, 1836, 1927, 3024, // shutting down, killed, read-only for now
+	1158, 1159, 1160, 1161, // a packet that did not come or go
+	1205, 1213, // lock wait, deadlock
+	1615, // prepare again
+}
+
+// noSpace are errors that may be a full disk: they tell its errno, 28.
+var noSpace = []uint16{3, 1026, 1030}
+
+const duplicateKey = 1062
+
+// classify marks what is worth another try.
+func classify(err error) error {
+	if err == nil || errors.Is(err, shard.ErrRetry) {
+		return err
+	}
+	var server *mysql.MySQLError
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &server):
+		full := slices.Contains(noSpace, server.Number) && strings.Contains(server.Message, "28")
+		if !full && !slices.Contains(passing, server.Number) {
+			return err
+		}
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, sql.ErrConnDone),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", shard.ErrRetry, err)
+}
+
+func isDuplicateKey(err error) bool {
+	var server *mysql.MySQLError
+	return errors.As(err, &server) && server.Number == duplicateKey
+}

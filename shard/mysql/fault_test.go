@@ -1,0 +1,228 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/mysql"
+	"ringway/shard/mysql/mysqld"
+	"ringway/shard/storetest"
+)
+
+// own is a server that a test may ill-treat, with one replica in it.
+func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
+	t.Helper()
+	sup, stop, err := start(t.TempDir())
+	missing(t, err)
+	t.Cleanup(stop)
+	engine := open(t, sup.DSN("ringway"))
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sup, store
+}
+
+// applying runs an applier until the test calls stop, and counts.
+func applying(t *testing.T, store shard.Store) (seq *atomic.Uint64, stop func()) {
+	t.Helper()
+	seq = new(atomic.Uint64)
+	ctx, cancel := context.WithCancel(t.Context())
+	var applier sync.WaitGroup
+	applier.Go(func() {
+		if err := storetest.ApplyLog(ctx, store, seq.Store); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		cancel()
+		applier.Wait()
+	})
+	t.Cleanup(stop)
+	return seq, stop
+}
+
+func beyond(seq *atomic.Uint64, n uint64) func() error {
+	return func() error {
+		if got := seq.Load(); got <= n {
+			return fmt.Errorf("applied %d, want more than %d", got, n)
+		}
+		return nil
+	}
+}
+
+func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
+	sup, store := own(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	seq, stop := applying(t, store)
+	for range 6 {
+		storetest.Eventually(t, beyond(seq, seq.Load()+random.Uint64N(200)))
+		if err := syscall.Kill(sup.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Eventually(t, beyond(seq, seq.Load()+1))
+	}
+	stop()
+	t.Logf("applied %d", storetest.CheckLog(t, store))
+}
+
+func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
+	sup, store := own(t)
+	seq, stop := applying(t, store)
+	storetest.Eventually(t, beyond(seq, 20))
+	pid := sup.PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, _, err := store.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a read of a server that stands still: %v", err)
+	}
+	stop() // in the middle of an Apply, most likely
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	seq, stop = applying(t, store)
+	storetest.Eventually(t, beyond(seq, 40))
+	stop()
+	storetest.CheckLog(t, store)
+}
+
+func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
+	sup, stop, err := start(t.TempDir())
+	missing(t, err)
+	engine := open(t, sup.DSN("ringway"))
+	defer engine.Close()
+	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)})
+	if !errors.Is(err, shard.ErrRetry) {
+		t.Errorf("apply: %v", err)
+	}
+	_, err = store.Position(t.Context())
+	if !errors.Is(err, shard.ErrRetry) {
+		t.Errorf("position: %v", err)
+	}
+	cfg := mysql.DefaultConfig()
+	cfg.DSN = sup.DSN("ringway")
+	if _, err := mysql.Open(t.Context(), cfg); !errors.Is(err, shard.ErrRetry) {
+		t.Errorf("open: %v", err)
+	}
+}
+
+func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
+	sup := shared(t)
+	dsn := sup.DSN("locked")
+	cfg := mysql.DefaultConfig()
+	cfg.DSN, cfg.LockWait = dsn, time.Second
+	engine, err := mysql.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "SELECT * FROM ringway_replicas FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	from, entries := events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)}
+	if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, shard.ErrRetry) {
+		t.Errorf("while the lock is held: %v", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Apply(t.Context(), from, entries); err != nil {
+		t.Error(err)
+	}
+	storetest.CheckLog(t, store)
+}
+
+// Sixteen replicas share the connections. None may hold one and wait for another.
+func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
+	cfg := mysql.DefaultConfig()
+	cfg.DSN, cfg.Connections = shared(t).DSN("many"), 2
+	engine, err := mysql.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	var stores []shard.Store
+	for i := range 8 {
+		spec := storetest.Students()
+		spec.Shard.ID = fmt.Sprintf("s%d", i)
+		store, err := engine.Create(t.Context(), spec, storetest.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores = append(stores, store)
+	}
+	var counts []*atomic.Uint64
+	var stops []func()
+	for _, s := range stores {
+		seq, stop := applying(t, s)
+		counts, stops = append(counts, seq), append(stops, stop)
+	}
+	for i, s := range stores {
+		storetest.Eventually(t, beyond(counts[i], 20))
+		stops[i]()
+		storetest.CheckLog(t, s)
+	}
+}
+
+// People may look at the rows with any client.
+func TestStore_KeepsRowsThatPeopleCanRead(t *testing.T) {
+	dsn := shared(t).DSN("people")
+	engine := open(t, dsn)
+	defer engine.Close()
+	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := storetest.Entry(store.Spec(), 1)
+	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{storetest.Student(2255, "Zoë", events.Int(27))}}}
+	if _, err := store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var marks int
+	if err := db.QueryRowContext(t.Context(), "SELECT Stud_marks + 1 FROM `StudT$sh1` WHERE Stud_name = 'Zoë'").Scan(&marks); err != nil || marks != 28 {
+		t.Errorf("got %d, %v", marks, err)
+	}
+}

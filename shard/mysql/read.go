@@ -1,0 +1,108 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"ringway/events"
+	"ringway/shard/state"
+)
+
+// rowReader reads one row after another into the same memory.
+type rowReader struct {
+	schema *events.Schema
+	key    sql.NullInt64
+	raw    []sql.RawBytes // the columns after the key, then the kinds
+	texts  []string
+	into   []any
+}
+
+func (s *Store) newRowReader(before ...any) *rowReader {
+	n := len(s.spec.Schema.Columns)
+	r := &rowReader{schema: &s.spec.Schema, raw: make([]sql.RawBytes, n), texts: make([]string, n-1)}
+	r.into = append(before, &r.key)
+	for i := range r.raw {
+		r.into = append(r.into, &r.raw[i])
+	}
+	return r
+}
+
+// scan returns nil where a LEFT JOIN found no row.
+func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
+	if err := rows.Scan(r.into...); err != nil || !r.key.Valid {
+		return nil, err
+	}
+	last := len(r.raw) - 1
+	for i, raw := range r.raw[:last] {
+		r.texts[i] = string(raw)
+	}
+	return state.ReadRow(r.schema, r.key.Int64, r.texts, string(r.raw[last]))
+}
+
+// Get implements shard.Store.
+func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) {
+	var row events.Row
+	seq, err := s.read(ctx, s.single, []any{key, s.name}, func(r events.Row) error {
+		row = r
+		return nil
+	})
+	if err == nil && row == nil {
+		err = events.ErrNotFound
+	}
+	if err != nil {
+		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
+	}
+	return row, seq, nil
+}
+
+// Range implements shard.Store.
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error) {
+	seq, err := s.read(ctx, s.many, []any{low, high, s.name}, fn)
+	if err != nil {
+		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
+	}
+	return seq, nil
+}
+
+// read runs one query, which sees rows and position at one moment.
+func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row) error) (uint64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before Close, which would read all that is left
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	var seq uint64
+	reader := s.newRowReader(&seq)
+	found := false
+	err = each(rows, cancel, func() error {
+		found = true
+		row, err := reader.scan(rows)
+		if err != nil || row == nil {
+			return err
+		}
+		return fn(row)
+	})
+	if err == nil && !found {
+		err = events.ErrNotFound // the replica itself
+	}
+	return seq, err
+}
+
+// each calls fn for every row, and stop when fn fails, so that the server is
+// not asked for the rest.
+func each(rows *sql.Rows, stop func(), fn func() error) error {
+	for rows.Next() {
+		if err := fn(); err != nil {
+			stop()
+			_ = rows.Close() // fails because of stop
+			return err
+		}
+	}
+	err := rows.Err()
+	if closed := rows.Close(); err == nil {
+		err = closed
+	}
+	return err
+}

@@ -1,0 +1,198 @@
+package mysql
+
+import (
+	"database/sql"
+	"encoding/json"
+	"strings"
+
+	"ringway/events"
+	"ringway/shard/state"
+)
+
+// A statement for many rows exists in sizes of powers of two up to largest, so
+// that few are prepared. What all its parameters hold stays well below maxPacket.
+const (
+	largest       = 256
+	statementSize = 2 << 20
+)
+
+// chunks calls fn with parts of items, each of a size that has a statement,
+// until all are through.
+func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
+	for len(items) > 0 {
+		n, total := 0, 0
+		for n < len(items) && n < largest && (n == 0 || total+bytes(items[n]) <= statementSize) {
+			total += bytes(items[n])
+			n++
+		}
+		for n&(n-1) != 0 {
+			n &= n - 1 // down to a power of two
+		}
+		if err := fn(items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// padded is items, with the last repeated up to a power of two: looking a
+// thing up twice does no harm.
+func padded[T any](items []T) []any {
+	n := 1
+	for n < len(items) {
+		n *= 2
+	}
+	args := make([]any, n)
+	for i := range args {
+		args[i] = items[min(i, len(items)-1)]
+	}
+	return args
+}
+
+func rowBytes(row events.Row) int {
+	n := 16
+	for _, v := range row {
+		n += 8 + len(v.Raw())
+	}
+	return n
+}
+
+// putRows writes rows with one statement for many.
+func (t *transaction) putRows(rows []events.Row, tail string) error {
+	columns := len(t.spec.Schema.Columns) + 1
+	return chunks(rows, rowBytes, func(part []events.Row) error {
+		args := make([]any, 0, len(part)*columns)
+		for _, row := range part {
+			args = append(args, row.Key())
+			for _, v := range row[1:] {
+				args = append(args, v.Raw())
+			}
+			args = append(args, state.Kinds(&t.spec.Schema, row))
+		}
+		_, err := t.exec("INSERT INTO "+quote(t.name)+" ("+columnList(&t.spec.Schema, "")+") VALUES "+marks(len(part), columns)+tail, args...)
+		return err
+	})
+}
+
+// overwrite is what makes an INSERT of a key that is there an update.
+func (t *transaction) overwrite() string {
+	var sets []string
+	for _, c := range append(t.spec.Schema.Columns[1:len(t.spec.Schema.Columns):len(t.spec.Schema.Columns)], state.KindsColumn) {
+		sets = append(sets, quote(c)+" = VALUES("+quote(c)+")")
+	}
+	return " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
+}
+
+func (t *transaction) deleteKeys(keys []int64) error {
+	return chunks(keys, func(int64) int { return 8 }, func(part []int64) error {
+		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE "+quote(t.spec.Schema.KeyColumn())+" IN "+marks(1, len(part)), padded(part)...)
+		return err
+	})
+}
+
+func (t *transaction) forgetBatches(ids []string) error {
+	return chunks(ids, func(s string) int { return len(s) }, func(part []string) error {
+		_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE batch IN "+marks(1, len(part)), padded(part)...)
+		return err
+	})
+}
+
+func (t *transaction) putResults(all []events.KeptResults) error {
+	const columns = 5
+	notable := func(k events.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
+	return chunks(all, notable, func(part []events.KeptResults) error {
+		args := make([]any, 0, len(part)*columns)
+		for _, k := range part {
+			r, body := k.Results, []byte{}
+			if len(r.Notable) > 0 {
+				var err error
+				if body, err = json.Marshal(r.Notable); err != nil {
+					return err
+				}
+			}
+			args = append(args, r.Seq, r.Batch, state.Nanos(k.At), r.Ops, body)
+		}
+		_, err := t.exec("INSERT INTO "+quote(resultsTable(t.name))+" (seq, batch, at, ops, notable) VALUES "+marks(len(part), columns), args...)
+		return err
+	})
+}
+
+func (t *transaction) putIdempotency(all []events.KeptIdempotency) error {
+	const columns = 5
+	return chunks(all, func(events.KeptIdempotency) int { return 2000 }, func(part []events.KeptIdempotency) error {
+		args := make([]any, 0, len(part)*columns)
+		for _, k := range part {
+			first, err := json.Marshal(k.First)
+			if err != nil {
+				return err
+			}
+			args = append(args, []byte(k.Key), k.Body, state.Nanos(k.At), k.Op, first)
+		}
+		_, err := t.exec("REPLACE INTO "+quote(keysTable(t.name))+" (name, body, at, op, first) VALUES "+marks(len(part), columns), args...)
+		return err
+	})
+}
+
+// look reads what need asks for. Nobody else writes it: the position is locked.
+func (t *transaction) look(need *state.Needs, into *state.Before) error {
+	into.Keys = map[int64]bool{}
+	into.Results = map[string]events.KeptResults{}
+	into.Idempotency = map[string]events.KeptIdempotency{}
+	key := quote(t.spec.Schema.KeyColumn())
+	err := lookUp(t, "SELECT "+key+" FROM "+quote(t.name)+" WHERE "+key+" IN ", need.Keys, func(rows *sql.Rows) error {
+		var k int64
+		if err := rows.Scan(&k); err != nil {
+			return err
+		}
+		into.Keys[k] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = lookUp(t, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(t.name))+" WHERE batch IN ", need.Batches, func(rows *sql.Rows) error {
+		kept, err := t.scanResults(rows)
+		if err == nil {
+			into.Results[kept.Results.Batch] = kept
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return lookUp(t, "SELECT name, body, at, op, first FROM "+quote(keysTable(t.name))+" WHERE name IN ", need.Idempotency, func(rows *sql.Rows) error {
+		kept, err := scanIdempotency(rows)
+		if err == nil {
+			into.Idempotency[kept.Key] = kept
+		}
+		return err
+	})
+}
+
+// lookUp runs a query that ends in IN over all of keys.
+func lookUp[T any](t *transaction, query string, keys []T, fn func(*sql.Rows) error) error {
+	const most = 1024
+	for len(keys) > 0 {
+		part := keys[:min(len(keys), most)]
+		keys = keys[len(part):]
+		args := padded(part)
+		rows, err := t.tx.QueryContext(t.ctx, query+marks(1, len(args)), args...)
+		if err != nil {
+			return err
+		}
+		for rows.Next() && err == nil {
+			err = fn(rows)
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		if closed := rows.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+// Store is one replica.
+type Store struct {
+	db     *sql.DB
+	spec   events.ShardSpec
+	name   string // of its table
+	single string // SELECT of one row, with the position
+	many   string // SELECT of a range
+
+	mu     sync.Mutex
+	known  events.Position // where Apply left the replica, and
+	clock  time.Time       // the clock there; both are zero if not known
+	purged time.Time       // clock of the last purge
+}
+
+var _ shard.Store = (*Store)(nil)
+
+func newStore(db *sql.DB, spec events.ShardSpec) *Store {
+	s := &Store{db: db, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
+	key := "r." + quote(spec.Schema.KeyColumn())
+	from := "SELECT p.seq, " + columnList(&spec.Schema, "r.") + " FROM ringway_replicas p LEFT JOIN " + quote(s.name) + " r ON "
+	s.single = from + key + " = ? WHERE p.name = ?"
+	s.many = from + key + " BETWEEN ? AND ? WHERE p.name = ? ORDER BY " + key
+	return s
+}
+
+// Spec implements shard.Store.
+func (s *Store) Spec() events.ShardSpec { return s.spec }
+
+// Position implements shard.Store.
+func (s *Store) Position(ctx context.Context) (events.Position, error) {
+	p, _, err := s.position(ctx)
+	if err != nil {
+		return events.Position{}, fmt.Errorf("position of shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	return p, nil
+}
+
+func (s *Store) position(ctx context.Context) (events.Position, time.Time, error) {
+	return scanPosition(s.db.QueryRowContext(ctx, readPosition, s.name))
+}
+
+func scanPosition(row *sql.Row) (p events.Position, clock time.Time, err error) {
+	var at int64
+	err = row.Scan(&p.Incarnation, &p.Seq, &p.Batch, &at)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = events.ErrNotFound
+	}
+	return p, state.FromNanos(at), err
+}
+
+// Rebase implements shard.Store.
+func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
+	s.forget()
+	err := one(s.db.ExecContext(ctx, rebasePosition, to.Incarnation, to.Seq, to.Batch, s.name, from.Incarnation, from.Seq, from.Batch))
+	if err != nil {
+		return fmt.Errorf("rebase shard %s from %s to %s: %w", s.spec.Shard.ID, from, to, classify(err))
+	}
+	return nil
+}
+
+// one demands that a compare-and-set found its row.
+func one(res sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(shard.ErrFenced, err)
+	}
+	return nil
+}
+
+// forget makes the next Apply read what it would have remembered.
+func (s *Store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known, s.clock = events.Position{}, time.Time{}
+}
+
+// Results implements shard.Store.
+func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
+	var clock int64
+	kept, err := s.scanResults(s.db.QueryRowContext(ctx, "SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM "+
+		quote(resultsTable(s.name))+" k JOIN ringway_replicas p ON p.name = ? WHERE k.batch = ?", s.name, batch), &clock)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
+		err = events.ErrNotFound
+	}
+	if err != nil {
+		return events.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
+	}
+	return kept.Results, nil
+}
+
+type scanner interface{ Scan(into ...any) error }
+
+func (s *Store) scanResults(row scanner, more ...any) (events.KeptResults, error) {
+	r := events.Results{Table: s.spec.Table, Shard: s.spec.Shard.ID}
+	var at int64
+	var notable []byte
+	if err := row.Scan(append([]any{&r.Batch, &r.Seq, &at, &r.Ops, &notable}, more...)...); err != nil {
+		return events.KeptResults{}, err
+	}
+	if len(notable) > 0 {
+		if err := json.Unmarshal(notable, &r.Notable); err != nil {
+			return events.KeptResults{}, fmt.Errorf("results of batch %s: %w", r.Batch, err)
+		}
+	}
+	return events.KeptResults{At: state.FromNanos(at), Results: r}, nil
+}
+
+func scanIdempotency(row scanner) (events.KeptIdempotency, error) {
+	var k events.KeptIdempotency
+	var at int64
+	var first []byte
+	if err := row.Scan(&k.Key, &k.Body, &at, &k.Op, &first); err != nil {
+		return k, err
+	}
+	k.At = state.FromNanos(at)
+	if err := json.Unmarshal(first, &k.First); err != nil {
+		return k, fmt.Errorf("idempotency key %.40q: %w", k.Key, err)
+	}
+	return k, nil
+}
+
+// Close implements shard.Store. The connections are the engine's.
+func (s *Store) Close() error { return nil }

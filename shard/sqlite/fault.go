@@ -1,0 +1,40 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"modernc.org/sqlite"
+
+	"ringway/shard"
+)
+
+// SQLite's primary codes for what may not be there the next time: busy,
+// locked, out of memory, interrupted, disk full and what the disk said, no
+// file to be had, locks in disorder.
+var passing = []int{5, 6, 7, 9, 10, 13, 14, 15}
+
+// classify marks what is worth another try.
+func classify(err error) error {
+	if err == nil || errors.Is(err, shard.ErrRetry) {
+		return err
+	}
+	var code *sqlite.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &code):
+		if !slices.Contains(passing, code.Code()&0xff) {
+			return err
+		}
+	case errors.Is(err, sqldriver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EIO):
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", shard.ErrRetry, err)
+}

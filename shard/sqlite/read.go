@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+// rowReader reads one row after another into the same memory.
+type rowReader struct {
+	schema *events.Schema
+	key    sql.NullInt64
+	texts  []sql.NullString // the columns after the key, then the kinds
+	plain  []string
+	into   []any
+}
+
+func (s *Store) newRowReader(before ...any) *rowReader {
+	n := len(s.spec.Schema.Columns)
+	r := &rowReader{schema: &s.spec.Schema, texts: make([]sql.NullString, n), plain: make([]string, n)}
+	r.into = append(before, &r.key)
+	for i := range r.texts {
+		r.into = append(r.into, &r.texts[i])
+	}
+	return r
+}
+
+// scan returns nil where a LEFT JOIN found no row.
+func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
+	if err := rows.Scan(r.into...); err != nil || !r.key.Valid {
+		return nil, err
+	}
+	for i, t := range r.texts {
+		r.plain[i] = t.String
+	}
+	last := len(r.plain) - 1
+	return state.ReadRow(r.schema, r.key.Int64, r.plain[:last], r.plain[last])
+}
+
+// Get implements shard.Store.
+func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) {
+	var row events.Row
+	seq, err := s.joined(ctx, s.single, []any{key}, func(r events.Row) error {
+		row = r
+		return nil
+	})
+	if err == nil && row == nil {
+		err = events.ErrNotFound
+	}
+	if err != nil {
+		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
+	}
+	return row, seq, nil
+}
+
+// Range implements shard.Store.
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error) {
+	seq, err := s.joined(ctx, s.on, []any{low, high}, fn)
+	if err != nil {
+		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
+	}
+	return seq, nil
+}
+
+// joined runs one query, which sees rows and position at one moment.
+func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row) error) (uint64, error) {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	var seq uint64
+	reader := s.newRowReader(&seq)
+	return seq, each(rows, func() error {
+		row, err := reader.scan(rows)
+		if err != nil || row == nil {
+			return err
+		}
+		return fn(row)
+	})
+}
+
+func each(rows *sql.Rows, fn func() error) error {
+	var err error
+	for err == nil && rows.Next() {
+		err = fn()
+	}
+	if err == nil {
+		err = rows.Err()
+	}
+	if closed := rows.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// Results implements shard.Store.
+func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
+	var clock int64
+	kept, err := scanResults(&s.spec, s.read.QueryRowContext(ctx,
+		"SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM _results k, _replica p WHERE k.batch = ?", batch), &clock)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
+		err = events.ErrNotFound
+	}
+	if err != nil {
+		return events.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
+	}
+	return kept.Results, nil
+}
+
+type snapshot struct {
+	store *Store
+	tx    *sql.Tx
+	head  events.CopyHead
+}
+
+// Snapshot implements shard.Store. The first read of the transaction fixes
+// what it sees.
+func (s *Store) Snapshot(ctx context.Context) (shard.Snapshot, error) {
+	// The transaction outlives this call: Close ends it, not ctx.
+	tx, err := s.read.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	n := &snapshot{store: s, tx: tx, head: events.CopyHead{Spec: s.spec}}
+	if n.head.Position, n.head.Clock, err = position(ctx, tx); err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err)), tx.Rollback())
+	}
+	return n, nil
+}
+
+func (n *snapshot) Head() events.CopyHead { return n.head }
+
+func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) error {
+	s := n.store
+	reader := s.newRowReader()
+	err := n.each(ctx, "SELECT "+columnList(&s.spec.Schema, "")+" FROM _rows ORDER BY "+quote(s.spec.Schema.KeyColumn()), func(rows *sql.Rows) error {
+		row, err := reader.scan(rows)
+		if err != nil {
+			return err
+		}
+		return fn(events.CopyItem{Row: row})
+	})
+	if err == nil {
+		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM _results WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
+			kept, err := scanResults(&s.spec, rows)
+			if err != nil {
+				return err
+			}
+			return fn(events.CopyItem{Results: &kept})
+		}, state.OutOfDate(n.head.Clock, events.ResultsKept))
+	}
+	if err == nil {
+		err = n.each(ctx, "SELECT name, body, at, op, first FROM _keys WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
+			kept, err := scanIdempotency(rows)
+			if err != nil {
+				return err
+			}
+			return fn(events.CopyItem{Idempotency: &kept})
+		}, state.OutOfDate(n.head.Clock, events.IdempotencyKept))
+	}
+	if err != nil {
+		return fmt.Errorf("copy out shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	return nil
+}
+
+func (n *snapshot) each(ctx context.Context, query string, fn func(*sql.Rows) error, args ...any) error {
+	rows, err := n.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	return each(rows, func() error { return fn(rows) })
+}
+
+func (n *snapshot) Close() error {
+	if err := n.tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+		return fmt.Errorf("close snapshot of shard %s: %w", n.head.Spec.Shard.ID, err)
+	}
+	return nil
+}
+
+type restore struct{ store *Store }
+
+func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
+	s := r.store
+	err := s.transact(ctx, func(tx *sql.Tx) error {
+		var c state.Change
+		for i := range items {
+			if err := c.Copy(&s.spec, &items[i]); err != nil {
+				return err
+			}
+		}
+		return s.put(ctx, tx, &c)
+	})
+	if err != nil {
+		return fmt.Errorf("copy into shard %s: %w", s.spec.Shard.ID, classify(err))
+	}
+	return nil
+}
+
+func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
+	if _, err := r.store.write.ExecContext(ctx, "UPDATE _replica SET copying = 0"); err != nil {
+		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
+	}
+	return r.store, nil
+}
+
+func (r *restore) Close() error { return nil }

@@ -1,0 +1,271 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// ErrGap: entries do not follow the position, or one another.
+var ErrGap = errors.New("a gap in the log")
+
+// Needs is what has to be known of a replica's state to settle entries.
+type Needs struct {
+	Keys        []int64  // sorted
+	Batches     []string // sorted
+	Idempotency []string // sorted
+	// OnlyInserts: if none of Keys and Batches is there, as is usual, the outcome
+	// needs no look at them.
+	OnlyInserts bool
+}
+
+// Need says what has to be known to settle entries.
+func Need(entries []events.LogEntry) Needs {
+	keys, batches, idempotency := map[int64]bool{}, map[string]bool{}, map[string]bool{}
+	n := Needs{OnlyInserts: true}
+	for i := range entries {
+		batches[entries[i].Batch.ID] = true
+		for j := range entries[i].Batch.Ops {
+			op := &entries[i].Batch.Ops[j]
+			for _, row := range op.Rows {
+				keys[row.Key()] = true
+			}
+			if op.Key != nil {
+				keys[*op.Key] = true
+			}
+			if op.Idempotency != nil {
+				idempotency[op.Idempotency.Key] = true
+			}
+			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
+				n.OnlyInserts = false
+			}
+		}
+	}
+	n.Keys = slices.Sorted(maps.Keys(keys))
+	n.Batches = slices.Sorted(maps.Keys(batches))
+	n.Idempotency = slices.Sorted(maps.Keys(idempotency))
+	return n
+}
+
+// Before is the part of a replica's state that Need asked for.
+type Before struct {
+	Position    events.Position
+	Clock       time.Time
+	Keys        map[int64]bool
+	Results     map[string]events.KeptResults
+	Idempotency map[string]events.KeptIdempotency
+}
+
+// Change is what a transaction has to do, in no order: every key is in one
+// list at most, and each list is sorted.
+type Change struct {
+	Position    events.Position
+	Clock       time.Time
+	Insert      []events.Row // not there before
+	Update      []events.Row // there before
+	Delete      []int64      // there before
+	Forget      []string     // batches whose results are out of date and in the way
+	Results     []events.KeptResults
+	Idempotency []events.KeptIdempotency // new, or in place of one out of date
+
+	Answers []events.Results // one for each entry
+}
+
+// Settle decides what becomes of entries.
+func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, error) {
+	s := settling{
+		spec: spec, before: before, rows: map[int64]*rowState{},
+		results: map[string]events.KeptResults{}, idempotency: map[string]events.KeptIdempotency{},
+	}
+	s.change = Change{Position: before.Position, Clock: before.Clock, Answers: make([]events.Results, 0, len(entries))}
+	for i := range entries {
+		if err := s.entry(&entries[i]); err != nil {
+			return Change{}, err
+		}
+	}
+	return s.done(), nil
+}
+
+type settling struct {
+	spec        *events.ShardSpec
+	before      *Before
+	change      Change
+	rows        map[int64]*rowState
+	results     map[string]events.KeptResults
+	idempotency map[string]events.KeptIdempotency
+}
+
+// rowState is one key: was it there, and what is there now.
+type rowState struct {
+	was, is, touched bool
+	row              events.Row
+}
+
+func (s *settling) entry(e *events.LogEntry) error {
+	c := &s.change
+	if e.Seq != c.Position.Seq+1 {
+		return fmt.Errorf("seq %d after %d: %w", e.Seq, c.Position.Seq, ErrGap)
+	}
+	c.Position.Seq, c.Position.Batch = e.Seq, e.Batch.ID
+	if at := e.Time.Round(0).UTC(); at.After(c.Clock) {
+		c.Clock = at // a log's clock may step back; ours may not, or replicas would disagree on what is out of date
+	}
+	kept, found := s.results[e.Batch.ID]
+	if !found {
+		kept, found = s.before.Results[e.Batch.ID]
+	}
+	if found && live(kept.At, c.Clock, events.ResultsKept) {
+		c.Answers = append(c.Answers, kept.Results)
+		return nil // a repeated batch
+	}
+	if _, inTheWay := s.before.Results[e.Batch.ID]; inTheWay {
+		c.Forget = append(c.Forget, e.Batch.ID)
+	}
+	r := events.Results{Batch: e.Batch.ID, Table: s.spec.Table, Shard: s.spec.Shard.ID, Seq: e.Seq, Ops: len(e.Batch.Ops)}
+	for i := range e.Batch.Ops {
+		result := s.op(&e.Batch, i)
+		result.Op = i
+		if result.Outcome != events.Done || result.Of != "" {
+			r.Notable = append(r.Notable, result)
+		}
+	}
+	s.results[e.Batch.ID] = events.KeptResults{At: c.Clock, Results: r}
+	c.Answers = append(c.Answers, r)
+	return nil
+}
+
+// live reports whether what was kept at some time still counts.
+func live(at, now time.Time, kept time.Duration) bool { return now.Sub(at) < kept }
+
+func (s *settling) op(b *events.Batch, i int) events.Result {
+	op := &b.Ops[i]
+	if b.Table != s.spec.Table || b.Shard != s.spec.Shard.ID {
+		return events.Result{Outcome: events.Invalid, Detail: "this is the log of " + s.spec.Table + " " + s.spec.Shard.ID}
+	}
+	err := op.Validate(&s.spec.Schema, s.spec.Shard)
+	var refusal *events.Refusal
+	twice := errors.As(err, &refusal) && refusal.Code == 409
+	if err != nil && !twice {
+		return events.Result{Outcome: events.Invalid, Detail: err.Error()}
+	}
+	if op.Idempotency == nil {
+		return s.do(op, twice)
+	}
+	first, found := s.idempotency[op.Idempotency.Key]
+	if !found {
+		first, found = s.before.Idempotency[op.Idempotency.Key]
+	}
+	if found && live(first.At, s.change.Clock, events.IdempotencyKept) {
+		if first.Body != op.Idempotency.Body {
+			return events.Result{Outcome: events.Mismatch, Of: first.Op}
+		}
+		again := first.First
+		again.Of = first.Op
+		return again
+	}
+	result := s.do(op, twice)
+	s.idempotency[op.Idempotency.Key] = events.KeptIdempotency{
+		Idempotency: *op.Idempotency, At: s.change.Clock, Op: events.OpID(b.ID, i), First: result,
+	}
+	return result
+}
+
+// do changes rows, all that the op asks for or none.
+func (s *settling) do(op *events.Op, twice bool) events.Result {
+	switch op.Kind {
+	case events.OpInsert:
+		var there []int64
+		seen := map[int64]bool{}
+		for _, row := range op.Rows {
+			key := row.Key()
+			if s.row(key).is || twice && seen[key] {
+				there = append(there, key)
+			}
+			if twice {
+				seen[key] = true
+			}
+		}
+		if len(there) > 0 {
+			return unmet(events.Duplicate, there)
+		}
+		for _, row := range op.Rows {
+			s.row(row.Key()).set(row)
+		}
+	case events.OpUpdate:
+		r := s.row(op.Rows[0].Key())
+		if !r.is {
+			return unmet(events.Missing, []int64{op.Rows[0].Key()})
+		}
+		r.set(op.Rows[0])
+	case events.OpDelete:
+		r := s.row(*op.Key)
+		if !r.is {
+			return unmet(events.Missing, []int64{*op.Key})
+		}
+		r.is, r.row, r.touched = false, nil, true
+	}
+	return events.Result{Outcome: events.Done}
+}
+
+func unmet(o events.Outcome, keys []int64) events.Result {
+	return events.Result{Outcome: o, Keys: keys[:min(len(keys), events.MaxListedKeys)], Count: len(keys)}
+}
+
+func (s *settling) row(key int64) *rowState {
+	r := s.rows[key]
+	if r == nil {
+		there := s.before.Keys[key]
+		r = &rowState{was: there, is: there}
+		s.rows[key] = r
+	}
+	return r
+}
+
+func (r *rowState) set(row events.Row) { r.is, r.row, r.touched = true, row, true }
+
+func (s *settling) done() Change {
+	c := s.change
+	for _, key := range slices.Sorted(maps.Keys(s.rows)) {
+		switch r := s.rows[key]; {
+		case !r.touched:
+		case r.is && r.was:
+			c.Update = append(c.Update, r.row)
+		case r.is:
+			c.Insert = append(c.Insert, r.row)
+		case r.was:
+			c.Delete = append(c.Delete, key)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.results)) {
+		c.Results = append(c.Results, s.results[id])
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.idempotency)) {
+		c.Idempotency = append(c.Idempotency, s.idempotency[key])
+	}
+	slices.Sort(c.Forget)
+	c.Forget = slices.Compact(c.Forget)
+	return c
+}
+
+// Copy adds one thing of a copy to a change.
+func (c *Change) Copy(spec *events.ShardSpec, item *events.CopyItem) error {
+	switch {
+	case item.Results != nil:
+		c.Results = append(c.Results, *item.Results)
+	case item.Idempotency != nil:
+		c.Idempotency = append(c.Idempotency, *item.Idempotency)
+	default:
+		if err := spec.Schema.Check(item.Row); err != nil {
+			return err
+		}
+		if key := item.Row.Key(); !spec.Shard.Holds(key) {
+			return fmt.Errorf("row %d is of another shard", key)
+		}
+		c.Insert = append(c.Insert, item.Row)
+	}
+	return nil
+}

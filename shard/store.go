@@ -1,0 +1,129 @@
+// Package shard keeps replicas of a table's shards, each the state that its
+// log has led to.
+//
+// The log is the truth: what a Store has lost it is told again, and what it
+// has it is never told twice. An Engine and its Stores are adapters
+// (shard/mysql, shard/sqlite); package storetest says in tests what each must
+// do.
+package shard
+
+import (
+	"context"
+	"errors"
+
+	"ringway/events"
+)
+
+// Engine keeps the replicas of one shard server. All methods may be called at
+// once from many goroutines, and obey their context.
+type Engine interface {
+	// Create makes an empty replica at seq 0 of the log of that incarnation. It
+	// refuses with ErrExists what is there already, whatever its state.
+	Create(ctx context.Context, spec events.ShardSpec, incarnation string) (Store, error)
+
+	// Open finds a replica: events.ErrNotFound if there is none, ErrCopying if
+	// it never became whole.
+	Open(ctx context.Context, table, shard string) (Store, error)
+
+	// Restore begins to fill a replica from a copy. Until Finish it is marked as
+	// copying; one that was left so is begun anew. A whole one is refused with
+	// ErrExists: nothing replaces a good copy but Drop and then Restore.
+	Restore(ctx context.Context, head events.CopyHead) (Restore, error)
+
+	// List names all replicas.
+	List(ctx context.Context) ([]Held, error)
+
+	// Drop erases a replica. It is no error if there is none.
+	Drop(ctx context.Context, table, shard string) error
+
+	// Close ends all that the Engine and its Stores hold.
+	Close() error
+}
+
+// Held is a replica that an Engine has.
+type Held struct {
+	Spec     events.ShardSpec
+	Position events.Position
+	Copying  bool // not whole: Position is where it will be
+}
+
+// Store is one replica. One applier calls Apply; the rest may be called at
+// once from many goroutines.
+type Store interface {
+	Spec() events.ShardSpec
+
+	// Position is how far the replica has come.
+	Position(ctx context.Context) (events.Position, error)
+
+	// Apply applies entries, which follow from without a gap, in one transaction
+	// and returns what became of each. After an error either all or nothing is
+	// applied; Position tells. The errors are ErrRetry (the same again may
+	// succeed), ErrFenced (the replica is not at from) and others, which will not
+	// go away by themselves. After any error read Position before going on: a
+	// commit whose answer was lost may still come in behind it, and the next
+	// Apply then waits for it and is fenced by it.
+	Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error)
+
+	// Rebase moves the position to another log that continues the state at from.
+	// ErrFenced if the replica is not there.
+	Rebase(ctx context.Context, from, to events.Position) error
+
+	// Get reads one row, and the seq at which it was read: events.ErrNotFound,
+	// with the seq, if it was not there.
+	Get(ctx context.Context, key int64) (events.Row, uint64, error)
+
+	// Range reads the rows from low to high, both included, by key, all at one
+	// seq. It holds one row at a time; an error of fn ends it.
+	Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error)
+
+	// Results is what became of a batch: events.ErrNotFound if it was never
+	// applied here, or longer than events.ResultsKept ago.
+	Results(ctx context.Context, batch string) (events.Results, error)
+
+	// Snapshot holds the state of this moment for a copy or a digest, while
+	// Apply goes on.
+	Snapshot(ctx context.Context) (Snapshot, error)
+
+	// DurableThrough returns a position that a power cut cannot take back. It
+	// waits until the present one is such.
+	DurableThrough(ctx context.Context) (events.Position, error)
+
+	// Close ends what the Store holds, not the replica.
+	Close() error
+}
+
+// Snapshot is all that a replica held at one position. Close it.
+type Snapshot interface {
+	Head() events.CopyHead
+
+	// Items hands out everything once: rows by key, then results by time and
+	// batch, then idempotency keys in the order of their bytes. What is out of
+	// date by the log's time is left out. It holds one item at a time.
+	Items(ctx context.Context, fn func(events.CopyItem) error) error
+
+	Close() error
+}
+
+// Restore fills a replica. One goroutine uses it.
+type Restore interface {
+	// Add puts in the next items.
+	Add(ctx context.Context, items []events.CopyItem) error
+
+	// Finish makes the replica whole. Before that nobody can open it.
+	Finish(ctx context.Context) (Store, error)
+
+	// Close gives up what was not finished. The replica stays marked as copying.
+	Close() error
+}
+
+// Errors of engines. Test them with errors.Is.
+var (
+	// ErrRetry: the engine could not, for now: a deadlock, a lost connection, a full disk.
+	ErrRetry = errors.New("the store cannot do this now")
+	// ErrFenced: the replica's position is not what the caller believed.
+	ErrFenced = errors.New("another applier moved the replica")
+	// ErrCopying: the replica is not whole.
+	ErrCopying = errors.New("the replica is not copied to its end")
+	// ErrExists: there is a replica of the shard already.
+	ErrExists = errors.New("a replica of this shard exists")
+)

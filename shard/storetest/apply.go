@@ -1,0 +1,290 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+func outcomes(f *fixture) {
+	f.create()
+	ann, bob := Student(1, "Ann", events.Int(1)), Student(2, "Bob", events.Int(2))
+	got := f.apply(f.batch(
+		insert(ann), insert(ann), update(ann), update(bob), remove(2), remove(1), remove(1), insert(ann, bob),
+		events.Op{Kind: events.OpBarrier}, events.Op{Kind: events.OpDigest},
+		with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(remove(3), "k", "b2"),
+		insert(ann, ann), insert(Student(-1, "", events.Int(0))),
+	))
+	var told []string
+	for i := range got[0].Ops {
+		told = append(told, string(got[0].Op(i).Outcome))
+	}
+	want := "done duplicate done missing missing done missing done done done done done mismatch duplicate invalid"
+	if strings.Join(told, " ") != want {
+		f.Errorf("got %v, want %s", told, want)
+	}
+	f.agree()
+	kept, err := f.store.Results(f.Context(), got[0].Batch)
+	if err != nil || shown(kept) != shown(got[0]) {
+		f.Errorf("kept %s, %v, want %s", shown(kept), err, shown(got[0]))
+	}
+	_, err = f.store.Results(f.Context(), "never")
+	f.is(err, events.ErrNotFound)
+}
+
+func insertIsAllOrNothing(f *fixture) {
+	f.create()
+	var some, all []events.Row
+	for i := range int64(300) {
+		row := Student(i, "x", events.Int(i))
+		if all = append(all, row); i%2 == 0 {
+			some = append(some, row)
+		}
+	}
+	f.apply(f.batch(insert(some...)))
+	got := f.apply(f.batch(insert(all...)))[0].Op(0)
+	if got.Outcome != events.Duplicate || got.Count != 150 || len(got.Keys) != events.MaxListedKeys || got.Keys[1] != 2 {
+		f.Errorf("got %+v", got)
+	}
+	if n := len(f.rows(0, 1000)); n != 150 {
+		f.Errorf("%d rows, want 150", n)
+	}
+	f.agree()
+}
+
+func repeatedBatchIsDropped(f *fixture) {
+	f.create()
+	first := f.batch(insert(Student(1, "Ann", events.Int(1))))
+	f.apply(first)
+	f.apply(f.batch(remove(1)))
+	again := f.batch()
+	again.Batch = first.Batch
+	got := f.apply(again)
+	if got[0].Seq != 1 || got[0].Op(0).Outcome != events.Done || len(f.rows(0, 10)) != 0 {
+		f.Errorf("got %+v and %v", got, f.rows(0, 10))
+	}
+	twice := f.entries(each(insert(Student(2, "Bob", events.Int(2))), remove(2)))
+	twice[1].Batch = twice[0].Batch // within one transaction
+	f.apply(twice...)
+	f.agree()
+}
+
+// What a broken writer puts into a log is refused alike everywhere.
+func rubbishChangesNothing(f *fixture) {
+	f.create()
+	other := f.batch(insert(Student(1, "Ann", events.Int(1))))
+	other.Batch.Shard = "sh2"
+	rubbish := []events.Op{
+		{}, {Kind: "drop"}, {Kind: events.OpInsert}, {Kind: events.OpUpdate}, {Kind: events.OpDelete},
+		insert(events.Row{}), insert(events.Row{events.Int(1)}), insert(events.Row{events.Text("1"), events.Text(""), events.Text(""), events.Int(1)}),
+		insert(Student(1, "\xff", events.Int(1))), insert(Student(1, "", events.Value{})),
+	}
+	entries := []events.LogEntry{other}
+	f.model.position.Seq++ // so that the next follows
+	for _, op := range rubbish {
+		entries = append(entries, f.batch(op))
+		f.model.position.Seq++
+	}
+	f.model.position.Seq = 0
+	got, err := f.store.Apply(f.Context(), f.model.position, entries)
+	f.must(err)
+	for i, r := range got {
+		if r.Op(0).Outcome != events.Invalid || r.Op(0).Detail == "" {
+			f.Errorf("entry %d: %+v", i, r)
+		}
+	}
+	f.model.position = events.Position{Incarnation: Log, Seq: uint64(len(entries)), Batch: entries[len(entries)-1].Batch.ID}
+	if rows := f.rows(-10, 10); len(rows) != 0 {
+		f.Errorf("rows of rubbish: %v", rows)
+	}
+}
+
+func keptByTheLogsTime(f *fixture) {
+	f.create()
+	op := with(insert(Student(1, "Ann", events.Int(1))), "k", "b")
+	first := f.batch(op)
+	f.apply(first)
+	f.now = f.now.Add(-time.Hour) // the log's clock steps back: that keeps nothing longer
+	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	f.now = first.Time.Add(events.ResultsKept - 2*time.Second)
+	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	_, err := f.store.Results(f.Context(), first.Batch.ID)
+	f.must(err)
+	f.apply(f.batch(events.Op{Kind: events.OpBarrier})) // now it is ten minutes
+	_, err = f.store.Results(f.Context(), first.Batch.ID)
+	f.is(err, events.ErrNotFound)
+	f.agree()
+	reused := f.batch(remove(1)) // the id is free again
+	reused.Batch.ID = first.Batch.ID
+	f.apply(reused)
+	f.agree()
+	f.now = first.Time.Add(events.IdempotencyKept - 2*time.Second)
+	if got := f.apply(f.batch(op)); got[0].Op(0).Of != events.OpID(first.Batch.ID, 0) {
+		f.Errorf("got %+v", got)
+	}
+	if got := f.apply(f.batch(op)); got[0].Op(0).Of != "" { // and after a day it is a new one
+		f.Errorf("got %+v", got)
+	}
+	f.agree()
+	f.now = f.now.Add(48 * time.Hour)
+	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	f.agree()
+}
+
+func gapIsRefused(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	for _, seqs := range [][]uint64{{3}, {1}, {2, 4}, {2, 2}, {0}} {
+		var entries []events.LogEntry
+		for _, seq := range seqs {
+			e := f.batch(insert(Student(int64(seq)+100, "x", events.Int(1))))
+			e.Seq = seq
+			e.Batch.ID = fmt.Sprint("gap-", seq, len(entries))
+			entries = append(entries, e)
+		}
+		_, err := f.store.Apply(f.Context(), f.model.position, entries)
+		f.is(err, state.ErrGap)
+		f.agree()
+	}
+	if got, err := f.store.Apply(f.Context(), f.model.position, nil); err != nil || len(got) != 0 {
+		f.Errorf("of nothing: %v, %v", got, err)
+	}
+}
+
+func secondApplierIsFenced(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
+	entry := f.batch(insert(Student(2, "Bob", events.Int(2))))
+	p := f.model.position
+	for _, wrong := range []events.Position{
+		{Incarnation: "LOG2", Seq: p.Seq, Batch: p.Batch}, {Incarnation: Log, Seq: p.Seq, Batch: "other"}, {Incarnation: Log, Seq: p.Seq + 1, Batch: p.Batch}, {},
+	} {
+		e := entry
+		e.Seq = wrong.Seq + 1
+		for _, s := range []shard.Store{f.store, second} {
+			_, err := s.Apply(f.Context(), wrong, []events.LogEntry{e})
+			f.is(err, shard.ErrFenced)
+		}
+		f.agree()
+	}
+	got, err := second.Apply(f.Context(), p, []events.LogEntry{entry})
+	f.must(err)
+	_, err = f.store.Apply(f.Context(), p, []events.LogEntry{entry}) // which believes what it knew
+	f.is(err, shard.ErrFenced)
+	if want := f.model.apply(entry); shown(got[0]) != shown(want) {
+		f.Errorf("got %s, want %s", shown(got[0]), shown(want))
+	}
+	f.agree()
+	f.apply(f.batch(remove(1))) // and the first goes on when it has looked
+	f.agree()
+	f.must(second.Close())
+}
+
+func oneOfTwoAppliersWins(f *fixture) {
+	f.create()
+	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
+	for i := range int64(20) {
+		entry := f.batch(insert(Student(i, "x", events.Int(i))))
+		from := f.model.position
+		var errs [2]error
+		var both sync.WaitGroup
+		for n, s := range []shard.Store{f.store, second} {
+			both.Go(func() { _, errs[n] = s.Apply(f.Context(), from, []events.LogEntry{entry}) })
+		}
+		both.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), shard.ErrFenced) && !errors.Is(errors.Join(errs[:]...), shard.ErrRetry) {
+			f.Fatalf("entry %d: %v and %v", entry.Seq, errs[0], errs[1])
+		}
+		f.model.apply(entry)
+	}
+	f.agree()
+	f.must(second.Close())
+}
+
+func rebase(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	to := events.Position{Incarnation: "LOG2"}
+	f.is(f.store.Rebase(f.Context(), events.Position{Incarnation: Log}, to), shard.ErrFenced)
+	f.agree()
+	f.must(f.store.Rebase(f.Context(), f.model.position, to))
+	f.model.position = to
+	f.agree()
+	entry := f.batch(insert(Student(2, "Bob", events.Int(2))))
+	entry.Batch.ID = "first-of-the-new"
+	entry.Time = f.model.clock // not later than the last of the old
+	f.apply(entry)
+	f.agree()
+}
+
+// As many batches as a busy shard gathers, of every kind of op.
+func largeTransaction(f *fixture) {
+	f.create()
+	var batches [][]events.Op
+	for i := range int64(700) {
+		batches = append(batches, []events.Op{insert(Student(i, "first", events.Int(i))), insert(Student(i+10_000, "other", events.Text("x")))})
+	}
+	f.apply(f.entries(batches)...)
+	f.agree()
+	batches = nil
+	for i := range int64(1300) {
+		switch {
+		case i < 300:
+			batches = append(batches, []events.Op{remove(i)})
+		case i < 1000:
+			batches = append(batches, []events.Op{update(Student(i, "second", events.Int(-i))), remove(i + 10_000)})
+		default:
+			batches = append(batches, []events.Op{with(insert(Student(i, "third", events.Int(i))), fmt.Sprint("key", i%200), "b")})
+		}
+	}
+	f.apply(f.entries(batches)...)
+	f.agree()
+}
+
+func largestOp(f *fixture) {
+	f.create()
+	var wide, narrow []events.Row
+	for i := range int64(events.MaxOpBytes / 60_000) {
+		wide = append(wide, Student(i, strings.Repeat("é", 30_000), events.Int(i)))
+	}
+	for i := range int64(20_000) {
+		narrow = append(narrow, Student(1000+i, "n", events.Int(i)))
+	}
+	var entries []events.LogEntry
+	entries = append(entries, f.entries([][]events.Op{{insert(wide...)}, {insert(narrow...)}, {insert(narrow...)}, {insert(wide...)}})...)
+	got := f.apply(entries...)
+	if got[2].Op(0).Count != 20_000 || got[3].Op(0).Count != len(wide) {
+		f.Errorf("got %+v", got)
+	}
+	f.agree()
+}
+
+// Whatever becomes of a call that its caller gave up, the position tells.
+func cancelledApplyIsAllOrNone(f *fixture) {
+	f.create()
+	for i := range int64(30) {
+		ctx, cancel := context.WithTimeout(f.Context(), time.Duration(i*100)*time.Microsecond)
+		entry := f.batch(insert(Student(i, strings.Repeat("x", 1000), events.Int(i))), remove(i-1))
+		_, err := f.store.Apply(ctx, f.model.position, []events.LogEntry{entry})
+		cancel()
+		p, failed := f.store.Position(f.Context())
+		f.must(failed)
+		switch {
+		case p.Seq == entry.Seq:
+			f.model.apply(entry)
+		case p != f.model.position || err == nil:
+			f.Fatalf("at %v after %v, want %v", p, err, f.model.position)
+		}
+		f.agree()
+	}
+}

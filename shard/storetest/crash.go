@@ -1,0 +1,104 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+)
+
+// Entry is what lies at seq in a log without an end: every kind of op, some
+// batches twice, so that whatever is lost or done twice shows.
+func Entry(spec events.ShardSpec, seq uint64) events.LogEntry {
+	n := int64(seq)
+	id := fmt.Sprintf("b%d", seq)
+	if seq%7 == 0 {
+		id = fmt.Sprintf("b%d", seq-1)
+	}
+	row := Student(n%97, id, events.Int(n))
+	ops := []events.Op{insert(Student(1000+n, id, events.Text(id))), update(row), remove(1000 + n - 50)}
+	switch {
+	case seq%3 == 0:
+		ops[2] = with(remove((n/2)%97), fmt.Sprintf("k%d", n%200), "b")
+	case seq%5 == 0:
+		ops[1] = insert(row)
+	}
+	return events.LogEntry{Seq: seq, Time: noon.Add(time.Duration(seq) * 100 * time.Millisecond), Batch: events.Batch{
+		ID: id, Writer: "r1", Table: spec.Table, Shard: spec.Shard.ID, Ops: ops,
+	}}
+}
+
+// ApplyLog applies the log of Entry as an applier does: from the position that
+// the store tells, again after every error that may pass, until ctx ends. After
+// every transaction it calls applied. It returns the first error that
+// is no fault of a crash.
+func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64)) error {
+	var from events.Position
+	known := false
+	for ctx.Err() == nil {
+		if !known {
+			p, err := store.Position(ctx)
+			switch {
+			case err == nil:
+				from, known = p, true
+			case ctx.Err() == nil && !errors.Is(err, shard.ErrRetry):
+				return err
+			default:
+				time.Sleep(5 * time.Millisecond) // the pace of trying again
+			}
+			continue
+		}
+		var entries []events.LogEntry
+		for i := range from.Seq%9 + 1 {
+			entries = append(entries, Entry(store.Spec(), from.Seq+i+1))
+		}
+		_, err := store.Apply(ctx, from, entries)
+		switch {
+		case err == nil:
+			last := entries[len(entries)-1]
+			from.Seq, from.Batch = last.Seq, last.Batch.ID
+			applied(last.Seq)
+		case ctx.Err() == nil && !errors.Is(err, shard.ErrRetry) && !errors.Is(err, shard.ErrFenced):
+			return err
+		default:
+			known = false
+		}
+	}
+	return nil
+}
+
+// CheckLog demands that the replica is what the log of Entry leads to at its
+// position, and returns that.
+func CheckLog(t *testing.T, store shard.Store) uint64 {
+	t.Helper()
+	p, err := store.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{T: t, store: store, spec: store.Spec(), model: newModel(store.Spec(), Log)}
+	for seq := uint64(1); seq <= p.Seq; seq++ {
+		f.model.apply(Entry(store.Spec(), seq))
+	}
+	f.agree()
+	return p.Seq
+}
+
+// Eventually waits until check returns nil, at most 30 s.
+func Eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %v", err)
+		}
+		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
+	}
+}

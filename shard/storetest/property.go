@@ -1,0 +1,128 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"ringway/events"
+	"ringway/shard"
+)
+
+// Any log, gathered into transactions in any way, leads to the state and the
+// results of the model, which takes one op after another.
+func anyLogLikeTheModel(f *fixture) {
+	n := 0
+	rapid.Check(f.T, func(t *rapid.T) {
+		n++
+		f.spec.Shard = events.Shard{ID: fmt.Sprintf("p%d", n%3), Low: -3, Size: 12}
+		f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
+		f.create()
+		for range rapid.IntRange(1, 6).Draw(t, "transactions") {
+			reopenSometimes(f, t)
+			f.apply(drawEntries(f, t)...)
+		}
+		f.agree()
+	})
+}
+
+func reopenSometimes(f *fixture, t *rapid.T) {
+	if rapid.IntRange(0, 4).Draw(t, "reopen") > 0 {
+		return
+	}
+	store, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
+	f.store = store
+}
+
+func drawEntries(f *fixture, t *rapid.T) []events.LogEntry {
+	var entries []events.LogEntry
+	for i := range rapid.IntRange(1, 8).Draw(t, "batches") {
+		seq := f.model.position.Seq + uint64(i) + 1
+		id := fmt.Sprintf("b%d", seq)
+		if seq > 1 && rapid.IntRange(0, 5).Draw(t, "repeat") == 0 {
+			id = fmt.Sprintf("b%d", rapid.Uint64Range(1, seq-1).Draw(t, "of"))
+		}
+		steps := []time.Duration{time.Second, -time.Minute, 4 * time.Minute, 11 * time.Minute, 13 * time.Hour, 0}
+		f.now = f.now.Add(rapid.SampledFrom(steps).Draw(t, "step"))
+		entries = append(entries, events.LogEntry{Seq: seq, Time: f.now, Batch: events.Batch{
+			ID: id, Writer: "r1", Table: f.spec.Table, Shard: f.spec.Shard.ID, Ops: rapid.SliceOfN(rapid.Custom(drawOp), 1, 6).Draw(t, "ops"),
+		}})
+	}
+	return entries
+}
+
+func drawOp(t *rapid.T) events.Op {
+	var op events.Op
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0, 1, 2, 3:
+		op = insert(rapid.SliceOfN(rapid.Custom(drawRow), 1, 4).Draw(t, "rows")...)
+	case 4, 5, 6:
+		op = update(drawRow(t))
+	case 7, 8:
+		op = remove(drawKey(t))
+	default:
+		op = events.Op{Kind: rapid.SampledFrom([]string{events.OpBarrier, events.OpDigest}).Draw(t, "marker")}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "idempotent") == 0 {
+		op = with(op, rapid.SampledFrom([]string{"k", "K", "k ", "~"}).Draw(t, "key"), rapid.SampledFrom([]string{"b1", "b2"}).Draw(t, "body"))
+	}
+	return op
+}
+
+func drawKey(t *rapid.T) int64 { return rapid.Int64Range(-4, 9).Draw(t, "id") } // the ends lie outside
+
+func drawRow(t *rapid.T) events.Row {
+	return events.Row{events.Int(drawKey(t)), drawValue(t), drawValue(t), drawNumber(t)}
+}
+
+func drawValue(t *rapid.T) events.Value {
+	if rapid.Bool().Draw(t, "number") {
+		return drawNumber(t)
+	}
+	return events.Text(rapid.String().Draw(t, "text"))
+}
+
+func drawNumber(t *rapid.T) events.Value {
+	s := rapid.StringMatching(`-?(0|[1-9][0-9]{0,34})(\.[0-9]{1,30})?`).Draw(t, "digits")
+	v, err := events.Number(s)
+	if err != nil {
+		t.Fatalf("%s: %v", s, err)
+	}
+	return v
+}
+
+// Bench applies single-row inserts in transactions of n batches and reports
+// rows a second.
+func Bench(b *testing.B, engine shard.Engine, n int) {
+	spec := Students()
+	spec.Shard.ID = fmt.Sprintf("bench%d_%d", n, b.N)
+	if err := engine.Drop(b.Context(), spec.Table, spec.Shard.ID); err != nil {
+		b.Fatal(err)
+	}
+	store, err := engine.Create(b.Context(), spec, Log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	position := events.Position{Incarnation: Log}
+	name, at, key := strings.Repeat("n", 12), noon, int64(0)
+	for b.Loop() {
+		entries := make([]events.LogEntry, n)
+		for i := range entries {
+			key++
+			at = at.Add(time.Millisecond)
+			entries[i] = events.LogEntry{Seq: position.Seq + uint64(i) + 1, Time: at, Batch: events.Batch{
+				ID: fmt.Sprintf("01HV3Q7ZK5X8-%d", key), Writer: "r1", Table: spec.Table, Shard: spec.Shard.ID,
+				Ops: []events.Op{insert(Student(key, name, events.Int(27)))},
+			}}
+		}
+		if _, err := store.Apply(b.Context(), position, entries); err != nil {
+			b.Fatal(err)
+		}
+		position.Seq, position.Batch = entries[n-1].Seq, entries[n-1].Batch.ID
+	}
+	b.ReportMetric(float64(key)/b.Elapsed().Seconds(), "rows/s")
+}

@@ -1,0 +1,244 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+)
+
+func createOpenListDrop(f *fixture) {
+	if all, err := f.engine.List(f.Context()); err != nil || len(all) != 0 {
+		f.Fatalf("at first: %v, %v", all, err)
+	}
+	_, err := f.engine.Open(f.Context(), "StudT", "sh1")
+	f.is(err, events.ErrNotFound)
+	f.must(f.engine.Drop(f.Context(), "StudT", "sh1"))
+	f.create()
+	if p, err := f.store.Position(f.Context()); err != nil || p != (events.Position{Incarnation: Log}) {
+		f.Fatalf("got %v, %v", p, err)
+	}
+	f.agree()
+	_, err = f.engine.Create(f.Context(), f.spec, "LOG2")
+	f.is(err, shard.ErrExists)
+	second, err := f.engine.Open(f.Context(), "StudT", "sh1")
+	f.must(err)
+	if !reflect.DeepEqual(second.Spec(), f.spec) {
+		f.Errorf("got %+v, want %+v", second.Spec(), f.spec)
+	}
+	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	all, err := f.engine.List(f.Context())
+	if err != nil || len(all) != 1 || all[0].Copying || all[0].Position != f.model.position || !reflect.DeepEqual(all[0].Spec, f.spec) {
+		f.Errorf("got %+v, %v", all, err)
+	}
+	f.must(f.engine.Drop(f.Context(), "StudT", "sh1"))
+	_, err = f.engine.Open(f.Context(), "StudT", "sh1")
+	f.is(err, events.ErrNotFound)
+	f.create() // and nothing of the first is there
+	f.agree()
+	bad := f.spec
+	bad.Table = "a`b"
+	if _, err := f.engine.Create(f.Context(), bad, Log); err == nil {
+		f.Error("an impossible name became a table")
+	}
+}
+
+// Words of SQL, the longest names, and shards that differ little, side by side.
+func awkwardNames(f *fixture) {
+	long := strings.Repeat("x", 47)
+	for _, s := range []events.ShardSpec{
+		{Table: "select", Schema: events.Schema{Columns: []string{"order", "group", "rowid", "Oid", "name", "seq"}, DTypes: []string{"Number", "String", "String", "Number", "String", "Number"}}, Shard: events.Shard{ID: "table", Size: 10}},
+		{Table: long + "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: long + "a", Size: 10}},
+		{Table: long + "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: long + "b", Low: 10, Size: 10}},
+		{Table: "sqlite_x", Schema: events.Schema{Columns: many(events.MaxColumns), DTypes: dtypes(events.MaxColumns)}, Shard: events.Shard{ID: "a", Size: 10}},
+		{Table: "a_b", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "c", Size: 10}},
+		{Table: "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "b_c", Size: 10}},
+		{Table: "ringway_replicas", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "results", Size: 10}},
+	} {
+		f.spec = s
+		f.create()
+		row := events.Row{events.Int(s.Shard.Low + 3)}
+		for i := range s.Schema.Columns[1:] {
+			row = append(row, events.Int(int64(i)))
+		}
+		f.apply(f.batch(insert(row)))
+		f.apply(f.batch(update(row)))
+		f.agree()
+	}
+	if all, err := f.engine.List(f.Context()); err != nil || len(all) != 7 {
+		f.Errorf("got %d, %v", len(all), err)
+	}
+}
+
+func many(n int) []string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("c%d_%s", i, strings.Repeat("y", 40)))
+	}
+	return all
+}
+
+func dtypes(n int) []string {
+	all := []string{events.DTypeNumber}
+	for i := range n - 1 {
+		all = append(all, []string{events.DTypeString, events.DTypeNumber}[i%2])
+	}
+	return all
+}
+
+func readsWhatWasWritten(f *fixture) {
+	f.create()
+	f.apply(f.entries(each(
+		insert(Student(5, "E", events.Int(5)), Student(0, "Z", events.Text("0"))),
+		insert(Student(9, "N", events.Int(9))),
+		update(Student(5, "e", events.Text("5"))),
+		insert(Student(7, "S", events.Int(7))),
+		remove(9),
+	))...)
+	f.agree()
+	row, seq, err := f.store.Get(f.Context(), 5)
+	f.must(err)
+	if seq != 5 || shown(row) != `[5,"e","5",5]` {
+		f.Errorf("got %s at %d", shown(row), seq)
+	}
+	_, seq, err = f.store.Get(f.Context(), 9)
+	f.is(err, events.ErrNotFound)
+	if seq != 5 {
+		f.Errorf("missing at seq %d, want 5", seq)
+	}
+	for _, c := range []struct {
+		low, high int64
+		want      string
+	}{{0, 7, `[0 5 7]`}, {1, 7, `[5 7]`}, {0, 6, `[0 5]`}, {5, 5, `[5]`}, {1, 4, `[]`}, {7, 5, `[]`}, {math.MinInt64, math.MaxInt64, `[0 5 7]`}} {
+		got := []int64{}
+		for _, r := range f.rows(c.low, c.high) {
+			got = append(got, r.Key())
+		}
+		if fmt.Sprint(got) != c.want {
+			f.Errorf("%d to %d: got %v, want %s", c.low, c.high, got, c.want)
+		}
+	}
+}
+
+func valuesComeBack(f *fixture) {
+	f.create()
+	number := func(s string) events.Value {
+		v, err := events.Number(s)
+		f.must(err)
+		return v
+	}
+	for i, v := range []events.Value{
+		events.Text(""), events.Text(" "), events.Text("a "), events.Text("A"), events.Text("a"), events.Text("ä"), events.Text("a\u0308"),
+		events.Text("\x00"), events.Text("a\x00b\x00"), events.Text("😀\U0010ffff"), events.Text("\ufffd\ufeff"), events.Text("'\"`\\%_?;--\n\r\t\x1a"),
+		events.Text("27"), events.Text("27.0"), events.Text("null"), events.Text("1e3"), events.Text(strings.Repeat("x", events.MaxStringBytes)),
+		events.Text(strings.Repeat("é", events.MaxStringBytes/2)),
+		events.Int(27), events.Int(0), events.Int(math.MinInt64), number("0.1"), number("-0.000000000000000000000000000001"),
+		number(strings.Repeat("9", 35) + "." + strings.Repeat("9", 30)), number("-" + strings.Repeat("9", 35) + "." + strings.Repeat("9", 30)),
+		number("9007199254740993"), number("1e34"), number("10"), number("100.10"),
+	} {
+		row := Student(int64(i), "x", v)
+		if v.IsNumber() {
+			row[3] = v
+		}
+		f.apply(f.batch(insert(row)))
+		got, _, err := f.store.Get(f.Context(), int64(i))
+		if err != nil || !reflect.DeepEqual(got, row) {
+			f.Errorf("value %d: got %.200s, %v, want %.200s", i, shown(got), err, shown(row))
+		}
+	}
+	f.agree()
+}
+
+func extremeKeys(f *fixture) {
+	f.spec.Shard.Low, f.spec.Shard.Size = math.MinInt64, math.MaxInt64
+	f.create()
+	f.apply(f.batch(insert(Student(math.MinInt64, "low", events.Int(1)), Student(-2, "high", events.Int(1)))))
+	f.agree()
+	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
+	f.spec.Shard.Low, f.spec.Shard.Size = 1, math.MaxInt64
+	f.create()
+	row := Student(math.MaxInt64, "top", events.Int(1))
+	if got, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{f.batch(insert(row))}); err != nil || got[0].Notable != nil {
+		f.Fatalf("got %+v, %v", got, err)
+	}
+	if got, _, err := f.store.Get(f.Context(), math.MaxInt64); err != nil || !reflect.DeepEqual(got, row) {
+		f.Errorf("got %v, %v", got, err)
+	}
+}
+
+func survivesReopening(f *fixture) {
+	f.create()
+	f.apply(f.batch(with(insert(Student(1, "Ann", events.Int(1))), "k", "b")))
+	f.close()
+	f.open()
+	store, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
+	f.store = store
+	f.agree()
+	f.apply(f.batch(with(insert(Student(1, "Ann", events.Int(1))), "k", "b")))
+	f.agree()
+}
+
+func rangeStops(f *fixture) {
+	f.create()
+	var rows []events.Row
+	for i := range int64(5000) {
+		rows = append(rows, Student(i, strings.Repeat("x", 100), events.Int(i)))
+	}
+	f.apply(f.batch(insert(rows...)))
+	enough := fmt.Errorf("enough")
+	n := 0
+	_, err := f.store.Range(f.Context(), 0, math.MaxInt64, func(events.Row) error {
+		if n++; n == 3 {
+			return enough
+		}
+		return nil
+	})
+	f.is(err, enough)
+	ctx, cancel := context.WithCancel(f.Context())
+	_, err = f.store.Range(ctx, 0, math.MaxInt64, func(events.Row) error {
+		cancel()
+		return nil
+	})
+	f.is(err, context.Canceled)
+	if got := len(f.rows(0, math.MaxInt64)); got != 5000 { // nothing is stuck
+		f.Errorf("%d rows", got)
+	}
+}
+
+// A range that a slow client reads keeps nobody from applying.
+func readersDoNotWait(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "a", events.Int(1)), Student(2, "b", events.Int(2)))))
+	var seen []string
+	seq, err := f.store.Range(f.Context(), 0, 10, func(r events.Row) error {
+		if len(seen) == 0 {
+			f.apply(f.batch(update(Student(2, "c", events.Int(3))), remove(1)))
+		}
+		seen = append(seen, r[1].Raw())
+		return nil
+	})
+	f.must(err)
+	if seq != 1 || fmt.Sprint(seen) != "[a b]" {
+		f.Errorf("read %v at %d; the state at 1 was a, b", seen, seq)
+	}
+	if got := f.rows(0, 10); len(got) != 1 || got[0][1].Raw() != "c" {
+		f.Errorf("got %v", got)
+	}
+}
+
+func durableThrough(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "a", events.Int(1)))))
+	ctx, cancel := context.WithTimeout(f.Context(), 10*time.Second)
+	defer cancel()
+	p, err := f.store.DurableThrough(ctx)
+	if err != nil || p != f.model.position {
+		f.Fatalf("got %v, %v, want %v", p, err, f.model.position)
+	}
+}

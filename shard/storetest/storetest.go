@@ -1,0 +1,258 @@
+// Package storetest says what every shard.Engine and shard.Store must do.
+// Tests run it against each implementation, with its real files or server,
+// and compare what they hold with a model of a few lines.
+package storetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/state"
+)
+
+// Run runs the suite. open opens the same data each time it is called in one
+// test, and different data in another; the suite closes what it opens.
+func Run(t *testing.T, open func(t *testing.T) shard.Engine) {
+	for name, test := range map[string]func(*fixture){
+		"CreateOpenListDrop":        createOpenListDrop,
+		"AwkwardNames":              awkwardNames,
+		"ReadsWhatWasWritten":       readsWhatWasWritten,
+		"ValuesComeBack":            valuesComeBack,
+		"ExtremeKeys":               extremeKeys,
+		"Outcomes":                  outcomes,
+		"InsertIsAllOrNothing":      insertIsAllOrNothing,
+		"RepeatedBatchIsDropped":    repeatedBatchIsDropped,
+		"RubbishChangesNothing":     rubbishChangesNothing,
+		"KeptByTheLogsTime":         keptByTheLogsTime,
+		"GapIsRefused":              gapIsRefused,
+		"SecondApplierIsFenced":     secondApplierIsFenced,
+		"OneOfTwoAppliersWins":      oneOfTwoAppliersWins,
+		"Rebase":                    rebase,
+		"SurvivesReopening":         survivesReopening,
+		"LargeTransaction":          largeTransaction,
+		"LargestOp":                 largestOp,
+		"RangeStops":                rangeStops,
+		"ReadersDoNotWait":          readersDoNotWait,
+		"SnapshotStandsStill":       snapshotStandsStill,
+		"CopyIsEqual":               copyIsEqual,
+		"HalfACopyIsNone":           halfACopyIsNone,
+		"CopyOfRubbishIsRefused":    copyOfRubbishIsRefused,
+		"DurableThrough":            durableThrough,
+		"DigestTellsAnyDifference":  digestTellsAnyDifference,
+		"CancelledApplyIsAllOrNone": cancelledApplyIsAllOrNone,
+		"AnyLogLikeTheModel":        anyLogLikeTheModel,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{T: t, openEngine: open, spec: Students()}
+			f.open()
+			t.Cleanup(f.close)
+			test(f)
+		})
+	}
+}
+
+// Students is the course's table, as one shard.
+func Students() events.ShardSpec {
+	return events.ShardSpec{
+		Table:  "StudT",
+		Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name", "Stud_marks", "Score"}, DTypes: []string{"Number", "String", "String", "Number"}},
+		Shard:  events.Shard{ID: "sh1", Low: 0, Size: 1_000_000_000},
+	}
+}
+
+// Student is a row of it.
+func Student(id int64, name string, marks events.Value) events.Row {
+	return events.Row{events.Int(id), events.Text(name), marks, events.Int(id)}
+}
+
+// Log is the incarnation of the suite's log.
+const Log = "LOG1"
+
+// noon is when the suite's log begins; every entry is a second later.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
+// fixture is an engine with one replica and a log, of which the model has
+// applied as much as the replica.
+type fixture struct {
+	*testing.T
+	openEngine func(t *testing.T) shard.Engine
+	engine     shard.Engine
+	spec       events.ShardSpec
+	store      shard.Store
+	model      *model
+	now        time.Time
+}
+
+func (f *fixture) open() {
+	f.Helper()
+	f.engine = f.openEngine(f.T)
+}
+
+func (f *fixture) close() {
+	if f.engine == nil {
+		return
+	}
+	if f.store != nil {
+		f.must(f.store.Close())
+	}
+	f.must(f.engine.Close())
+	f.engine, f.store = nil, nil
+}
+
+func (f *fixture) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) is(err, want error) {
+	f.Helper()
+	if !errors.Is(err, want) {
+		f.Fatalf("got error %v, want %v", err, want)
+	}
+}
+
+// create makes the replica.
+func (f *fixture) create() {
+	f.Helper()
+	store, err := f.engine.Create(f.Context(), f.spec, Log)
+	f.must(err)
+	f.store, f.model, f.now = store, newModel(f.spec, Log), noon
+}
+
+// batch is the next batch of the log.
+func (f *fixture) batch(ops ...events.Op) events.LogEntry {
+	return f.entries([][]events.Op{ops})[0]
+}
+
+// entries are the next of the log, a batch each, with ids of their own.
+func (f *fixture) entries(batches [][]events.Op) []events.LogEntry {
+	var all []events.LogEntry
+	for i, ops := range batches {
+		seq := f.model.position.Seq + uint64(i) + 1
+		f.now = f.now.Add(time.Second)
+		all = append(all, events.LogEntry{Seq: seq, Time: f.now, Batch: events.Batch{
+			ID: fmt.Sprintf("batch-%d", seq), Writer: "r1", Table: f.spec.Table, Shard: f.spec.Shard.ID, Ops: ops,
+		}})
+	}
+	return all
+}
+
+// apply applies entries to replica and model, in one transaction, and compares
+// what both say.
+func (f *fixture) apply(entries ...events.LogEntry) []events.Results {
+	f.Helper()
+	got, err := f.store.Apply(f.Context(), f.model.position, entries)
+	f.must(err)
+	var want []events.Results
+	for _, e := range entries {
+		want = append(want, f.model.apply(e))
+	}
+	if !reflect.DeepEqual(got, want) {
+		f.Fatalf("got results\n%s, want\n%s", shown(got), shown(want))
+	}
+	return got
+}
+
+func shown(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// agree demands that the replica holds what the model holds.
+func (f *fixture) agree() {
+	f.Helper()
+	snap, err := f.store.Snapshot(f.Context())
+	f.must(err)
+	got := items(f.T, snap)
+	f.must(snap.Close())
+	if want := items(f.T, f.model); shown(got) != shown(want) {
+		f.Fatalf("the replica holds\n%s, want\n%s", shown(got), shown(want))
+	}
+	if got, want := snap.Head(), f.model.Head(); shown(got) != shown(want) {
+		f.Fatalf("the replica is\n%s, want\n%s", shown(got), shown(want))
+	}
+	if got := f.digest(f.store); got != modelDigest(f.T, f.model) {
+		f.Fatalf("equal states have different digests")
+	}
+}
+
+type itemised interface {
+	Items(ctx context.Context, fn func(events.CopyItem) error) error
+}
+
+func items(t *testing.T, from itemised) []events.CopyItem {
+	t.Helper()
+	var all []events.CopyItem
+	err := from.Items(t.Context(), func(i events.CopyItem) error {
+		all = append(all, i)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func (f *fixture) digest(s shard.Store) events.StateDigest {
+	f.Helper()
+	snap, err := s.Snapshot(f.Context())
+	f.must(err)
+	d, err := state.Digest(f.Context(), snap)
+	f.must(err)
+	f.must(snap.Close())
+	return d
+}
+
+func modelDigest(t *testing.T, m *model) events.StateDigest {
+	t.Helper()
+	d, err := state.Digest(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// rows reads a range.
+func (f *fixture) rows(low, high int64) []events.Row {
+	f.Helper()
+	var all []events.Row
+	seq, err := f.store.Range(f.Context(), low, high, func(r events.Row) error {
+		all = append(all, r)
+		return nil
+	})
+	f.must(err)
+	if seq != f.model.position.Seq {
+		f.Fatalf("read at seq %d, want %d", seq, f.model.position.Seq)
+	}
+	return all
+}
+
+// Ops in short.
+func insert(rows ...events.Row) events.Op { return events.Op{Kind: events.OpInsert, Rows: rows} }
+func update(row events.Row) events.Op {
+	return events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}
+}
+func remove(key int64) events.Op { return events.Op{Kind: events.OpDelete, Key: &key} }
+func with(op events.Op, key, body string) events.Op {
+	op.Idempotency = &events.Idempotency{Key: key, Body: body}
+	return op
+}
+func each(ops ...events.Op) [][]events.Op {
+	var all [][]events.Op
+	for _, op := range ops {
+		all = append(all, []events.Op{op})
+	}
+	return all
+}
