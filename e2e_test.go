@@ -41,7 +41,7 @@ func TestUp_ServesHomeFromThreeReplicas(t *testing.T) {
 func TestUp_KillingReplicasFailsNoRequestAndEachIsReplaced(t *testing.T) {
 	c := up(t)
 	l := startLoad(c.http+"/home", 100, 20*time.Millisecond)
-	for i := range 5 {
+	for i := range rounds(5, 200) {
 		victim := c.serving()[i%3]
 		c.kill(victim.PID, syscall.SIGKILL)
 		killed := time.Now()
@@ -169,6 +169,24 @@ func TestUp_RoutingGoesOnWithoutControllerAndBus(t *testing.T) {
 	}
 	f("controller")
 	f("bus")
+}
+
+func TestUp_RouterThatIsRestartedWithoutABusServesTheLastRoutes(t *testing.T) {
+	c := up(t)
+	c.kill(c.role("bus"), syscall.SIGSTOP)
+	old := c.role("router")
+	c.kill(old, syscall.SIGKILL)
+	took := eventually(t, 20*time.Second, func() error {
+		if now := c.findRole("router"); now == 0 || now == old {
+			return fmt.Errorf("router is process %d", now)
+		}
+		if code, body, err := call(http.MethodGet, c.http+"/home", ""); err != nil || code != 200 {
+			return fmt.Errorf("%d %s %w", code, body, err)
+		}
+		return nil
+	})
+	t.Logf("served again after %s", took.Round(time.Millisecond))
+	c.kill(c.role("bus"), syscall.SIGCONT)
 }
 
 func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {

@@ -311,6 +311,14 @@ func (c *cluster) kill(pid int, sig syscall.Signal) {
 
 var client = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 200, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}}
 
+// rounds is how often something is done in `task test` and in `task test:long`.
+func rounds(short, long int) int {
+	if os.Getenv("RINGWAY_LONG") != "" {
+		return long
+	}
+	return short
+}
+
 // call is one HTTP request.
 func call(method, url, body string) (int, string, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -339,7 +347,7 @@ type load struct {
 // startLoad sends requests over so many connections at once; pause is between
 // two requests of one connection.
 func startLoad(url string, concurrency int, pause time.Duration) *load {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	l := &load{cancel: cancel, byServer: map[string]int{}}
 	transport := &http.Transport{MaxIdleConnsPerHost: concurrency}
 	hc := &http.Client{Transport: transport, Timeout: 60 * time.Second}

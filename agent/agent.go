@@ -121,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() { a.publish(work) })
 	group.Go(func() { a.follow(ctx, work, fence) })
 	group.Go(func() { a.list(work) })
-	return a.loop(ctx, newHost(a, work, &group, fence), failed)
+	return a.loop(ctx, newHost(work, a, &group, fence), failed)
 }
 
 // loop is the only goroutine that touches h. Nothing in it waits for a disk,

@@ -32,7 +32,7 @@ type host struct {
 	beaten time.Time
 }
 
-func newHost(a *Agent, work context.Context, group *sync.WaitGroup, f fence) *host {
+func newHost(work context.Context, a *Agent, group *sync.WaitGroup, f fence) *host {
 	return &host{
 		Agent: a, work: work, group: group, fence: f,
 		entries: map[string]*entry{}, early: map[string]Instance{}, removed: map[string]time.Time{},

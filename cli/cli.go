@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -180,6 +181,7 @@ unknown, 130 interrupted.`,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.ran = true },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.SetOut(a.out)
 	root.SetErr(a.con.w)
 	root.AddGroup(
@@ -196,6 +198,23 @@ unknown, 130 interrupted.`,
 	group("use", a.psCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
 	root.AddCommand(a.versionCommand(), a.holdCommand())
 	return root
+}
+
+var badValue = regexp.MustCompile(`^invalid argument (".*") for "(?:-., )?--([a-z-]+)" flag: `)
+
+// flagError says in words of people what a value has to be.
+func flagError(cmd *cobra.Command, err error) error {
+	m := badValue.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	switch cmd.Flag(m[2]).Value.Type() {
+	case "int":
+		return fmt.Errorf("--%s %s: want a whole number", m[2], m[1])
+	case "duration":
+		return fmt.Errorf("--%s %s: want a duration with a unit, like 30s or 500ms", m[2], m[1])
+	}
+	return err
 }
 
 // exitError carries an exit code; without err there is nothing to say.

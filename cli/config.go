@@ -100,10 +100,18 @@ func syntaxError(start place, err error) error {
 	var e yaml.Error
 	if errors.As(err, &e) && e.GetToken() != nil && e.GetToken().Position != nil {
 		p := e.GetToken().Position
-		return place{start.file, max(p.Line, 1), max(p.Column, 1)}.errorf("this is no YAML: %s", e.GetMessage())
+		return place{start.file, max(p.Line, 1), max(p.Column, 1)}.errorf("this is no YAML: %s", cleaned(e.GetMessage()))
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return start.errorf("this is no YAML: %s", first)
+}
+
+// cleaned says what to do about the commonest mistake of all.
+func cleaned(message string) string {
+	if strings.Contains(message, "'\t'") || strings.Contains(message, "'\\t'") {
+		return "a tab; indent with spaces"
+	}
+	return message
 }
 
 // Overlay puts the file over base.
@@ -129,10 +137,10 @@ func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
 
 // slotsFor keeps the table's size unless the algorithm changes.
 func slotsFor(base events.ServiceSpec, algorithm string) int {
-	switch {
-	case algorithm == base.Algorithm:
+	switch algorithm {
+	case base.Algorithm:
 		return base.Slots
-	case algorithm == events.Course:
+	case events.Course:
 		return events.CourseSlots
 	}
 	return events.DefaultSlots

@@ -62,6 +62,8 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web(`env: {"A=B": "x"}`), `f.yaml:3:11: env: "A=B" can be no variable; leave out '=' and zero bytes`)
 	f(web("key: header"), `f.yaml:3:10: key: want a mapping, like {key: value}, got the text "header"`)
 
+	f("services:\n\tweb:\n", `f.yaml:2:1: this is no YAML: a tab; indent with spaces`)
+	f(web(`command: ["", x]`), `f.yaml:3:14: command: the program has no name; give a program and its arguments, or [] for the sample replica`)
 	f(web("replicas: 0"), `f.yaml:3:15: replicas: 0 is too few; use at least 1`)
 	f(web("algorithm: course\n    replicas: 57"), `f.yaml:4:15: replicas: 57 is too many; 512 slots of algorithm course hold at most 56`)
 	f(web("slots: 65537"), `f.yaml:3:12: slots: 65537 is out of range; use 1 to 65536`)
@@ -74,7 +76,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web("paths: [home]"), `f.yaml:3:12: paths: "home" is no path; begin it with /`)
 
 	f("services:\n  web: {}\n  api: {}\n", `f.yaml:3:3: service "api" is the second; this release runs one service, take one of them out`)
-	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit`)
+	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit, without '..' or a '.' at the end`)
 	f("services: 3", `f.yaml:1:11: services: want a mapping, like {key: value}, got the number 3`)
 	f("- services", `f.yaml:1:1: the file: want a mapping, like {key: value}, got a list`)
 	f("services: {}\n---\nservices: {}\n", `f.yaml:3:1: a second document begins here; keep to one`)
@@ -156,7 +158,7 @@ func TestConfig_TheExampleOfTheHelp(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := events.DefaultServiceSpec()
-	want.Command, want.Env = []string{"python3", "app.py"}, map[string]string{"LEVEL": "info"}
+	want.Command, want.Env = []string{"python3", "app.py", "{port}"}, map[string]string{"LEVEL": "info"}
 	want.Functions = events.CourseFunctions{H: "i*i + 2*i + 17", Phi: "i*i + j*j + 2*j + 25"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -45,7 +45,9 @@ The bus keeps events for 7 days. No controller is needed.`,
 				reading, done = context.WithTimeout(ctx, f.timeout)
 			}
 			defer done()
+			quiet := true
 			err := c.History(reading, from, follow, func(e events.Event) error {
+				quiet = false
 				if *output == asJSON {
 					return a.eventJSON(e)
 				}
@@ -57,15 +59,21 @@ The bus keeps events for 7 days. No controller is needed.`,
 			case errors.Is(reading.Err(), context.DeadlineExceeded):
 				return &exitError{ExitNobody, fmt.Errorf("the events did not come within %s; give more time with --timeout", f.timeout)}
 			}
+			if err == nil && quiet && *output == asTable {
+				a.con.say("nothing happened since %s; look further back with --since", from.Local().Format("2006-01-02 15:04:05"))
+			}
 			return err
 		})
 	}
 	return cmd
 }
 
+// parseSince takes times as people write them and as the listing shows them.
 func parseSince(s string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
 	}
 	text, unit := s, time.Duration(1)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
@@ -73,7 +81,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > 365*24*time.Hour {
-		return time.Time{}, usage("--since %q: want a duration like 10m or 3d, or a time like 2026-01-02T15:04:05Z", s)
+		return time.Time{}, usage("--since %q: want a duration like 10m or 3d, or a time like 2026-01-02 15:04:05 or 2026-01-02T15:04:05Z", s)
 	}
 	return now.Add(-d * unit), nil
 }

@@ -69,8 +69,9 @@ func sample() events.Status {
 		Controller: "controller-1", Term: events.Token{Incarnation: "w1", Revision: 3}, Since: now.Add(-90*time.Minute - 10*time.Second),
 		Services: []events.ServiceStatus{{Name: "web", Algorithm: "balanced", Wanted: 3, Serving: 2, Epoch: epoch}},
 		Hosts: []events.HostStatus{
-			{Name: "host-1", State: events.Alive, Silent: events.Duration(120 * time.Millisecond), Instances: 2, Load: events.Load{CPUs: 2, Load1: 0.5, Memory: 8 << 30, Free: 3 << 29}},
-			{Name: "host-2", State: events.Suspect, Silent: events.Duration(1600 * time.Millisecond), Instances: 1, Load: events.Load{CPUs: 16, Load1: 12.25, Memory: 64 << 30, Free: 900 << 20}},
+			{Name: "host-1", Incarnation: "a1", State: events.Alive, Silent: events.Duration(120 * time.Millisecond), Instances: 2, Load: events.Load{CPUs: 2, Load1: 0.5, Memory: 8 << 30, Free: 3 << 29}},
+			{Name: "host-2", Incarnation: "b1", State: events.Suspect, Silent: events.Duration(1600 * time.Millisecond), Instances: 1, Load: events.Load{CPUs: 16, Load1: 12.25, Memory: 64 << 30, Free: 900 << 20}},
+			{Name: "host-3", State: events.Lost, Silent: events.Duration(9 * time.Second)},
 		},
 		Routers: []events.RouterStatus{
 			{ID: "router-1", Address: "127.0.0.1:5000", Epochs: map[string]events.Epoch{"web": epoch}},
@@ -284,6 +285,18 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestEvents_SilenceIsSaid(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		code, out, errs := run(t, (&cluster{}).wiring(), append([]string{"events", "--since", "3s"}, args...)...)
+		if code != ExitOK || out != "" || !strings.HasPrefix(errs, want) || want == "" && errs != "" {
+			t.Errorf("%v: code %d, stdout %q, stderr %q; want %q", args, code, out, errs, want)
+		}
+	}
+	f("nothing happened since ")
+	f("", "-o", "json")
+}
+
 func TestEvents_FollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &cluster{follow: func(ctx context.Context) { cancel(); <-ctx.Done() }}
@@ -294,9 +307,14 @@ func TestEvents_FollowEndsWithItsContext(t *testing.T) {
 
 func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
+	local := func(s string) string {
+		at, _ := time.ParseInLocation("2006-01-02T15:04:05", s, time.Local)
+		return at.Format(time.RFC3339)
+	}
 	for text, want := range map[string]string{
 		"10m": "2026-01-09T23:50:00Z", "3d": "2026-01-07T00:00:00Z", "1.5h": "2026-01-09T22:30:00Z", "0": "2026-01-10T00:00:00Z",
-		"2026-01-02T15:04:05Z": "2026-01-02T15:04:05Z", "-1m": "", "ten": "", "": "", "d": "", "1e9h": "",
+		"2026-01-02T15:04:05Z": "2026-01-02T15:04:05Z", "2026-01-02": local("2026-01-02T00:00:00"), "2026-01-02 15:04:05": local("2026-01-02T15:04:05"),
+		"-1m": "", "ten": "", "": "", "d": "", "1e9h": "",
 	} {
 		got, err := parseSince(text, now)
 		if want == "" != (err != nil) || err == nil && got.Format(time.RFC3339) != want {
@@ -381,6 +399,11 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	f(Wiring{}, ExitUsage, "given twice", "add", "S1", "S1")
 	f(Wiring{}, ExitUsage, "beginning with a letter", "rm", "../x")
 	f(Wiring{}, ExitUsage, "-n 0", "rm", "-n", "0")
+	f(Wiring{}, ExitUsage, "say how many with -n", "rm")
+	f(Wiring{}, ExitUsage, `--replicas "x": want a whole number`, "up", "--replicas", "x")
+	f(Wiring{}, ExitUsage, `--timeout "5": want a duration with a unit, like 30s or 500ms`, "ps", "--timeout", "5")
+	f(Wiring{}, ExitUsage, `--size 0`, "ring", "--offline", "--members", "1", "--size", "0")
+	f(Wiring{}, ExitUsage, "add --algorithm course", "ring", "--offline", "--members", "1", "--functions", "linear")
 	f(Wiring{}, ExitUsage, "--members", "ring", "--offline")
 	f(Wiring{}, ExitUsage, "add --offline", "ring", "--members", "1")
 	f(Wiring{}, ExitUsage, `"x" is no id`, "ring", "--offline", "--algorithm", "course", "--members", "x")

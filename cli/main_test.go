@@ -129,6 +129,10 @@ func standBus(ctx context.Context, listen string) error {
 			_, _ = fmt.Sscan(q.Get("replicas"), &n)
 			st.Controller = "controller-1"
 			st.Services = []events.ServiceStatus{{Name: "web", Wanted: n, Serving: n, Epoch: epoch}}
+			st.Instances = nil
+			for i := range n {
+				st.Instances = append(st.Instances, events.InstanceReport{Name: fmt.Sprintf("web-%d", i+1), State: events.Ready, Serving: true})
+			}
 		case "router":
 			st.Routers = []events.RouterStatus{{ID: "router-1", Epochs: map[string]events.Epoch{"web": epoch}}}
 		default:
@@ -191,15 +195,27 @@ func standAgent(ctx context.Context, o AgentOptions) error {
 			return err
 		}
 		go func() { _ = cmd.Wait() }()
-		if err := os.WriteFile(record, fmt.Append(nil, cmd.Process.Pid), 0o600); err != nil {
+		pid = cmd.Process.Pid
+		if err := os.WriteFile(record, fmt.Append(nil, pid), 0o600); err != nil {
 			return err
 		}
+	}
+	for !traced("start server "+fmt.Sprint(pid)) && ctx.Err() == nil { // so that tests can tell it ran
+		time.Sleep(time.Millisecond)
 	}
 	err := beat(o.NATS, o.Host)(ctx)
 	if errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 		_ = os.Remove(record)
+		for running(pid) { // it hangs on the same line
+			time.Sleep(time.Millisecond)
+		}
 	}
 	return err
+}
+
+func traced(text string) bool {
+	b, err := os.ReadFile(os.Getenv("STAND_TRACE"))
+	return err != nil || bytes.Contains(b, []byte(text))
 }
 
 // httpCluster is the stand-in's client.

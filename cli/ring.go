@@ -99,6 +99,12 @@ compiled table that name the member.`,
 
 func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err error) {
 	if f.offline {
+		switch {
+		case cmd.Flags().Changed("size") && f.size < 1:
+			return nil, usage("--size %d: use at least 1", f.size)
+		case cmd.Flags().Changed("functions") && f.algorithm != events.Course:
+			return nil, usage("--functions are those of course; add --algorithm course")
+		}
 		v, err := f.compute()
 		return []ringView{v}, err
 	}

@@ -161,7 +161,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flag("id").DefValue = "host name and a random suffix"
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
-	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: 1.5 s)")
+	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
 	spec.add(cmd)
 	logs.add(cmd)
 	return cmd

@@ -25,7 +25,7 @@ func (a *app) addCommand() *cobra.Command {
 Names are those to use; the rest of -n gets random ones.`,
 		Example: `  ringway add -n 2
   ringway add S5 S4 -n 4`,
-	}, events.APIAdd, "adding", "replicas to add")
+	}, events.APIAdd, "adding", "replicas to add (default: as many as names, else 1)")
 }
 
 func (a *app) rmCommand() *cobra.Command {
@@ -37,19 +37,22 @@ func (a *app) rmCommand() *cobra.Command {
 The named ones go first; the rest of -n is chosen at random.`,
 		Example: `  ringway rm S5
   ringway rm S5 S4 -n 3`,
-	}, events.APIRemove, "removing", "replicas to remove")
+	}, events.APIRemove, "removing", "replicas to remove (default: as many as names)")
 }
 
 func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.Command {
 	var f clusterFlags
 	req := events.ScaleRequest{ID: rand.Text()}
 	f.add(cmd, scalePatience)
-	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help+" (default: as many as names, else 1)")
+	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help)
 	cmd.Flags().StringVar(&req.Service, "service", "", "service (default: the only one)")
 	output := outputFlag(cmd)
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if !cmd.Flags().Changed("number") {
+			if len(names) == 0 && verb == events.APIRemove {
+				return usage("name the replicas to remove, or say how many with -n; the names are in 'ringway ps'")
+			}
 			req.N = max(1, len(names))
 		}
 		if err := checkScale(req.N, names); err != nil {

@@ -46,8 +46,11 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 	a.section([]string{"service", "algorithm", "serving", "epoch"}, rows, "no service")
 	rows = nil
 	for _, h := range st.Hosts {
-		rows = append(rows, []any{h.Name, h.State, h.Instances, fmt.Sprintf("%.2f", h.Load.Load1), h.Load.CPUs,
-			size(h.Load.Free) + " of " + size(h.Load.Memory), brief(h.Silent.D())})
+		load, cpus, memory, heard := fmt.Sprintf("%.2f", h.Load.Load1), fmt.Sprint(h.Load.CPUs), size(h.Load.Free)+" of "+size(h.Load.Memory), brief(h.Silent.D())
+		if h.Incarnation == "" { // known from what it was given to run
+			load, cpus, memory, heard = "-", "-", "-", "not yet"
+		}
+		rows = append(rows, []any{h.Name, h.State, h.Instances, load, cpus, memory, heard})
 	}
 	a.section([]string{"host", "state", "instances", "load", "cpus", "memory free", "last heard"}, rows, "no host", 3, 4, 5)
 	rows = nil

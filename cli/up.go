@@ -65,6 +65,7 @@ When all replicas serve it prints one line that begins with "ready". Each role i
 a child process that is started again when it dies; the public address stays
 open meanwhile. What was asked for survives in the data directory. Flags and
 configuration that are given win over it; what is not given stays as stored.
+Replicas stay on the hosts they were given to, as long as these live.
 
 Ctrl-C drains and stops everything; a second one kills at once. Logs are in
 DATA/logs. A configuration file looks like this, every key may be left out:
@@ -78,7 +79,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
       key: {from: header, name: X-Ringway-Key}   # or cookie, query, path, address
       paths: [/home, /heartbeat]  # others are answered 400; []: all are forwarded
       health: /heartbeat          # probed on every replica
-      command: [python3, app.py]  # in place of the sample replica; PORT is in its environment
+      command: [python3, app.py, "{port}"]   # in place of the sample replica; PORT is in its environment too
       env: {LEVEL: "info"}
       timeout: 30s                # for a whole answer
       drain: 30s                  # for requests in flight on removal
@@ -160,27 +161,44 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
+// oneKey is how close two signals are when one ctrl-C caused both: the terminal
+// tells the whole foreground group, and programs around us pass it on.
+const oneKey = 500 * time.Millisecond
+
+// presses counts keys, not signals.
+type presses struct{ first time.Time }
+
+// again takes a signal and reports whether it is that of a second key.
+func (p *presses) again(now time.Time) bool {
+	if p.first.IsZero() {
+		p.first = now
+		return false
+	}
+	return now.Sub(p.first) >= oneKey
+}
+
 // signals ends the context at the first signal and closes kill at the second.
 func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	second := make(chan struct{})
-	c := make(chan os.Signal, 2)
+	c := make(chan os.Signal, 8)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// A reader of our stderr that goes away must not take the cluster along.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case <-c:
+		for keys := (presses{}); ; {
+			select {
+			case <-done:
+				return
+			case <-c:
+			}
+			if keys.again(time.Now()) {
+				close(second)
+				return
+			}
 			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case <-c:
-			close(second)
-		case <-done:
 		}
 	}()
 	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }

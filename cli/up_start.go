@@ -37,7 +37,7 @@ func (e *startError) Error() string {
 func (u *up) start(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, u.o.patience)
 	defer done()
-	w := &waiter{up: u, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	w := &waiter{up: u, told: map[string]bool{}, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	defer w.close()
 	u.launch(u.stages[0])
 	if err := u.await(ctx, w, w.bus); err != nil {
@@ -89,6 +89,8 @@ type waiter struct {
 	hosts         int
 	ready, wanted int
 	serves        bool
+	trouble       string          // what the last replica that does not serve lacks
+	told          map[string]bool // deaths that were said
 }
 
 func (w *waiter) close() {
@@ -116,7 +118,9 @@ func (w *waiter) rest(ctx context.Context) bool {
 	defer done()
 	var st events.Status
 	if err := w.cluster.Request(asking, events.APIStatus, struct{}{}, &st); err != nil {
-		w.leads = false
+		if ctx.Err() == nil { // else it is we who gave up
+			w.leads = false
+		}
 		return false
 	}
 	w.look(st)
@@ -134,8 +138,19 @@ func (w *waiter) look(st events.Status) {
 		}
 	}
 	for _, s := range st.Services {
-		w.ready += min(s.Serving, s.Wanted)
 		w.wanted += s.Wanted
+	}
+	for _, i := range st.Instances {
+		switch {
+		case i.Serving && i.State == events.Ready: // and not merely routed to since an earlier run
+			w.ready++
+		case i.Detail != "":
+			w.trouble = fmt.Sprintf("%s is %s: %s", printable(i.Name), i.State, printable(i.Detail))
+			if i.State == events.Dead && !w.told[i.Detail] {
+				w.told[i.Detail] = true
+				w.con.say("ringway: replica %s; trying again", w.trouble)
+			}
+		}
 	}
 }
 
@@ -200,8 +215,11 @@ func (w *waiter) late() error {
 	case w.hosts < w.o.hosts:
 		return &startError{fmt.Sprintf("%d of %d agents were heard within %s", w.hosts, w.o.hosts, waited), last("agents")}
 	case w.wanted == 0 || w.ready < w.wanted:
-		return &startError{fmt.Sprintf("%d of %d replicas served within %s; the logs of instances are in %s",
-			w.ready, w.wanted, waited, w.data.Path("hosts")), last("agents")}
+		what := fmt.Sprintf("%d of %d replicas served within %s", w.ready, w.wanted, waited)
+		if w.trouble != "" {
+			what += "\n  " + w.trouble
+		}
+		return &startError{what + "\nThe logs of replicas are in " + w.data.Path("hosts", "HOST", "logs"), nil}
 	}
 	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
 }

@@ -18,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringway/cli/supervise"
+	"ringway/events"
 )
 
 // session is one `ringway up` in a process of its own.
@@ -240,18 +243,20 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 		}
 		return nil
 	})
-	if n := len(s.of("server")); n != 1 {
-		t.Errorf("the death of the agent cost an instance: %d were started", n)
-	}
-	// A restarted controller must not undo what was asked for since.
-	for i, l := range slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" }) {
-		if first := i == 0; strings.Contains(l.args, "--replicas 4") != first {
+	// A restarted controller must not undo what was asked for since: it is told
+	// the same wish of the same run.
+	starts := slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" })
+	for i, l := range starts {
+		if l.args != starts[0].args || !strings.Contains(l.args, "--run ") || !strings.Contains(l.args, "--replicas 4") {
 			t.Errorf("start %d of the controller: %s", i+1, l.args)
 		}
 	}
 	s.signal(syscall.SIGTERM)
 	s.exit(ExitOK)
 	s.nothingRuns()
+	if n := len(s.of("server")); n != 1 {
+		t.Errorf("the death of the agent cost an instance: %d were started", n)
+	}
 }
 
 func TestUp_NothingOutlivesIt(t *testing.T) {
@@ -291,8 +296,29 @@ func TestUp_SecondInterruptKillsAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	s.signal(os.Interrupt)
+	// Until it is old enough to be another ctrl-C.
+	s.wait(func() error {
+		_ = s.cmd.Process.Signal(os.Interrupt) // fails once it has ended
+		if !strings.Contains(s.errs.String(), "killed at once") {
+			return errors.New("it goes on waiting")
+		}
+		return nil
+	})
 	s.exit(ExitInterrupted, "killed")
+}
+
+// In a terminal ctrl-C reaches us directly and through the programs around us.
+func TestPresses_OneKeyMayComeAsManySignals(t *testing.T) {
+	var keys presses
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		after time.Duration
+		again bool
+	}{{0, false}, {time.Millisecond, false}, {oneKey - 1, false}, {oneKey, true}, {time.Minute, true}} {
+		if got := keys.again(at.Add(c.after)); got != c.again {
+			t.Errorf("a signal after %s: second key %v, want %v", c.after, got, c.again)
+		}
+	}
 }
 
 func TestUp_InterruptedWhileItStarts(t *testing.T) {
@@ -307,18 +333,53 @@ func TestUp_InterruptedWhileItStarts(t *testing.T) {
 	s.exit(ExitInterrupted, "interrupted")
 }
 
-func TestUp_SaysWhatHangs(t *testing.T) {
+func TestUp_GivesUpWhatCannotStart(t *testing.T) {
 	f := func(fault, role string, parts ...string) {
 		t.Helper()
-		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "3s")
+		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "29s")
 		s.exit(ExitFailed, append(parts, "start failed", filepath.Join("logs", role))...)
 		if s.out.String() != "" {
 			t.Errorf("stdout: %s", s.out)
 		}
 	}
-	f("STAND_SILENT", "router", "the router was not ready within 3s")
 	f("STAND_FAIL", "controller", "controller", "exit code 1", "no luck today")
 	f("STAND_FAIL", "bus", "bus", "no luck today")
+}
+
+func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
+	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"}, "--start-timeout", "1s")
+	s.exit(ExitFailed, "start failed", "within 1s")
+	s.nothingRuns()
+}
+
+func TestUp_SaysWhatHangs(t *testing.T) {
+	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", patience: time.Minute}, data: &supervise.Data{Dir: "/d"}}
+	u.app = &app{con: newConsole(io.Discard)}
+	f := func(want string, change func(*waiter)) {
+		t.Helper()
+		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, told: map[string]bool{}}
+		change(w)
+		if got := w.late().Error(); got != "start failed: "+want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f("the bus did not answer at 127.0.0.1:4222 within 1m0s", func(w *waiter) { w.cluster = nil })
+	f("no controller answered within 1m0s", func(w *waiter) { w.leads = false })
+	f("1 of 2 agents were heard within 1m0s", func(w *waiter) { w.hosts = 1 })
+	f("2 of 3 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready = 2 })
+	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready, w.wanted = 0, 0 })
+	f("2 of 3 replicas served within 1m0s\n  web-1 is dead: exit status 127: no such program\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) {
+		w.look(events.Status{
+			Hosts:    []events.HostStatus{{Name: "host-1", State: events.Alive}, {Name: "host-2", State: events.Alive}},
+			Services: []events.ServiceStatus{{Name: "web", Wanted: 3, Serving: 3}},
+			Instances: []events.InstanceReport{
+				{Name: "web-1", State: events.Dead, Detail: "exit status 127: no such program"},
+				{Name: "web-2", State: events.Ready, Serving: true}, {Name: "web-3", State: events.Ready, Serving: true},
+				{Name: "web-4", State: events.Pending, Serving: true}, // routed to, but its host is not there
+			},
+		})
+	})
+	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 
 func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"ringway/events"
@@ -11,6 +12,9 @@ import (
 func validate(s *events.ServiceSpec) error {
 	if err := s.Validate(); err != nil {
 		return err
+	}
+	if len(s.Command) > 0 && s.Command[0] == "" {
+		return errors.New("command: the program has no name; give a program and its arguments, or [] for the sample replica")
 	}
 	if s.Algorithm != events.Course {
 		return nil

@@ -28,6 +28,7 @@ type Config struct {
 
 	SuspectAfter        time.Duration // silence until a host is out of rotation
 	LostAfter           time.Duration // silence until a host's instances are replaced elsewhere
+	ForgetAfter         time.Duration // silence until a host with nothing assigned is not listed any more
 	DeafAfter           time.Duration // without its own heartbeat a leader does not judge others' silence
 	ReplaceUnreadyAfter time.Duration // failing probes until an instance is replaced
 	YoungAge            time.Duration // an instance that dies younger makes its replacement wait
@@ -43,7 +44,7 @@ type Config struct {
 // DefaultConfig is what DESIGN.md promises.
 func DefaultConfig() Config {
 	return Config{
-		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, DeafAfter: 1200 * time.Millisecond,
+		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, ForgetAfter: 10 * time.Minute, DeafAfter: 1200 * time.Millisecond,
 		ReplaceUnreadyAfter: 30 * time.Second, YoungAge: 10 * time.Second, RetryMin: 500 * time.Millisecond, RetryMax: 30 * time.Second,
 		RequestTimeout: 60 * time.Second, Remembered: 64,
 		LeaseValid: 3 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
@@ -82,7 +83,11 @@ type Open func(ctx context.Context, name string) (Bucket, error)
 // another writer was first.
 type Bucket interface {
 	Entries(ctx context.Context) ([]events.Entry, error)
+	// Watch calls fn for every value and every change of it until ctx ends.
+	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
 	Get(ctx context.Context, key string) (events.Entry, error)
+	// Former are the values of key that are still kept, newest first.
+	Former(ctx context.Context, key string) ([]events.Entry, error)
 	Create(ctx context.Context, key string, value []byte) (events.Version, error)
 	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
 	Delete(ctx context.Context, key string, last events.Version) error

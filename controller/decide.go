@@ -18,6 +18,7 @@ type (
 	putAssign  struct{ value events.Assignment }
 	putRoute   struct{ value events.Route }
 	emit       struct{ event events.Event }
+	resign     struct{ key string } // the term ends; the next one begins with what is stored
 	answer     struct {
 		request *request
 		reply   events.ScaleReply
@@ -29,6 +30,7 @@ func (putService) effect() {}
 func (putAssign) effect()  {}
 func (putRoute) effect()   {}
 func (emit) effect()       {}
+func (resign) effect()     {}
 func (answer) effect()     {}
 
 // decide compares what is wanted with what is, and returns the next steps
@@ -36,7 +38,7 @@ func (answer) effect()     {}
 // to do. Taking something out of rotation comes first: clients wait for that.
 func (s *state) decide(now time.Time) []effect {
 	effects := s.expire(now)
-	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.place, s.release, s.reply} {
+	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.renew, s.place, s.release, s.reply} {
 		if next := layer(now); len(next) > 0 {
 			return append(effects, next...)
 		}
@@ -253,12 +255,13 @@ func (s *state) release(now time.Time) (effects []effect) {
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
 			svc, ok := s.services[i.Service]
-			if ok && wanted(svc.value, i.Name) {
+			if ok && wanted(svc.value, i.Name) || !ok && s.torn[i.Service] {
 				return false
 			}
 			why, done := s.drained(i, at, now)
 			if done {
 				delete(s.draining, i.Name)
+				delete(s.unready, i.Name)
 				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{"service": i.Service, "id": i.ID, "host": at, "reason": why}))
 			}
 			return done

@@ -118,6 +118,11 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	if !wanted(w.s.services["web"].value, onH1) {
 		t.Fatal("replaced although its host is only suspect")
 	}
+	for _, i := range w.s.status(w.now).Instances {
+		if want := map[bool]string{true: "host h1 is suspect"}[i.Name == onH1]; i.Detail != want {
+			t.Errorf("detail of %s is %q, want %q", i.Name, i.Detail, want)
+		}
+	}
 	w.run(8 * time.Second)
 	if wanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
 		t.Fatalf("10 s after: wanted %v, members %v", w.replicas(), w.members())
@@ -137,6 +142,24 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	}
 }
 
+func TestDecide_LostHostIsForgottenWhenItHasNothing(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	w.silent["h1"] = true
+	w.run(9 * time.Minute)
+	if w.s.hosts["h1"] == nil {
+		t.Fatal("a lost host is not listed any more after 9 minutes")
+	}
+	w.run(2 * time.Minute)
+	if w.s.hosts["h1"] != nil {
+		t.Fatal("a host that was lost 11 minutes ago is still listed")
+	}
+	w.silent["h1"] = false
+	w.run(time.Second)
+	if w.s.hosts["h1"] == nil {
+		t.Fatal("a forgotten host that comes back is not heard")
+	}
+}
+
 func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
 	before := w.replicas()
@@ -146,6 +169,25 @@ func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
 	w.run(time.Second)
 	if !slices.Equal(before, w.replicas()) || len(w.members()) != 3 {
 		t.Fatalf("replicas went from %v to %v, members %v", before, w.replicas(), w.members())
+	}
+}
+
+func TestDecide_HostWhoseClockIsSetBackIsHeard(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2", "h3")
+	w.clock = map[string]time.Duration{"h2": -time.Hour}
+	w.run(10 * time.Second)
+	if got := w.s.hosts["h2"].state; got != events.Alive {
+		t.Fatalf("h2 beats and is %s", got)
+	}
+}
+
+func TestDecide_OvertakenHeartbeatIsDropped(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	late := w.beat("h1")
+	late.Sent, late.Instances = w.now.Add(-100*time.Millisecond), nil
+	w.apply(w.s.observeHost(late, w.now))
+	if len(w.s.hosts["h1"].beat.Instances) != 1 {
+		t.Fatal("a heartbeat of the past was believed")
 	}
 }
 
@@ -298,6 +340,11 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 	}
 	if at, _ := w.s.placement("old-b"); at != "h2" {
 		t.Errorf("old-b runs on h2 but is assigned to %s", at)
+	}
+	// Routers serve both still, and would obey a route that has less.
+	first := w.wantTold("route.changed", "web")
+	if joined := string(first.Data); !strings.Contains(joined, "old-a") || !strings.Contains(joined, "old-b") {
+		t.Errorf("the first route is %s", joined)
 	}
 }
 

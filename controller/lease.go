@@ -16,9 +16,9 @@ import (
 type lease struct {
 	bucket  Bucket
 	holder  string
-	token   events.Token   // of the Create; renewals do not change it
-	last    events.Version // of the newest renewal
-	expires atomic.Int64   // unix ns after which this leader must not decide
+	token   events.Token              // of the Create; renewals do not change it
+	last    events.Version            // of the newest renewal
+	expires atomic.Pointer[time.Time] // this leader must not decide after it
 }
 
 type leaseValue struct {
@@ -36,7 +36,7 @@ func acquire(ctx context.Context, b Bucket, cfg Config) (*lease, error) {
 		return nil, fmt.Errorf("create the lease: %w", err)
 	}
 	l := &lease{bucket: b, holder: cfg.ID, token: v, last: v}
-	l.expires.Store(sent.Add(cfg.LeaseValid).UnixNano())
+	l.extend(sent, cfg)
 	return l, nil
 }
 
@@ -57,7 +57,7 @@ func (l *lease) hold(ctx context.Context, cfg Config) error {
 		switch {
 		case err == nil:
 			l.last = v
-			l.expires.Store(sent.Add(cfg.LeaseValid).UnixNano())
+			l.extend(sent, cfg)
 		case errors.Is(err, events.ErrConflict):
 			return fmt.Errorf("renew the lease: %w", err)
 		case !l.valid(time.Now()):
@@ -66,8 +66,18 @@ func (l *lease) hold(ctx context.Context, cfg Config) error {
 	}
 }
 
-// valid reports whether the leader may still decide.
-func (l *lease) valid(now time.Time) bool { return now.UnixNano() < l.expires.Load() }
+func (l *lease) extend(sent time.Time, cfg Config) {
+	until := sent.Add(cfg.LeaseValid)
+	l.expires.Store(&until)
+}
+
+// valid reports whether the leader may still decide: by the monotonic clock,
+// which nobody can set back, and by the wall's, which goes on while a virtual
+// machine is paused.
+func (l *lease) valid(now time.Time) bool {
+	until := *l.expires.Load()
+	return now.Before(until) && now.Round(0).Before(until.Round(0))
+}
 
 // release lets a standby take over at once. Failing is harmless: the lease expires.
 func (l *lease) release(ctx context.Context) { _ = l.bucket.Delete(ctx, events.LeaseKey, l.last) }

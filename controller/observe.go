@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"time"
 
 	"ringway/events"
@@ -13,8 +14,11 @@ func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
 		h = &host{name: b.Host, state: events.Alive}
 		s.hosts[b.Host] = h
 	}
-	if h.beat != nil && h.beat.Incarnation == b.Incarnation && b.Sent.Before(h.beat.Sent) {
-		return nil // overtaken on the way
+	if h.beat != nil && h.beat.Incarnation == b.Incarnation {
+		// Overtaken on the way; later than that, the host's clock was set back.
+		if late := h.beat.Sent.Sub(b.Sent); late > 0 && late < s.cfg.SuspectAfter {
+			return nil
+		}
 	}
 	h.beat, h.seen = &b, now
 	s.observeUnready(b, now)
@@ -64,6 +68,31 @@ func (s *state) observeSelf(b events.ControllerBeat, now time.Time) {
 	s.heard = now
 }
 
+// observeStored takes a value of a bucket as the bus has it. One that this
+// leader did not write, by a person's hand perhaps, ends the term.
+func (s *state) observeStored(e events.Entry, version func(*state, string) (events.Version, bool)) []effect {
+	ours, ok := version(s, e.Key)
+	if !ok || e.Version == ours || ours.After(e.Version) {
+		return nil
+	}
+	return []effect{resign{e.Key}}
+}
+
+func (s *state) serviceVersion(key string) (events.Version, bool) {
+	return versionOf(s.services, strings.TrimPrefix(key, events.ServiceKey("")))
+}
+func (s *state) assignVersion(key string) (events.Version, bool) { return versionOf(s.assigned, key) }
+func (s *state) routeVersion(key string) (events.Version, bool) {
+	return versionOf(s.routes, strings.TrimPrefix(key, events.ServiceKey("")))
+}
+
+func versionOf[V any](m map[string]*stored[V], name string) (events.Version, bool) {
+	if v, ok := m[name]; ok {
+		return v.version, true
+	}
+	return events.Version{}, false
+}
+
 // deaf reports whether this leader cannot tell silence from its own trouble.
 func (s *state) deaf(now time.Time) bool { return now.Sub(s.heard) > s.cfg.DeafAfter }
 
@@ -82,6 +111,11 @@ func (s *state) expire(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.hosts) {
 		h := s.hosts[name]
 		silent := s.silence(h.seen, now)
+		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 {
+			delete(s.hosts, name)
+			delete(s.published, name)
+			continue
+		}
 		next := events.Alive
 		switch {
 		case silent >= s.cfg.LostAfter:
@@ -94,12 +128,12 @@ func (s *state) expire(now time.Time) (effects []effect) {
 		}
 		h.state = next
 		verb := map[string]string{events.Suspect: events.VerbSuspect, events.Lost: events.VerbLost}[next]
-		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.String()})...)
+		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 	}
 	for _, id := range sorted(s.routers) {
 		if silent := s.silence(s.routers[id].seen, now); silent >= s.cfg.LostAfter {
 			delete(s.routers, id)
-			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.String()})...)
+			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 		}
 	}
 	return effects

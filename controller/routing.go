@@ -16,7 +16,12 @@ func (s *state) route(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.services) {
 		next := s.nextRoute(s.services[name].value)
 		have, ok := s.routes[name]
-		if ok && sameRoute(have.value, next) || !ok && len(next.Members) == 0 && !s.settled(now) {
+		if ok && sameRoute(have.value, next) {
+			continue
+		}
+		// Routers may still serve a route of a bus that was wiped: the first one
+		// waits until it can be as good.
+		if !ok && (!s.settled(now) || len(next.Members) == 0 && len(s.services[name].value.Replicas) > 0) {
 			continue
 		}
 		slots, err := s.slots(s.services[name].value.Spec, have, next.Members)

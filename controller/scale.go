@@ -18,7 +18,6 @@ type request struct {
 	service  string
 	ids      []int    // of the replicas added, by which they are known even when one is replaced
 	removed  []string // must own no slot at any router
-	accepted bool
 	deadline time.Time
 	done     func(events.ScaleReply, error)
 }
@@ -58,7 +57,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 		svc.Answered = svc.Answered[len(svc.Answered)-s.cfg.Remembered:]
 	}
 	svc.Decision = s.because(s.event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
-		"reason": "request " + r.ask.ID, "added": done.Added, "removed": done.Removed, "from": before, "to": len(svc.Replicas),
+		"reason": "request " + r.ask.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
 	s.requests = append(s.requests, r)
 	return []effect{putService{svc}}
@@ -160,7 +159,7 @@ func (s *state) nameTaken(svc events.Service, name string) bool {
 func (s *state) grow(svc events.Service, n int, names []string) (all []events.Replica, added []string) {
 	svc.Replicas = slices.Clone(svc.Replicas)
 	for i := range n {
-		name := ""
+		var name string
 		if i < len(names) {
 			name = names[i]
 		} else {

@@ -18,9 +18,11 @@ type sim struct {
 	rev     uint64
 	agents  map[string]map[string]*events.InstanceStatus // by host, by name
 	silent  map[string]bool
+	clock   map[string]time.Duration             // of a host, against ours
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	told    []events.Event
 	answers []answer
+	broken  string // a command that never gets ready
 }
 
 func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
@@ -129,6 +131,9 @@ func (w *sim) obey(host string) {
 	for _, i := range a.value.Instances {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
+			if w.broken != "" && slices.Contains(i.Command, w.broken) {
+				w.agents[host][i.Name].State = events.Starting
+			}
 		}
 	}
 	for name := range w.agents[host] {
@@ -139,7 +144,7 @@ func (w *sim) obey(host string) {
 }
 
 func (w *sim) beat(host string) events.HostBeat {
-	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now}
+	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
 	for _, name := range sorted(w.agents[host]) {
 		b.Instances = append(b.Instances, *w.agents[host][name])
 	}
@@ -213,11 +218,4 @@ func started(t *testing.T, cfg Config, hosts ...string) *sim {
 		t.Fatalf("after the start %d of %d replicas serve", got, want)
 	}
 	return w
-}
-
-func sameNames(a, b []string) bool {
-	a, b = slices.Clone(a), slices.Clone(b)
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(a, b)
 }

@@ -30,6 +30,7 @@ type state struct {
 	backoff   map[slotOf]backoff   // replacements that keep dying
 	published map[string]bool      // hosts whose arrival has been told
 	refused   map[string]string    // services that cannot be had: why
+	torn      map[string]bool      // services of which nobody can read what was asked for
 }
 
 // stored is a value of a bucket as this leader last wrote it.
@@ -68,7 +69,7 @@ func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state 
 		cfg: cfg, term: term, rng: rand.New(rand.NewPCG(seed, term.Revision)), since: now, heard: now,
 		services: map[string]*stored[events.Service]{}, assigned: map[string]*stored[events.Assignment]{}, routes: map[string]*stored[events.Route]{},
 		hosts: map[string]*host{}, routers: map[string]*router{}, draining: map[string]time.Time{}, unready: map[string]time.Time{},
-		backoff: map[slotOf]backoff{}, published: map[string]bool{}, refused: map[string]string{},
+		backoff: map[slotOf]backoff{}, published: map[string]bool{}, refused: map[string]string{}, torn: map[string]bool{},
 	}
 }
 

@@ -57,6 +57,9 @@ func (s *state) instances() []events.InstanceReport {
 		if r, ok := s.routes[service]; ok {
 			line.Serving = owns(r.value, name)
 		}
+		if h := s.hosts[at]; h != nil && h.state != events.Alive && line.Detail == "" {
+			line.Detail = "host " + at + " is " + h.state // what it said last may no longer be so
+		}
 		lines = append(lines, line)
 	}
 	for service, svc := range s.services {

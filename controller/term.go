@@ -24,8 +24,17 @@ type term struct {
 	assign  Bucket
 	routes  Bucket
 	told    *outbox
-	inputs  chan func(*state, time.Time) []effect
+	torn    map[string]events.Version // keys whose value nobody can read
+	inputs  chan input
 }
+
+// input is something heard, asked or due, folded into the state.
+type input func(*state, time.Time) []effect
+
+func idle(*state, time.Time) []effect { return nil }
+
+// errOvertaken: somebody else wrote what only a leader may write.
+var errOvertaken = errors.New("a stored value was changed by somebody else")
 
 // errDeposed: the lease ran out before a decision could be carried out.
 var errDeposed = errors.New("the lease has run out")
@@ -36,7 +45,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
 		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
-		told: newOutbox(c.bus, c.log), inputs: make(chan func(*state, time.Time) []effect, 1024),
+		told: newOutbox(c.bus, c.log), torn: map[string]events.Version{}, inputs: make(chan input, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
 	held, sent := make(chan struct{}), make(chan struct{})
@@ -47,11 +56,9 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	cancel(err)
 	<-held
 	<-sent
-	if parent.Err() != nil {
-		bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
-		defer done()
-		l.release(bye)
-	}
+	bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
+	defer done()
+	l.release(bye)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -74,194 +81,30 @@ func (t *term) run(ctx context.Context) error {
 	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.BeatEvery)
 	defer tick.Stop()
 	defer beat.Stop()
-	t.beat()
+	t.beat(t.state, time.Now())
 	for {
-		var effects []effect
+		in := idle
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case input := <-t.inputs:
-			effects = input(t.state, time.Now())
+		case in = <-t.inputs:
 		case <-beat.C:
-			t.beat()
+			in = t.beat
 		case <-tick.C:
 		}
-		if err := t.carryOut(ctx, effects); err != nil {
+		// A leader that was stopped wakes up here, with heartbeats and requests
+		// waiting that are another leader's by now.
+		if !t.lease.valid(time.Now()) {
+			return errDeposed
+		}
+		if err := t.carryOut(ctx, in(t.state, time.Now())); err != nil {
 			return err
 		}
-		for {
-			next := t.state.decide(time.Now())
-			if len(next) == 0 {
-				break
-			}
+		for next := t.state.decide(time.Now()); len(next) > 0; next = t.state.decide(time.Now()) {
 			if err := t.carryOut(ctx, next); err != nil {
 				return err
 			}
 		}
-	}
-}
-
-// takeOver rewrites every key under this term, so that a compare-and-set of
-// the former leader that is still on its way must fail, and tells the events
-// that the former leader stored but could not publish.
-func (t *term) takeOver(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
-	defer cancel()
-	for name, b := range map[string]*Bucket{events.BucketDesired: &t.desired, events.BucketAssign: &t.assign, events.BucketRoutes: &t.routes} {
-		if *b, err = t.open(ctx, name); err != nil {
-			return fmt.Errorf("take over: %w", err)
-		}
-	}
-	s := t.state
-	if err := rewrite(ctx, t, t.desired, events.DecodeService, s.services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
-		return err
-	}
-	if err := rewrite(ctx, t, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) string { return v.Host }); err != nil {
-		return err
-	}
-	if err := rewrite(ctx, t, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) string { return v.Service }); err != nil {
-		return err
-	}
-	now := time.Now()
-	s.assume(now)
-	return t.carryOut(ctx, s.tell(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
-		"incarnation": s.term.Incarnation, "services": len(s.services), "hosts": len(s.hosts),
-	}))
-}
-
-// value is a pointer to what a bucket stores: it says why it was decided.
-type value[V any] interface {
-	*V
-	Why() *events.Decision
-}
-
-// rewrite reads a bucket and writes every value back under the new term.
-func rewrite[V any, P value[V]](ctx context.Context, t *term, b Bucket, decode func([]byte) (V, error), into map[string]*stored[V], name func(P) string) error {
-	entries, err := b.Entries(ctx)
-	if err != nil {
-		return fmt.Errorf("take over: %w", err)
-	}
-	for _, e := range entries {
-		for {
-			v, err := decode(e.Value)
-			if err != nil {
-				t.log.Error("stored value cannot be read; it is left as it is", "key", e.Key, events.KeyError, err)
-				break
-			}
-			why := P(&v).Why()
-			for _, event := range why.Cause {
-				if there, err := t.bus.Emitted(ctx, event); err != nil {
-					return fmt.Errorf("take over: %w", err)
-				} else if !there {
-					t.told.add(event)
-				}
-			}
-			why.Term = t.lease.token
-			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
-			if err == nil {
-				into[name(&v)] = &stored[V]{v, version}
-				break
-			}
-			if !errors.Is(err, events.ErrConflict) {
-				return fmt.Errorf("take over %s: %w", e.Key, err)
-			}
-			if e, err = b.Get(ctx, e.Key); err != nil { // the former leader's last word
-				return fmt.Errorf("take over: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// listen feeds heartbeats and requests into the term.
-func (t *term) listen(ctx context.Context) (stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for _, s := range stops {
-			s()
-		}
-	}
-	put := func(in func(*state, time.Time) []effect) {
-		select {
-		case t.inputs <- in:
-		case <-ctx.Done():
-		}
-	}
-	for subject, fold := range map[string]func([]byte) (func(*state, time.Time) []effect, error){
-		events.HeartbeatAgents: func(b []byte) (func(*state, time.Time) []effect, error) {
-			beat, err := events.DecodeHostBeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeHost(beat, now) }, err
-		},
-		events.HeartbeatRouters: func(b []byte) (func(*state, time.Time) []effect, error) {
-			beat, err := events.DecodeRouterBeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeRouter(beat, now) }, err
-		},
-		events.HeartbeatController: func(b []byte) (func(*state, time.Time) []effect, error) {
-			beat, err := events.DecodeControllerBeat(b)
-			return func(s *state, now time.Time) []effect { s.observeSelf(beat, now); return nil }, err
-		},
-	} {
-		cancel, err := t.bus.Listen(subject, func(from string, data []byte) {
-			in, err := fold(data)
-			if err != nil {
-				t.log.Warn("heartbeat refused", "subject", from, events.KeyError, err)
-				return
-			}
-			put(in)
-		})
-		if err != nil {
-			stop()
-			return nil, err
-		}
-		stops = append(stops, cancel)
-	}
-	unserve, err := t.bus.Serve(ctx, t.cfg.Version, map[string]string{"controller": t.cfg.ID, "term": t.lease.token.String()}, t.verbs(ctx, put))
-	if err != nil {
-		stop()
-		return nil, err
-	}
-	stops = append(stops, unserve)
-	return stop, nil
-}
-
-// verbs are the answers to ringway.api.<verb>.
-func (t *term) verbs(term context.Context, put func(func(*state, time.Time) []effect)) map[string]func(context.Context, []byte) (any, error) {
-	type result struct {
-		value any
-		err   error
-	}
-	ask := func(ctx context.Context, in func(*state, time.Time, func(any, error)) []effect) (any, error) {
-		answered := make(chan result, 1)
-		put(func(s *state, now time.Time) []effect {
-			return in(s, now, func(v any, err error) { answered <- result{v, err} })
-		})
-		select {
-		case r := <-answered:
-			return r.value, r.err
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-term.Done():
-			return nil, events.ErrUnknownOutcome
-		}
-	}
-	scale := func(add bool) func(context.Context, []byte) (any, error) {
-		return func(ctx context.Context, body []byte) (any, error) {
-			var req events.ScaleRequest
-			if err := json.Unmarshal(body, &req); err != nil {
-				return nil, events.Refuse(400, "the request is no JSON: %s", err)
-			}
-			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
-				r := &request{add: add, ask: req, deadline: now.Add(t.cfg.RequestTimeout), done: func(v events.ScaleReply, err error) { done(v, err) }}
-				return s.accept(r, now)
-			})
-		}
-	}
-	return map[string]func(context.Context, []byte) (any, error){
-		events.APIAdd:    scale(true),
-		events.APIRemove: scale(false),
-		events.APIStatus: func(ctx context.Context, _ []byte) (any, error) {
-			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect { done(s.status(now), nil); return nil })
-		},
 	}
 }
 
@@ -275,11 +118,13 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		var err error
 		switch e := e.(type) {
 		case putService:
-			err = put(ctx, t, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value)
+			err = put(ctx, t, events.BucketDesired, t.desired, t.state.services, events.ServiceKey(e.value.Spec.Name), e.value.Spec.Name, e.value)
 		case putAssign:
-			err = put(ctx, t, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
+			err = put(ctx, t, events.BucketAssign, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
 		case putRoute:
-			err = put(ctx, t, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
+			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
+		case resign:
+			err = fmt.Errorf("%w: %s", errOvertaken, e.key)
 		case emit:
 			t.tell(e.event)
 		case answer:
@@ -294,7 +139,7 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 
 // put stores a value and then tells why. Events of the former value that are
 // not published yet go along, so that none is lost with this leader.
-func put[V any, P value[V]](ctx context.Context, t *term, b Bucket, into map[string]*stored[V], key, name string, v V) error {
+func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, into map[string]*stored[V], key, name string, v V) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
 	why := P(&v).Why()
@@ -307,6 +152,8 @@ func put[V any, P value[V]](ctx context.Context, t *term, b Bucket, into map[str
 	var err error
 	if ok {
 		version, err = b.Update(ctx, key, encode(v), have.version)
+	} else if torn, there := t.torn[bucket+"/"+key]; there {
+		version, err = b.Update(ctx, key, encode(v), torn)
 	} else {
 		version, err = b.Create(ctx, key, encode(v))
 	}
@@ -327,12 +174,13 @@ func (t *term) tell(e events.Event) {
 
 // beat says who leads, and which epochs routers should serve. It is lost when
 // the bus is away; the next one says the same.
-func (t *term) beat() {
+func (t *term) beat(s *state, now time.Time) []effect {
 	epochs := map[string]events.Epoch{}
-	for name, r := range t.state.routes {
+	for name, r := range s.routes {
 		epochs[name] = r.version
 	}
-	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: time.Now().UTC(), Epochs: epochs})
+	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs})
+	return nil
 }
 
 func encode(v any) []byte {

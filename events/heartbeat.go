@@ -78,6 +78,9 @@ func DecodeHostBeat(b []byte) (HostBeat, error) {
 	if err := ValidName(h.Host); err != nil {
 		return HostBeat{}, fmt.Errorf("decode heartbeat of an agent: host: %w", err)
 	}
+	if len(h.Instances) > MaxInstances {
+		return HostBeat{}, fmt.Errorf("decode heartbeat of agent %q: %d instances are too many", h.Host, len(h.Instances))
+	}
 	for _, i := range h.Instances {
 		if err := ValidName(i.Name); err != nil {
 			return HostBeat{}, fmt.Errorf("decode heartbeat of agent %q: %w", h.Host, err)

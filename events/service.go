@@ -23,6 +23,7 @@ const (
 	CourseSlots  = 512
 	CourseK      = 9
 	MaxMembers   = 1000  // of one service: a route has to fit one NATS message
+	MaxInstances = 2000  // of one host: as many wanted as not wanted any more
 	MaxNameBytes = 63    // a name is also a host name on a container network
 	NoOwner      = 65535 // in Slots: a slot that nobody owns
 )

@@ -80,7 +80,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 	defer cancel()
 	var reply events.ScaleReply
 	if err := r.ask(whole, verb, req, &reply); err != nil {
-		r.refuseScale(ctx, req, err)
+		r.refuseScale(ctx, err)
 		return
 	}
 	if err := r.await(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
@@ -90,7 +90,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 	answerJSON(ctx, fasthttp.StatusOK, replicasBody(reply.Replicas))
 }
 
-func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, req events.ScaleRequest, err error) {
+func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, err error) {
 	var declined *events.Refusal
 	switch {
 	case errors.As(err, &declined):

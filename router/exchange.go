@@ -25,11 +25,17 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, e
 	if err := c.nc.SetDeadline(deadline); err != nil {
 		return false, c.fail(err, false, deadline)
 	}
+	if idempotent(&ctx.Request.Header) {
+		c.await()
+	}
 	if err := c.send(&ctx.Request); err != nil {
 		return false, c.fail(err, false, deadline)
 	}
 	if _, err := c.br.Peek(1); err != nil {
 		return false, c.fail(err, false, deadline)
+	}
+	if !c.awaited() {
+		return false, &failure{broken, errAbandoned}
 	}
 	resp := &ctx.Response
 	resp.ResetBody()
@@ -73,6 +79,8 @@ func (c *conn) send(req *fasthttp.Request) error {
 func (c *conn) fail(err error, answering bool, deadline time.Time) error {
 	var network *net.OpError
 	switch {
+	case c.waits.Load() == waitsNoMore && time.Now().Before(deadline):
+		return &failure{broken, errAbandoned}
 	case isTimeout(err), errors.Is(err, fasthttp.ErrTimeout), !time.Now().Before(deadline):
 		return &failure{late, err}
 	case !answering && c.used:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ type pool struct {
 	idle    []*conn // the newest last
 	open    map[*conn]struct{}
 	retired bool
+
+	abandoned atomic.Bool
 }
 
 func newPool(owner *upstream, cfg *Config) *pool {
@@ -151,6 +154,17 @@ func (p *pool) retire() {
 	p.closeIdle()
 }
 
+// abandon implements wire. Every connection that waits now is woken, and what
+// begins to wait later sees the mark.
+func (p *pool) abandon() {
+	p.abandoned.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		c.giveUp()
+	}
+}
+
 // closeAll implements wire.
 func (p *pool) closeAll() {
 	p.retire()
@@ -178,7 +192,10 @@ const (
 	garbled                        // an answer that is not HTTP
 )
 
-var errDeadline = errors.New("no time is left")
+var (
+	errDeadline  = errors.New("no time is left")
+	errAbandoned = errors.New("the member left the rotation before it answered")
+)
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
@@ -219,6 +236,7 @@ type conn struct {
 	bw        *bufio.Writer
 	used      bool // has carried an answer
 	idleSince time.Time
+	waits     atomic.Int32 // waits…, of a request that may be sent elsewhere
 
 	raw  syscall.RawConn
 	peek func(fd uintptr) bool // made once, so that alive does not allocate
@@ -234,6 +252,31 @@ func newConn(nc net.Conn, p *pool) *conn {
 		}
 	}
 	return c
+}
+
+const (
+	waitsNot int32 = iota
+	waitsForAnswer
+	waitsNoMore // its member was abandoned
+)
+
+// await begins the time in which giveUp may end the request.
+func (c *conn) await() {
+	c.waits.Store(waitsForAnswer)
+	if c.pool.abandoned.Load() {
+		c.giveUp()
+	}
+}
+
+// awaited ends it, and reports whether the request goes on.
+func (c *conn) awaited() bool {
+	return c.waits.Load() == waitsNot || c.waits.CompareAndSwap(waitsForAnswer, waitsNot)
+}
+
+func (c *conn) giveUp() {
+	if c.waits.CompareAndSwap(waitsForAnswer, waitsNoMore) {
+		_ = c.nc.SetDeadline(time.Unix(1, 0)) // fails only if it is closed, which is as good
+	}
 }
 
 // alive looks whether the other end closed the connection or sent something

@@ -54,8 +54,7 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 						t.Errorf("got %v %v %s", err, got.code, got.body)
 					}
 				}
-				switch n := begun.Load(); {
-				case n > total/3:
+				if begun.Load() > total/3 {
 					kill.Do(func() { _ = replicas[1].cmd.Process.Kill() })
 				}
 			}
@@ -71,7 +70,7 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 }
 
 // stubWire answers at once, without a connection.
-type stubWire struct{ sent *fasthttp.Request }
+type stubWire struct{}
 
 func (s stubWire) exchange(ctx *fasthttp.RequestCtx, _ time.Time, _ bool) error {
 	ctx.Response.SetStatusCode(200)
@@ -82,6 +81,7 @@ func (stubWire) probe() error     { return nil }
 func (stubWire) closeIdle()       {}
 func (stubWire) expire(time.Time) {}
 func (stubWire) retire()          {}
+func (stubWire) abandon()         {}
 func (stubWire) closeAll()        {}
 
 var stubBody = []byte("hello")

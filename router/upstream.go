@@ -38,6 +38,7 @@ type wire interface {
 	closeIdle()          // ends connections that nobody uses
 	expire(at time.Time) // ends those unused since before at
 	retire()             // keeps no connection any more
+	abandon()            // fails, as broken, what may be sent elsewhere and has no answer yet
 	closeAll()           // ends every connection, and with it what it carries
 }
 

@@ -62,6 +62,11 @@ func (r *Router) obey(e events.Entry) {
 	if old != nil && !e.Version.After(old.epoch) && !e.Version.Foreign(old.epoch) {
 		return
 	}
+	if e.Deleted() && old != nil && e.Version.Foreign(old.epoch) {
+		// The bus was wiped. What it does not know yet is no order.
+		r.log.Warn("the bus does not know this service, its last route stays", events.KeyService, name, events.KeyEpoch, e.Version.String())
+		return
+	}
 	if e.Deleted() {
 		if old != nil {
 			r.log.Info("service is gone", events.KeyService, name, events.KeyEpoch, e.Version.String())
@@ -135,6 +140,11 @@ func (r *Router) replace(name string, s *service) {
 	r.routes.Store(next)
 	for _, u := range gone {
 		u.wire.retire()
+		if s != nil && len(s.replicas) > 0 {
+			// It hangs, or its host is silent: what waits there would wait for
+			// the whole timeout, and others can answer it.
+			u.wire.abandon()
+		}
 	}
 	for u := range stays {
 		u.trialSoon() // there is news, perhaps of this one

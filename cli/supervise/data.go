@@ -19,6 +19,9 @@ const DataVersion = "1"
 
 const versionTemp = "VERSION.new"
 
+// dying is how long a process that was killed may still be seen alive.
+const dying = 300 * time.Millisecond
+
 // Data is a data directory that nobody else uses.
 type Data struct {
 	Dir  string
@@ -100,6 +103,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	for told := false; ; {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
@@ -109,23 +113,29 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
 		pid, started := holder(path)
-		if pid == 0 || startOf(pid) == started {
-			who := "by another ringway"
-			if pid != 0 {
-				who = fmt.Sprintf("by process %d", pid)
-			}
-			return nil, errors.Join(fmt.Errorf("%w %s; stop it, or choose another directory with --data", ErrInUse, who), f.Close())
+		lives := pid == 0 || startOf(pid) == started
+		if ctx.Err() != nil || lives && time.Since(began) > dying {
+			return nil, errors.Join(inUse(path, pid, lives), f.Close())
 		}
-		if !told {
+		if !lives && !told {
 			told = true
 			waiting()
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("%w by what process %d left running, which has not ended; see %s", ErrInUse, pid, filepath.Join(filepath.Dir(path), "logs")), f.Close())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func inUse(path string, pid int, lives bool) error {
+	switch {
+	case pid == 0:
+		return fmt.Errorf("%w by another ringway; stop it, or choose another directory with --data", ErrInUse)
+	case lives:
+		return fmt.Errorf("%w by process %d; stop it, or choose another directory with --data", ErrInUse, pid)
+	}
+	return fmt.Errorf("%w by what process %d left running, which has not ended; see %s", ErrInUse, pid, filepath.Join(filepath.Dir(path), "logs"))
 }
 
 // prepare makes the layout under the lock.

@@ -68,6 +68,39 @@ func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
 	return slices.SortedFunc(maps.Values(newest), func(a, b events.Entry) int { return strings.Compare(a.Key, b.Key) }), nil
 }
 
+// Former are the values that the bucket still keeps of key, newest first. The
+// current one is among them.
+func (b *Bucket) Former(ctx context.Context, key string) ([]events.Entry, error) {
+	fail := func(err error) ([]events.Entry, error) {
+		return nil, fmt.Errorf("former values of %s in %s: %w", key, b.name, err)
+	}
+	if err := validKey(key); err != nil {
+		return fail(err)
+	}
+	l, err := b.stream.open(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	ctx, cancel, err := b.conn.request(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer cancel()
+	var all []events.Entry
+	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		all = append(all, b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream))
+		return nil
+	}
+	complete := errors.New("complete")
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: b.subject(key)}
+	if err := b.conn.tail(ctx, l.handle, cfg, each, func() error { return complete }); !errors.Is(err, complete) {
+		b.stream.forget()
+		return fail(err)
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
 // Get is the current value of key, or events.ErrNotFound.
 func (b *Bucket) Get(ctx context.Context, key string) (events.Entry, error) {
 	l, m, err := b.last(ctx, key)

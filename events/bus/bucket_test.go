@@ -80,6 +80,37 @@ func TestBucket_Delete(t *testing.T) {
 	}
 }
 
+func TestBucket_Former(t *testing.T) {
+	ctx := within(t)
+	b := bucket(t, connect(t, startBus(t).URL()), events.BucketRoutes)
+	if all, err := b.Former(ctx, "service.web"); err != nil || len(all) != 0 {
+		t.Fatalf("of a key that never was: %+v, %v", all, err)
+	}
+	version, err := b.Create(ctx, "service.web", []byte("0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Create(ctx, "service.web2", []byte("other")); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < 10; i++ {
+		if version, err = b.Update(ctx, "service.web", fmt.Append(nil, i), version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.Former(ctx, "service.web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		got = append(got, string(e.Value))
+	}
+	if strings.Join(got, " ") != "9 8 7 6 5 4 3 2" || all[0].Version != version {
+		t.Fatalf("got %v, the newest %s, want the last eight and %s", got, all[0].Version, version)
+	}
+}
+
 func TestBucket_Entries(t *testing.T) {
 	ctx := within(t)
 	b := bucket(t, connect(t, startBus(t).URL()), events.BucketDesired)

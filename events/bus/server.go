@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ const (
 	serverPingsOut = 2
 	// How long a client may not take what is sent to it.
 	writeDeadline = 5 * time.Second
+	// Else nats-server takes three quarters of what is free when it starts for
+	// its limit, for as long as it runs: nothing on a disk that was full then.
+	maxStore = 1 << 50
 	// How often the server looks whether its JetStream is still there.
 	watchdogEvery = time.Second
 )
@@ -115,8 +119,8 @@ func (s *Server) Shutdown() {
 }
 
 // Wait blocks until the server has ended. The error says why, if nobody asked
-// it to: JetStream switches itself off when the disk is full, and only a new
-// start brings it back.
+// it to: JetStream, or one stream of it, switches itself off when the disk is
+// full, and only a new start brings it back.
 func (s *Server) Wait() error {
 	<-s.done
 	return s.err
@@ -132,13 +136,27 @@ func (s *Server) watchdog() {
 			s.end()
 			return
 		case <-tick.C:
-			if !s.nats.JetStreamEnabled() {
-				s.err = fmt.Errorf("bus on %s: JetStream has switched itself off; is the disk of %s full or read-only?", s.cfg.Listen, s.cfg.Store)
+			if what := s.broken(); what != "" {
+				s.err = fmt.Errorf("bus on %s: %s; is the disk of %s full or read-only?", s.cfg.Listen, what, s.cfg.Store)
 			}
 		}
 	}
 	s.log.Error("bus gives up", events.KeyError, s.err)
 	s.end()
+}
+
+// broken says what has switched itself off. A stream does so after a failed
+// write: it refuses all others, also when the disk is well again.
+func (s *Server) broken() string {
+	if !s.nats.JetStreamEnabled() {
+		return "JetStream has switched itself off"
+	}
+	for _, e := range s.nats.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if strings.Contains(e.Error, "write error") {
+			return e.Error
+		}
+	}
+	return ""
 }
 
 func (s *Server) end() {
@@ -150,7 +168,7 @@ func (s *Server) end() {
 func serverOptions(cfg ServerConfig) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: cfg.Name,
-		JetStream:  true, StoreDir: cfg.Store, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
+		JetStream:  true, StoreDir: cfg.Store, JetStreamMaxStore: maxStore, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
 		PingInterval: serverPing, MaxPingsOut: serverPingsOut, WriteDeadline: writeDeadline,
 		NoSigs: true, DisableJetStreamBanner: true,
 	}

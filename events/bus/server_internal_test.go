@@ -24,6 +24,20 @@ func TestServer_EndsWhenJetStreamIsGone(t *testing.T) {
 	}
 }
 
+// The room on the disk when the bus starts, none perhaps, is no limit for later.
+func TestServer_LimitIsNotWhatIsFreeAtStart(t *testing.T) {
+	cfg := DefaultServerConfig()
+	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
+	s, err := StartServer(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	if got := s.nats.JetStreamConfig().MaxStore; got != maxStore {
+		t.Fatalf("at most %d bytes can be stored", got)
+	}
+}
+
 func TestAtLeast(t *testing.T) {
 	f := func(version string, want bool) {
 		t.Helper()

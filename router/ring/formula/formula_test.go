@@ -27,7 +27,7 @@ func TestCompile_CalculatesWithIntegers(t *testing.T) {
 			t.Errorf("%s: %v", expression, err)
 			return
 		}
-		if want = want % size; want < 0 {
+		if want %= size; want < 0 {
 			want += size
 		}
 		if got := fn.H(uint64(i)); got != uint64(want) {

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+func TestWish_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ringway.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	digest := func(run string, args ...string) string {
+		t.Helper()
+		var f specFlags
+		cmd := &cobra.Command{}
+		f.add(cmd)
+		if err := cmd.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		w, err := f.wish(cmd, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Digest
+	}
+	write("services: {web: {replicas: 4}}\n")
+	first := digest("r1", "--config", file, "--replicas", "5")
+	if first == "" || first != digest("r1", "--config", file, "--replicas", "5") {
+		t.Error("one wish has two digests")
+	}
+	for name, other := range map[string]string{
+		"another run":  digest("r2", "--config", file, "--replicas", "5"),
+		"another flag": digest("r1", "--config", file, "--replicas", "6"),
+		"fewer flags":  digest("r1", "--config", file),
+	} {
+		if other == first {
+			t.Errorf("%s has the same digest", name)
+		}
+	}
+	write("services: {web: {replicas: 3}}\n")
+	if digest("r1", "--config", file, "--replicas", "5") == first {
+		t.Error("another file has the same digest")
+	}
+	if d := digest("r1"); d != "" {
+		t.Errorf("no wish has digest %q", d)
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// start runs one more role beside those of the cluster until the test ends.
+func (c *cluster) start(args ...string) *exec.Cmd {
+	c.t.Helper()
+	cmd := ringway(c.id, append(args, "--nats", c.nats)...)
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // before nothingLeft looks
+	return cmd
+}
+
+// dial is a connection of the test itself to the cluster's bus.
+func (c *cluster) dial() *bus.Conn {
+	c.t.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL = c.nats
+	conn, err := bus.Connect(c.t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(conn.Close)
+	return conn
+}
+
+// A leader that was stopped and wakes up after another has taken over must not
+// speak once more: its heartbeat and its answers are from the past.
+func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
+	c := up(t)
+	pids := map[string]int{"controller-1": c.role("controller")}
+	pids["controller-2"] = c.start("controller", "--id", "controller-2").Process.Pid
+
+	var mu sync.Mutex
+	var last events.ControllerBeat
+	var wrong []string
+	beats := 0
+	stop, err := c.dial().Listen(events.HeartbeatController, func(_ string, data []byte) {
+		b, err := events.DecodeControllerBeat(data)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		beats++
+		if last.Term.After(b.Term) {
+			wrong = append(wrong, fmt.Sprintf("%s spoke in term %d after %s in term %d", b.Controller, b.Term.Revision, last.Controller, last.Term.Revision))
+			return
+		}
+		last = b
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	heard := func() (events.ControllerBeat, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return last, beats
+	}
+
+	for range 2 {
+		eventually(t, 10*time.Second, func() error {
+			if b, _ := heard(); pids[b.Controller] == 0 {
+				return fmt.Errorf("leader %q", b.Controller)
+			}
+			return nil
+		})
+		old, _ := heard()
+		c.kill(pids[old.Controller], syscall.SIGSTOP)
+		eventually(t, 20*time.Second, func() error {
+			if b, _ := heard(); b.Controller == old.Controller {
+				return fmt.Errorf("%s leads still", b.Controller)
+			}
+			return nil
+		})
+		c.kill(pids[old.Controller], syscall.SIGCONT)
+		_, at := heard()
+		eventually(t, 10*time.Second, func() error {
+			if _, n := heard(); n < at+3 {
+				return fmt.Errorf("%d heartbeats", n-at)
+			}
+			return nil
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
+
+// A stream of the bus whose disk was full for a moment refuses every write from
+// then on. The bus has to start again, or nobody ever leads.
+func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
+	c := up(t)
+	before := c.serving()
+	l := startLoad(c.http+"/home", 5, 20*time.Millisecond)
+	full := c.role("bus")
+	limit := unix.Rlimit{Cur: 0, Max: unix.RLIM_INFINITY} // as if it were: no file can grow
+	if err := unix.Prlimit(full, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() error {
+		if now := c.findRole("bus"); now == full || now == 0 {
+			return fmt.Errorf("bus is process %d still", now)
+		}
+		code, body, err := call(http.MethodPost, c.http+"/add", `{"n":1}`)
+		if err != nil || code != 200 {
+			return fmt.Errorf("/add: %d %s %v", code, body, err)
+		}
+		return nil
+	})
+	after := map[int]bool{}
+	for _, i := range c.serving() {
+		after[i.PID] = true
+	}
+	for _, i := range before {
+		if !after[i.PID] {
+			t.Errorf("%s (pid %d) did not live through it", i.Name, i.PID)
+		}
+	}
+	l.end(t)
+}
+
+// Whoever gives a command that cannot run is told so, not what the agent did
+// while all was stopped for it.
+func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
+	f := func(command, want string) {
+		t.Run(want, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ringway.yaml")
+			if err := os.WriteFile(file, []byte("services:\n  web:\n    command: ["+command+"]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := ringway(t.Name(), "up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0",
+				"--data", t.TempDir(), "--config", file, "--start-timeout", "12s")
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), want) {
+				t.Fatalf("%v, %s; want %q in it", err, out, want)
+			}
+		})
+	}
+	f("/does/not/exist", "no such file")
+	f("/bin/false", "is dead: ")
+	f(`/bin/sleep, "1000"`, "connection refused")
+}
