@@ -12,6 +12,8 @@ const (
 
 	apiPrefix   = "ringway.api."
 	eventPrefix = "ringway.evt."
+	logPrefix   = "ringway.log."
+	resPrefix   = "ringway.res."
 )
 
 // MicroService is the name under which the leader answers requests (NATS micro).
@@ -42,6 +44,22 @@ func RouterSubject(id string) string { return "ringway.hb.router." + token(id) }
 
 // APISubject is where the leader answers requests of one verb.
 func APISubject(verb string) string { return apiPrefix + verb }
+
+// LogSubject is where the batches of a shard are published. Table and shard are
+// identifiers, so that no two logs share a subject.
+func LogSubject(table, shard string) string { return logPrefix + table + "." + shard }
+
+// LogStream is the stream that keeps them.
+func LogStream(table, shard string) string { return "RINGWAY_LOG_" + table + "-" + shard }
+
+// ResultSubject is where the results of a writer's batches on a shard are
+// published, and AllResults what the writer listens to.
+func ResultSubject(writer, table, shard string) string {
+	return resPrefix + token(writer) + "." + table + "." + shard
+}
+
+// AllResults is every subject on which a writer is told results.
+func AllResults(writer string) string { return resPrefix + token(writer) + ".>" }
 
 // EventSubject is where an event about one entity is published.
 func EventSubject(entity, verb, id string) string {

@@ -1,0 +1,200 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Sizes of batches and ops, in bytes of JSON.
+const (
+	TargetBatchBytes = 256 << 10
+	MaxOpBytes       = 900_000 // the bus carries messages of up to 1 MiB
+	MaxBatchBytes    = 1_000_000
+	MaxBatchOps      = 65535
+	MaxIDBytes       = 64
+	MaxIdempotency   = 255 // of a client's key
+)
+
+// How long a replica remembers, by the time of the log.
+const (
+	ResultsKept     = 10 * time.Minute
+	IdempotencyKept = 24 * time.Hour
+)
+
+// Kinds of ops.
+const (
+	OpInsert  = "insert"  // Rows, all or none
+	OpUpdate  = "update"  // Rows[0] replaces the row of its key
+	OpDelete  = "delete"  // Key
+	OpBarrier = "barrier" // nothing: who waits for its result has read all before it
+	OpDigest  = "digest"  // nothing: every replica publishes the digest of its state at this point
+)
+
+// Op is one client operation on one shard. Its values are fixed: applying it
+// asks neither a clock nor chance, so that it does the same everywhere.
+type Op struct {
+	Kind        string       `json:"op"`
+	Rows        []Row        `json:"rows,omitempty"`
+	Key         *int64       `json:"key,omitempty"`
+	Idempotency *Idempotency `json:"idempotency,omitempty"`
+}
+
+// Idempotency makes a repeated request harmless: the same key with the same
+// body gets the first outcome again, with another body a mismatch.
+type Idempotency struct {
+	Key  string `json:"key"`
+	Body string `json:"body"` // digest of the request's body
+}
+
+// Batch is one message of a shard's log.
+type Batch struct {
+	ID     string `json:"id"`     // also the message id, so that a resent one is stored once
+	Writer string `json:"writer"` // who waits for the results
+	Table  string `json:"table"`
+	Shard  string `json:"shard"`
+	Ops    []Op   `json:"ops"`
+}
+
+// OpID names op i of a batch, for clients that ask later.
+func OpID(batch string, i int) string { return batch + "." + strconv.Itoa(i) }
+
+// ParseOpID is the reverse of OpID.
+func ParseOpID(id string) (batch string, i int, err error) {
+	dot := strings.LastIndexByte(id, '.')
+	if dot < 0 || validID(id[:dot]) != nil {
+		return "", 0, Refuse(400, "op id %q: want <batch>.<number>", shorten(id))
+	}
+	n, err := strconv.ParseUint(id[dot+1:], 10, 16)
+	if err != nil || n >= MaxBatchOps || OpID(id[:dot], int(n)) != id {
+		return "", 0, Refuse(400, "op id %q: want <batch>.<number>", shorten(id))
+	}
+	return id[:dot], int(n), nil
+}
+
+// Validate accepts an op that every replica of the shard can apply, whatever
+// rows it holds. Writers refuse what it refuses; appliers give it the outcome
+// Invalid. Its errors name the column or field.
+func (o *Op) Validate(schema *Schema, shard Shard) error {
+	if err := o.wellFormed(); err != nil {
+		return err
+	}
+	for _, row := range o.Rows {
+		if err := schema.Check(row); err != nil {
+			return err
+		}
+		if key := row.Key(); !shard.Holds(key) {
+			return outside(schema, key, shard)
+		}
+	}
+	if o.Key != nil && !shard.Holds(*o.Key) {
+		return outside(schema, *o.Key, shard)
+	}
+	if o.Kind == OpInsert {
+		seen := make(map[int64]bool, len(o.Rows))
+		for _, row := range o.Rows {
+			if key := row.Key(); seen[key] {
+				return Refuse(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
+			}
+			seen[row.Key()] = true
+		}
+	}
+	return nil
+}
+
+func outside(schema *Schema, key int64, shard Shard) error {
+	return Refuse(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
+}
+
+// wellFormed checks what can be checked without a schema.
+func (o *Op) wellFormed() error {
+	rows, key := 0, false
+	switch o.Kind {
+	case OpInsert:
+		rows = math.MaxInt
+	case OpUpdate:
+		rows = 1
+	case OpDelete:
+		key = true
+	case OpBarrier, OpDigest:
+	default:
+		return Refuse(400, "op: %q is unknown", shorten(o.Kind))
+	}
+	switch {
+	case rows > 0 && len(o.Rows) == 0:
+		return Refuse(400, "rows: missing")
+	case len(o.Rows) > rows:
+		return Refuse(400, "rows: %d are too many for op %s", len(o.Rows), o.Kind)
+	case key && o.Key == nil:
+		return Refuse(400, "key: missing")
+	case !key && o.Key != nil:
+		return Refuse(400, "key: not for op %s", o.Kind)
+	case o.Idempotency != nil:
+		return o.Idempotency.Validate()
+	}
+	return nil
+}
+
+// Validate names the first thing that cannot be.
+func (i *Idempotency) Validate() error {
+	if i.Key == "" || len(i.Key) > MaxIdempotency || !printable(i.Key) {
+		return Refuse(400, "idempotency key: use 1 to %d printable ASCII characters", MaxIdempotency)
+	}
+	if err := validID(i.Body); err != nil {
+		return Refuse(400, "idempotency body: %s", err)
+	}
+	return nil
+}
+
+// DecodeBatch reads a message of a log. What comes back is well formed;
+// whether it fits the table, Op.Validate says.
+func DecodeBatch(b []byte) (Batch, error) {
+	if len(b) > MaxBatchBytes {
+		return Batch{}, fmt.Errorf("decode batch: %d bytes are too many", len(b))
+	}
+	var batch Batch
+	if err := json.Unmarshal(b, &batch); err != nil {
+		return Batch{}, fmt.Errorf("decode batch: %w", err)
+	}
+	if err := validID(batch.ID); err != nil {
+		return Batch{}, fmt.Errorf("decode batch: id: %w", err)
+	}
+	if batch.Writer == "" || len(batch.Writer) > MaxIDBytes {
+		return Batch{}, fmt.Errorf("decode batch %s: writer: use 1 to %d bytes", batch.ID, MaxIDBytes)
+	}
+	if err := ValidIdentifier(batch.Table); err != nil {
+		return Batch{}, fmt.Errorf("decode batch %s: table: %w", batch.ID, err)
+	}
+	if err := ValidIdentifier(batch.Shard); err != nil {
+		return Batch{}, fmt.Errorf("decode batch %s: shard: %w", batch.ID, err)
+	}
+	if len(batch.Ops) == 0 || len(batch.Ops) > MaxBatchOps {
+		return Batch{}, fmt.Errorf("decode batch %s: %d ops; want 1 to %d", batch.ID, len(batch.Ops), MaxBatchOps)
+	}
+	for i := range batch.Ops {
+		if err := batch.Ops[i].wellFormed(); err != nil {
+			return Batch{}, fmt.Errorf("decode batch %s: op %d: %w", batch.ID, i, err)
+		}
+	}
+	return batch, nil
+}
+
+// validID accepts ids that we make: short, printable, no white space.
+func validID(s string) error {
+	if s == "" || len(s) > MaxIDBytes || !printable(s) || strings.Contains(s, " ") {
+		return fmt.Errorf("%q is no id; use 1 to %d printable ASCII characters without space", shorten(s), MaxIDBytes)
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

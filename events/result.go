@@ -1,0 +1,77 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Outcome is what became of an op, alike on every replica.
+type Outcome string
+
+// Outcomes.
+const (
+	Done      Outcome = "done"
+	Duplicate Outcome = "duplicate" // insert: keys are there already; no row went in
+	Missing   Outcome = "missing"   // update, delete: the key is not there
+	Mismatch  Outcome = "mismatch"  // idempotency key used with another body
+	Invalid   Outcome = "invalid"   // does not fit the table; a correct writer does not send it
+)
+
+// MaxListedKeys bounds the keys that a result lists; Count has them all.
+const MaxListedKeys = 100
+
+// Result is what became of one op that needs telling: any outcome but Done, or
+// the first outcome again of a repeated idempotency key.
+type Result struct {
+	Op      int     `json:"op"` // index in the batch
+	Outcome Outcome `json:"outcome"`
+	Keys    []int64 `json:"keys,omitempty"`  // the duplicate or missing ones, in the order of the op
+	Count   int     `json:"count,omitempty"` // how many those are in all
+	Of      string  `json:"of,omitempty"`    // id of the op that used the idempotency key first, whose outcome this is
+	Detail  string  `json:"detail,omitempty"`
+}
+
+// Results is what became of a batch. Ops without a Result are done.
+type Results struct {
+	Batch   string   `json:"batch"`
+	Table   string   `json:"table"`
+	Shard   string   `json:"shard"`
+	Seq     uint64   `json:"seq"` // where the batch lies in the log; of a repeated batch, where it was first
+	Ops     int      `json:"ops"`
+	Notable []Result `json:"results,omitempty"` // in the order of Op
+}
+
+// Op is what became of op i.
+func (r *Results) Op(i int) Result {
+	at, found := slices.BinarySearchFunc(r.Notable, i, func(n Result, i int) int { return n.Op - i })
+	if found {
+		return r.Notable[at]
+	}
+	return Result{Op: i, Outcome: Done}
+}
+
+// DecodeResults reads what an applier tells a writer, and what a replica kept.
+func DecodeResults(b []byte) (Results, error) {
+	var r Results
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Results{}, fmt.Errorf("decode results: %w", err)
+	}
+	if err := validID(r.Batch); err != nil {
+		return Results{}, fmt.Errorf("decode results: batch: %w", err)
+	}
+	if r.Ops < 0 || r.Ops > MaxBatchOps {
+		return Results{}, fmt.Errorf("decode results of %s: %d ops", r.Batch, r.Ops)
+	}
+	last := -1
+	for _, n := range r.Notable {
+		if n.Op <= last || n.Op >= r.Ops {
+			return Results{}, fmt.Errorf("decode results of %s: op %d of %d is out of order", r.Batch, n.Op, r.Ops)
+		}
+		if !slices.Contains([]Outcome{Done, Duplicate, Missing, Mismatch, Invalid}, n.Outcome) {
+			return Results{}, fmt.Errorf("decode results of %s: outcome %q is unknown", r.Batch, shorten(string(n.Outcome)))
+		}
+		last = n.Op
+	}
+	return r, nil
+}

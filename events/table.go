@@ -1,0 +1,203 @@
+package events
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Types of a column. A String column holds numbers too, and gives back what
+// it was given.
+const (
+	DTypeNumber = "Number"
+	DTypeString = "String"
+)
+
+// Sizes of tables.
+const (
+	MaxColumns         = 64
+	MaxShards          = 1024 // of one table
+	MaxIdentifierBytes = 48
+)
+
+// Schema is the columns of a table. The first is the key: a Number that is a
+// 64-bit integer.
+type Schema struct {
+	Columns []string `json:"columns"`
+	DTypes  []string `json:"dtypes"`
+}
+
+// Shard is a key range of a table: Low ≤ key < Low + Size.
+type Shard struct {
+	ID   string `json:"id"`
+	Low  int64  `json:"low"`
+	Size int64  `json:"size"`
+}
+
+// Table is a SQL table, cut into shards.
+type Table struct {
+	Name   string  `json:"name"`
+	Schema Schema  `json:"schema"`
+	Shards []Shard `json:"shards"` // no two overlap; gaps belong to nobody
+}
+
+// KeyColumn is the name of the key.
+func (s *Schema) KeyColumn() string { return s.Columns[0] }
+
+// Validate names the first thing that cannot be.
+func (s *Schema) Validate() error {
+	switch {
+	case len(s.Columns) == 0:
+		return Refuse(400, "columns: missing")
+	case len(s.Columns) > MaxColumns:
+		return Refuse(400, "columns: %d are too many; use at most %d", len(s.Columns), MaxColumns)
+	case len(s.DTypes) != len(s.Columns):
+		return Refuse(400, "dtypes: %d for %d columns", len(s.DTypes), len(s.Columns))
+	case s.DTypes[0] != DTypeNumber:
+		return Refuse(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
+	}
+	seen := map[string]bool{}
+	for i, c := range s.Columns {
+		if err := ValidIdentifier(c); err != nil {
+			return Refuse(400, "columns: %s", err)
+		}
+		if folded := strings.ToLower(c); seen[folded] {
+			return Refuse(400, "columns: %s is there twice (upper and lower case are one)", c)
+		}
+		seen[strings.ToLower(c)] = true
+		if t := s.DTypes[i]; t != DTypeNumber && t != DTypeString {
+			return Refuse(400, "dtypes: %q of %s is unknown; use %s or %s", shorten(t), c, DTypeNumber, DTypeString)
+		}
+	}
+	return nil
+}
+
+// Equal reports whether both are the same columns.
+func (s *Schema) Equal(o *Schema) bool {
+	return slices.Equal(s.Columns, o.Columns) && slices.Equal(s.DTypes, o.DTypes)
+}
+
+// Holds reports whether key lies in the shard.
+func (s Shard) Holds(key int64) bool { return key >= s.Low && key-s.Low < s.Size && key-s.Low >= 0 }
+
+// High is the largest key of the shard.
+func (s Shard) High() int64 { return s.Low + (s.Size - 1) }
+
+// Validate names the first thing that cannot be.
+func (s Shard) Validate() error {
+	if err := ValidIdentifier(s.ID); err != nil {
+		return Refuse(400, "shard: %s", err)
+	}
+	if s.Size <= 0 {
+		return Refuse(400, "shard %s: size %d is not positive", s.ID, s.Size)
+	}
+	if s.Low > 0 && s.Size-1 > math.MaxInt64-s.Low {
+		return Refuse(400, "shard %s: low %d and size %d reach beyond 64 bits", s.ID, s.Low, s.Size)
+	}
+	return nil
+}
+
+// Validate names the first thing that cannot be.
+func (t *Table) Validate() error {
+	if err := ValidIdentifier(t.Name); err != nil {
+		return Refuse(400, "table: %s", err)
+	}
+	if err := t.Schema.Validate(); err != nil {
+		return err
+	}
+	if len(t.Shards) == 0 {
+		return Refuse(400, "shards: missing")
+	}
+	if len(t.Shards) > MaxShards {
+		return Refuse(400, "shards: %d are too many; use at most %d", len(t.Shards), MaxShards)
+	}
+	seen := map[string]bool{}
+	for _, s := range t.Shards {
+		if err := s.Validate(); err != nil {
+			return err
+		}
+		if folded := strings.ToLower(s.ID); seen[folded] {
+			return Refuse(400, "shards: %s is defined twice (upper and lower case are one)", s.ID)
+		}
+		seen[strings.ToLower(s.ID)] = true
+	}
+	sorted := slices.SortedFunc(slices.Values(t.Shards), byLow)
+	for i, s := range sorted[1:] {
+		if sorted[i].High() >= s.Low {
+			return Refuse(400, "shards: %s and %s overlap", sorted[i].ID, s.ID)
+		}
+	}
+	return nil
+}
+
+// Shard finds a shard by its id.
+func (t *Table) Shard(id string) (Shard, bool) {
+	i := slices.IndexFunc(t.Shards, func(s Shard) bool { return s.ID == id })
+	if i < 0 {
+		return Shard{}, false
+	}
+	return t.Shards[i], true
+}
+
+// Find finds the shard that holds key. Shards have to be in the order of Low,
+// as DecodeTable leaves them.
+func (t *Table) Find(key int64) (Shard, bool) {
+	i := sort.Search(len(t.Shards), func(i int) bool { return t.Shards[i].Low > key })
+	if i == 0 || !t.Shards[i-1].Holds(key) {
+		return Shard{}, false
+	}
+	return t.Shards[i-1], true
+}
+
+// Between lists the shards that hold a key from low to high, both included,
+// in the order of their keys. Shards have to be in order, as for Find.
+func (t *Table) Between(low, high int64) []Shard {
+	var found []Shard
+	for _, s := range t.Shards {
+		if s.Low <= high && s.High() >= low {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// Sort puts the shards in the order of their keys.
+func (t *Table) Sort() { slices.SortFunc(t.Shards, byLow) }
+
+func byLow(a, b Shard) int { return cmp.Compare(a.Low, b.Low) }
+
+// DecodeTable reads a table. Its shards come back in the order of their keys.
+func DecodeTable(b []byte) (Table, error) {
+	var t Table
+	if err := json.Unmarshal(b, &t); err != nil {
+		return Table{}, fmt.Errorf("decode table: %w", err)
+	}
+	if err := t.Validate(); err != nil {
+		return Table{}, fmt.Errorf("decode table %q: %w", shorten(t.Name), err)
+	}
+	t.Sort()
+	return t, nil
+}
+
+var identifierRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`)
+
+// ValidIdentifier accepts names of tables, columns and shards.
+func ValidIdentifier(s string) error {
+	if identifierRule.MatchString(s) && !strings.HasSuffix(s, "\n") {
+		return nil
+	}
+	return fmt.Errorf("%q is no identifier; use 1 to %d letters, digits or '_', beginning with a letter", shorten(s), MaxIdentifierBytes)
+}
+
+// shorten keeps what an error quotes small.
+func shorten(s string) string {
+	if len(s) <= MaxNameBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:MaxNameBytes], "") + "…"
+}

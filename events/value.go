@@ -1,0 +1,341 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds of values. A Number fits SQL's DECIMAL(65,30).
+const (
+	MaxIntegerDigits  = 35
+	MaxFractionDigits = 30
+	MaxStringBytes    = 65535
+)
+
+// Value is what one column of a row holds: an exact decimal number or a
+// string. Equal values compare equal with ==. The zero Value is neither, and
+// stands for nothing.
+type Value struct {
+	text   string
+	number bool
+	set    bool
+}
+
+// Text is the value of a string.
+func Text(s string) Value { return Value{text: s, set: true} }
+
+// Int is the value of an integer.
+func Int(i int64) Value { return Value{text: strconv.FormatInt(i, 10), number: true, set: true} }
+
+// Number reads a decimal as JSON writes it and keeps it exactly, in canonical
+// form: 1.50, 15e-1 and 1.5 are one value.
+func Number(s string) (Value, error) {
+	text, err := canonical(s)
+	if err != nil {
+		return Value{}, err
+	}
+	return Value{text: text, number: true, set: true}, nil
+}
+
+// IsNumber reports whether v is a number.
+func (v Value) IsNumber() bool { return v.number }
+
+// IsText reports whether v is a string.
+func (v Value) IsText() bool { return v.set && !v.number }
+
+// Raw is the string, or the canonical text of the number.
+func (v Value) Raw() string { return v.text }
+
+// Int64 is v as a key.
+func (v Value) Int64() (int64, error) {
+	if !v.number {
+		return 0, fmt.Errorf("%s is no integer", v.shown())
+	}
+	i, err := strconv.ParseInt(v.text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s is no 64-bit integer", v.text)
+	}
+	return i, nil
+}
+
+// String is v as JSON.
+func (v Value) String() string { return string(v.append(nil)) }
+
+// shown is v as an error may quote it.
+func (v Value) shown() string {
+	if s := v.String(); len(s) <= 60 {
+		return s
+	}
+	return "a string of " + strconv.Itoa(len(v.text)) + " bytes"
+}
+
+// check names what a store could not hold.
+func (v Value) check() error {
+	switch {
+	case !v.set:
+		return fmt.Errorf("missing")
+	case v.number:
+		return nil // bounded when it was made
+	case len(v.text) > MaxStringBytes:
+		return fmt.Errorf("%d bytes are too many; a string has at most %d", len(v.text), MaxStringBytes)
+	case !utf8.ValidString(v.text):
+		return fmt.Errorf("not valid UTF-8")
+	}
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (v Value) MarshalJSON() ([]byte, error) { return v.append(nil), nil }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *Value) UnmarshalJSON(b []byte) error {
+	s := scanner{rest: b}
+	got, err := s.value()
+	if err != nil {
+		return err
+	}
+	if s.skip(); len(s.rest) > 0 {
+		return fmt.Errorf("value: more than one")
+	}
+	*v = got
+	return nil
+}
+
+func (v Value) append(to []byte) []byte {
+	switch {
+	case !v.set:
+		return append(to, "null"...)
+	case v.number:
+		return append(to, v.text...)
+	}
+	return appendText(to, v.text)
+}
+
+// appendText writes s as JSON does, without its detour where nothing needs an
+// escape.
+func appendText(to []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string can always be JSON
+			return append(to, quoted...)
+		}
+	}
+	to = append(to, '"')
+	to = append(to, s...)
+	return append(to, '"')
+}
+
+// canonical is the one way to write a decimal: no exponent, no leading or
+// trailing zero that says nothing, no minus before zero.
+func canonical(s string) (string, error) {
+	if plain(s) {
+		return s, nil
+	}
+	rest, negative := strings.CutPrefix(s, "-")
+	whole, rest := digits(rest)
+	var fraction string
+	if after, found := strings.CutPrefix(rest, "."); found {
+		if fraction, rest = digits(after); fraction == "" {
+			whole = "" // 1. is no JSON
+		}
+	}
+	exponent, ok := 0, true
+	if rest != "" && (rest[0] == 'e' || rest[0] == 'E') {
+		exponent, ok = exponentOf(rest[1:])
+		rest = ""
+	}
+	if !ok || whole == "" || rest != "" || len(whole) > 1 && whole[0] == '0' {
+		return "", fmt.Errorf("%.40q is no number", s)
+	}
+	all := whole + fraction
+	point := len(whole) + exponent // digits of all before the point
+	lead := len(all) - len(strings.TrimLeft(all, "0"))
+	all, point = all[lead:], point-lead
+	all = strings.TrimRight(all, "0")
+	if all == "" {
+		return "0", nil
+	}
+	if point > MaxIntegerDigits || len(all)-point > MaxFractionDigits {
+		return "", fmt.Errorf("%.80s is too long; a number has at most %d digits before and %d after the point", s, MaxIntegerDigits, MaxFractionDigits)
+	}
+	var out strings.Builder
+	if negative {
+		out.WriteByte('-')
+	}
+	switch {
+	case point <= 0:
+		out.WriteString("0." + strings.Repeat("0", -point) + all)
+	case point >= len(all):
+		out.WriteString(all + strings.Repeat("0", point-len(all)))
+	default:
+		out.WriteString(all[:point] + "." + all[point:])
+	}
+	return out.String(), nil
+}
+
+// exponentOf reads what follows an e. Beyond every bound all are the same.
+func exponentOf(s string) (int, bool) {
+	rest, negative := strings.CutPrefix(s, "-")
+	if !negative {
+		rest = strings.TrimPrefix(rest, "+")
+	}
+	number, rest := digits(rest)
+	if number == "" || rest != "" {
+		return 0, false
+	}
+	n := 1_000_000_000
+	if number = strings.TrimLeft(number, "0"); len(number) < 10 {
+		n, _ = strconv.Atoi("0" + number) // nine digits
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}
+
+// plain reports whether s is a short integer in canonical form already.
+func plain(s string) bool {
+	if s == "0" {
+		return true
+	}
+	s = strings.TrimPrefix(s, "-")
+	if s == "" || len(s) > MaxIntegerDigits || s[0] == '0' {
+		return false
+	}
+	_, rest := digits(s)
+	return rest == ""
+}
+
+func digits(s string) (head, tail string) {
+	i := 0
+	for i < len(s) && digit(s[i]) {
+		i++
+	}
+	return s[:i], s[i:]
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+// scanner reads values out of JSON without building what lies around them.
+type scanner struct{ rest []byte }
+
+func (s *scanner) skip() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+
+// take reports whether c comes next, and passes it.
+func (s *scanner) take(c byte) bool {
+	s.skip()
+	if len(s.rest) == 0 || s.rest[0] != c {
+		return false
+	}
+	s.rest = s.rest[1:]
+	return true
+}
+
+func (s *scanner) value() (Value, error) {
+	s.skip()
+	if len(s.rest) > 0 && s.rest[0] == '"' {
+		text, err := s.text()
+		return Text(text), err
+	}
+	n := 0
+	for n < len(s.rest) && (digit(s.rest[n]) || bytes.IndexByte([]byte("+-.eE"), s.rest[n]) >= 0) {
+		n++
+	}
+	if n == 0 {
+		return Value{}, fmt.Errorf("%s is neither a number nor a string", s.kind())
+	}
+	v, err := Number(string(s.rest[:n]))
+	s.rest = s.rest[n:]
+	return v, err
+}
+
+// text reads a string. What JSON's decoder would mend silently is refused: a
+// value has to come back as it went in.
+func (s *scanner) text() (string, error) {
+	if !s.take('"') {
+		return "", fmt.Errorf("%s is no string", s.kind())
+	}
+	escaped := false
+	for i := 0; i < len(s.rest); i++ {
+		switch c := s.rest[i]; {
+		case c == '\\':
+			escaped = true
+			i++
+		case c < ' ':
+			return "", fmt.Errorf("a control character in a string")
+		case c == '"':
+			raw := s.rest[:i]
+			s.rest = s.rest[i+1:]
+			if !utf8.Valid(raw) {
+				return "", fmt.Errorf("not valid UTF-8")
+			}
+			if !escaped {
+				return string(raw), nil
+			}
+			return unescape(raw)
+		}
+	}
+	return "", fmt.Errorf("a string without an end")
+}
+
+func unescape(raw []byte) (string, error) {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		unit, ok := codeUnit(raw[i:])
+		if !ok {
+			i++ // another escape
+			continue
+		}
+		if unit>>10 == 0xDC00>>10 {
+			return "", fmt.Errorf("half of a surrogate pair in a string")
+		}
+		i += 5
+		if unit>>10 == 0xD800>>10 {
+			if low, ok := codeUnit(raw[min(i+1, len(raw)):]); !ok || low>>10 != 0xDC00>>10 {
+				return "", fmt.Errorf("half of a surrogate pair in a string")
+			}
+			i += 6
+		}
+	}
+	var text string
+	if err := json.Unmarshal(append(append([]byte{'"'}, raw...), '"'), &text); err != nil {
+		return "", fmt.Errorf("a string that is no JSON: %w", err)
+	}
+	return text, nil
+}
+
+// codeUnit is the UTF-16 unit that b, which begins with a backslash, escapes.
+func codeUnit(b []byte) (uint64, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return unit, err == nil
+}
+
+// kind is what comes next, for an error.
+func (s *scanner) kind() string {
+	s.skip()
+	switch {
+	case len(s.rest) == 0:
+		return "nothing"
+	case s.rest[0] == '{':
+		return "an object"
+	case s.rest[0] == '[':
+		return "an array"
+	case s.rest[0] == '"':
+		return "a string"
+	}
+	for _, word := range []string{"null", "true", "false"} {
+		if bytes.HasPrefix(s.rest, []byte(word)) {
+			return word
+		}
+	}
+	return fmt.Sprintf("%.10q", s.rest)
+}
