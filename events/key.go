@@ -13,6 +13,9 @@ const (
 	KeyPID         = "pid"
 	KeyRole        = "role"
 	KeyRouter      = "router"
+	KeySeq         = "seq"
 	KeyService     = "service"
+	KeyShard       = "shard"
+	KeyTable       = "table"
 	KeyToken       = "token"
 )

@@ -22,6 +22,7 @@ type Config struct {
 	Wait     bool          // Connect returns at once and the bus is looked for until it is there
 	Replicas int           // of streams and buckets: 1, or 3 on three servers; 0 keeps what is there
 	LeaseTTL time.Duration // of BucketLease; its holder renews it four times as often
+	LogBytes int64         // that the log of one shard may hold; 0: what the bus has room for
 	Timeout  time.Duration // of one request to the bus
 }
 
@@ -68,12 +69,13 @@ type Conn struct {
 	cut     context.CancelCauseFunc
 	up      chan struct{} // closed while connected
 	streams map[string]*stream
+	logs    map[events.LogID]*Log
 }
 
 // Connect opens a connection. Without cfg.Wait it fails when there is no bus;
 // with it a role can begin its work before there is one.
 func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Conn, error) {
-	c := &Conn{cfg: cfg, log: log.With(events.KeyBus, cfg.URL), closed: make(chan struct{}), up: make(chan struct{}), streams: map[string]*stream{}}
+	c := &Conn{cfg: cfg, log: log.With(events.KeyBus, cfg.URL), closed: make(chan struct{}), up: make(chan struct{}), streams: map[string]*stream{}, logs: map[events.LogID]*Log{}}
 	c.base = context.WithoutCancel(ctx)
 	c.line, c.cut = context.WithCancelCause(c.base)
 	c.cut(errAway)

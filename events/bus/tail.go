@@ -26,6 +26,11 @@ var errGap = errors.New("a message is missing")
 // consumer that is gone. Its callers open it again from where they were. It
 // calls current once, when all that was there at the start was passed to each.
 func (c *Conn) tail(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig, each func(jetstream.Msg, *jetstream.MsgMetadata) error, current func() error) error {
+	return c.tailAtMost(ctx, jetstream.PullMaxMessages(tailBatch), handle, cfg, each, current)
+}
+
+// tailAtMost is tail with a bound of its own on what the bus sends ahead.
+func (c *Conn) tailAtMost(ctx context.Context, ahead jetstream.PullMessagesOpt, handle jetstream.Stream, cfg jetstream.ConsumerConfig, each func(jetstream.Msg, *jetstream.MsgMetadata) error, current func() error) error {
 	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, tailIdle
 	cfg.Description = c.cfg.Name
 	consumer, err := c.consumer(ctx, handle, cfg)
@@ -39,7 +44,7 @@ func (c *Conn) tail(ctx context.Context, handle jetstream.Stream, cfg jetstream.
 			return err
 		}
 	}
-	msgs, err := consumer.Messages(jetstream.PullMaxMessages(tailBatch), jetstream.PullExpiry(tailExpiry), jetstream.PullHeartbeat(tailHeartbeat))
+	msgs, err := consumer.Messages(ahead, jetstream.PullExpiry(tailExpiry), jetstream.PullHeartbeat(tailHeartbeat))
 	if err != nil {
 		return fmt.Errorf("read consumer: %w", err)
 	}

@@ -1,0 +1,252 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+)
+
+// Log is one life of a shard's write-ahead log. It is only ever opened: a log
+// that is not there is events.ErrLogMissing, one that has another incarnation
+// events.ErrLogForeign. All methods may be called at the same time.
+type Log struct {
+	conn *Conn
+	id   events.LogID
+
+	mu         sync.Mutex
+	handle     jetstream.Stream // nil: ask the bus
+	reconnects uint64           // of the connection when handle was read
+	newest     uint64           // seq of the newest batch that was acknowledged here
+}
+
+// Log returns the one handle of this connection for a log. It does not ask
+// the bus.
+func (c *Conn) Log(id events.LogID) *Log {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.logs[id]
+	if !ok {
+		l = &Log{conn: c, id: id}
+		c.logs[id] = l
+	}
+	return l
+}
+
+// CreateLog makes the log of a shard, whose first batch gets the seq first (0
+// is 1). Where one of this incarnation is already, its settings are brought up
+// to date and all that it holds stays; one of another incarnation is
+// events.ErrLogForeign, and is left alone.
+func (c *Conn) CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error) {
+	fail := func(err error) (events.LogState, error) {
+		return events.LogState{}, fmt.Errorf("create log %s: %w", id, err)
+	}
+	if err := id.Validate(); err != nil {
+		return fail(err)
+	}
+	ctx, cancel, err := c.request(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer cancel()
+	handle, err := c.js.Stream(ctx, events.LogStream(id.Table, id.Shard))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		handle, err = c.js.CreateStream(ctx, c.logConfig(id, first))
+		if err == nil {
+			c.log.Info("log created", events.KeyTable, id.Table, events.KeyShard, id.Shard, events.KeyIncarnation, id.Incarnation)
+		}
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was first
+			handle, err = c.js.Stream(ctx, events.LogStream(id.Table, id.Shard))
+		}
+	}
+	if err != nil {
+		return fail(explained(ctx, err))
+	}
+	if err := own(id, handle.CachedInfo()); err != nil {
+		return fail(err)
+	}
+	if handle, err = c.renewLog(ctx, id, handle); err != nil {
+		return fail(explained(ctx, err))
+	}
+	return logState(handle.CachedInfo()), nil
+}
+
+// renewLog gives a log our present settings.
+func (c *Conn) renewLog(ctx context.Context, id events.LogID, handle jetstream.Stream) (jetstream.Stream, error) {
+	is, want := handle.CachedInfo().Config, c.logConfig(id, 0)
+	cfg := is
+	cfg.MaxBytes, cfg.Duplicates = want.MaxBytes, want.Duplicates
+	if c.cfg.Replicas > 0 {
+		cfg.Replicas = c.cfg.Replicas
+	}
+	if is.MaxBytes == cfg.MaxBytes && is.Duplicates == cfg.Duplicates && is.Replicas == cfg.Replicas {
+		return handle, nil
+	}
+	return c.js.UpdateStream(ctx, cfg)
+}
+
+func (c *Conn) logConfig(id events.LogID, first uint64) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name: events.LogStream(id.Table, id.Shard), Subjects: []string{events.LogSubject(id.Table, id.Shard)},
+		Description: "write-ahead log of shard " + id.Shard + " of table " + id.Table,
+		Metadata:    map[string]string{incarnationKey: id.Incarnation},
+		MaxBytes:    -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
+		Storage: jetstream.FileStorage, Replicas: max(c.cfg.Replicas, 1),
+		// A full log refuses; what it has goes only by Purge.
+		Discard: jetstream.DiscardNew, DenyDelete: true, Duplicates: events.LogDedup,
+	}
+	if first > 1 {
+		cfg.FirstSeq = first
+	}
+	if c.cfg.LogBytes > 0 {
+		cfg.MaxBytes = c.cfg.LogBytes
+	}
+	return cfg
+}
+
+// DeleteLog deletes one incarnation of a log with all that it holds. Only a
+// person's order may lead to it. A log that is not there is success.
+func (c *Conn) DeleteLog(ctx context.Context, id events.LogID) error {
+	l := c.Log(id)
+	l.forget()
+	_, err := l.ask(ctx, func(ctx context.Context, handle jetstream.Stream) error {
+		return c.js.DeleteStream(ctx, handle.CachedInfo().Config.Name)
+	})
+	l.forget()
+	if err != nil && !errors.Is(err, events.ErrLogMissing) {
+		return fmt.Errorf("delete log %s: %w", id, err)
+	}
+	return nil
+}
+
+// own accepts a stream that is this life of the log.
+func own(id events.LogID, info *jetstream.StreamInfo) error {
+	if is := incarnation(info); is != id.Incarnation {
+		return fmt.Errorf("%w: its incarnation is %s", events.ErrLogForeign, is)
+	}
+	return nil
+}
+
+// open asks the bus for the log, once a connection or after forget.
+func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// Read before asking: a reconnect in between makes the answer old.
+	reconnects := l.conn.nats.Stats().Reconnects
+	if l.handle != nil && l.reconnects == reconnects {
+		return l.handle, nil
+	}
+	l.handle = nil
+	if err := l.id.Validate(); err != nil {
+		return nil, err
+	}
+	handle, err := l.conn.js.Stream(ctx, events.LogStream(l.id.Table, l.id.Shard))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, events.ErrLogMissing
+	}
+	if err != nil {
+		return nil, explained(ctx, err)
+	}
+	if err := own(l.id, handle.CachedInfo()); err != nil {
+		return nil, err
+	}
+	l.handle, l.reconnects = handle, reconnects
+	return handle, nil
+}
+
+// forget makes the next open ask the bus again.
+func (l *Log) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handle = nil
+}
+
+// ask makes one exchange with the bus about the log. It reports whether
+// exchange was tried.
+func (l *Log) ask(ctx context.Context, exchange func(context.Context, jetstream.Stream) error) (tried bool, err error) {
+	// The request comes first: it ends with the connection that it began with,
+	// which is the one that open looks at.
+	ctx, cancel, err := l.conn.request(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	handle, err := l.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := exchange(ctx, handle); err != nil {
+		return true, explained(ctx, err)
+	}
+	return true, nil
+}
+
+// State is what the log holds now.
+func (l *Log) State(ctx context.Context) (events.LogState, error) {
+	l.forget() // opening it tells
+	var s events.LogState
+	_, err := l.ask(ctx, func(_ context.Context, handle jetstream.Stream) error {
+		s = logState(handle.CachedInfo())
+		return nil
+	})
+	if err != nil {
+		return events.LogState{}, fmt.Errorf("state of log %s: %w", l.id, err)
+	}
+	return s, nil
+}
+
+func logState(info *jetstream.StreamInfo) events.LogState {
+	return events.LogState{
+		Incarnation: incarnation(info), First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq, Bytes: info.State.Bytes,
+	}
+}
+
+// Get reads one message; events.ErrNotFound if the log does not have it.
+func (l *Log) Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error) {
+	_, err = l.ask(ctx, func(ctx context.Context, handle jetstream.Stream) error {
+		m, err := handle.GetMsg(ctx, seq)
+		if err == nil {
+			at, data = m.Time, m.Data
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		err = events.ErrNotFound
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		l.forget()
+		err = events.ErrLogMissing
+	}
+	if err != nil {
+		return time.Time{}, nil, fmt.Errorf("get %d from log %s: %w", seq, l.id, err)
+	}
+	return at, data, nil
+}
+
+// Purge drops everything before the seq below, which must not lie beyond the
+// end of the log: what was never there cannot be purged.
+func (l *Log) Purge(ctx context.Context, below uint64) error {
+	fail := func(err error) error { return fmt.Errorf("purge log %s below %d: %w", l.id, below, err) }
+	s, err := l.State(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if below <= s.First {
+		return nil // NATS takes 0 for everything
+	}
+	if below > s.Last+1 {
+		return fail(fmt.Errorf("%w: it ends at %d", events.ErrLogForeign, s.Last))
+	}
+	if _, err := l.ask(ctx, func(ctx context.Context, handle jetstream.Stream) error {
+		return handle.Purge(ctx, jetstream.WithPurgeSequence(below))
+	}); err != nil {
+		l.forget()
+		return fail(err)
+	}
+	return nil
+}

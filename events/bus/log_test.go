@@ -1,0 +1,504 @@
+package bus_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+var theLog = events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
+
+func createLog(t *testing.T, c *bus.Conn, id events.LogID) *bus.Log {
+	t.Helper()
+	if _, err := c.CreateLog(within(t), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	return c.Log(id)
+}
+
+// other is the same log in another life.
+func other(id events.LogID) events.LogID { id.Incarnation = "second"; return id }
+
+func batchOf(id string) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"writer":"w","table":"StudT","shard":"sh1","ops":[{"op":"barrier"}]}`, id)
+}
+
+func appendAll(t *testing.T, l *bus.Log, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		if _, err := l.Append(within(t), id, batchOf(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func wantState(t *testing.T, l *bus.Log, first, last uint64) {
+	t.Helper()
+	s, err := l.State(within(t))
+	if err != nil || s.First != first || s.Last != last {
+		t.Fatalf("the log holds %d to %d, %v; want %d to %d", s.First, s.Last, err, first, last)
+	}
+}
+
+func wantRefusal(t *testing.T, err error, code int) {
+	t.Helper()
+	var refusal *events.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want a refusal with %d", err, code)
+	}
+}
+
+func wantNotStored(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want an error that says that nothing was stored", err)
+	}
+}
+
+func TestCreateLog_IsExplicit(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	l := c.Log(theLog)
+	_, err := l.State(ctx)
+	wantErr(t, err, events.ErrLogMissing)
+	_, err = l.Append(ctx, "b1", batchOf("b1"))
+	wantErr(t, err, events.ErrLogMissing)
+	wantNotStored(t, err)
+	wantErr(t, l.Purge(ctx, 2), events.ErrLogMissing)
+	wantErr(t, l.Read(ctx, events.Position{}, nil), events.ErrLogMissing)
+	if _, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_LOG_StudT-sh1"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Fatalf("opening it made it: %v", err)
+	}
+
+	createLog(t, c, theLog)
+	appendAll(t, l, "b1", "b2")
+	s, err := c.CreateLog(ctx, theLog, 0)
+	if err != nil || s.Last != 2 || s.Incarnation != "first" {
+		t.Fatalf("created again: %+v, %v", s, err)
+	}
+	_, err = c.CreateLog(ctx, other(theLog), 0)
+	wantErr(t, err, events.ErrLogForeign)
+	_, err = c.Log(other(theLog)).Append(ctx, "b3", batchOf("b3"))
+	wantErr(t, err, events.ErrLogForeign)
+	wantNotStored(t, err)
+	wantErr(t, c.DeleteLog(ctx, other(theLog)), events.ErrLogForeign)
+	wantState(t, l, 1, 2)
+
+	if err := c.DeleteLog(ctx, theLog); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteLog(ctx, theLog); err != nil {
+		t.Fatalf("a log that is gone: %v", err)
+	}
+	for _, bad := range []events.LogID{{}, {Table: "a b", Shard: "s", Incarnation: "i"}, {Table: "a", Shard: "s.*", Incarnation: "i"}, {Table: "a", Shard: "s"}} {
+		if _, err := c.CreateLog(ctx, bad, 0); err == nil {
+			t.Errorf("a log %+v was made", bad)
+		}
+	}
+}
+
+// A shard that is recovered goes on counting where its best replica is.
+func TestCreateLog_BeginsWhereItShould(t *testing.T) {
+	c := connect(t, startBus(t).URL())
+	s, err := c.CreateLog(within(t), theLog, 101)
+	if err != nil || s.First != 101 || s.Last != 100 {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	if seq, err := c.Log(theLog).Append(within(t), "b", batchOf("b")); err != nil || seq != 101 {
+		t.Fatalf("the first batch is at %d, %v", seq, err)
+	}
+	got := readLog(t, c.Log(theLog), events.Position{Incarnation: "first", Seq: 100, Batch: "of the life before"}, 1)
+	if !slices.Equal(got, []string{"101 b"}) {
+		t.Fatalf("read %v", got)
+	}
+}
+
+func TestInspect_Log(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	appendAll(t, createLog(t, connect(t, srv.URL()), theLog), "b1")
+	stream, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_LOG_StudT-sh1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := stream.CachedInfo().Config
+	for what, ok := range map[string]bool{
+		"subjects":      slices.Equal(cfg.Subjects, []string{"ringway.log.StudT.sh1"}),
+		"no age":        cfg.MaxAge == 0,
+		"file storage":  cfg.Storage == jetstream.FileStorage,
+		"limits":        cfg.Retention == jetstream.LimitsPolicy,
+		"discard new":   cfg.Discard == jetstream.DiscardNew,
+		"deny delete":   cfg.DenyDelete,
+		"may be purged": !cfg.DenyPurge,
+		"dedup window":  cfg.Duplicates == 90*time.Second,
+		"incarnation":   cfg.Metadata["io.ringway.incarnation"] == "first",
+		"one replica":   cfg.Replicas == 1,
+	} {
+		if !ok {
+			t.Errorf("%s: %+v", what, cfg)
+		}
+	}
+	if err := stream.DeleteMsg(ctx, 1); err == nil {
+		t.Error("a batch was deleted from the middle")
+	}
+	m, err := stream.GetMsg(ctx, 1)
+	if err != nil || !bytes.Equal(m.Data, batchOf("b1")) {
+		t.Fatalf("a person reads %q, %v", m.Data, err)
+	}
+}
+
+func TestLogAppend_OnceForEachID(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	l := createLog(t, c, theLog)
+	appendAll(t, l, "b1", "b2")
+	seq, err := l.Append(ctx, "b1", batchOf("b1"))
+	if err != nil || seq != 1 {
+		t.Fatalf("sent again: %d, %v", seq, err)
+	}
+	srv.Shutdown()
+	_, err = l.Append(ctx, "b3", batchOf("b3"))
+	wantNotStored(t, err)
+	srv.start()
+	eventually(t, func() error {
+		seq, err := l.Append(ctx, "b2", batchOf("b2"))
+		if err == nil && seq != 2 {
+			t.Fatalf("sent again after a restart: %d", seq)
+		}
+		return err
+	})
+	wantState(t, l, 1, 2)
+	if _, err := l.Append(ctx, "", batchOf("x")); err == nil {
+		t.Error("stored without an id")
+	}
+}
+
+func TestLogAppend_TooLarge(t *testing.T) {
+	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	_, err := l.Append(within(t), "b", make([]byte, events.MaxBatchBytes+1))
+	wantRefusal(t, err, 413)
+	if _, err := l.Append(within(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
+		t.Fatalf("the largest batch: %v", err)
+	}
+}
+
+func TestLogAppend_Full(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	c := connectWith(t, srv.URL(), func(cfg *bus.Config) { cfg.LogBytes = 10_000 })
+	l := createLog(t, c, theLog)
+	var err error
+	n := uint64(0)
+	for ; err == nil && n < 100; n++ {
+		_, err = l.Append(ctx, fmt.Sprint("b", n), bytes.Repeat([]byte("x"), 1000))
+	}
+	wantErr(t, err, events.ErrLogFull)
+	wantNotStored(t, err)
+	wantState(t, l, 1, n-1)
+	// What was there before is still known as such.
+	if seq, err := l.Append(ctx, "b0", bytes.Repeat([]byte("x"), 1000)); err != nil || seq != 1 {
+		t.Fatalf("a resent batch in a full log: %d, %v", seq, err)
+	}
+	if err := l.Purge(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := l.Append(ctx, "after", []byte("x")); err != nil || seq != n {
+		t.Fatalf("after the purge: %d, %v", seq, err)
+	}
+	// A person may give it more room.
+	createLog(t, connect(t, srv.URL()), theLog)
+	if _, err := l.Append(ctx, "big", make([]byte, 100_000)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogAppend_NoticesANewLife(t *testing.T) {
+	ctx := within(t)
+	srv := startBus(t)
+	c := connect(t, srv.URL())
+	l := createLog(t, c, theLog)
+	appendAll(t, l, "b1", "b2")
+	// By another client, so that no reconnect gives it away.
+	who := connect(t, srv.URL())
+	if err := who.DeleteLog(ctx, theLog); err != nil {
+		t.Fatal(err)
+	}
+	createLog(t, who, other(theLog))
+	_, err := l.Append(ctx, "b3", batchOf("b3"))
+	wantErr(t, err, events.ErrLogForeign)
+	wantErr(t, err, events.ErrUnknownOutcome) // it went there
+	_, err = l.Append(ctx, "b4", batchOf("b4"))
+	wantErr(t, err, events.ErrLogForeign)
+	wantNotStored(t, err)
+	wantState(t, who.Log(other(theLog)), 1, 1)
+}
+
+func TestLogAppend_AfterAWipe(t *testing.T) {
+	srv := startBus(t)
+	l := createLog(t, connect(t, srv.URL()), theLog)
+	appendAll(t, l, "b1")
+	srv.Shutdown()
+	srv.wipe()
+	srv.start()
+	eventually(t, func() error {
+		_, err := l.Append(within(t), "b2", batchOf("b2"))
+		if wantNotStored(t, err); errors.Is(err, events.ErrLogMissing) {
+			return nil
+		}
+		return err
+	})
+}
+
+func TestLogPurge(t *testing.T) {
+	ctx := within(t)
+	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	purge := func(below uint64) {
+		t.Helper()
+		if err := l.Purge(ctx, below); err != nil {
+			t.Fatal(err)
+		}
+	}
+	purge(0)
+	purge(1)
+	wantState(t, l, 1, 0)
+	appendAll(t, l, "b1", "b2", "b3", "b4")
+	purge(0)
+	wantState(t, l, 1, 4)
+	purge(3)
+	wantState(t, l, 3, 4)
+	purge(2)
+	wantState(t, l, 3, 4)
+	wantErr(t, l.Purge(ctx, 6), events.ErrLogForeign)
+	wantState(t, l, 3, 4)
+	purge(5)
+	wantState(t, l, 5, 4)
+	if seq, err := l.Append(ctx, "b5", batchOf("b5")); err != nil || seq != 5 {
+		t.Fatalf("after everything was purged: %d, %v", seq, err)
+	}
+}
+
+func TestLogGet(t *testing.T) {
+	ctx := within(t)
+	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	appendAll(t, l, "b1")
+	at, data, err := l.Get(ctx, 1)
+	if err != nil || !bytes.Equal(data, batchOf("b1")) || time.Since(at) > time.Minute {
+		t.Fatalf("got %q of %s, %v", data, at, err)
+	}
+	_, _, err = l.Get(ctx, 2)
+	wantErr(t, err, events.ErrNotFound)
+}
+
+// readLog reads n messages after a position, as "<seq> <batch id>".
+func readLog(t *testing.T, l *bus.Log, after events.Position, n int) []string {
+	t.Helper()
+	var got []string
+	enough := errors.New("enough")
+	err := l.Read(within(t), after, func(seq uint64, at time.Time, data []byte) error {
+		got = append(got, spellMsg(t, seq, data))
+		if at.IsZero() {
+			t.Errorf("%d has no time", seq)
+		}
+		if len(got) == n {
+			return enough
+		}
+		return nil
+	})
+	if err != enough { //nolint:errorlint // the caller's error comes back as it is
+		t.Fatalf("read %v, %v", got, err)
+	}
+	return got
+}
+
+func spellMsg(t *testing.T, seq uint64, data []byte) string {
+	b, err := events.DecodeBatch(data)
+	if err != nil {
+		return fmt.Sprint(seq, " rubbish")
+	}
+	return fmt.Sprint(seq, " ", b.ID)
+}
+
+func position(seq uint64, batch string) events.Position {
+	return events.Position{Incarnation: theLog.Incarnation, Seq: seq, Batch: batch}
+}
+
+func TestLogRead_Positions(t *testing.T) {
+	srv := startBus(t)
+	l := createLog(t, connect(t, srv.URL()), theLog)
+	appendAll(t, l, "b1", "b2", "b3", "b4")
+	for seq := range uint64(4) {
+		got := readLog(t, l, position(seq, fmt.Sprint("b", seq)), int(4-seq))
+		if want := []string{"1 b1", "2 b2", "3 b3", "4 b4"}[seq:]; !slices.Equal(got, want) {
+			t.Fatalf("after %d: got %v, want %v", seq, got, want)
+		}
+	}
+	refuse := func(after events.Position, want error) {
+		t.Helper()
+		err := l.Read(within(t), after, func(uint64, time.Time, []byte) error { return errors.New("called") })
+		wantErr(t, err, want)
+	}
+	refuse(position(4, "b3"), events.ErrLogForeign)
+	refuse(position(5, "b5"), events.ErrLogForeign)
+	refuse(events.Position{Incarnation: "second", Seq: 2, Batch: "b2"}, events.ErrLogForeign)
+	if err := l.Purge(within(t), 3); err != nil {
+		t.Fatal(err)
+	}
+	refuse(position(1, "b1"), events.ErrLogPurged)
+	refuse(position(0, ""), events.ErrLogPurged)
+	if got := readLog(t, l, position(2, "b2"), 2); !slices.Equal(got, []string{"3 b3", "4 b4"}) {
+		t.Fatalf("after what is purged: %v", got)
+	}
+}
+
+func TestLogRead_GivesRubbishToo(t *testing.T) {
+	srv := startBus(t)
+	l := createLog(t, connect(t, srv.URL()), theLog)
+	appendAll(t, l, "b1")
+	if _, err := rawJS(t, srv.URL()).Publish(within(t), "ringway.log.StudT.sh1", []byte("\xff")); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, l, "b3")
+	if got := readLog(t, l, position(0, ""), 3); !slices.Equal(got, []string{"1 b1", "2 rubbish", "3 b3"}) {
+		t.Fatalf("got %v", got)
+	}
+}
+
+func TestLogRead_CatchesUpWithLargeBatches(t *testing.T) {
+	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	const n = 30
+	for i := range n {
+		if _, err := l.Append(within(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enough := errors.New("enough")
+	err := l.Read(within(t), events.Position{}, func(seq uint64, _ time.Time, data []byte) error {
+		if data[0] != byte(seq-1) || data[len(data)-1] != byte(seq-1) {
+			t.Errorf("%d is not what was stored", seq)
+		}
+		if seq == n {
+			return enough
+		}
+		return nil
+	})
+	wantErr(t, err, enough)
+}
+
+// reading runs Read until the test ends; what it returns is in the channel.
+func reading(t *testing.T, l *bus.Log, after events.Position) (*recorder[string], <-chan error) {
+	t.Helper()
+	var seen recorder[string]
+	ended := make(chan error, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ended <- l.Read(ctx, after, func(seq uint64, _ time.Time, data []byte) error {
+			seen.add(spellMsg(t, seq, data))
+			return nil
+		})
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return &seen, ended
+}
+
+func sees(t *testing.T, seen *recorder[string], want ...string) {
+	t.Helper()
+	eventually(t, func() error {
+		if got := seen.list(); !slices.Equal(got, want) {
+			return fmt.Errorf("read %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))
+		}
+		return nil
+	})
+}
+
+func faultOf(t *testing.T, ended <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		t.Fatal("the reader noticed nothing")
+		return nil
+	}
+}
+
+func TestLogRead_OutlivesRestarts(t *testing.T) {
+	srv := startBus(t)
+	l := createLog(t, connect(t, srv.URL()), theLog)
+	seen, _ := reading(t, l, events.Position{})
+	want := []string{}
+	for i := range 4 {
+		id := fmt.Sprint("b", i)
+		eventually(t, func() error { _, err := l.Append(within(t), id, batchOf(id)); return err })
+		want = append(want, fmt.Sprint(i+1, " ", id))
+		sees(t, seen, want...)
+		srv.Shutdown()
+		srv.start()
+	}
+}
+
+func TestLogRead_OutlivesACutCable(t *testing.T) {
+	srv := startBus(t)
+	direct := createLog(t, connect(t, srv.URL()), theLog)
+	cable := newCut(t, srv.URL())
+	seen, _ := reading(t, connect(t, cable.URL()).Log(theLog), events.Position{})
+	appendAll(t, direct, "b1")
+	sees(t, seen, "1 b1")
+	cable.Cut()
+	appendAll(t, direct, "b2", "b3")
+	cable.Heal()
+	sees(t, seen, "1 b1", "2 b2", "3 b3")
+}
+
+func TestLogRead_NoticesAnotherHistory(t *testing.T) {
+	setup := func(t *testing.T) (*testBus, *bus.Conn, <-chan error) {
+		srv := startBus(t)
+		c := connect(t, srv.URL())
+		l := createLog(t, c, theLog)
+		seen, ended := reading(t, l, events.Position{})
+		appendAll(t, l, "b1", "b2")
+		sees(t, seen, "1 b1", "2 b2")
+		return srv, c, ended
+	}
+	t.Run("made anew", func(t *testing.T) {
+		_, c, ended := setup(t)
+		if err := c.DeleteLog(within(t), theLog); err != nil {
+			t.Fatal(err)
+		}
+		createLog(t, c, other(theLog))
+		wantErr(t, faultOf(t, ended), events.ErrLogForeign)
+	})
+	t.Run("gone", func(t *testing.T) {
+		_, c, ended := setup(t)
+		if err := c.DeleteLog(within(t), theLog); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, faultOf(t, ended), events.ErrLogMissing)
+	})
+	// The incarnation is in the stream's own metadata: a copy of the files
+	// brings it along.
+	restored := func(t *testing.T, ids ...string) {
+		srv, _, ended := setup(t)
+		srv.Shutdown()
+		srv.wipe()
+		srv.start()
+		appendAll(t, createLog(t, connect(t, srv.URL()), theLog), ids...)
+		wantErr(t, faultOf(t, ended), events.ErrLogForeign)
+	}
+	t.Run("shorter", func(t *testing.T) { restored(t, "b1") })
+	t.Run("as long with another batch", func(t *testing.T) { restored(t, "b1", "x2") })
+	t.Run("longer with another batch", func(t *testing.T) { restored(t, "b1", "x2", "x3") })
+}

@@ -1,0 +1,202 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+)
+
+const (
+	// How much of a log the bus sends ahead of its reader: a catch-up is not
+	// held up by round trips, and twelve replicas in a process stay small.
+	readAhead = 4 << 20
+	// Silence after which a reader looks whether the log has gone on.
+	silentAfter = 5 * time.Second
+	// A log that is missing or too short may be an election not yet over.
+	faultAfter = 2 * time.Second
+)
+
+var errSilent = errors.New("the log went on and nothing came")
+
+// Read calls fn for every message after a position, one at a time, in order
+// and without a gap, and goes on as the log grows, over reconnects and
+// restarts of the bus. fn may keep data.
+//
+// At each subscription it compares the position with the log: the batch that
+// was there has to be there still. It returns fn's error as it is, nil when
+// ctx ended, events.ErrLogPurged when the log does not have what comes next
+// (only a copy helps), events.ErrLogForeign when the log has another history,
+// events.ErrLogMissing when there is none.
+func (l *Log) Read(ctx context.Context, after events.Position, fn func(seq uint64, at time.Time, data []byte) error) error {
+	r := &logReader{log: l, batch: after.Batch, fn: fn}
+	r.seq.Store(after.Seq)
+	if after.Incarnation != l.id.Incarnation && after.Seq > 0 {
+		return fmt.Errorf("read log %s after %s: %w", l.id, after, events.ErrLogForeign)
+	}
+	for attempt := 1; ; attempt++ {
+		before := r.seq.Load()
+		err := r.once(ctx)
+		switch {
+		case r.stopped != nil:
+			return r.stopped
+		case ctx.Err() != nil:
+			return nil
+		case l.conn.nats.IsClosed():
+			err = nats.ErrConnectionClosed
+		case r.passing(err, time.Now()):
+			if r.seq.Load() != before {
+				attempt = 1
+			}
+			l.conn.log.Debug("log opens again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
+			if !pause(ctx, attempt) {
+				return nil
+			}
+			continue
+		}
+		return fmt.Errorf("read log %s after %d: %w", l.id, r.seq.Load(), err)
+	}
+}
+
+// logReader is the state of one Read that outlives its consumers.
+type logReader struct {
+	log     *Log
+	fn      func(uint64, time.Time, []byte) error
+	seq     atomic.Uint64 // the last that fn had
+	at      time.Time     // when that was stored; zero: known by batch only
+	batch   string        // id of the batch at seq, empty: not known
+	busy    atomic.Bool   // fn is running
+	faulty  time.Time     // since when the log looks missing or too short
+	stopped error         // by fn
+}
+
+// passing reports whether it is worth to try again after err.
+func (r *logReader) passing(err error, now time.Time) bool {
+	var short *tooShort
+	if !errors.Is(err, events.ErrLogMissing) && !errors.As(err, &short) {
+		r.faulty = time.Time{}
+		return errors.Is(err, errSilent) || passingTail(err)
+	}
+	if r.faulty.IsZero() {
+		r.faulty = now
+	}
+	return now.Sub(r.faulty) < faultAfter
+}
+
+// tooShort is a log that ends before the reader's position.
+type tooShort struct{ last uint64 }
+
+func (e *tooShort) Error() string {
+	return fmt.Sprintf("%s: it ends at %d", events.ErrLogForeign, e.last)
+}
+func (e *tooShort) Unwrap() error { return events.ErrLogForeign }
+
+// once reads through one consumer.
+func (r *logReader) once(ctx context.Context) error {
+	line, err := r.log.conn.online(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, drop := joined(ctx, line)
+	defer drop()
+	r.log.forget()
+	var handle jetstream.Stream
+	if _, err := r.log.ask(ctx, func(ctx context.Context, h jetstream.Stream) error {
+		handle = h
+		return r.compare(ctx, h)
+	}); err != nil {
+		return err
+	}
+	ctx, silent := context.WithCancelCause(ctx)
+	var watchdog sync.WaitGroup
+	watchdog.Go(func() { r.watch(ctx, silentAfter, silent) })
+	defer watchdog.Wait()
+	defer silent(nil)
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.seq.Load() + 1}
+	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxBytes(readAhead), handle, cfg, r.each, func() error { return nil })
+}
+
+// compare refuses a log that is not the continuation of what was read.
+func (r *logReader) compare(ctx context.Context, handle jetstream.Stream) error {
+	s, seq := logState(handle.CachedInfo()), r.seq.Load()
+	switch {
+	case seq > s.Last:
+		return &tooShort{last: s.Last}
+	case seq+1 < s.First:
+		return fmt.Errorf("%w: it begins at %d", events.ErrLogPurged, s.First)
+	case seq < s.First, r.at.IsZero() && r.batch == "":
+		return nil // nothing to compare with
+	}
+	m, err := handle.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // purged a moment ago
+	}
+	if err != nil {
+		return err
+	}
+	if !r.at.IsZero() {
+		if !m.Time.Equal(r.at) {
+			return fmt.Errorf("%w: what it has at %d was stored %s, not %s", events.ErrLogForeign, seq, m.Time, r.at)
+		}
+		return nil
+	}
+	if b, err := events.DecodeBatch(m.Data); err != nil || b.ID != r.batch {
+		return fmt.Errorf("%w: what it has at %d is %q, not %q", events.ErrLogForeign, seq, b.ID, r.batch)
+	}
+	return nil
+}
+
+func (r *logReader) each(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	seq, want := meta.Sequence.Stream, r.seq.Load()+1
+	if seq < want {
+		return errGap // of a consumer that is not ours any more
+	}
+	if seq > want {
+		return fmt.Errorf("%w: %d follows %d", events.ErrLogPurged, seq, want-1)
+	}
+	r.busy.Store(true)
+	defer r.busy.Store(false)
+	if r.stopped = r.fn(seq, meta.Timestamp, m.Data()); r.stopped != nil {
+		return r.stopped
+	}
+	r.at = meta.Timestamp
+	r.seq.Store(seq)
+	return nil
+}
+
+// watch ends a subscription that fell silent while the log goes on: consumers
+// were seen to do that after a restart of the bus, heartbeats and all.
+func (r *logReader) watch(ctx context.Context, every time.Duration, silent context.CancelCauseFunc) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last, behind := r.seq.Load(), false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := r.seq.Load(); now != last || r.busy.Load() {
+			last, behind = now, false
+			continue
+		}
+		if behind {
+			r.log.conn.log.Warn("log went on and nothing came", events.KeyTable, r.log.id.Table, events.KeyShard, r.log.id.Shard, events.KeySeq, last)
+			silent(errSilent)
+			return
+		}
+		s, err := r.log.State(ctx)
+		behind = err == nil && s.Last > last
+		if errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrLogForeign) {
+			silent(err)
+			return
+		}
+	}
+}

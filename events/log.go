@@ -1,0 +1,61 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// LogDedup is how long a log knows a batch again by its id, at least. A writer
+// that does not know whether its batch is stored sends it again for less than
+// this; appliers drop a repeated batch all the same.
+const LogDedup = 90 * time.Second
+
+// Faults of a log. What is found wrong is reported; nobody makes a log anew.
+var (
+	// ErrLogMissing: there is no log of this shard.
+	ErrLogMissing = errors.New("the log does not exist")
+	// ErrLogForeign: the log has another history: another incarnation, another
+	// batch at a known position, or it ends before that position.
+	ErrLogForeign = errors.New("the log has another history")
+	// ErrLogPurged: the log has no longer what follows a position.
+	ErrLogPurged = errors.New("the log no longer has what comes next")
+	// ErrLogFull: the log takes nothing more until it is purged.
+	ErrLogFull = errors.New("the log is full")
+)
+
+// LogID names one life of a shard's log.
+type LogID struct {
+	Table       string `json:"table"`
+	Shard       string `json:"shard"`
+	Incarnation string `json:"incarnation"`
+}
+
+func (id LogID) String() string { return id.Table + "." + id.Shard + "/" + id.Incarnation }
+
+// Validate names the first thing that cannot be.
+func (id LogID) Validate() error {
+	if err := ValidIdentifier(id.Table); err != nil {
+		return fmt.Errorf("log: table: %w", err)
+	}
+	if err := ValidIdentifier(id.Shard); err != nil {
+		return fmt.Errorf("log: shard: %w", err)
+	}
+	if err := validID(id.Incarnation); err != nil {
+		return fmt.Errorf("log: incarnation: %w", err)
+	}
+	return nil
+}
+
+// LogState is what a log holds: First to Last, both included; an empty log has
+// Last = First-1.
+type LogState struct {
+	Incarnation string `json:"incarnation"`
+	First       uint64 `json:"first_seq"` // at least 1
+	Last        uint64 `json:"last_seq"`
+	Bytes       uint64 `json:"bytes"`
+}
+
+// WellFormed is the part of Validate that needs no schema. A batch is read as
+// a whole, so no op of it may lack this.
+func (o *Op) WellFormed() error { return o.wellFormed() }
