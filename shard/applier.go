@@ -189,8 +189,10 @@ func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events
 // tell sends each writer what became of its batches. A message that is lost is
 // asked for.
 func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
+	spec := a.store.Spec()
 	for i := range done {
-		if err := a.out.Publish(events.ResultSubject(entries[i].Batch.Writer, done[i].Batch), done[i]); err != nil {
+		subject := events.ResultSubject(entries[i].Batch.Writer, spec.Table, spec.Shard.ID)
+		if err := a.out.Publish(subject, done[i]); err != nil {
 			a.say.Debug("result not sent", "batch", done[i].Batch, events.KeyError, err)
 		}
 	}

@@ -1,0 +1,327 @@
+package shard_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/shard"
+	"ringway/shard/sqlite"
+)
+
+func TestMain(m *testing.M) {
+	// The database/sql of an engine that was closed lets its opener go a moment later.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+var spec = events.ShardSpec{
+	Table:  "StudT",
+	Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}},
+	Shard:  events.Shard{ID: "sh1", Low: 0, Size: 1 << 20},
+}
+
+// site is a bus with one log, and a replica of it.
+type site struct {
+	t      *testing.T
+	cfg    bus.ServerConfig
+	server *bus.Server
+	conn   *bus.Conn
+	log    *bus.Log
+	store  shard.Store
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, cfg: bus.DefaultServerConfig()}
+	s.cfg.Listen, s.cfg.Store = "127.0.0.1:0", t.TempDir()
+	s.start()
+	t.Cleanup(func() { s.server.Shutdown() })
+	cfg := bus.DefaultConfig()
+	cfg.URL = s.server.URL()
+	var err error
+	if s.conn, err = bus.Connect(t.Context(), cfg, quiet); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.conn.Close)
+	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
+	if _, err := s.conn.CreateLog(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.log = s.conn.Log(id)
+	engine, err := sqlite.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = engine.Close() })
+	if s.store, err = engine.Create(t.Context(), spec, id.Incarnation); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *site) start() {
+	s.t.Helper()
+	server, err := bus.StartServer(s.cfg, quiet)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.server = server
+}
+
+// restart stops the bus and starts it again where it was.
+func (s *site) restart() {
+	s.t.Helper()
+	s.cfg.Listen = strings.TrimPrefix(s.server.URL(), "nats://")
+	s.server.Shutdown()
+	s.start()
+}
+
+// append puts the insertion of one row into the log.
+func (s *site) append(key int64) {
+	s.t.Helper()
+	body, err := json.Marshal(events.Batch{ID: fmt.Sprintf("b%d", key), Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID,
+		Ops: []events.Op{{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("name")}}}}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+		_, err := s.log.Append(ctx, fmt.Sprintf("b%d", key), body)
+		cancel()
+		if err == nil {
+			return
+		}
+		if s.t.Context().Err() != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// apply runs an applier until stop, which returns how it ended.
+func apply(t *testing.T, cfg shard.ApplierConfig, store shard.Store, s *site) (a *shard.Applier, stop func() error) {
+	t.Helper()
+	a = shard.NewApplier(cfg, store, s.log, s.conn, quiet)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { _ = stop() })
+	return a, stop
+}
+
+func (s *site) wait(a *shard.Applier, seq uint64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := a.Wait(ctx, seq); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) rows() (keys []int64) {
+	s.t.Helper()
+	if _, err := s.store.Range(s.t.Context(), 0, 1<<20, func(r events.Row) error { keys = append(keys, r.Key()); return nil }); err != nil {
+		s.t.Fatal(err)
+	}
+	return keys
+}
+
+func (s *site) wantRows(n int) {
+	s.t.Helper()
+	keys := s.rows()
+	if len(keys) != n {
+		s.t.Fatalf("%d rows, want %d", len(keys), n)
+	}
+	for i, k := range keys {
+		if k != int64(i) {
+			s.t.Fatalf("row %d has key %d", i, k)
+		}
+	}
+}
+
+func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
+	s := newSite(t)
+	told := make(chan events.Results, 1000)
+	stop, err := s.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
+		if r, err := events.DecodeResults(data); err == nil {
+			told <- r
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	for k := range int64(100) {
+		s.append(k)
+	}
+	s.wait(a, 100)
+	s.wantRows(100)
+	for i := range 100 {
+		select {
+		case r := <-told:
+			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) || r.Op(0).Outcome != events.Done {
+				t.Fatalf("result %d is %+v", i, r)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("the writer was told %d of 100 results", i)
+		}
+	}
+}
+
+func TestApplier_GoesOnAfterTheStoresPosition(t *testing.T) {
+	s := newSite(t)
+	a, stop := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	for k := range int64(20) {
+		s.append(k)
+	}
+	s.wait(a, 20)
+	if err := stop(); err != nil {
+		t.Fatalf("it ended with %v", err)
+	}
+	for k := range int64(20) {
+		s.append(20 + k)
+	}
+	s.wantRows(20)
+	a, _ = apply(t, shard.DefaultApplierConfig(), s.store, s)
+	s.wait(a, 40)
+	s.wantRows(40)
+}
+
+func TestApplier_LivesThroughRestartsOfTheBus(t *testing.T) {
+	s := newSite(t)
+	cfg := shard.DefaultApplierConfig()
+	cfg.Eager = false
+	a, _ := apply(t, cfg, s.store, s)
+	for k := range int64(90) {
+		if k%30 == 15 {
+			s.restart()
+		}
+		s.append(k)
+	}
+	s.wait(a, 90)
+	s.wantRows(90)
+}
+
+// shaky fails before or after it has applied, at random.
+type shaky struct {
+	shard.Store
+	rng *rand.Rand
+}
+
+var errShaky = fmt.Errorf("as the test wants it: %w", shard.ErrRetry)
+
+func (s *shaky) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+	at := s.rng.IntN(4)
+	if at == 0 {
+		return nil, errShaky
+	}
+	done, err := s.Store.Apply(ctx, from, entries)
+	if at == 1 && err == nil {
+		return nil, errShaky // the commit is there, its answer is lost
+	}
+	return done, err
+}
+
+func TestApplier_AppliesEachBatchOnceWhateverFails(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	s := newSite(t)
+	cfg := shard.DefaultApplierConfig()
+	cfg.MaxEntries, cfg.RetryMin, cfg.RetryMax = 4, time.Millisecond, 10*time.Millisecond
+	for k := range int64(200) {
+		s.append(k)
+	}
+	a, _ := apply(t, cfg, &shaky{s.store, rand.New(rand.NewPCG(seed, 1))}, s)
+	s.wait(a, 200)
+	s.wantRows(200)
+	for k := range int64(200) {
+		r, err := s.store.Results(t.Context(), fmt.Sprintf("b%d", k))
+		if err != nil || r.Op(0).Outcome != events.Done {
+			t.Fatalf("batch b%d: %+v %v", k, r, err)
+		}
+	}
+}
+
+func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
+	s := newSite(t)
+	s.append(0)
+	if _, err := s.log.Append(t.Context(), "rubbish", []byte("no batch")); err != nil {
+		t.Fatal(err)
+	}
+	s.append(1)
+	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, quiet)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := a.Run(ctx)
+	if err == nil || !strings.Contains(err.Error(), "seq 2") {
+		t.Fatalf("it ended with %v, want an error about seq 2", err)
+	}
+	s.wantRows(1)
+}
+
+func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
+	s := newSite(t)
+	a, stop := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	for k := range int64(3) {
+		s.append(k)
+	}
+	s.wait(a, 3)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The log is lost and made anew under another id.
+	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
+	if err := s.conn.DeleteLog(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	id.Incarnation = "life2"
+	if _, err := s.conn.CreateLog(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, quiet).Run(ctx)
+	if !errors.Is(err, events.ErrLogForeign) {
+		t.Fatalf("it ended with %v, want %v", err, events.ErrLogForeign)
+	}
+	s.wantRows(3)
+}
+
+// Two appliers of one replica: the store lets one of them through at a time,
+// and every batch is applied once.
+func TestApplier_TwoOfThemDoNoHarm(t *testing.T) {
+	s := newSite(t)
+	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	cfg := shard.DefaultApplierConfig()
+	cfg.MaxFenced = 1 << 30
+	b, _ := apply(t, cfg, s.store, s)
+	for k := range int64(100) {
+		s.append(k)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	first := make(chan error, 2)
+	for _, x := range []*shard.Applier{a, b} {
+		go func() { first <- x.Wait(ctx, 100) }()
+	}
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-first
+	s.wantRows(100)
+}
