@@ -322,6 +322,6 @@ func TestApplier_TwoOfThemDoNoHarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	<-first
+	_ = <-first
 	s.wantRows(100)
 }
