@@ -1,0 +1,132 @@
+package oplog
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"ringway/events"
+)
+
+// Pauses between two appends of one batch.
+const (
+	minPause = 10 * time.Millisecond
+	maxPause = 250 * time.Millisecond
+)
+
+// send appends batch after batch until the queue is empty.
+func (l *lane) send(ctx context.Context) {
+	for {
+		b, data := l.gather(ctx)
+		if b == nil {
+			return
+		}
+		l.append(ctx, b, data)
+	}
+}
+
+// append brings one batch into the log, or finds out that it cannot be known
+// whether it is there. Results say that it is as well as an acknowledgement,
+// and may be all that comes.
+func (l *lane) append(ctx context.Context, b *batch, data []byte) {
+	ctx, cut := context.WithCancel(ctx)
+	defer cut()
+	if !l.cuts(b, cut) {
+		return
+	}
+	for attempt := 0; ; attempt++ {
+		begun := time.Now()
+		seq, err := l.writer.logs.Append(ctx, l.id, b.id, data)
+		if err == nil {
+			l.acknowledged(b, seq)
+			return
+		}
+		if l.failed(ctx, b, begun, err) {
+			return
+		}
+		pause(ctx, attempt)
+	}
+}
+
+// cuts arranges that results end the append.
+func (l *lane) cuts(b *batch, cut context.CancelFunc) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.cut = cut
+	return !b.resolved
+}
+
+func (l *lane) acknowledged(b *batch, seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.seq, b.stored, b.cut = seq, time.Now(), nil
+	l.up()
+}
+
+// up notes that the log takes batches. The caller holds the lock.
+func (l *lane) up() {
+	if l.down.IsZero() {
+		return
+	}
+	l.writer.log.Info("log takes batches again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, "after", time.Since(l.down))
+	l.down, l.why = time.Time{}, nil
+}
+
+// failed reports whether to leave it at that, after telling the callers what
+// can be said.
+func (l *lane) failed(ctx context.Context, b *batch, begun time.Time, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.resolved {
+		b.cut = nil
+		return true
+	}
+	now, cfg := time.Now(), &l.writer.cfg
+	if l.down.IsZero() && ctx.Err() == nil {
+		l.down = now
+		l.writer.log.Warn("log takes no batches", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
+	}
+	l.why = err
+	unknown := errors.Is(err, events.ErrUnknownOutcome)
+	if unknown && b.sent.IsZero() {
+		b.sent = begun
+	}
+	var done bool
+	switch {
+	case ctx.Err() != nil, lasting(err) && !unknown:
+		done = true
+	case b.sent.IsZero():
+		done = now.Sub(l.down) > cfg.Patience
+	default:
+		done = now.Sub(b.sent) > cfg.Resend
+	}
+	if !done {
+		return false
+	}
+	b.cut = nil
+	l.settle(b, func(c *call) answer {
+		if b.sent.IsZero() {
+			return answer{err: notSent(l.id, err)}
+		}
+		return b.unknown(c, err)
+	})
+	return true
+}
+
+// lasting errors do not pass while a client waits.
+func lasting(err error) bool {
+	var refusal *events.Refusal
+	return errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrLogFull) || errors.As(err, &refusal)
+}
+
+// pause waits before the next attempt, longer each time, or until ctx ends.
+func pause(ctx context.Context, attempt int) {
+	d := min(minPause<<min(attempt, 10), maxPause)
+	t := time.NewTimer(d/2 + rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,128 @@
+package oplog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+var (
+	errPatience  = errors.New("it waited too long to be sent")
+	errNoResults = errors.New("no replica told its results in time")
+)
+
+// resolve answers the calls of a batch whose results are known.
+func (l *lane) resolve(b *batch, r events.Results) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.resolved {
+		return nil
+	}
+	if r.Batch != b.id || r.Table != l.id.Table || r.Shard != l.id.Shard || r.Ops != len(b.calls) || r.Seq == 0 {
+		return fmt.Errorf("batch %s has %d ops; the results are of %s with %d at %d", b.id, len(b.calls), r.Batch, r.Ops, r.Seq)
+	}
+	if b.seq == 0 { // the acknowledgement is late, or lost
+		l.up()
+	}
+	l.settle(b, func(c *call) answer {
+		return answer{result: Result{Result: r.Op(c.index), OpID: events.OpID(b.id, c.index), Seq: r.Seq}}
+	})
+	return nil
+}
+
+// settle gives each call of a batch its answer. The caller holds the lock.
+func (l *lane) settle(b *batch, tell func(*call) answer) {
+	b.resolved = true
+	if b.cut != nil {
+		b.cut()
+	}
+	for _, c := range b.calls {
+		c.done <- tell(c)
+	}
+	l.ops -= len(b.calls)
+	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
+	l.writer.forget(b)
+}
+
+// expire gives up what has waited too long, and has a replica asked for
+// results that do not come.
+func (l *lane) expire(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cfg := &l.writer.cfg
+	l.shorten(func(c *call) bool {
+		late := now.Sub(c.since) > cfg.Patience
+		if late && !c.gone {
+			why := l.why
+			if why == nil {
+				why = errPatience
+			}
+			c.done <- answer{err: notSent(l.id, why)}
+		}
+		return late || c.gone
+	})
+	var overdue []*batch
+	for _, b := range slices.Clone(l.waiting) {
+		switch {
+		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.ResultWait:
+			l.settle(b, func(c *call) answer { return b.unknown(c, errNoResults) })
+		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.AskAfter, !b.sent.IsZero() && now.Sub(b.sent) > cfg.AskAfter:
+			overdue = append(overdue, b)
+		}
+	}
+	if len(overdue) > 0 && !l.asking && now.Sub(l.asked) > cfg.AskAfter {
+		l.asked = now
+		l.asking = l.writer.start(func(ctx context.Context) { l.ask(ctx, overdue) })
+	}
+}
+
+// ask asks for overdue results, the oldest first.
+func (l *lane) ask(ctx context.Context, overdue []*batch) {
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.asking = false
+	}()
+	for _, b := range overdue {
+		if l.settled(b) {
+			continue
+		}
+		r, err := l.question(ctx, b)
+		if err == nil {
+			err = l.resolve(b, r)
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, events.ErrNotFound) && l.unsure(b):
+			// It may not be in the log; those after it may be applied all the same.
+		default:
+			// What follows in the log is not known either.
+			l.writer.log.Debug("results are late", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, "batch", b.id, events.KeyError, err)
+			return
+		}
+	}
+}
+
+func (l *lane) question(ctx context.Context, b *batch) (events.Results, error) {
+	ctx, stop := context.WithTimeout(ctx, l.writer.cfg.AskTimeout)
+	defer stop()
+	return l.writer.asks.Results(ctx, l.id, b.id)
+}
+
+func (l *lane) settled(b *batch) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return b.resolved
+}
+
+func (l *lane) unsure(b *batch) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return b.seq == 0
+}

@@ -1,0 +1,365 @@
+package oplog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/events/oplog"
+)
+
+// history is what callers were told, by key.
+type history struct {
+	mu                        sync.Mutex
+	acked, unknown, notStored []int64
+	opIDs                     map[int64]string
+}
+
+func (h *history) note(t testing.TB, key int64, r oplog.Result, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.opIDs == nil {
+		h.opIDs = map[int64]string{}
+	}
+	var unknown *oplog.Unknown
+	switch {
+	case err == nil && r.Outcome == events.Done && r.Seq > 0:
+		h.acked = append(h.acked, key)
+		h.opIDs[key] = r.OpID
+	case errors.As(err, &unknown) && errors.Is(err, events.ErrUnknownOutcome):
+		h.unknown = append(h.unknown, key)
+		h.opIDs[key] = unknown.OpID
+	case err != nil && !errors.Is(err, events.ErrUnknownOutcome):
+		h.notStored = append(h.notStored, key)
+	default:
+		t.Errorf("key %d: %+v, %v", key, r, err)
+	}
+}
+
+// check compares what was told with what the log holds.
+func (h *history) check(t testing.TB, a *applier) {
+	t.Helper()
+	a.upTo(t)
+	_, times := a.where()
+	f := func(keys []int64, least, most int, told string) {
+		t.Helper()
+		for _, key := range keys {
+			if n := times[key]; n < least || n > most {
+				t.Errorf("key %d (op %s) was %s and is in the log %d times", key, h.opIDs[key], told, n)
+			}
+		}
+	}
+	f(h.acked, 1, 1, "acknowledged")
+	f(h.unknown, 0, 1, "unknown")
+	f(h.notStored, 0, 0, "not stored")
+	if told := len(h.acked) + len(h.unknown) + len(h.notStored); len(times) > told {
+		t.Errorf("%d keys are in the log, %d were written", len(times), told)
+	}
+	// An op id names the batch that the op is in.
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, key := range h.acked {
+		batch, i, err := events.ParseOpID(h.opIDs[key])
+		if err != nil || a.known[batch].Ops <= i {
+			t.Errorf("key %d: op id %q names nothing in the log (%v)", key, h.opIDs[key], err)
+		}
+	}
+	t.Logf("%d acknowledged, %d unknown, %d not stored; %d batches, %d repeats, largest %d bytes, asked %d times",
+		len(h.acked), len(h.unknown), len(h.notStored), a.batches, a.repeats, a.largest, a.asked)
+}
+
+// write has callers write unique keys, one after another each, until again
+// says no.
+func write(t testing.TB, w *oplog.Writer, callers int, h *history, again func(n int64) bool) {
+	var wait sync.WaitGroup
+	for i := range callers {
+		wait.Go(func() {
+			for n := int64(0); again(n); n++ {
+				key := int64(i)<<32 + n
+				r, err := w.Do(context.Background(), theLog, insert(key))
+				h.note(t, key, r, err)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestDo_CoalescesAndKeepsOrder(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	a := apply(t, connect(t, srv.url()), theLog)
+	w, _ := run(t, oplog.DefaultConfig(), c, c, a)
+	var h history
+	const callers, each = 64, 50
+	write(t, w, callers, &h, func(n int64) bool { return n < each })
+	h.check(t, a)
+	if len(h.acked) != callers*each {
+		t.Errorf("%d of %d ops are acknowledged", len(h.acked), callers*each)
+	}
+	at, _ := a.where()
+	for i := range int64(callers) {
+		for n := range int64(each - 1) {
+			if at[i<<32+n] > at[i<<32+n+1] {
+				t.Fatalf("caller %d: write %d is behind the next", i, n)
+			}
+		}
+	}
+	// All callers but those of the batch on its way wait for the next one: a
+	// batch has half of them. Half of that is asked for here.
+	if mean := float64(callers*each) / float64(a.batches); mean < callers/4 {
+		t.Errorf("a batch holds %.1f ops of %d callers", mean, callers)
+	}
+}
+
+func TestDo_OneCallerWaitsForNobody(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	a := apply(t, connect(t, srv.url()), theLog)
+	w, _ := run(t, oplog.DefaultConfig(), c, c, a)
+	fastest := time.Hour
+	for key := range int64(50) {
+		begun := time.Now()
+		if _, err := w.Do(within(t), theLog, insert(key)); err != nil {
+			t.Fatal(err)
+		}
+		fastest = min(fastest, time.Since(begun))
+	}
+	if fastest > 100*time.Millisecond {
+		t.Errorf("the fastest of 50 writes took %s", fastest)
+	}
+	if a.asked > 0 {
+		t.Errorf("asked %d times for what was told", a.asked)
+	}
+}
+
+func TestDo_SecondWriteOfAKeyIsTold(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, connect(t, srv.url()), theLog))
+	for _, want := range []events.Outcome{events.Done, events.Duplicate} {
+		if r, err := w.Do(within(t), theLog, insert(7)); err != nil || r.Outcome != want {
+			t.Fatalf("got %+v, %v, want %s", r, err, want)
+		}
+	}
+}
+
+// The bus is killed again and again while 16 callers write.
+func TestDo_OverAKilledBus(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	a := apply(t, connect(t, srv.url()), theLog)
+	cfg := oplog.DefaultConfig()
+	cfg.AskAfter = 100 * time.Millisecond
+	w, _ := run(t, cfg, c, c, a)
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	var h history
+	killing, enough := context.WithCancel(context.Background())
+	var callers sync.WaitGroup
+	callers.Go(func() { write(t, w, 16, &h, func(int64) bool { return killing.Err() == nil }) })
+	for range 6 {
+		h.grows(t, 50+random.IntN(300))
+		srv.kill()
+		srv.restart()
+	}
+	h.grows(t, 50)
+	enough()
+	callers.Wait()
+	h.check(t, a)
+	if len(h.unknown) > 0 {
+		t.Errorf("%d outcomes are unknown though the bus came back", len(h.unknown))
+	}
+}
+
+// grows waits until n more ops are acknowledged.
+func (h *history) grows(t *testing.T, n int) {
+	t.Helper()
+	count := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.acked)
+	}
+	want := count() + n
+	eventually(t, func() error {
+		if got := count(); got < want {
+			return fmt.Errorf("%d of %d ops are acknowledged", got, want)
+		}
+		return nil
+	})
+}
+
+// Callers with little patience leave while the bus is killed.
+func TestDo_ImpatientCallersOverAKilledBus(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	a := apply(t, connect(t, srv.url()), theLog)
+	cfg := oplog.DefaultConfig()
+	cfg.Patience, cfg.AskAfter = 50*time.Millisecond, 50*time.Millisecond
+	w, _ := run(t, cfg, c, c, a)
+	var h history
+	killing, enough := context.WithCancel(context.Background())
+	var callers sync.WaitGroup
+	for i := range 32 {
+		callers.Go(func() {
+			for n := int64(0); killing.Err() == nil; n++ {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+(n+int64(i))%20)*time.Millisecond)
+				key := int64(i)<<32 + n
+				r, err := w.Do(ctx, theLog, insert(key))
+				h.note(t, key, r, err)
+				if cancel(); err != nil {
+					<-time.After(time.Millisecond) // a client that backs off
+				}
+			}
+		})
+	}
+	for range 3 {
+		h.grows(t, 100)
+		srv.kill()
+		srv.restart()
+	}
+	h.grows(t, 100)
+	enough()
+	callers.Wait()
+	h.check(t, a)
+	if len(h.notStored) == 0 || len(h.unknown) == 0 {
+		t.Error("nobody left too early: the test tests nothing")
+	}
+}
+
+// forgetful loses acknowledgements.
+type forgetful struct {
+	*bus.Conn
+	mu   sync.Mutex
+	lost int
+}
+
+func (f *forgetful) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
+	seq, err := f.Conn.Append(ctx, id, batch, data)
+	if err == nil && rand.IntN(2) == 0 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.lost++
+		return 0, events.ErrUnknownOutcome
+	}
+	return seq, err
+}
+
+func TestDo_LostAcknowledgements(t *testing.T) {
+	f := func(t *testing.T, mute bool) {
+		srv := startBus(t)
+		c := &forgetful{Conn: connect(t, srv.url())}
+		createLog(t, c.Conn, theLog)
+		a := apply(t, connect(t, srv.url()), theLog)
+		a.setMute(mute)
+		cfg := oplog.DefaultConfig()
+		cfg.AskAfter = 50 * time.Millisecond
+		w, _ := run(t, cfg, c, c, a)
+		var h history
+		write(t, w, 8, &h, func(n int64) bool { return n < 20 })
+		h.check(t, a)
+		if len(h.acked) != 8*20 || c.lost == 0 {
+			t.Errorf("%d of %d ops are acknowledged, %d acknowledgements were lost", len(h.acked), 8*20, c.lost)
+		}
+		if mute && a.asked == 0 {
+			t.Error("nobody was asked for results that were not told")
+		}
+	}
+	t.Run("results come", func(t *testing.T) { f(t, false) })
+	t.Run("results are lost too", func(t *testing.T) { f(t, true) })
+}
+
+func TestDo_AnotherIncarnation(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, connect(t, srv.url()), theLog))
+	if _, err := w.Do(within(t), theLog, insert(1)); err != nil {
+		t.Fatal(err)
+	}
+	admin := connect(t, srv.url())
+	if err := admin.DeleteLog(within(t), theLog); err != nil {
+		t.Fatal(err)
+	}
+	second := theLog
+	second.Incarnation = "second"
+	createLog(t, admin, second)
+	a := apply(t, connect(t, srv.url()), second)
+	// The first finds out on the way, when it is in the new log already, and
+	// hears from there what became of it; those after it are refused before.
+	var h history
+	r, err := w.Do(within(t), theLog, insert(2))
+	h.note(t, 2, r, err)
+	_, err = w.Do(within(t), theLog, insert(3))
+	if !errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want a refusal for a foreign log", err)
+	}
+	wantCode(t, err, 503)
+	if r, err = w.Do(within(t), second, insert(4)); err != nil || r.Outcome != events.Done {
+		t.Fatalf("in the new life: %+v, %v", r, err)
+	}
+	h.acked, h.notStored = append(h.acked, 4), append(h.notStored, 3)
+	h.opIDs[4] = r.OpID
+	h.check(t, a)
+}
+
+func TestDo_MissingLog(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	cfg := oplog.DefaultConfig()
+	cfg.Patience = 100 * time.Millisecond
+	w, _ := run(t, cfg, c, c, nobody{})
+	_, err := w.Do(within(t), theLog, insert(1))
+	if !errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v", err)
+	}
+	wantCode(t, err, 503)
+}
+
+func TestDo_FullLog(t *testing.T) {
+	srv := startBus(t)
+	cfg := bus.DefaultConfig()
+	cfg.URL, cfg.LogBytes = srv.url(), 4000
+	c, err := bus.Connect(within(t), cfg, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	createLog(t, c, theLog)
+	a := apply(t, connect(t, srv.url()), theLog)
+	w, stop := run(t, oplog.DefaultConfig(), c, c, a)
+	defer stop()
+	var h history
+	write(t, w, 4, &h, func(n int64) bool { return n < 30 })
+	h.check(t, a)
+	if len(h.notStored) == 0 || len(h.unknown) > 0 {
+		t.Fatalf("a full log: %d not stored, %d unknown", len(h.notStored), len(h.unknown))
+	}
+	_, err = w.Do(within(t), theLog, insert(1<<60))
+	if !errors.Is(err, events.ErrLogFull) {
+		t.Fatalf("got %v", err)
+	}
+	wantCode(t, err, 503)
+	s, err := c.Log(theLog).State(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Log(theLog).Purge(within(t), s.Last); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Do(within(t), theLog, insert(1<<60)); err != nil {
+		t.Fatalf("after a purge: %v", err)
+	}
+}

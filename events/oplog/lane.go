@@ -1,0 +1,142 @@
+package oplog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"ringway/events"
+)
+
+// lane is the way to one log: ops wait in it for their batch, batches for
+// their acknowledgement and then for their results.
+type lane struct {
+	writer *Writer
+	id     events.LogID
+
+	mu      sync.Mutex
+	retired bool // another lane has its place
+	queue   []*call
+	bytes   int       // of queue
+	ops     int       // of queue and waiting
+	sending bool      // a goroutine appends until the queue is empty
+	waiting []*batch  // sent, results outstanding, in the order of the log
+	down    time.Time // since when the log took nothing; zero: it does
+	why     error     // it took nothing
+	asking  bool
+	asked   time.Time // when a replica was last asked
+}
+
+// put queues a call. It reports false when the lane has retired.
+func (l *lane) put(c *call) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cfg := &l.writer.cfg
+	now := time.Now()
+	switch {
+	case l.retired:
+		return false, nil
+	case l.bytes+len(c.data) > cfg.QueueBytes && l.bytes > 0, l.ops >= cfg.QueueOps:
+		return false, notSent(l.id, events.Refuse(503, "too many writes wait for shard %s; nothing was written", l.id.Shard))
+	case l.sending && !l.down.IsZero() && now.Sub(l.down) > cfg.Patience:
+		return false, notSent(l.id, l.why) // waiting would not help
+	}
+	c.lane, c.since = l, now
+	l.queue = append(l.queue, c)
+	l.bytes += len(c.data)
+	l.ops++
+	if !l.sending && l.writer.start(l.send) {
+		l.sending = true
+	}
+	if !l.sending {
+		l.shorten(func(other *call) bool { return other == c })
+		return false, notSent(l.id, errEnded)
+	}
+	return true, nil
+}
+
+// shorten takes calls out of the queue.
+func (l *lane) shorten(out func(*call) bool) {
+	before := len(l.queue)
+	l.queue = slices.DeleteFunc(l.queue, func(c *call) bool {
+		if !out(c) {
+			return false
+		}
+		l.bytes -= len(c.data)
+		c.data = nil
+		return true
+	})
+	l.ops -= before - len(l.queue)
+}
+
+// leave is what a caller is told that waits no longer. The others of its
+// batch are not concerned.
+func (l *lane) leave(c *call, cause error) answer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case a := <-c.done:
+		return a
+	default:
+	}
+	if c.batch != nil {
+		return c.batch.unknown(c, cause)
+	}
+	// Its place in the queue goes later: there may be many who leave at once.
+	c.gone = true
+	l.bytes -= len(c.data)
+	c.data = nil
+	return answer{err: fmt.Errorf("write to %s: nothing was written: %w", l.id, cause)}
+}
+
+// gather makes the next batch of what waits, and registers it.
+func (l *lane) gather(ctx context.Context) (*batch, []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shorten(func(c *call) bool { return c.gone })
+	n, size := 0, 0
+	for n < len(l.queue) && n < events.MaxBatchOps {
+		if size += len(l.queue[n].data) + 1; n > 0 && size > l.writer.cfg.BatchBytes {
+			break
+		}
+		n++
+	}
+	if n == 0 || ctx.Err() != nil {
+		l.sending = false
+		return nil, nil
+	}
+	b := &batch{lane: l, calls: slices.Clone(l.queue[:n])}
+	l.writer.register(b)
+	data := b.encode(l.writer.cfg.Writer)
+	for i, c := range b.calls {
+		l.bytes -= len(c.data)
+		c.data, c.batch, c.index = nil, b, i
+	}
+	l.queue = slices.Delete(l.queue, 0, n)
+	l.waiting = append(l.waiting, b)
+	return b, data
+}
+
+// retire reports whether the lane has nothing to do, and ends it then.
+func (l *lane) retire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	idle := !l.sending && !l.asking && l.ops == 0
+	l.retired = l.retired || idle && (l.down.IsZero() || time.Since(l.down) > l.writer.cfg.Resend)
+	return l.retired
+}
+
+// end answers all who still wait, when nothing runs any more.
+func (l *lane) end(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.queue {
+		c.done <- answer{err: notSent(l.id, why)}
+	}
+	l.shorten(func(*call) bool { return true })
+	for _, b := range slices.Clone(l.waiting) {
+		l.settle(b, func(c *call) answer { return b.unknown(c, why) })
+	}
+}

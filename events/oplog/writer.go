@@ -1,0 +1,257 @@
+package oplog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"ringway/events"
+)
+
+// Config bounds a writer. Times are of the wall clock, sizes bytes of JSON.
+type Config struct {
+	Writer     string        // id to which results are sent; unique, also among lives of one process
+	BatchBytes int           // target of a batch; one op alone may be larger
+	QueueBytes int           // of ops that wait for their batch, for each log; more are refused
+	QueueOps   int           // of ops whose results are not there, for each log; more are refused
+	Patience   time.Duration // how long an op waits to be sent for the first time
+	Resend     time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
+	AskAfter   time.Duration // without results before a replica is asked, and between two times
+	AskTimeout time.Duration // of one question
+	ResultWait time.Duration // from a batch's acknowledgement until its results are given up
+}
+
+// DefaultConfig is a writer under a name of its own.
+func DefaultConfig() Config {
+	return Config{
+		Writer:     rand.Text(),
+		BatchBytes: events.TargetBatchBytes,
+		QueueBytes: 16 << 20, // ten ops of the largest size, or the rows of 100,000 clients
+		QueueOps:   100_000,
+		Patience:   5 * time.Second, // a restart of the bus
+		Resend:     time.Minute,     // five elections
+		AskAfter:   time.Second,
+		AskTimeout: 2 * time.Second,
+		ResultWait: 30 * time.Second,
+	}
+}
+
+// Log stores batches.
+type Log interface {
+	// Append returns the seq of a batch when it is durable. The same id within
+	// events.LogDedup is stored once. events.ErrUnknownOutcome: only the same
+	// call again can tell. Any other error: nothing was stored. It returns soon
+	// after ctx ended and keeps nothing of data.
+	Append(ctx context.Context, log events.LogID, id string, data []byte) (seq uint64, err error)
+}
+
+// Listener hears what is published now; messages may get lost.
+type Listener interface {
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
+}
+
+// Asker asks a replica of a shard what became of a batch. events.ErrNotFound:
+// it has not applied it, or no longer knows.
+type Asker interface {
+	Results(ctx context.Context, log events.LogID, batch string) (events.Results, error)
+}
+
+// Writer writes ops to the logs of any number of shards.
+type Writer struct {
+	cfg  Config
+	logs Log
+	hear Listener
+	asks Asker
+	log  *slog.Logger
+
+	prefix string // of batch ids, no two lives share it
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run, for what Do starts; nil: not running
+	batches uint64
+	lanes   map[events.LogID]*lane
+	sent    map[string]*batch // by id, results outstanding
+	work    sync.WaitGroup
+}
+
+// New builds a writer that takes ops while Run runs.
+func New(cfg Config, logs Log, hear Listener, asks Asker, log *slog.Logger) (*Writer, error) {
+	switch {
+	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
+		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
+	case cfg.BatchBytes <= 0, cfg.BatchBytes > events.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
+		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", events.MaxOpBytes)
+	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.AskAfter <= 0, cfg.AskTimeout <= 0, cfg.ResultWait <= 0:
+		return nil, errors.New("writer: times have to be positive")
+	case cfg.Resend >= events.LogDedup:
+		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, events.LogDedup)
+	}
+	return &Writer{
+		cfg: cfg, logs: logs, hear: hear, asks: asks, log: log, prefix: rand.Text() + "-",
+		lanes: map[events.LogID]*lane{}, sent: map[string]*batch{},
+	}, nil
+}
+
+// Run writes until ctx ends. Ops that are on their way then have an unknown
+// outcome: end the callers of Do first. It returns when no goroutine is left.
+func (w *Writer) Run(ctx context.Context) error {
+	stop, err := w.hear.Listen(events.AllResults(w.cfg.Writer), func(_ string, data []byte) { w.results(data) })
+	if err != nil {
+		return fmt.Errorf("writer %s: %w", w.cfg.Writer, err)
+	}
+	w.mu.Lock()
+	w.ctx = ctx
+	w.mu.Unlock()
+	w.mind(ctx)
+	w.mu.Lock()
+	w.ctx = nil
+	w.mu.Unlock()
+	stop()
+	w.work.Wait()
+	for _, l := range w.all() {
+		l.end(errEnded)
+	}
+	return nil
+}
+
+var errEnded = errors.New("the writer has ended")
+
+// mind looks after ops whose time is over and results that do not come.
+func (w *Writer) mind(ctx context.Context) {
+	tick := time.NewTicker(min(w.cfg.AskAfter, w.cfg.Patience, w.cfg.ResultWait) / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, l := range w.all() {
+				l.expire(now)
+				w.drop(l)
+			}
+		}
+	}
+}
+
+// Do writes one op and returns what became of it. The op has to fit its table:
+// callers check it with Op.Validate.
+//
+// events.ErrUnknownOutcome, always as *Unknown: it may be in the log, now or
+// later. Any other error: it is not. A refusal has an HTTP status: 400 no op,
+// 413 too large, 503 the log is away or full, or too many ops wait.
+func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Result, error) {
+	c, err := newCall(op)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := log.Validate(); err != nil {
+		return Result{}, err
+	}
+	for {
+		l, err := w.lane(log)
+		if err != nil {
+			return Result{}, err
+		}
+		if ctx.Err() != nil {
+			return Result{}, context.Cause(ctx)
+		}
+		if joined, err := l.put(c); err != nil {
+			return Result{}, err
+		} else if joined {
+			break
+		}
+	}
+	select {
+	case a := <-c.done:
+		return a.result, a.err
+	case <-ctx.Done():
+		a := c.lane.leave(c, context.Cause(ctx))
+		return a.result, a.err
+	}
+}
+
+// lane finds or makes the lane of a log.
+func (w *Writer) lane(id events.LogID) (*lane, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == nil {
+		return nil, fmt.Errorf("write to %s: %w", id, events.Refuse(503, "the writer is not running"))
+	}
+	l, ok := w.lanes[id]
+	if !ok {
+		l = &lane{writer: w, id: id}
+		w.lanes[id] = l
+	}
+	return l, nil
+}
+
+func (w *Writer) all() []*lane {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]*lane, 0, len(w.lanes))
+	for _, l := range w.lanes {
+		all = append(all, l)
+	}
+	return all
+}
+
+// drop forgets a lane that has nothing to do: logs come and go. Who takes
+// both locks takes the lane's first.
+func (w *Writer) drop(l *lane) {
+	if !l.retire() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.lanes, l.id)
+}
+
+// start runs fn as part of Run; it reports false when Run has ended.
+func (w *Writer) start(fn func(context.Context)) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == nil {
+		return false
+	}
+	ctx := w.ctx
+	w.work.Go(func() { fn(ctx) })
+	return true
+}
+
+// register gives a batch its id and awaits its results.
+func (w *Writer) register(b *batch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.batches++
+	b.id = w.prefix + strconv.FormatUint(w.batches, 36)
+	w.sent[b.id] = b
+}
+
+func (w *Writer) forget(b *batch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sent, b.id)
+}
+
+// results hears what an applier says.
+func (w *Writer) results(data []byte) {
+	r, err := events.DecodeResults(data)
+	if err != nil {
+		w.log.Warn("no results", events.KeyError, err)
+		return
+	}
+	w.mu.Lock()
+	b := w.sent[r.Batch]
+	w.mu.Unlock()
+	if b == nil {
+		return // told before, or given up
+	}
+	if err := b.lane.resolve(b, r); err != nil {
+		w.log.Warn("no results", events.KeyTable, r.Table, events.KeyShard, r.Shard, events.KeyError, err)
+	}
+}

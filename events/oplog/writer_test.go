@@ -1,0 +1,512 @@
+package oplog_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ringway/events"
+	"ringway/events/oplog"
+)
+
+func wantCode(t *testing.T, err error, code int) {
+	t.Helper()
+	var refusal *events.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want a refusal with %d", err, code)
+	}
+}
+
+func wantUnknown(t *testing.T, err error) *oplog.Unknown {
+	t.Helper()
+	var unknown *oplog.Unknown
+	if !errors.As(err, &unknown) || !errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want an unknown outcome", err)
+	}
+	if _, _, err := events.ParseOpID(unknown.OpID); err != nil {
+		t.Fatal(err)
+	}
+	return unknown
+}
+
+// nobody knows no results.
+type nobody struct{}
+
+func (nobody) Results(context.Context, events.LogID, string) (events.Results, error) {
+	return events.Results{}, events.ErrNotFound
+}
+
+// desk stands for the bus where a test sets the pace: each append waits for
+// its answer, and the test says what is heard.
+type desk struct {
+	answer func(ctx context.Context, n int, b events.Batch) (uint64, error) // of append n, from 0
+
+	mu      sync.Mutex
+	batches []events.Batch
+	raw     []string
+	hear    func(string, []byte)
+	asked   int
+}
+
+func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
+	b, err := events.DecodeBatch(data)
+	if err != nil {
+		panic(err)
+	}
+	if b.ID != batch || b.Table != id.Table || b.Shard != id.Shard {
+		panic(fmt.Sprintf("batch %s in log %s says it is %s of %s.%s", batch, id, b.ID, b.Table, b.Shard))
+	}
+	d.mu.Lock()
+	n := len(d.batches)
+	d.batches = append(d.batches, b)
+	d.raw = append(d.raw, string(data))
+	d.mu.Unlock()
+	return d.answer(ctx, n, b)
+}
+
+func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hear = fn
+	return func() {}, nil
+}
+
+func (d *desk) Results(context.Context, events.LogID, string) (events.Results, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked++
+	return events.Results{}, events.ErrNotFound
+}
+
+// tell publishes that all of a batch is done.
+func (d *desk) tell(b events.Batch, seq uint64) {
+	d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
+}
+
+func (d *desk) say(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	d.mu.Lock()
+	hear := d.hear
+	d.mu.Unlock()
+	hear("", data)
+}
+
+// away is an append that hangs until its context ends.
+func away(ctx context.Context, _ int, _ events.Batch) (uint64, error) {
+	<-ctx.Done()
+	return 0, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, ctx.Err())
+}
+
+// acknowledged lets the test acknowledge appends, one by one.
+func (d *desk) acknowledged() chan<- uint64 {
+	acks := make(chan uint64) // made in the bubble, or it does not belong to it
+	d.answer = func(ctx context.Context, _ int, _ events.Batch) (uint64, error) {
+		select {
+		case seq := <-acks:
+			return seq, nil
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, ctx.Err())
+		}
+	}
+	return acks
+}
+
+// bubble runs a writer on a desk in a bubble of virtual time.
+func bubble(t *testing.T, d *desk, change func(*oplog.Config), test func(t *testing.T, w *oplog.Writer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := oplog.DefaultConfig()
+		if change != nil {
+			change(&cfg)
+		}
+		w, err := oplog.New(cfg, d, d, d, testLog(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		test(t, w)
+	})
+}
+
+// do begins a Do; its outcome is in the channel.
+func do(ctx context.Context, w *oplog.Writer, key int64) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.Do(ctx, theLog, insert(key))
+		done <- err
+	}()
+	synctest.Wait()
+	return done
+}
+
+func notYet(t *testing.T, done <-chan error) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-done:
+		t.Fatalf("answered already: %v", err)
+	default:
+	}
+}
+
+func TestDo_RefusesWhatCannotBe(t *testing.T) {
+	w, err := oplog.New(oplog.DefaultConfig(), &desk{}, &desk{}, &desk{}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := insert(1)
+	for range 20 {
+		big.Rows = append(big.Rows, events.Row{events.Int(2), events.Text(strings.Repeat("x", 60_000)), events.Int(1)})
+	}
+	f := func(op *events.Op, code int) {
+		t.Helper()
+		_, err := w.Do(t.Context(), theLog, op)
+		wantCode(t, err, code)
+	}
+	f(&events.Op{Kind: "drop"}, 400)
+	f(&events.Op{Kind: events.OpInsert}, 400)
+	f(big, 413)
+	f(insert(1), 503) // it does not run
+	if _, err := w.Do(t.Context(), events.LogID{Table: "x"}, insert(1)); err == nil {
+		t.Error("wrote to no log")
+	}
+}
+
+func TestNew_RefusesImpossibleSettings(t *testing.T) {
+	f := func(change func(*oplog.Config)) {
+		t.Helper()
+		cfg := oplog.DefaultConfig()
+		change(&cfg)
+		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testLog(t)); err == nil {
+			t.Errorf("accepted %+v", cfg)
+		}
+	}
+	f(func(cfg *oplog.Config) { cfg.Writer = "" })
+	f(func(cfg *oplog.Config) { cfg.BatchBytes = events.MaxOpBytes + 1 })
+	f(func(cfg *oplog.Config) { cfg.QueueOps = 0 })
+	f(func(cfg *oplog.Config) { cfg.AskAfter = 0 })
+	f(func(cfg *oplog.Config) { cfg.Resend = events.LogDedup })
+}
+
+// What is appended is what the contract says a batch is.
+func TestDo_WritesBatchesOfTheContract(t *testing.T) {
+	key := int64(-3)
+	ops := []*events.Op{
+		insert(1),
+		{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(1), events.Text("\"<é\u2028\\\x00")}}, Idempotency: &events.Idempotency{Key: "k", Body: "b"}},
+		{Kind: events.OpDelete, Key: &key},
+		{Kind: events.OpBarrier},
+	}
+	d := &desk{answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) { return uint64(n + 1), nil }}
+	bubble(t, d, func(cfg *oplog.Config) { cfg.Writer = "r\"1" }, func(t *testing.T, w *oplog.Writer) {
+		for i, op := range ops {
+			go func() { _, _ = w.Do(t.Context(), theLog, op) }()
+			synctest.Wait()
+			got := d.batches[i]
+			want := events.Batch{ID: got.ID, Writer: "r\"1", Table: "StudT", Shard: "sh1", Ops: []events.Op{*op}}
+			raw, err := json.Marshal(want)
+			if err != nil || d.raw[i] != string(raw) || !reflect.DeepEqual(got, want) {
+				t.Errorf("wrote %s, want %s (%v)", d.raw[i], raw, err)
+			}
+			d.tell(got, uint64(i+1))
+		}
+	})
+}
+
+func TestDo_OneAppendAtATime(t *testing.T) {
+	d := &desk{}
+	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes = 200 }, func(t *testing.T, w *oplog.Writer) {
+		acks := d.acknowledged()
+		var done []<-chan error
+		for key := range int64(11) {
+			done = append(done, do(t.Context(), w, key))
+		}
+		for seq := uint64(1); seq <= 3; seq++ {
+			synctest.Wait()
+			if len(d.batches) != int(seq) {
+				t.Fatalf("%d appends after %d acknowledgements", len(d.batches), seq-1)
+			}
+			acks <- seq
+			d.tell(d.batches[seq-1], seq)
+		}
+		for _, c := range done {
+			if err := <-c; err != nil {
+				t.Fatal(err)
+			}
+		}
+		var sizes []int
+		for i, b := range d.batches {
+			if sizes = append(sizes, len(b.Ops)); i > 0 && len(d.raw[i]) > 200+200 {
+				t.Errorf("a batch has %d bytes", len(d.raw[i]))
+			}
+		}
+		if fmt.Sprint(sizes) != "[1 5 5]" { // 39 or 40 bytes an op
+			t.Errorf("batches of %v ops", sizes)
+		}
+	})
+}
+
+func TestDo_ResendsTheSame(t *testing.T) {
+	d := &desk{answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) {
+		switch {
+		case n < 5:
+			return 0, events.ErrUnknownOutcome
+		case n < 10:
+			return 0, errors.New("the bus is away")
+		}
+		return 1, nil
+	}}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		done := do(t.Context(), w, 1)
+		time.Sleep(10 * time.Second) // virtual
+		notYet(t, done)
+		if len(d.raw) != 11 {
+			t.Fatalf("%d appends", len(d.raw))
+		}
+		for _, raw := range d.raw {
+			if raw != d.raw[0] {
+				t.Fatalf("resent %s as %s", d.raw[0], raw)
+			}
+		}
+		d.tell(d.batches[0], 1)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Results are as good as the acknowledgement that does not come.
+func TestDo_ResultsEndTheAppend(t *testing.T) {
+	d := &desk{answer: away}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		for seq := uint64(1); seq <= 3; seq++ {
+			done := do(t.Context(), w, int64(seq))
+			notYet(t, done)
+			d.tell(d.batches[seq-1], seq)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if len(d.batches) != 3 {
+			t.Errorf("%d appends for 3 batches", len(d.batches))
+		}
+	})
+}
+
+func TestDo_IgnoresImpossibleResults(t *testing.T) {
+	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 1, nil }}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		done := do(t.Context(), w, 1)
+		b := d.batches[0]
+		d.say("rubbish")
+		d.say(events.Results{Batch: "other", Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 1})
+		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 2})
+		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: "sh2", Seq: 1, Ops: 1})
+		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Ops: 1})
+		notYet(t, done)
+		d.tell(b, 1)
+		d.tell(b, 1)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A log that was never reached is told of quickly, and more quickly later.
+func TestDo_LogAway(t *testing.T) {
+	gone := errors.New("the bus is away")
+	back := false
+	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) {
+		if !back {
+			return 0, gone
+		}
+		return 1, nil
+	}}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		f := func(least, most time.Duration) {
+			t.Helper()
+			begun := time.Now()
+			err := <-do(t.Context(), w, 1)
+			if wantCode(t, err, 503); !errors.Is(err, gone) {
+				t.Errorf("%v does not say why", err)
+			}
+			if took := time.Since(begun); took < least || took > most {
+				t.Errorf("told after %s", took)
+			}
+		}
+		f(5*time.Second, 6*time.Second)
+		f(0, 100*time.Millisecond)
+		f(0, 100*time.Millisecond)
+		back = true
+		done := do(t.Context(), w, 1)
+		d.tell(d.batches[len(d.batches)-1], 1)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		back = false
+		f(5*time.Second, 6*time.Second) // it is away anew
+	})
+}
+
+// Behind a batch that is perhaps stored, ops wait that surely are not.
+func TestDo_TellsSentFromUnsent(t *testing.T) {
+	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 0, events.ErrUnknownOutcome }}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		begun := time.Now()
+		sent := do(t.Context(), w, 1)
+		unsent := do(t.Context(), w, 2)
+		err := <-unsent
+		wantCode(t, err, 503)
+		if took := time.Since(begun); took < 5*time.Second || took > 6*time.Second {
+			t.Errorf("the op that was not sent: told after %s", took)
+		}
+		begun2 := time.Now()
+		wantCode(t, <-do(t.Context(), w, 3), 503)
+		if took := time.Since(begun2); took > 0 {
+			t.Errorf("the next: told after %s", took)
+		}
+		if u := wantUnknown(t, <-sent); u.Seq != 0 || u.OpID != events.OpID(d.batches[0].ID, 0) {
+			t.Errorf("got %+v", u)
+		}
+		if took := time.Since(begun); took < 60*time.Second || took > 61*time.Second {
+			t.Errorf("given up after %s", took)
+		}
+		for _, b := range d.batches {
+			if b.ID != d.batches[0].ID {
+				t.Fatal("what was refused is sent all the same")
+			}
+		}
+	})
+}
+
+func TestDo_LateResultsAreGivenUp(t *testing.T) {
+	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 77, nil }}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		begun := time.Now()
+		u := wantUnknown(t, <-do(t.Context(), w, 1))
+		if u.Seq != 77 {
+			t.Errorf("it lies at %d", u.Seq)
+		}
+		if took := time.Since(begun); took < 30*time.Second || took > 31*time.Second {
+			t.Errorf("given up after %s", took)
+		}
+		if d.asked < 15 || d.asked > 30 {
+			t.Errorf("asked %d times in 30 seconds", d.asked)
+		}
+		d.tell(d.batches[0], 77) // and is no harm
+	})
+}
+
+func TestDo_CallersWhoLeave(t *testing.T) {
+	d := &desk{}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		acks := d.acknowledged()
+		leaving, leave := context.WithCancelCause(t.Context())
+		sent := do(leaving, w, 1) // alone in its batch
+		stays1, leaves1, stays2 := do(t.Context(), w, 2), do(leaving, w, 3), do(t.Context(), w, 4)
+		why := errors.New("the client is gone")
+		leave(why)
+		synctest.Wait()
+		err := <-leaves1
+		if !errors.Is(err, why) || errors.Is(err, events.ErrUnknownOutcome) {
+			t.Fatalf("who left before it was sent: %v", err)
+		}
+		if u := wantUnknown(t, <-sent); !errors.Is(u, why) {
+			t.Fatalf("who left after it was sent: %v", u)
+		}
+		acks <- 1
+		acks <- 2
+		notYet(t, stays1)
+		d.tell(d.batches[0], 1)
+		d.tell(d.batches[1], 2)
+		for _, c := range []<-chan error{stays1, stays2} {
+			if err := <-c; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ops := d.batches[1].Ops; len(ops) != 2 || ops[0].Rows[0].Key() != 2 || ops[1].Rows[0].Key() != 4 {
+			t.Errorf("the second batch has %+v", ops)
+		}
+	})
+}
+
+func TestDo_BoundsWhatWaits(t *testing.T) {
+	f := func(name string, change func(*oplog.Config), fit int) {
+		t.Run(name, func(t *testing.T) {
+			d := &desk{answer: away}
+			bubble(t, d, change, func(t *testing.T, w *oplog.Writer) {
+				first := do(t.Context(), w, 0) // on its way
+				leaving, leave := context.WithCancel(t.Context())
+				for key := range int64(fit) {
+					notYet(t, do(leaving, w, key))
+				}
+				wantCode(t, <-do(t.Context(), w, 99), 503)
+				leave()
+				time.Sleep(time.Second) // virtual; places are freed
+				notYet(t, do(t.Context(), w, 99))
+				d.tell(d.batches[0], 1)
+				if err := <-first; err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+	f("bytes", func(cfg *oplog.Config) { cfg.QueueBytes = 200 }, 5)
+	f("ops", func(cfg *oplog.Config) { cfg.QueueOps = 8 }, 7)
+}
+
+// At the end everybody is told, and nothing runs any more.
+func TestRun_Ends(t *testing.T) {
+	srv := startBus(t)
+	c := connect(t, srv.url())
+	createLog(t, c, theLog)
+	for name, d := range map[string]*desk{
+		"unacknowledged": {answer: away},
+		"unreached":      {answer: func(context.Context, int, events.Batch) (uint64, error) { return 0, errors.New("away") }},
+		"without result": {answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) { return uint64(n + 1), nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, stop := run(t, oplog.DefaultConfig(), d, c, nobody{})
+			var told sync.WaitGroup
+			for key := range int64(20) {
+				told.Go(func() {
+					if _, err := w.Do(context.Background(), theLog, insert(key)); err == nil {
+						t.Error("written")
+					}
+				})
+			}
+			eventually(t, func() error {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				if len(d.batches) == 0 {
+					return errors.New("nothing is sent")
+				}
+				return nil
+			})
+			stop()
+			told.Wait()
+			_, err := w.Do(t.Context(), theLog, insert(1))
+			wantCode(t, err, 503)
+		})
+	}
+}
