@@ -169,6 +169,12 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 		t.Fatalf("sent again: %d, %v", seq, err)
 	}
 	srv.Shutdown()
+	eventually(t, func() error { // before that nobody can tell
+		if c.Connected() {
+			return errors.New("the end of the bus is not noticed yet")
+		}
+		return nil
+	})
 	_, err = l.Append(ctx, "b3", batchOf("b3"))
 	wantNotStored(t, err)
 	srv.start()
