@@ -1,0 +1,159 @@
+package shard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/oplog"
+	"ringway/shard"
+	"ringway/shard/sqlite"
+	"ringway/shard/state"
+)
+
+// asker asks a replica of this process.
+type asker struct{ store shard.Store }
+
+func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (events.Results, error) {
+	return a.store.Results(ctx, batch)
+}
+
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The write walk: writers → log → three replicas, while the bus restarts and
+// stores fail before and after their commits. What was acknowledged is on every
+// replica once, what was refused on none, and all replicas are alike.
+func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	s := newSite(t)
+	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
+	stores := []shard.Store{s.store}
+	for range 2 {
+		engine, err := sqlite.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = engine.Close() })
+		store, err := engine.Create(t.Context(), spec, id.Incarnation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores = append(stores, store)
+	}
+	var appliers []*shard.Applier
+	for i, store := range stores {
+		cfg := shard.DefaultApplierConfig()
+		cfg.Eager, cfg.RetryMin, cfg.RetryMax = i == 0, time.Millisecond, 10*time.Millisecond
+		a, _ := apply(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
+		appliers = append(appliers, a)
+	}
+	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = w.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+
+	barrier := func() error {
+		call, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		_, err := w.Do(call, id, &events.Op{Kind: events.OpBarrier})
+		return err
+	}
+	eventually(t, barrier) // the writer runs
+
+	const writers, each = 8, 60
+	told := make(chan struct{}, writers*each)
+	var mu sync.Mutex
+	outcome := map[int64]string{}
+	var done sync.WaitGroup
+	for n := range writers {
+		done.Go(func() {
+			for i := range each {
+				key := int64(n*each + i)
+				op := &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("v")}}}
+				call, stop := context.WithTimeout(t.Context(), 60*time.Second)
+				r, err := w.Do(call, id, op)
+				stop()
+				said := fmt.Sprintf("refused: %v %v", r.Outcome, err)
+				switch {
+				case err == nil && r.Outcome == events.Done:
+					said = "done"
+				case err == nil || errors.Is(err, events.ErrUnknownOutcome):
+					said = fmt.Sprintf("unknown: %v %v", r.Outcome, err)
+				}
+				mu.Lock()
+				outcome[key] = said
+				mu.Unlock()
+				told <- struct{}{}
+			}
+		})
+	}
+	for range 3 { // in the middle of it
+		for range writers * each / 8 {
+			<-told
+		}
+		s.restart()
+	}
+	done.Wait()
+
+	var end events.LogState
+	eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
+	var first string
+	for i, a := range appliers {
+		s.wait(a, end.Last)
+		there := map[int64]int{}
+		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r events.Row) error { there[r.Key()]++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for key, said := range outcome {
+			if n := there[key]; said == "done" && n != 1 || strings.HasPrefix(said, "refused") && n != 0 || n > 1 {
+				t.Errorf("replica %d has row %d %d times, whose writer was told %q", i, key, n, said)
+			}
+		}
+		snap, err := stores[i].Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest, err := state.Digest(t.Context(), snap)
+		_ = snap.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := fmt.Sprint(digest); first == "" {
+			first = text
+		} else if text != first {
+			t.Errorf("replica %d is %s, replica 0 %s", i, text, first)
+		}
+	}
+	counts := map[string]int{}
+	for _, said := range outcome {
+		counts[said]++
+	}
+	t.Logf("of %d writes: %v", len(outcome), counts)
+	if counts["done"] < writers*each/2 {
+		t.Errorf("only %d of %d writes were acknowledged", counts["done"], writers*each)
+	}
+}
