@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -27,6 +26,9 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 	change, err := s.apply(ctx, from, entries)
 	if err != nil {
 		s.forget()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err) // whatever the driver made of it
+		}
 		return nil, fmt.Errorf("apply %d to %d to shard %s: %w", entries[0].Seq, entries[len(entries)-1].Seq, s.spec.Shard.ID, classify(err))
 	}
 	s.mu.Lock()
@@ -71,28 +73,12 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 
 // transact applies entries; need is nil if nothing has to be looked up.
 func (s *Store) transact(ctx context.Context, before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return state.Change{}, err
-	}
-	t := transaction{Store: s, ctx: ctx, tx: tx}
-	change, err := t.do(before, entries, need)
-	if err != nil {
-		// The rollback fails only when the connection has; the server then rolls back by itself.
-		_ = tx.Rollback()
-		return state.Change{}, err
-	}
-	if err := tx.Commit(); err != nil {
-		return state.Change{}, err
-	}
-	return change, nil
-}
-
-// transaction runs statements of a store in one transaction.
-type transaction struct {
-	*Store
-	ctx context.Context // of the one call that this is part of
-	tx  *sql.Tx
+	var change state.Change
+	err := s.inTransaction(ctx, func(t *transaction) (err error) {
+		change, err = t.do(before, entries, need)
+		return err
+	})
+	return change, err
 }
 
 func (t *transaction) do(before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
@@ -175,8 +161,4 @@ func (t *transaction) purge(clock time.Time) error {
 		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), purgeMost)
 	}
 	return err
-}
-
-func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
-	return t.tx.ExecContext(t.ctx, query, args...)
 }

@@ -80,15 +80,9 @@ func (n *snapshot) each(ctx context.Context, query string, fn func(*sql.Rows) er
 	return each(rows, cancel, func() error { return fn(rows) })
 }
 
-// Close ends the transaction; on a connection that does not say so, by ending
-// the connection.
+// Close may be called twice.
 func (n *snapshot) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
-	defer cancel()
-	if _, err := n.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
-		_ = n.conn.Raw(func(any) error { return errBroken }) // never to be used again
-	}
-	if err := n.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
+	if err := release(context.Background(), n.conn); err != nil && !errors.Is(err, sql.ErrConnDone) {
 		return fmt.Errorf("close snapshot of shard %s: %w", n.head.Spec.Shard.ID, err)
 	}
 	return nil
@@ -111,18 +105,6 @@ func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 		return fmt.Errorf("copy into shard %s: %w", s.spec.Shard.ID, classify(err))
 	}
 	return nil
-}
-
-func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := fn(&transaction{Store: s, ctx: ctx, tx: tx}); err != nil {
-		_ = tx.Rollback() // fails only when the connection has
-		return err
-	}
-	return tx.Commit()
 }
 
 func (r *restore) Finish(ctx context.Context) (shard.Store, error) {

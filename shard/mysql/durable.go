@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"regexp"
@@ -12,13 +11,8 @@ import (
 	"ringway/events"
 )
 
-const (
-	closeGrace = 5 * time.Second
-	flushPoll  = 20 * time.Millisecond // servers sync their redo log once a second
-)
-
-// errBroken takes a connection out of the pool.
-var errBroken = driver.ErrBadConn
+// flushPoll is short beside the second after which servers sync their redo log.
+const flushPoll = 20 * time.Millisecond
 
 // DurableThrough implements shard.Store. A commit wrote its redo log before
 // the position could be read, so the position is on disk when the log is

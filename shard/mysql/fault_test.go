@@ -96,7 +96,11 @@ func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 	if _, _, err := store.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a read of a server that stands still: %v", err)
 	}
+	began := time.Now()
 	stop() // in the middle of an Apply, most likely
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("a cancelled Apply took %s to return", took)
+	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +137,7 @@ func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
 
 func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
 	sup := shared(t)
-	dsn := sup.DSN("locked")
+	dsn := sup.DSN(database(t))
 	cfg := mysql.DefaultConfig()
 	cfg.DSN, cfg.LockWait = dsn, time.Second
 	engine, err := mysql.Open(t.Context(), cfg)
@@ -173,7 +177,7 @@ func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
 // Sixteen replicas share the connections. None may hold one and wait for another.
 func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 	cfg := mysql.DefaultConfig()
-	cfg.DSN, cfg.Connections = shared(t).DSN("many"), 2
+	cfg.DSN, cfg.Connections = shared(t).DSN(database(t)), 2
 	engine, err := mysql.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +208,7 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 
 // People may look at the rows with any client.
 func TestStore_KeepsRowsThatPeopleCanRead(t *testing.T) {
-	dsn := shared(t).DSN("people")
+	dsn := shared(t).DSN(database(t))
 	engine := open(t, dsn)
 	defer engine.Close()
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)

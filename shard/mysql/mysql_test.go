@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,7 +45,9 @@ func start(dir string) (*mysqld.Supervisor, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	sup, err := mysqld.New(mysqld.DefaultConfig(dir), found, slog.New(slog.DiscardHandler))
+	cfg := mysqld.DefaultConfig(dir)
+	cfg.BackOff, cfg.MostBackOff = 10*time.Millisecond, 100*time.Millisecond
+	sup, err := mysqld.New(cfg, found, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,22 +114,27 @@ func open(t testing.TB, dsn string) *mysql.Engine {
 	return engine
 }
 
-func database(name string) string {
-	return strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' {
-			return r
-		}
-		return '_'
-	}, name)
+// database is one for t alone, the same each time, however often the test is run.
+func database(t testing.TB) string {
+	name, found := databases.LoadOrStore(t, fmt.Sprintf("test%d", serial.Add(1)))
+	if !found {
+		t.Cleanup(func() { databases.Delete(t) })
+	}
+	return name.(string)
 }
+
+var (
+	databases sync.Map
+	serial    atomic.Int64
+)
 
 func TestConformance(t *testing.T) {
 	sup := shared(t)
-	storetest.Run(t, func(t *testing.T) shard.Engine { return open(t, sup.DSN(database(t.Name()))) })
+	storetest.Run(t, func(t *testing.T) shard.Engine { return open(t, sup.DSN(database(t))) })
 }
 
 func BenchmarkApply(b *testing.B) {
-	engine := open(b, shared(b).DSN("bench"))
+	engine := open(b, shared(b).DSN(database(b)))
 	defer engine.Close()
 	for _, n := range []int{1, 64, 256} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) { storetest.Bench(b, engine, n) })

@@ -177,7 +177,7 @@ func lookUp[T any](t *transaction, query string, keys []T, fn func(*sql.Rows) er
 		part := keys[:min(len(keys), most)]
 		keys = keys[len(part):]
 		args := padded(part)
-		rows, err := t.tx.QueryContext(t.ctx, query+marks(1, len(args)), args...)
+		rows, err := t.conn.QueryContext(t.ctx, query+marks(1, len(args)), args...)
 		if err != nil {
 			return err
 		}

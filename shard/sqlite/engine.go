@@ -45,6 +45,7 @@ func fileName(table, id string) string { return table + "." + id + suffix }
 
 // Create implements shard.Engine.
 func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (shard.Store, error) {
+	ctx = context.WithoutCancel(ctx) // see gate
 	f, err := e.begin(ctx, events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}})
 	if err == nil {
 		_, err = f.write.ExecContext(ctx, "UPDATE _replica SET copying = 0")
@@ -57,7 +58,7 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 
 // Restore implements shard.Engine.
 func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Restore, error) {
-	f, err := e.begin(ctx, head)
+	f, err := e.begin(context.WithoutCancel(ctx), head) // see gate
 	if err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
@@ -94,7 +95,7 @@ func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name := fileName(table, id)
-	held, err := e.held(ctx, name)
+	held, err := e.held(context.WithoutCancel(ctx), name) // see gate
 	if err == nil && held.Copying {
 		err = shard.ErrCopying
 	}
@@ -117,7 +118,7 @@ func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
 		if !strings.HasSuffix(entry.Name(), suffix) {
 			continue
 		}
-		switch held, err := e.held(ctx, entry.Name()); {
+		switch held, err := e.held(context.WithoutCancel(ctx), entry.Name()); { // see gate
 		case err == nil:
 			all = append(all, held)
 		case !errors.Is(err, events.ErrNotFound):

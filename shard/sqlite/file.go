@@ -28,6 +28,8 @@ type file struct {
 	write *sql.DB // one connection
 	read  *sql.DB
 
+	writing, reading gate
+
 	move, find, insert, update, remove         *sql.Stmt
 	findResults, putResults, forgetResults     *sql.Stmt
 	findIdempotency, putIdempotency            *sql.Stmt
@@ -51,7 +53,7 @@ func openFile(ctx context.Context, path string, schema *events.Schema, make func
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	f := &file{path: path, write: write, read: read}
+	f := &file{path: path, write: write, read: read, writing: newGate(1), reading: newGate(readers)}
 	f.write.SetMaxOpenConns(1)
 	f.read.SetMaxOpenConns(readers)
 	if make != nil {

@@ -69,25 +69,34 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) 
 
 // joined runs one query, which sees rows and position at one moment.
 func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row) error) (uint64, error) {
-	rows, err := stmt.QueryContext(ctx, args...)
+	calm, err := s.reading.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.reading.leave()
+	rows, err := stmt.QueryContext(calm, args...)
 	if err != nil {
 		return 0, err
 	}
 	var seq uint64
 	reader := s.newRowReader(&seq)
-	return seq, each(rows, func() error {
+	err = each(ctx, rows, func() error {
 		row, err := reader.scan(rows)
 		if err != nil || row == nil {
 			return err
 		}
 		return fn(row)
 	})
+	return seq, err
 }
 
-func each(rows *sql.Rows, fn func() error) error {
+// each calls fn for every row, until ctx ends.
+func each(ctx context.Context, rows *sql.Rows, fn func() error) error {
 	var err error
 	for err == nil && rows.Next() {
-		err = fn()
+		if err = fn(); err == nil {
+			err = ctx.Err()
+		}
 	}
 	if err == nil {
 		err = rows.Err()
@@ -101,8 +110,13 @@ func each(rows *sql.Rows, fn func() error) error {
 // Results implements shard.Store.
 func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
 	var clock int64
-	kept, err := scanResults(&s.spec, s.read.QueryRowContext(ctx,
-		"SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM _results k, _replica p WHERE k.batch = ?", batch), &clock)
+	var kept events.KeptResults
+	calm, err := s.reading.enter(ctx)
+	if err == nil {
+		defer s.reading.leave()
+		kept, err = scanResults(&s.spec, s.read.QueryRowContext(calm,
+			"SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM _results k, _replica p WHERE k.batch = ?", batch), &clock)
+	}
 	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
 		err = events.ErrNotFound
 	}
@@ -121,14 +135,18 @@ type snapshot struct {
 // Snapshot implements shard.Store. The first read of the transaction fixes
 // what it sees.
 func (s *Store) Snapshot(ctx context.Context) (shard.Snapshot, error) {
-	// The transaction outlives this call: Close ends it, not ctx.
-	tx, err := s.read.BeginTx(context.WithoutCancel(ctx), nil)
+	calm, err := s.reading.enter(ctx)
 	if err != nil {
+		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, err)
+	}
+	tx, err := s.read.BeginTx(calm, nil) // until Close
+	if err != nil {
+		s.reading.leave()
 		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))
 	}
 	n := &snapshot{store: s, tx: tx, head: events.CopyHead{Spec: s.spec}}
-	if n.head.Position, n.head.Clock, err = position(ctx, tx); err != nil {
-		return nil, errors.Join(fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err)), tx.Rollback())
+	if n.head.Position, n.head.Clock, err = position(calm, tx); err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err)), n.Close())
 	}
 	return n, nil
 }
@@ -170,15 +188,21 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 }
 
 func (n *snapshot) each(ctx context.Context, query string, fn func(*sql.Rows) error, args ...any) error {
-	rows, err := n.tx.QueryContext(ctx, query, args...)
+	rows, err := n.tx.QueryContext(context.WithoutCancel(ctx), query, args...)
 	if err != nil {
 		return err
 	}
-	return each(rows, func() error { return fn(rows) })
+	return each(ctx, rows, func() error { return fn(rows) })
 }
 
+// Close may be called twice.
 func (n *snapshot) Close() error {
-	if err := n.tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+	err := n.tx.Rollback()
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	n.store.reading.leave()
+	if err != nil {
 		return fmt.Errorf("close snapshot of shard %s: %w", n.head.Spec.Shard.ID, err)
 	}
 	return nil
@@ -188,7 +212,7 @@ type restore struct{ store *Store }
 
 func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 	s := r.store
-	err := s.transact(ctx, func(tx *sql.Tx) error {
+	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var c state.Change
 		for i := range items {
 			if err := c.Copy(&s.spec, &items[i]); err != nil {
@@ -204,7 +228,11 @@ func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 }
 
 func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
-	if _, err := r.store.write.ExecContext(ctx, "UPDATE _replica SET copying = 0"); err != nil {
+	err := r.store.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE _replica SET copying = 0")
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
 	}
 	return r.store, nil

@@ -37,7 +37,12 @@ func (s *Store) Spec() events.ShardSpec { return s.spec }
 
 // Position implements shard.Store.
 func (s *Store) Position(ctx context.Context) (events.Position, error) {
-	p, _, err := position(ctx, s.read)
+	var p events.Position
+	calm, err := s.reading.enter(ctx)
+	if err == nil {
+		defer s.reading.leave()
+		p, _, err = position(calm, s.read)
+	}
 	if err != nil {
 		return events.Position{}, fmt.Errorf("position of shard %s: %w", s.spec.Shard.ID, classify(err))
 	}
@@ -63,7 +68,7 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 		return nil, nil
 	}
 	var change state.Change
-	err := s.transact(ctx, func(tx *sql.Tx) error {
+	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		before, err := s.look(ctx, tx, from, state.Need(entries))
 		if err != nil {
 			return err
@@ -86,12 +91,22 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 	return change.Answers, nil
 }
 
-func (s *Store) transact(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
+// transact runs fn in a transaction, with a context that nobody cancels. If
+// ctx has ended by then, nothing is done.
+func (s *Store) transact(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
+	calm, err := s.writing.enter(ctx)
 	if err != nil {
 		return err
 	}
-	if err := fn(tx); err != nil {
+	defer s.writing.leave()
+	tx, err := s.write.BeginTx(calm, nil)
+	if err != nil {
+		return err
+	}
+	if err = fn(calm, tx); err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		_ = tx.Rollback() // what the file holds is what was committed
 		return err
 	}
@@ -237,8 +252,10 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, clock time.Time) error {
 
 // Rebase implements shard.Store.
 func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
-	err := one(s.write.ExecContext(ctx, "UPDATE _replica SET incarnation = ?, seq = ?, batch = ? WHERE incarnation = ? AND seq = ? AND batch = ? AND copying = 0",
-		to.Incarnation, int64(to.Seq), to.Batch, from.Incarnation, int64(from.Seq), from.Batch))
+	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, "UPDATE _replica SET incarnation = ?, seq = ?, batch = ? WHERE incarnation = ? AND seq = ? AND batch = ? AND copying = 0",
+			to.Incarnation, int64(to.Seq), to.Batch, from.Incarnation, int64(from.Seq), from.Batch))
+	})
 	if err != nil {
 		return fmt.Errorf("rebase shard %s from %s to %s: %w", s.spec.Shard.ID, from, to, classify(err))
 	}

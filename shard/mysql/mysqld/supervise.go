@@ -64,6 +64,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("run %s: %w", s.server, err)
 	}
+	defer s.tidy()
 	wait := s.cfg.BackOff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -82,6 +83,14 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		wait = min(2*wait, s.cfg.MostBackOff)
 	}
 	return nil
+}
+
+// tidy removes the socket's directory, which may be one among everybody's
+// temporary files. What a killed server leaves there is used again.
+func (s *Supervisor) tidy() {
+	for _, path := range []string{s.socket, s.socket + ".lock", filepath.Dir(s.socket)} {
+		_ = os.Remove(path) // the next Run makes do with what is left
+	}
 }
 
 // Ready returns when the server answers.
