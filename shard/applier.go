@@ -55,6 +55,8 @@ type Applier struct {
 	out   results
 	say   *slog.Logger
 
+	untold []events.LogEntry // of a transaction whose end is not known
+
 	mu      sync.Mutex
 	applied events.Position
 	moved   chan struct{} // closed when applied moves
@@ -132,6 +134,7 @@ func (a *Applier) run(ctx context.Context) error {
 		return fmt.Errorf("read the position: %w", err)
 	}
 	a.move(at)
+	a.tellLate(ctx, at)
 	ctx, cancel := context.WithCancel(ctx)
 	waiting := newWaiting(a.cfg.MaxWaiting)
 	ended := make(chan error, 1)
@@ -166,6 +169,7 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 		}
 		done, err := a.store.Apply(ctx, at, entries)
 		if err != nil {
+			a.untold = entries
 			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
 		}
 		last := entries[len(entries)-1]
@@ -189,12 +193,28 @@ func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events
 // tell sends each writer what became of its batches. A message that is lost is
 // asked for.
 func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
-	spec := a.store.Spec()
 	for i := range done {
-		subject := events.ResultSubject(entries[i].Batch.Writer, spec.Table, spec.Shard.ID)
-		if err := a.out.Publish(subject, done[i]); err != nil {
-			a.say.Debug("result not sent", "batch", done[i].Batch, events.KeyError, err)
+		a.tellOne(entries[i], done[i])
+	}
+}
+
+// tellLate tells what a transaction did whose commit came but not its answer.
+func (a *Applier) tellLate(ctx context.Context, at events.Position) {
+	for _, e := range a.untold {
+		if !a.cfg.Eager || e.Seq > at.Seq {
+			break
 		}
+		if r, err := a.store.Results(ctx, e.Batch.ID); err == nil { // else the writer asks
+			a.tellOne(e, r)
+		}
+	}
+	a.untold = nil
+}
+
+func (a *Applier) tellOne(e events.LogEntry, r events.Results) {
+	spec := a.store.Spec()
+	if err := a.out.Publish(events.ResultSubject(e.Batch.Writer, spec.Table, spec.Shard.ID), r); err != nil {
+		a.say.Debug("result not sent", "batch", r.Batch, events.KeyError, err)
 	}
 }
 
