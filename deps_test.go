@@ -27,6 +27,7 @@ var rules = []struct {
 	{"controller", "decisions know the contract and, by design, how slots are assigned", []string{"events", "router/ring"}, []string{}},
 	{"agent/lifeline", "every process may hold a lifeline", nil, []string{}},
 	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
+	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
 	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
