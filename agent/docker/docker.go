@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -67,9 +68,11 @@ func DefaultConfig() Config {
 
 // Runtime implements agent.Runtime.
 type Runtime struct {
-	cfg    Config
-	engine *client.Client
-	log    *slog.Logger
+	cfg     Config
+	engine  *client.Client
+	log     *slog.Logger
+	meeting chan struct{} // a place in it: somebody asks the engine for its version
+	met     atomic.Bool   // the version is agreed on
 
 	mu     sync.Mutex
 	lives  map[string]*life // by id of the container
@@ -98,7 +101,7 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 	if cfg.Advertise != "" && net.ParseIP(cfg.Advertise) == nil {
 		return nil, fmt.Errorf("docker: advertise %q: give an IP address of this host", cfg.Advertise)
 	}
-	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	options := []client.Opt{client.FromEnv}
 	if cfg.Endpoint != "" {
 		options = append(options, client.WithHost(cfg.Endpoint))
 	}
@@ -108,12 +111,42 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 	}
 	return &Runtime{
 		cfg: cfg, engine: engine, log: log,
-		lives: map[string]*life{}, names: map[string]bool{}, wake: make(chan struct{}, 1),
+		lives: map[string]*life{}, names: map[string]bool{}, wake: make(chan struct{}, 1), meeting: make(chan struct{}, 1),
 	}, nil
 }
 
 // Close drops the connections. Instances run on.
 func (r *Runtime) Close() error { return r.engine.Close() }
+
+// meet agrees with the engine on a version of its API, once. The client would do
+// that by itself, but lets its calls race with each other then.
+func (r *Runtime) meet(ctx context.Context) error {
+	if r.met.Load() {
+		return nil
+	}
+	select {
+	case r.meeting <- struct{}{}:
+		defer func() { <-r.meeting }()
+	case <-ctx.Done():
+		return fmt.Errorf("reach the engine: %w", ctx.Err())
+	}
+	if r.met.Load() {
+		return nil
+	}
+	pong, err := r.engine.Ping(ctx)
+	if err != nil {
+		return fmt.Errorf("reach the engine: %w", err)
+	}
+	r.engine.NegotiateAPIVersionPing(pong)
+	r.met.Store(true)
+	return nil
+}
+
+func (r *Runtime) meetSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
+	defer cancel()
+	return r.meet(ctx)
+}
 
 // Start implements agent.Runtime.
 func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token events.Token) (agent.Instance, error) {
@@ -127,6 +160,9 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 		return fail(agent.ErrExists)
 	}
 	defer r.release(spec.Name)
+	if err := r.meetSoon(ctx); err != nil {
+		return fail(err)
+	}
 	user, err := r.prepareImage(ctx, r.image(spec))
 	if err != nil {
 		return fail(err)
@@ -225,6 +261,9 @@ func (r *Runtime) Stop(ctx context.Context, name string, grace time.Duration) er
 func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
+	if err := r.meet(ctx); err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
 	there, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: r.filter()})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
@@ -294,6 +333,9 @@ func (r *Runtime) Forget(ctx context.Context, name string) error {
 func (r *Runtime) find(ctx context.Context, name string) (found container.InspectResponse, ok bool, err error) {
 	if events.ValidName(name) != nil {
 		return found, false, nil
+	}
+	if err := r.meet(ctx); err != nil {
+		return found, false, err
 	}
 	found, err = r.engine.ContainerInspect(ctx, r.containerName(name))
 	if cerrdefs.IsNotFound(err) {

@@ -55,6 +55,9 @@ func (r *Runtime) Run(ctx context.Context, died func(agent.Instance)) error {
 func (r *Runtime) stream(parent context.Context, since *time.Time, group *sync.WaitGroup, opened func()) error {
 	ctx, cancel := context.WithTimeout(parent, r.cfg.Reopen)
 	defer cancel()
+	if err := r.meetSoon(ctx); err != nil {
+		return err
+	}
 	f := r.filter()
 	f.Add("type", string(engineevents.ContainerEventType))
 	f.Add("event", string(engineevents.ActionDie))
