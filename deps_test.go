@@ -30,6 +30,7 @@ var rules = []struct {
 	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
 	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
+	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 
