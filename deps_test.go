@@ -28,6 +28,7 @@ var rules = []struct {
 	{"controller", "decisions know the contract and, by design, how slots are assigned", []string{"events", "router/ring"}, []string{}},
 	{"agent/lifeline", "every process may hold a lifeline", nil, []string{}},
 	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
+	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
 	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
 	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
@@ -36,6 +37,7 @@ var rules = []struct {
 	{"shard/sqlite", "a store", []string{"events", "shard", "shard/state"}, []string{"modernc.org/sqlite"}},
 	{"shard/storetest", "the suite knows what a store must do, and no store", []string{"events", "shard", "shard/state"}, []string{"pgregory.net/rapid"}},
 	{"shard", "a shard server knows the contract and what a state is; stores are handed to it", []string{"events", "shard/state"}, nil},
+	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 

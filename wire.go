@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 
 	"ringway/agent"
+	"ringway/agent/docker"
 	"ringway/agent/process"
 	"ringway/agent/sample"
 	"ringway/cli"
@@ -62,9 +64,7 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
-	runtimeConfig := process.DefaultConfig()
-	runtimeConfig.Dir, runtimeConfig.Host = o.Data, o.Host
-	runtime, err := process.Open(ctx, runtimeConfig, o.Line, o.Log)
+	runtime, err := openRuntime(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,24 @@ func runAgent(ctx context.Context, o cli.AgentOptions) error {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// closable is a runtime that holds something.
+type closable interface {
+	agent.Runtime
+	io.Closer
+}
+
+func openRuntime(ctx context.Context, o cli.AgentOptions) (closable, error) {
+	if o.Runtime == cli.RuntimeDocker {
+		cfg := docker.DefaultConfig()
+		cfg.Host, cfg.Cluster, cfg.Image = o.Host, o.Cluster, o.Image
+		cfg.Network, cfg.Advertise = o.Network, o.Advertise
+		return docker.New(cfg, o.Log)
+	}
+	cfg := process.DefaultConfig()
+	cfg.Dir, cfg.Host = o.Data, o.Host
+	return process.Open(ctx, cfg, o.Line, o.Log)
 }
 
 func runRouter(ctx context.Context, o cli.RouterOptions) error {

@@ -46,7 +46,7 @@ type Instance struct {
 	Spec    events.InstanceSpec
 	Token   events.Token // of the assignment it was started for
 	Address string       // host:port that routers reach
-	PID     int
+	PID     int          // on this host; 0 if it ended while no runtime watched and nobody remembers
 	Started time.Time
 	Running bool
 	Detail  string // how it ended

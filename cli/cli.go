@@ -92,7 +92,19 @@ type AgentOptions struct {
 	NATS string // URL
 	Host string
 	Data string // directory of the records and logs of instances
+
+	Runtime   string // RuntimeProcess or RuntimeDocker; what follows is of the latter
+	Image     string // Ringway's own, for services that name none
+	Network   string // of the containers; empty: the engine's bridge
+	Advertise string // IP of this host; empty: containers are reached at their own
+	Cluster   string
 }
+
+// What instances are.
+const (
+	RuntimeProcess = "process"
+	RuntimeDocker  = "docker"
+)
 
 // RouterOptions are those of `ringway router`. The listeners are the router's
 // to close.

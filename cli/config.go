@@ -123,7 +123,7 @@ func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
 	for _, s := range c.settings {
 		s(&spec)
 	}
-	if c.wrote("command") && !c.wrote("paths") && len(base.Command) == 0 {
+	if (c.wrote("command") || c.wrote("image")) && !c.wrote("paths") && len(base.Command) == 0 && base.Image == "" {
 		spec.Paths = nil // those of the sample replica mean nothing to another program
 	}
 	if !c.wrote("slots") {

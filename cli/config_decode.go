@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,9 +39,18 @@ var serviceFields = map[string]field{
 	"health":      textField(func(s *spec, v string) { s.Health = v }),
 	"command":     listField(func(s *spec, v []string) { s.Command = v }),
 	"env":         environment,
+	"image":       textField(func(s *spec, v string) { s.Image = v }),
+	"port":        intField(func(s *spec, v int) { s.Port = v }),
+	"limits":      limits,
 	"timeout":     durationField(func(s *spec, v events.Duration) { s.Timeout = v }),
 	"drain":       durationField(func(s *spec, v events.Duration) { s.Drain = v }),
 	"grace":       durationField(func(s *spec, v events.Duration) { s.Grace = v }),
+}
+
+var limitFields = map[string]field{
+	"memory": bytesField(func(s *spec, v int64) { s.Limits.Memory = v }),
+	"cpus":   floatField(func(s *spec, v float64) { s.Limits.CPUs = v }),
+	"pids":   intField(func(s *spec, v int) { s.Limits.PIDs = v }),
 }
 
 var functionFields = map[string]field{
@@ -161,6 +171,27 @@ func intField(set func(*spec, int)) field {
 	}
 }
 
+// bytesField takes a number of bytes, or one with a unit: powers of 1024.
+func bytesField(set func(*spec, int64)) field {
+	units := map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
+		text, ok := stringOf(n)
+		if i, whole := n.(*ast.IntegerNode); whole {
+			text, ok = i.Token.Value, true
+		}
+		if !ok {
+			return nil, d.wrong(key, n, "a size, like 256MiB")
+		}
+		digits := strings.TrimRight(text, "KMGiB")
+		unit, known := units[text[len(digits):]]
+		v, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || !known || v < 0 || v > math.MaxInt64/unit {
+			return nil, at(d.file, n).errorf("%s: %q is no size; write bytes, or a number with KiB, MiB or GiB", key, text)
+		}
+		return func(s *spec) { set(s, v*unit) }, nil
+	}
+}
+
 func floatField(set func(*spec, float64)) field {
 	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
 		var v float64
@@ -240,6 +271,10 @@ func environment(d *decoder, key string, n ast.Node) (func(*spec), error) {
 		env[kv.key] = v
 	}
 	return func(s *spec) { s.Env = env }, nil
+}
+
+func limits(d *decoder, key string, n ast.Node) (func(*spec), error) {
+	return d.nested(key, n, limitFields)
 }
 
 func functions(d *decoder, key string, n ast.Node) (func(*spec), error) {

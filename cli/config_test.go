@@ -41,7 +41,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 
 	f("service: {}", `f.yaml:1:1: unknown key "service"; did you mean "services"?`)
 	f(web("replicsa: 3"), `f.yaml:3:5: unknown key "replicsa"; did you mean "replicas"?`)
-	f(web("colour: red"), `f.yaml:3:5: unknown key "colour"; use algorithm, command, drain, env, functions, grace, health, key, load_factor, paths, replicas, slots, timeout`)
+	f(web("colour: red"), `f.yaml:3:5: unknown key "colour"; use algorithm, command, drain, env, functions, grace, health, image, key, limits, load_factor, paths, port, replicas, slots, timeout`)
 	f(web("key: {form: header}"), `f.yaml:3:11: unknown key "form"; did you mean "from"?`)
 	f(web("functions: {g: i}"), `f.yaml:3:17: unknown key "g"; did you mean "h"?`)
 
@@ -74,6 +74,18 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web("health: up"), `f.yaml:3:13: health: "up" is no path; begin it with /`)
 	f(web("timeout: -1s"), `f.yaml:3:14: timeout: -1s is too short; use a positive duration like 30s`)
 	f(web("paths: [home]"), `f.yaml:3:12: paths: "home" is no path; begin it with /`)
+
+	f(web("image: 'two words'"), `f.yaml:3:12: image: "two words" is no reference; write it like nginx:1.27 or registry.example/team/app@sha256:…`)
+	f(web("image: --privileged"), `f.yaml:3:12: image: "--privileged" is no reference; write it like nginx:1.27 or registry.example/team/app@sha256:…`)
+	f(web("port: 70000"), `f.yaml:3:11: port: 70000 is out of range; use 1 to 65535, or leave it out if the program obeys PORT`)
+	f(web("limits: 512MiB"), `f.yaml:3:13: limits: want a mapping, like {key: value}, got the text "512MiB"`)
+	f(web("limits: {ram: 1}"), `f.yaml:3:14: unknown key "ram"; use cpus, memory, pids`)
+	f(web("limits: {memory: 512m}"), `f.yaml:3:22: limits.memory: "512m" is no size; write bytes, or a number with KiB, MiB or GiB`)
+	f(web("limits: {memory: 9999999999GiB}"), `f.yaml:3:22: limits.memory: "9999999999GiB" is no size; write bytes, or a number with KiB, MiB or GiB`)
+	f(web("limits: {memory: 1.5}"), `f.yaml:3:22: limits.memory: want a size, like 256MiB, got the number 1.5`)
+	f(web("limits: {memory: 512}"), `f.yaml:3:22: limits.memory: 512 bytes are too few; use at least 6291456 (6MiB)`)
+	f(web("limits: {cpus: -1}"), `f.yaml:3:20: limits.cpus: -1 is out of range; use 0.01 to 4096`)
+	f(web("limits: {pids: -1}"), `f.yaml:3:20: limits.pids: -1 is negative; use at least 1`)
 
 	f("services:\n  web: {}\n  api: {}\n", `f.yaml:3:3: service "api" is the second; this release runs one service, take one of them out`)
 	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit, without '..' or a '.' at the end`)
@@ -129,6 +141,9 @@ func TestConfig_OnlyWhatIsWrittenChanges(t *testing.T) {
 	f("services: {web: {key: {from: cookie}}}\n", func(s *events.ServiceSpec) { s.Key.From = "cookie" })
 	f("services: {web: {command: [./app], paths: [/]}}\n", func(s *events.ServiceSpec) { s.Command, s.Paths = []string{"./app"}, []string{"/"} })
 	f("services: {web: {command: [./app]}}\n", func(s *events.ServiceSpec) { s.Command, s.Paths = []string{"./app"}, nil })
+	f("services: {web: {image: shop, port: 80}}\n", func(s *events.ServiceSpec) { s.Image, s.Port, s.Paths = "shop", 80, nil })
+	f("services: {web: {limits: {memory: 64MiB, cpus: 2}}}\n", func(s *events.ServiceSpec) { s.Limits = events.Limits{Memory: 64 << 20, CPUs: 2} })
+	f("services: {web: {limits: {memory: 67108864}}}\n", func(s *events.ServiceSpec) { s.Limits = events.Limits{Memory: 64 << 20} })
 
 	stored.Slots = 4096
 	f("services: {web: {algorithm: balanced}}\n", func(*events.ServiceSpec) {})
@@ -159,6 +174,7 @@ func TestConfig_TheExampleOfTheHelp(t *testing.T) {
 	}
 	want := events.DefaultServiceSpec()
 	want.Command, want.Env = []string{"python3", "app.py", "{port}"}, map[string]string{"LEVEL": "info"}
+	want.Image, want.Port, want.Limits = "shop:1.2", 8080, events.Limits{Memory: 512 << 20, CPUs: 1, PIDs: 256}
 	want.Functions = events.CourseFunctions{H: "i*i + 2*i + 17", Phi: "i*i + j*j + 2*j + 25"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -175,9 +175,16 @@ func (a *app) agentCommand() *cobra.Command {
 		Short: "Run the agent of this host: it starts, probes and stops instances",
 		Long: `Run the agent of this host: it starts, probes and stops instances.
 
+Instances are child processes, or containers of the Docker engine that
+DOCKER_HOST names (default: the local one). Containers are reached at their
+address on --network, which routers have to share; or, with --advertise, at a
+port of this host.
+
 Stopped by a signal, it leaves its instances running for its successor.`,
 		Example: `  ringway agent --data /var/lib/ringway/agent
-  ringway agent --nats nats://bus-1:4222 --host rack3-7`,
+  ringway agent --nats nats://bus-1:4222 --host rack3-7
+  ringway agent --runtime docker --image ringway:latest --network ringway
+  ringway agent --runtime docker --image ringway:latest --advertise 192.0.2.7`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
@@ -189,6 +196,9 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 			if o.Data == "" {
 				o.Data = filepath.Join(".ringway", "hosts", o.Host)
 			}
+			if err := o.check(cmd); err != nil {
+				return err
+			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
 				return a.w.Agent(ctx, o)
@@ -199,8 +209,36 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 	cmd.Flags().StringVar(&o.Host, "host", hostName(), "name of this host, unique in the cluster")
 	cmd.Flag("host").DefValue = "host name"
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory for records and logs of instances (default .ringway/hosts/HOST)")
+	cmd.Flags().StringVar(&o.Runtime, "runtime", RuntimeProcess, "what instances are: process or docker")
+	cmd.Flags().StringVar(&o.Image, "image", "", "docker: image of Ringway, for services that name none")
+	cmd.Flags().StringVar(&o.Network, "network", "", "docker: network of the containers (default: the engine's bridge)")
+	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "docker: IP of this host, at whose ports containers are reached")
+	cmd.Flags().StringVar(&o.Cluster, "cluster", "ringway", "docker: name of the cluster; containers are called CLUSTER-INSTANCE")
 	logs.add(cmd)
 	return cmd
+}
+
+// check refuses what would fail later, or mean nothing.
+func (o *AgentOptions) check(cmd *cobra.Command) error {
+	switch o.Runtime {
+	case RuntimeProcess:
+		for _, flag := range []string{"image", "network", "advertise", "cluster"} {
+			if cmd.Flags().Changed(flag) {
+				return usage("--%s needs --runtime docker", flag)
+			}
+		}
+		return nil
+	case RuntimeDocker:
+	default:
+		return usage("--runtime %q: use process or docker", o.Runtime)
+	}
+	if err := events.ValidName(o.Cluster); err != nil {
+		return usage("--cluster: %w", err)
+	}
+	if ip := net.ParseIP(o.Advertise); o.Advertise != "" && (ip == nil || ip.IsUnspecified()) {
+		return usage("--advertise %q: give an IP address of this host that routers reach, like 192.0.2.7", o.Advertise)
+	}
+	return nil
 }
 
 func (a *app) routerCommand() *cobra.Command {

@@ -81,6 +81,9 @@ DATA/logs. A configuration file looks like this, every key may be left out:
       health: /heartbeat          # probed on every replica
       command: [python3, app.py, "{port}"]   # in place of the sample replica; PORT is in its environment too
       env: {LEVEL: "info"}
+      image: shop:1.2             # on containers: in place of Ringway's own; command is its whole argv
+      port: 8080                  # on containers: where the image listens, if it does not obey PORT
+      limits: {memory: 512MiB, cpus: 1, pids: 256}   # on containers
       timeout: 30s                # for a whole answer
       drain: 30s                  # for requests in flight on removal
       grace: 5s                   # between SIGTERM and SIGKILL

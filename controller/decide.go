@@ -244,7 +244,10 @@ func (s *state) assignment(host string) *events.Assignment {
 }
 
 func instanceSpec(spec events.ServiceSpec, r events.Replica) events.InstanceSpec {
-	return events.InstanceSpec{Name: r.Name, Service: spec.Name, ID: r.ID, Command: spec.Command, Env: spec.Env, Health: spec.Health, Grace: spec.Grace}
+	return events.InstanceSpec{
+		Name: r.Name, Service: spec.Name, ID: r.ID, Command: spec.Command, Env: spec.Env,
+		Image: spec.Image, Port: spec.Port, Limits: spec.Limits, Health: spec.Health, Grace: spec.Grace,
+	}
 }
 
 // release takes what is no longer wanted away from its host, once no router

@@ -20,6 +20,9 @@ type InstanceSpec struct {
 	ID      int               `json:"id"`
 	Command []string          `json:"command,omitempty"` // empty: the sample replica
 	Env     map[string]string `json:"env,omitempty"`
+	Image   string            `json:"image,omitempty"` // empty: Ringway's own
+	Port    int               `json:"port,omitempty"`  // 0: the runtime chooses, and tells in PORT
+	Limits  Limits            `json:"limits,omitzero"`
 	Health  string            `json:"health"`
 	Grace   Duration          `json:"grace"`
 }

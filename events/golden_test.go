@@ -30,6 +30,7 @@ func sampleService() events.Service {
 	spec := events.DefaultServiceSpec()
 	spec.Functions = events.CourseFunctions{H: "i*i", Phi: "i+j"}
 	spec.Command, spec.Env = []string{"ringway", "server"}, map[string]string{"A": "b"}
+	spec.Image, spec.Port, spec.Limits = "shop:1.2", 8080, events.Limits{Memory: 256 << 20, CPUs: 0.5, PIDs: 100}
 	return events.Service{
 		Spec:     spec,
 		Replicas: []events.Replica{{Name: "quiet-fox", ID: 1}, {Name: "S5", ID: 2}},
@@ -78,7 +79,7 @@ func sampleAssignment() events.Assignment {
 	return events.Assignment{
 		Host: "h1",
 		Instances: []events.InstanceSpec{
-			{Name: "quiet-fox", Service: "web", ID: 1, Command: []string{"x", "-y"}, Env: map[string]string{"A": "b"}, Health: "/heartbeat", Grace: events.Duration(5 * time.Second)},
+			{Name: "quiet-fox", Service: "web", ID: 1, Command: []string{"x", "-y"}, Env: map[string]string{"A": "b"}, Image: "shop:1.2", Port: 8080, Limits: events.Limits{Memory: 256 << 20, CPUs: 0.5, PIDs: 100}, Health: "/heartbeat", Grace: events.Duration(5 * time.Second)},
 		},
 		Decision: decision,
 	}

@@ -5,6 +5,7 @@ const (
 	KeyAddress     = "address"
 	KeyBus         = "bus"
 	KeyCause       = "cause"
+	KeyContainer   = "container"
 	KeyEpoch       = "epoch"
 	KeyError       = "error"
 	KeyHost        = "host"

@@ -41,9 +41,19 @@ type ServiceSpec struct {
 	Health     string            `json:"health"               yaml:"health"`  // path probed by the agent; a 2xx answer is ready
 	Command    []string          `json:"command,omitempty"    yaml:"command"` // empty: the sample replica. PORT and RINGWAY_* are in its environment
 	Env        map[string]string `json:"env,omitempty"        yaml:"env"`
+	Image      string            `json:"image,omitempty"      yaml:"image"`   // containers only; empty: Ringway's own
+	Port       int               `json:"port,omitempty"       yaml:"port"`    // containers only: where the image listens; 0: it obeys PORT
+	Limits     Limits            `json:"limits,omitzero"      yaml:"limits"`  // containers only
 	Timeout    Duration          `json:"timeout"              yaml:"timeout"` // for a replica's whole answer
 	Drain      Duration          `json:"drain"                yaml:"drain"`   // longest wait for in-flight requests on removal
 	Grace      Duration          `json:"grace"                yaml:"grace"`   // between SIGTERM and SIGKILL
+}
+
+// Limits bound what one instance may take. Zero: as the runtime has it.
+type Limits struct {
+	Memory int64   `json:"memory,omitempty" yaml:"memory"` // bytes, swap included
+	CPUs   float64 `json:"cpus,omitempty"   yaml:"cpus"`
+	PIDs   int     `json:"pids,omitempty"   yaml:"pids"` // processes and threads
 }
 
 // CourseFunctions are the expressions of the course's hash functions; empty
@@ -110,10 +120,34 @@ func (s *ServiceSpec) Validate() error {
 	case s.Grace < 0:
 		return bad("grace", "%s is negative", s.Grace)
 	}
+	if err := validContainer(s.Image, s.Port, s.Limits); err != nil {
+		return err
+	}
 	for _, p := range s.Paths {
 		if !strings.HasPrefix(p, "/") {
 			return bad("paths", "%q is no path; begin it with /", p)
 		}
+	}
+	return nil
+}
+
+// MinMemory is the least that a container can be started with.
+const MinMemory = 6 << 20
+
+var imageRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.:/@-]{0,254}$`)
+
+func validContainer(image string, port int, l Limits) error {
+	switch {
+	case image != "" && !imageRule.MatchString(image):
+		return fmt.Errorf("image: %q is no reference; write it like nginx:1.27 or registry.example/team/app@sha256:…", image)
+	case port < 0 || port > 65535:
+		return fmt.Errorf("port: %d is out of range; use 1 to 65535, or leave it out if the program obeys PORT", port)
+	case l.Memory != 0 && l.Memory < MinMemory:
+		return fmt.Errorf("limits.memory: %d bytes are too few; use at least %d (6MiB)", l.Memory, MinMemory)
+	case math.IsNaN(l.CPUs) || l.CPUs != 0 && (l.CPUs < 0.01 || l.CPUs > 4096):
+		return fmt.Errorf("limits.cpus: %v is out of range; use 0.01 to 4096", l.CPUs)
+	case l.PIDs < 0:
+		return fmt.Errorf("limits.pids: %d is negative; use at least 1", l.PIDs)
 	}
 	return nil
 }

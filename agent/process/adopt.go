@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ringway/agent"
 	"ringway/events"
 )
 
@@ -132,10 +133,10 @@ func (r *Runtime) adoptRecord(rec record, found []proc) error {
 // adoptStray takes in a process that bears our mark and has no record.
 func (r *Runtime) adoptStray(p proc) {
 	port, _ := strconv.Atoi(p.env["PORT"])
-	id, _ := strconv.Atoi(p.env[EnvNumber])
-	name := p.env[EnvInstance]
+	id, _ := strconv.Atoi(p.env[agent.EnvNumber])
+	name := p.env[agent.EnvInstance]
 	spec := events.InstanceSpec{
-		Name: name, Service: p.env[EnvService], ID: id,
+		Name: name, Service: p.env[agent.EnvService], ID: id,
 		Health: events.DefaultServiceSpec().Health, Grace: events.DefaultServiceSpec().Grace,
 	}
 	log := r.log.With(events.KeyInstance, name, events.KeyPID, p.pid)
@@ -233,7 +234,7 @@ func eachMarked(dir, host string, fn func(proc)) error {
 				p.env[k] = v
 			}
 		}
-		if p.env[envState] == dir && p.env[EnvHost] == host && p.env[envMark] != "" {
+		if p.env[envState] == dir && p.env[agent.EnvHost] == host && p.env[envMark] != "" {
 			fn(p)
 		}
 	}

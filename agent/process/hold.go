@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"ringway/agent"
 	"ringway/agent/lifeline"
 )
 
@@ -22,7 +23,7 @@ func Hold(ctx context.Context, line *lifeline.Line, argv []string) (int, error) 
 	if len(argv) == 0 {
 		return 2, errors.New("hold: no command; write it after --")
 	}
-	grace, err := time.ParseDuration(os.Getenv(EnvGrace))
+	grace, err := time.ParseDuration(os.Getenv(agent.EnvGrace))
 	if err != nil {
 		grace = 5 * time.Second
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/agent/process"
+	"ringway/agent"
 )
 
 // hold starts a process that holds a script, and returns the first line that
@@ -24,7 +24,7 @@ func hold(t *testing.T, grace string, argv ...string) (holder *exec.Cmd, said st
 	}
 	t.Cleanup(func() { _ = read.Close() })
 	holder = exec.Command(os.Args[0], append([]string{"hold", "--"}, argv...)...)
-	holder.Env = append(os.Environ(), process.EnvInstance+"=S1", process.EnvGrace+"="+grace)
+	holder.Env = append(os.Environ(), agent.EnvInstance+"=S1", agent.EnvGrace+"="+grace)
 	holder.Stdout, holder.Stderr = write, write
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -15,21 +14,15 @@ import (
 	"strings"
 	"syscall"
 
+	"ringway/agent"
 	"ringway/agent/statedir"
 	"ringway/events"
 )
 
-// Variables in the environment of an instance. PORT is there as well, and
-// SERVER_ID, which the course's clients know.
+// Variables that are this runtime's own, beside those of package agent.
 const (
-	EnvInstance = "RINGWAY_INSTANCE" // name
-	EnvID       = "RINGWAY_ID"       // name, as ringway server understands it
-	EnvNumber   = "RINGWAY_NUMBER"   // id in its service, a small integer
-	EnvService  = "RINGWAY_SERVICE"
-	EnvHost     = "RINGWAY_HOST"
-	EnvGrace    = "RINGWAY_GRACE" // between SIGTERM and SIGKILL
-	envState    = "RINGWAY_STATE" // directory of the records
-	envMark     = "RINGWAY_MARK"  // of this one start
+	envState = "RINGWAY_STATE" // directory of the records
+	envMark  = "RINGWAY_MARK"  // of this one start
 )
 
 // launch starts c: intent, fork, record. After an error nothing runs.
@@ -84,32 +77,14 @@ func arguments(rec record) []string {
 	if len(rec.Spec.Command) == 0 {
 		return []string{"server", "--id", rec.Spec.Name, "--listen", net.JoinHostPort(rec.IP, port)}
 	}
-	args := []string{"hold", "--"}
-	for _, a := range rec.Spec.Command {
-		args = append(args, strings.ReplaceAll(a, "{port}", port))
-	}
-	return args
+	return append([]string{"hold", "--"}, agent.Argv(rec.Spec, rec.Port)...)
 }
 
-// environment is ours, without what was said to us, then the service's, then
-// what the instance must be able to rely on. The last of a name counts.
+// environment is ours, without what was said to us, then the instance's.
 func environment(cfg Config, rec record) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RINGWAY_") })
-	for _, k := range slices.Sorted(maps.Keys(rec.Spec.Env)) {
-		env = append(env, k+"="+rec.Spec.Env[k])
-	}
-	return append(env,
-		"PORT="+strconv.Itoa(rec.Port),
-		"SERVER_ID="+rec.Spec.Name,
-		EnvInstance+"="+rec.Spec.Name,
-		EnvID+"="+rec.Spec.Name,
-		EnvNumber+"="+strconv.Itoa(rec.Spec.ID),
-		EnvService+"="+rec.Spec.Service,
-		EnvHost+"="+cfg.Host,
-		EnvGrace+"="+rec.Spec.Grace.String(),
-		envState+"="+cfg.Dir,
-		envMark+"="+rec.Mark,
-	)
+	env = append(env, agent.Environment(rec.Spec, cfg.Host, rec.Port)...)
+	return append(env, envState+"="+cfg.Dir, envMark+"="+rec.Mark)
 }
 
 // freePort picks at random, so that the next instance does not get the address

@@ -158,6 +158,9 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	if err := events.ValidName(spec.Name); err != nil {
 		return fail(err)
 	}
+	if spec.Image != "" {
+		return fail(fmt.Errorf("image %q needs containers; run this host's agent with --runtime docker", spec.Image))
+	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}

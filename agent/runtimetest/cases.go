@@ -76,9 +76,7 @@ func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 	if !ok || dead.Running || !strings.Contains(dead.Detail, "status 0") {
 		t.Fatalf("listed as %+v", dead)
 	}
-	if err := f.died("S1")(); err != nil {
-		t.Fatal(err)
-	}
+	Eventually(t, f.died("S1"))
 	if err := Get(in.Address, "/home", ""); err == nil {
 		t.Fatal("it still answers")
 	}
@@ -184,7 +182,8 @@ func successorAdopts(t *testing.T, f *fixture) {
 	Eventually(t, func() error { return Get(lives.Address, "/home", "S1") })
 	// What died while nobody watched is dead at once or as soon as it is seen.
 	Eventually(t, func() error {
-		if in, _ := f.find("S2"); in.Running || in.PID != dies.PID || in.Detail == "" {
+		// An engine has forgotten its pid by then.
+		if in, _ := f.find("S2"); in.Running || in.PID != dies.PID && in.PID != 0 || in.Detail == "" {
 			return fmt.Errorf("listed as %+v", in)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"ringway/agent"
 	"ringway/agent/lifeline"
 	"ringway/agent/process"
 	"ringway/agent/sample"
@@ -15,7 +16,7 @@ import (
 // RunAsChild makes the test binary play the subcommands that the process
 // runtime starts, and then ends the process. Call it first in TestMain.
 func RunAsChild() {
-	if len(os.Args) < 2 || os.Getenv(process.EnvInstance) == "" {
+	if len(os.Args) < 2 || os.Getenv(agent.EnvInstance) == "" {
 		// The race detector holds every process that ends for a second.
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 		return

@@ -1,0 +1,92 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/docker/go-connections/nat"
+
+	"ringway/agent"
+)
+
+// instance is what the engine says of a container.
+func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) {
+	spec, token, port, err := read(c.Config.Labels)
+	if err != nil {
+		return agent.Instance{}, err
+	}
+	started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt)
+	if err != nil {
+		return agent.Instance{}, fmt.Errorf("start of container: %w", err)
+	}
+	in := agent.Instance{Spec: spec, Token: token, PID: c.State.Pid, Started: started, Running: c.State.Running}
+	if !in.Running {
+		in.PID, in.Detail = 0, howItEnded(c.State)
+		return in, nil
+	}
+	in.Address = r.address(c, port)
+	return in, nil
+}
+
+// address is where routers reach a container that runs, or empty while it is
+// cut from its network.
+func (r *Runtime) address(c container.InspectResponse, port int) string {
+	if r.cfg.Advertise != "" {
+		for _, b := range c.NetworkSettings.Ports[nat.Port(strconv.Itoa(port)+"/tcp")] {
+			if b.HostPort != "" {
+				return net.JoinHostPort(r.cfg.Advertise, b.HostPort)
+			}
+		}
+		return ""
+	}
+	for _, name := range []string{r.network(), c.HostConfig.NetworkMode.NetworkName()} {
+		if e := c.NetworkSettings.Networks[name]; e != nil && e.IPAddress != "" {
+			return net.JoinHostPort(e.IPAddress, strconv.Itoa(port))
+		}
+	}
+	return ""
+}
+
+func howItEnded(s *container.State) string {
+	switch {
+	case s.OOMKilled:
+		return "killed: it used more memory than its limit"
+	case s.Error != "":
+		return s.Error
+	case s.ExitCode > 128 && s.ExitCode < 128+65:
+		return fmt.Sprintf("exit status %d (signal: %s)", s.ExitCode, syscall.Signal(s.ExitCode-128))
+	}
+	return fmt.Sprintf("exit status %d", s.ExitCode)
+}
+
+// lastWords is the last line of an instance's log, for the report of its end.
+func (r *Runtime) lastWords(ctx context.Context, id string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	logs, err := r.engine.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "5"})
+	if err != nil {
+		return ""
+	}
+	defer logs.Close()
+	var text bytes.Buffer
+	_, _ = stdcopy.StdCopy(&text, &text, logs) // what could be read counts
+	last := ""
+	for line := range strings.Lines(text.String()) {
+		if s := strings.TrimSpace(line); s != "" {
+			last = s
+		}
+	}
+	last = strings.ToValidUTF8(last, "?")
+	if len(last) > 200 {
+		last = strings.ToValidUTF8(last[:200], "") + "…"
+	}
+	return last
+}

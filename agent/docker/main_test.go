@@ -1,0 +1,175 @@
+package docker_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+	"go.uber.org/goleak"
+
+	"ringway/agent/docker"
+)
+
+// engine is the real one of this machine; nil if none answers.
+var engine *client.Client
+
+// testImage is made of the ringway under test and a shell, from nothing.
+var testImage string
+
+func TestMain(m *testing.M) {
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func runTests(m *testing.M) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	asking, done := context.WithTimeout(ctx, 5*time.Second)
+	defer done()
+	if _, err := c.Info(asking); err != nil {
+		return m.Run(), nil // needEngine tells
+	}
+	testImage = unique("ringway-test")
+	if err := makeImage(ctx, c, testImage); err != nil {
+		return 0, fmt.Errorf("make the image of the tests: %w", err)
+	}
+	defer func() {
+		_, err := c.ImageRemove(context.Background(), testImage, image.RemoveOptions{Force: true})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	engine = c
+	return m.Run(), nil
+}
+
+func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:8]) }
+
+func needEngine(t *testing.T) {
+	t.Helper()
+	if engine != nil {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("no Docker engine answers")
+	}
+	t.Skip("no Docker engine answers")
+}
+
+func makeImage(ctx context.Context, c *client.Client, name string) error {
+	dir, err := os.MkdirTemp("", "ringway-image")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var archive bytes.Buffer
+	files := tar.NewWriter(&archive)
+	for path, pkg := range map[string]string{"ringway": "ringway", "bin/sh": "./testdata/tools"} {
+		binary := filepath.Join(dir, filepath.Base(path))
+		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
+		b, err := os.ReadFile(binary)
+		if err != nil {
+			return err
+		}
+		if err := files.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(b))}); err != nil {
+			return err
+		}
+		if _, err := files.Write(b); err != nil {
+			return err
+		}
+	}
+	if err := files.Close(); err != nil {
+		return err
+	}
+	said, err := c.ImageImport(ctx, image.ImportSource{Source: &archive, SourceName: "-"}, name,
+		image.ImportOptions{Changes: []string{`ENTRYPOINT ["/ringway"]`}})
+	if err != nil {
+		return err
+	}
+	defer said.Close()
+	_, err = io.Copy(io.Discard, said)
+	return err
+}
+
+// config is that of a cluster of its own; whatever bears its name is removed
+// at the end.
+func config(t *testing.T) docker.Config {
+	t.Helper()
+	needEngine(t)
+	cfg := docker.DefaultConfig()
+	cfg.Cluster, cfg.Host, cfg.Image = unique("t"), "host-1", testImage
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		left, err := engine.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", docker.LabelCluster+"="+cfg.Cluster))})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, c := range left {
+			if err := engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return cfg
+}
+
+func newNetwork(t *testing.T) string {
+	t.Helper()
+	name := unique("ringway-test")
+	made, err := engine.NetworkCreate(t.Context(), name, network.CreateOptions{Driver: "bridge"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := engine.NetworkRemove(ctx, made.ID); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+func open(t *testing.T, cfg docker.Config) *docker.Runtime {
+	t.Helper()
+	rt, err := docker.New(cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rt
+}

@@ -1,0 +1,152 @@
+package docker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/go-connections/nat"
+
+	"ringway/agent"
+	"ringway/events"
+)
+
+// Labels of every container that Ringway starts.
+const (
+	LabelCluster  = "io.ringway.cluster"
+	LabelService  = "io.ringway.service"
+	LabelInstance = "io.ringway.instance"
+	LabelHost     = "io.ringway.host"
+	LabelToken    = "io.ringway.token"     // of the assignment it was started for: incarnation/revision
+	LabelSpec     = "io.ringway.spec"      // events.InstanceSpec as JSON
+	LabelSpecHash = "io.ringway.spec-hash" // SHA-256 of that, in short
+	LabelPort     = "io.ringway.port"      // where the program listens, inside
+)
+
+// planned is a container that is to be made.
+type planned struct {
+	config  *container.Config
+	host    *container.HostConfig
+	network *network.NetworkingConfig
+}
+
+func (r *Runtime) image(spec events.InstanceSpec) string {
+	if spec.Image != "" {
+		return spec.Image
+	}
+	return r.cfg.Image
+}
+
+// plan says how an instance is run.
+func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string) (planned, error) {
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return planned{}, fmt.Errorf("describe: %w", err)
+	}
+	hash := sha256.Sum256(text)
+	port := spec.Port
+	if port == 0 {
+		port = r.cfg.PortLow + rand.IntN(r.cfg.PortHigh-r.cfg.PortLow+1)
+	}
+	config := &container.Config{
+		Image: r.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, r.cfg.Host, port),
+		Labels: map[string]string{
+			LabelCluster: r.cfg.Cluster, LabelService: spec.Service, LabelInstance: spec.Name, LabelHost: r.cfg.Host,
+			LabelToken: token.Incarnation + "/" + strconv.FormatUint(token.Revision, 10), LabelPort: strconv.Itoa(port),
+			LabelSpec: string(text), LabelSpecHash: hex.EncodeToString(hash[:8]),
+		},
+		// The agent probes; a second opinion would only cost.
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+	}
+	switch {
+	case len(spec.Command) > 0: // whole, as in a process: the image's entrypoint is not asked
+		argv := agent.Argv(spec, port)
+		config.Entrypoint, config.Cmd = argv[:1], argv[1:]
+	case spec.Image == "":
+		config.Cmd = []string{"server", "--id", spec.Name, "--listen", ":" + strconv.Itoa(port)}
+	}
+	host := r.restrictions(spec.Limits)
+	if r.cfg.Advertise != "" {
+		inside := nat.Port(strconv.Itoa(port) + "/tcp")
+		config.ExposedPorts = nat.PortSet{inside: {}}
+		host.PortBindings = nat.PortMap{inside: {{HostIP: r.cfg.Advertise}}} // the engine chooses the port
+	}
+	endpoint := &network.EndpointSettings{}
+	if r.cfg.Network != "" {
+		host.NetworkMode = container.NetworkMode(r.cfg.Network)
+		endpoint.Aliases = []string{spec.Name}
+	}
+	return planned{config, host, &network.NetworkingConfig{
+		EndpointsConfig: map[string]*network.EndpointSettings{r.network(): endpoint},
+	}}, nil
+}
+
+// network is the name under which an instance's address is found.
+func (r *Runtime) network() string {
+	if r.cfg.Network != "" {
+		return r.cfg.Network
+	}
+	return "bridge"
+}
+
+// restrictions hold for every container; no configuration lifts them.
+func (r *Runtime) restrictions(l events.Limits) *container.HostConfig {
+	if l.Memory == 0 {
+		l.Memory = r.cfg.Limits.Memory
+	}
+	if l.CPUs == 0 {
+		l.CPUs = r.cfg.Limits.CPUs
+	}
+	if l.PIDs == 0 {
+		l.PIDs = r.cfg.Limits.PIDs
+	}
+	pids := int64(l.PIDs)
+	tmpfs := fmt.Sprintf("rw,noexec,nosuid,nodev,mode=1777,size=%d", r.cfg.TmpSize)
+	return &container.HostConfig{
+		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled}, // one restarter: the controller
+		ReadonlyRootfs: true,
+		Tmpfs:          map[string]string{"/tmp": tmpfs, "/run": tmpfs},
+		CapDrop:        []string{"ALL"},
+		SecurityOpt:    []string{"no-new-privileges:true"},
+		Resources: container.Resources{
+			Memory: l.Memory, MemorySwap: l.Memory, PidsLimit: &pids,
+			NanoCPUs: int64(1e9 * min(l.CPUs, float64(runtime.NumCPU()))), // the engine refuses more than there are
+		},
+		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{ // one that we can read
+			"max-size": strconv.FormatInt(max(1, r.cfg.MaxLog/2), 10), "max-file": "2",
+		}},
+	}
+}
+
+// read is the other way: the instance that plan described, from the labels.
+func read(labels map[string]string) (spec events.InstanceSpec, token events.Token, port int, err error) {
+	if err = json.Unmarshal([]byte(labels[LabelSpec]), &spec); err != nil {
+		return spec, token, 0, fmt.Errorf("label %s: %w", LabelSpec, err)
+	}
+	if spec.Name != labels[LabelInstance] {
+		return spec, token, 0, fmt.Errorf("label %s is of %q", LabelSpec, spec.Name)
+	}
+	if err = events.ValidName(spec.Name); err != nil {
+		return spec, token, 0, err
+	}
+	if port, err = strconv.Atoi(labels[LabelPort]); err != nil {
+		return spec, token, 0, fmt.Errorf("label %s: %w", LabelPort, err)
+	}
+	text := labels[LabelToken]
+	at := strings.LastIndexByte(text, '/')
+	if at < 0 {
+		return spec, token, 0, fmt.Errorf("label %s: %q is no token", LabelToken, text)
+	}
+	token.Incarnation = text[:at]
+	if token.Revision, err = strconv.ParseUint(text[at+1:], 10, 64); err != nil {
+		return spec, token, 0, fmt.Errorf("label %s: %w", LabelToken, err)
+	}
+	return spec, token, port, nil
+}

@@ -1,0 +1,39 @@
+// Command tools is /bin/sh in the image of the tests, where no base image can
+// be had. "sh stubborn" ignores SIGTERM.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("stubborn")
+		select {}
+	}
+	file, err := syntax.NewParser().Parse(strings.NewReader(os.Args[2]), "")
+	if err == nil {
+		var r *interp.Runner
+		if r, err = interp.New(interp.StdIO(nil, os.Stdout, os.Stderr)); err == nil {
+			err = r.Run(context.Background(), file)
+		}
+	}
+	var status interp.ExitStatus
+	if errors.As(err, &status) {
+		os.Exit(int(status))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(127)
+	}
+}

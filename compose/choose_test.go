@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestChoose(t *testing.T) {
+	has := tools{engine: "20.10", compose: []string{"docker-compose"}}
+	none := tools{missing: "no Docker engine answers (docker: not found)"}
+	f := func(wanted string, flags []string, there tools, docker bool, why string) {
+		t.Helper()
+		c, err := choose(wanted, flags, there)
+		if err != nil || c.docker != docker || !strings.Contains(c.why, why) {
+			t.Errorf("%q %v: got %+v, %v; want docker=%v because %q", wanted, flags, c, err, docker, why)
+		}
+	}
+	f("", nil, has, true, "Docker 20.10 answers")
+	f("", nil, none, false, "no Docker engine answers")
+	f("", []string{"--hosts", "3"}, has, false, "--hosts 3 is of `ringway up`")
+	f("", []string{"--hosts", "3"}, none, false, "--hosts 3")
+	f("process", nil, has, false, "RINGWAY_RUNTIME")
+	f("process", []string{"--hosts", "3"}, has, false, "RINGWAY_RUNTIME")
+	f("docker", nil, has, true, "Docker")
+
+	refuse := func(wanted string, flags []string, there tools, why string) {
+		t.Helper()
+		if c, err := choose(wanted, flags, there); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q %v: got %+v, %v; want %q", wanted, flags, c, err, why)
+		}
+	}
+	refuse("docker", nil, none, "no Docker engine answers")
+	refuse("docker", []string{"--hosts", "3"}, has, "--hosts is a flag of `ringway up`")
+	refuse("podman", nil, has, "use docker or process")
+}
+
+func TestLook_AnEngineThatIsNotThereIsNone(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+	if got := look(t.Context()); got.engine != "" || got.missing == "" || strings.Contains(got.missing, "\n") {
+		t.Errorf("got %+v", got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := look(t.Context()); got.engine != "" || got.missing == "" {
+		t.Errorf("without docker: %+v", got)
+	}
+}

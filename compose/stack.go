@@ -1,0 +1,276 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ringway/events"
+)
+
+// startWithin is how long everything may take to serve.
+const startWithin = 2 * time.Minute
+
+// hosts are those of compose.yaml.
+var hosts = []string{"host-1", "host-2", "host-3"}
+
+// stack is one cluster on containers.
+type stack struct {
+	tools
+	root              string
+	cluster           string // also the project and the network
+	image             string
+	config            string
+	http, admin, nats string // ports at 127.0.0.1
+	out, err          io.Writer
+}
+
+func newStack(root string, t tools) *stack {
+	get := func(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }
+	return &stack{
+		tools: t, root: root, out: os.Stdout, err: os.Stderr,
+		cluster: get("RINGWAY_CLUSTER", "ringway"), image: get("RINGWAY_IMAGE", "ringway:dev"),
+		config: get("RINGWAY_CONFIG", filepath.Join(root, "compose", "ringway.yaml")),
+		http:   get("RINGWAY_HTTP_PORT", "5000"), admin: get("RINGWAY_ADMIN_PORT", "5001"), nats: get("RINGWAY_NATS_PORT", "4222"),
+	}
+}
+
+// up starts what is missing, replaces what has changed, and waits.
+func (s *stack) up(ctx context.Context) error {
+	if err := s.makeImage(ctx); err != nil {
+		return err
+	}
+	if err := s.composeQuietly(ctx, "up", "-d", "--remove-orphans"); err != nil {
+		return fmt.Errorf("start the containers: %w", err)
+	}
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "ready  http http://127.0.0.1:%s  admin http://127.0.0.1:%s  nats nats://127.0.0.1:%s\n", s.http, s.admin, s.nats)
+	return nil
+}
+
+// makeImage builds the static binary and puts it into an image. The same
+// source gives the same image, so that nothing is replaced for it.
+func (s *stack) makeImage(ctx context.Context) error {
+	fmt.Fprintln(s.err, "making the image", s.image)
+	dir := filepath.Join(s.root, "bin", "image")
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
+		return fmt.Errorf("make the image: %w", err)
+	}
+	flags := "-s -w"
+	if v := os.Getenv("RINGWAY_VERSION"); v != "" {
+		flags += " -X main.version=" + v
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", filepath.Join(dir, "ringway"), ".")
+	build.Dir = s.root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
+	build.Stdout, build.Stderr = s.err, s.err
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build ringway for the image: %w", err)
+	}
+	_, err := output(ctx, "docker", "build", "-q", "-t", s.image, "-f", filepath.Join(s.root, "compose", "Dockerfile"), dir)
+	if err != nil {
+		return fmt.Errorf("make the image: %w", err)
+	}
+	return nil
+}
+
+// down stops routers before instances, agents before what they would report as
+// dead, and the bus last. Instances are started again by the next up.
+func (s *stack) down(ctx context.Context, data bool) error {
+	if s.engine == "" {
+		fmt.Fprintln(s.err, "nothing to stop on containers:", s.missing)
+		return nil
+	}
+	if s.missing != "" {
+		return errors.New(s.missing)
+	}
+	fmt.Fprintln(s.err, "stopping cluster", s.cluster)
+	for _, services := range [][]string{{"router"}, append([]string{"controller"}, hosts...)} {
+		if err := s.composeQuietly(ctx, append([]string{"stop"}, services...)...); err != nil {
+			return fmt.Errorf("stop %s: %w", services[0], err)
+		}
+	}
+	if err := s.removeInstances(ctx); err != nil {
+		return err
+	}
+	args := []string{"down", "--remove-orphans"}
+	if data {
+		args = append(args, "--volumes")
+	}
+	if err := s.composeQuietly(ctx, args...); err != nil {
+		return fmt.Errorf("remove the containers: %w", err)
+	}
+	return nil
+}
+
+// removeInstances takes away what the agents started.
+func (s *stack) removeInstances(ctx context.Context) error {
+	said, err := output(ctx, "docker", "ps", "-aq", "--filter", "label=io.ringway.cluster="+s.cluster)
+	if err != nil {
+		return fmt.Errorf("find the instances: %w", err)
+	}
+	ids := strings.Fields(said)
+	if len(ids) == 0 {
+		return nil
+	}
+	if _, err := output(ctx, "docker", append([]string{"stop", "-t", "5"}, ids...)...); err != nil {
+		return fmt.Errorf("stop the instances: %w", err)
+	}
+	if _, err := output(ctx, "docker", append([]string{"rm", "-f", "-v"}, ids...)...); err != nil {
+		return fmt.Errorf("remove the instances: %w", err)
+	}
+	return nil
+}
+
+// logs follows those of the containers, or of the child processes.
+func (s *stack) logs(ctx context.Context) error {
+	if s.missing == "" {
+		if said, err := s.composeCommand(ctx, "ps", "-q").Output(); err == nil && len(said) > 0 {
+			cmd := s.composeCommand(ctx, "logs", "-f", "--tail", "100")
+			cmd.Stdout, cmd.Stderr = s.out, s.err
+			return interrupted(ctx, cmd.Run())
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(s.root, ".ringway", "logs", "*.log")) // the pattern is well-formed
+	if len(files) == 0 {
+		return errors.New("no logs: nothing runs on containers, and .ringway/logs is empty; begin with `go tool task up`")
+	}
+	cmd := exec.CommandContext(ctx, "tail", append([]string{"-n", "100", "-F"}, files...)...)
+	cmd.Stdout, cmd.Stderr = s.out, s.err
+	return interrupted(ctx, cmd.Run())
+}
+
+// interrupted takes ctrl-C for a good end.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *stack) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
+	argv := append([]string{}, s.compose...)
+	argv = append(argv, "-p", s.cluster, "-f", filepath.Join(s.root, "compose", "compose.yaml"))
+	argv = append(argv, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	digest := ""
+	if b, err := os.ReadFile(s.config); err == nil {
+		sum := sha256.Sum256(b)
+		digest = hex.EncodeToString(sum[:8])
+	}
+	cmd.Env = append(os.Environ(),
+		"RINGWAY_CLUSTER="+s.cluster, "RINGWAY_IMAGE="+s.image, "RINGWAY_CONFIG="+s.config, "RINGWAY_CONFIG_DIGEST="+digest,
+		"RINGWAY_HTTP_PORT="+s.http, "RINGWAY_ADMIN_PORT="+s.admin, "RINGWAY_NATS_PORT="+s.nats,
+	)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// composeQuietly shows what the tool says only if it fails.
+func (s *stack) composeQuietly(ctx context.Context, args ...string) error {
+	said, err := s.composeCommand(ctx, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", strings.Join(s.compose, " "), strings.Join(args, " "), err, strings.TrimSpace(string(said)))
+	}
+	return nil
+}
+
+// await polls until everything serves, and tells what it waits for.
+func (s *stack) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	shown := ""
+	for {
+		missing := s.missingNow(ctx)
+		if missing == "" {
+			return nil
+		}
+		if missing != shown {
+			fmt.Fprintln(s.err, "waiting for", missing)
+			shown = missing
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("not ready within %s: still waiting for %s; `go tool task logs` tells more", startWithin, shown)
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// missingNow is what does not serve yet, in a word.
+func (s *stack) missingNow(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	st, err := s.status(ctx)
+	if err != nil {
+		return "a leader (" + firstLine(err) + ")"
+	}
+	alive := map[string]bool{}
+	for _, h := range st.Hosts {
+		alive[h.Name] = h.State == events.Alive
+	}
+	for _, h := range hosts {
+		if !alive[h] {
+			return "agent " + h
+		}
+	}
+	for _, service := range st.Services {
+		if service.Wanted == 0 || service.Serving < service.Wanted {
+			return fmt.Sprintf("replicas of %s", service.Name)
+		}
+		routed := false
+		for _, r := range st.Routers {
+			routed = routed || r.Epochs[service.Name] == service.Epoch
+		}
+		if !routed {
+			return "the router"
+		}
+	}
+	if len(st.Services) == 0 {
+		return "a service"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+s.admin+"/readyz", nil)
+	if err != nil {
+		return "the router"
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "the router"
+	}
+	_ = resp.Body.Close() // only the code counts
+	if resp.StatusCode != http.StatusOK {
+		return "the router"
+	}
+	return ""
+}
+
+// status asks the leader from within, where the bus is.
+func (s *stack) status(ctx context.Context) (events.Status, error) {
+	var st events.Status
+	said, err := s.composeCommand(ctx, "exec", "-T", "controller", "/ringway", "status", "-o", "json", "--nats", "nats://bus:4222", "--timeout", "3s").Output()
+	if err != nil {
+		return st, fmt.Errorf("ask the leader: %w", err)
+	}
+	if err := json.Unmarshal(said, &st); err != nil {
+		return st, fmt.Errorf("ask the leader: %w", err)
+	}
+	return st, nil
+}
