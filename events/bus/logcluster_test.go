@@ -1,0 +1,94 @@
+package bus_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// A log on three servers loses its leader in the middle of being written and
+// read. Resending by id until it is known brings each batch in once, in order.
+func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections take some seconds")
+	}
+	cluster := startCluster(t)
+	var urls []string
+	for _, b := range cluster {
+		urls = append(urls, b.URL())
+	}
+	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
+	c := connectWith(t, strings.Join(urls, ","), replicated)
+	eventually(t, func() error { _, err := c.CreateLog(within(t), theLog, 0); return err })
+	l := c.Log(theLog)
+	seen, ended := reading(t, connectWith(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{})
+
+	s, err := rawJS(t, urls[0]).Stream(within(t), "RINGWAY_LOG_StudT-sh1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg := s.CachedInfo().Config; cfg.Replicas != 3 {
+		t.Fatalf("%d replicas", cfg.Replicas)
+	}
+	leader := slices.IndexFunc(cluster, func(b *testBus) bool { return b.cfg.Name == s.CachedInfo().Cluster.Leader })
+	down := make(chan struct{})
+	var want []string
+	for i := range 60 {
+		if i == 20 {
+			go func() { defer close(down); cluster[leader].Shutdown() }()
+		}
+		id := fmt.Sprint("b", i)
+		eventually(t, func() error {
+			seq, err := l.Append(within(t), id, batchOf(id))
+			if err == nil && seq != uint64(i+1) {
+				t.Fatalf("batch %s is at %d", id, seq)
+			}
+			return err
+		})
+		want = append(want, fmt.Sprint(i+1, " ", id))
+	}
+	<-down
+	sees(t, seen, want...)
+	cluster[leader].start()
+	for i := range 20 { // what was known before the election still is
+		if seq, err := l.Append(within(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
+			t.Fatalf("batch %d sent again: %d, %v", i, seq, err)
+		}
+	}
+	wantState(t, l, 1, 60)
+	select {
+	case err := <-ended:
+		t.Fatalf("the reader gave up: %v", err)
+	default:
+	}
+}
+
+// A bus that is frozen answers nobody: the outcome is unknown, and known when
+// it goes on.
+func TestLogAppend_OverAFrozenBus(t *testing.T) {
+	process, url := startProcess(t, t.TempDir(), "127.0.0.1:0")
+	c := connectWith(t, url, func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
+	l := createLog(t, c, theLog)
+	appendAll(t, l, "b1")
+	thaw := pauseProcess(t, process)
+	_, err := l.Append(within(t), "b2", batchOf("b2"))
+	wantErr(t, err, events.ErrUnknownOutcome)
+	thaw()
+	eventually(t, func() error {
+		seq, err := l.Append(within(t), "b2", batchOf("b2"))
+		if err == nil && seq != 2 {
+			return fmt.Errorf("batch b2 is at %d", seq)
+		}
+		if err != nil && errors.Is(err, events.ErrLogForeign) {
+			t.Fatal(err)
+		}
+		return err
+	})
+	wantState(t, l, 1, 2)
+}
