@@ -52,6 +52,10 @@ func (s *state) outdated(spec events.ServiceSpec, r events.Replica) string {
 		return "another command is configured"
 	case !maps.Equal(have.Env, want.Env):
 		return "another environment is configured"
+	case have.Image != want.Image || have.Port != want.Port:
+		return "another image or port is configured"
+	case have.Limits != want.Limits:
+		return "other limits are configured"
 	case have.Health != want.Health:
 		return "another health path is configured"
 	case have.Grace != want.Grace:

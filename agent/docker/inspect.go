@@ -30,6 +30,9 @@ func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) 
 	in := agent.Instance{Spec: spec, Token: token, PID: c.State.Pid, Started: started, Running: c.State.Running}
 	if !in.Running {
 		in.PID, in.Detail = 0, howItEnded(c.State)
+		if c.State.ExitCode == 128+int(syscall.SIGKILL) && !c.State.OOMKilled && c.HostConfig != nil && c.HostConfig.Memory > 0 {
+			in.Detail += "; perhaps by its limit of memory" // the engine may say so only later
+		}
 		return in, nil
 	}
 	in.Address = r.address(c, port)
