@@ -28,7 +28,7 @@ const help = `usage: compose VERB
   images      make the image
   down        stop and remove all containers; data is kept
   logs        follow the logs
-  clean       the same as down, and remove the data (asks; --yes does not)
+  clean       the same as down, and remove data and image (asks; --yes does not)
 
 RINGWAY_RUNTIME=docker or process decides what is used; else Docker if it answers.
 `
@@ -82,6 +82,9 @@ func run(ctx context.Context, args []string) error {
 		}
 		if err := s.down(ctx, true); err != nil {
 			return err
+		}
+		if t.engine != "" {
+			_, _ = output(ctx, "docker", "image", "rm", s.image) // there may be none
 		}
 		return os.RemoveAll(filepath.Join(root, ".ringway"))
 	}

@@ -63,6 +63,7 @@ type Conn struct {
 	closed chan struct{}
 
 	base context.Context // values of Connect's context, never ends
+	late sync.WaitGroup  // what still has to be told to a bus that is away
 
 	mu      sync.Mutex
 	line    context.Context // ends when the connection is lost
@@ -220,6 +221,7 @@ func (c *Conn) Close() {
 	}
 	c.nats.Close()
 	<-c.closed
+	c.late.Wait()
 }
 
 // Connected reports whether the bus is there.

@@ -62,8 +62,8 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 		return nil, fmt.Errorf("serve %s: %w", events.MicroService, err)
 	}
 	end := func() {
-		if err := svc.Stop(); err != nil && !c.nats.IsClosed() {
-			c.log.Warn("service did not stop cleanly", events.KeyError, err)
+		if !c.withdraw(svc) {
+			c.late.Go(func() { c.withdrawLater(svc) })
 		}
 		cancel()
 		s.stop()
@@ -77,6 +77,33 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 	}
 	c.settle()
 	return sync.OnceFunc(end), nil
+}
+
+// withdraw takes the endpoints back, if the bus hears it. Without it the
+// client would announce them again on its reconnect, drop them for itself
+// alone, and requests would go on being sent to nobody.
+func (c *Conn) withdraw(svc micro.Service) bool {
+	if !c.Connected() || c.nats.FlushTimeout(flushTimeout) != nil {
+		return false
+	}
+	if err := svc.Stop(); err != nil && !c.nats.IsClosed() {
+		c.log.Warn("service did not stop cleanly", events.KeyError, err)
+	}
+	return true
+}
+
+// withdrawLater waits for the bus. Until then nobody is sent here, and between
+// the reconnect and this the handlers say that nobody leads.
+func (c *Conn) withdrawLater(svc micro.Service) {
+	for attempt := 1; ; attempt++ {
+		if _, err := c.online(c.base); err != nil {
+			return // the connection is closed, and took its endpoints along
+		}
+		if c.withdraw(svc) {
+			return
+		}
+		pause(c.base, attempt)
+	}
 }
 
 // service is one Serve.

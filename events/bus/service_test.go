@@ -211,3 +211,52 @@ func TestServe_StopWithoutABus(t *testing.T) {
 	srv.Shutdown()
 	stop()
 }
+
+// A term that ends while the bus is away must not leave an endpoint there that
+// swallows requests: the queue group would go on choosing it.
+func TestServe_StoppedWithoutABusItAnswersNobodyAfterwards(t *testing.T) {
+	srv := startBus(t)
+	leader := connect(t, srv.URL())
+	status := func(term string) map[string]bus.Handler {
+		return map[string]bus.Handler{"status": func(context.Context, []byte) (any, error) { return events.Status{Controller: term}, nil }}
+	}
+	stop := serve(t, leader, status("first"))
+	c := connect(t, srv.URL())
+	srv.Shutdown()
+	eventually(t, func() error {
+		if leader.Connected() {
+			return errors.New("connected")
+		}
+		return nil
+	})
+	stop()
+	srv.start()
+	eventually(t, func() error {
+		if !leader.Connected() || !c.Connected() {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	serve(t, leader, status("second"))
+	answered := 0
+	eventually(t, func() error { // until the first is gone it says that nobody leads
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var s events.Status
+		err := c.Request(ctx, "status", struct{}{}, &s)
+		switch {
+		case errors.Is(err, events.ErrNoLeader):
+			answered = 0
+		case err != nil:
+			t.Fatalf("request was swallowed: %v", err)
+		case s.Controller != "second":
+			t.Fatalf("the %s term answers", s.Controller)
+		default:
+			answered++
+		}
+		if answered < 50 {
+			return fmt.Errorf("%d in a row were answered", answered)
+		}
+		return nil
+	})
+}

@@ -17,9 +17,12 @@ import (
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "stubborn" {
-		signal.Ignore(syscall.SIGTERM)
+		terms := make(chan os.Signal, 1)
+		signal.Notify(terms, syscall.SIGTERM)
 		fmt.Println("stubborn")
-		select {}
+		for range terms {
+			fmt.Println("no")
+		}
 	}
 	file, err := syntax.NewParser().Parse(strings.NewReader(os.Args[2]), "")
 	if err == nil {
