@@ -289,7 +289,28 @@ func cancelledApplyIsAllOrNone(f *fixture) {
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			f.Errorf("given up with %v", err)
 		}
+		if p.Seq != entry.Seq {
+			f.resend(entry)
+			f.model.apply(entry)
+		}
 		f.apply(f.batch(insert(Student(1000+i, "x", events.Int(i)))))
 		f.agree()
+	}
+}
+
+// resend applies an entry whose call was given up, as an applier would. Its
+// commit may come in behind the look at the position: then this Apply waits for
+// it and is fenced.
+func (f *fixture) resend(entry events.LogEntry) {
+	f.Helper()
+	_, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{entry})
+	if !errors.Is(err, shard.ErrFenced) {
+		f.must(err)
+		return
+	}
+	p, failed := f.store.Position(f.Context())
+	f.must(failed)
+	if p.Seq != entry.Seq {
+		f.Fatalf("fenced, but at %v", p)
 	}
 }
