@@ -111,7 +111,7 @@ func (r *Runtime) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
 	f := r.filter()
-	f.Add("status", string(container.StateCreated))
+	f.Add("status", container.StateCreated)
 	left, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: f})
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
