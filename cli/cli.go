@@ -41,6 +41,7 @@ type Wiring struct {
 	Controller func(ctx context.Context, o ControllerOptions) error
 	Agent      func(ctx context.Context, o AgentOptions) error
 	Router     func(ctx context.Context, o RouterOptions) error
+	Shard      func(ctx context.Context, o ShardOptions) error
 	Server     func(ctx context.Context, o ServerOptions) error
 	Hold       func(ctx context.Context, o HoldOptions) (exit int, err error)
 	Dial       func(ctx context.Context, url string) (Cluster, error)
@@ -115,6 +116,17 @@ type RouterOptions struct {
 	Data   string // directory for the last routes; empty: not kept
 	Public net.Listener
 	Admin  net.Listener
+}
+
+// ShardOptions are those of `ringway shard`, a shard server.
+type ShardOptions struct {
+	Role
+	NATS   string // URL
+	Name   string
+	Listen string // host:port
+	Data   string // directory of the store, its volume
+	Engine string // auto, mysql or sqlite
+	DSN    string // of a server that somebody else runs; empty: its own
 }
 
 // ServerOptions are those of `ringway server`, the sample replica.

@@ -7,6 +7,11 @@ const (
 	APIAdd    = "add"    // ScaleRequest → ScaleReply
 	APIRemove = "rm"     // ScaleRequest → ScaleReply
 	APIStatus = "status" // {} → Status
+
+	APIInit          = "init"          // InitRequest → ServersReply
+	APIAddServers    = "add-servers"   // ServersRequest → ServersReply
+	APIRemoveServers = "rm-servers"    // ServersRequest → ServersReply
+	APIRecover       = "recover-shard" // RecoverRequest → RecoverReply
 )
 
 // ScaleRequest adds N replicas to a service or removes N from it. Names are
@@ -29,6 +34,63 @@ type ScaleReply struct {
 	Epoch    Epoch    `json:"epoch"`
 }
 
+// Placement names a shard server and the shards that it shall keep.
+type Placement struct {
+	Name   string   `json:"name"` // empty, or Server[…]: a random one
+	Shards []string `json:"shards"`
+}
+
+// InitRequest makes a table, cut into shards, on N shard servers. Servers that
+// are not placed, and shards that nobody keeps, are spread: Replicas copies of
+// each shard where N allows it. A placement that is given stands as it is.
+type InitRequest struct {
+	ID       string      `json:"id"`
+	N        int         `json:"n"`
+	Table    Table       `json:"table"`
+	Servers  []Placement `json:"servers,omitempty"`  // in the order of the request, at most N
+	Replicas int         `json:"replicas,omitempty"` // 0: DefaultShardReplicas
+	Engine   string      `json:"engine,omitempty"`
+}
+
+// ServersRequest adds N shard servers, and shards, to a table, or removes N.
+type ServersRequest struct {
+	ID        string      `json:"id"`
+	Table     string      `json:"table"` // empty: the only one
+	N         int         `json:"n"`
+	Servers   []Placement `json:"servers,omitempty"`    // add: in the order of the request, at most N
+	NewShards []Shard     `json:"new_shards,omitempty"` // add
+	Names     []string    `json:"names,omitempty"`      // rm: first those, then random ones
+}
+
+// ServersReply is sent when the change is real: every replica that was asked
+// for is ready, and every live router serves Epoch.
+type ServersReply struct {
+	Table   string   `json:"table"`
+	N       int      `json:"n"`               // servers there are now
+	Added   []string `json:"added,omitempty"` // in the order of the request
+	Removed []string `json:"removed,omitempty"`
+	Epoch   Epoch    `json:"epoch"`
+}
+
+// RecoverRequest gives a shard that halted a new log, which continues the most
+// advanced replica. Only a person's order leads to it: what other replicas and
+// the old log had beyond that replica is given up.
+type RecoverRequest struct {
+	ID    string `json:"id"`
+	Table string `json:"table"` // empty: the only one
+	Shard string `json:"shard"`
+	Force bool   `json:"force,omitempty"` // although a replica that is wanted is not heard, or the shard did not halt
+}
+
+// RecoverReply says what the new log continues.
+type RecoverReply struct {
+	Table  string   `json:"table"`
+	Shard  string   `json:"shard"`
+	Log    ShardLog `json:"log"`
+	Server string   `json:"server"` // whose state it is
+	Epoch  Epoch    `json:"epoch"`
+}
+
 // Status is all that the leader knows, for people.
 type Status struct {
 	Controller string           `json:"controller"`
@@ -38,6 +100,38 @@ type Status struct {
 	Hosts      []HostStatus     `json:"hosts"`
 	Routers    []RouterStatus   `json:"routers"`
 	Instances  []InstanceReport `json:"instances"`
+	Tables     []TableStatus    `json:"tables,omitempty"`
+}
+
+// TableStatus is one table with all that is known of its replicas.
+type TableStatus struct {
+	Name    string        `json:"name"`
+	Schema  Schema        `json:"schema"`
+	Servers []Placement   `json:"servers"`
+	Shards  []ShardStatus `json:"shards"`
+	Epoch   Epoch         `json:"epoch"`
+}
+
+// ShardStatus is one line of `ringway shards`.
+type ShardStatus struct {
+	Table       string          `json:"table"`
+	Shard       string          `json:"shard"`
+	Low         int64           `json:"low"`
+	Size        int64           `json:"size"`
+	Incarnation string          `json:"incarnation"` // of its log
+	Eager       string          `json:"eager,omitempty"`
+	LastSeq     uint64          `json:"last_seq"` // of its log, as far as anybody has read; 0: nothing yet
+	Replicas    []ReplicaReport `json:"replicas"`
+}
+
+// ReplicaReport is one replica in `ringway shards`.
+type ReplicaReport struct {
+	Server     string `json:"server"`
+	Host       string `json:"host"`
+	State      string `json:"state"` // as its server says; pending before it is heard of
+	AppliedSeq uint64 `json:"applied_seq"`
+	DurableSeq uint64 `json:"durable_seq"`
+	Detail     string `json:"detail,omitempty"`
 }
 
 // ServiceStatus is one service in short.

@@ -13,11 +13,15 @@ type Assignment struct {
 	Decision
 }
 
-// InstanceSpec is all that a runtime needs to start one instance.
+// InstanceSpec is all that a runtime needs to start one instance. A Volume
+// belongs to one instance at a time and is never removed by a runtime on its own.
 type InstanceSpec struct {
 	Name    string            `json:"name"`
-	Service string            `json:"service"`
+	Service string            `json:"service"` // of a shard server: its table
 	ID      int               `json:"id"`
+	Kind    string            `json:"kind,omitempty"`    // empty: a replica of a service; KindShard
+	Volume  string            `json:"volume,omitempty"`  // id of the data directory that it shall have on its host
+	Engine  string            `json:"engine,omitempty"`  // of a shard server
 	Command []string          `json:"command,omitempty"` // empty: the sample replica
 	Env     map[string]string `json:"env,omitempty"`
 	Image   string            `json:"image,omitempty"` // empty: Ringway's own

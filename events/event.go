@@ -19,6 +19,8 @@ const (
 	EntityRoute      = "route"
 	EntityRouter     = "router"
 	EntityController = "controller"
+	EntityTable      = "table"
+	EntityShard      = "shard" // about <table>.<shard>
 
 	VerbCreated  = "created"  // service
 	VerbScaled   = "scaled"   // service: by request or configuration
@@ -36,6 +38,14 @@ const (
 	VerbLost     = "lost"     // host, router
 	VerbChanged  = "changed"  // route
 	VerbElected  = "elected"  // controller
+
+	VerbEager       = "eager"       // shard: another replica answers writers
+	VerbFilling     = "filling"     // shard: a replica is being copied
+	VerbFilled      = "filled"      // shard: a replica has become ready
+	VerbQuarantined = "quarantined" // shard: a replica is on another history
+	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on
+	VerbPurged      = "purged"      // shard: its log, below a seq
+	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
 )
 
 // Event is something that happened, after CloudEvents 1.0: on the bus its

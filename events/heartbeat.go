@@ -44,6 +44,8 @@ type InstanceStatus struct {
 	Name    string    `json:"name"`
 	Service string    `json:"service"`
 	ID      int       `json:"id"`
+	Kind    string    `json:"kind,omitempty"`
+	Volume  string    `json:"volume,omitempty"`
 	State   string    `json:"state"`
 	Address string    `json:"address,omitempty"` // host:port that routers reach
 	PID     int       `json:"pid,omitempty"`
@@ -56,7 +58,8 @@ type RouterBeat struct {
 	Router   string                    `json:"router"`
 	Address  string                    `json:"address"` // where clients reach it
 	Sent     time.Time                 `json:"sent"`
-	Epochs   map[string]Epoch          `json:"epochs"`    // by service
+	Epochs   map[string]Epoch          `json:"epochs"` // by service
+	Tables   map[string]Epoch          `json:"tables,omitempty"`
 	InFlight map[string]map[string]int `json:"in_flight"` // requests by service and member; members without any are left out
 }
 
@@ -67,6 +70,7 @@ type ControllerBeat struct {
 	Term       Token            `json:"term"`
 	Sent       time.Time        `json:"sent"`
 	Epochs     map[string]Epoch `json:"epochs"` // by service
+	Tables     map[string]Epoch `json:"tables,omitempty"`
 }
 
 // DecodeHostBeat reads a heartbeat of an agent.

@@ -7,6 +7,7 @@ import "strings"
 const (
 	HeartbeatAgents     = "ringway.hb.agent.*"
 	HeartbeatRouters    = "ringway.hb.router.*"
+	HeartbeatShards     = "ringway.hb.shard.*"
 	HeartbeatController = "ringway.hb.controller"
 	AllEvents           = "ringway.evt.>"
 
@@ -24,9 +25,9 @@ const StreamEvents = "RINGWAY_EVENTS"
 
 // Buckets of the control plane.
 const (
-	BucketDesired = "RINGWAY_DESIRED" // service.<name>: what people asked for
+	BucketDesired = "RINGWAY_DESIRED" // service.<name>, table.<name>: what people asked for
 	BucketAssign  = "RINGWAY_ASSIGN"  // <host>: what each host shall run
-	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>: what routers obey
+	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>, table.<name>: what routers and shard servers obey
 	BucketLease   = "RINGWAY_LEASE"   // controller: who leads
 )
 
@@ -35,6 +36,15 @@ const LeaseKey = "controller"
 
 // ServiceKey is the key of a service in BucketDesired and BucketRoutes.
 func ServiceKey(service string) string { return "service." + service }
+
+// TableKey is the key of a table in BucketDesired and BucketRoutes.
+func TableKey(table string) string { return "table." + table }
+
+// ShardSubject is where a shard server sends its heartbeats.
+func ShardSubject(server string) string { return "ringway.hb.shard." + token(server) }
+
+// DigestSubject is where the replicas of a shard say their digests.
+func DigestSubject(table, shard string) string { return "ringway.dig." + table + "." + shard }
 
 // AgentSubject is where the agent of host sends its heartbeats.
 func AgentSubject(host string) string { return "ringway.hb.agent." + token(host) }

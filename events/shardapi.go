@@ -1,0 +1,36 @@
+package events
+
+import "strconv"
+
+// The native API of a shard server, for routers and other shard servers. Every
+// call names the log that the caller believes in: another one is 409, and so is
+// a shard that the server does not hold. A replica that cannot answer now is
+// 503; both with the body of a Refusal. Answers of rows are lines of JSON
+// objects in the order of keys, and end with a line of ShardEnd: an answer
+// without one was cut off.
+//
+//	GET  /v1/tables/<table>/shards/<shard>/rows?log=…&floor=…&low=…&high=…   rows from low to high, both included
+//	POST /v1/tables/<table>/shards/<shard>/get?log=…&floor=…    {"keys":[…]} → the rows that are there
+//	GET  /v1/tables/<table>/shards/<shard>/ops/<batch>?log=…    Results; 404: not applied here, or forgotten
+//	GET  /v1/tables/<table>/shards/<shard>/copy?log=…           a line CopyHead, lines CopyItem, ShardEnd
+//	GET  /v1/status                                             ShardBeat
+//
+// A read waits until the replica has applied floor, which is a seq, and is 503
+// if that takes long.
+const ShardAPI = "/v1/tables/"
+
+// ShardPath is the path of one thing of a shard: "rows", "get", "copy" or
+// "ops/<batch>".
+func ShardPath(table, shard, thing string) string {
+	return ShardAPI + table + "/shards/" + shard + "/" + thing
+}
+
+// ShardEnd begins the last line of an answer of many lines: "#<seq> <lines>",
+// the seq at which all lines were read and how many there were before.
+const ShardEnd = '#'
+
+// AppendShardEnd writes the last line.
+func AppendShardEnd(to []byte, seq uint64, lines int) []byte {
+	to = append(strconv.AppendUint(append(to, ShardEnd), seq, 10), ' ')
+	return append(strconv.AppendInt(to, int64(lines), 10), '\n')
+}
