@@ -94,10 +94,11 @@ func openRuntime(ctx context.Context, o cli.AgentOptions) (closable, error) {
 		cfg := docker.DefaultConfig()
 		cfg.Host, cfg.Cluster, cfg.Image = o.Host, o.Cluster, o.Image
 		cfg.Network, cfg.Advertise = o.Network, o.Advertise
+		cfg.ShardImage, cfg.NATS = o.ShardImage, o.ContainerNATS
 		return docker.New(cfg, o.Log)
 	}
 	cfg := process.DefaultConfig()
-	cfg.Dir, cfg.Host = o.Data, o.Host
+	cfg.Dir, cfg.Host, cfg.NATS = o.Data, o.Host, o.NATS
 	return process.Open(ctx, cfg, o.Line, o.Log)
 }
 

@@ -99,6 +99,9 @@ type AgentOptions struct {
 	Network   string // of the containers; empty: the engine's bridge
 	Advertise string // IP of this host; empty: containers are reached at their own
 	Cluster   string
+
+	ShardImage    string // of shard servers
+	ContainerNATS string // URL of the bus as containers reach it
 }
 
 // What instances are.

@@ -178,13 +178,16 @@ func (a *app) agentCommand() *cobra.Command {
 Instances are child processes, or containers of the Docker engine that
 DOCKER_HOST names (default: the local one). Containers are reached at their
 address on --network, which routers have to share; or, with --advertise, at a
-port of this host.
+port of this host. Shard servers reach the bus as --container-nats says.
+
+The data of a shard server is in DATA/volumes, or in volumes of the engine, and
+outlives it. Nothing but your hand removes it.
 
 Stopped by a signal, it leaves its instances running for its successor.`,
 		Example: `  ringway agent --data /var/lib/ringway/agent
   ringway agent --nats nats://bus-1:4222 --host rack3-7
   ringway agent --runtime docker --image ringway:latest --network ringway
-  ringway agent --runtime docker --image ringway:latest --advertise 192.0.2.7`,
+  ringway agent --runtime docker --image ringway:latest --shard-image ringway-shard:latest --advertise 192.0.2.7`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
@@ -211,6 +214,8 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory for records and logs of instances (default .ringway/hosts/HOST)")
 	cmd.Flags().StringVar(&o.Runtime, "runtime", RuntimeProcess, "what instances are: process or docker")
 	cmd.Flags().StringVar(&o.Image, "image", "", "docker: image of Ringway, for services that name none")
+	cmd.Flags().StringVar(&o.ShardImage, "shard-image", "", "docker: image of shard servers: Ringway and a MySQL or MariaDB")
+	cmd.Flags().StringVar(&o.ContainerNATS, "container-nats", "", "docker: the bus as containers reach it (default: --nats)")
 	cmd.Flags().StringVar(&o.Network, "network", "", "docker: network of the containers (default: the engine's bridge)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "docker: IP of this host, at whose ports containers are reached")
 	cmd.Flags().StringVar(&o.Cluster, "cluster", "ringway", "docker: name of the cluster; containers are called CLUSTER-INSTANCE")
@@ -222,7 +227,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 func (o *AgentOptions) check(cmd *cobra.Command) error {
 	switch o.Runtime {
 	case RuntimeProcess:
-		for _, flag := range []string{"image", "network", "advertise", "cluster"} {
+		for _, flag := range []string{"image", "shard-image", "container-nats", "network", "advertise", "cluster"} {
 			if cmd.Flags().Changed(flag) {
 				return usage("--%s needs --runtime docker", flag)
 			}
@@ -235,6 +240,14 @@ func (o *AgentOptions) check(cmd *cobra.Command) error {
 	if err := events.ValidName(o.Cluster); err != nil {
 		return usage("--cluster: %w", err)
 	}
+	if o.ContainerNATS == "" {
+		o.ContainerNATS = o.NATS
+	}
+	nats, err := natsURL(o.ContainerNATS)
+	if err != nil {
+		return fmt.Errorf("--container-nats: %w", err)
+	}
+	o.ContainerNATS = nats
 	if ip := net.ParseIP(o.Advertise); o.Advertise != "" && (ip == nil || ip.IsUnspecified()) {
 		return usage("--advertise %q: give an IP address of this host that routers reach, like 192.0.2.7", o.Advertise)
 	}
