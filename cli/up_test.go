@@ -359,7 +359,7 @@ func TestUp_WithATableWaitsForItsShards(t *testing.T) {
 	}
 	s := begin(t, t.TempDir(), nil, "--table", table)
 	s.ready()
-	for _, want := range []string{"  replicas 5/5  shards 1/2  router …", "  shards 2/2  router up"} {
+	for _, want := range []string{"  replicas 5/5  shards 1/2  router ", "  shards 2/2  router up"} {
 		if !strings.Contains(s.errs.String(), want) {
 			t.Errorf("no progress %q in %s", want, s.errs)
 		}
