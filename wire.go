@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"ringway/agent"
 	"ringway/agent/docker"
@@ -160,6 +164,27 @@ func (c dialled) Routes(ctx context.Context) ([]events.Entry, error) {
 		return nil, err
 	}
 	return b.Entries(ctx)
+}
+
+// Mark implements cli.Cluster. The same batch is sent until it is known to be
+// stored.
+func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, error) {
+	b := events.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []events.Op{{Kind: events.OpDigest}}}
+	data, err := json.Marshal(b)
+	if err != nil {
+		return "", 0, err
+	}
+	for {
+		seq, err := c.Append(ctx, log, b.ID, data)
+		if !errors.Is(err, events.ErrUnknownOutcome) {
+			return b.ID, seq, err
+		}
+		select {
+		case <-ctx.Done():
+			return b.ID, 0, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // connect goes on looking for a bus that is not there yet.

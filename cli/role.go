@@ -136,7 +136,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
 	var logs logFlags
 	var spec specFlags
-	var run string
+	var run, table string
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Run a controller: one leads and decides, others stand by",
@@ -150,6 +150,13 @@ func (a *app) controllerCommand() *cobra.Command {
 			if o.Wish, err = spec.wish(cmd, run); err != nil {
 				return err
 			}
+			if table != "" {
+				wish, err := LoadTable(table)
+				if err != nil {
+					return err
+				}
+				o.Tables = []TableWish{wish}
+			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
 				return a.w.Controller(ctx, o)
@@ -159,6 +166,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
+	cmd.Flags().StringVar(&table, "table", "", "YAML or JSON file of a table to make if it is not there, see ringway init")
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")

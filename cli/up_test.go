@@ -352,6 +352,75 @@ func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
 	s.nothingRuns()
 }
 
+func TestUp_WithATableWaitsForItsShards(t *testing.T) {
+	table := filepath.Join(t.TempDir(), "table.yaml")
+	if err := os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := begin(t, t.TempDir(), nil, "--table", table)
+	s.ready()
+	for _, want := range []string{"  replicas 5/5  shards 1/2  router ", "  shards 2/2  router up"} {
+		if !strings.Contains(s.errs.String(), want) {
+			t.Errorf("no progress %q in %s", want, s.errs)
+		}
+	}
+	if l := s.lives("start"); !slices.ContainsFunc(l, func(l life) bool { return l.role == "controller" && strings.Contains(l.args, "--table "+table) }) {
+		t.Errorf("the controller was not told: %v", l)
+	}
+
+	slow := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaCopying}, "--table", table, "--start-timeout", "3s")
+	slow.exit(ExitFailed, "start failed: 1 of 2 shards had all their replicas within 3s", "StudT.sh2 on Server0 is copying: no luck today", filepath.Join("hosts", "HOST", "logs"))
+}
+
+func TestUp_CountsShards(t *testing.T) {
+	replica := func(states ...string) (s events.ShardStatus) {
+		s.Table, s.Shard = "T", "s"
+		for i, state := range states {
+			s.Replicas = append(s.Replicas, events.ReplicaReport{Server: fmt.Sprintf("S%d", i), State: state})
+		}
+		return s
+	}
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	// complete at once, or once it has been so for long; or never.
+	f := func(atOnce, later bool, states ...string) {
+		t.Helper()
+		w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, told: map[string]bool{}}
+		st := events.Status{Tables: []events.TableStatus{{Name: "T", Shards: []events.ShardStatus{replica(states...)}}}}
+		for i, want := range []bool{atOnce, later} {
+			w.lookAtTables(st, began.Add(time.Duration(i)*stuckFor))
+			if got := w.shards.complete(); got != want {
+				t.Errorf("%v: complete %v, want %v", states, got, want)
+			}
+		}
+		w.lookAtTables(events.Status{}, began)
+		if w.shards.complete() {
+			t.Error("a table that nobody knows is complete")
+		}
+	}
+	f(true, true, events.ReplicaReady, events.ReplicaReady)
+	f(false, false, events.ReplicaReady, events.ReplicaCatchingUp)
+	f(false, false, events.ReplicaReady, events.Pending)
+	f(false, false, events.ReplicaReady, events.ReplicaQuarantined) // it is rebuilt
+	f(false, false, events.ReplicaOpening, events.ReplicaHalted)
+	f(false, false)
+	f(false, true, events.ReplicaReady, events.ReplicaHalted)
+	f(false, true, events.ReplicaHalted, events.ReplicaWaiting, events.ReplicaQuarantined)
+}
+
+func TestUp_PatienceIsLongerWithADatabase(t *testing.T) {
+	f := func(want time.Duration, patient bool, wish string, shards int) {
+		t.Helper()
+		w := &waiter{up: &up{o: upFlags{patience: startPatience}, patient: patient, wish: wish}, shards: shardCount{all: shards}}
+		if got := w.patience(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f(startPatience, true, "", 0)
+	f(tablePatience, true, "T", 0)
+	f(tablePatience, true, "", 1)
+	f(startPatience, false, "T", 1) // as the person said
+}
+
 func TestUp_SaysWhatHangs(t *testing.T) {
 	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", patience: time.Minute}, data: &supervise.Data{Dir: "/d"}}
 	u.app = &app{con: newConsole(io.Discard)}
@@ -379,6 +448,9 @@ func TestUp_SaysWhatHangs(t *testing.T) {
 			},
 		})
 	})
+	f("1 of 4 shards had all their replicas within 1m0s\n  T.s on S1 is copying\nThe logs of shard servers are in /d/hosts/HOST/logs", func(w *waiter) {
+		w.shards = shardCount{ready: 1, all: 4, trouble: "T.s on S1 is copying"}
+	})
 	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 
@@ -401,6 +473,8 @@ func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {
 	}
 	f(config+`:3:5: unknown key "replicsa"; did you mean "replicas"?`, "--config", config)
 	f("no such file", "--config", filepath.Join(dir, "none.yaml"))
+	f("no such file", "--table", filepath.Join(dir, "none.yaml"))
+	f(config+`:1:1: unknown key "services"`, "--table", config)
 	f("--replicas: 0 is too few", "--replicas", "0")
 	f("--replicas: 57 is too many; 512 slots of algorithm course hold at most 56", "--replicas", "57", "--algorithm", "course")
 	f(`--algorithm: "maglev" is unknown`, "--algorithm", "maglev")
