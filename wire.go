@@ -60,11 +60,18 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
 	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
-	c, err := controller.New(cfg, conn, open, o.Log)
+	c, err := controller.New(cfg, conn, open, logs{conn}, o.Log)
 	if err != nil {
 		return err
 	}
 	return c.Run(ctx)
+}
+
+// logs are the controller's part of the bus's logs.
+type logs struct{ *bus.Conn }
+
+func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
+	return l.Log(id).Purge(ctx, below)
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
