@@ -164,6 +164,7 @@ func TestListings(t *testing.T) {
 	f("ps.txt", statusOf(sample()), "ps")
 	f("ps_none.txt", statusOf(events.Status{}), "ps")
 	f("status.txt", statusOf(sample()), "status")
+	f("status_database.txt", statusOf(database()), "status")
 	f("status_none.txt", statusOf(events.Status{Controller: "c", Since: time.Now()}), "status")
 	f("ring.txt", &cluster{routes: []events.Entry{route(t)}}, "ring")
 	f("ring.json", &cluster{routes: []events.Entry{route(t)}}, "ring", "-o", "json")

@@ -73,6 +73,7 @@ func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bo
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Now().After(w.began.Add(w.patience())):
+			w.askWhy(ctx)
 			return w.late()
 		}
 		select {

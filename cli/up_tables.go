@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -76,6 +77,22 @@ func (w *waiter) lookAtTables(st events.Status, now time.Time) {
 		}
 	}
 	c.stuck = stuck
+}
+
+// askWhy looks into the events for why a table that was asked for is not there.
+func (w *waiter) askWhy(ctx context.Context) {
+	if !w.leads || w.shards.there || !w.shards.asked {
+		return
+	}
+	ctx, done := context.WithTimeout(ctx, dialPatience)
+	defer done()
+	w.shards.trouble = "no table " + w.wish
+	_ = w.cluster.History(ctx, w.began, false, func(e events.Event) error { // it is only an explanation
+		if e.Entity == events.EntityTable && e.Verb == events.VerbRefused && e.About == w.wish {
+			w.shards.trouble = printable("table " + e.About + " refused: " + compact(e.Data))
+		}
+		return nil
+	})
 }
 
 // progressOf says which replica of a shard is missing, if one is, and whether
