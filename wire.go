@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"ringway/agent"
@@ -20,6 +22,8 @@ import (
 	"ringway/events/bus"
 	"ringway/router"
 	"ringway/router/ring/formula"
+	"ringway/shard"
+	"ringway/shard/volume"
 )
 
 // version is set when a release is built.
@@ -33,6 +37,7 @@ func wiring() cli.Wiring {
 		Controller: runController,
 		Agent:      runAgent,
 		Router:     runRouter,
+		Shard:      runShard,
 		Server:     func(ctx context.Context, o cli.ServerOptions) error { return sample.Run(ctx, o.ID, o.Listen) },
 		Hold:       func(ctx context.Context, o cli.HoldOptions) (int, error) { return process.Hold(ctx, o.Line, o.Argv) },
 		Dial:       dial,
@@ -129,6 +134,31 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 		return err
 	}
 	return r.Run(ctx)
+}
+
+func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
+	debug.SetMemoryLimit(48 << 20) // many share a host; it is a bound to collect at, not to fail
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return err
+	}
+	conn, err := connect(ctx, o.NATS, "shard/"+o.Name, o.Log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer conn.Close()
+	where := volume.DefaultConfig(o.Data)
+	where.Engine, where.DSN = o.Engine, o.DSN
+	vol := volume.New(where, o.Log)
+	defer func() { err = errors.Join(err, vol.Close()) }()
+	cfg := shard.DefaultConfig()
+	cfg.ID, cfg.Volume, cfg.Listener = o.Name, filepath.Base(o.Data), listener
+	logs := func(id events.LogID) shard.Log { return conn.Log(id) }
+	s, err := shard.New(cfg, vol.Open, logs, watched{conn, events.BucketRoutes}, conn, o.Log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return s.Run(ctx)
 }
 
 func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) {

@@ -236,7 +236,7 @@ unknown, 130 interrupted.`,
 			root.AddCommand(c)
 		}
 	}
-	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.serverCommand())
+	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.shardCommand(), a.serverCommand())
 	group("use", a.psCommand(), a.shardsCommand(), a.initCommand(), a.verifyCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
 	root.AddCommand(a.versionCommand(), a.holdCommand())
 	return root
