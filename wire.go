@@ -112,11 +112,19 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 	if o.Data != "" {
 		cfg.Cache = filepath.Join(o.Data, "routes.json")
 	}
-	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, compileH, o.Log)
+	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, logs{conn}, compileH, o.Log)
 	if err != nil {
 		return err
 	}
 	return r.Run(ctx)
+}
+
+// logs are those that a connection reaches.
+type logs struct{ *bus.Conn }
+
+// State implements database.Logs.
+func (l logs) State(ctx context.Context, id events.LogID) (events.LogState, error) {
+	return l.Log(id).State(ctx)
 }
 
 func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) {
