@@ -59,6 +59,9 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
 	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
+	for _, t := range o.Tables {
+		cfg.Tables = append(cfg.Tables, controller.TableWish(t))
+	}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
 	c, err := controller.New(cfg, conn, open, logs{conn}, o.Log)
 	if err != nil {
@@ -192,6 +195,11 @@ func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// LogState implements cli.Cluster.
+func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
+	return c.Log(log).State(ctx)
 }
 
 // connect goes on looking for a bus that is not there yet.
