@@ -232,6 +232,11 @@ func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 	}
 }
 
+// LogState implements cli.Cluster.
+func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
+	return c.Log(log).State(ctx)
+}
+
 // connect goes on looking for a bus that is not there yet.
 func connect(ctx context.Context, url, name string, log *slog.Logger) (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
