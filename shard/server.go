@@ -129,7 +129,9 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, b
 // slow or broken is told in heartbeats, and is no reason to end this process.
 func (s *Server) Run(ctx context.Context) error {
 	web := newWeb(s)
-	ctx, cancel := context.WithCancel(ctx)
+	ended := ctx.Done()
+	// Requests come to their end before what they stand on.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.mu.Lock()
 	s.ctx = ctx
@@ -149,11 +151,11 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
 	var err error
 	select {
-	case <-ctx.Done():
+	case <-ended:
 	case err = <-failed:
 	}
-	cancel()
 	web.stop(s.cfg.Stop)
+	cancel()
 	s.mu.Lock()
 	s.ctx = nil
 	s.mu.Unlock()
