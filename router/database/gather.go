@@ -106,7 +106,7 @@ func (d *Database) fly(g *gatherer, s *shard, r *replica, batch []*ask) {
 	}
 	switch {
 	case err != nil:
-		r.failed(d.cfg.Avoid)
+		r.failed(d.cfg.Avoid, time.Now())
 		for _, a := range next {
 			a.answer(nil, err)
 		}
@@ -187,7 +187,7 @@ func (d *Database) getFrom(ctx context.Context, s *shard, r *replica, keys []int
 			if err != nil {
 				return nil, fmt.Errorf("server %s: %w", r.server, err)
 			}
-			r.applied(seq)
+			r.answered(seq)
 			s.floor.raise(seq)
 			return rows, nil
 		}
