@@ -43,9 +43,11 @@ type got struct {
 	err  error
 }
 
+var errNotReady = errors.New("no replica is ready")
+
 // get reads rows by key, as clients see them, from any replica of a shard.
 func (d *Database) get(ctx context.Context, s *shard, keys []int64, floor uint64) ([][]byte, error) {
-	failed := error(events.Refuse(503, "no replica of shard %s is ready", s.ID))
+	failed := errNotReady
 	for _, r := range s.choices(time.Now()) {
 		d.metrics.asks(r, floor)
 		g := &r.gets[0]

@@ -60,7 +60,7 @@ func (s *source) anyReplica(ctx context.Context) error {
 	if s.only == nil {
 		choices = s.shard.choices(time.Now())
 	}
-	failed := error(events.Refuse(503, "no replica of shard %s is ready", s.shard.ID))
+	failed := fmt.Errorf("shard %s: %w", s.shard.ID, errNotReady)
 	begun := time.Now()
 	for _, r := range choices {
 		if time.Since(begun) > s.d.cfg.Read {
