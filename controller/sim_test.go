@@ -30,7 +30,7 @@ type sim struct {
 func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 	t.Helper()
 	cfg.ID = "c1"
-	w := &sim{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
+	w := &sim{t: t, database: database{mute: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
 	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	for _, h := range hosts {
@@ -75,6 +75,8 @@ func (w *sim) apply(effects []effect) {
 			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{e.value, v}
 		case answerTable:
 			e.request.done(e.reply, e.err)
+		case clearLog:
+			w.apply(w.clearLog(e))
 		case makeLog:
 			w.apply(w.s.logMade(e.id, w.makeLog(e), w.now))
 		case purgeLog:

@@ -50,10 +50,7 @@ func (w *sim) makeLog(e makeLog) error {
 	}
 	key := e.id.Table + "." + e.id.Shard
 	if there := w.logs[key]; there != nil && there.id != e.id {
-		if !e.replace {
-			return events.ErrLogForeign
-		}
-		delete(w.logs, key)
+		return events.ErrLogForeign
 	}
 	if w.logs[key] == nil {
 		w.logs[key] = &simLog{id: e.id, first: e.first, last: e.first - 1}
@@ -62,7 +59,24 @@ func (w *sim) makeLog(e makeLog) error {
 	return nil
 }
 
-func (w *sim) purgeLog(e purgeLog) []effect { return nil }
+func (w *sim) clearLog(e clearLog) []effect {
+	key := e.id.Table + "." + e.id.Shard
+	there := w.logs[key]
+	is := there != nil && there.id == e.id
+	if !is {
+		delete(w.logs, key)
+	}
+	return w.s.logCleared(e.id, is, nil, w.now)
+}
+
+func (w *sim) purgeLog(e purgeLog) []effect {
+	l := w.logs[e.id.Table+"."+e.id.Shard]
+	first, worth := l.first, e.below >= l.first+e.worth
+	if worth {
+		l.first = e.below
+	}
+	return w.s.logPurged(e, first, worth, nil, w.now)
+}
 
 // write appends to a log; those who are ready apply it with their next beat.
 func (w *sim) write(shard string, n uint64) { w.logs["StudT."+shard].last += n }
