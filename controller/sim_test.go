@@ -114,6 +114,9 @@ func (w *sim) step(d time.Duration) {
 	w.s.observeSelf(events.ControllerBeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
 	for _, name := range sorted(w.agents) {
 		if w.silent[name] {
+			if w.voices {
+				w.serverBeats(name)
+			}
 			continue
 		}
 		w.obey(name)
@@ -159,7 +162,7 @@ func (w *sim) obey(host string) {
 		}
 	}
 	for name := range w.agents[host] {
-		if !assignedIn(a.value, name) {
+		if !assignedIn(a.value, name) && !w.strangers[name] {
 			delete(w.agents[host], name)
 		}
 	}

@@ -13,13 +13,15 @@ import (
 // database is the part of the world that is about tables: volumes, the shard
 // servers on them, and the bus's logs.
 type database struct {
-	logs    map[string]*simLog                          // by table.shard
-	volumes map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
-	mute    map[string]bool                             // shard servers that do not beat
-	slow    bool                                        // copies do not end
-	noLogs  error                                       // the bus makes no log
-	purges  []purgeLog
-	made    int // logs
+	logs      map[string]*simLog                          // by table.shard
+	volumes   map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
+	mute      map[string]bool                             // shard servers that do not beat
+	slow      bool                                        // copies do not end
+	noLogs    error                                       // the bus makes no log
+	purges    []purgeLog
+	made      int             // logs
+	voices    bool            // shard servers speak although their agent does not
+	strangers map[string]bool // instances that assignments of another bus named
 }
 
 type simLog struct {
@@ -254,4 +256,9 @@ func (w *sim) wantWhole() {
 	if n, of := w.replicasReady(); n != of || n == 0 {
 		w.t.Fatalf("%d of %d replicas are ready", n, of)
 	}
+}
+
+func (w *sim) log(shard string) (events.ShardLog, bool) {
+	db := w.db()
+	return db.Log(shard)
 }
