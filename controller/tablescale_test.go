@@ -289,3 +289,38 @@ func TestTable_RepeatedInitChangesNothingAgain(t *testing.T) {
 		t.Fatalf("%v, then %v; %d servers, %d logs", a, b, len(w.db().Servers), w.made)
 	}
 }
+
+func TestTable_CopiesOfAShardLieOnDifferentHosts(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 4, Table: students("sh1", "sh2"), Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh2"), place("S3", "sh1"), place("S4", "sh2")}})
+	w.run(3 * time.Second)
+	for _, pair := range [][2]string{{"S1", "S3"}, {"S2", "S4"}} {
+		if a, b := w.server(pair[0]).Host, w.server(pair[1]).Host; a == b {
+			t.Errorf("%v keep the same shard, both on %s", pair, a)
+		}
+	}
+	if len(w.onHost("h1")) != 2 {
+		t.Errorf("%d of 4 servers lie on h1", len(w.onHost("h1")))
+	}
+}
+
+func TestTable_RemovedServerRunsUntilNoRouterUsesIt(t *testing.T) {
+	w := withTable(t, 4, "h1")
+	victim := w.db().Servers[0].Name
+	old := w.s.tableRoutes["StudT"].version
+	got := w.removeServers(1, victim)
+	behind := func() {
+		w.s.routers["r1"].seen = w.now
+		w.s.routers["r1"].beat.Tables = map[string]events.Epoch{"StudT": old}
+		w.decide()
+	}
+	behind()
+	if !assignedIn(w.s.assigned["h1"].value, victim) || got.there {
+		t.Fatalf("stopped, or answered (%v), while a router serves the old route", got.there)
+	}
+	w.run(time.Second)
+	if assignedIn(w.s.assigned["h1"].value, victim) || !got.there {
+		t.Fatalf("not stopped, or not answered (%v), although every router serves the new route", got.there)
+	}
+}
