@@ -114,7 +114,7 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	if err != nil {
 		return rest, err
 	}
-	standing := standing{at: at, verdict: verdict, short: k.s.cfg.ReplayMost}
+	standing := standing{at: at, verdict: verdict, short: k.s.cfg.ReplayMost, small: k.s.cfg.ReplaySize}
 	if at == nil {
 		standing.log, standing.logErr = k.s.logs(a.logID()).State(ctx)
 	}

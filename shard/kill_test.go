@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -228,4 +230,38 @@ func needs(t *testing.T, engine string) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestServer_GoesOnAfterItsDatabaseServerCrashed(t *testing.T) {
+	needs(t, volume.MySQL)
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	n.stop()
+	where := volume.DefaultConfig(t.TempDir())
+	where.Engine = volume.MySQL
+	vol := volume.New(where, quiet)
+	t.Cleanup(func() { _ = vol.Close() })
+	n.open = vol.Open
+	n.start()
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	c.insert(0, 50)
+	pid, err := os.ReadFile(filepath.Join(where.Dir, "mysql", "server.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(number, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	seq := c.insert(50, 100) // acknowledged when it is back
+	n.is(events.ReplicaReady)
+	c.verify(100, "s1")
+	if r := n.replica(); r.Applied.Seq < seq {
+		t.Errorf("it says %+v", r)
+	}
+	n.stop() // before its volume
 }
