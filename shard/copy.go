@@ -27,7 +27,7 @@ const (
 
 // serveCopy hands out a replica as it is at one moment.
 func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica) error {
-	waiting, cancel := context.WithTimeout(ctx, s.cfg.ReadWait)
+	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if !s.copies.take(waiting) {
 		return events.Refuse(503, "too many copies at once")
