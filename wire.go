@@ -145,7 +145,7 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 }
 
 func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
-	debug.SetMemoryLimit(48 << 20) // many share a host; it is a bound to collect at, not to fail
+	debug.SetMemoryLimit(52 << 20) // many share a host; it is a bound to collect at, not to fail
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return err

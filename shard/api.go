@@ -48,7 +48,7 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	case thing == "copy":
 		handle = s.serveCopy
 	case isOp:
-		handle = func(ctx *fasthttp.RequestCtx, r *replica) error { return serveResults(ctx, r, batch) }
+		handle = func(ctx *fasthttp.RequestCtx, r *replica) error { return s.serveResults(ctx, r, batch) }
 	}
 	var err error
 	switch {
@@ -78,7 +78,7 @@ func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, han
 	if err != nil {
 		return err
 	}
-	if err := r.await(ctx, s, floor); err != nil {
+	if err := r.await(s, floor); err != nil {
 		return err
 	}
 	return handle(ctx, r)
@@ -122,13 +122,13 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx, r *replica) error {
 	if len(ask.Keys) == 0 || len(ask.Keys) > MaxKeys {
 		return events.Refuse(400, "keys: %d of them; want 1 to %d", len(ask.Keys), MaxKeys)
 	}
-	release, err := s.turn(ctx)
+	release, err := s.turn()
 	if err != nil {
 		return err
 	}
 	defer release()
 	schema, body, n := r.store.Spec().Schema, []byte(nil), 0
-	seq, err := r.store.Many(ctx, ask.Keys, func(row events.Row) error {
+	seq, err := r.store.Many(s.context(), ask.Keys, func(row events.Row) error {
 		body = append(schema.AppendRow(body, row), '\n')
 		n++
 		return nil
@@ -140,8 +140,8 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx, r *replica) error {
 	return nil
 }
 
-func serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
-	results, err := r.store.Results(ctx, batch)
+func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
+	results, err := r.store.Results(s.context(), batch)
 	if errors.Is(err, events.ErrNotFound) {
 		return events.Refuse(404, "no results of batch %.80q are here", batch)
 	}
@@ -152,8 +152,11 @@ func serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
 }
 
 // turn waits for a turn to read.
-func (s *Server) turn(ctx context.Context) (release func(), err error) {
-	waiting, cancel := context.WithTimeout(ctx, s.cfg.ReadWait)
+func (s *Server) turn() (release func(), err error) {
+	if s.reads.try() {
+		return s.reads.give, nil
+	}
+	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if !s.reads.take(waiting) {
 		return nil, events.Refuse(503, "too many reads; try another replica")
@@ -180,13 +183,13 @@ var errLong = errors.New("a long answer")
 // answerRange answers the rows of a range, streamed if they are many. A stream
 // that fails in the middle has no end, by which its reader knows.
 func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high int64, as rowsAnswer) error {
-	release, err := s.turn(ctx)
+	release, err := s.turn()
 	if err != nil {
 		return err
 	}
 	if spec := store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
 		body, n := []byte(nil), 0
-		seq, err := store.Range(ctx, low, high, func(row events.Row) error {
+		seq, err := store.Range(s.context(), low, high, func(row events.Row) error {
 			if body = as.row(body, row, n); len(body) > directBytes {
 				return errLong
 			}
@@ -201,7 +204,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 			return err
 		}
 	}
-	// Slow path. The request's context is not for after its handler.
+	// Slow path
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer release()
 		life, cancel := context.WithCancel(s.context())
@@ -221,7 +224,8 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 	return nil
 }
 
-// context ends with the server.
+// context ends with the server. A request's own is not for what may outlive
+// its handler, and database/sql leaves goroutines behind.
 func (s *Server) context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()

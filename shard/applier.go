@@ -191,16 +191,17 @@ func (a *Applier) run(ctx context.Context) error {
 
 // drain applies what is waiting until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
-	var entries, rest []events.LogEntry
+	var rest []events.LogEntry
 	for {
-		if entries = rest; entries == nil {
-			entries = waiting.take(a.cfg.MaxEntries)
-		}
+		entries := rest
 		if entries == nil {
-			return nil
-		}
-		if len(entries) < a.cfg.MaxEntries && rest == nil && !a.isEager() {
-			entries = a.gather(ctx, waiting, entries)
+			entries = waiting.take(a.cfg.MaxEntries)
+			if entries == nil {
+				return nil
+			}
+			if len(entries) < a.cfg.MaxEntries && !a.isEager() {
+				entries = a.gather(ctx, waiting, entries)
+			}
 		}
 		entries, rest = atMarker(entries)
 		done, err := a.store.Apply(ctx, at, entries)

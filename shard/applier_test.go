@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,12 @@ import (
 	"ringway/shard/sqlite"
 )
 
+// TestMain is also the main of the servers that tests kill.
 func TestMain(m *testing.M) {
+	if args := os.Getenv(childEnv); args != "" {
+		serveChild(strings.Split(args, " "))
+		return
+	}
 	// The database/sql of an engine that was closed lets its opener go a moment later.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"),
 		// fasthttp's clock, one for the process, and its cleaner, which sleeps

@@ -27,7 +27,7 @@ const (
 
 // serveCopy hands out a replica as it is at one moment.
 func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica) error {
-	waiting, cancel := context.WithTimeout(ctx, s.cfg.ReadWait)
+	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if !s.copies.take(waiting) {
 		return events.Refuse(503, "too many copies at once")
@@ -95,6 +95,10 @@ func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
 // there: that is erased when a donor has shown that it has something better,
 // and set aside before if it is of another history.
 func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
+	if !k.s.fills.take(ctx) {
+		return ctx.Err()
+	}
+	defer k.s.fills.give()
 	var errs []error
 	for _, i := range rand.Perm(len(a.donors)) {
 		err := k.copyFrom(ctx, engine, a, a.donors[i], at, foreign)

@@ -235,7 +235,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		}
 		stores = append(stores, at.store)
 	}
-	release, err := s.turn(ctx)
+	release, err := s.turn()
 	if err != nil {
 		return err
 	}
@@ -301,7 +301,7 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 		}
 		op.Rows = append(op.Rows, row)
 	}
-	if err := s.courseDo(ctx, c, &op); err != nil {
+	if err := s.courseDo(c, &op); err != nil {
 		return err
 	}
 	writeJSON(ctx, 200, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
@@ -338,7 +338,7 @@ func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
 	if row.Key() != id {
 		return events.Refuse(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
-	if err := s.courseDo(ctx, c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
+	if err := s.courseDo(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
 		return err
 	}
 	return courseDone(ctx, c, id, "Data entry for %s:%d updated")
@@ -353,7 +353,7 @@ func (s *Server) courseDelete(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.courseDo(ctx, c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
+	if err := s.courseDo(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
 		return err
 	}
 	return courseDone(ctx, c, id, "Data entry with %s:%d removed")

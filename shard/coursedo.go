@@ -14,11 +14,11 @@ import (
 
 // courseDo writes an op through the shard's log, as routers do, and returns
 // when it can be read here.
-func (s *Server) courseDo(ctx *fasthttp.RequestCtx, c *courseCall, op *events.Op) error {
+func (s *Server) courseDo(c *courseCall, op *events.Op) error {
 	if err := op.Validate(&c.aim.spec.Schema, c.aim.spec.Shard); err != nil {
 		return err
 	}
-	r, err := s.writer.Do(ctx, c.aim.logID(), op)
+	r, err := s.writer.Do(s.context(), c.aim.logID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
 		return events.Refuse(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
@@ -36,7 +36,7 @@ func (s *Server) courseDo(ctx *fasthttp.RequestCtx, c *courseCall, op *events.Op
 	default:
 		return events.Refuse(400, "%s: %s", r.Outcome, r.Detail)
 	}
-	_ = c.at.await(ctx, s, r.Seq) // it is written, whenever this replica has it
+	_ = c.at.await(s, r.Seq) // it is written, whenever this replica has it
 	return nil
 }
 

@@ -73,7 +73,8 @@ type standing struct {
 	log     events.LogState  // if there is no replica
 	logErr  error            // log could not be asked
 	verdict error            // how the applier ended last
-	short   uint64           // a log that ends below this is replayed rather than copied
+	short   uint64           // a log that ends below this, and
+	small   uint64           // has fewer bytes, is replayed rather than copied
 }
 
 // next decides the next step, and what to say of the replica meanwhile.
@@ -90,7 +91,7 @@ func next(a *aim, s *standing) (do step, state, detail string) {
 			return wait(events.ReplicaWaiting, "%s", s.logErr)
 		case s.logErr != nil:
 			return wait(events.ReplicaOpening, "%s", s.logErr)
-		case whole && s.log.Last < s.short:
+		case whole && s.log.Last < s.short && s.log.Bytes < s.small:
 			return create, events.ReplicaCatchingUp, ""
 		case canFill:
 			return fill, events.ReplicaCopying, ""

@@ -28,6 +28,7 @@ func TestNext(t *testing.T) {
 		{"new, long log", nil, donors, standing{log: log(1, 1000)}, fill, events.ReplicaCopying},
 		{"new, long log, nobody ready", nil, nil, standing{log: log(1, 1000)}, create, events.ReplicaCatchingUp},
 		{"new, empty log", nil, nil, standing{log: log(1, 0)}, create, events.ReplicaCatchingUp},
+		{"new, large log", nil, donors, standing{log: events.LogState{First: 1, Last: 5, Bytes: 1000}}, fill, events.ReplicaCopying},
 		{"new, purged log", nil, donors, standing{log: log(2, 5)}, fill, events.ReplicaCopying},
 		{"new, purged log, nobody ready", nil, nil, standing{log: log(2, 5)}, rest, events.ReplicaWaiting},
 		{"new, log continues another", at("old", 0), nil, standing{log: log(1, 0)}, rest, events.ReplicaWaiting},
@@ -51,7 +52,7 @@ func TestNext(t *testing.T) {
 		{"another log", nil, nil, standing{at: at("old", 1)}, rest, events.ReplicaQuarantined},
 	} {
 		a := &aim{log: events.ShardLog{Incarnation: "life", Origin: c.origin}, donors: c.donors}
-		c.s.short = 1000
+		c.s.short, c.s.small = 1000, 1000
 		do, state, detail := next(a, &c.s)
 		if do != c.want || state != c.state {
 			t.Errorf("%s: %s, %s (%s); want %s, %s", c.name, do, state, detail, c.want, c.state)

@@ -186,3 +186,44 @@ func TestFill_BeginsAnewAfterACopyThatWasCutOff(t *testing.T) {
 		t.Errorf("%d copies were not cut off", left)
 	}
 }
+
+func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
+	c := newCluster(t, "s1")
+	c.keep("s1*")
+	n := c.nodes["s1"]
+	n.is(events.ReplicaReady)
+	n.state(c.insert(0, 10))
+	c.must2(c.conn.Append(t.Context(), c.log, "rubbish", []byte("no batch")))
+	if r := n.is(events.ReplicaHalted); r.Applied.Seq != 1 || !strings.Contains(r.Detail, "seq 2") {
+		t.Errorf("it says %+v", r)
+	}
+	c.append("after", events.Op{Kind: events.OpBarrier})
+	n.is(events.ReplicaHalted)
+	if r := n.replica(); r.Applied.Seq != 1 {
+		t.Errorf("it skipped: %+v", r)
+	}
+	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
+	eventually(t, func() error {
+		if r := n.replica(); r.State != events.ReplicaHalted || !strings.Contains(r.Detail, events.ErrLogMissing.Error()) {
+			return fmt.Errorf("it says %+v", r)
+		}
+		return nil
+	})
+}
+
+func TestKeeper_RefusesAReplicaOfAnotherSchema(t *testing.T) {
+	c := newCluster(t, "s1")
+	c.keep("s1*")
+	n := c.nodes["s1"]
+	n.is(events.ReplicaReady)
+	c.insert(0, 10)
+	c.route.Table.Schema.DTypes = []string{events.DTypeNumber, events.DTypeNumber}
+	c.put()
+	if r := n.is(events.ReplicaHalted); !strings.Contains(r.Detail, "not what the route says") {
+		t.Errorf("it says %+v", r)
+	}
+	c.route.Table.Schema = spec.Schema
+	c.put()
+	n.is(events.ReplicaReady)
+	c.alike(1, 10, "s1")
+}

@@ -69,10 +69,15 @@ func (k *keeper) run(ctx context.Context) {
 	}
 	engine := k.s.engine.get(ctx)
 	var verdict error
+	var before aim
 	wait := k.s.cfg.RetryMin
 	for ctx.Err() == nil {
 		k.mu.Lock()
 		a, news := k.aim, k.news
+		if !a.same(&before) {
+			verdict, wait = nil, k.s.cfg.RetryMin
+		}
+		before = a
 		pursuit, leave := context.WithCancel(ctx)
 		k.leave = leave
 		k.mu.Unlock()
@@ -83,7 +88,6 @@ func (k *keeper) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case left: // another log, or another schema
-			verdict, wait = nil, k.s.cfg.RetryMin
 			continue
 		case err != nil && done == apply:
 			verdict = err
@@ -114,7 +118,7 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	if err != nil {
 		return rest, err
 	}
-	standing := standing{at: at, verdict: verdict, short: k.s.cfg.ReplayMost}
+	standing := standing{at: at, verdict: verdict, short: k.s.cfg.ReplayMost, small: k.s.cfg.ReplaySize}
 	if at == nil {
 		standing.log, standing.logErr = k.s.logs(a.logID()).State(ctx)
 	}

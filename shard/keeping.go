@@ -84,12 +84,12 @@ func (k *keeper) readable() (*replica, error) {
 }
 
 // await returns when the replica has applied a seq.
-func (r *replica) await(ctx context.Context, s *Server, seq uint64) error {
+func (r *replica) await(s *Server, seq uint64) error {
 	at := r.applier.Applied()
 	if at.Seq >= seq {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadWait)
+	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if err := r.applier.Wait(ctx, seq); err != nil {
 		return fmt.Errorf("%w: %w", events.Refuse(503, "the replica is at %d, not yet at %d", r.applier.Applied().Seq, seq), err)

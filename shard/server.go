@@ -29,7 +29,9 @@ type Config struct {
 	CopiesMost int           // copies handed out at once
 	MaxBody    int           // bytes of a request
 	SendMost   time.Duration // a client that takes nothing for so long is cut off
-	ReplayMost uint64        // a log shorter than this is replayed from its start although somebody could be copied
+	ReplayMost uint64        // a log of fewer batches, and
+	ReplaySize uint64        // fewer bytes, is replayed from its start although somebody could be copied
+	FillsMost  int           // replicas filled at once
 	Stalled    time.Duration // without a line from a donor, before its copy is given up
 	RetryMin   time.Duration // first wait after a failure of a replica or of the engine; doubles
 	RetryMax   time.Duration
@@ -41,11 +43,13 @@ type Config struct {
 func DefaultConfig() Config {
 	cfg := Config{
 		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, MaxBody: 8 << 20,
-		SendMost: 30 * time.Second, ReplayMost: 1000, Stalled: 30 * time.Second,
+		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20, FillsMost: 2,
+		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: time.Second, Stop: 5 * time.Second,
 	}
-	cfg.Applier.MaxWaiting = 2 << 20
-	cfg.Applier.Budget = &Budget{Bytes: 8 << 20}
+	// Decoded and on its way into the engine an entry takes ten times its bytes.
+	cfg.Applier.MaxWaiting = 512 << 10
+	cfg.Applier.Budget = &Budget{Bytes: 2 << 20}
 	return cfg
 }
 
@@ -88,6 +92,7 @@ type Server struct {
 	keepers atomic.Pointer[map[shardKey]*keeper]
 	reads   turns
 	copies  turns
+	fills   turns
 	digests turns // snapshots held for digests
 	digest  turns // one at a time is computed
 
@@ -113,7 +118,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, b
 	}
 	s := &Server{
 		cfg: cfg, open: open, logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), digests: newTurns(4), digest: newTurns(1),
+		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), fills: newTurns(cfg.FillsMost), digests: newTurns(4), digest: newTurns(1),
 		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
 		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, reread: make(chan struct{}, 1), beatNow: make(chan struct{}, 1),
 	}

@@ -113,7 +113,11 @@ func (w *waiting) cut(n int) []events.LogEntry {
 		w.bytes -= size
 		w.budget.add(-size)
 	}
+	clear(w.queue[:n]) // what is taken must not be held by what waits
 	w.queue, w.sizes = w.queue[n:], w.sizes[n:]
+	if len(w.queue) == 0 {
+		w.queue, w.sizes = nil, nil
+	}
 	w.changed()
 	return head
 }
