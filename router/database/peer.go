@@ -243,10 +243,8 @@ type patient struct {
 }
 
 func (p *patient) Read(b []byte) (int, error) {
-	if p.link.br.Buffered() == 0 {
-		_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.peer.cfg.Stall)) // fails only if it is closed
-	}
-	if p.ctx.Err() != nil { // after the deadline was moved: it may have overwritten ctx's
+	_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.peer.cfg.Stall)) // fails only if it is closed
+	if p.ctx.Err() != nil {                                              // after the deadline was moved: it may have overwritten ctx's
 		return 0, context.Cause(p.ctx)
 	}
 	return p.r.Read(b)

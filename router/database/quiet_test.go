@@ -1,0 +1,5 @@
+package database
+
+import "log/slog"
+
+var quiet = slog.New(slog.DiscardHandler)
