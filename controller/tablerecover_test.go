@@ -203,7 +203,7 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 }
 
 func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
-	states := []string{events.ReplicaOpening, events.ReplicaWaiting, events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaQuarantined, events.ReplicaHalted}
+	states := []string{events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaOpening, events.ReplicaWaiting, events.ReplicaQuarantined, events.ReplicaHalted}
 	w := withTable(t, 4, "h1", "h2", "h3")
 	log, _ := w.log("sh1")
 	rapid.Check(t, func(t *rapid.T) {
@@ -211,11 +211,11 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 		least, known, ready := ^uint64(0), true, 0
 		for _, srv := range keepers(w.db(), "sh1") {
 			r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: rapid.SampledFrom(states).Draw(t, "state")}
-			incarnation := rapid.SampledFrom([]string{log.Incarnation, log.Incarnation, log.Incarnation, "other"}).Draw(t, "log")
+			incarnation := rapid.SampledFrom([]string{log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, "other"}).Draw(t, "log")
 			r.Durable = events.Position{Incarnation: incarnation, Seq: rapid.Uint64Range(0, 200).Draw(t, "durable")}
 			r.Applied = events.Position{Incarnation: incarnation, Seq: r.Durable.Seq + rapid.Uint64Range(0, 50).Draw(t, "more")}
 			heard := w.s.servers[srv.Name]
-			heard.beat, heard.silent = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 5).Draw(t, "silent") == 0
+			heard.beat, heard.silent = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
 			needs := r.Durable.Seq
 			if r.State == events.ReplicaCopying {
 				needs = r.Applied.Seq

@@ -116,6 +116,8 @@ func (s *state) standing(srv events.ShardServer, table string, log events.ShardL
 			return unfit, "host " + srv.Host + " does not have it"
 		case st.State != events.Ready:
 			return unfit, orElse(st.Detail, st.State)
+		case st.Address == "":
+			return unfit, "it has no address"
 		}
 	} else if !wasReady {
 		return unfit, "host " + srv.Host + " has not been heard"
@@ -172,7 +174,9 @@ func (s *state) serverAddress(srv events.ShardServer, was events.TableRoute, rea
 
 // chooseEager names the replica of each shard that commits at once. It stays
 // while it is ready; else it is the one that is ahead, and among equals the one
-// whose server has the fewest such tasks.
+// whose server has the fewest such tasks. Then tasks go one by one from a
+// server to another that has at least two fewer: the first to be ready, or to
+// be left, would keep them all.
 func (s *state) chooseEager(table string, was events.TableRoute, shards []events.ShardRoute) {
 	tasks := map[string]int{}
 	for i := range shards {
@@ -197,6 +201,17 @@ func (s *state) chooseEager(table string, was events.TableRoute, shards []events
 			}
 		}
 		tasks[shards[i].Eager]++
+	}
+	for i := range shards {
+		at, _ := s.said(shards[i].Eager, table, shards[i].Shard)
+		for _, r := range shards[i].Replicas {
+			st, fresh := s.said(r.Server, table, shards[i].Shard)
+			if r.Ready && fresh && st.Applied.Seq >= at.Applied.Seq && tasks[r.Server]+1 < tasks[shards[i].Eager] {
+				tasks[shards[i].Eager]--
+				tasks[r.Server]++
+				shards[i].Eager = r.Server
+			}
+		}
 	}
 }
 
@@ -247,6 +262,8 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 			switch {
 			case sh.Eager == "":
 				why = "no replica is ready"
+			case isReady(sh, old.Eager):
+				why = old.Eager + " does so for more shards"
 			case old.Eager != "":
 				why = old.Eager + " is no longer ready"
 			}
