@@ -265,6 +265,9 @@ func TestTable_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	if got.there {
 		t.Fatalf("answered before its time: %v", got.err)
 	}
+	if len(w.s.tableRoutes) != 0 {
+		t.Fatal("there is a route to shards without logs")
+	}
 	w.run(2 * time.Second)
 	if r := got.refused(t, 504); !strings.Contains(r.Message, "sh1") || !strings.Contains(r.Message, "another history") {
 		t.Fatalf("refused with %q", r.Message)
@@ -302,6 +305,15 @@ func TestTable_CopiesOfAShardLieOnDifferentHosts(t *testing.T) {
 	}
 	if len(w.onHost("h1")) != 2 {
 		t.Errorf("%d of 4 servers lie on h1", len(w.onHost("h1")))
+	}
+}
+
+func TestTable_ServersAreSpreadOverHosts(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 4, Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh2"), place("S3", "sh3"), place("S4", "sh4")}})
+	if n := len(w.onHost("h1")); n != 2 {
+		t.Fatalf("%d of 4 servers that share nothing lie on h1", n)
 	}
 }
 
