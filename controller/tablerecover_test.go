@@ -81,8 +81,8 @@ func TestTable_RecoverRefusals(t *testing.T) {
 			prepare(w)
 			w.run(3 * time.Second)
 			before, _ := w.log("sh1")
-			if got := w.recoverShard(shard, false).refused(t, code); !strings.Contains(got.Message, message) {
-				t.Errorf("refused with %q, want %q", got.Message, message)
+			if got := w.recoverShard(shard, false).refused(t, code); !strings.Contains(got, message) {
+				t.Errorf("refused with %q, want %q", got, message)
 			}
 			if after, _ := w.log("sh1"); after != before {
 				t.Error("refused, and changed")
