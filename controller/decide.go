@@ -305,7 +305,11 @@ func (s *state) release(now time.Time) (effects []effect) {
 			if done {
 				delete(s.draining, i.Name)
 				delete(s.unready, i.Name)
-				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{"service": i.Service, "id": i.ID, "host": at, "reason": why}))
+				of := "service"
+				if i.Kind == events.KindShard {
+					of = "table"
+				}
+				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{of: i.Service, "id": i.ID, "host": at, "reason": why}))
 			}
 			return done
 		})

@@ -168,6 +168,25 @@ func keepers(db events.Database, shard string) (found []events.ShardServer) {
 	return found
 }
 
+// keptBy lists the servers that shall keep each shard.
+func keptBy(db events.Database) map[string][]events.ShardServer {
+	kept := map[string][]events.ShardServer{}
+	for _, srv := range db.Servers {
+		for _, id := range srv.Shards {
+			kept[id] = append(kept[id], srv)
+		}
+	}
+	return kept
+}
+
+func logsOf(db events.Database) map[string]events.ShardLog {
+	logs := map[string]events.ShardLog{}
+	for _, l := range db.Logs {
+		logs[l.Shard] = l
+	}
+	return logs
+}
+
 // editable is a copy of a table whose lists can be changed.
 func editable(db events.Database) events.Database {
 	db.Table.Shards, db.Logs, db.Servers = slices.Clone(db.Table.Shards), slices.Clone(db.Logs), slices.Clone(db.Servers)

@@ -102,28 +102,57 @@ func TestTable_ReplicaOnAnotherLogIsNotReady(t *testing.T) {
 }
 
 func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
-	w := withTable(t, 3, "h1", "h2", "h3")
-	var before []string
-	for _, sh := range w.table().Shards {
-		before = append(before, sh.Eager)
-	}
+	w := newSim(t, DefaultConfig(), "h1", "h2", "h3")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 3, Table: students("sh1")})
+	w.run(3 * time.Second)
+	eager := w.table().Shards[0].Eager
 	w.write("sh1", 3)
-	// All but the eager one of sh1 are heard to be ahead of it.
-	w.mute[before[0]] = true
+	w.mute[eager] = true // the others are heard to be ahead of it
 	w.step(events.BeatEvery)
-	delete(w.mute, before[0])
-	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != before[0] })]
+	delete(w.mute, eager)
+	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != eager })]
 	_, st := w.find(victim.Name)
 	st.State = events.Dead
+	w.now = w.now.Add(10 * time.Millisecond)
+	w.apply(w.s.observeHost(w.beat(victim.Host), w.now))
+	w.decide()
+	if got := w.table().Shards[0].Eager; got != eager {
+		t.Fatalf("eager %s became %s though it is ready", eager, got)
+	}
 	w.run(3 * time.Second)
 	w.wantWhole()
-	for i, sh := range w.table().Shards {
-		if before[i] != victim.Name && sh.Eager != before[i] {
-			t.Errorf("%s: eager %s became %s though it is ready", sh.Shard, before[i], sh.Eager)
+	if got := w.table().Shards[0].Eager; got != eager {
+		t.Fatalf("eager %s became %s though it is ready", eager, got)
+	}
+}
+
+// Servers become ready one after the other, and die and come back.
+func TestTable_EagerTasksAreSpreadAgain(t *testing.T) {
+	w := withTable(t, 4, "h1", "h2", "h3", "h4")
+	spread := func() {
+		t.Helper()
+		tasks := map[string]int{}
+		for _, sh := range w.table().Shards {
+			tasks[sh.Eager]++
 		}
-		if before[i] == victim.Name && sh.Eager == victim.Name {
-			t.Errorf("%s: eager %s is dead", sh.Shard, sh.Eager)
+		if len(tasks) != 4 {
+			t.Fatalf("eager tasks are %v, want one on each of four servers", tasks)
 		}
+	}
+	spread()
+	for range 3 {
+		var back []string
+		for _, srv := range w.db().Servers[1:] {
+			w.mute[srv.Name] = true
+			back = append(back, srv.Name)
+		}
+		w.run(3 * time.Second)
+		for _, name := range back {
+			delete(w.mute, name)
+			w.run(time.Second)
+		}
+		spread()
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *state) chooseHost(db events.Database, srv events.ShardServer) string {
 			if other.Host != at || other.ID == srv.ID {
 				continue
 			}
-			if _, there := s.placement(other.Name); !there {
+			if !s.assignedHome(other) {
 				load[1]++
 			}
 			for _, id := range other.Shards {
@@ -73,7 +73,7 @@ func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, 
 			if h == nil || h.beat == nil || h.state != events.Alive {
 				continue
 			}
-			if _, ok := s.placement(srv.Name); ok {
+			if s.assignedHome(srv) {
 				continue
 			}
 			if next[srv.Host] == nil {
@@ -84,6 +84,13 @@ func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, 
 				"table": name, "id": srv.ID, "host": srv.Host, "volume": srv.Volume, "shards": srv.Shards}))
 		}
 	}
+}
+
+// assignedHome reports whether a shard server is assigned to the host that has
+// its data.
+func (s *state) assignedHome(srv events.ShardServer) bool {
+	a, ok := s.assigned[srv.Host]
+	return ok && assignedIn(a.value, srv.Name)
 }
 
 func serverSpec(db events.Database, srv events.ShardServer) events.InstanceSpec {
@@ -136,7 +143,7 @@ func (s *state) replaceServers(now time.Time) (effects []effect) {
 // serverFailed says why a shard server has to be replaced where it is.
 func (s *state) serverFailed(srv events.ShardServer, now time.Time) string {
 	h := s.hosts[srv.Host]
-	if at, ok := s.placement(srv.Name); !ok || at != srv.Host || h == nil || h.state == events.Lost {
+	if !s.assignedHome(srv) || h == nil || h.state == events.Lost {
 		return ""
 	}
 	status, ok := h.status(srv.Name)

@@ -106,7 +106,7 @@ func TestShare_NewServersTakeTheMeanOfTheRarestShards(t *testing.T) {
 
 func TestCensus_NeverGivesUpTheLastGoodCopy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		shards := drawShards(t)[:]
+		shards := drawShards(t)
 		var db events.Database
 		c := &census{good: map[string]map[string]bool{}, left: map[string]int{}}
 		for i, ids := range drawGiven(t, shards, rapid.IntRange(1, 9).Draw(t, "n")) {

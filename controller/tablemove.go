@@ -50,13 +50,10 @@ func (s *state) moveServers(now time.Time) []effect {
 // host is lost for long, it does not speak itself, and each of its shards has
 // another copy that is ready and none that is being filled.
 func (s *state) mustMove(db events.Database, srv events.ShardServer, now time.Time) bool {
-	if srv.Host == "" || len(s.alive()) == 0 {
+	if h := s.hosts[srv.Host]; srv.Host == "" || h != nil && (h.state != events.Lost || s.silence(h.seen, now) < s.cfg.MoveAfter) || h == nil && now.Sub(s.since) < s.cfg.MoveAfter {
 		return false
 	}
-	if h := s.hosts[srv.Host]; h != nil && (h.state != events.Lost || s.silence(h.seen, now) < s.cfg.MoveAfter) || h == nil && now.Sub(s.since) < s.cfg.MoveAfter {
-		return false
-	}
-	if heard := s.servers[srv.Name]; heard != nil && heard.beat != nil && !heard.silent {
+	if heard := s.servers[srv.Name]; heard != nil && heard.beat != nil && !heard.silent || len(s.alive()) == 0 {
 		return false
 	}
 	for _, shard := range srv.Shards {

@@ -129,6 +129,25 @@ func TestTable_DataIsNotLeftWhileNobodyElseHasIt(t *testing.T) {
 	})
 }
 
+// An agent that is away for a moment says nothing of its shard servers, which
+// speak; on a host that is lost nobody could replace them.
+func TestTable_ServerWhoseAgentIsAwayServesUntilItsHostIsLost(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2", "h3")
+	w.silent["h1"], w.voices = true, true
+	w.run(6 * time.Second)
+	if w.s.hosts["h1"].state != events.Suspect {
+		t.Fatalf("h1 is %s", w.s.hosts["h1"].state)
+	}
+	w.wantWhole()
+	w.run(5 * time.Second)
+	if n, of := w.replicasReady(); n != of-4 {
+		t.Fatalf("%d of %d ready with a host lost", n, of)
+	}
+	w.silent["h1"] = false
+	w.run(time.Second)
+	w.wantWhole()
+}
+
 func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	for _, srv := range w.db().Servers {

@@ -80,6 +80,7 @@ func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
 	worth := err == nil && e.below >= there.First+e.worth
 	if worth {
 		if err = t.mayAct(); err == nil {
+			events.FailPoint("purge")
 			err = t.logs.PurgeLog(ctx, e.id, e.below)
 		}
 	}

@@ -81,8 +81,8 @@ func TestTable_RecoverRefusals(t *testing.T) {
 			prepare(w)
 			w.run(3 * time.Second)
 			before, _ := w.log("sh1")
-			if got := w.recoverShard(shard, false).refused(t, code); !strings.Contains(got.Message, message) {
-				t.Errorf("refused with %q, want %q", got.Message, message)
+			if got := w.recoverShard(shard, false).refused(t, code); !strings.Contains(got, message) {
+				t.Errorf("refused with %q, want %q", got, message)
 			}
 			if after, _ := w.log("sh1"); after != before {
 				t.Error("refused, and changed")
@@ -148,6 +148,8 @@ func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
 			db := editable(w.db())
 			db.Logs[0].Made = false
 			w.s.tables["StudT"].value = db
+			// Somebody with more comes too late: the log begins where it begins.
+			w.at(w.db().Servers[2].Name, "sh1").Applied = events.Position{Incarnation: log.Origin.Incarnation, Seq: 12, Batch: "b12"}
 		}
 		want, _ := w.log("sh1")
 		next := newState(w.s.cfg, events.Token{Incarnation: "lease", Revision: 2}, 2, w.now)
@@ -203,7 +205,7 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 }
 
 func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
-	states := []string{events.ReplicaOpening, events.ReplicaWaiting, events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaQuarantined, events.ReplicaHalted}
+	states := []string{events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaOpening, events.ReplicaWaiting, events.ReplicaQuarantined, events.ReplicaHalted}
 	w := withTable(t, 4, "h1", "h2", "h3")
 	log, _ := w.log("sh1")
 	rapid.Check(t, func(t *rapid.T) {
@@ -211,11 +213,11 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 		least, known, ready := ^uint64(0), true, 0
 		for _, srv := range keepers(w.db(), "sh1") {
 			r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: rapid.SampledFrom(states).Draw(t, "state")}
-			incarnation := rapid.SampledFrom([]string{log.Incarnation, log.Incarnation, log.Incarnation, "other"}).Draw(t, "log")
+			incarnation := rapid.SampledFrom([]string{log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, "other"}).Draw(t, "log")
 			r.Durable = events.Position{Incarnation: incarnation, Seq: rapid.Uint64Range(0, 200).Draw(t, "durable")}
 			r.Applied = events.Position{Incarnation: incarnation, Seq: r.Durable.Seq + rapid.Uint64Range(0, 50).Draw(t, "more")}
 			heard := w.s.servers[srv.Name]
-			heard.beat, heard.silent = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 5).Draw(t, "silent") == 0
+			heard.beat, heard.silent = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
 			needs := r.Durable.Seq
 			if r.State == events.ReplicaCopying {
 				needs = r.Applied.Seq
@@ -238,8 +240,8 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 			}
 		case !known || ready < 2:
 			t.Fatalf("purged below %d: all known %v, %d ready", below, known, ready)
-		case below+w.s.cfg.KeepTail > least+1:
-			t.Fatalf("purged below %d, though one has %d only and %d are kept", below, least, w.s.cfg.KeepTail)
+		case below+w.s.cfg.KeepTail != least+1:
+			t.Fatalf("purged below %d, want %d without the newest %d", below, least+1, w.s.cfg.KeepTail)
 		}
 	})
 }

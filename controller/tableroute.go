@@ -48,10 +48,13 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 	whole = true
 	next = events.TableRoute{Table: db.Table, Servers: []events.TableServer{}, Shards: []events.ShardRoute{}}
 	next.Table.Shards = []events.Shard{}
-	reachable := map[string]bool{}
+	reachable, kept, logs, former := map[string]bool{}, keptBy(db), logsOf(db), map[string]events.ShardRoute{}
+	for _, sh := range was.Shards {
+		former[sh.Shard] = sh
+	}
 	for _, sh := range db.Table.Shards {
-		log, _ := db.Log(sh.ID)
-		old, known := was.Shard(sh.ID)
+		log := logs[sh.ID]
+		old, known := former[sh.ID]
 		if !log.Made {
 			whole = false
 			if !known {
@@ -60,16 +63,16 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 			log = old.Log
 		}
 		next.Table.Shards = append(next.Table.Shards, sh)
-		route := s.shardRoute(db, sh.ID, log, old)
+		route := s.shardRoute(db.Table.Name, kept[sh.ID], log, old)
 		for _, r := range route.Replicas {
 			reachable[r.Server] = reachable[r.Server] || r.Ready
 		}
 		next.Shards = append(next.Shards, route)
 	}
-	s.chooseEager(db.Table.Name, was, next.Shards)
+	s.chooseEager(db.Table.Name, former, next.Shards)
 	for _, srv := range db.Servers {
 		line := events.TableServer{Name: srv.Name, ID: srv.ID, Host: srv.Host, Shards: append([]string{}, srv.Shards...)}
-		line.Address = s.serverAddress(srv, was, reachable[srv.Name])
+		line.Address = s.serverAddress(srv, &was, reachable[srv.Name])
 		next.Servers = append(next.Servers, line)
 	}
 	return next, whole
@@ -77,13 +80,13 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 
 // shardRoute judges the replicas of a shard. Suspicion alone never takes out
 // the last that is ready; a death does.
-func (s *state) shardRoute(db events.Database, shard string, log events.ShardLog, was events.ShardRoute) events.ShardRoute {
-	route := events.ShardRoute{Shard: shard, Log: log, Replicas: []events.ShardReplica{}}
-	servers := slices.SortedFunc(slices.Values(keepers(db, shard)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
+func (s *state) shardRoute(table string, servers []events.ShardServer, log events.ShardLog, was events.ShardRoute) events.ShardRoute {
+	route := events.ShardRoute{Shard: log.Shard, Log: log, Replicas: []events.ShardReplica{}}
+	slices.SortFunc(servers, func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
 	var best standing
 	var found []standing
 	for _, srv := range servers {
-		st, _ := s.standing(srv, db.Table.Name, log, was)
+		st, _ := s.standing(srv, table, log, was)
 		best = max(best, st)
 		found = append(found, st)
 	}
@@ -104,8 +107,7 @@ func (s *state) standing(srv events.ShardServer, table string, log events.ShardL
 		}
 		return unfit, why
 	}
-	a, ok := s.assigned[srv.Host]
-	if !ok || !assignedIn(a.value, srv.Name) {
+	if !s.assignedHome(srv) {
 		return unfit, "not assigned to a host"
 	}
 	h := s.hosts[srv.Host]
@@ -116,6 +118,8 @@ func (s *state) standing(srv events.ShardServer, table string, log events.ShardL
 			return unfit, "host " + srv.Host + " does not have it"
 		case st.State != events.Ready:
 			return unfit, orElse(st.Detail, st.State)
+		case st.Address == "":
+			return unfit, "it has no address"
 		}
 	} else if !wasReady {
 		return unfit, "host " + srv.Host + " has not been heard"
@@ -158,7 +162,7 @@ func (s *state) strong(srv events.ShardServer, table string, log events.ShardLog
 	return st == ready && heard.beat != nil
 }
 
-func (s *state) serverAddress(srv events.ShardServer, was events.TableRoute, ready bool) string {
+func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, ready bool) string {
 	h := s.hosts[srv.Host]
 	if h == nil || h.beat == nil {
 		old, _ := was.Server(srv.Name)
@@ -172,11 +176,13 @@ func (s *state) serverAddress(srv events.ShardServer, was events.TableRoute, rea
 
 // chooseEager names the replica of each shard that commits at once. It stays
 // while it is ready; else it is the one that is ahead, and among equals the one
-// whose server has the fewest such tasks.
-func (s *state) chooseEager(table string, was events.TableRoute, shards []events.ShardRoute) {
+// whose server has the fewest such tasks. Then tasks go one by one from a
+// server to another that has at least two fewer: the first to be ready, or to
+// be left, would keep them all.
+func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shards []events.ShardRoute) {
 	tasks := map[string]int{}
 	for i := range shards {
-		if old, ok := was.Shard(shards[i].Shard); ok && isReady(shards[i], old.Eager) {
+		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Eager) {
 			shards[i].Eager = old.Eager
 			tasks[old.Eager]++
 		}
@@ -197,6 +203,17 @@ func (s *state) chooseEager(table string, was events.TableRoute, shards []events
 			}
 		}
 		tasks[shards[i].Eager]++
+	}
+	for i := range shards {
+		at, _ := s.said(shards[i].Eager, table, shards[i].Shard)
+		for _, r := range shards[i].Replicas {
+			st, fresh := s.said(r.Server, table, shards[i].Shard)
+			if r.Ready && fresh && st.Applied.Seq >= at.Applied.Seq && tasks[r.Server]+1 < tasks[shards[i].Eager] {
+				tasks[shards[i].Eager]--
+				tasks[r.Server]++
+				shards[i].Eager = r.Server
+			}
+		}
 	}
 }
 
@@ -247,6 +264,8 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 			switch {
 			case sh.Eager == "":
 				why = "no replica is ready"
+			case isReady(sh, old.Eager):
+				why = old.Eager + " does so for more shards"
 			case old.Eager != "":
 				why = old.Eager + " is no longer ready"
 			}

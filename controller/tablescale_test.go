@@ -33,8 +33,8 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		w := started(t, webConfig(1), "h1")
 		ask := events.InitRequest{N: 2, Table: students("sh1", "sh2")}
 		change(&ask)
-		if got := w.init(ask).refused(t, code); !strings.Contains(got.Message, message) {
-			t.Errorf("refused with %q, want %q", got.Message, message)
+		if got := w.init(ask).refused(t, code); !strings.Contains(got, message) {
+			t.Errorf("refused with %q, want %q", got, message)
 		}
 		w.run(2 * time.Second)
 		if len(w.s.tables) != 0 || len(w.logs) != 0 {
@@ -65,13 +65,13 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	})
 
 	w := withTable(t, 3, "h1")
-	if got := w.init(events.InitRequest{N: 3}).refused(t, 409); !strings.Contains(got.Message, "configured already") {
-		t.Errorf("a second init: %s", got.Message)
+	if got := w.init(events.InitRequest{N: 3}).refused(t, 409); !strings.Contains(got, "configured already") {
+		t.Errorf("a second init: %s", got)
 	}
 	ask := events.InitRequest{N: 1, Table: students("sh1"), Servers: []events.Placement{place(w.db().Servers[0].Name)}}
 	ask.Table.Name = "other"
-	if got := w.init(ask).refused(t, 400); !strings.Contains(got.Message, "already in use") {
-		t.Errorf("a name in use: %s", got.Message)
+	if got := w.init(ask).refused(t, 400); !strings.Contains(got, "already in use") {
+		t.Errorf("a name in use: %s", got)
 	}
 }
 
@@ -159,8 +159,8 @@ func TestTable_AddRefusalsChangeNothing(t *testing.T) {
 				ask.Servers[i].Name = w.db().Servers[0].Name
 			}
 		}
-		if got := w.addServers(ask).refused(t, 400); !strings.Contains(got.Message, message) {
-			t.Errorf("refused with %q, want %q", got.Message, message)
+		if got := w.addServers(ask).refused(t, 400); !strings.Contains(got, message) {
+			t.Errorf("refused with %q, want %q", got, message)
 		}
 		if len(w.db().Servers) != 3 || len(w.db().Logs) != 4 {
 			t.Errorf("%s: refused, and changed", message)
@@ -220,8 +220,8 @@ func TestTable_RemoveRefusesTheLastCopy(t *testing.T) {
 		w.run(3 * time.Second)
 		made.servers(t)
 		before := w.db()
-		if got := w.removeServers(n, names...).refused(t, 400); !strings.Contains(got.Message, message) {
-			t.Errorf("refused with %q, want %q", got.Message, message)
+		if got := w.removeServers(n, names...).refused(t, 400); !strings.Contains(got, message) {
+			t.Errorf("refused with %q, want %q", got, message)
 		}
 		if fmt.Sprint(before) != fmt.Sprint(w.db()) {
 			t.Errorf("rm %d %v: refused, and changed", n, names)
@@ -244,8 +244,8 @@ func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
 	w.run(3 * time.Second)
 	w.mute["S2"] = true
 	w.run(3 * time.Second)
-	if got := w.removeServers(1, "S1").refused(t, 400); !strings.Contains(got.Message, "'sh1'") {
-		t.Fatalf("refused with %q", got.Message)
+	if got := w.removeServers(1, "S1").refused(t, 400); !strings.Contains(got, "'sh1'") {
+		t.Fatalf("refused with %q", got)
 	}
 	if got := w.removeServers(1); got.there {
 		t.Fatalf("removing any: %v", got.err)
@@ -265,9 +265,12 @@ func TestTable_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	if got.there {
 		t.Fatalf("answered before its time: %v", got.err)
 	}
+	if len(w.s.tableRoutes) != 0 {
+		t.Fatal("there is a route to shards without logs")
+	}
 	w.run(2 * time.Second)
-	if r := got.refused(t, 504); !strings.Contains(r.Message, "sh1") || !strings.Contains(r.Message, "another history") {
-		t.Fatalf("refused with %q", r.Message)
+	if r := got.refused(t, 504); !strings.Contains(r, "sh1") || !strings.Contains(r, "another history") {
+		t.Fatalf("refused with %q", r)
 	}
 
 	empty := newSim(t, DefaultConfig())
@@ -302,6 +305,15 @@ func TestTable_CopiesOfAShardLieOnDifferentHosts(t *testing.T) {
 	}
 	if len(w.onHost("h1")) != 2 {
 		t.Errorf("%d of 4 servers lie on h1", len(w.onHost("h1")))
+	}
+}
+
+func TestTable_ServersAreSpreadOverHosts(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 4, Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh2"), place("S3", "sh3"), place("S4", "sh4")}})
+	if n := len(w.onHost("h1")); n != 2 {
+		t.Fatalf("%d of 4 servers that share nothing lie on h1", n)
 	}
 }
 

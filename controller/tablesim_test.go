@@ -207,13 +207,14 @@ func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
 	return a.value.(events.ServersReply)
 }
 
-func (a *tableAnswer) refused(t *testing.T, code int) *events.Refusal {
+// refused wants a refusal, and returns what it says.
+func (a *tableAnswer) refused(t *testing.T, code int) string {
 	t.Helper()
 	var r *events.Refusal
 	if !a.there || !errors.As(a.err, &r) || r.Code != code {
 		t.Fatalf("answered %v with %v, want a refusal with %d", a.there, a.err, code)
 	}
-	return r
+	return r.Message
 }
 
 // withTable is a world with a table of four shards, three copies of each.

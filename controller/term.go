@@ -98,12 +98,7 @@ func (t *term) run(ctx context.Context) error {
 			in = t.beat
 		case <-tick.C:
 		}
-		// A leader that was stopped wakes up here, with heartbeats and requests
-		// waiting that are another leader's by now.
-		if !t.lease.valid(time.Now()) {
-			return errDeposed
-		}
-		if err := t.carryOut(ctx, in(t.state, time.Now())); err != nil {
+		if err := t.fold(ctx, in); err != nil {
 			return err
 		}
 		for next := t.state.decide(time.Now()); len(next) > 0; next = t.state.decide(time.Now()) {
@@ -112,6 +107,27 @@ func (t *term) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// fold takes an input and all that wait behind it: what follows from them is
+// decided once.
+func (t *term) fold(ctx context.Context, in input) error {
+	for range cap(t.inputs) {
+		// A leader that was stopped wakes up here, with heartbeats and requests
+		// waiting that are another leader's by now.
+		if !t.lease.valid(time.Now()) {
+			return errDeposed
+		}
+		if err := t.carryOut(ctx, in(t.state, time.Now())); err != nil {
+			return err
+		}
+		select {
+		case in = <-t.inputs:
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // carryOut applies effects in order. A decision that cannot be stored ends the
