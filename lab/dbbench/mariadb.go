@@ -23,6 +23,7 @@ type peer struct {
 	db    *sql.DB
 	stop  context.CancelFunc
 	ended chan struct{}
+	pid   int
 }
 
 func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
@@ -56,6 +57,7 @@ func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients 
 	if err := supervisor.Ready(waiting); err != nil {
 		return err
 	}
+	p.pid = supervisor.PID()
 	var err error
 	if p.db, err = sql.Open("mysql", supervisor.DSN("")); err != nil {
 		return err
