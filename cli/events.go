@@ -104,8 +104,8 @@ func (a *app) eventLine(e events.Event) error {
 	return err
 }
 
-// compact writes an object as key=value, in the order of keys; what is nested
-// stays JSON.
+// compact writes an object as key=value, in the order of keys, and a position
+// in a log as incarnation/seq; what else is nested stays JSON.
 func compact(data json.RawMessage) string {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
@@ -114,7 +114,12 @@ func compact(data json.RawMessage) string {
 	var parts []string
 	for k, raw := range object {
 		var s string
+		var at events.Position
 		if json.Unmarshal(raw, &s) != nil {
+			if json.Unmarshal(raw, &at) == nil && at.Incarnation != "" {
+				parts = append(parts, k+"="+fmt.Sprintf("%s/%d", at.Incarnation, at.Seq))
+				continue
+			}
 			var b bytes.Buffer
 			_ = json.Compact(&b, raw) // it was decoded, so it is JSON
 			s = b.String()

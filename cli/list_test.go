@@ -289,7 +289,9 @@ func TestEvents(t *testing.T) {
 	died := events.Event{ID: "1", Entity: "instance", Verb: "died", About: "web-4k2p", Source: "controller/c1", Time: at,
 		Data: json.RawMessage(`{"host": "host-1", "detail": "signal: killed", "n": 3, "list": [1, 2], "evil": "\u001b[2J"}`)}
 	odd := events.Event{ID: "2", Entity: "route", Verb: "changed", About: "\x1b[31mweb\n", Source: "controller/c1", Time: at, Data: json.RawMessage(`[1]`)}
-	c := &cluster{events: []events.Event{died, odd}}
+	recovered := events.Event{ID: "3", Entity: "shard", Verb: "recovered", About: "StudT.sh1", Source: "controller/c1", Time: at,
+		Data: json.RawMessage(`{"server": "Server0", "log": "k9", "position": {"incarnation": "k1", "seq": 41, "batch": "B-7"}, "shards": ["sh1"], "none": null}`)}
+	c := &cluster{events: []events.Event{died, odd, recovered}}
 	code, out, errs := run(t, c.wiring(), "events")
 	if code != ExitOK || errs != "" {
 		t.Fatalf("code %d, %s", code, errs)
@@ -302,7 +304,7 @@ func TestEvents(t *testing.T) {
 	_, out, _ = run(t, c.wiring(), "events", "-o", "json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var got events.Event
-	if err := json.Unmarshal([]byte(lines[0]), &got); err != nil || len(lines) != 2 || got.About != died.About || !got.Time.Equal(at) {
+	if err := json.Unmarshal([]byte(lines[0]), &got); err != nil || len(lines) != 3 || got.About != died.About || !got.Time.Equal(at) {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -72,7 +72,7 @@ func (w *waiter) lookAtTables(st events.Status, now time.Time) {
 			c.ready++
 			if !w.told[name] {
 				w.told[name] = true
-				w.con.say("ringway: shard %s; going on without it, see 'ringway shards'", c.trouble)
+				w.con.say("ringway: shard %s; going on without it, see 'ringway shards' and 'ringway shards recover --help'", c.trouble)
 			}
 		}
 	}

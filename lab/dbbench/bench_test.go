@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"os/exec"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -81,5 +84,32 @@ func TestDrive_CountsWhatWasDoneAndStopsAtAFailure(t *testing.T) {
 func TestRatios_AreTakenRoundByRound(t *testing.T) {
 	if got := median(ratios([]float64{2, 30, 9}, []float64{1, 10, 9})); got != 2 {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestUsage_FindsTheProcessesBelowOne(t *testing.T) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("no /proc here")
+	}
+	cmd := exec.Command("sh", "-c", "while :; do :; done & while :; do :; done")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() }()
+	before := usageOf(cmd.Process.Pid)
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		used := usageOf(cmd.Process.Pid).since(before)
+		if used["sh"] >= 4*tick && used["clients"] >= 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("used %v", used)
+		}
+		time.Sleep(tick) // between looks
+	}
+	if got := (usage{"bus": 3 * time.Millisecond, "router": 5 * time.Millisecond}).each(100); got != "router 50, bus 30" {
+		t.Error(got)
 	}
 }

@@ -21,9 +21,10 @@ import (
 // cluster is a running `ringway up`, known by its addresses only.
 type cluster struct {
 	cmd         *exec.Cmd
-	http, admin string // base URLs
-	ended       chan error
-	said        *bytes.Buffer // on stderr; read it after the end
+	http, admin string        // base URLs
+	ended       chan struct{} // closed when it has ended
+	end         error         // how; read it after the end, like
+	said        *bytes.Buffer // its stderr
 }
 
 var readyLine = regexp.MustCompile(`^ready\s+http (http://\S+)\s+admin (http://\S+)`)
@@ -38,7 +39,7 @@ func start(ctx context.Context, o options) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{ended: make(chan error, 1), said: &bytes.Buffer{}}
+	c := &cluster{ended: make(chan struct{}), said: &bytes.Buffer{}}
 	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", "1", "--log-level", "warn")
 	c.cmd.Stderr = c.said
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is ours to pass on
@@ -56,14 +57,15 @@ func start(ctx context.Context, o options) (*cluster, error) {
 				ready <- m
 			}
 		}
-		c.ended <- c.cmd.Wait()
+		c.end = c.cmd.Wait()
+		close(c.ended)
 	}()
 	select {
 	case m := <-ready:
 		c.http, c.admin = m[1], m[2]
 		return c, nil
-	case err := <-c.ended:
-		return nil, fmt.Errorf("ringway up ended: %w\n%s", err, c.said)
+	case <-c.ended:
+		return nil, fmt.Errorf("ringway up ended: %w\n%s", c.end, c.said)
 	case <-time.After(90 * time.Second):
 		err = errors.New("ringway up was not ready within 90 s")
 	case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -13,6 +14,7 @@ type side struct {
 	name  string
 	begin func(ctx context.Context, clients int) (workers []worker, release func(), err error)
 	keys  func() (int64, bool)
+	root  int // its process, whose children are counted too
 	ops   int // in all, warm-up included
 }
 
@@ -29,16 +31,18 @@ type pace struct {
 func duel(ctx context.Context, p pace, peer, ours *side) (float64, error) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(out, "clients\t%s ops/s\t%s ops/s\tratio\t%s p50, p99 ms\t%s p50, p99 ms\n", peer.name, ours.name, peer.name, ours.name)
-	ratio := 0.0
+	ratio, costs := 0.0, []string{}
 	for _, clients := range p.clients {
 		rates := map[*side][]float64{}
 		last := map[*side]load{}
+		used := map[*side]usage{}
 		for round := -1; round < p.rounds; round++ {
 			for _, s := range []*side{peer, ours} {
 				took := p.measure
 				if round < 0 {
 					took = p.warm
 				}
+				before := usageOf(s.root)
 				l, err := s.work(ctx, clients, took)
 				if err != nil {
 					return 0, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
@@ -46,6 +50,7 @@ func duel(ctx context.Context, p pace, peer, ours *side) (float64, error) {
 				if round >= 0 {
 					rates[s] = append(rates[s], l.perSecond())
 					last[s] = l
+					used[s] = usageOf(s.root).since(before)
 				}
 			}
 		}
@@ -54,8 +59,15 @@ func duel(ctx context.Context, p pace, peer, ours *side) (float64, error) {
 		a, b := last[peer], last[ours]
 		fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s, %s\t%s, %s\n", clients, spreadOf(rates[peer], "%.0f"), spreadOf(rates[ours], "%.0f"), spreadOf(rounds, "%.2f"),
 			ms(a.percentile(50)), ms(a.percentile(99)), ms(b.percentile(50)), ms(b.percentile(99)))
+		for _, s := range []*side{peer, ours} {
+			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, used[s].each(last[s].ops)))
+		}
 	}
-	return ratio, out.Flush()
+	if err := out.Flush(); err != nil {
+		return 0, err
+	}
+	fmt.Printf("\nprocessor time of one op by process, in µs, in the last round:\n  %s\n", strings.Join(costs, "\n  "))
+	return ratio, nil
 }
 
 func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load, error) {

@@ -34,11 +34,14 @@ func main() {
 	o := options{quick: os.Getenv("QUICK") != ""}
 	flag.StringVar(&o.binary, "ringway", "../../bin/ringway", "the program to measure")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "directory for data, on the file system that shall be measured")
-	flag.StringVar(&o.plot, "plot", "shards.png", "shards: file for the picture")
+	flag.StringVar(&o.plot, "plot", "../../bin/shards.png", "shards: file for the picture")
 	flag.Parse()
 	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "shards": shards}
 	measure := measures[flag.Arg(0)]
-	if measure == nil || flag.NArg() != 1 {
+	if measure != nil {
+		_ = flag.CommandLine.Parse(flag.Args()[1:]) // flags may follow; it exits by itself
+	}
+	if measure == nil || flag.NArg() != 0 {
 		fmt.Fprintln(os.Stderr, "dbbench: say what to measure: writes, reads or shards")
 		os.Exit(2)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -21,7 +22,8 @@ type peer struct {
 	name  string
 	db    *sql.DB
 	stop  context.CancelFunc
-	ended chan error
+	ended chan struct{}
+	pid   int
 }
 
 func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
@@ -36,11 +38,15 @@ func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p := &peer{name: server.String(), stop: stop, ended: make(chan error, 1)}
-	go func() { p.ended <- supervisor.Run(running) }()
+	p := &peer{name: server.String(), stop: stop, ended: make(chan struct{})}
+	var failed error
+	go func() {
+		failed = supervisor.Run(running)
+		close(p.ended)
+	}()
 	if err := p.open(ctx, supervisor, clients); err != nil {
 		p.close()
-		return nil, err
+		return nil, errors.Join(err, failed)
 	}
 	return p, nil
 }
@@ -51,6 +57,7 @@ func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients 
 	if err := supervisor.Ready(waiting); err != nil {
 		return err
 	}
+	p.pid = supervisor.PID()
 	var err error
 	if p.db, err = sql.Open("mysql", supervisor.DSN("")); err != nil {
 		return err

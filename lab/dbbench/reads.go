@@ -20,7 +20,7 @@ const rowsToRead = 100_000
 func reads(ctx context.Context, o options) error {
 	p := pace{clients: []int{1, 16, 256, 64}, rounds: 5, warm: time.Second, measure: 3 * time.Second}
 	if o.quick {
-		p = pace{clients: []int{64}, rounds: 3, warm: time.Second, measure: 2 * time.Second}
+		p = pace{clients: []int{64}, rounds: 3, warm: 500 * time.Millisecond, measure: 1500 * time.Millisecond}
 	}
 	d := ours(rowsToRead / 4)
 	both, err := open(ctx, o, d)
@@ -32,8 +32,8 @@ func reads(ctx context.Context, o options) error {
 		return err
 	}
 	key := func() (int64, bool) { return rand.Int64N(rowsToRead), true }
-	peer := &side{name: "mariadb", keys: key, begin: both.peer.readers}
-	ringway := &side{name: "ringway", keys: key, begin: func(_ context.Context, n int) ([]worker, func(), error) {
+	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: both.peer.readers}
+	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: key, begin: func(_ context.Context, n int) ([]worker, func(), error) {
 		workers, release := both.cluster.httpWorkers(n, "/read", readBody, oneRow)
 		return workers, release, nil
 	}}
@@ -48,7 +48,10 @@ func reads(ctx context.Context, o options) error {
 	return nil
 }
 
-// fill writes every key into both, a thousand a request, all shards at once.
+// chunk is how many rows fill writes with one request.
+const chunk = 2500
+
+// fill writes every key into both, all shards at once.
 func (p *pair) fill(ctx context.Context, d database) error {
 	failed := make([]error, d.shards)
 	var all sync.WaitGroup
@@ -60,8 +63,8 @@ func (p *pair) fill(ctx context.Context, d database) error {
 }
 
 func (p *pair) fillRange(ctx context.Context, from, to int64) error {
-	for low := from; low < to; low += 1000 {
-		keys := make([]int64, 1000)
+	for low := from; low < to; low += chunk {
+		keys := make([]int64, chunk)
 		body := []byte(`{"data":[`)
 		for i := range keys {
 			keys[i] = low + int64(i)

@@ -24,8 +24,8 @@ func writes(ctx context.Context, o options) error {
 	}
 	defer both.close()
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
-	peer := &side{name: "mariadb", keys: theirKeys.take, begin: both.peer.inserters}
-	ringway := &side{name: "ringway", keys: ourKeys.take, begin: func(_ context.Context, n int) ([]worker, func(), error) {
+	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: both.peer.inserters}
+	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: ourKeys.take, begin: func(_ context.Context, n int) ([]worker, func(), error) {
 		workers, release := both.cluster.httpWorkers(n, "/write", writeBody, oneAdded)
 		return workers, release, nil
 	}}

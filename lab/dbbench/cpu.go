@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usage is processor time by who used it.
+type usage map[string]time.Duration
+
+// since is what was used after before.
+func (u usage) since(before usage) usage {
+	more := usage{}
+	for who, used := range u {
+		if used > before[who] {
+			more[who] = used - before[who]
+		}
+	}
+	return more
+}
+
+// each is what one of n ops took, the most first.
+func (u usage) each(n int) string {
+	var parts []string
+	for _, who := range slices.SortedFunc(maps.Keys(u), func(a, b string) int { return int(u[b] - u[a]) }) {
+		parts = append(parts, fmt.Sprintf("%s %.0f", who, float64(u[who].Microseconds())/float64(max(n, 1))))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// usageOf is that of a process and all below it, by role, and of ourselves.
+// Linux only; elsewhere it tells of ourselves.
+func usageOf(root int) usage {
+	u := usage{}
+	var self syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) == nil {
+		u["clients"] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
+	}
+	below := map[int][]process{}
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // a process may end meanwhile
+	for _, file := range files {
+		if p, ok := readProcess(filepath.Dir(file)); ok {
+			if p.pid == root {
+				u[p.role] += p.used
+			}
+			below[p.parent] = append(below[p.parent], p)
+		}
+	}
+	var add func(pid int)
+	add = func(pid int) {
+		for _, p := range below[pid] {
+			u[p.role] += p.used
+			add(p.pid)
+		}
+	}
+	add(root)
+	return u
+}
+
+type process struct {
+	pid, parent int
+	role        string
+	used        time.Duration
+}
+
+// tick is the unit of /proc's times on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
+func readProcess(dir string) (p process, ok bool) {
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return p, false
+	}
+	name, rest := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	fields := strings.Fields(string(stat[rest+1:])) // state, parent, …, utime and stime
+	if name < 0 || len(fields) < 13 {
+		return p, false
+	}
+	p.pid, _ = strconv.Atoi(filepath.Base(dir)) // the pattern was of digits
+	p.parent, _ = strconv.Atoi(fields[1])
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	p.used = time.Duration(user+system) * tick
+	p.role = string(stat[name+1 : rest])
+	args, _ := os.ReadFile(dir + "/cmdline")
+	if words := strings.Split(string(args), "\x00"); len(words) > 1 && words[1] != "" && !strings.HasPrefix(words[1], "-") {
+		p.role = words[1] // of ringway's
+	}
+	return p, true
+}
