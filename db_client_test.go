@@ -145,4 +145,3 @@ func (c *dbClient) get(key int64, consistency string) (string, error) {
 	}
 	return got.Data[0].value(), nil
 }
-

@@ -125,6 +125,9 @@ func fullDisk() harm {
 
 // run does harm after harm until ctx ends, and leaves nobody stopped.
 func (n *nemesis) run(ctx context.Context, all []harm, pause time.Duration) {
+	if len(all) == 0 {
+		<-ctx.Done()
+	}
 	for ctx.Err() == nil {
 		h := all[n.rng.IntN(len(all))]
 		if h.do(ctx, n) {

@@ -2,12 +2,31 @@ package main
 
 import (
 	"context"
+	"os"
+	"slices"
 	"testing"
 	"time"
 )
 
 // harmDuring is how long the faults of a test go on.
 func harmDuring() time.Duration { return time.Duration(rounds(10, 600)) * time.Second }
+
+// harmEnv names the one kind of harm that shall be done.
+const harmEnv = "RINGWAY_HARM"
+
+// chosen are the harms to do.
+func chosen(t *testing.T, harms []harm) []harm {
+	t.Helper()
+	name := os.Getenv(harmEnv)
+	if name == "" {
+		return harms
+	}
+	harms = slices.DeleteFunc(harms, func(h harm) bool { return h.name != name })
+	if len(harms) == 0 {
+		t.Fatalf("%s=%q is no harm that this test does", harmEnv, name)
+	}
+	return harms
+}
 
 // setTest writes while harm is done and returns when all is well again.
 func setTest(t *testing.T, d *database, harms []harm, during, pause time.Duration) (*setWriters, *counters) {
@@ -21,7 +40,7 @@ func setTest(t *testing.T, d *database, harms []harm, during, pause time.Duratio
 	w.each(4, count.work)
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
-	n.run(ctx, harms, pause)
+	n.run(ctx, chosen(t, harms), pause)
 	w.end()
 	t.Logf("harm done: %s", n)
 	return set, count
