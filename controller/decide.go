@@ -68,6 +68,9 @@ func (s *state) wish(now time.Time) (effects []effect) {
 			effects = append(effects, s.tellOnce(now, w.Name, err)...)
 			continue
 		}
+		if before := next.Runs(); ok {
+			next.Before, next.Stuck = &before, ""
+		}
 		next.Spec, next.Configured = spec, w.Digest
 		verb := events.VerbScaled
 		if !ok {
@@ -114,7 +117,7 @@ func (s *state) replace(now time.Time) (effects []effect) {
 				continue
 			}
 			s.noteFailure(place, now)
-			svc.Replicas[i].Name = s.freshName(svc)
+			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, s.freshName(svc)), ID: old.ID}
 			cause = append(cause,
 				s.event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
 				s.event(now, events.EntityInstance, events.VerbReplaced, old.Name, map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
@@ -178,7 +181,7 @@ func (s *state) place(now time.Time) (effects []effect) {
 	var cause = map[string][]events.Event{}
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
-		for _, r := range svc.Replicas {
+		for _, r := range instancesOf(svc) {
 			if _, ok := s.placement(r.Name); ok {
 				continue
 			}
@@ -189,7 +192,7 @@ func (s *state) place(now time.Time) (effects []effect) {
 			if next[at] == nil {
 				next[at] = s.assignment(at)
 			}
-			next[at].Instances = append(next[at].Instances, instanceSpec(svc.Spec, r))
+			next[at].Instances = append(next[at].Instances, instanceSpec(svc.Runs(), r))
 			cause[at] = append(cause[at], s.event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
 	}

@@ -9,25 +9,17 @@ import (
 )
 
 // renew replaces what runs something else than its service now says, because
-// the configuration changed. What serves goes one at a time, and only while
-// all others serve: a command that does not work costs one replica at most.
-// What does not serve is replaced at once, for waiting would help nobody.
+// the configuration changed. What serves is followed, one at a time, by an
+// instance that is ready first, and only while all others serve; if that one
+// does not become ready, the change is rolled out no further. What does not
+// serve is replaced at once, for waiting would help nobody.
 func (s *state) renew(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
 		svc.Replicas = slices.Clone(svc.Replicas)
-		mayStop := !slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return !s.serves(name, r) })
-		var cause []events.Event
-		for i, old := range svc.Replicas {
-			why := s.outdated(svc.Spec, old)
-			serves := s.serves(name, old)
-			if why == "" || serves && !mayStop {
-				continue
-			}
-			mayStop = false
-			svc.Replicas[i].Name = s.freshName(svc)
-			cause = append(cause, s.event(now, events.EntityInstance, events.VerbReplaced, old.Name,
-				map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+		cause := s.follow(&svc, now)
+		if cause == nil {
+			cause = s.outgrow(&svc, now)
 		}
 		if len(cause) > 0 {
 			svc.Decision = s.because(cause...)
@@ -35,6 +27,70 @@ func (s *state) renew(now time.Time) (effects []effect) {
 		}
 	}
 	return effects
+}
+
+// follow lets the next of a replica take its place when it is ready, and gives
+// it up when it has failed.
+func (s *state) follow(svc *events.Service, now time.Time) (cause []events.Event) {
+	for i, r := range svc.Replicas {
+		if r.Next == "" {
+			continue
+		}
+		at, placed := s.placement(r.Next)
+		st, heard := s.hosts[at].status(r.Next)
+		why, _ := s.failed(r.Next, now)
+		switch {
+		case placed && heard && st.State == events.Ready && st.Address != "" && s.hosts[at].state == events.Alive:
+			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID}
+			cause = append(cause, s.event(now, events.EntityInstance, events.VerbReplaced, r.Name,
+				map[string]any{"service": svc.Spec.Name, "id": r.ID, "by": r.Next, "reason": "the configuration changed, and " + r.Next + " is ready"}))
+		case why != "" && s.hosts[at].state == events.Lost:
+			svc.Replicas[i].Next = "" // its host is gone; that says nothing of the change
+			cause = append(cause, s.event(now, events.EntityInstance, events.VerbDied, r.Next,
+				map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}))
+		case why != "":
+			svc.Replicas[i].Next = ""
+			svc.Stuck = r.Next + ", the first with the new configuration, did not become ready: " + why
+			cause = append(cause, s.event(now, events.EntityInstance, events.VerbDied, r.Next,
+				map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}),
+				s.event(now, events.EntityService, events.VerbHalted, svc.Spec.Name, map[string]any{"reason": svc.Stuck}))
+		}
+	}
+	return cause
+}
+
+// outgrow finds what is to be replaced next.
+func (s *state) outgrow(svc *events.Service, now time.Time) (cause []events.Event) {
+	name := svc.Spec.Name
+	mayFollow := svc.Stuck == "" && !slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Next != "" || !s.serves(name, r) })
+	for i, old := range svc.Replicas {
+		why := s.outdated(svc.Runs(), old)
+		switch serves := s.serves(name, old); {
+		case why == "" || old.Next != "" || serves && !mayFollow:
+		case serves:
+			mayFollow = false
+			svc.Replicas[i].Next = s.freshName(*svc)
+			cause = append(cause, s.event(now, events.EntityInstance, events.VerbCreated, svc.Replicas[i].Next,
+				map[string]any{"service": name, "id": old.ID, "follows": old.Name, "reason": why}))
+		default:
+			svc.Replicas[i].Name = s.freshName(*svc)
+			cause = append(cause, s.event(now, events.EntityInstance, events.VerbReplaced, old.Name,
+				map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+		}
+	}
+	return cause
+}
+
+// instancesOf lists all that shall run of a service: its replicas and what
+// will follow them.
+func instancesOf(svc events.Service) (all []events.Replica) {
+	for _, r := range svc.Replicas {
+		all = append(all, events.Replica{Name: r.Name, ID: r.ID})
+		if r.Next != "" {
+			all = append(all, events.Replica{Name: r.Next, ID: r.ID})
+		}
+	}
+	return all
 }
 
 // outdated says why a replica has to be renewed, if it has to. A silent host is

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,15 +40,19 @@ func TestDecide_AnotherCommandIsRolledOutOneReplicaAtATime(t *testing.T) {
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
 	for range 20 {
 		w.step(events.BeatEvery)
-		if n := len(w.members()); n < 2 {
-			t.Fatalf("%d of 3 serve during the change, want at least 2", n)
+		if n := len(w.members()); n < 3 {
+			t.Fatalf("%d of 3 serve during the change, want all", n)
+		}
+		next := slices.DeleteFunc(slices.Clone(w.replicas()), func(r events.Replica) bool { return r.Next == "" })
+		if len(next) > 1 {
+			t.Fatalf("%v are followed at once; want one at a time", next)
 		}
 	}
 	if got, want := w.commands(), []string{"app", "app", "app"}; !slices.Equal(got, want) {
 		t.Fatalf("commands are %v, want %v", got, want)
 	}
 	for i, r := range w.replicas() {
-		if r.ID != before[i].ID || r.Name == before[i].Name {
+		if r.ID != before[i].ID || r.Name == before[i].Name || r.Next != "" {
 			t.Errorf("replica %+v became %+v, want the id under a new name", before[i], r)
 		}
 	}
@@ -57,18 +62,59 @@ func TestDecide_AnotherCommandIsRolledOutOneReplicaAtATime(t *testing.T) {
 	w.wantTold("instance.replaced", before[0].Name)
 }
 
-func TestDecide_CommandThatDoesNotWorkCostsOneReplicaAndCanBeCorrected(t *testing.T) {
+func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2")
+	before := w.replicas()
 	w.broken = "typo"
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"typo"} })
-	w.run(20 * time.Second)
-	if len(w.members()) != 2 {
-		t.Fatalf("%v serve with a command that does not work, want 2 of the old", w.members())
+	for range 120 {
+		w.step(events.BeatEvery)
+		if n := len(w.members()); n != 3 {
+			t.Fatalf("%d of 3 serve with a command that does not work, want all of the old", n)
+		}
 	}
+	if !slices.Equal(before, w.replicas()) {
+		t.Fatalf("replicas went from %v to %v", before, w.replicas())
+	}
+	told := w.wantTold("service.halted", "web")
+	if why := w.s.services["web"].value.Stuck; why == "" || w.s.status(w.now).Services[0].Detail != why || !strings.Contains(string(told.Data), "did not become ready") {
+		t.Errorf("nobody is told why: %q, %s", why, told.Data)
+	}
+
+	// What dies meanwhile comes back as it was.
+	_, st := w.find(before[0].Name)
+	st.State = events.Dead
+	w.run(3 * time.Second)
+	if got, want := w.commands(), []string{"sample", "sample", "sample"}; !slices.Equal(got, want) || len(w.members()) != 3 {
+		t.Fatalf("after a death commands are %v and %d serve; want %v, and 3", got, len(w.members()), want)
+	}
+
 	w.configure("3", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
 	w.run(10 * time.Second)
 	if got, want := w.commands(), []string{"app", "app", "app"}; !slices.Equal(got, want) || len(w.members()) != 3 {
 		t.Fatalf("commands are %v, %d serve; want %v, and 3", got, len(w.members()), want)
+	}
+}
+
+// A replica that dies while its next one starts is followed at once.
+func TestDecide_NextOfADeadReplicaTakesItsPlace(t *testing.T) {
+	w := started(t, webConfig(2), "h1")
+	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
+	w.apply(w.s.decide(w.now))
+	w.apply(w.s.decide(w.now))
+	next := w.replicas()[0].Next
+	if next == "" {
+		t.Fatalf("nothing follows %+v", w.replicas())
+	}
+	_, st := w.find(w.replicas()[0].Name)
+	st.State = events.Dead
+	w.step(events.BeatEvery)
+	if got := w.replicas()[0]; got.Name != next {
+		t.Fatalf("the dead replica became %+v, want %s", got, next)
+	}
+	w.run(10 * time.Second)
+	if got, want := w.commands(), []string{"app", "app"}; !slices.Equal(got, want) || len(w.members()) != 2 {
+		t.Fatalf("commands are %v, %v serve", got, w.members())
 	}
 }
 

@@ -127,7 +127,7 @@ func checkRemove(svc events.Service, ask events.ScaleRequest) error {
 		return err
 	}
 	for _, name := range ask.Names {
-		if !wanted(svc, name) {
+		if !isReplica(svc, name) {
 			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is not a replica", name)
 		}
 	}

@@ -132,7 +132,7 @@ func (w *sim) obey(host string) {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
 			if w.broken != "" && slices.Contains(i.Command, w.broken) {
-				w.agents[host][i.Name].State = events.Starting
+				w.agents[host][i.Name].State = events.Unready
 			}
 		}
 	}

@@ -109,7 +109,12 @@ func assignedIn(a events.Assignment, instance string) bool {
 	return slices.ContainsFunc(a.Instances, func(i events.InstanceSpec) bool { return i.Name == instance })
 }
 
+// wanted reports whether an instance shall run: as a replica, or to follow one.
 func wanted(svc events.Service, instance string) bool {
+	return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == instance || r.Next == instance })
+}
+
+func isReplica(svc events.Service, instance string) bool {
 	return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == instance })
 }
 

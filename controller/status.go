@@ -16,7 +16,7 @@ func (s *state) status(now time.Time) events.Status {
 	}
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
-		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas)}
+		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas), Detail: svc.Stuck}
 		if r, ok := s.routes[name]; ok {
 			line.Epoch, line.Serving = r.version, len(r.value.Members)-countDraining(r.value.Members)
 		}
@@ -63,7 +63,7 @@ func (s *state) instances() []events.InstanceReport {
 		lines = append(lines, line)
 	}
 	for service, svc := range s.services {
-		for _, r := range svc.value.Replicas {
+		for _, r := range instancesOf(svc.value) {
 			at, _ := s.placement(r.Name)
 			report(r.Name, service, r.ID, at)
 		}

@@ -141,6 +141,7 @@ type ServiceStatus struct {
 	Wanted    int    `json:"wanted"`
 	Serving   int    `json:"serving"`
 	Epoch     Epoch  `json:"epoch"`
+	Detail    string `json:"detail,omitempty"` // why a change is not rolled out any further
 }
 
 // States of a host.

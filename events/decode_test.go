@@ -111,6 +111,8 @@ func TestDecodeService_Refuses(t *testing.T) {
 	f("repeated", func(s *events.Service) { s.Replicas[0].Name = "S5" })
 	f("repeated", func(s *events.Service) { s.Replicas[0].ID = 2 })
 	f("no id", func(s *events.Service) { s.Replicas[0].ID = 0 })
+	f("cannot follow", func(s *events.Service) { s.Replicas[1].Next = "quiet-fox" })
+	f("before", func(s *events.Service) { s.Before.Replicas = 0 })
 }
 
 func TestParseEvent_Refuses(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	EntityTable      = "table"
 	EntityShard      = "shard" // about <table>.<shard>
 
-	VerbCreated  = "created"  // service
+	VerbCreated  = "created"  // service; instance: to follow another
 	VerbScaled   = "scaled"   // service: by request or configuration
 	VerbRefused  = "refused"  // service: it cannot be had as asked for
 	VerbAssigned = "assigned" // instance: to a host
@@ -43,7 +43,7 @@ const (
 	VerbFilling     = "filling"     // shard: a replica is being copied
 	VerbFilled      = "filled"      // shard: a replica has become ready
 	VerbQuarantined = "quarantined" // shard: a replica is on another history
-	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on
+	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on; service: a change is not rolled out any further
 	VerbPurged      = "purged"      // shard: its log, below a seq
 	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
 )

@@ -31,9 +31,11 @@ func sampleService() events.Service {
 	spec.Functions = events.CourseFunctions{H: "i*i", Phi: "i+j"}
 	spec.Command, spec.Env = []string{"ringway", "server"}, map[string]string{"A": "b"}
 	spec.Image, spec.Port, spec.Limits = "shop:1.2", 8080, events.Limits{Memory: 256 << 20, CPUs: 0.5, PIDs: 100}
+	before := events.DefaultServiceSpec()
 	return events.Service{
 		Spec:     spec,
-		Replicas: []events.Replica{{Name: "quiet-fox", ID: 1}, {Name: "S5", ID: 2}},
+		Replicas: []events.Replica{{Name: "quiet-fox", ID: 1, Next: "bold-cat"}, {Name: "S5", ID: 2}},
+		Before:   &before, Stuck: "bold-cat did not become ready",
 		Answered: []events.Answered{{Request: "r1", Added: []string{"S5"}, Removed: []string{"S4"}}},
 		Decision: decision,
 	}

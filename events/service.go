@@ -170,18 +170,30 @@ func ValidName(name string) error {
 // Service is the value of a service in BucketDesired: what people asked for
 // and which replicas answer for it.
 type Service struct {
-	Spec       ServiceSpec `json:"spec"`
-	Replicas   []Replica   `json:"replicas"`             // len is what people asked for
-	Configured string      `json:"configured,omitempty"` // digest of the configuration that was followed last
-	Answered   []Answered  `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
+	Spec       ServiceSpec  `json:"spec"`
+	Replicas   []Replica    `json:"replicas"`             // len is what people asked for
+	Configured string       `json:"configured,omitempty"` // digest of the configuration that was followed last
+	Answered   []Answered   `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
+	Before     *ServiceSpec `json:"before,omitempty"`     // Spec before its last change
+	Stuck      string       `json:"stuck,omitempty"`      // why the last change is not rolled out any further: what serves goes on as Before
 	Decision
 }
 
+// Runs is what instances of the service are to be started with.
+func (s *Service) Runs() ServiceSpec {
+	if s.Stuck != "" && s.Before != nil {
+		return *s.Before
+	}
+	return s.Spec
+}
+
 // Replica is one wanted instance. ID is the smallest positive integer that was
-// free when it joined; a replacement inherits it.
+// free when it joined; a replacement inherits it. Next is the instance that
+// takes its place as soon as that is ready.
 type Replica struct {
 	Name string `json:"name"`
 	ID   int    `json:"id"`
+	Next string `json:"next,omitempty"`
 }
 
 // Answered remembers one request that changed the service.
@@ -200,6 +212,11 @@ func DecodeService(b []byte) (Service, error) {
 	if err := s.Spec.Validate(); err != nil {
 		return Service{}, fmt.Errorf("decode service %q: %w", s.Spec.Name, err)
 	}
+	if s.Before != nil {
+		if err := s.Before.Validate(); err != nil {
+			return Service{}, fmt.Errorf("decode service %q: before: %w", s.Spec.Name, err)
+		}
+	}
 	names, ids := map[string]bool{}, map[int]bool{}
 	for _, r := range s.Replicas {
 		if err := ValidName(r.Name); err != nil {
@@ -209,6 +226,13 @@ func DecodeService(b []byte) (Service, error) {
 			return Service{}, fmt.Errorf("decode service %q: replica %q (id %d) is repeated or has no id", s.Spec.Name, r.Name, r.ID)
 		}
 		names[r.Name], ids[r.ID] = true, true
+		if r.Next == "" {
+			continue
+		}
+		if err := ValidName(r.Next); err != nil || names[r.Next] {
+			return Service{}, fmt.Errorf("decode service %q: %q cannot follow replica %q", s.Spec.Name, r.Next, r.Name)
+		}
+		names[r.Next] = true
 	}
 	return s, nil
 }
