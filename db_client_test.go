@@ -25,7 +25,7 @@ func newDBClient(url func() string) *dbClient {
 	return &dbClient{url: url, http: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 }
 
-func student(key int64, value string) string {
+func studentJSON(key int64, value string) string {
 	return fmt.Sprintf(`{"Stud_id":%d,"Stud_name":"n%d","Stud_marks":%q}`, key, key, value)
 }
 
@@ -104,13 +104,13 @@ func (c *dbClient) insert(rows ...check.Write) answer {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(student(w.Key, w.Value))
+		b.WriteString(studentJSON(w.Key, w.Value))
 	}
 	return c.do(http.MethodPost, "/write", `{"data":[`+b.String()+`]}`, "")
 }
 
 func (c *dbClient) update(key int64, value string) answer {
-	return c.do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, student(key, value)), "")
+	return c.do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, studentJSON(key, value)), "")
 }
 
 type studentRow struct {

@@ -76,14 +76,14 @@ type dbOptions struct {
 	race   bool     // the binary with the race detector
 }
 
-// database is a running cluster with the table.
-type database struct {
+// faultDB is a running cluster with the table.
+type faultDB struct {
 	*cluster
 	o      dbOptions
 	binary string // empty: this one
 }
 
-func startDatabase(t *testing.T, o dbOptions) *database {
+func startDatabase(t *testing.T, o dbOptions) *faultDB {
 	t.Helper()
 	if o.engine == "" {
 		o.engine = "sqlite"
@@ -91,7 +91,7 @@ func startDatabase(t *testing.T, o dbOptions) *database {
 	if o.data == "" {
 		o.data = t.TempDir()
 	}
-	d := &database{o: o}
+	d := &faultDB{o: o}
 	d.boot(t)
 	if err := d.init(); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func startDatabase(t *testing.T, o dbOptions) *database {
 }
 
 // command is a command of the binary that the database runs.
-func (d *database) command(id string, args ...string) *exec.Cmd {
+func (d *faultDB) command(id string, args ...string) *exec.Cmd {
 	path := d.binary
 	if path == "" {
 		path = os.Args[0]
@@ -112,7 +112,7 @@ func (d *database) command(id string, args ...string) *exec.Cmd {
 }
 
 // boot runs `up` on what the data directory holds.
-func (d *database) boot(t *testing.T) {
+func (d *faultDB) boot(t *testing.T) {
 	t.Helper()
 	if !d.o.race {
 		d.binary = build(t, d.o.tags)
@@ -125,7 +125,7 @@ func (d *database) boot(t *testing.T) {
 }
 
 // init makes the table by the leader's API, which knows of engines.
-func (d *database) init() error {
+func (d *faultDB) init() error {
 	req := events.InitRequest{ID: "init-" + d.id, N: dbServers, Replicas: dbReplicas, Engine: d.o.engine}
 	req.Table = events.Table{Name: events.DefaultTable, Schema: events.Schema{
 		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
@@ -158,14 +158,14 @@ func shardName(i int) string { return fmt.Sprintf("sh%d", i+1) }
 // shardOf is the number of the shard that keeps a key.
 func shardOf(key int64) int { return int(key / dbShardSize) }
 
-func (d *database) connect() (*bus.Conn, error) {
+func (d *faultDB) connect() (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
 	cfg.URL = d.nats
 	return bus.Connect(d.t.Context(), cfg, slog.New(slog.DiscardHandler))
 }
 
 // killAll ends every process of the machine at one moment, as far as one can.
-func (d *database) killAll() {
+func (d *faultDB) killAll() {
 	d.t.Helper()
 	pids := []int{d.cmd.Process.Pid} // `up` first, which would restart the others
 	for _, p := range processesOf(d.id) {
@@ -192,7 +192,7 @@ func (d *database) killAll() {
 }
 
 // replicas reads every copy of every shard, each at the end of its log.
-func (d *database) replicas() (map[int][]check.Replica, error) {
+func (d *faultDB) replicas() (map[int][]check.Replica, error) {
 	conn, err := d.connect()
 	if err != nil {
 		return nil, err
@@ -270,7 +270,7 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 
 // settled waits until `ringway verify` finds all replicas equal, and returns
 // what they hold.
-func (d *database) settled() map[int][]check.Replica {
+func (d *faultDB) settled() map[int][]check.Replica {
 	d.t.Helper()
 	err := try(patience(3*time.Minute), func() error {
 		if out, errs, exit := d.run("verify"); exit != 0 {

@@ -18,7 +18,7 @@ import (
 
 // nemesis does harm to the processes of a cluster, at random but for its seed.
 type nemesis struct {
-	d    *database
+	d    *faultDB
 	rng  *rand.Rand
 	done map[string]int // what it did
 }
@@ -36,7 +36,7 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, name.Sum64()))
 }
 
-func newNemesis(d *database) *nemesis {
+func newNemesis(d *faultDB) *nemesis {
 	return &nemesis{d: d, rng: seeded(d.t), done: map[string]int{}}
 }
 

@@ -116,7 +116,7 @@ func (r *registers) check(t *testing.T) []check.Fault {
 
 // secondRouter keeps another router running on an address of its own, whoever
 // kills it.
-func (d *database) secondRouter(ctx context.Context) (url string, done <-chan struct{}) {
+func (d *faultDB) secondRouter(ctx context.Context) (url string, done <-chan struct{}) {
 	d.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

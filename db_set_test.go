@@ -29,7 +29,7 @@ func chosen(t *testing.T, harms []harm) []harm {
 }
 
 // setTest writes while harm is done and returns when all is well again.
-func setTest(t *testing.T, d *database, harms []harm, during, pause time.Duration) (*setWriters, *counters) {
+func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration) (*setWriters, *counters) {
 	t.Helper()
 	url := func() string { return d.http }
 	set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
