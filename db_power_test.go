@@ -132,3 +132,36 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 	f("sqlite", rounds(1, 10))
 	f("mysql", rounds(1, 10))
 }
+
+// The disk forgets what was not synced, and only that.
+func TestPowerDisk(t *testing.T) {
+	disk := newPowerDisk(t)
+	write := func(name string, sync bool) {
+		f, err := os.Create(filepath.Join(disk.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString("here"); err != nil {
+			t.Fatal(err)
+		}
+		if sync {
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write("kept", true)
+	write("gone", false)
+	disk.cut()
+	if _, err := os.Create(filepath.Join(disk.dir, "late")); err == nil {
+		t.Error("a file was made after the power cut")
+	}
+	disk.restore()
+	if b, err := os.ReadFile(filepath.Join(disk.dir, "kept")); err != nil || string(b) != "here" {
+		t.Errorf("what was synced is %q, %v", b, err)
+	}
+	if b, _ := os.ReadFile(filepath.Join(disk.dir, "gone")); len(b) > 0 {
+		t.Errorf("what was not synced is %q", b)
+	}
+}
