@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"runtime/debug"
+	"time"
 
 	"ringway/agent"
 	"ringway/agent/docker"
@@ -16,6 +22,8 @@ import (
 	"ringway/events/bus"
 	"ringway/router"
 	"ringway/router/ring/formula"
+	"ringway/shard"
+	"ringway/shard/volume"
 )
 
 // version is set when a release is built.
@@ -29,6 +37,7 @@ func wiring() cli.Wiring {
 		Controller: runController,
 		Agent:      runAgent,
 		Router:     runRouter,
+		Shard:      runShard,
 		Server:     func(ctx context.Context, o cli.ServerOptions) error { return sample.Run(ctx, o.ID, o.Listen) },
 		Hold:       func(ctx context.Context, o cli.HoldOptions) (int, error) { return process.Hold(ctx, o.Line, o.Argv) },
 		Dial:       dial,
@@ -56,11 +65,18 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
 	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
-	c, err := controller.New(cfg, conn, open, o.Log)
+	c, err := controller.New(cfg, conn, open, logs{conn}, o.Log)
 	if err != nil {
 		return err
 	}
 	return c.Run(ctx)
+}
+
+// logs are the controller's part of the bus's logs.
+type logs struct{ *bus.Conn }
+
+func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
+	return l.Log(id).Purge(ctx, below)
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
@@ -94,10 +110,11 @@ func openRuntime(ctx context.Context, o cli.AgentOptions) (closable, error) {
 		cfg := docker.DefaultConfig()
 		cfg.Host, cfg.Cluster, cfg.Image = o.Host, o.Cluster, o.Image
 		cfg.Network, cfg.Advertise = o.Network, o.Advertise
+		cfg.ShardImage, cfg.NATS = o.ShardImage, o.ContainerNATS
 		return docker.New(cfg, o.Log)
 	}
 	cfg := process.DefaultConfig()
-	cfg.Dir, cfg.Host = o.Data, o.Host
+	cfg.Dir, cfg.Host, cfg.NATS = o.Data, o.Host, o.NATS
 	return process.Open(ctx, cfg, o.Line, o.Log)
 }
 
@@ -117,6 +134,31 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 		return err
 	}
 	return r.Run(ctx)
+}
+
+func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
+	debug.SetMemoryLimit(48 << 20) // many share a host; it is a bound to collect at, not to fail
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return err
+	}
+	conn, err := connect(ctx, o.NATS, "shard/"+o.Name, o.Log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer conn.Close()
+	where := volume.DefaultConfig(o.Data)
+	where.Engine, where.DSN = o.Engine, o.DSN
+	vol := volume.New(where, o.Log)
+	defer func() { err = errors.Join(err, vol.Close()) }()
+	cfg := shard.DefaultConfig()
+	cfg.ID, cfg.Volume, cfg.Listener = o.Name, filepath.Base(o.Data), listener
+	logs := func(id events.LogID) shard.Log { return conn.Log(id) }
+	s, err := shard.New(cfg, vol.Open, logs, watched{conn, events.BucketRoutes}, conn, o.Log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return s.Run(ctx)
 }
 
 func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) {
@@ -159,6 +201,27 @@ func (c dialled) Routes(ctx context.Context) ([]events.Entry, error) {
 		return nil, err
 	}
 	return b.Entries(ctx)
+}
+
+// Mark implements cli.Cluster. The same batch is sent until it is known to be
+// stored.
+func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, error) {
+	b := events.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []events.Op{{Kind: events.OpDigest}}}
+	data, err := json.Marshal(b)
+	if err != nil {
+		return "", 0, err
+	}
+	for {
+		seq, err := c.Append(ctx, log, b.ID, data)
+		if !errors.Is(err, events.ErrUnknownOutcome) {
+			return b.ID, seq, err
+		}
+		select {
+		case <-ctx.Done():
+			return b.ID, 0, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // connect goes on looking for a bus that is not there yet.

@@ -61,7 +61,7 @@ func (h health) after(err error, enough int) health {
 // status is what routers and people are told.
 func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 	s := events.InstanceStatus{
-		Name: e.spec.Name, Service: e.spec.Service, ID: e.spec.ID,
+		Name: e.spec.Name, Service: e.spec.Service, ID: e.spec.ID, Kind: e.spec.Kind, Volume: e.spec.Volume,
 		Address: e.in.Address, PID: e.in.PID, Started: e.in.Started,
 	}
 	slow := ""

@@ -18,16 +18,22 @@ const (
 	EnvService  = "RINGWAY_SERVICE"
 	EnvHost     = "RINGWAY_HOST"
 	EnvGrace    = "RINGWAY_GRACE" // between SIGTERM and SIGKILL
+
+	// Of instances that have them.
+	EnvKind   = "RINGWAY_KIND"
+	EnvVolume = "RINGWAY_VOLUME" // id
+	EnvData   = "RINGWAY_DATA"   // where the volume is, for the instance
 )
 
 // Environment is the service's, then what the instance must be able to rely
-// on. The last of a name counts.
-func Environment(spec events.InstanceSpec, host string, port int) []string {
+// on. The last of a name counts. data is where it finds its volume, if it has
+// one.
+func Environment(spec events.InstanceSpec, host string, port int, data string) []string {
 	var env []string
 	for _, k := range slices.Sorted(maps.Keys(spec.Env)) {
 		env = append(env, k+"="+spec.Env[k])
 	}
-	return append(env,
+	env = append(env,
 		"PORT="+strconv.Itoa(port),
 		"SERVER_ID="+spec.Name,
 		EnvInstance+"="+spec.Name,
@@ -37,6 +43,13 @@ func Environment(spec events.InstanceSpec, host string, port int) []string {
 		EnvHost+"="+host,
 		EnvGrace+"="+spec.Grace.String(),
 	)
+	if spec.Kind != "" {
+		env = append(env, EnvKind+"="+spec.Kind)
+	}
+	if spec.Volume != "" {
+		env = append(env, EnvVolume+"="+spec.Volume, EnvData+"="+data)
+	}
+	return env
 }
 
 // Argv is the command of spec, with its port in place of {port}.

@@ -19,7 +19,9 @@ type Runtime interface {
 
 	// Start returns when the instance runs, which is before it serves. After an
 	// error nothing runs. A name that is recorded, running or dead, is refused
-	// with ErrExists: two lives of an instance never share a name.
+	// with ErrExists: two lives of an instance never share a name. The volume
+	// that spec names is made if it is not there; it may still be another
+	// instance's that is about to end, and whoever uses it sees to that.
 	Start(ctx context.Context, spec events.InstanceSpec, token events.Token) (Instance, error)
 
 	// Stop asks the instance to end, makes it end after grace, and returns when
@@ -31,7 +33,8 @@ type Runtime interface {
 	List(ctx context.Context) ([]Instance, error)
 
 	// Forget drops the record of a dead instance, so that its name is free. It
-	// refuses one that runs, and it is no error if the name is unknown.
+	// refuses one that runs, and it is no error if the name is unknown. The
+	// instance's volume stays: nothing here ever removes one.
 	Forget(ctx context.Context, name string) error
 }
 

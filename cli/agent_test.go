@@ -25,6 +25,15 @@ func TestAgent_FlagsOfContainers(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 	f("use process or docker", "--runtime", "podman")
+	if o.ShardImage != "" || o.ContainerNATS != o.NATS || o.NATS == "" {
+		t.Errorf("got %+v", o)
+	}
+	o = f("", "--runtime", "docker", "--shard-image", "shard:1", "--container-nats", "bus:4222")
+	if o.ShardImage != "shard:1" || o.ContainerNATS != "nats://bus:4222" || o.NATS == o.ContainerNATS {
+		t.Errorf("got %+v", o)
+	}
+	f("--shard-image needs --runtime docker", "--shard-image", "x")
+	f("--container-nats", "--runtime", "docker", "--container-nats", "http://x y")
 	f("--image needs --runtime docker", "--image", "x")
 	f("--advertise needs --runtime docker", "--advertise", "192.0.2.7")
 	f("give an IP address", "--runtime", "docker", "--advertise", "rack3-7")

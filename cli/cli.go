@@ -13,6 +13,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"os"
 	"regexp"
 	"time"
 
@@ -58,6 +60,12 @@ type Cluster interface {
 	// History calls fn for the events since then, in order; with follow also
 	// for those to come, until ctx ends.
 	History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error
+	// Mark appends a batch of one OpDigest to a log. Every replica publishes an
+	// events.Digest with the batch's id when it has applied it.
+	Mark(ctx context.Context, log events.LogID) (batch string, seq uint64, err error)
+	// Listen calls fn for each message on subject, one at a time, until stop
+	// has returned.
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 	Close()
 }
 
@@ -85,6 +93,8 @@ type ControllerOptions struct {
 	ID    string
 	Wish  Wish // what the configuration and the flags say about the service
 	Hosts int  // to wait for before instances are placed; 0: not known
+
+	Tables []TableWish // to make if they are not there
 }
 
 // AgentOptions are those of `ringway agent`.
@@ -99,6 +109,9 @@ type AgentOptions struct {
 	Network   string // of the containers; empty: the engine's bridge
 	Advertise string // IP of this host; empty: containers are reached at their own
 	Cluster   string
+
+	ShardImage    string // of shard servers
+	ContainerNATS string // URL of the bus as containers reach it
 }
 
 // What instances are.
@@ -142,23 +155,28 @@ type HoldOptions struct {
 	Argv []string
 }
 
-// Streams are where a command writes. Progress is shown in place when Err is a
-// terminal.
+// Streams are where a command writes, and whom it asks. Progress is shown in
+// place when Err is a terminal; questions are asked when In is one.
 type Streams struct {
 	Out, Err io.Writer
+	In       io.Reader // nil: the process's own
 }
 
 // app is one invocation.
 type app struct {
 	w   Wiring
 	out io.Writer
+	in  io.Reader
 	con *console
 	ran bool // the command line was understood
 }
 
 // Main runs one command line and returns the exit code.
 func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
-	a := &app{w: w, out: s.Out, con: newConsole(s.Err)}
+	a := &app{w: w, out: s.Out, in: s.In, con: newConsole(s.Err)}
+	if a.in == nil {
+		a.in = os.Stdin
+	}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -218,8 +236,8 @@ unknown, 130 interrupted.`,
 			root.AddCommand(c)
 		}
 	}
-	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.serverCommand())
-	group("use", a.psCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
+	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.shardCommand(), a.serverCommand())
+	group("use", a.psCommand(), a.shardsCommand(), a.initCommand(), a.verifyCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
 	root.AddCommand(a.versionCommand(), a.holdCommand())
 	return root
 }
@@ -267,6 +285,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &e):
 		return e.code
+	case errors.As(err, &refusal) && refusal.Code == http.StatusGatewayTimeout:
+		return ExitUnknown // begun, and goes on
 	case errors.As(err, &refusal):
 		return ExitRefused
 	case errors.Is(err, events.ErrUnknownOutcome):

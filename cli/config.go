@@ -68,22 +68,9 @@ func LoadConfig(file string) (*Config, error) {
 func ParseConfig(file string, b []byte) (*Config, error) {
 	c := &Config{at: map[string]place{}}
 	start := place{file, 1, 1}
-	if len(b) > maxConfig {
-		return nil, start.errorf("the file has %d bytes; %d are allowed", len(b), maxConfig)
-	}
-	tree, err := parser.ParseBytes(b, 0)
+	body, err := document(start, b)
 	if err != nil {
-		return nil, syntaxError(start, err)
-	}
-	var body ast.Node
-	for _, doc := range tree.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if body != nil {
-			return nil, at(start, doc.Body).errorf("a second document begins here; keep to one")
-		}
-		body = doc.Body
+		return nil, err
 	}
 	if body == nil {
 		return c, nil
@@ -93,6 +80,27 @@ func ParseConfig(file string, b []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// document is the one document of a file; nil if it is empty.
+func document(start place, b []byte) (body ast.Node, err error) {
+	if len(b) > maxConfig {
+		return nil, start.errorf("the file has %d bytes; %d are allowed", len(b), maxConfig)
+	}
+	tree, err := parser.ParseBytes(b, 0)
+	if err != nil {
+		return nil, syntaxError(start, err)
+	}
+	for _, doc := range tree.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			return nil, at(start, doc.Body).errorf("a second document begins here; keep to one")
+		}
+		body = doc.Body
+	}
+	return body, nil
 }
 
 // syntaxError keeps the parser's position and drops its picture of the source.

@@ -24,6 +24,8 @@ type cluster struct {
 	routes []events.Entry
 	events []events.Event
 	follow func(ctx context.Context)
+	mark   func(log events.LogID) (string, uint64, error)
+	listen func(subject string, fn func(string, []byte)) (func(), error)
 	since  time.Time
 	closed bool
 }
@@ -44,6 +46,12 @@ func (c *cluster) History(ctx context.Context, since time.Time, follow bool, fn 
 		return ctx.Err()
 	}
 	return nil
+}
+func (c *cluster) Mark(_ context.Context, log events.LogID) (string, uint64, error) {
+	return c.mark(log)
+}
+func (c *cluster) Listen(subject string, fn func(string, []byte)) (func(), error) {
+	return c.listen(subject, fn)
 }
 func (c *cluster) Close() { c.closed = true }
 
@@ -95,6 +103,12 @@ func TestHelp(t *testing.T) {
 		golden(t, "help/"+c.Name()+".txt", help(t, c.Name()))
 		if c.Example == "" {
 			t.Errorf("%s has no example", c.Name())
+		}
+		for _, sub := range c.Commands() {
+			golden(t, "help/"+c.Name()+"-"+sub.Name()+".txt", help(t, c.Name(), sub.Name()))
+			if sub.Example == "" {
+				t.Errorf("%s %s has no example", c.Name(), sub.Name())
+			}
 		}
 	}
 }
@@ -150,6 +164,7 @@ func TestListings(t *testing.T) {
 	f("ps.txt", statusOf(sample()), "ps")
 	f("ps_none.txt", statusOf(events.Status{}), "ps")
 	f("status.txt", statusOf(sample()), "status")
+	f("status_database.txt", statusOf(database()), "status")
 	f("status_none.txt", statusOf(events.Status{Controller: "c", Since: time.Now()}), "status")
 	f("ring.txt", &cluster{routes: []events.Entry{route(t)}}, "ring")
 	f("ring.json", &cluster{routes: []events.Entry{route(t)}}, "ring", "-o", "json")
@@ -300,7 +315,7 @@ func TestEvents_SilenceIsSaid(t *testing.T) {
 func TestEvents_FollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &cluster{follow: func(ctx context.Context) { cancel(); <-ctx.Done() }}
-	if code := Main(ctx, c.wiring(), []string{"events", "--follow"}, Streams{new(strings.Builder), new(strings.Builder)}); code != ExitOK {
+	if code := Main(ctx, c.wiring(), []string{"events", "--follow"}, Streams{Out: new(strings.Builder), Err: new(strings.Builder)}); code != ExitOK {
 		t.Errorf("code %d", code)
 	}
 }

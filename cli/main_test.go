@@ -32,9 +32,9 @@ func TestMain(m *testing.M) {
 	case "":
 	case "leaderless":
 		c := &cluster{answer: func(string, any, any) error { return events.ErrNoLeader }}
-		os.Exit(Main(context.Background(), c.wiring(), os.Args[1:], Streams{os.Stdout, os.Stderr}))
+		os.Exit(Main(context.Background(), c.wiring(), os.Args[1:], Streams{Out: os.Stdout, Err: os.Stderr}))
 	default:
-		os.Exit(Main(context.Background(), stand(), os.Args[1:], Streams{os.Stdout, os.Stderr}))
+		os.Exit(Main(context.Background(), stand(), os.Args[1:], Streams{Out: os.Stdout, Err: os.Stderr}))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -50,7 +50,11 @@ func stand() Wiring {
 			if err != nil {
 				return err
 			}
-			return play(ctx, "controller", o.NATS, beat(o.NATS, "controller", "replicas", fmt.Sprint(spec.Replicas)))
+			more := []string{"replicas", fmt.Sprint(spec.Replicas)}
+			for _, t := range o.Tables {
+				more = append(more, "table", t.Request.Table.Name, "state", os.Getenv("STAND_SHARDS"))
+			}
+			return play(ctx, "controller", o.NATS, beat(o.NATS, "controller", more...))
 		},
 		Agent: func(ctx context.Context, o AgentOptions) error {
 			return play(ctx, "agent", o.NATS, func(ctx context.Context) error { return standAgent(ctx, o) })
@@ -118,6 +122,7 @@ func beat(nats, role string, more ...string) func(context.Context) error {
 func standBus(ctx context.Context, listen string) error {
 	var mu sync.Mutex
 	var st events.Status
+	looks := 0
 	mux := http.NewServeMux()
 	mux.HandleFunc("/beat", func(_ http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -130,6 +135,10 @@ func standBus(ctx context.Context, listen string) error {
 			st.Controller = "controller-1"
 			st.Services = []events.ServiceStatus{{Name: "web", Wanted: n, Serving: n, Epoch: epoch}}
 			st.Instances = nil
+			if name := q.Get("table"); name != "" {
+				st.Tables = []events.TableStatus{standTable(name, q.Get("state"), looks)}
+				st.Instances = append(st.Instances, events.InstanceReport{Name: "Server0", Service: name, State: events.Ready, Serving: true})
+			}
 			for i := range n {
 				st.Instances = append(st.Instances, events.InstanceReport{Name: fmt.Sprintf("web-%d", i+1), State: events.Ready, Serving: true})
 			}
@@ -147,9 +156,27 @@ func standBus(ctx context.Context, listen string) error {
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
+		if len(st.Tables) > 0 {
+			looks++
+		}
 		_ = json.NewEncoder(w).Encode(st)
 	})
 	return serve(ctx, &http.Server{Addr: listen, Handler: mux}, (*http.Server).ListenAndServe)
+}
+
+// standTable has two shards: one is ready, the other soon, or in another state
+// for good.
+func standTable(name, state string, looks int) events.TableStatus {
+	second := events.ReplicaReport{Server: "Server0", State: events.ReplicaReady}
+	if state != "" {
+		second.State, second.Detail = state, "no luck today"
+	} else if looks < 3 {
+		second.State = events.ReplicaCatchingUp
+	}
+	return events.TableStatus{Name: name, Shards: []events.ShardStatus{
+		{Table: name, Shard: "sh1", Replicas: []events.ReplicaReport{{Server: "Server0", State: events.ReplicaReady}}},
+		{Table: name, Shard: "sh2", Replicas: []events.ReplicaReport{second}},
+	}}
 }
 
 func serve(ctx context.Context, s *http.Server, run func(*http.Server) error) error {
@@ -244,6 +271,12 @@ func (httpCluster) Routes(context.Context) ([]events.Entry, error) { return nil,
 func (httpCluster) History(context.Context, time.Time, bool, func(events.Event) error) error {
 	return nil
 }
+func (httpCluster) Mark(context.Context, events.LogID) (string, uint64, error) {
+	return "", 0, errors.New("no log here")
+}
+func (httpCluster) Listen(string, func(string, []byte)) (func(), error) {
+	return nil, errors.New("nobody speaks here")
+}
 func (httpCluster) Close() {}
 
 func running(pid int) bool {
@@ -274,7 +307,7 @@ func eventually(t *testing.T, f func() error) {
 func run(t *testing.T, w Wiring, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = Main(t.Context(), w, args, Streams{&o, &e})
+	code = Main(t.Context(), w, args, Streams{Out: &o, Err: &e, In: strings.NewReader("")})
 	return code, o.String(), e.String()
 }
 

@@ -14,8 +14,9 @@ func (a *app) psCommand() *cobra.Command {
 	var f clusterFlags
 	cmd := &cobra.Command{
 		Use:   "ps",
-		Short: "List the replicas",
-		Long: `List the replicas: where each runs, its state, and whether it gets requests.
+		Short: "List the replicas and the shard servers",
+		Long: `List the replicas of services, and the shard servers of tables: where each runs,
+its state, and whether it gets requests. What shard servers keep is in 'ringway shards'.
 
 States: pending, starting, ready, unready, stopping, dead.`,
 		Example: `  ringway ps

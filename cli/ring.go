@@ -121,7 +121,7 @@ func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err
 			return fmt.Errorf("read the routes: %w", err)
 		}
 		for _, e := range entries {
-			if e.Deleted() || f.service != "" && e.Key != events.ServiceKey(f.service) {
+			if e.Deleted() || !strings.HasPrefix(e.Key, events.ServiceKey("")) || f.service != "" && e.Key != events.ServiceKey(f.service) {
 				continue
 			}
 			v, err := viewRoute(e, f.owners)

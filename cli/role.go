@@ -136,7 +136,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
 	var logs logFlags
 	var spec specFlags
-	var run string
+	var run, table string
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Run a controller: one leads and decides, others stand by",
@@ -150,6 +150,13 @@ func (a *app) controllerCommand() *cobra.Command {
 			if o.Wish, err = spec.wish(cmd, run); err != nil {
 				return err
 			}
+			if table != "" {
+				wish, err := LoadTable(table)
+				if err != nil {
+					return err
+				}
+				o.Tables = []TableWish{wish}
+			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
 				return a.w.Controller(ctx, o)
@@ -159,6 +166,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
+	cmd.Flags().StringVar(&table, "table", "", "YAML or JSON file of a table to make if it is not there, see ringway init")
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
@@ -178,13 +186,16 @@ func (a *app) agentCommand() *cobra.Command {
 Instances are child processes, or containers of the Docker engine that
 DOCKER_HOST names (default: the local one). Containers are reached at their
 address on --network, which routers have to share; or, with --advertise, at a
-port of this host.
+port of this host. Shard servers reach the bus as --container-nats says.
+
+The data of a shard server is in DATA/volumes, or in volumes of the engine, and
+outlives it. Nothing but your hand removes it.
 
 Stopped by a signal, it leaves its instances running for its successor.`,
 		Example: `  ringway agent --data /var/lib/ringway/agent
   ringway agent --nats nats://bus-1:4222 --host rack3-7
   ringway agent --runtime docker --image ringway:latest --network ringway
-  ringway agent --runtime docker --image ringway:latest --advertise 192.0.2.7`,
+  ringway agent --runtime docker --image ringway:latest --shard-image ringway-shard:latest --advertise 192.0.2.7`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
@@ -211,6 +222,8 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory for records and logs of instances (default .ringway/hosts/HOST)")
 	cmd.Flags().StringVar(&o.Runtime, "runtime", RuntimeProcess, "what instances are: process or docker")
 	cmd.Flags().StringVar(&o.Image, "image", "", "docker: image of Ringway, for services that name none")
+	cmd.Flags().StringVar(&o.ShardImage, "shard-image", "", "docker: image of shard servers: Ringway and a MySQL or MariaDB")
+	cmd.Flags().StringVar(&o.ContainerNATS, "container-nats", "", "docker: the bus as containers reach it (default: --nats)")
 	cmd.Flags().StringVar(&o.Network, "network", "", "docker: network of the containers (default: the engine's bridge)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "docker: IP of this host, at whose ports containers are reached")
 	cmd.Flags().StringVar(&o.Cluster, "cluster", "ringway", "docker: name of the cluster; containers are called CLUSTER-INSTANCE")
@@ -222,7 +235,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 func (o *AgentOptions) check(cmd *cobra.Command) error {
 	switch o.Runtime {
 	case RuntimeProcess:
-		for _, flag := range []string{"image", "network", "advertise", "cluster"} {
+		for _, flag := range []string{"image", "shard-image", "container-nats", "network", "advertise", "cluster"} {
 			if cmd.Flags().Changed(flag) {
 				return usage("--%s needs --runtime docker", flag)
 			}
@@ -235,6 +248,14 @@ func (o *AgentOptions) check(cmd *cobra.Command) error {
 	if err := events.ValidName(o.Cluster); err != nil {
 		return usage("--cluster: %w", err)
 	}
+	if o.ContainerNATS == "" {
+		o.ContainerNATS = o.NATS
+	}
+	nats, err := natsURL(o.ContainerNATS)
+	if err != nil {
+		return fmt.Errorf("--container-nats: %w", err)
+	}
+	o.ContainerNATS = nats
 	if ip := net.ParseIP(o.Advertise); o.Advertise != "" && (ip == nil || ip.IsUnspecified()) {
 		return usage("--advertise %q: give an IP address of this host that routers reach, like 192.0.2.7", o.Advertise)
 	}

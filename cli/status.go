@@ -14,7 +14,7 @@ func (a *app) statusCommand() *cobra.Command {
 	var f clusterFlags
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show who leads, and the services, hosts and routers",
+		Short: "Show who leads, and the services, tables, hosts and routers",
 		Example: `  ringway status
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
 		Args: cobra.NoArgs,
@@ -44,6 +44,13 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 		rows = append(rows, []any{s.Name, s.Algorithm, fmt.Sprintf("%d/%d", s.Serving, s.Wanted), s.Epoch.String()})
 	}
 	a.section([]string{"service", "algorithm", "serving", "epoch"}, rows, "no service")
+	if len(st.Tables) > 0 {
+		rows = nil
+		for _, t := range st.Tables {
+			rows = append(rows, []any{t.Name, fmt.Sprintf("%d/%d", whole(t), len(t.Shards)), len(t.Servers), t.Epoch.String()})
+		}
+		a.section([]string{"table", "shards", "servers", "epoch"}, rows, "", 3)
+	}
 	rows = nil
 	for _, h := range st.Hosts {
 		load, cpus, memory, heard := fmt.Sprintf("%.2f", h.Load.Load1), fmt.Sprint(h.Load.CPUs), size(h.Load.Free)+" of "+size(h.Load.Memory), brief(h.Silent.D())
@@ -67,6 +74,16 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 		rows = append(rows, []any{r.ID, r.Address, epoch, brief(r.Silent.D())})
 	}
 	a.section([]string{"router", "address", "epoch", "last heard"}, rows, "no router")
+}
+
+// whole counts the shards that have all their replicas.
+func whole(t events.TableStatus) (n int) {
+	for _, s := range t.Shards {
+		if missing, _ := progressOf(s); missing == "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (a *app) section(header []string, rows [][]any, none string, right ...int) {

@@ -22,7 +22,9 @@ import (
 type up struct {
 	*app
 	o        upFlags
-	specArgs []string      // what the flags say of the service, for the controller
+	specArgs []string      // what the flags say of the service and the table, for the controller
+	wish     string        // name of the table that is asked for; empty: none
+	patient  bool          // --start-timeout was not given, so a database takes longer
 	grace    time.Duration // that instances are given to end
 
 	data          *supervise.Data
@@ -39,11 +41,18 @@ type up struct {
 // upFlags are the flags of `ringway up`.
 type upFlags struct {
 	listen, admin, nats, data string
+	table                     string
 	hosts                     int
 	patience                  time.Duration
 	spec                      specFlags
 	logs                      logFlags
 }
+
+const (
+	startPatience = time.Minute
+	tablePatience = 3 * time.Minute  // database servers take their time on their first day
+	shardGrace    = 40 * time.Second // that a shard server is given to end
+)
 
 // stage is the children of one role, which start and stop together.
 type stage struct {
@@ -59,7 +68,9 @@ func (a *app) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run a whole cluster on this machine",
 		Long: `Run a whole cluster on this machine in the foreground: a bus, a controller, one
-agent a host, a router, and the replicas of the sample service "web".
+agent a host, a router, and the replicas of the sample service "web". With --table
+also a database: it is made if there is none of its name, see 'ringway init --help'
+for the file; without the flag, one that is stored goes on.
 
 When all replicas serve it prints one line that begins with "ready". Each role is
 a child process that is started again when it dies; the public address stays
@@ -91,7 +102,8 @@ DATA/logs. A configuration file looks like this, every key may be left out:
 		Example: `  ringway up
   ringway up --hosts 3 --replicas 6
   ringway up --algorithm course --data /tmp/course
-  ringway up --config ringway.yaml --listen 0.0.0.0:8080`,
+  ringway up --config ringway.yaml --listen 0.0.0.0:8080
+  ringway up --table table.yaml       # with a database`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
@@ -100,7 +112,8 @@ DATA/logs. A configuration file looks like this, every key may be left out:
 	cmd.Flags().StringVar(&u.o.nats, "nats", defaultNATS, "address of the bus")
 	cmd.Flags().StringVar(&u.o.data, "data", ".ringway", "directory for all that is kept")
 	cmd.Flags().IntVar(&u.o.hosts, "hosts", 1, "agents to run, named host-1, host-2, …")
-	cmd.Flags().DurationVar(&u.o.patience, "start-timeout", time.Minute, "longest wait until everything serves")
+	cmd.Flags().DurationVar(&u.o.patience, "start-timeout", startPatience, "longest wait until everything serves; with a database 3m")
+	cmd.Flags().StringVar(&u.o.table, "table", "", "YAML or JSON file of a table to make if it is not there")
 	u.o.spec.add(cmd)
 	u.o.logs.add(cmd)
 	return cmd
@@ -161,6 +174,15 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	}
 	u.grace = spec.Grace.D()
 	u.specArgs = u.o.spec.args(cmd)
+	u.patient = !cmd.Flags().Changed("start-timeout")
+	if u.o.table != "" {
+		wish, err := LoadTable(u.o.table)
+		if err != nil {
+			return err
+		}
+		u.wish = wish.Request.Table.Name
+		u.specArgs = append(u.specArgs, "--table", u.o.table)
+	}
 	return nil
 }
 
@@ -270,7 +292,7 @@ func (u *up) makeChildren() error {
 			Args: fixed("agent", "--nats", nats, "--host", host, "--data", u.data.Path("hosts", host)),
 			Cut:  true, // its instances end with it
 			// Until its instances have ended, and a little.
-			Patience: u.grace + 10*time.Second,
+			Patience: max(u.grace, shardGrace) + 10*time.Second,
 		})
 	}
 	return errors.Join(

@@ -35,9 +35,7 @@ func (e *startError) Error() string {
 
 // start brings the stages up, the bus first, and returns when everything serves.
 func (u *up) start(ctx context.Context) error {
-	ctx, done := context.WithTimeout(ctx, u.o.patience)
-	defer done()
-	w := &waiter{up: u, told: map[string]bool{}, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	w := &waiter{up: u, began: time.Now(), told: map[string]bool{}, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
 	defer w.close()
 	u.launch(u.stages[0])
 	if err := u.await(ctx, w, w.bus); err != nil {
@@ -62,32 +60,42 @@ func (u *up) launch(s *stage) {
 func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for !look(ctx) {
+	for {
+		// It moves out when the leader tells of a database.
+		deadline := w.began.Add(w.patience())
+		looking, done := context.WithDeadline(ctx, deadline)
+		there := look(looking)
+		done()
 		u.con.progress(w.line())
+		switch {
+		case there:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(w.began.Add(w.patience())):
+			w.askWhy(ctx)
+			return w.late()
+		}
 		select {
 		case err := <-u.fatal:
 			return err
 		case <-ctx.Done():
-			if ctx.Err() == context.DeadlineExceeded {
-				return w.late()
-			}
-			return ctx.Err()
 		case <-tick.C:
 		}
 	}
-	u.con.progress(w.line())
-	return nil
 }
 
 // waiter looks at a cluster that starts.
 type waiter struct {
 	*up
+	began   time.Time
 	client  *http.Client
 	cluster Cluster
 
 	leads         bool
 	hosts         int
 	ready, wanted int
+	shards        shardCount
 	serves        bool
 	trouble       string          // what the last replica that does not serve lacks
 	told          map[string]bool // deaths that were said
@@ -124,8 +132,11 @@ func (w *waiter) rest(ctx context.Context) bool {
 		return false
 	}
 	w.look(st)
-	w.serves = w.routed(st) && w.readyz(ctx)
-	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves
+	w.serves = w.routed(st) && w.answers(ctx, w.admin, "/readyz")
+	if w.shards.complete() && w.shards.all > 0 {
+		w.serves = w.serves && w.answers(ctx, w.public, "/status")
+	}
+	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.shards.complete() && w.serves
 }
 
 func (w *waiter) look(st events.Status) {
@@ -140,9 +151,12 @@ func (w *waiter) look(st events.Status) {
 	for _, s := range st.Services {
 		w.wanted += s.Wanted
 	}
+	w.lookAtTables(st, time.Now())
 	for _, i := range st.Instances {
+		shard := slices.ContainsFunc(st.Tables, func(t events.TableStatus) bool { return t.Name == i.Service })
 		switch {
-		case i.Serving && i.State == events.Ready: // and not merely routed to since an earlier run
+		case shard && i.State == events.Ready: // its replicas are counted
+		case !shard && i.Serving && i.State == events.Ready: // and not merely routed to since an earlier run
 			w.ready++
 		case i.Detail != "":
 			w.trouble = fmt.Sprintf("%s is %s: %s", printable(i.Name), i.State, printable(i.Detail))
@@ -166,8 +180,9 @@ func (w *waiter) routed(st events.Status) bool {
 	})
 }
 
-func (w *waiter) readyz(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(w.admin)+"/readyz", nil)
+// answers reports whether the router does, with 200.
+func (w *waiter) answers(ctx context.Context, address, path string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(address)+path, nil)
 	if err != nil {
 		return false
 	}
@@ -192,13 +207,13 @@ func (w *waiter) line() string {
 	if w.wanted > 0 {
 		replicas = fmt.Sprintf("%d/%d", w.ready, w.wanted)
 	}
-	return fmt.Sprintf("starting  bus %s  controller %s  agents %d/%d  replicas %s  router %s",
-		tick(w.cluster != nil), tick(w.leads), w.hosts, w.o.hosts, replicas, tick(w.serves))
+	return fmt.Sprintf("starting  bus %s  controller %s  agents %d/%d  replicas %s%s  router %s",
+		tick(w.cluster != nil), tick(w.leads), w.hosts, w.o.hosts, replicas, w.shards.line(), tick(w.serves))
 }
 
 // late says what is missing.
 func (w *waiter) late() error {
-	waited := w.o.patience
+	waited := w.patience()
 	last := func(stage string) *supervise.Child {
 		for _, s := range w.stages {
 			if s.name == stage {
@@ -220,6 +235,14 @@ func (w *waiter) late() error {
 			what += "\n  " + w.trouble
 		}
 		return &startError{what + "\nThe logs of replicas are in " + w.data.Path("hosts", "HOST", "logs"), nil}
+	case !w.shards.complete():
+		what := fmt.Sprintf("%d of %d shards had all their replicas within %s", w.shards.ready, w.shards.all, waited)
+		if w.shards.trouble != "" {
+			what += "\n  " + w.shards.trouble
+		} else if w.trouble != "" {
+			what += "\n  " + w.trouble
+		}
+		return &startError{what + "\nThe logs of shard servers are in " + w.data.Path("hosts", "HOST", "logs"), nil}
 	}
 	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
 }

@@ -379,6 +379,9 @@ func TestUp_SaysWhatHangs(t *testing.T) {
 			},
 		})
 	})
+	f("1 of 4 shards had all their replicas within 1m0s\n  T.s on S1 is copying\nThe logs of shard servers are in /d/hosts/HOST/logs", func(w *waiter) {
+		w.shards = shardCount{ready: 1, all: 4, trouble: "T.s on S1 is copying"}
+	})
 	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 
@@ -401,6 +404,8 @@ func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {
 	}
 	f(config+`:3:5: unknown key "replicsa"; did you mean "replicas"?`, "--config", config)
 	f("no such file", "--config", filepath.Join(dir, "none.yaml"))
+	f("no such file", "--table", filepath.Join(dir, "none.yaml"))
+	f(config+`:1:1: unknown key "services"`, "--table", config)
 	f("--replicas: 0 is too few", "--replicas", "0")
 	f("--replicas: 57 is too many; 512 slots of algorithm course hold at most 56", "--replicas", "57", "--algorithm", "course")
 	f(`--algorithm: "maglev" is unknown`, "--algorithm", "maglev")

@@ -24,7 +24,8 @@ type Config struct {
 	ID          string // unique among controllers
 	Version     string // of this program, shown by the micro service
 	Services    []Wish // what the configuration asks for
-	ExpectHosts int    // hosts to wait for before the first placement; 0: SuspectAfter decides
+	Tables      []TableWish
+	ExpectHosts int // hosts to wait for before the first placement; 0: SuspectAfter decides
 
 	SuspectAfter        time.Duration // silence until a host is out of rotation
 	LostAfter           time.Duration // silence until a host's instances are replaced elsewhere
@@ -35,6 +36,13 @@ type Config struct {
 	RetryMin, RetryMax  time.Duration // bounds of that wait, doubling
 	RequestTimeout      time.Duration // longest wait of a request for its effect
 	Remembered          int           // requests that are known again when repeated
+
+	TableTimeout time.Duration // longest wait of a request about a table: database servers take long to begin
+	MoveAfter    time.Duration // silence until what a host keeps of a shard is filled elsewhere
+	MakeEvery    time.Duration // between attempts to make a log
+	PurgeEvery   time.Duration // at least, between purges of a log
+	PurgeWorth   uint64        // entries that a purge must free
+	KeepTail     uint64        // newest entries that all have and that stay, for those who reconnect or look
 
 	LeaseValid  time.Duration // after sending a renewal a leader may decide for so long; below the bucket's TTL of 4 s
 	RenewEvery  time.Duration // between renewals, and between a standby's attempts
@@ -47,6 +55,8 @@ func DefaultConfig() Config {
 		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, ForgetAfter: 10 * time.Minute, DeafAfter: 1200 * time.Millisecond,
 		ReplaceUnreadyAfter: 30 * time.Second, YoungAge: 10 * time.Second, RetryMin: 500 * time.Millisecond, RetryMax: 30 * time.Second,
 		RequestTimeout: 60 * time.Second, Remembered: 64,
+		TableTimeout: 120 * time.Second, MoveAfter: 60 * time.Second, MakeEvery: time.Second,
+		PurgeEvery: 10 * time.Second, PurgeWorth: 1000, KeepTail: 1000,
 		LeaseValid: 3 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
 	}
 }
@@ -59,6 +69,13 @@ type Wish struct {
 	Name    string
 	Digest  string
 	Overlay func(base events.ServiceSpec) (events.ServiceSpec, error)
+}
+
+// TableWish is a table that the configuration asks for. It is made when it is
+// not there; a file that says something else later does not change it.
+type TableWish struct {
+	Digest  string // tells one wish from another
+	Request events.InitRequest
 }
 
 // Bus is what a controller needs of the bus.
@@ -98,19 +115,32 @@ type Controller struct {
 	cfg  Config
 	bus  Bus
 	open Open
+	logs Logs
 	log  *slog.Logger
 }
 
+// Logs makes and deletes the logs of shards.
+type Logs interface {
+	// CreateLog makes a log, or finds it there; events.ErrLogForeign if there is another life of it.
+	CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error)
+	// LogState is of whatever life of the shard's log is there; events.ErrLogMissing if none.
+	LogState(ctx context.Context, table, shard string) (events.LogState, error)
+	// DeleteLog deletes this life of a log; one that is not there is success.
+	DeleteLog(ctx context.Context, id events.LogID) error
+	// PurgeLog drops what lies before below.
+	PurgeLog(ctx context.Context, id events.LogID, below uint64) error
+}
+
 // New makes a controller; Run starts it.
-func New(cfg Config, bus Bus, open Open, log *slog.Logger) (*Controller, error) {
+func New(cfg Config, bus Bus, open Open, logs Logs, log *slog.Logger) (*Controller, error) {
 	if cfg.ID == "" {
 		return nil, errors.New("controller: an id is needed")
 	}
-	if cfg.LeaseValid <= cfg.RenewEvery || cfg.LostAfter <= cfg.SuspectAfter {
-		return nil, fmt.Errorf("controller: LeaseValid (%s) must exceed RenewEvery (%s), and LostAfter (%s) SuspectAfter (%s)",
-			cfg.LeaseValid, cfg.RenewEvery, cfg.LostAfter, cfg.SuspectAfter)
+	if cfg.LeaseValid <= cfg.RenewEvery || cfg.LostAfter <= cfg.SuspectAfter || cfg.MoveAfter < cfg.LostAfter {
+		return nil, fmt.Errorf("controller: LeaseValid (%s) must exceed RenewEvery (%s), MoveAfter (%s) LostAfter (%s), and that SuspectAfter (%s)",
+			cfg.LeaseValid, cfg.RenewEvery, cfg.MoveAfter, cfg.LostAfter, cfg.SuspectAfter)
 	}
-	return &Controller{cfg: cfg, bus: bus, open: open, log: log.With(events.KeyRole, "controller")}, nil
+	return &Controller{cfg: cfg, bus: bus, open: open, logs: logs, log: log.With(events.KeyRole, "controller")}, nil
 }
 
 // Run stands by until it can lead, leads until it loses the lease, and so on

@@ -82,13 +82,18 @@ func (s *site) lead(id string, replicas int) (stop func()) {
 
 func (s *site) leadOn(conn *bus.Conn, id string, replicas int) (stop func()) {
 	s.t.Helper()
+	return s.leadWith(conn, logs{conn}, id, replicas)
+}
+
+func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replicas int) (stop func()) {
+	s.t.Helper()
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.ExpectHosts = id, 1
 	cfg.Services = []controller.Wish{{Name: "web", Digest: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		base.Replicas = replicas
 		return base, nil
 	}}}
-	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, quiet)
+	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, quiet)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -98,6 +103,13 @@ func (s *site) leadOn(conn *bus.Conn, id string, replicas int) (stop func()) {
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	s.t.Cleanup(stop)
 	return stop
+}
+
+// logs are as in wire.go.
+type logs struct{ *bus.Conn }
+
+func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
+	return l.Log(id).Purge(ctx, below)
 }
 
 // host pretends to be an agent: what it is assigned is ready at once.
@@ -111,7 +123,7 @@ func (s *site) host(name string) {
 		defer mu.Unlock()
 		b := events.HostBeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Instances: []events.InstanceStatus{}}
 		for i, spec := range have.Instances {
-			b.Instances = append(b.Instances, events.InstanceStatus{Name: spec.Name, Service: spec.Service, ID: spec.ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
+			b.Instances = append(b.Instances, events.InstanceStatus{Name: spec.Name, Service: spec.Service, ID: spec.ID, Kind: spec.Kind, Volume: spec.Volume, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
 		}
 		_ = conn.Publish(events.AgentSubject(name), b)
 	}
@@ -137,11 +149,11 @@ func (s *site) router(id string) {
 	s.t.Helper()
 	conn := s.connect()
 	var mu sync.Mutex
-	epochs := map[string]events.Epoch{}
+	epochs, tables := map[string]events.Epoch{}, map[string]events.Epoch{}
 	beat := func() {
 		mu.Lock()
 		defer mu.Unlock()
-		_ = conn.Publish(events.RouterSubject(id), events.RouterBeat{Router: id, Sent: time.Now(), Epochs: epochs})
+		_ = conn.Publish(events.RouterSubject(id), events.RouterBeat{Router: id, Sent: time.Now(), Epochs: epochs, Tables: tables})
 	}
 	s.background(func(ctx context.Context) {
 		b, err := conn.Bucket(ctx, events.BucketRoutes)
@@ -152,6 +164,11 @@ func (s *site) router(id string) {
 			if r, err := events.DecodeRoute(e.Value); err == nil {
 				mu.Lock()
 				epochs[r.Service] = e.Version
+				mu.Unlock()
+				beat()
+			} else if r, err := events.DecodeTableRoute(e.Value); err == nil {
+				mu.Lock()
+				tables[r.Table.Name] = e.Version
 				mu.Unlock()
 				beat()
 			}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,12 +18,31 @@ type (
 	putService struct{ value events.Service }
 	putAssign  struct{ value events.Assignment }
 	putRoute   struct{ value events.Route }
-	emit       struct{ event events.Event }
-	resign     struct{ key string } // the term ends; the next one begins with what is stored
-	answer     struct {
+	putTable   struct{ value events.Database }
+
+	putTableRoute struct{ value events.TableRoute }
+
+	emit   struct{ event events.Event }
+	resign struct{ key string } // the term ends; the next one begins with what is stored
+	answer struct {
 		request *request
 		reply   events.ScaleReply
 		err     error
+	}
+	answerTable struct {
+		request *tableRequest
+		reply   any
+		err     error
+	}
+	makeLog struct { // and tell the state, later
+		id      events.LogID
+		first   uint64
+		replace bool // whatever log of the shard is there goes first: a person ordered it
+	}
+	purgeLog struct { // and tell the state, later
+		id    events.LogID
+		below uint64
+		worth uint64 // entries at least, or it is not worth the work
 	}
 )
 
@@ -33,12 +53,24 @@ func (emit) effect()       {}
 func (resign) effect()     {}
 func (answer) effect()     {}
 
+func (putTable) effect()      {}
+func (putTableRoute) effect() {}
+func (answerTable) effect()   {}
+func (makeLog) effect()       {}
+func (purgeLog) effect()      {}
+
 // decide compares what is wanted with what is, and returns the next steps
 // towards it. It is called again after they are applied, until nothing is left
 // to do. Taking something out of rotation comes first: clients wait for that.
 func (s *state) decide(now time.Time) []effect {
 	effects := s.expire(now)
-	for _, layer := range []func(time.Time) []effect{s.route, s.wish, s.replace, s.renew, s.place, s.release, s.reply} {
+	for _, layer := range []func(time.Time) []effect{
+		s.route, s.routeTables,
+		s.wish, s.wishTables, s.acceptTables, s.makeLogs,
+		s.replace, s.replaceServers, s.moveServers, s.renew,
+		s.house, s.place, s.release, s.purge,
+		s.reply, s.replyTables,
+	} {
 		if next := layer(now); len(next) > 0 {
 			return append(effects, next...)
 		}
@@ -52,6 +84,10 @@ func (s *state) decide(now time.Time) []effect {
 func (s *state) wish(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Services {
 		have, ok := s.services[w.Name]
+		if _, table := s.tables[w.Name]; table && !ok {
+			effects = append(effects, s.tellOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
+			continue
+		}
 		if ok && (w.Digest == "" || have.value.Configured == w.Digest) || !ok && !s.settled(now) {
 			continue
 		}
@@ -65,7 +101,7 @@ func (s *state) wish(now time.Time) (effects []effect) {
 		}
 		spec, err := w.Overlay(next.Spec)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, w.Name, err)...)
+			effects = append(effects, s.tellOnce(now, events.EntityService, w.Name, err)...)
 			continue
 		}
 		if before := next.Runs(); ok {
@@ -95,7 +131,7 @@ func (s *state) running(service string) (found []events.Replica) {
 		}
 		for _, i := range s.hosts[name].beat.Instances {
 			taken := slices.ContainsFunc(found, func(r events.Replica) bool { return r.ID == i.ID || r.Name == i.Name })
-			if i.Service == service && i.State != events.Dead && i.State != events.Stopping && i.ID > 0 && !taken {
+			if i.Kind == "" && i.Service == service && i.State != events.Dead && i.State != events.Stopping && i.ID > 0 && !taken {
 				found = append(found, events.Replica{Name: i.Name, ID: i.ID})
 			}
 		}
@@ -196,6 +232,7 @@ func (s *state) place(now time.Time) (effects []effect) {
 			cause[at] = append(cause[at], s.event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
 	}
+	s.placeServers(now, next, cause)
 	for _, at := range sorted(next) {
 		next[at].Decision = s.because(cause[at]...)
 		effects = append(effects, putAssign{*next[at]})
@@ -216,7 +253,7 @@ func (s *state) choose(service, instance string, next map[string]*events.Assignm
 		}
 		load := [2]int{0, len(a.Instances)}
 		for _, i := range a.Instances {
-			if i.Service == service {
+			if i.Kind == "" && i.Service == service {
 				load[0]++
 			}
 		}
@@ -260,8 +297,7 @@ func (s *state) release(now time.Time) (effects []effect) {
 		next := s.assignment(at)
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
-			svc, ok := s.services[i.Service]
-			if ok && wanted(svc.value, i.Name) || !ok && s.torn[i.Service] {
+			if s.keeps(i, at) {
 				return false
 			}
 			why, done := s.drained(i, at, now)
@@ -280,6 +316,17 @@ func (s *state) release(now time.Time) (effects []effect) {
 	return effects
 }
 
+// keeps reports whether an instance shall go on running. Of a service or table
+// that nobody can read any more, or a table that nobody knows, all do.
+func (s *state) keeps(i events.InstanceSpec, at string) bool {
+	if i.Kind == events.KindShard {
+		db, ok := s.tables[i.Service]
+		return !ok || keptAt(db.value, i.Name, at)
+	}
+	svc, ok := s.services[i.Service]
+	return ok && wanted(svc.value, i.Name) || !ok && s.torn[i.Service]
+}
+
 // drained reports whether an unwanted instance may be stopped, and why.
 func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string, bool) {
 	h := s.hosts[at]
@@ -295,11 +342,14 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 		since = now
 	}
 	limit := events.DefaultServiceSpec().Drain.D()
-	if svc, ok := s.services[i.Service]; ok {
+	if svc, ok := s.services[i.Service]; ok && i.Kind == "" {
 		limit = svc.value.Spec.Drain.D()
 	}
 	if now.Sub(since) >= limit {
 		return fmt.Sprintf("not drained after %s", limit), true
+	}
+	if i.Kind == events.KindShard {
+		return s.unrouted(i, now)
 	}
 	route, ok := s.routes[i.Service]
 	if !ok {
@@ -319,13 +369,17 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 // served reports whether every live router obeys this epoch. Right after a
 // break nobody can tell which routers live.
 func (s *state) served(service string, epoch events.Epoch, now time.Time) bool {
+	return s.servedBy(func(b *events.RouterBeat) events.Epoch { return b.Epochs[service] }, epoch, now)
+}
+
+func (s *state) servedBy(epochAt func(*events.RouterBeat) events.Epoch, epoch events.Epoch, now time.Time) bool {
 	live := 0
 	for _, r := range s.routers {
 		if s.silence(r.seen, now) >= s.cfg.SuspectAfter {
 			continue
 		}
 		live++
-		if at := r.beat.Epochs[service]; at != epoch && !at.After(epoch) {
+		if at := epochAt(&r.beat); at != epoch && !at.After(epoch) {
 			return false
 		}
 	}

@@ -32,6 +32,10 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 			beat, err := events.DecodeRouterBeat(b)
 			return func(s *state, now time.Time) []effect { return s.observeRouter(beat, now) }, err
 		},
+		events.HeartbeatShards: func(b []byte) (input, error) {
+			beat, err := events.DecodeShardBeat(b)
+			return func(s *state, now time.Time) []effect { return s.observeServer(beat, now) }, err
+		},
 		events.HeartbeatController: func(b []byte) (input, error) {
 			beat, err := events.DecodeControllerBeat(b)
 			return func(s *state, now time.Time) []effect { s.observeSelf(beat, now); return nil }, err
@@ -67,7 +71,7 @@ func (t *term) watchStored(ctx context.Context, put func(input)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watches sync.WaitGroup
 	for bucket, version := range map[Bucket]func(*state, string) (events.Version, bool){
-		t.desired: (*state).serviceVersion, t.assign: (*state).assignVersion, t.routes: (*state).routeVersion,
+		t.desired: (*state).desiredVersion, t.assign: (*state).assignVersion, t.routes: (*state).routeVersion,
 	} {
 		watches.Go(func() {
 			err := bucket.Watch(ctx, "", func(e events.Entry) {
@@ -113,11 +117,25 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 			})
 		}
 	}
-	return map[string]func(context.Context, []byte) (any, error){
+	verbs := map[string]func(context.Context, []byte) (any, error){
 		events.APIAdd:    scale(true),
 		events.APIRemove: scale(false),
 		events.APIStatus: func(ctx context.Context, _ []byte) (any, error) {
 			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect { done(s.status(now), nil); return nil })
 		},
 	}
+	for verb, read := range tableVerbs {
+		verbs[verb] = func(ctx context.Context, body []byte) (any, error) {
+			r, err := read(body)
+			if err != nil {
+				return nil, events.Refuse(400, "the request is no JSON: %s", err)
+			}
+			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
+				r.deadline, r.done = now.Add(t.cfg.TableTimeout), done
+				s.asked = append(s.asked, r)
+				return nil
+			})
+		}
+	}
+	return verbs
 }

@@ -78,12 +78,22 @@ func (s *state) observeStored(e events.Entry, version func(*state, string) (even
 	return []effect{resign{e.Key}}
 }
 
-func (s *state) serviceVersion(key string) (events.Version, bool) {
-	return versionOf(s.services, strings.TrimPrefix(key, events.ServiceKey("")))
+func (s *state) desiredVersion(key string) (events.Version, bool) {
+	return eitherVersion(key, s.services, s.tables)
 }
 func (s *state) assignVersion(key string) (events.Version, bool) { return versionOf(s.assigned, key) }
 func (s *state) routeVersion(key string) (events.Version, bool) {
-	return versionOf(s.routes, strings.TrimPrefix(key, events.ServiceKey("")))
+	return eitherVersion(key, s.routes, s.tableRoutes)
+}
+
+func eitherVersion[V, W any](key string, services map[string]*stored[V], tables map[string]*stored[W]) (events.Version, bool) {
+	if name, ok := strings.CutPrefix(key, events.ServiceKey("")); ok {
+		return versionOf(services, name)
+	}
+	if name, ok := strings.CutPrefix(key, events.TableKey("")); ok {
+		return versionOf(tables, name)
+	}
+	return events.Version{}, false
 }
 
 func versionOf[V any](m map[string]*stored[V], name string) (events.Version, bool) {
@@ -111,7 +121,7 @@ func (s *state) expire(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.hosts) {
 		h := s.hosts[name]
 		silent := s.silence(h.seen, now)
-		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 {
+		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 && !s.keepsVolume(name) {
 			delete(s.hosts, name)
 			delete(s.published, name)
 			continue
@@ -136,6 +146,7 @@ func (s *state) expire(now time.Time) (effects []effect) {
 			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 		}
 	}
+	s.expireServers(now)
 	return effects
 }
 
@@ -144,13 +155,13 @@ func (s *state) tell(now time.Time, entity, verb, about string, data map[string]
 	return []effect{emit{s.event(now, entity, verb, about, data)}}
 }
 
-// tellOnce tells of a service that cannot be had as it is asked for.
-func (s *state) tellOnce(now time.Time, service string, err error) []effect {
-	if s.refused[service] == err.Error() {
+// tellOnce tells of what cannot be had as it is asked for.
+func (s *state) tellOnce(now time.Time, entity, about string, err error) []effect {
+	if s.refused[entity+" "+about] == err.Error() {
 		return nil
 	}
-	s.refused[service] = err.Error()
-	return s.tell(now, events.EntityService, events.VerbRefused, service, map[string]any{"reason": err.Error()})
+	s.refused[entity+" "+about] = err.Error()
+	return s.tell(now, entity, events.VerbRefused, about, map[string]any{"reason": err.Error()})
 }
 
 func (s *state) event(now time.Time, entity, verb, about string, data map[string]any) events.Event {

@@ -26,7 +26,7 @@ func (s *state) route(now time.Time) (effects []effect) {
 		}
 		slots, err := s.slots(s.services[name].value.Spec, have, next.Members)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, name, err)...)
+			effects = append(effects, s.tellOnce(now, events.EntityService, name, err)...)
 			continue
 		}
 		next.Slots = slots
@@ -72,7 +72,7 @@ func (s *state) leaving(svc events.Service) (members []events.Member) {
 	for _, at := range sorted(s.assigned) {
 		for _, i := range s.assigned[at].value.Instances {
 			m, routed := s.routed(svc.Spec.Name, i.Name)
-			if i.Service != svc.Spec.Name || wanted(svc, i.Name) || !routed {
+			if i.Kind != "" || i.Service != svc.Spec.Name || wanted(svc, i.Name) || !routed {
 				continue
 			}
 			h := s.hosts[at]

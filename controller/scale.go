@@ -134,7 +134,7 @@ func checkRemove(svc events.Service, ask events.ScaleRequest) error {
 	return nil
 }
 
-// nameTaken: by a replica of any service, or by an instance that is on its way out.
+// nameTaken: by a replica of any service, a shard server of any table, or by an instance that is on its way out.
 func (s *state) nameTaken(svc events.Service, name string) bool {
 	if wanted(svc, name) {
 		return true
@@ -143,6 +143,9 @@ func (s *state) nameTaken(svc events.Service, name string) bool {
 		if wanted(other.value, name) {
 			return true
 		}
+	}
+	if s.serverTaken(name) {
+		return true
 	}
 	if _, ok := s.placement(name); ok {
 		return true

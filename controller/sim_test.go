@@ -23,6 +23,8 @@ type sim struct {
 	told    []events.Event
 	answers []answer
 	broken  string // a command that never gets ready
+
+	database
 }
 
 func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
@@ -65,6 +67,19 @@ func (w *sim) apply(effects []effect) {
 		case putRoute:
 			w.told = append(w.told, e.value.Cause...)
 			w.s.routes[e.value.Service] = &stored[events.Route]{e.value, v}
+		case putTable:
+			w.told = append(w.told, e.value.Cause...)
+			w.s.tables[e.value.Table.Name] = &stored[events.Database]{w.reread(e.value), v}
+		case putTableRoute:
+			w.told = append(w.told, e.value.Cause...)
+			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{e.value, v}
+		case answerTable:
+			e.request.done(e.reply, e.err)
+		case makeLog:
+			w.apply(w.s.logMade(e.id, w.makeLog(e), w.now))
+		case purgeLog:
+			w.purges = append(w.purges, e)
+			w.apply(w.purgeLog(e))
 		case emit:
 			w.told = append(w.told, e.event)
 		case answer:
@@ -101,6 +116,7 @@ func (w *sim) step(d time.Duration) {
 		}
 		w.obey(name)
 		w.apply(w.s.observeHost(w.beat(name), w.now))
+		w.serverBeats(name)
 	}
 	for id, inFlight := range w.routers {
 		if w.silent[id] {
@@ -110,7 +126,11 @@ func (w *sim) step(d time.Duration) {
 		for service, r := range w.s.routes {
 			epochs[service] = r.version
 		}
-		w.apply(w.s.observeRouter(events.RouterBeat{Router: id, Epochs: epochs, InFlight: inFlight, Sent: w.now}, w.now))
+		tables := map[string]events.Epoch{}
+		for table, r := range w.s.tableRoutes {
+			tables[table] = r.version
+		}
+		w.apply(w.s.observeRouter(events.RouterBeat{Router: id, Epochs: epochs, Tables: tables, InFlight: inFlight, Sent: w.now}, w.now))
 	}
 	w.decide()
 }
@@ -130,7 +150,7 @@ func (w *sim) obey(host string) {
 	}
 	for _, i := range a.value.Instances {
 		if w.agents[host][i.Name] == nil {
-			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
+			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, Kind: i.Kind, Volume: i.Volume, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
 			if w.broken != "" && slices.Contains(i.Command, w.broken) {
 				w.agents[host][i.Name].State = events.Unready
 			}

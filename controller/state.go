@@ -29,8 +29,10 @@ type state struct {
 	unready   map[string]time.Time // instances that fail their probes: since when
 	backoff   map[slotOf]backoff   // replacements that keep dying
 	published map[string]bool      // hosts whose arrival has been told
-	refused   map[string]string    // services that cannot be had: why
+	refused   map[string]string    // what cannot be had as it is asked for: why
 	torn      map[string]bool      // services of which nobody can read what was asked for
+
+	tableState
 }
 
 // stored is a value of a bucket as this leader last wrote it.
@@ -53,9 +55,9 @@ type router struct {
 	seen time.Time
 }
 
-// slotOf is a place in a service: replacements of one instance share it.
+// slotOf is a place in a service or table: replacements of one instance share it.
 type slotOf struct {
-	service string
+	service string // or table: no two have the same name
 	id      int
 }
 
@@ -70,6 +72,7 @@ func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state 
 		services: map[string]*stored[events.Service]{}, assigned: map[string]*stored[events.Assignment]{}, routes: map[string]*stored[events.Route]{},
 		hosts: map[string]*host{}, routers: map[string]*router{}, draining: map[string]time.Time{}, unready: map[string]time.Time{},
 		backoff: map[slotOf]backoff{}, published: map[string]bool{}, refused: map[string]string{}, torn: map[string]bool{},
+		tableState: newTableState(),
 	}
 }
 
@@ -80,6 +83,7 @@ func (s *state) assume(now time.Time) {
 		s.hosts[name] = &host{name: name, seen: now, state: events.Alive}
 		s.published[name] = true
 	}
+	s.assumeServers(now)
 }
 
 // status is what the agent of h last said of an instance.

@@ -37,7 +37,7 @@ func (s *state) status(now time.Time) events.Status {
 		r := s.routers[id]
 		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.beat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.beat.Epochs})
 	}
-	out.Instances = s.instances()
+	out.Instances, out.Tables = s.instances(), s.tableStatus()
 	return out
 }
 
@@ -56,6 +56,8 @@ func (s *state) instances() []events.InstanceReport {
 		}
 		if r, ok := s.routes[service]; ok {
 			line.Serving = owns(r.value, name)
+		} else if r, ok := s.tableRoutes[service]; ok {
+			line.Serving = serves(r.value, name)
 		}
 		if h := s.hosts[at]; h != nil && h.state != events.Alive && line.Detail == "" {
 			line.Detail = "host " + at + " is " + h.state // what it said last may no longer be so
@@ -66,6 +68,11 @@ func (s *state) instances() []events.InstanceReport {
 		for _, r := range instancesOf(svc.value) {
 			at, _ := s.placement(r.Name)
 			report(r.Name, service, r.ID, at)
+		}
+	}
+	for table, db := range s.tables {
+		for _, srv := range db.value.Servers {
+			report(srv.Name, table, srv.ID, srv.Host)
 		}
 	}
 	for at, a := range s.assigned {

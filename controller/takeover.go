@@ -23,30 +23,44 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 		}
 	}
 	s := t.state
-	if err := rewrite(ctx, t, events.BucketDesired, t.desired, events.DecodeService, s.services, func(v *events.Service) (string, string) {
+	service, table := events.ServiceKey(""), events.TableKey("")
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.services, func(v *events.Service) (string, string) {
 		return v.Spec.Name, events.ServiceKey(v.Spec.Name)
 	}); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketAssign, t.assign, events.DecodeAssignment, s.assigned, func(v *events.Assignment) (string, string) {
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, table, events.DecodeDatabase, s.tables, func(v *events.Database) (string, string) {
+		return v.Table.Name, events.TableKey(v.Table.Name)
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketAssign, t.assign, "", events.DecodeAssignment, s.assigned, func(v *events.Assignment) (string, string) {
 		return v.Host, v.Host
 	}); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, events.DecodeRoute, s.routes, func(v *events.Route) (string, string) {
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, table, events.DecodeTableRoute, s.tableRoutes, func(v *events.TableRoute) (string, string) {
+		return v.Table.Name, events.TableKey(v.Table.Name)
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, service, events.DecodeRoute, s.routes, func(v *events.Route) (string, string) {
 		return v.Service, events.ServiceKey(v.Service)
 	}); err != nil {
 		return err
 	}
 	for key := range t.torn {
-		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+events.ServiceKey("")); ok {
+		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+service); ok {
 			s.torn[name] = true
+		}
+		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+table); ok {
+			s.tornTables[name] = true
 		}
 	}
 	now := time.Now()
 	s.assume(now)
 	return t.carryOut(ctx, s.tell(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
-		"incarnation": s.term.Incarnation, "services": len(s.services), "hosts": len(s.hosts),
+		"incarnation": s.term.Incarnation, "services": len(s.services), "tables": len(s.tables), "hosts": len(s.hosts),
 	}))
 }
 
@@ -56,14 +70,17 @@ type value[V any] interface {
 	Why() *events.Decision
 }
 
-// rewrite reads a bucket and writes every value back under the new term. In
-// place of one that cannot be read it takes the last one that can.
-func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, decodeValue func([]byte) (V, error), into map[string]*stored[V], identity func(P) (name, key string)) error {
+// rewrite reads a bucket and writes every value whose key begins with prefix
+// back under the new term; other keys are left alone. In place of one that cannot be read it takes the last one that can.
+func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, prefix string, decodeValue func([]byte) (V, error), into map[string]*stored[V], identity func(P) (name, key string)) error {
 	entries, err := b.Entries(ctx)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
 	for _, e := range entries {
+		if !strings.HasPrefix(e.Key, prefix) {
+			continue
+		}
 		decode := func(b []byte) (V, error) {
 			v, err := decodeValue(b)
 			if _, key := identity(&v); err == nil && key != e.Key {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"ringway/events"
@@ -24,6 +25,9 @@ type term struct {
 	assign  Bucket
 	routes  Bucket
 	told    *outbox
+	logs    Logs
+	jobs    sync.WaitGroup            // work on logs, apart from the decisions
+	mayWork chan struct{}             // one for each job that may run
 	torn    map[string]events.Version // keys whose value nobody can read
 	inputs  chan input
 }
@@ -45,6 +49,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
 		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
+		logs: c.logs, mayWork: make(chan struct{}, maxJobs),
 		told: newOutbox(c.bus, c.log), torn: map[string]events.Version{}, inputs: make(chan input, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
@@ -76,6 +81,7 @@ func (t *term) run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	defer t.jobs.Wait()
 	defer cancel() // first: whoever waits to put an input in lets go
 
 	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.BeatEvery)
@@ -123,12 +129,24 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 			err = put(ctx, t, events.BucketAssign, t.assign, t.state.assigned, e.value.Host, e.value.Host, e.value)
 		case putRoute:
 			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.routes, events.ServiceKey(e.value.Service), e.value.Service, e.value)
+		case putTable:
+			name := e.value.Table.Name
+			err = put(ctx, t, events.BucketDesired, t.desired, t.state.tables, events.TableKey(name), name, e.value)
+		case putTableRoute:
+			name := e.value.Table.Name
+			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.tableRoutes, events.TableKey(name), name, e.value)
 		case resign:
 			err = fmt.Errorf("%w: %s", errOvertaken, e.key)
 		case emit:
 			t.tell(e.event)
 		case answer:
 			e.request.done(e.reply, e.err)
+		case answerTable:
+			e.request.done(e.reply, e.err)
+		case makeLog:
+			t.work(ctx, func(ctx context.Context) input { return t.makeLog(ctx, e) })
+		case purgeLog:
+			t.work(ctx, func(ctx context.Context) input { return t.purgeLog(ctx, e) })
 		}
 		if err != nil {
 			return err
@@ -179,7 +197,11 @@ func (t *term) beat(s *state, now time.Time) []effect {
 	for name, r := range s.routes {
 		epochs[name] = r.version
 	}
-	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs})
+	tables := map[string]events.Epoch{}
+	for name, r := range s.tableRoutes {
+		tables[name] = r.version
+	}
+	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs, Tables: tables})
 	return nil
 }
 

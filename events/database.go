@@ -29,6 +29,8 @@ type Database struct {
 	Logs     []ShardLog    `json:"logs"`             // one a shard, in the table's order
 	Servers  []ShardServer `json:"servers"`          // in the order in which people named them
 	Answered []Answered    `json:"answered,omitempty"`
+
+	Configured string `json:"configured,omitempty"` // digest of the configuration that was looked at last
 	Decision
 }
 

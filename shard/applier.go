@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,20 +14,25 @@ import (
 
 // ApplierConfig says how an applier works.
 type ApplierConfig struct {
-	Eager      bool          // answers writers, and commits what is there at once
+	Eager      bool          // answers writers, and commits what is there at once, until SetEager says else
 	Gather     time.Duration // how long one that is not eager waits for more, so that it commits less often
 	MaxEntries int           // messages of one transaction
 	MaxWaiting int           // bytes of messages read ahead of the store
 	RetryMin   time.Duration // first wait after a failure that may pass; doubles
 	RetryMax   time.Duration
-	MaxFenced  int // times in a row that another applier may have been first
+	MaxFenced  int           // times in a row that another applier may have been first
+	Retell     time.Duration // how far back one that becomes eager tells what another may not have told
+
+	Budget *Budget                                          // shared by many appliers; nil: MaxWaiting alone bounds what is read ahead
+	Marker func(batch string, snapshot Snapshot, err error) // takes the state at a marker of OpDigest; nil: nobody wants it
+	Fault  func(error)                                      // hears of what is tried again, and nil when the store answers again
 }
 
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
 		Eager: true, Gather: 5 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
-		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10,
+		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
 	}
 }
 
@@ -60,13 +66,15 @@ type Applier struct {
 	mu      sync.Mutex
 	applied events.Position
 	moved   chan struct{} // closed when applied moves
+	eager   bool
+	recent  recent // of what was applied, told or not
 }
 
 // NewApplier starts nothing. One Run at a time moves a store; a second one
 // elsewhere is fenced by the store.
 func NewApplier(cfg ApplierConfig, store Store, log reader, out results, say *slog.Logger) *Applier {
 	spec := store.Spec()
-	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}),
+	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), eager: cfg.Eager,
 		say: say.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
 }
 
@@ -94,6 +102,28 @@ func (a *Applier) Wait(ctx context.Context, seq uint64) error {
 	}
 }
 
+// SetEager makes it the replica that answers writers, or one that does not.
+// One that becomes eager tells again what it has applied of late: whoever was
+// eager before may have died with it untold.
+func (a *Applier) SetEager(eager bool) {
+	a.mu.Lock()
+	var again []told
+	if eager && !a.eager {
+		again = a.recent.since(time.Now().Add(-a.cfg.Retell))
+	}
+	a.eager = eager
+	a.mu.Unlock()
+	for i := range again {
+		a.publish(again[i].writer, again[i].results)
+	}
+}
+
+func (a *Applier) isEager() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.eager
+}
+
 // Run applies until ctx ends (nil) or the replica cannot go on: the log's
 // ErrLogPurged, ErrLogForeign or ErrLogMissing, ErrFenced when another applier
 // is at work, and what else does not pass by itself. What failed can be tried
@@ -118,6 +148,7 @@ func (a *Applier) Run(ctx context.Context) error {
 			return fmt.Errorf("apply: %w", err)
 		}
 		a.say.Warn("apply again", events.KeyError, err, "wait", wait)
+		a.fault(err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -134,9 +165,10 @@ func (a *Applier) run(ctx context.Context) error {
 		return fmt.Errorf("read the position: %w", err)
 	}
 	a.move(at)
+	a.fault(nil)
 	a.tellLate(ctx, at)
 	ctx, cancel := context.WithCancel(ctx)
-	waiting := newWaiting(a.cfg.MaxWaiting)
+	waiting := newWaiting(a.cfg.MaxWaiting, a.cfg.Budget)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.log.Read(ctx, at, func(seq uint64, when time.Time, data []byte) error {
@@ -150,7 +182,7 @@ func (a *Applier) run(ctx context.Context) error {
 	}()
 	err = a.drain(ctx, at, waiting)
 	cancel()
-	waiting.close()
+	waiting.drop()
 	if readErr := <-ended; err == nil {
 		err = readErr
 	}
@@ -159,26 +191,48 @@ func (a *Applier) run(ctx context.Context) error {
 
 // drain applies what is waiting until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
+	var entries, rest []events.LogEntry
 	for {
-		entries := waiting.take(a.cfg.MaxEntries)
+		if entries = rest; entries == nil {
+			entries = waiting.take(a.cfg.MaxEntries)
+		}
 		if entries == nil {
 			return nil
 		}
-		if !a.cfg.Eager && len(entries) < a.cfg.MaxEntries {
+		if len(entries) < a.cfg.MaxEntries && rest == nil && !a.isEager() {
 			entries = a.gather(ctx, waiting, entries)
 		}
+		entries, rest = atMarker(entries)
 		done, err := a.store.Apply(ctx, at, entries)
 		if err != nil {
 			a.untold = entries
 			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
 		}
+		events.FailPoint("after-commit")
 		last := entries[len(entries)-1]
 		at = events.Position{Incarnation: at.Incarnation, Seq: last.Seq, Batch: last.Batch.ID}
 		a.move(at)
-		if a.cfg.Eager {
-			a.tell(entries, done)
+		a.tell(entries, done)
+		if a.cfg.Marker != nil && isMarker(&last.Batch) {
+			snapshot, err := a.store.Snapshot(ctx)
+			a.cfg.Marker(last.Batch.ID, snapshot, err)
 		}
 	}
+}
+
+// atMarker cuts entries behind the first that asks for a digest, so that the
+// state after it can be seen.
+func atMarker(entries []events.LogEntry) (head, rest []events.LogEntry) {
+	for i := range entries[:len(entries)-1] {
+		if isMarker(&entries[i].Batch) {
+			return entries[:i+1], entries[i+1:]
+		}
+	}
+	return entries, nil
+}
+
+func isMarker(b *events.Batch) bool {
+	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
 }
 
 // gather waits a little for more, which makes the transaction larger.
@@ -190,31 +244,47 @@ func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events
 	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)
 }
 
-// tell sends each writer what became of its batches. A message that is lost is
-// asked for.
+// tell sends each writer what became of its batches, if it is for this
+// replica to do so. A message that is lost is asked for.
 func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
+	now := time.Now()
+	a.mu.Lock()
 	for i := range done {
-		a.tellOne(entries[i], done[i])
+		a.recent.add(told{now, entries[i].Batch.Writer, done[i]})
+	}
+	eager := a.eager
+	a.mu.Unlock()
+	if !eager {
+		return
+	}
+	events.FailPoint("before-result")
+	for i := range done {
+		a.publish(entries[i].Batch.Writer, done[i])
 	}
 }
 
 // tellLate tells what a transaction did whose commit came but not its answer.
 func (a *Applier) tellLate(ctx context.Context, at events.Position) {
-	for _, e := range a.untold {
-		if !a.cfg.Eager || e.Seq > at.Seq {
+	for i, e := range a.untold {
+		if e.Seq > at.Seq {
 			break
 		}
 		if r, err := a.store.Results(ctx, e.Batch.ID); err == nil { // else the writer asks
-			a.tellOne(e, r)
+			a.tell(a.untold[i:i+1], []events.Results{r})
 		}
 	}
 	a.untold = nil
 }
 
-func (a *Applier) tellOne(e events.LogEntry, r events.Results) {
-	spec := a.store.Spec()
-	if err := a.out.Publish(events.ResultSubject(e.Batch.Writer, spec.Table, spec.Shard.ID), r); err != nil {
+func (a *Applier) publish(writer string, r events.Results) {
+	if err := a.out.Publish(events.ResultSubject(writer, r.Table, r.Shard), r); err != nil {
 		a.say.Debug("result not sent", "batch", r.Batch, events.KeyError, err)
+	}
+}
+
+func (a *Applier) fault(err error) {
+	if a.cfg.Fault != nil {
+		a.cfg.Fault(err)
 	}
 }
 

@@ -22,7 +22,11 @@ import (
 
 func TestMain(m *testing.M) {
 	// The database/sql of an engine that was closed lets its opener go a moment later.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"),
+		// fasthttp's clock, one for the process, and its cleaner, which sleeps
+		// out its last round after Stop.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
 var quiet = slog.New(slog.DiscardHandler)

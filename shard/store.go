@@ -72,6 +72,10 @@ type Store interface {
 	// with the seq, if it was not there.
 	Get(ctx context.Context, key int64) (events.Row, uint64, error)
 
+	// Many reads the rows of keys that are there, each once and by key, all at
+	// one seq, which it returns. Keys may repeat; there are at most MaxKeys.
+	Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error)
+
 	// Range reads the rows from low to high, both included, by key, all at one
 	// seq. It holds one row at a time; an error of fn ends it.
 	Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error)
@@ -91,6 +95,9 @@ type Store interface {
 	// Close ends what the Store holds, not the replica.
 	Close() error
 }
+
+// MaxKeys bounds what Many reads at once.
+const MaxKeys = 1024
 
 // Snapshot is all that a replica held at one position. Close it.
 type Snapshot interface {

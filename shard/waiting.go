@@ -3,12 +3,29 @@ package shard
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"ringway/events"
 )
 
+// Budget bounds what many appliers have read and not applied yet. Beyond it
+// each still has one entry, so that all go on.
+type Budget struct {
+	Bytes int64
+	used  atomic.Int64
+}
+
+func (b *Budget) fits(size int) bool { return b == nil || b.used.Load()+int64(size) <= b.Bytes }
+
+func (b *Budget) add(size int) {
+	if b != nil {
+		b.used.Add(int64(size))
+	}
+}
+
 // waiting holds what is read and not applied yet, up to so many bytes.
 type waiting struct {
+	budget *Budget
 	mu     sync.Mutex
 	max    int
 	bytes  int
@@ -18,7 +35,9 @@ type waiting struct {
 	change chan struct{} // closed at each change
 }
 
-func newWaiting(maxBytes int) *waiting { return &waiting{max: maxBytes, change: make(chan struct{})} }
+func newWaiting(maxBytes int, budget *Budget) *waiting {
+	return &waiting{budget: budget, max: maxBytes, change: make(chan struct{})}
+}
 
 func (w *waiting) changed() {
 	close(w.change)
@@ -29,7 +48,7 @@ func (w *waiting) changed() {
 func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 	for {
 		w.mu.Lock()
-		if w.closed || len(w.queue) == 0 || w.bytes+size <= w.max {
+		if w.closed || len(w.queue) == 0 || w.bytes+size <= w.max && w.budget.fits(size) {
 			break
 		}
 		change := w.change
@@ -45,6 +64,7 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 		return context.Canceled
 	}
 	w.queue, w.sizes, w.bytes = append(w.queue, e), append(w.sizes, size), w.bytes+size
+	w.budget.add(size)
 	w.changed()
 	return nil
 }
@@ -68,6 +88,14 @@ func (w *waiting) take(n int) []events.LogEntry {
 	}
 }
 
+// drop gives up what was not taken.
+func (w *waiting) drop() {
+	w.close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut(len(w.queue))
+}
+
 // poll is take without waiting.
 func (w *waiting) poll(n int) []events.LogEntry {
 	w.mu.Lock()
@@ -83,6 +111,7 @@ func (w *waiting) cut(n int) []events.LogEntry {
 	head := append([]events.LogEntry(nil), w.queue[:n]...)
 	for _, size := range w.sizes[:n] {
 		w.bytes -= size
+		w.budget.add(-size)
 	}
 	w.queue, w.sizes = w.queue[n:], w.sizes[n:]
 	w.changed()

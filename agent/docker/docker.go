@@ -5,7 +5,8 @@
 // the labels of its cluster and host, so that several agents may share an
 // engine. Containers are kept when they end, until Forget. They get no
 // privilege, no capability, no mount of the host, and no file system to write
-// to but a small /tmp and /run; Docker never restarts them.
+// to but a small /tmp and /run, and the volume of a shard server at /data;
+// Docker never restarts them. Volumes stay until a person removes them.
 //
 // Every call of the engine has a deadline. An engine that is away or hangs is
 // an error of the call; Run goes on, and tells what happened meanwhile when the
@@ -34,12 +35,14 @@ import (
 
 // Config says where and how instances run.
 type Config struct {
-	Endpoint  string // of the engine, as in DOCKER_HOST; empty: what the environment says
-	Cluster   string // name of the cluster; containers are called CLUSTER-INSTANCE
-	Host      string // name of this host
-	Image     string // of sample replicas, and of services that name none
-	Network   string // that routers share; empty: the engine's default bridge
-	Advertise string // IP of this host; instances are reached at a port of it. Empty: at their own address
+	Endpoint   string // of the engine, as in DOCKER_HOST; empty: what the environment says
+	Cluster    string // name of the cluster; containers are called CLUSTER-INSTANCE
+	Host       string // name of this host
+	Image      string // of sample replicas, and of services that name none
+	ShardImage string // image of shard servers: Ringway and a MySQL, /data owned by its user
+	NATS       string // URL of the bus as containers reach it, for shard servers
+	Network    string // that routers share; empty: the engine's default bridge
+	Advertise  string // IP of this host; instances are reached at a port of it. Empty: at their own address
 
 	PortLow  int           // a program that obeys PORT listens on PortLow..PortHigh,
 	PortHigh int           // at random: the engine gives the IP of a dead instance to the next
@@ -153,7 +156,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	fail := func(err error) (agent.Instance, error) {
 		return agent.Instance{}, fmt.Errorf("start %q: %w", spec.Name, err)
 	}
-	if err := events.ValidName(spec.Name); err != nil {
+	if err := agent.CheckShape(spec); err != nil {
 		return fail(err)
 	}
 	if !r.reserve(spec.Name) {
@@ -163,8 +166,11 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	if err := r.meetSoon(ctx); err != nil {
 		return fail(err)
 	}
-	user, err := r.prepareImage(ctx, r.image(spec))
+	user, err := r.prepareImage(ctx, spec)
 	if err != nil {
+		return fail(err)
+	}
+	if err := r.prepareVolume(ctx, spec); err != nil {
 		return fail(err)
 	}
 	id, err := r.create(ctx, spec, token, user)

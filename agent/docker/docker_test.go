@@ -324,4 +324,7 @@ func TestRuntime_SaysWhatIsWrongWithAnImage(t *testing.T) {
 	bare.Image = ""
 	f = run(t, bare)
 	refuse(runtimetest.Sample("S1"), "--image")
+	bare.ShardImage = ""
+	f = run(t, bare)
+	refuse(runtimetest.Shard("D1", "v1"), "--shard-image")
 }

@@ -10,13 +10,24 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
+
+	"ringway/events"
 )
+
+// noImage says why there is none, for people.
+func noImage(spec events.InstanceSpec) error {
+	if spec.Kind == events.KindShard {
+		return errors.New("no image: the agent was started without --shard-image")
+	}
+	return errors.New("no image: the service names none, and the agent was started without --image")
+}
 
 // prepareImage makes sure that the engine has the image, and says as whom its
 // containers run: as the image says, unless that is root.
-func (r *Runtime) prepareImage(ctx context.Context, name string) (user string, err error) {
+func (r *Runtime) prepareImage(ctx context.Context, spec events.InstanceSpec) (user string, err error) {
+	name := r.image(spec)
 	if name == "" {
-		return "", errors.New("no image: the service names none, and the agent was started without --image")
+		return "", noImage(spec)
 	}
 	user, err = r.userOf(ctx, name)
 	if !cerrdefs.IsNotFound(err) {

@@ -19,17 +19,20 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"go.uber.org/goleak"
 
 	"ringway/agent/docker"
+	"ringway/agent/runtimetest"
 )
 
 // engine is the real one of this machine; nil if none answers.
 var engine *client.Client
 
-// testImage is made of the ringway under test and a shell, from nothing.
-var testImage string
+// testImage is made of the ringway under test and a shell, from nothing;
+// shardImage is the same with a stand-in for the shard server.
+var testImage, shardImage string
 
 func TestMain(m *testing.M) {
 	code, err := runTests(m)
@@ -59,14 +62,15 @@ func runTests(m *testing.M) (int, error) {
 	if _, err := c.Info(asking); err != nil {
 		return m.Run(), nil // needEngine tells
 	}
-	testImage = unique("ringway-test")
-	if err := makeImage(ctx, c, testImage); err != nil {
-		return 0, fmt.Errorf("make the image of the tests: %w", err)
+	testImage, shardImage = unique("ringway-test"), unique("ringway-shard-test")
+	if err := makeImages(ctx, c); err != nil {
+		return 0, fmt.Errorf("make the images of the tests: %w", err)
 	}
 	defer func() {
-		_, err := c.ImageRemove(context.Background(), testImage, image.RemoveOptions{Force: true})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
+		for _, name := range []string{testImage, shardImage} {
+			if _, err := c.ImageRemove(context.Background(), name, image.RemoveOptions{Force: true}); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
 		}
 	}()
 	engine = c
@@ -86,7 +90,7 @@ func needEngine(t *testing.T) {
 	t.Skip("no Docker engine answers")
 }
 
-func makeImage(ctx context.Context, c *client.Client, name string) error {
+func makeImages(ctx context.Context, c *client.Client) error {
 	dir, err := os.MkdirTemp("", "ringway-image")
 	if err != nil {
 		return err
@@ -94,6 +98,9 @@ func makeImage(ctx context.Context, c *client.Client, name string) error {
 	defer os.RemoveAll(dir)
 	var archive bytes.Buffer
 	files := tar.NewWriter(&archive)
+	if err := files.WriteHeader(&tar.Header{Name: "data/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: 65534, Gid: 65534}); err != nil {
+		return err
+	}
 	for path, pkg := range map[string]string{"ringway": "ringway", "bin/sh": "./testdata/tools"} {
 		binary := filepath.Join(dir, filepath.Base(path))
 		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, pkg)
@@ -115,14 +122,21 @@ func makeImage(ctx context.Context, c *client.Client, name string) error {
 	if err := files.Close(); err != nil {
 		return err
 	}
-	said, err := c.ImageImport(ctx, image.ImportSource{Source: &archive, SourceName: "-"}, name,
-		image.ImportOptions{Changes: []string{`ENTRYPOINT ["/ringway"]`}})
-	if err != nil {
-		return err
+	for name, entrypoint := range map[string]string{testImage: `ENTRYPOINT ["/ringway"]`, shardImage: `ENTRYPOINT ["/bin/sh"]`} {
+		said, err := c.ImageImport(ctx, image.ImportSource{Source: bytes.NewReader(archive.Bytes()), SourceName: "-"}, name,
+			image.ImportOptions{Changes: []string{entrypoint}})
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, said)
+		if closed := said.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return err
+		}
 	}
-	defer said.Close()
-	_, err = io.Copy(io.Discard, said)
-	return err
+	return nil
 }
 
 // config is that of a cluster of its own; whatever bears its name is removed
@@ -132,6 +146,7 @@ func config(t *testing.T) docker.Config {
 	needEngine(t)
 	cfg := docker.DefaultConfig()
 	cfg.Cluster, cfg.Host, cfg.Image = unique("t"), "host-1", testImage
+	cfg.ShardImage, cfg.NATS = shardImage, runtimetest.NATS
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
@@ -141,6 +156,15 @@ func config(t *testing.T) docker.Config {
 		}
 		for _, c := range left {
 			if err := engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true}); err != nil {
+				t.Error(err)
+			}
+		}
+		volumes, err := engine.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("label", docker.LabelCluster+"="+cfg.Cluster))})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, v := range volumes.Volumes {
+			if err := engine.VolumeRemove(ctx, v.Name, true); err != nil {
 				t.Error(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/go-connections/nat"
 
@@ -28,7 +29,11 @@ const (
 	LabelSpec     = "io.ringway.spec"      // events.InstanceSpec as JSON
 	LabelSpecHash = "io.ringway.spec-hash" // SHA-256 of that, in short
 	LabelPort     = "io.ringway.port"      // where the program listens, inside
+	LabelVolume   = "io.ringway.volume"    // id; of volumes as well, as cluster and host are
 )
+
+// dataDir is where an instance finds its volume.
+const dataDir = "/data"
 
 // planned is a container that is to be made.
 type planned struct {
@@ -38,8 +43,11 @@ type planned struct {
 }
 
 func (r *Runtime) image(spec events.InstanceSpec) string {
-	if spec.Image != "" {
+	switch {
+	case spec.Image != "":
 		return spec.Image
+	case spec.Kind == events.KindShard:
+		return r.cfg.ShardImage
 	}
 	return r.cfg.Image
 }
@@ -56,7 +64,7 @@ func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string
 		port = r.cfg.PortLow + rand.IntN(r.cfg.PortHigh-r.cfg.PortLow+1)
 	}
 	config := &container.Config{
-		Image: r.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, r.cfg.Host, port),
+		Image: r.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, r.cfg.Host, port, dataDir),
 		Labels: map[string]string{
 			LabelCluster: r.cfg.Cluster, LabelService: spec.Service, LabelInstance: spec.Name, LabelHost: r.cfg.Host,
 			LabelToken: token.Incarnation + "/" + strconv.FormatUint(token.Revision, 10), LabelPort: strconv.Itoa(port),
@@ -69,10 +77,18 @@ func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string
 	case len(spec.Command) > 0: // whole, as in a process: the image's entrypoint is not asked
 		argv := agent.Argv(spec, port)
 		config.Entrypoint, config.Cmd = argv[:1], argv[1:]
+	case spec.Kind == events.KindShard:
+		config.Cmd = agent.ShardArguments(spec, "0.0.0.0:"+strconv.Itoa(port), dataDir, r.cfg.NATS)
 	case spec.Image == "":
 		config.Cmd = []string{"server", "--id", spec.Name, "--listen", ":" + strconv.Itoa(port)}
 	}
 	host := r.restrictions(spec.Limits)
+	if spec.Volume != "" {
+		config.Labels[LabelVolume] = spec.Volume
+		// The engine fills an empty volume with the image's directory, and so makes
+		// the image's user its owner.
+		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: r.volumeName(spec.Volume), Target: dataDir}}
+	}
 	if r.cfg.Advertise != "" {
 		inside := nat.Port(strconv.Itoa(port) + "/tcp")
 		config.ExposedPorts = nat.PortSet{inside: {}}

@@ -124,7 +124,7 @@ func (r *Runtime) adoptRecord(rec record, found []proc) error {
 	}
 	close(c.settled)
 	r.children[name] = c
-	if len(rec.Spec.Command) > 0 {
+	if rec.leavesMore() {
 		r.sweep(rec.Mark)
 	}
 	return nil
@@ -137,7 +137,11 @@ func (r *Runtime) adoptStray(p proc) {
 	name := p.env[agent.EnvInstance]
 	spec := events.InstanceSpec{
 		Name: name, Service: p.env[agent.EnvService], ID: id,
+		Kind: p.env[agent.EnvKind], Volume: p.env[agent.EnvVolume],
 		Health: events.DefaultServiceSpec().Health, Grace: events.DefaultServiceSpec().Grace,
+	}
+	if grace, err := time.ParseDuration(p.env[agent.EnvGrace]); err == nil {
+		spec.Grace = events.Duration(grace)
 	}
 	log := r.log.With(events.KeyInstance, name, events.KeyPID, p.pid)
 	if _, ok := r.children[name]; ok || events.ValidName(name) != nil || port == 0 {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Harness {
 		cfg := process.DefaultConfig()
-		cfg.Dir, cfg.Host = t.TempDir(), "host-1"
+		cfg.Dir, cfg.Host, cfg.NATS = t.TempDir(), "host-1", runtimetest.NATS
 		return runtimetest.Harness{
 			Open: func(t *testing.T) (agent.Runtime, func()) {
 				rt, err := process.Open(t.Context(), cfg, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))

@@ -27,6 +27,11 @@ const (
 
 // launch starts c: intent, fork, record. After an error nothing runs.
 func (r *Runtime) launch(c *child) error {
+	if v := c.record.Spec.Volume; v != "" {
+		if err := statedir.MakeDir(r.cfg.volumePath(v), 0o700); err != nil {
+			return fmt.Errorf("make volume %s: %w", v, err)
+		}
+	}
 	if err := r.write(c.record); err != nil {
 		return err
 	}
@@ -61,7 +66,7 @@ func (r *Runtime) fork(rec record) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(r.cfg.Binary, arguments(rec)...)
+	cmd := exec.Command(r.cfg.Binary, arguments(r.cfg, rec)...)
 	cmd.Env = environment(r.cfg, rec)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // ctrl-C in our terminal is not meant for it
@@ -72,18 +77,21 @@ func (r *Runtime) fork(rec record) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-func arguments(rec record) []string {
-	port := strconv.Itoa(rec.Port)
-	if len(rec.Spec.Command) == 0 {
-		return []string{"server", "--id", rec.Spec.Name, "--listen", net.JoinHostPort(rec.IP, port)}
+func arguments(cfg Config, rec record) []string {
+	listen := net.JoinHostPort(rec.IP, strconv.Itoa(rec.Port))
+	switch {
+	case len(rec.Spec.Command) > 0:
+		return append([]string{"hold", "--"}, agent.Argv(rec.Spec, rec.Port)...)
+	case rec.Spec.Kind == events.KindShard:
+		return agent.ShardArguments(rec.Spec, listen, cfg.volumePath(rec.Spec.Volume), cfg.NATS)
 	}
-	return append([]string{"hold", "--"}, agent.Argv(rec.Spec, rec.Port)...)
+	return []string{"server", "--id", rec.Spec.Name, "--listen", listen}
 }
 
 // environment is ours, without what was said to us, then the instance's.
 func environment(cfg Config, rec record) []string {
-	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RINGWAY_") })
-	env = append(env, agent.Environment(rec.Spec, cfg.Host, rec.Port)...)
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RINGWAY_") && !strings.HasPrefix(kv, "RINGWAY_FAIL=") })
+	env = append(env, agent.Environment(rec.Spec, cfg.Host, rec.Port, cfg.volumePath(rec.Spec.Volume))...)
 	return append(env, envState+"="+cfg.Dir, envMark+"="+rec.Mark)
 }
 

@@ -7,6 +7,8 @@
 // record of the intent is on disk before the fork, and the mark is found in
 // /proc, no instance is lost if the agent dies between the two.
 //
+// A volume is a directory, DIR/volumes/ID, and only a person removes it.
+//
 // The agent is no subreaper: orphans go to init, and a successor watches them
 // through pidfds, which also tell a zombie that nobody reaps for dead.
 package process
@@ -37,6 +39,7 @@ type Config struct {
 	PortLow  int    // instances listen on PortLow..PortHigh, outside the range from
 	PortHigh int    // which the kernel takes the ports of outgoing connections
 	MaxLog   int64  // bytes of one instance's log before its older part is dropped
+	NATS     string // URL of the bus, for shard servers
 }
 
 // DefaultConfig is that of a laptop; Dir and Host are missing.
@@ -140,7 +143,7 @@ func (r *Runtime) watch(ctx context.Context, c *child, died func(agent.Instance)
 	record := c.record
 	r.mu.Unlock()
 	died(record.instance())
-	if len(record.Spec.Command) > 0 {
+	if record.leavesMore() {
 		r.sweep(record.Mark)
 	}
 	if err := r.write(record); err != nil {
@@ -155,7 +158,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	fail := func(err error) (agent.Instance, error) {
 		return agent.Instance{}, fmt.Errorf("start %q: %w", spec.Name, err)
 	}
-	if err := events.ValidName(spec.Name); err != nil {
+	if err := agent.CheckShape(spec); err != nil {
 		return fail(err)
 	}
 	if spec.Image != "" {

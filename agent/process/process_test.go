@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -156,6 +157,29 @@ func TestOpen_AdoptsAnInstanceWithoutARecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, gone(in.PID))
+}
+
+// Of a shard server the environment tells what the agent has to know of it.
+func TestOpen_AdoptsAShardServerWithoutARecord(t *testing.T) {
+	cfg := testConfig(t)
+	first := open(t, cfg, nil)
+	s := events.InstanceSpec{Name: "D1", Service: "StudT", ID: 2, Kind: events.KindShard, Volume: "v1", Health: "/heartbeat", Grace: events.Duration(45 * time.Second)}
+	in, err := first.Start(t.Context(), s, events.Token{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(first.Close(), os.Remove(first.recordPath("D1"))); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, cfg, nil)
+	defer run(t, second)()
+	all := list(t, second)
+	if len(all) != 1 || all[0].PID != in.PID || !reflect.DeepEqual(all[0].Spec, s) {
+		t.Fatalf("got %+v", all)
+	}
+	if err := second.Stop(t.Context(), "D1", 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A record may name a pid that belongs to somebody else by now.

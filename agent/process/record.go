@@ -58,6 +58,15 @@ func (rec record) instance() agent.Instance {
 	}
 }
 
+// leavesMore: its end may leave processes that it started.
+func (rec record) leavesMore() bool {
+	return len(rec.Spec.Command) > 0 || rec.Spec.Kind == events.KindShard
+}
+
+func (cfg Config) volumePath(id string) string {
+	return filepath.Join(cfg.Dir, "volumes", id)
+}
+
 func (r *Runtime) recordPath(name string) string {
 	return filepath.Join(r.cfg.Dir, "instances", name+".json")
 }

@@ -18,7 +18,11 @@ import (
 	"ringway/events"
 )
 
-// Harness is what the suite needs to know of an implementation.
+// NATS is what the runtime is to tell shard servers.
+const NATS = "nats://bus.example:4222"
+
+// Harness is what the suite needs to know of an implementation, which runs
+// ShardStandIn for `ringway shard`.
 type Harness struct {
 	// Open opens a runtime on the same host and state each time it is called in
 	// one test: after close, the next is a successor.
@@ -47,6 +51,11 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		"ForgetRefusesTheLiving":      forgetRefusesTheLiving,
 		"SuccessorAdopts":             successorAdopts,
 		"ManyAtOnce":                  manyAtOnce,
+		"ShardServerIsStarted":        shardServerIsStarted,
+		"VolumeOutlivesItsInstances":  volumeOutlivesItsInstances,
+		"VolumeOfTwo":                 volumeOfTwo,
+		"CommandWithAVolume":          commandWithAVolume,
+		"SpecThatCannotBe":            specThatCannotBe,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fixture{t: t, Harness: harness(t)}

@@ -85,6 +85,25 @@ func WriteFile(path string, data []byte) (err error) {
 	return syncDir(dir)
 }
 
+// MakeDir makes the directory at path, and those above it that are missing.
+func MakeDir(path string, mode os.FileMode) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("make directory %s: it is a file", path)
+	}
+	above := filepath.Dir(path)
+	if err := MakeDir(above, mode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
 // Remove removes the file at path; it is no error if there is none.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

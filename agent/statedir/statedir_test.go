@@ -55,3 +55,22 @@ func TestWriteFile_LeavesTheOldFileWhenItFails(t *testing.T) {
 		t.Fatalf("second removal: %v", err)
 	}
 }
+
+func TestMakeDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	for range 2 {
+		if err := MakeDir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Fatalf("got %v, %v", info, err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := WriteFile(file, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := MakeDir(filepath.Join(file, "c"), 0o700); err == nil {
+		t.Fatal("a file is no directory")
+	}
+}

@@ -124,6 +124,30 @@ func (c *Conn) DeleteLog(ctx context.Context, id events.LogID) error {
 	return nil
 }
 
+// LogState is what the log of a shard holds, whatever life of it is there:
+// its incarnation says which. None is events.ErrLogMissing.
+func (c *Conn) LogState(ctx context.Context, table, shard string) (events.LogState, error) {
+	fail := func(err error) (events.LogState, error) {
+		return events.LogState{}, fmt.Errorf("state of the log of %s.%s: %w", table, shard, err)
+	}
+	if err := (events.LogID{Table: table, Shard: shard, Incarnation: "any"}).Validate(); err != nil {
+		return fail(err)
+	}
+	ctx, cancel, err := c.request(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer cancel()
+	handle, err := c.js.Stream(ctx, events.LogStream(table, shard))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fail(events.ErrLogMissing)
+	}
+	if err != nil {
+		return fail(explained(ctx, err))
+	}
+	return logState(handle.CachedInfo()), nil
+}
+
 // own accepts a stream that is this life of the log.
 func own(id events.LogID, info *jetstream.StreamInfo) error {
 	if is := incarnation(info); is != id.Incarnation {

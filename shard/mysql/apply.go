@@ -109,7 +109,11 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry, need *s
 	if err := t.write(&change); err != nil {
 		return state.Change{}, err
 	}
-	return change, t.purge(change.Clock)
+	if err := t.purge(change.Clock); err != nil {
+		return state.Change{}, err
+	}
+	events.FailPoint("before-commit")
+	return change, nil
 }
 
 // errLook: the outcome cannot be told without a look at what is there.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,3 +178,16 @@ func (e *Engine) Drop(ctx context.Context, table, id string) error {
 
 // Close implements shard.Engine.
 func (e *Engine) Close() error { return e.db.Close() }
+
+// Version asks the server what it is.
+func (e *Engine) Version(ctx context.Context) (string, error) {
+	var version string
+	if err := e.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return "", fmt.Errorf("version: %w", classify(err))
+	}
+	number, rest, _ := strings.Cut(version, "-")
+	if strings.Contains(rest, "MariaDB") {
+		return "MariaDB " + number, nil
+	}
+	return "MySQL " + number, nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/shard"
 	"ringway/shard/state"
 )
 
@@ -54,6 +55,19 @@ func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) 
 		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
 	}
 	return row, seq, nil
+}
+
+// Many implements shard.Store.
+func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
+	if len(keys) == 0 || len(keys) > shard.MaxKeys {
+		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
+	}
+	args := padded(keys)
+	seq, err := s.read(ctx, s.in+marks(1, len(args))+s.ofReplica, append(args, s.name), fn)
+	if err != nil {
+		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
+	}
+	return seq, nil
 }
 
 // Range implements shard.Store.

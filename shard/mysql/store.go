@@ -22,6 +22,8 @@ type Store struct {
 	single string // SELECT of one row, with the position
 	many   string // SELECT of a range
 
+	in, ofReplica string // SELECT of some keys: what stands before and after them
+
 	mu     sync.Mutex
 	known  events.Position // where Apply left the replica, and
 	clock  time.Time       // the clock there; both are zero if not known
@@ -35,7 +37,9 @@ func newStore(db *sql.DB, spec events.ShardSpec) *Store {
 	key := "r." + quote(spec.Schema.KeyColumn())
 	from := "SELECT p.seq, " + columnList(&spec.Schema, "r.") + " FROM ringway_replicas p LEFT JOIN " + quote(s.name) + " r ON "
 	s.single = from + key + " = ? WHERE p.name = ?"
-	s.many = from + key + " BETWEEN ? AND ? WHERE p.name = ? ORDER BY " + key
+	s.ofReplica = " WHERE p.name = ? ORDER BY " + key
+	s.many = from + key + " BETWEEN ? AND ?" + s.ofReplica
+	s.in = from + key + " IN "
 	return s
 }
 

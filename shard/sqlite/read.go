@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -56,6 +57,22 @@ func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) 
 		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
 	}
 	return row, seq, nil
+}
+
+// Many implements shard.Store.
+func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
+	if len(keys) == 0 || len(keys) > shard.MaxKeys {
+		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
+	}
+	list, err := json.Marshal(keys)
+	if err != nil {
+		return 0, err
+	}
+	seq, err := s.joined(ctx, s.in, []any{string(list)}, fn)
+	if err != nil {
+		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
+	}
+	return seq, nil
 }
 
 // Range implements shard.Store.

@@ -83,7 +83,11 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 		if err := s.put(ctx, tx, &change); err != nil {
 			return err
 		}
-		return s.purge(ctx, tx, change.Clock)
+		if err := s.purge(ctx, tx, change.Clock); err != nil {
+			return err
+		}
+		events.FailPoint("before-commit")
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("apply %d to %d to shard %s: %w", entries[0].Seq, entries[len(entries)-1].Seq, s.spec.Shard.ID, classify(err))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,46 @@ func readsWhatWasWritten(f *fixture) {
 		if fmt.Sprint(got) != c.want {
 			f.Errorf("%d to %d: got %v, want %s", c.low, c.high, got, c.want)
 		}
+	}
+}
+
+func readsMany(f *fixture) {
+	f.create()
+	var rows []events.Row
+	for i := range int64(1500) {
+		rows = append(rows, Student(2*i, "n", events.Int(i)))
+	}
+	f.apply(f.batch(insert(rows...)))
+	f.apply(f.batch(remove(4)))
+	all := make([]int64, shard.MaxKeys)
+	for i := range all {
+		all[i] = int64(len(all) - i)
+	}
+	for _, c := range []struct {
+		keys []int64
+		want int
+	}{{[]int64{0}, 1}, {[]int64{4}, 0}, {[]int64{6, 4, 2, 6, 3, math.MinInt64, math.MaxInt64}, 2}, {[]int64{2998, 8, 0}, 3}, {all, shard.MaxKeys/2 - 1}} {
+		last, n := int64(-1), 0
+		seq, err := f.store.Many(f.Context(), c.keys, func(r events.Row) error {
+			if r.Key() <= last || !slices.Contains(c.keys, r.Key()) {
+				f.Errorf("row %d after %d", r.Key(), last)
+			}
+			last = r.Key()
+			n++
+			return nil
+		})
+		if err != nil || seq != 2 || n != c.want {
+			f.Errorf("%d keys: %d rows at %d, %v; want %d at 2", len(c.keys), n, seq, err, c.want)
+		}
+	}
+	for _, n := range []int{0, shard.MaxKeys + 1} {
+		if _, err := f.store.Many(f.Context(), make([]int64, n), nil); err == nil {
+			f.Errorf("%d keys were read", n)
+		}
+	}
+	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
+	if _, err := f.store.Many(f.Context(), []int64{0}, nil); err == nil {
+		f.Error("it reads what was dropped")
 	}
 }
 

@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) shard.Engine) {
 		"CreateOpenListDrop":        createOpenListDrop,
 		"AwkwardNames":              awkwardNames,
 		"ReadsWhatWasWritten":       readsWhatWasWritten,
+		"ReadsMany":                 readsMany,
 		"ValuesComeBack":            valuesComeBack,
 		"ExtremeKeys":               extremeKeys,
 		"Outcomes":                  outcomes,

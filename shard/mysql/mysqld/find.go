@@ -30,9 +30,15 @@ type Server struct {
 
 func (s Server) String() string { return s.Product + " " + s.Version }
 
-// Find looks for a server in PATH and where distributions put it, outside of
-// most people's PATH.
+// EnvServer names the server program to use in place of what Find finds.
+const EnvServer = "RINGWAY_MYSQLD"
+
+// Find takes the server that EnvServer names, or looks for one in PATH and
+// where distributions put it, outside of most people's PATH.
 func Find(ctx context.Context) (Server, error) {
+	if path := os.Getenv(EnvServer); path != "" {
+		return Identify(ctx, path)
+	}
 	for _, name := range []string{"mariadbd", "mysqld"} {
 		for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/libexec", "/usr/local/sbin", "/usr/local/mysql/bin", "/opt/homebrew/bin") {
 			path := filepath.Join(dir, name)

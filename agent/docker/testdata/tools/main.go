@@ -1,5 +1,5 @@
 // Command tools is /bin/sh in the image of the tests, where no base image can
-// be had. "sh stubborn" ignores SIGTERM.
+// be had. "sh stubborn" ignores SIGTERM, and "sh shard" plays a shard server.
 package main
 
 import (
@@ -13,9 +13,20 @@ import (
 
 	"mvdan.cc/sh/v3/interp"
 	"mvdan.cc/sh/v3/syntax"
+
+	"ringway/agent/runtimetest"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "shard" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := runtimetest.ShardStandIn(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) == 2 && os.Args[1] == "stubborn" {
 		terms := make(chan os.Signal, 1)
 		signal.Notify(terms, syscall.SIGTERM)

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ringway/events"
+)
+
+func (a *app) recoverCommand() *cobra.Command {
+	var f clusterFlags
+	var force, yes bool
+	cmd := &cobra.Command{
+		Use:   "recover TABLE.SHARD",
+		Short: "Give a shard that halted a new log",
+		Long: `Give a shard that halted a new log, which continues its most advanced replica.
+
+For a shard whose log is gone, or lost its end, and which none of its replicas
+can go on with. The old log is deleted; what it or other replicas have beyond
+the most advanced one is given up. The others are filled from it again.
+
+It is refused while a replica is ready, or one that is wanted is not heard; with
+--force it is not.`,
+		Example: `  ringway shards recover StudT.sh1
+  ringway shards recover StudT.sh1 --yes -o json`,
+		Args: cobra.ExactArgs(1),
+	}
+	f.add(cmd, initPatience)
+	cmd.Flags().BoolVar(&force, "force", false, "although a replica is ready, or one is not heard")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		table, shard, ok := strings.Cut(args[0], ".")
+		if !ok || events.ValidIdentifier(table) != nil || events.ValidIdentifier(shard) != nil {
+			return usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
+		}
+		if !yes && !a.asks() {
+			return usage("this gives up data and nobody can be asked here; read 'ringway shards', then say --yes")
+		}
+		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+			st, err := a.status(ctx, c, f.timeout)
+			if err != nil {
+				return err
+			}
+			s, err := findShard(st, table, shard)
+			if err != nil {
+				return err
+			}
+			a.con.say("%s", atStake(s))
+			if !yes && !a.confirm("Go on?") {
+				return &exitError{ExitRefused, fmt.Errorf("nothing was changed")}
+			}
+			req := events.RecoverRequest{ID: rand.Text(), Table: table, Shard: shard, Force: force}
+			var reply events.RecoverReply
+			if err := a.ask(ctx, c, f.timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
+				return err
+			}
+			if *output == asJSON {
+				return writeJSON(a.out, reply)
+			}
+			fmt.Fprintf(a.out, "%s.%s continues %s from seq %d\n", reply.Table, reply.Shard, printable(reply.Server), reply.Log.First())
+			return nil
+		})
+	}
+	return cmd
+}
+
+func findShard(st events.Status, table, shard string) (events.ShardStatus, error) {
+	all := shardsOf(st)
+	i := slices.IndexFunc(all, func(s events.ShardStatus) bool { return s.Table == table && s.Shard == shard })
+	if i < 0 {
+		return events.ShardStatus{}, fmt.Errorf("there is no shard %s.%s; the shards are in 'ringway shards'", table, shard)
+	}
+	return all[i], nil
+}
+
+// atStake says what a recovery may give up.
+func atStake(s events.ShardStatus) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Shard %s.%s gets a new log, which continues its most advanced replica:\n", s.Table, s.Shard)
+	most := uint64(0)
+	for _, r := range s.Replicas {
+		most = max(most, r.AppliedSeq)
+		fmt.Fprintf(&b, "  %s on %s: %s, has applied %d\n", printable(r.Server), dash(printable(r.Host)), r.State, r.AppliedSeq)
+	}
+	fmt.Fprintf(&b, "The old log, written up to %d, is deleted. ", s.LastSeq)
+	if s.LastSeq > most {
+		fmt.Fprintf(&b, "Its batches %d to %d are given up: no replica has them.", most+1, s.LastSeq)
+	} else {
+		b.WriteString("What only other replicas have is given up.")
+	}
+	return b.String()
+}
+
+// asks reports whether there is a person to ask.
+func (a *app) asks() bool {
+	f, ok := a.in.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) confirm(question string) bool {
+	fmt.Fprintf(a.con.w, "%s [y/N] ", question)
+	return saidYes(a.in)
+}
+
+// saidYes takes nothing but a clear yes for one.
+func saidYes(in io.Reader) bool {
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil {
+		return false
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes"
+}

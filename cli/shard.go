@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+// Engines that a shard server can be told to use.
+var engines = []string{"auto", "mysql", "sqlite"}
+
+func (a *app) shardCommand() *cobra.Command {
+	var o ShardOptions
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:   "shard",
+		Short: "Run a shard server: it keeps replicas of a table's shards",
+		Long: `Run a shard server: it keeps replicas of a table's shards, those for which the
+routes name it.
+
+With --engine auto it starts a MySQL or MariaDB server of its own where there is
+a program for it, else it uses SQLite; a directory that holds one engine's data
+stays with it. Without --id it takes its name from RINGWAY_ID or SERVER_ID,
+without --listen its port from PORT, without --dsn that of RINGWAY_DSN.`,
+		Example: `  ringway shard --id Server0 --listen 127.0.0.1:7001 --data /var/lib/ringway/vol-1
+  ringway shard --id Server0 --engine sqlite --nats nats://10.0.0.5:4222`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.NATS, err = natsURL(o.NATS); err != nil {
+				return err
+			}
+			if o.Name == "" {
+				o.Name = firstEnv("RINGWAY_ID", "SERVER_ID")
+			}
+			if err := events.ValidName(o.Name); err != nil {
+				return usage("--id: %s; give --id, or RINGWAY_ID or SERVER_ID in the environment", err)
+			}
+			if o.Listen == "" {
+				port := firstEnv("PORT")
+				if port == "" {
+					port = "5000"
+				}
+				o.Listen = ":" + port
+			}
+			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+				return err
+			}
+			if !slices.Contains(engines, o.Engine) {
+				return usage("--engine %q: use auto, mysql or sqlite", o.Engine)
+			}
+			if o.DSN == "" {
+				o.DSN = os.Getenv("RINGWAY_DSN")
+			}
+			if o.DSN != "" && o.Engine == "sqlite" {
+				return usage("--dsn is of a MySQL server, --engine is sqlite")
+			}
+			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
+				o.Role = r
+				return a.w.Shard(ctx, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.Name, "id", "", "name of this server, unique in the cluster")
+	cmd.Flags().StringVar(&o.Listen, "listen", "", "address for routers and other shard servers (default :5000)")
+	cmd.Flags().StringVar(&o.Data, "data", filepath.Join(".ringway", "shard"), "directory of the data; one server at a time uses it")
+	cmd.Flags().StringVar(&o.Engine, "engine", "auto", "auto, mysql or sqlite")
+	cmd.Flags().StringVar(&o.DSN, "dsn", "", "a MySQL or MariaDB server that runs already, user:password@tcp(host:port)/database")
+	logs.add(cmd)
+	return cmd
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"ringway/events"
+)
+
+// verdict is what `ringway verify` found out about one shard.
+type verdict struct {
+	Table    string           `json:"table"`
+	Shard    string           `json:"shard"`
+	Equal    bool             `json:"equal"` // all replicas answered, and alike
+	Seq      uint64           `json:"seq"`   // at which they were compared
+	Rows     int64            `json:"rows"`  // of most of them
+	Replicas []replicaVerdict `json:"replicas"`
+	Error    string           `json:"error,omitempty"` // why nobody could be asked
+}
+
+// replicaVerdict is one replica beside the others.
+type replicaVerdict struct {
+	Server  string   `json:"server"`
+	Said    bool     `json:"answered"`
+	Differs []string `json:"differs,omitempty"` // position, rows, data, results or idempotency: unlike most of them
+	Error   string   `json:"error,omitempty"`
+	*events.StateDigest
+}
+
+// verdict judges what was said. It does not know who is right: who differs is
+// who is not like most, or at a tie not like the first.
+func (t *try) verdict(table, shard string) verdict {
+	v := verdict{Table: table, Shard: shard, Seq: t.seq, Equal: t.complete(), Replicas: []replicaVerdict{}}
+	if t.err != nil {
+		v.Error = t.err.Error()
+	} else if len(t.expected) == 0 {
+		v.Error = "nobody keeps it"
+	}
+	norm := t.norm()
+	if norm != nil {
+		v.Rows = norm.Rows
+	}
+	for _, server := range t.expected {
+		r := replicaVerdict{Server: server}
+		if d, ok := t.said[server]; ok {
+			r.Said, r.Error = true, d.Error
+			if d.Error == "" {
+				r.StateDigest, r.Differs = &d.State, differences(*norm, d.State)
+			}
+		}
+		v.Equal = v.Equal && r.Said && r.Error == "" && len(r.Differs) == 0
+		v.Replicas = append(v.Replicas, r)
+	}
+	return v
+}
+
+// norm is the state that most replicas have; nil if none told any.
+func (t *try) norm() *events.StateDigest {
+	count := map[events.StateDigest]int{}
+	for _, d := range t.said {
+		if d.Error == "" {
+			count[d.State]++
+		}
+	}
+	var most *events.StateDigest
+	for _, server := range t.expected {
+		if d, ok := t.said[server]; ok && d.Error == "" && (most == nil || count[d.State] > count[*most]) {
+			most = &d.State
+		}
+	}
+	return most
+}
+
+// differences names the parts in which two states are not alike.
+func differences(a, b events.StateDigest) []string {
+	var parts []string
+	for _, p := range []struct {
+		name  string
+		alike bool
+	}{
+		{"position", a.Position == b.Position}, {"rows", a.Rows == b.Rows}, {"data", a.Data == b.Data},
+		{"results", a.Results == b.Results}, {"idempotency", a.Idempotency == b.Idempotency},
+	} {
+		if !p.alike {
+			parts = append(parts, p.name)
+		}
+	}
+	return parts
+}
+
+func (a *app) printVerdicts(all []verdict) {
+	width := 0
+	for _, v := range all {
+		width = max(width, len(v.Table)+1+len(v.Shard))
+	}
+	for _, v := range all {
+		fmt.Fprintf(a.out, "%-*s  %s\n", width, v.Table+"."+v.Shard, printable(v.summary()))
+		for _, line := range v.faults() {
+			fmt.Fprintf(a.out, "%-*s    %s\n", width, "", printable(line))
+		}
+	}
+}
+
+func (v *verdict) summary() string {
+	switch n := len(v.Replicas); {
+	case v.Equal && n == 1:
+		return fmt.Sprintf("equal: 1 replica, %d rows at seq %d", v.Rows, v.Seq)
+	case v.Equal:
+		return fmt.Sprintf("equal: %d replicas, %d rows at seq %d", n, v.Rows, v.Seq)
+	case v.Error != "":
+		return "NOT VERIFIED: " + v.Error
+	}
+	for _, r := range v.Replicas {
+		if len(r.Differs) > 0 {
+			return fmt.Sprintf("DIFFERENT at seq %d", v.Seq)
+		}
+	}
+	return fmt.Sprintf("NOT VERIFIED at seq %d", v.Seq)
+}
+
+// faults is a line for each replica that spoils it.
+func (v *verdict) faults() (lines []string) {
+	if v.Equal || v.Error != "" {
+		return nil
+	}
+	for _, r := range v.Replicas {
+		switch {
+		case !r.Said:
+			lines = append(lines, r.Server+" did not answer in time; see 'ringway shards'")
+		case r.Error != "":
+			lines = append(lines, r.Server+" could not tell: "+r.Error)
+		case len(r.Differs) > 0:
+			lines = append(lines, fmt.Sprintf("%s: %s, has %d rows at seq %d; most have %d", r.Server, strings.Join(r.Differs, ", "), r.Rows, r.Position.Seq, v.Rows))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringway/events"
+)
+
+const (
+	// verifyPatience covers reading every row of a shard.
+	verifyPatience = time.Minute
+	// atOnce bounds how many shards are read through at a time: each costs every
+	// replica a scan.
+	atOnce = 4
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:   "verify [TABLE]",
+		Short: "Prove that all replicas of each shard are equal",
+		Long: `Prove that all replicas of each shard are equal, while writes go on: a marker in
+the log of a shard makes each replica say the digest of its state at that very
+position. No controller is needed.
+
+Exit code 1 if replicas differ, or if one of them does not answer in time.`,
+		Example: `  ringway verify
+  ringway verify StudT -o json | jq '.[] | select(.equal | not)'`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	f.add(cmd, verifyPatience)
+	cmd.Flag("timeout").Usage = "longest wait for the replicas of a shard"
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		table := ""
+		if len(args) == 1 {
+			table = args[0]
+			if err := events.ValidIdentifier(table); err != nil {
+				return usage("table %w", err)
+			}
+		}
+		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+			v := &verifier{c: c, table: table, timeout: f.timeout}
+			found, err := a.verify(ctx, v)
+			if err != nil {
+				return err
+			}
+			if *output == asJSON {
+				err = writeJSON(a.out, found)
+			} else {
+				a.printVerdicts(found)
+			}
+			if err == nil && slices.ContainsFunc(found, func(v verdict) bool { return !v.Equal }) {
+				return &exitError{ExitFailed, nil}
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+// verify asks all shards, and shows how far it is.
+func (a *app) verify(ctx context.Context, v *verifier) ([]verdict, error) {
+	routes, err := v.routes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var shards []events.ShardSpec
+	for _, r := range routes {
+		for _, s := range r.Table.Shards {
+			shards = append(shards, events.ShardSpec{Table: r.Table.Name, Shard: s})
+		}
+	}
+	stop := a.after(ctx, time.Now(), "waiting for the digests of the replicas")
+	defer stop()
+	found := make([]verdict, len(shards))
+	var all sync.WaitGroup
+	turns := make(chan struct{}, atOnce)
+	for i, s := range shards {
+		turns <- struct{}{}
+		all.Go(func() {
+			found[i] = v.shard(ctx, s.Table, s.Shard.ID)
+			<-turns
+		})
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Canceled
+	}
+	return found, nil
+}
+
+// verifier compares the replicas of shards.
+type verifier struct {
+	c       Cluster
+	table   string // empty: all
+	timeout time.Duration
+}
+
+// routes are those of the tables, as they are now.
+func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
+	reading, done := context.WithTimeout(ctx, leaderPatience)
+	defer done()
+	entries, err := v.c.Routes(reading)
+	if err != nil {
+		return nil, fmt.Errorf("read the routes: %w", err)
+	}
+	var routes []events.TableRoute
+	for _, e := range entries {
+		if e.Deleted() || !strings.HasPrefix(e.Key, events.TableKey("")) || v.table != "" && e.Key != events.TableKey(v.table) {
+			continue
+		}
+		r, err := events.DecodeTableRoute(e.Value)
+		if err != nil {
+			return nil, err
+		}
+		routes = append(routes, r)
+	}
+	if len(routes) == 0 {
+		if v.table != "" {
+			return nil, fmt.Errorf("no route for table %q; the tables are in 'ringway shards'", v.table)
+		}
+		return nil, errors.New("there is no database; make one with 'ringway init'")
+	}
+	return routes, nil
+}
+
+// shard puts a marker into the log and waits for what the replicas say at it.
+// A replica that was replaced meanwhile, or a digest that was lost on its way,
+// does not spoil it: half of the time is for a second marker.
+func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
+	heard := make(chan events.Digest, 256)
+	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
+		d, err := events.DecodeDigest(data)
+		if err != nil || d.Table != table || d.Shard != shard {
+			return
+		}
+		select {
+		case heard <- d:
+		default: // nobody speaks that much
+		}
+	})
+	if err != nil {
+		return verdict{Table: table, Shard: shard, Error: err.Error()}
+	}
+	defer stop()
+	ctx, done := context.WithTimeout(ctx, v.timeout)
+	defer done()
+	first := v.mark(ctx, table, shard)
+	if first.err != nil && ctx.Err() == nil {
+		return first.verdict(table, shard) // it will not pass by itself
+	}
+	tries := []*try{first}
+	again := time.NewTimer(v.timeout / 2)
+	defer again.Stop()
+	for {
+		for _, t := range tries {
+			if t.complete() {
+				return t.verdict(table, shard)
+			}
+		}
+		select {
+		case d := <-heard:
+			for _, t := range tries {
+				t.take(d)
+			}
+		case <-again.C:
+			tries = append(tries, v.mark(ctx, table, shard))
+		case <-ctx.Done():
+			return best(tries).verdict(table, shard)
+		}
+	}
+}
+
+// try is one marker and what was said at it.
+type try struct {
+	err      error // the marker could not be written
+	batch    string
+	seq      uint64
+	expected []string // servers, in the order of the route
+	said     map[string]events.Digest
+}
+
+// mark writes a marker for the replicas that the route names now.
+func (v *verifier) mark(ctx context.Context, table, shard string) *try {
+	t := &try{said: map[string]events.Digest{}}
+	routes, err := v.routes(ctx)
+	if err != nil {
+		t.err = err
+		return t
+	}
+	for _, r := range routes {
+		s, ok := r.Shard(shard)
+		if r.Table.Name != table || !ok {
+			continue
+		}
+		for _, replica := range s.Replicas {
+			t.expected = append(t.expected, replica.Server)
+		}
+		if t.batch, t.seq, t.err = v.c.Mark(ctx, r.LogID(s)); t.err != nil {
+			return t
+		}
+		return t
+	}
+	t.err = errors.New("the shard is gone")
+	return t
+}
+
+func (t *try) take(d events.Digest) {
+	if d.Batch == t.batch && slices.Contains(t.expected, d.Server) {
+		t.said[d.Server] = d
+	}
+}
+
+func (t *try) complete() bool {
+	return t.err == nil && len(t.expected) > 0 && len(t.said) == len(t.expected)
+}
+
+// best is the try that says most.
+func best(tries []*try) *try {
+	return slices.MaxFunc(tries, func(a, b *try) int { return len(a.said) - len(b.said) })
+}

@@ -1,0 +1,85 @@
+package controller
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2", "h3")
+	w.run(2 * time.Second)
+	got := w.init(events.InitRequest{N: 3, Table: students("sh1", "sh2", "sh3"), Engine: "sqlite", Servers: []events.Placement{
+		{Name: "Server0", Shards: []string{"sh1", "sh2"}}, {Name: "Server1", Shards: []string{"sh2", "sh3"}}, {Name: "Server2", Shards: []string{"sh1", "sh3"}},
+	}})
+	if got.there {
+		t.Fatal("answered before any replica is ready")
+	}
+	if w.made != 3 {
+		t.Fatalf("%d logs were made, want 3", w.made)
+	}
+	w.run(5 * time.Second)
+	reply := got.servers(t)
+	if reply.N != 3 || !slices.Equal(reply.Added, []string{"Server0", "Server1", "Server2"}) || reply.Epoch != w.s.tableRoutes["StudT"].version {
+		t.Fatalf("reply is %+v", reply)
+	}
+	w.wantWhole()
+	hosts, eager := map[string]int{}, map[string]int{}
+	for _, srv := range w.table().Servers {
+		hosts[srv.Host]++
+		if srv.Address == "" {
+			t.Errorf("%s has no address", srv.Name)
+		}
+		_, st := w.find(srv.Name)
+		if st.Kind != events.KindShard || st.Service != "StudT" || st.Volume == "" {
+			t.Errorf("%s runs as %+v", srv.Name, *st)
+		}
+	}
+	for _, sh := range w.table().Shards {
+		eager[sh.Eager]++
+	}
+	if len(hosts) != 3 || len(eager) != 3 {
+		t.Errorf("servers lie on %v, eager ones are %v; want each on its own", hosts, eager)
+	}
+	for _, kind := range []string{"table.created", "instance.assigned", "shard.ready", "shard.eager", "route.changed"} {
+		w.wantTold(kind, "")
+	}
+	w.write("sh1", 5)
+	w.run(time.Second)
+	st := w.s.status(w.now)
+	if len(st.Tables) != 1 || len(st.Tables[0].Shards) != 3 || st.Tables[0].Shards[0].LastSeq != 5 || st.Tables[0].Shards[0].Replicas[0].State != events.ReplicaReady {
+		t.Errorf("status says %+v", st.Tables)
+	}
+	if len(st.Instances) != 3 || !st.Instances[0].Serving {
+		t.Errorf("instances are %+v", st.Instances)
+	}
+}
+
+func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
+	w := withTable(t, 4, "h1", "h2")
+	victim := w.db().Servers[1]
+	_, st := w.find(victim.Name)
+	st.State, st.Detail = events.Dead, "killed by signal 9"
+	w.now = w.now.Add(time.Millisecond)
+	w.apply(w.s.observeHost(w.beat(victim.Host), w.now))
+	first := w.s.decide(w.now)
+	if _, ok := first[0].(putTableRoute); !ok {
+		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
+	}
+	w.apply(first)
+	if n, of := w.replicasReady(); n != of-len(victim.Shards) {
+		t.Fatalf("%d of %d are ready, want %d fewer", n, of, len(victim.Shards))
+	}
+	w.run(3 * time.Second)
+	next := w.db().Servers[1]
+	if next.Name == victim.Name || next.ID != victim.ID || next.Volume != victim.Volume || next.Host != victim.Host || !slices.Equal(next.Shards, victim.Shards) {
+		t.Fatalf("%+v was replaced by %+v", victim, next)
+	}
+	w.wantWhole()
+	w.wantTold("instance.replaced", victim.Name)
+	if w.agents[victim.Host][victim.Name] != nil {
+		t.Error("the dead server is still assigned")
+	}
+}

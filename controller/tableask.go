@@ -1,0 +1,250 @@
+package controller
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// A tableRequest waits until enough is known to begin it, and then until what
+// it asked for is real.
+type tableRequest struct {
+	begin    func(*state, *tableRequest, time.Time) ([]effect, error)
+	reply    func(*state, *tableRequest) any
+	begun    bool
+	table    string
+	ids      []int    // of the servers whose replicas must be ready, by which they are known even when one is replaced
+	shard    string   // if set, only the replicas of this shard
+	log      string   // if set, on this incarnation of its log
+	removed  []string // must not be in the route
+	deadline time.Time
+	done     func(any, error)
+}
+
+// tableVerbs are the requests about tables.
+var tableVerbs = map[string]func([]byte) (*tableRequest, error){
+	events.APIInit: asking(initTable),
+}
+
+func asking[R any](request func(R) *tableRequest) func([]byte) (*tableRequest, error) {
+	return func(body []byte) (*tableRequest, error) {
+		var ask R
+		if err := json.Unmarshal(body, &ask); err != nil {
+			return nil, err
+		}
+		return request(ask), nil
+	}
+}
+
+// acceptTables begins one request after the other: each looks at what the one
+// before has changed. It waits for hosts, like every placement.
+func (s *state) acceptTables(now time.Time) []effect {
+	if !s.settled(now) {
+		return nil
+	}
+	for _, r := range s.asked {
+		if r.begun {
+			continue
+		}
+		r.begun = true
+		effects, err := r.begin(s, r, now)
+		if err != nil {
+			s.asked = slices.DeleteFunc(s.asked, func(other *tableRequest) bool { return other == r })
+			return []effect{answerTable{request: r, err: err}}
+		}
+		if len(effects) > 0 {
+			return effects
+		}
+	}
+	return nil
+}
+
+// replyTables answers the requests whose wish has become real, or whose time
+// is up.
+func (s *state) replyTables(now time.Time) (effects []effect) {
+	s.asked = slices.DeleteFunc(s.asked, func(r *tableRequest) bool {
+		missing := "no host has been heard, and nothing was changed"
+		if r.begun {
+			missing = s.missingOfTable(r, now)
+		}
+		switch {
+		case missing == "":
+			effects = append(effects, answerTable{request: r, reply: r.reply(s, r)})
+		case now.Before(r.deadline):
+			return false
+		case !r.begun:
+			effects = append(effects, answerTable{request: r, err: events.Refuse(http.StatusServiceUnavailable, "%s", missing)})
+		default:
+			effects = append(effects, answerTable{request: r, err: events.Refuse(http.StatusGatewayTimeout,
+				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
+		}
+		return true
+	})
+	return effects
+}
+
+// missingOfTable says what a request still waits for.
+func (s *state) missingOfTable(r *tableRequest, now time.Time) string {
+	db, ok := s.tables[r.table]
+	if !ok {
+		return "the table is gone"
+	}
+	for _, l := range db.value.Logs {
+		if !l.Made {
+			why := "not made yet"
+			if m := s.making[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
+				why = m.err.Error()
+			}
+			return fmt.Sprintf("the log of shard %s is %s", l.Shard, why)
+		}
+	}
+	route, ok := s.tableRoutes[r.table]
+	if !ok {
+		return "there is no route yet"
+	}
+	for _, name := range r.removed {
+		if _, there := route.value.Server(name); there {
+			return name + " is still in the route"
+		}
+	}
+	for _, srv := range db.value.Servers {
+		if !slices.Contains(r.ids, srv.ID) {
+			continue
+		}
+		for _, shard := range srv.Shards {
+			if (r.shard == "" || shard == r.shard) && !readyIn(route.value, srv.Name, shard, r.log) {
+				return fmt.Sprintf("shard %s on %s is not ready yet", shard, srv.Name)
+			}
+		}
+		if _, there := route.value.Server(srv.Name); !there {
+			return srv.Name + " is not in the route yet"
+		}
+	}
+	if !s.tableServed(r.table, route.version, now) {
+		return "a router serves an older route"
+	}
+	return ""
+}
+
+// readyIn reports whether a replica is ready in a route; log "" is any.
+func readyIn(route events.TableRoute, server, shard, log string) bool {
+	sh, ok := route.Shard(shard)
+	return ok && (log == "" || sh.Log.Incarnation == log) &&
+		slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Server == server && r.Ready })
+}
+
+func (s *state) tableServed(table string, epoch events.Epoch, now time.Time) bool {
+	return s.servedBy(func(b *events.RouterBeat) events.Epoch { return b.Tables[table] }, epoch, now)
+}
+
+// named finds the table that a request is about; the empty name means the only
+// one.
+func (s *state) named(table string) (events.Database, error) {
+	if table == "" && len(s.tables) == 1 {
+		table = sorted(s.tables)[0]
+	}
+	db, ok := s.tables[table]
+	switch {
+	case ok:
+		return db.value, nil
+	case len(s.tables) == 0:
+		return events.Database{}, events.Refuse(http.StatusBadRequest, "no database is configured; use /init first")
+	case table == "":
+		return events.Database{}, events.Refuse(http.StatusBadRequest, "table is missing; there are %v", sorted(s.tables))
+	}
+	return events.Database{}, events.Refuse(http.StatusNotFound, "table '%s' does not exist; there are %v", table, sorted(s.tables))
+}
+
+// answered finds a request that was accepted before, perhaps by another leader.
+func answered(db events.Database, request string) (events.Answered, bool) {
+	i := slices.IndexFunc(db.Answered, func(a events.Answered) bool { return request != "" && a.Request == request })
+	if i < 0 {
+		return events.Answered{}, false
+	}
+	return db.Answered[i], true
+}
+
+func (s *state) remember(db *events.Database, a events.Answered) {
+	if a.Request == "" {
+		return
+	}
+	db.Answered = append(slices.Clone(db.Answered), a)
+	db.Answered = db.Answered[max(0, len(db.Answered)-s.cfg.Remembered):]
+}
+
+func serverIDs(db events.Database, names []string) (ids []int) {
+	for _, srv := range db.Servers {
+		if slices.Contains(names, srv.Name) {
+			ids = append(ids, srv.ID)
+		}
+	}
+	return ids
+}
+
+// serversReply names the servers of a request as they are called now.
+func (s *state) serversReply(r *tableRequest) any {
+	db := s.tables[r.table].value
+	reply := events.ServersReply{Table: r.table, N: len(db.Servers), Removed: r.removed}
+	for _, srv := range db.Servers {
+		if slices.Contains(r.ids, srv.ID) {
+			reply.Added = append(reply.Added, srv.Name)
+		}
+	}
+	if route, ok := s.tableRoutes[r.table]; ok {
+		reply.Epoch = route.version
+	}
+	return reply
+}
+
+// wishTables makes the tables that the configuration names.
+func (s *state) wishTables(now time.Time) (effects []effect) {
+	if !s.settled(now) {
+		return nil
+	}
+	effects = s.strays(now)
+	for _, w := range s.cfg.Tables {
+		name := tableName(w.Request)
+		if have, ok := s.tables[name]; ok {
+			if have.value.Configured != w.Digest {
+				db := have.value
+				db.Configured = w.Digest
+				db.Decision = s.because(s.event(now, events.EntityTable, events.VerbRefused, name, map[string]any{
+					"reason": "the table is there already; what the configuration says of it is not looked at"}))
+				effects = append(effects, putTable{db})
+			}
+			continue
+		}
+		r := initTable(w.Request)
+		next, err := s.makeTable(r, w.Request, w.Digest, now)
+		if err != nil {
+			effects = append(effects, s.tellOnce(now, events.EntityTable, name, err)...)
+			continue
+		}
+		return append(effects, next...)
+	}
+	return effects
+}
+
+// strays tells of shard servers of a table that nobody knows: they outlived
+// their bus. They and their data are left alone.
+func (s *state) strays(now time.Time) (effects []effect) {
+	for _, h := range s.alive() {
+		for _, i := range s.hosts[h].beat.Instances {
+			if s.tables[i.Service] == nil && stray(i) {
+				effects = append(effects, s.tellOnce(now, events.EntityTable, i.Service, errStrays)...)
+			}
+		}
+	}
+	return effects
+}
+
+func stray(i events.InstanceStatus) bool {
+	return i.Kind == events.KindShard && i.State != events.Dead && i.State != events.Stopping
+}
+
+var errStrays = errors.New("shard servers of this table run, but the bus knows nothing of it: it was wiped, or lost what was asked for; they and their data are left alone")

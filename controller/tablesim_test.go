@@ -1,0 +1,243 @@
+package controller
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+// database is the part of the world that is about tables: volumes, the shard
+// servers on them, and the bus's logs.
+type database struct {
+	logs    map[string]*simLog                          // by table.shard
+	volumes map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
+	mute    map[string]bool                             // shard servers that do not beat
+	slow    bool                                        // copies do not end
+	noLogs  error                                       // the bus makes no log
+	purges  []purgeLog
+	made    int // logs
+}
+
+type simLog struct {
+	id          events.LogID
+	first, last uint64
+}
+
+// reread is what a later leader makes of a value.
+func (w *sim) reread(db events.Database) events.Database {
+	w.t.Helper()
+	b, err := json.Marshal(db)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	again, err := events.DecodeDatabase(b)
+	if err != nil {
+		w.t.Fatalf("stored a table that nobody can read: %v", err)
+	}
+	return again
+}
+
+func (w *sim) makeLog(e makeLog) error {
+	if w.noLogs != nil {
+		return w.noLogs
+	}
+	if w.logs == nil {
+		w.logs = map[string]*simLog{}
+	}
+	key := e.id.Table + "." + e.id.Shard
+	if there := w.logs[key]; there != nil && there.id != e.id {
+		if !e.replace {
+			return events.ErrLogForeign
+		}
+		delete(w.logs, key)
+	}
+	if w.logs[key] == nil {
+		w.logs[key] = &simLog{id: e.id, first: e.first, last: e.first - 1}
+		w.made++
+	}
+	return nil
+}
+
+func (w *sim) purgeLog(e purgeLog) []effect { return nil }
+
+// write appends to a log; those who are ready apply it with their next beat.
+func (w *sim) write(shard string, n uint64) { w.logs["StudT."+shard].last += n }
+
+func (w *sim) position(l *simLog, seq uint64) events.Position {
+	p := events.Position{Incarnation: l.id.Incarnation, Seq: seq}
+	if seq > 0 {
+		p.Batch = fmt.Sprintf("b%d", seq)
+	}
+	return p
+}
+
+// serverBeats moves the shard servers of a host along, and lets them speak.
+func (w *sim) serverBeats(host string) {
+	for _, name := range sorted(w.agents[host]) {
+		i := w.agents[host][name]
+		if i.Kind != events.KindShard || i.State != events.Ready || w.mute[name] {
+			continue
+		}
+		w.apply(w.s.observeServer(w.serverBeat(*i), w.now))
+	}
+}
+
+func (w *sim) serverBeat(i events.InstanceStatus) events.ShardBeat {
+	if w.volumes == nil {
+		w.volumes = map[string]map[string]*events.ReplicaStatus{}
+	}
+	if w.volumes[i.Volume] == nil {
+		w.volumes[i.Volume] = map[string]*events.ReplicaStatus{}
+	}
+	b := events.ShardBeat{Server: i.Name, Incarnation: i.Name, Sent: w.now, Volume: i.Volume}
+	route, ok := w.s.tableRoutes[i.Service]
+	if !ok {
+		return b
+	}
+	for _, sh := range route.value.Shards {
+		for _, r := range sh.Replicas {
+			if r.Server == i.Name {
+				b.Replicas = append(b.Replicas, w.keep(w.volumes[i.Volume], route.value, sh))
+			}
+		}
+	}
+	return b
+}
+
+// keep moves one replica a step along, as a shard server would.
+func (w *sim) keep(volume map[string]*events.ReplicaStatus, route events.TableRoute, sh events.ShardRoute) events.ReplicaStatus {
+	key := route.Table.Name + "." + sh.Shard
+	log, donor := w.logs[key], false
+	for _, r := range sh.Replicas {
+		donor = donor || r.Ready
+	}
+	at := volume[key]
+	if at == nil {
+		at = &events.ReplicaStatus{Table: route.Table.Name, Shard: sh.Shard, State: events.ReplicaWaiting}
+		volume[key] = at
+	}
+	switch {
+	case log == nil || log.id != route.LogID(sh):
+		if at.State == events.ReplicaReady {
+			at.State, at.Detail = events.ReplicaHalted, "the log is gone"
+		}
+	case at.State == events.ReplicaCopying && !w.slow:
+		at.State = events.ReplicaCatchingUp
+	case at.Applied.Incarnation == log.id.Incarnation && at.State != events.ReplicaCopying:
+		if at.Applied.Seq > log.last {
+			at.State = events.ReplicaQuarantined
+		} else {
+			at.Applied, at.State = w.position(log, log.last), events.ReplicaReady
+			at.Durable = at.Applied
+		}
+	case at.Applied.Incarnation == "" && log.first == 1 && !donor && sh.Log.Origin == nil:
+		at.Applied, at.State = w.position(log, 0), events.ReplicaCatchingUp
+	case sh.Log.Origin != nil && *sh.Log.Origin == at.Applied:
+		at.Applied.Incarnation, at.State, at.Detail = log.id.Incarnation, events.ReplicaCatchingUp, ""
+	case donor && at.State != events.ReplicaCopying:
+		at.Applied, at.State, at.Detail = w.position(log, log.last), events.ReplicaCopying, ""
+	case at.Applied.Incarnation != "" && at.State != events.ReplicaCopying:
+		at.State = events.ReplicaQuarantined
+	}
+	return *at
+}
+
+func students(shards ...string) events.Table {
+	t := events.Table{Name: "StudT", Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{"Number", "String", "String"}}}
+	for i, id := range shards {
+		t.Shards = append(t.Shards, events.Shard{ID: id, Low: int64(i) * 4096, Size: 4096})
+	}
+	return t
+}
+
+type tableAnswer struct {
+	value any
+	err   error
+	there bool
+}
+
+// askTable sends a request as listen does.
+func askTable[R any](w *sim, request func(R) *tableRequest, ask R) *tableAnswer {
+	w.t.Helper()
+	got := &tableAnswer{}
+	r := request(ask)
+	r.deadline = w.now.Add(w.s.cfg.TableTimeout)
+	r.done = func(v any, err error) { *got = tableAnswer{v, err, true} }
+	w.s.asked = append(w.s.asked, r)
+	w.decide()
+	return got
+}
+
+func (w *sim) init(ask events.InitRequest) *tableAnswer {
+	w.t.Helper()
+	if ask.Table.Name == "" {
+		ask.Table = students("sh1", "sh2", "sh3", "sh4")
+	}
+	if ask.ID == "" {
+		ask.ID = fmt.Sprintf("i%d", w.rev)
+	}
+	return askTable(w, initTable, ask)
+}
+
+func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
+	t.Helper()
+	if !a.there || a.err != nil {
+		t.Fatalf("answered %v with %v, want success", a.there, a.err)
+	}
+	return a.value.(events.ServersReply)
+}
+
+func (a *tableAnswer) refused(t *testing.T, code int) *events.Refusal {
+	t.Helper()
+	var r *events.Refusal
+	if !a.there || !errors.As(a.err, &r) || r.Code != code {
+		t.Fatalf("answered %v with %v, want a refusal with %d", a.there, a.err, code)
+	}
+	return r
+}
+
+// withTable is a world with a table of four shards, three copies of each.
+func withTable(t *testing.T, n int, hosts ...string) *sim {
+	t.Helper()
+	w := newSim(t, DefaultConfig(), hosts...)
+	w.run(2 * time.Second)
+	got := w.init(events.InitRequest{N: n})
+	w.run(5 * time.Second)
+	got.servers(t)
+	return w
+}
+
+func (w *sim) db() events.Database      { return w.s.tables["StudT"].value }
+func (w *sim) table() events.TableRoute { return w.s.tableRoutes["StudT"].value }
+func (w *sim) server(name string) events.ShardServer {
+	w.t.Helper()
+	srv, ok := serverOf(w.db(), name)
+	if !ok {
+		w.t.Fatalf("%s is no server", name)
+	}
+	return srv
+}
+
+// replicasReady counts ready and wanted replicas in the route.
+func (w *sim) replicasReady() (n, of int) {
+	for _, sh := range w.table().Shards {
+		for _, r := range sh.Replicas {
+			of++
+			if r.Ready {
+				n++
+			}
+		}
+	}
+	return n, of
+}
+
+func (w *sim) wantWhole() {
+	w.t.Helper()
+	if n, of := w.replicasReady(); n != of || n == 0 {
+		w.t.Fatalf("%d of %d replicas are ready", n, of)
+	}
+}

@@ -1,0 +1,59 @@
+package controller
+
+import (
+	"cmp"
+	"slices"
+
+	"ringway/events"
+)
+
+// tableStatus is all that is known of the tables, for people.
+func (s *state) tableStatus() (out []events.TableStatus) {
+	for _, name := range sorted(s.tables) {
+		db := s.tables[name].value
+		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Servers: []events.Placement{}, Shards: []events.ShardStatus{}}
+		var route events.TableRoute
+		if r, ok := s.tableRoutes[name]; ok {
+			route, line.Epoch = r.value, r.version
+		}
+		for _, srv := range db.Servers {
+			line.Servers = append(line.Servers, events.Placement{Name: srv.Name, Shards: append([]string{}, srv.Shards...)})
+		}
+		for _, sh := range db.Table.Shards {
+			line.Shards = append(line.Shards, s.shardStatus(db, route, sh))
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func (s *state) shardStatus(db events.Database, route events.TableRoute, sh events.Shard) events.ShardStatus {
+	log, _ := db.Log(sh.ID)
+	at, _ := route.Shard(sh.ID)
+	line := events.ShardStatus{
+		Table: db.Table.Name, Shard: sh.ID, Low: sh.Low, Size: sh.Size, Incarnation: log.Incarnation, Eager: at.Eager, Replicas: []events.ReplicaReport{},
+	}
+	servers := slices.SortedFunc(slices.Values(keepers(db, sh.ID)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
+	for _, srv := range servers {
+		report := events.ReplicaReport{Server: srv.Name, Host: srv.Host, State: events.Pending}
+		if said, fresh := s.said(srv.Name, db.Table.Name, sh.ID); said.State != "" {
+			report.State, report.AppliedSeq, report.DurableSeq, report.Detail = said.State, said.Applied.Seq, said.Durable.Seq, said.Detail
+			if !fresh {
+				report.Detail = "it is silent" // what it said last may no longer be so
+			}
+			if said.Applied.Incarnation == log.Incarnation && said.State != events.ReplicaCopying {
+				line.LastSeq = max(line.LastSeq, said.Applied.Seq)
+			}
+		}
+		if srv := s.servers[srv.Name]; report.Detail == "" && srv != nil && srv.beat != nil {
+			report.Detail = srv.beat.Detail
+		}
+		line.Replicas = append(line.Replicas, report)
+	}
+	return line
+}
+
+// serves reports whether any replica on a shard server is ready.
+func serves(route events.TableRoute, server string) bool {
+	return slices.ContainsFunc(route.Shards, func(sh events.ShardRoute) bool { return isReady(sh, server) })
+}

@@ -1,0 +1,254 @@
+package shard
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+)
+
+// serve answers one request: the native API below events.ShardAPI, for routers
+// and other shard servers, else the course's.
+func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+	path := string(ctx.Path())
+	rest, native := strings.CutPrefix(path, events.ShardAPI)
+	switch {
+	case native:
+		s.serveShard(ctx, rest)
+	case path == "/heartbeat" && (ctx.IsGet() || ctx.IsHead()):
+		// 200 and nothing: the process listens.
+	case path == "/v1/status" && ctx.IsGet():
+		writeJSON(ctx, fasthttp.StatusOK, s.status())
+	default:
+		s.serveCourse(ctx, path)
+	}
+}
+
+// serveShard answers <table>/shards/<shard>/<thing>.
+func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
+	table, rest, _ := strings.Cut(path, "/")
+	shards, rest, _ := strings.Cut(rest, "/")
+	shard, thing, _ := strings.Cut(rest, "/")
+	batch, isOp := strings.CutPrefix(thing, "ops/")
+	var handle func(*fasthttp.RequestCtx, *replica) error
+	method := fasthttp.MethodGet
+	switch {
+	case shards != "shards":
+	case thing == "rows":
+		handle = s.serveRows
+	case thing == "get":
+		handle, method = s.serveGet, fasthttp.MethodPost
+	case thing == "copy":
+		handle = s.serveCopy
+	case isOp:
+		handle = func(ctx *fasthttp.RequestCtx, r *replica) error { return serveResults(ctx, r, batch) }
+	}
+	var err error
+	switch {
+	case handle == nil:
+		err = events.Refuse(404, "there is no %s", ctx.Path())
+	case string(ctx.Method()) != method:
+		err = events.Refuse(405, "use %s", method)
+	default:
+		err = s.serveReplica(ctx, table, shard, handle)
+	}
+	if err != nil {
+		refuse(ctx, err)
+	}
+}
+
+func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, handle func(*fasthttp.RequestCtx, *replica) error) error {
+	args := ctx.QueryArgs()
+	floor, err := number(args, "floor", strconv.ParseUint, 0)
+	if err != nil {
+		return err
+	}
+	k := s.keeper(table, shard)
+	if k == nil {
+		return events.Refuse(409, "shard %.60s of table %.60s is not kept here", shard, table)
+	}
+	r, err := k.reading(string(args.Peek("log")))
+	if err != nil {
+		return err
+	}
+	if err := r.await(ctx, s, floor); err != nil {
+		return err
+	}
+	return handle(ctx, r)
+}
+
+// number reads a parameter; without it, otherwise.
+func number[N any](args *fasthttp.Args, name string, parse func(string, int, int) (N, error), otherwise N) (N, error) {
+	text := args.Peek(name)
+	if text == nil {
+		return otherwise, nil
+	}
+	n, err := parse(string(text), 10, 64)
+	if err != nil {
+		return n, events.Refuse(400, "%s: %.40q is no number", name, text)
+	}
+	return n, nil
+}
+
+func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
+	args := ctx.QueryArgs()
+	low, err := number(args, "low", strconv.ParseInt, math.MinInt64)
+	if err != nil {
+		return err
+	}
+	high, err := number(args, "high", strconv.ParseInt, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	schema := r.store.Spec().Schema
+	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
+	return s.answerRange(ctx, r.store, low, high, rowsAnswer{row: format, end: events.AppendShardEnd})
+}
+
+func (s *Server) serveGet(ctx *fasthttp.RequestCtx, r *replica) error {
+	var ask struct {
+		Keys []int64 `json:"keys"`
+	}
+	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
+		return events.Refuse(400, "keys: %s", err)
+	}
+	if len(ask.Keys) == 0 || len(ask.Keys) > MaxKeys {
+		return events.Refuse(400, "keys: %d of them; want 1 to %d", len(ask.Keys), MaxKeys)
+	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	schema, body, n := r.store.Spec().Schema, []byte(nil), 0
+	seq, err := r.store.Many(ctx, ask.Keys, func(row events.Row) error {
+		body = append(schema.AppendRow(body, row), '\n')
+		n++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ctx.Response.SetBodyRaw(events.AppendShardEnd(body, seq, n))
+	return nil
+}
+
+func serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
+	results, err := r.store.Results(ctx, batch)
+	if errors.Is(err, events.ErrNotFound) {
+		return events.Refuse(404, "no results of batch %.80q are here", batch)
+	}
+	if err == nil {
+		writeJSON(ctx, fasthttp.StatusOK, results)
+	}
+	return err
+}
+
+// turn waits for a turn to read.
+func (s *Server) turn(ctx context.Context) (release func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, s.cfg.ReadWait)
+	defer cancel()
+	if !s.reads.take(waiting) {
+		return nil, events.Refuse(503, "too many reads; try another replica")
+	}
+	return s.reads.give, nil
+}
+
+// Answers up to directBytes are sent whole; a range of more than directKeys
+// keys is not even tried so.
+const (
+	directBytes = 64 << 10
+	directKeys  = 2000
+	streamBytes = 16 << 10
+)
+
+// rowsAnswer is how rows are written.
+type rowsAnswer struct {
+	row func(to []byte, row events.Row, n int) []byte
+	end func(to []byte, seq uint64, rows int) []byte
+}
+
+var errLong = errors.New("a long answer")
+
+// answerRange answers the rows of a range, streamed if they are many. A stream
+// that fails in the middle has no end, by which its reader knows.
+func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high int64, as rowsAnswer) error {
+	release, err := s.turn(ctx)
+	if err != nil {
+		return err
+	}
+	if spec := store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
+		body, n := []byte(nil), 0
+		seq, err := store.Range(ctx, low, high, func(row events.Row) error {
+			if body = as.row(body, row, n); len(body) > directBytes {
+				return errLong
+			}
+			n++
+			return nil
+		})
+		if !errors.Is(err, errLong) {
+			release()
+			if err == nil {
+				ctx.Response.SetBodyRaw(as.end(body, seq, n))
+			}
+			return err
+		}
+	}
+	// Slow path. The request's context is not for after its handler.
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer release()
+		life, cancel := context.WithCancel(s.context())
+		defer cancel()
+		var one []byte
+		n := 0
+		seq, err := store.Range(life, low, high, func(row events.Row) error {
+			one = as.row(one[:0], row, n)
+			n++
+			_, err := w.Write(one)
+			return err
+		})
+		if err == nil {
+			_, _ = w.Write(as.end(nil, seq, n)) // fasthttp sees the failure too
+		}
+	})
+	return nil
+}
+
+// context ends with the server.
+func (s *Server) context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		return ended
+	}
+	return s.ctx
+}
+
+// refuse answers what went wrong, for programs.
+func refuse(ctx *fasthttp.RequestCtx, err error) {
+	var refusal *events.Refusal
+	if !errors.As(err, &refusal) {
+		refusal = events.Refuse(503, "%s", err)
+	}
+	ctx.Response.Reset()
+	writeJSON(ctx, refusal.Code, refusal)
+}
+
+func writeJSON(ctx *fasthttp.RequestCtx, code int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		code, body = fasthttp.StatusInternalServerError, nil
+	}
+	ctx.SetStatusCode(code)
+	ctx.SetContentType("application/json")
+	ctx.Response.SetBodyRaw(append(body, '\n'))
+}

@@ -1,0 +1,58 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// beatSoon has a heartbeat sent without waiting for its time.
+func (s *Server) beatSoon() { poke(s.beatNow) }
+
+// beat sends heartbeats. One that fails is dropped: the next one says more.
+func (s *Server) beat(ctx context.Context) {
+	tick := time.NewTicker(events.BeatEvery)
+	defer tick.Stop()
+	subject, away := events.ShardSubject(s.cfg.ID), false
+	for {
+		err := s.bus.Publish(subject, s.status())
+		switch {
+		case err != nil && !away:
+			s.log.Warn("heartbeats do not go out", events.KeyError, err)
+		case err == nil && away:
+			s.log.Info("heartbeats go out again")
+		}
+		away = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.beatNow:
+		case <-tick.C:
+		}
+	}
+}
+
+// status is what the server knows of itself now.
+func (s *Server) status() events.ShardBeat {
+	engine, trouble := s.engine.about()
+	b := events.ShardBeat{
+		Server: s.cfg.ID, Incarnation: s.life, Sent: time.Now().UTC(), Engine: engine, Volume: s.cfg.Volume,
+		Epochs: map[string]events.Epoch{}, Replicas: []events.ReplicaStatus{}, Detail: trouble,
+	}
+	s.mu.Lock()
+	for name, t := range s.tables {
+		b.Epochs[name] = t.epoch
+	}
+	keepers := *s.keepers.Load() // those of these epochs
+	s.mu.Unlock()
+	for _, k := range keepers {
+		b.Replicas = append(b.Replicas, k.told())
+	}
+	slices.SortFunc(b.Replicas, func(a, b events.ReplicaStatus) int {
+		return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Shard, b.Shard))
+	})
+	return b
+}

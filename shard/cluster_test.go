@@ -1,0 +1,331 @@
+package shard_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/events/oplog"
+	"ringway/shard"
+	"ringway/shard/sqlite"
+	"ringway/shard/state"
+)
+
+// cluster is a bus, a table of one shard, and shard servers that the test
+// starts, stops and has on its routes.
+type cluster struct {
+	*testing.T
+	bus    *bus.Server
+	conn   *bus.Conn
+	bucket *bus.Bucket
+	log    events.LogID
+	route  events.TableRoute
+	epoch  events.Version
+	nodes  map[string]*node
+	writer *oplog.Writer
+	told   chan events.Digest
+}
+
+// node is one shard server; its data outlives it.
+type node struct {
+	c      *cluster
+	name   string
+	dir    string
+	open   func(ctx context.Context) (shard.Engine, string, error)
+	tune   func(*shard.Config)
+	addr   string
+	stop   func()
+	conn   *bus.Conn
+	engine shard.Engine
+}
+
+func newCluster(t *testing.T, names ...string) *cluster {
+	t.Helper()
+	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, told: make(chan events.Digest, 100)}
+	cfg := bus.DefaultServerConfig()
+	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
+	var err error
+	if c.bus, err = bus.StartServer(cfg, quiet); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.bus.Shutdown() })
+	c.conn = c.connect()
+	t.Cleanup(c.conn.Close)
+	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
+	if c.bucket, err = c.conn.Bucket(t.Context(), events.BucketRoutes); err != nil {
+		t.Fatal(err)
+	}
+	c.route.Table = events.Table{Name: spec.Table, Schema: spec.Schema, Shards: []events.Shard{spec.Shard}}
+	c.route.Shards = []events.ShardRoute{{Shard: spec.Shard.ID, Log: events.ShardLog{Shard: spec.Shard.ID, Incarnation: c.log.Incarnation, Made: true}}}
+	stop, err := c.conn.Listen(events.DigestSubject(spec.Table, spec.Shard.ID), func(_ string, data []byte) {
+		if d, err := events.DecodeDigest(data); err == nil {
+			c.told <- d
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	c.writer = c.newWriter()
+	for _, name := range names {
+		c.add(name)
+	}
+	return c
+}
+
+func (c *cluster) must2(_ any, err error) {
+	c.Helper()
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *cluster) connect() *bus.Conn {
+	c.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL = c.bus.URL()
+	conn, err := bus.Connect(c.Context(), cfg, quiet)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return conn
+}
+
+// nobody knows no results.
+type nobody struct{}
+
+func (nobody) Results(context.Context, events.LogID, string) (events.Results, error) {
+	return events.Results{}, events.ErrNotFound
+}
+
+func (c *cluster) newWriter() *oplog.Writer {
+	c.Helper()
+	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, quiet)
+	if err != nil {
+		c.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = w.Run(ctx) }()
+	c.Cleanup(func() { cancel(); <-ended })
+	return w
+}
+
+// add starts a server with SQLite that no route names yet.
+func (c *cluster) add(name string) *node {
+	c.Helper()
+	n := &node{c: c, name: name, dir: c.TempDir()}
+	n.open = func(context.Context) (shard.Engine, string, error) {
+		e, err := sqlite.Open(n.dir)
+		return e, sqlite.Version(), err
+	}
+	c.nodes[name] = n
+	n.start()
+	return n
+}
+
+func (n *node) start() {
+	n.c.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	n.addr, n.conn = listener.Addr().String(), n.c.connect()
+	cfg := shard.DefaultConfig()
+	cfg.ID, cfg.Listener, cfg.Volume = n.name, listener, "vol-"+n.name
+	cfg.RetryMin, cfg.RetryMax, cfg.Durable = 50*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
+	if n.tune != nil {
+		n.tune(&cfg)
+	}
+	open := func(ctx context.Context) (shard.Engine, string, error) {
+		e, name, err := n.open(ctx)
+		if err == nil {
+			n.engine = e
+		}
+		return e, name, err
+	}
+	logs := func(id events.LogID) shard.Log { return n.conn.Log(id) }
+	bucket, err := n.conn.Bucket(n.c.Context(), events.BucketRoutes)
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	s, err := shard.New(cfg, open, logs, bucket, n.conn, quiet)
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			n.c.Errorf("server %s ended with %v", n.name, err)
+		}
+		n.conn.Close()
+	})
+	n.c.Cleanup(n.stop)
+}
+
+// keep puts the shard on servers, of which those with a "*" are ready, and the
+// first of these eager.
+func (c *cluster) keep(names ...string) {
+	c.Helper()
+	sr := &c.route.Shards[0]
+	c.route.Servers, sr.Replicas, sr.Eager = nil, nil, ""
+	for i, name := range names {
+		name, ready := strings.CutSuffix(name, "*")
+		c.route.Servers = append(c.route.Servers, events.TableServer{Name: name, ID: i + 1, Address: c.nodes[name].addr, Shards: []string{spec.Shard.ID}})
+		sr.Replicas = append(sr.Replicas, events.ShardReplica{Server: name, Ready: ready})
+		if ready && sr.Eager == "" {
+			sr.Eager = name
+		}
+	}
+	c.put()
+}
+
+func (c *cluster) put() {
+	c.Helper()
+	value, err := json.Marshal(c.route)
+	if err != nil {
+		c.Fatal(err)
+	}
+	key := events.TableKey(spec.Table)
+	if c.epoch.Zero() {
+		c.epoch, err = c.bucket.Create(c.Context(), key, value)
+	} else {
+		c.epoch, err = c.bucket.Update(c.Context(), key, value, c.epoch)
+	}
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (n *node) url(thing string) string {
+	return "http://" + n.addr + events.ShardPath(spec.Table, spec.Shard.ID, thing)
+}
+
+func call(t testing.TB, method, url, body string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(said)
+}
+
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+
+func (n *node) beat() events.ShardBeat {
+	n.c.Helper()
+	_, body := call(n.c, "GET", "http://"+n.addr+"/v1/status", "")
+	b, err := events.DecodeShardBeat([]byte(body))
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	return b
+}
+
+// replica is what the server says of its replica.
+func (n *node) replica() events.ReplicaStatus {
+	n.c.Helper()
+	b := n.beat()
+	r, _ := b.Replica(spec.Table, spec.Shard.ID)
+	return r
+}
+
+// is waits for a state of the replica.
+func (n *node) is(want string) events.ReplicaStatus {
+	n.c.Helper()
+	var got events.ReplicaStatus
+	eventually(n.c.T, func() error {
+		got = n.replica()
+		if got.State != want {
+			return fmt.Errorf("%s is %+v, want %s", n.name, got, want)
+		}
+		return nil
+	})
+	return got
+}
+
+// insert writes rows through the log, one op each n rows, until it is told.
+func (c *cluster) insert(from, to int64) (seq uint64) {
+	c.Helper()
+	for key := from; key < to; key += 10 {
+		var rows []events.Row
+		for k := key; k < min(to, key+10); k++ {
+			rows = append(rows, events.Row{events.Int(k), events.Text(rand.Text())})
+		}
+		seq = c.do(&events.Op{Kind: events.OpInsert, Rows: rows}).Seq
+	}
+	return seq
+}
+
+func (c *cluster) do(op *events.Op) oplog.Result {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
+	defer cancel()
+	r, err := c.writer.Do(ctx, c.log, op)
+	if err != nil || r.Outcome != events.Done {
+		c.Fatalf("%s: %+v, %v", op.Kind, r, err)
+	}
+	return r
+}
+
+// state is what a replica holds when it has applied seq.
+func (n *node) state(seq uint64) events.StateDigest {
+	n.c.Helper()
+	eventually(n.c.T, func() error {
+		if got := n.replica(); got.Applied.Seq < seq {
+			return fmt.Errorf("%s is %+v, want it at %d", n.name, got, seq)
+		}
+		return nil
+	})
+	store, err := n.engine.Open(n.c.Context(), spec.Table, spec.Shard.ID)
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	snapshot, err := store.Snapshot(n.c.Context())
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	defer snapshot.Close()
+	d, err := state.Digest(n.c.Context(), snapshot)
+	if err = errors.Join(err, store.Close()); err != nil {
+		n.c.Fatal(err)
+	}
+	return d
+}
+
+// alike demands that all nodes hold the same at seq, and so many rows.
+func (c *cluster) alike(seq uint64, rows int64, names ...string) {
+	c.Helper()
+	first := c.nodes[names[0]].state(seq)
+	if first.Rows != rows {
+		c.Errorf("%s has %d rows, want %d", names[0], first.Rows, rows)
+	}
+	for _, name := range names[1:] {
+		if d := c.nodes[name].state(seq); d != first {
+			c.Errorf("%s is %+v, %s %+v", name, d, names[0], first)
+		}
+	}
+}

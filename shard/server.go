@@ -1,0 +1,227 @@
+package shard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringway/events"
+	"ringway/events/oplog"
+)
+
+// Config says what a shard server is and how patient it is.
+type Config struct {
+	ID       string       // its name in the routes
+	Volume   string       // id of its data directory, for heartbeats
+	Listener net.Listener // the server's to close
+
+	Applier    ApplierConfig
+	ReadWait   time.Duration // how long a read waits for its floor, or for its turn
+	ReadsMost  int           // reads of the engine at once: appliers have to find connections too
+	CopiesMost int           // copies handed out at once
+	MaxBody    int           // bytes of a request
+	SendMost   time.Duration // a client that takes nothing for so long is cut off
+	ReplayMost uint64        // a log shorter than this is replayed from its start although somebody could be copied
+	Stalled    time.Duration // without a line from a donor, before its copy is given up
+	RetryMin   time.Duration // first wait after a failure of a replica or of the engine; doubles
+	RetryMax   time.Duration
+	Durable    time.Duration // between two looks at what a power cut cannot take back
+	Stop       time.Duration // for requests that are open at the end
+}
+
+// DefaultConfig suits a server with a handful of replicas on a laptop.
+func DefaultConfig() Config {
+	cfg := Config{
+		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, MaxBody: 8 << 20,
+		SendMost: 30 * time.Second, ReplayMost: 1000, Stalled: 30 * time.Second,
+		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: time.Second, Stop: 5 * time.Second,
+	}
+	cfg.Applier.MaxWaiting = 2 << 20
+	cfg.Applier.Budget = &Budget{Bytes: 8 << 20}
+	return cfg
+}
+
+// Opener opens the engine of the server's volume and says what it is. What
+// failed is tried again.
+type Opener func(ctx context.Context) (engine Engine, name string, err error)
+
+// Log is the log of one shard. See bus.Log.
+type Log interface {
+	reader
+	State(ctx context.Context) (events.LogState, error)
+	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
+}
+
+// Bus carries what is said and heard now, and appends to logs.
+type Bus interface {
+	oplog.Log
+	oplog.Listener
+	results
+}
+
+// watcher hands out all current routes and then each change, until ctx ends.
+type watcher interface {
+	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
+}
+
+// Server keeps the replicas that routes name it for.
+type Server struct {
+	cfg    Config
+	open   Opener
+	logs   func(events.LogID) Log
+	routes watcher
+	bus    Bus
+	writer *oplog.Writer
+	log    *slog.Logger
+	life   string // incarnation of this process
+
+	http    *http.Client // to donors
+	engine  engineHolder
+	keepers atomic.Pointer[map[shardKey]*keeper]
+	reads   turns
+	copies  turns
+	digests turns
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run, for keepers
+	work    sync.WaitGroup  // keepers
+	tables  map[string]tableRoute
+	leaving map[shardKey]<-chan struct{} // keepers that may still be at work
+
+	reread, beatNow chan struct{}
+}
+
+// shardKey names a shard.
+type shardKey struct{ table, shard string }
+
+// New starts nothing.
+func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, bus Bus, log *slog.Logger) (*Server, error) {
+	if err := events.ValidName(cfg.ID); err != nil {
+		return nil, fmt.Errorf("shard server: %w", err)
+	}
+	if cfg.Listener == nil {
+		return nil, errors.New("shard server: no listener")
+	}
+	s := &Server{
+		cfg: cfg, open: open, logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
+		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), digests: newTurns(1),
+		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
+		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, reread: make(chan struct{}, 1), beatNow: make(chan struct{}, 1),
+	}
+	s.engine.opened = make(chan struct{})
+	s.keepers.Store(&map[shardKey]*keeper{})
+	writer, err := oplog.New(oplog.DefaultConfig(), bus, bus, ownStores{s}, log)
+	if err != nil {
+		return nil, fmt.Errorf("shard server: %w", err)
+	}
+	s.writer = writer
+	return s, nil
+}
+
+// Run serves until ctx ends. It answers /heartbeat at once: an engine that is
+// slow or broken is told in heartbeats, and is no reason to end this process.
+func (s *Server) Run(ctx context.Context) error {
+	web := newWeb(s)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
+	failed := make(chan error, 2)
+	var work sync.WaitGroup
+	work.Go(func() { failed <- web.serve() })
+	work.Go(func() { s.engine.keepOpening(ctx, s.cfg, s.open, s.log, s.beatSoon) })
+	work.Go(func() {
+		if err := s.writer.Run(ctx); err != nil {
+			failed <- err
+		}
+	})
+	work.Go(func() { s.follow(ctx) })
+	work.Go(func() { s.hearLeader(ctx) })
+	work.Go(func() { s.beat(ctx) })
+	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel()
+	web.stop(s.cfg.Stop)
+	s.mu.Lock()
+	s.ctx = nil
+	s.mu.Unlock()
+	s.work.Wait()
+	work.Wait()
+	if closed := s.engine.close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("shard server %s: %w", s.cfg.ID, err)
+	}
+	return nil
+}
+
+func (s *Server) keeper(table, shard string) *keeper {
+	return (*s.keepers.Load())[shardKey{table, shard}]
+}
+
+// ownStores answers the server's own writer.
+type ownStores struct{ s *Server }
+
+// Results implements oplog.Asker.
+func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+	k := o.s.keeper(log.Table, log.Shard)
+	if k == nil {
+		return events.Results{}, events.ErrNotFound
+	}
+	r, err := k.reading(log.Incarnation)
+	if err != nil {
+		return events.Results{}, err
+	}
+	return r.store.Results(ctx, batch)
+}
+
+// turns lets so many in at once.
+type turns chan struct{}
+
+func newTurns(n int) turns { return make(turns, max(1, n)) }
+
+// take waits for a turn; false if ctx ended before.
+func (t turns) take(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t turns) give() { <-t }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

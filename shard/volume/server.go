@@ -1,0 +1,67 @@
+package volume
+
+import (
+	"context"
+	"path/filepath"
+
+	"ringway/shard/mysql/mysqld"
+)
+
+// running is a database server of our own.
+type running struct {
+	supervisor *mysqld.Supervisor
+	name       string
+	cancel     context.CancelFunc
+	ended      chan struct{}
+	err        error // valid after ended
+}
+
+// start begins to keep a server running, until stop.
+func (v *Volume) start(ctx context.Context) (*running, error) {
+	found, err := mysqld.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	supervisor, err := mysqld.New(mysqld.DefaultConfig(filepath.Join(v.cfg.Dir, MySQL)), found, v.log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives this call, and what uses it
+	r := &running{supervisor: supervisor, name: found.String(), cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		r.err = supervisor.Run(ctx)
+	}()
+	return r, nil
+}
+
+// ready returns when the server answers, or will not.
+func (r *running) ready(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-r.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return r.supervisor.Ready(ctx)
+}
+
+// over reports whether nobody keeps the server running any more.
+func (r *running) over() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop shuts the server down.
+func (r *running) stop() error {
+	r.cancel()
+	<-r.ended
+	return r.err
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"log/slog"
+	"testing"
+
+	"ringway/cli"
+	"ringway/events"
+	"ringway/events/bus"
+)
+
+// The marker of `ringway verify` is a batch that every applier accepts, in the
+// log that was meant and no other.
+func TestDial_MarksALog(t *testing.T) {
+	cfg := bus.DefaultServerConfig()
+	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
+	server, err := bus.StartServer(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Shutdown()
+	dialled, err := dial(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialled.Close()
+	conn := connection(t, dialled)
+	log := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "k1"}
+	if _, err := conn.CreateLog(t.Context(), log, 1); err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= 2; seq++ {
+		id, got, err := dialled.Mark(t.Context(), log)
+		if err != nil || got != seq {
+			t.Fatalf("seq %d, %v; want %d", got, err, seq)
+		}
+		_, data, err := conn.Log(log).Get(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := events.DecodeBatch(data)
+		if err != nil || batch.ID != id || batch.Table != "StudT" || batch.Shard != "sh1" || len(batch.Ops) != 1 || batch.Ops[0].Kind != events.OpDigest {
+			t.Errorf("%v: %s", err, data)
+		}
+	}
+	log.Incarnation = "k2"
+	if _, _, err := dialled.Mark(t.Context(), log); err == nil {
+		t.Error("a marker went into the log of another life")
+	}
+}
+
+func connection(t *testing.T, c cli.Cluster) *bus.Conn {
+	t.Helper()
+	d, ok := c.(dialled)
+	if !ok {
+		t.Fatalf("%T", c)
+	}
+	return d.Conn
+}
