@@ -64,6 +64,9 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
 	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
+	for _, t := range o.Tables {
+		cfg.Tables = append(cfg.Tables, controller.TableWish(t))
+	}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
 	c, err := controller.New(cfg, conn, open, logs{conn}, o.Log)
 	if err != nil {
@@ -72,8 +75,13 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	return c.Run(ctx)
 }
 
-// logs are the controller's part of the bus's logs.
+// logs are the logs that a connection reaches.
 type logs struct{ *bus.Conn }
+
+// State implements database.Logs.
+func (l logs) State(ctx context.Context, id events.LogID) (events.LogState, error) {
+	return l.Log(id).State(ctx)
+}
 
 func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
 	return l.Log(id).Purge(ctx, below)
@@ -129,7 +137,7 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 	if o.Data != "" {
 		cfg.Cache = filepath.Join(o.Data, "routes.json")
 	}
-	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, compileH, o.Log)
+	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, logs{conn}, compileH, o.Log)
 	if err != nil {
 		return err
 	}
@@ -222,6 +230,11 @@ func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// LogState implements cli.Cluster.
+func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
+	return c.Log(log).State(ctx)
 }
 
 // connect goes on looking for a bus that is not there yet.

@@ -63,6 +63,9 @@ type Cluster interface {
 	// Mark appends a batch of one OpDigest to a log. Every replica publishes an
 	// events.Digest with the batch's id when it has applied it.
 	Mark(ctx context.Context, log events.LogID) (batch string, seq uint64, err error)
+	// LogState is what a log holds; events.ErrLogMissing or ErrLogForeign if it
+	// is not there.
+	LogState(ctx context.Context, log events.LogID) (events.LogState, error)
 	// Listen calls fn for each message on subject, one at a time, until stop
 	// has returned.
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)

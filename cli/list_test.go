@@ -25,6 +25,7 @@ type cluster struct {
 	events []events.Event
 	follow func(ctx context.Context)
 	mark   func(log events.LogID) (string, uint64, error)
+	log    *events.LogState // of every shard; nil: there is none
 	listen func(subject string, fn func(string, []byte)) (func(), error)
 	since  time.Time
 	closed bool
@@ -49,6 +50,12 @@ func (c *cluster) History(ctx context.Context, since time.Time, follow bool, fn 
 }
 func (c *cluster) Mark(_ context.Context, log events.LogID) (string, uint64, error) {
 	return c.mark(log)
+}
+func (c *cluster) LogState(_ context.Context, log events.LogID) (events.LogState, error) {
+	if c.log == nil {
+		return events.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
+	}
+	return *c.log, nil
 }
 func (c *cluster) Listen(subject string, fn func(string, []byte)) (func(), error) {
 	return c.listen(subject, fn)

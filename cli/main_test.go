@@ -274,6 +274,9 @@ func (httpCluster) History(context.Context, time.Time, bool, func(events.Event) 
 func (httpCluster) Mark(context.Context, events.LogID) (string, uint64, error) {
 	return "", 0, errors.New("no log here")
 }
+func (httpCluster) LogState(context.Context, events.LogID) (events.LogState, error) {
+	return events.LogState{}, errors.New("no log here")
+}
 func (httpCluster) Listen(string, func(string, []byte)) (func(), error) {
 	return nil, errors.New("nobody speaks here")
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,7 +56,11 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			if err != nil {
 				return err
 			}
-			a.con.say("%s", atStake(s))
+			log, err := logOf(ctx, c, s)
+			if err != nil {
+				return err
+			}
+			a.con.say("%s", atStake(s, log))
 			if !yes && !a.confirm("Go on?") {
 				return &exitError{ExitRefused, fmt.Errorf("nothing was changed")}
 			}
@@ -83,8 +88,22 @@ func findShard(st events.Status, table, shard string) (events.ShardStatus, error
 	return all[i], nil
 }
 
+// logOf is what the log of a shard holds now; nil if there is none of it.
+func logOf(ctx context.Context, c Cluster, s events.ShardStatus) (*events.LogState, error) {
+	reading, done := context.WithTimeout(ctx, leaderPatience)
+	defer done()
+	log, err := c.LogState(reading, events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
+	switch {
+	case errors.Is(err, events.ErrLogMissing), errors.Is(err, events.ErrLogForeign):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look at the log of %s.%s: %w", s.Table, s.Shard, err)
+	}
+	return &log, nil
+}
+
 // atStake says what a recovery may give up.
-func atStake(s events.ShardStatus) string {
+func atStake(s events.ShardStatus, log *events.LogState) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Shard %s.%s gets a new log, which continues its most advanced replica:\n", s.Table, s.Shard)
 	most := uint64(0)
@@ -92,12 +111,17 @@ func atStake(s events.ShardStatus) string {
 		most = max(most, r.AppliedSeq)
 		fmt.Fprintf(&b, "  %s on %s: %s, has applied %d\n", printable(r.Server), dash(printable(r.Host)), r.State, r.AppliedSeq)
 	}
-	fmt.Fprintf(&b, "The old log, written up to %d, is deleted. ", s.LastSeq)
-	if s.LastSeq > most {
-		fmt.Fprintf(&b, "Its batches %d to %d are given up: no replica has them.", most+1, s.LastSeq)
-	} else {
-		b.WriteString("What only other replicas have is given up.")
+	switch {
+	case log == nil:
+		b.WriteString("The log that they followed is gone. ")
+	case log.Last > most:
+		fmt.Fprintf(&b, "The old log is deleted, and with it the batches %d to %d, which no replica has. ", most+1, log.Last)
+	case log.Last < most:
+		fmt.Fprintf(&b, "The old log, which ends at %d, is deleted. ", log.Last)
+	default:
+		b.WriteString("The old log is deleted. ")
 	}
+	b.WriteString("What only other replicas have is given up.")
 	return b.String()
 }
 

@@ -98,11 +98,16 @@ func TestRecover(t *testing.T) {
 }
 
 func TestRecover_SaysWhatIsGivenUp(t *testing.T) {
-	s := database().Tables[0].Shards[1]
-	s.LastSeq = 1000010
-	if said := atStake(s); !strings.Contains(said, "Its batches 1000004 to 1000010 are given up: no replica has them.") {
-		t.Error(said)
+	f := func(want string, log *events.LogState) {
+		t.Helper()
+		if said := atStake(database().Tables[0].Shards[1], log); !strings.Contains(said, want) {
+			t.Errorf("got %s, want %s", said, want)
+		}
 	}
+	f("The log that they followed is gone. What only", nil)
+	f("The old log is deleted, and with it the batches 1000004 to 1000010, which no replica has. What only", &events.LogState{Last: 1000010})
+	f("The old log, which ends at 999990, is deleted. What only", &events.LogState{Last: 999990})
+	f("The old log is deleted. What only", &events.LogState{Last: 1000003})
 }
 
 func TestRecover_NothingWithoutAnOrder(t *testing.T) {
@@ -125,7 +130,7 @@ func TestRecover_NothingWithoutAnOrder(t *testing.T) {
 }
 
 func TestSaidYes(t *testing.T) {
-	for text, want := range map[string]bool{"y\n": true, " YES \n": true, "": false, "\n": false, "y": false, "no\n": false, "yep\n": false} {
+	for text, want := range map[string]bool{"y\n": true, "YES\n": true, "": false, "\n": false, "y": false, "no\n": false, "yep\n": false} {
 		if got := saidYes(strings.NewReader(text)); got != want {
 			t.Errorf("%q: %v", text, got)
 		}

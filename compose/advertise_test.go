@@ -23,7 +23,7 @@ func TestAdvertise_ContainersOnTwoNetworksServeOneRouter(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != e.arch {
 		t.Skipf("the roles run as processes here, and the image is for linux/%s", e.arch)
 	}
-	if err := e.makeImage(t.Context()); err != nil {
+	if err := e.makeImages(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	nets := []string{e.cluster + "-a", e.cluster + "-b"}

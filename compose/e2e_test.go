@@ -42,7 +42,7 @@ func newE2E(t *testing.T) *e2e {
 	}
 	s := newStack(root, tools)
 	s.cluster = "rwtest-" + strings.ToLower(rand.Text()[:8])
-	s.image = s.cluster + ":test"
+	s.image, s.shardImage = s.cluster+":test", s.cluster+"-shard:test"
 	s.http, s.admin, s.nats = freePort(t), freePort(t), freePort(t)
 	e := &e2e{stack: s, t: t, said: &buffer{}}
 	s.out, s.err = e.said, e.said
@@ -61,8 +61,10 @@ func (e *e2e) clean() {
 	if err := e.down(ctx, true); err != nil {
 		e.t.Error(err)
 	}
-	if _, err := output(ctx, "docker", "image", "rm", "-f", e.image); err != nil {
-		e.t.Error(err)
+	for _, image := range []string{e.shardImage, e.image} {
+		if _, err := output(ctx, "docker", "image", "rm", "-f", image); err != nil {
+			e.t.Error(err)
+		}
 	}
 	for _, list := range [][]string{{"ps", "-aq", "--filter", "name=" + e.cluster}, {"network", "ls", "-q", "--filter", "name=" + e.cluster}, {"volume", "ls", "-q", "--filter", "name=" + e.cluster}} {
 		if left, err := output(ctx, "docker", list...); err != nil || left != "" {

@@ -25,10 +25,10 @@ const help = `usage: compose VERB
 
   up [FLAG…]  start everything, or what is missing, and wait until it serves;
               with flags, which are those of "ringway up", as child processes
-  images      make the image
+  images      make the images
   down        stop and remove all containers; data is kept
   logs        follow the logs
-  clean       the same as down, and remove data and image (asks; --yes does not)
+  clean       the same as down, and remove data and images (asks; --yes does not)
 
 RINGWAY_RUNTIME=docker or process decides what is used; else Docker if it answers.
 `
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 		if t.engine == "" {
 			return fmt.Errorf("no image can be made: %s", t.missing)
 		}
-		return s.makeImage(ctx)
+		return s.makeImages(ctx)
 	case "down":
 		return s.down(ctx, false)
 	case "logs":
@@ -84,7 +84,9 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		if t.engine != "" {
-			_, _ = output(ctx, "docker", "image", "rm", s.image) // there may be none
+			for _, image := range []string{s.shardImage, s.image, shardBase} {
+				_, _ = output(ctx, "docker", "image", "rm", image) // there may be none
+			}
 		}
 		return os.RemoveAll(filepath.Join(root, ".ringway"))
 	}

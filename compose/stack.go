@@ -31,6 +31,7 @@ type stack struct {
 	root              string
 	cluster           string // also the project and the network
 	image             string
+	shardImage        string
 	config            string
 	http, admin, nats string // ports at 127.0.0.1
 	out, err          io.Writer
@@ -40,7 +41,7 @@ func newStack(root string, t tools) *stack {
 	get := func(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }
 	return &stack{
 		tools: t, root: root, out: os.Stdout, err: os.Stderr,
-		cluster: get("RINGWAY_CLUSTER", "ringway"), image: get("RINGWAY_IMAGE", "ringway:dev"),
+		cluster: get("RINGWAY_CLUSTER", "ringway"), image: get("RINGWAY_IMAGE", "ringway:dev"), shardImage: get("RINGWAY_SHARD_IMAGE", "ringway-shard:dev"),
 		config: get("RINGWAY_CONFIG", filepath.Join(root, "compose", "ringway.yaml")),
 		http:   get("RINGWAY_HTTP_PORT", "5000"), admin: get("RINGWAY_ADMIN_PORT", "5001"), nats: get("RINGWAY_NATS_PORT", "4222"),
 	}
@@ -48,7 +49,7 @@ func newStack(root string, t tools) *stack {
 
 // up starts what is missing, replaces what has changed, and waits.
 func (s *stack) up(ctx context.Context) error {
-	if err := s.makeImage(ctx); err != nil {
+	if err := s.makeImages(ctx); err != nil {
 		return err
 	}
 	if err := s.composeQuietly(ctx, "up", "-d", "--remove-orphans"); err != nil {
@@ -58,32 +59,6 @@ func (s *stack) up(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "ready  http http://127.0.0.1:%s  admin http://127.0.0.1:%s  nats nats://127.0.0.1:%s\n", s.http, s.admin, s.nats)
-	return nil
-}
-
-// makeImage builds the static binary and puts it into an image. The same
-// source gives the same image, so that nothing is replaced for it.
-func (s *stack) makeImage(ctx context.Context) error {
-	fmt.Fprintln(s.err, "making the image", s.image)
-	dir := filepath.Join(s.root, "bin", "image")
-	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
-		return fmt.Errorf("make the image: %w", err)
-	}
-	flags := "-s -w"
-	if v := os.Getenv("RINGWAY_VERSION"); v != "" {
-		flags += " -X main.version=" + v
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", filepath.Join(dir, "ringway"), ".")
-	build.Dir = s.root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
-	build.Stdout, build.Stderr = s.err, s.err
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build ringway for the image: %w", err)
-	}
-	_, err := output(ctx, "docker", "build", "-q", "-t", s.image, "-f", filepath.Join(s.root, "compose", "Dockerfile"), dir)
-	if err != nil {
-		return fmt.Errorf("make the image: %w", err)
-	}
 	return nil
 }
 
@@ -113,6 +88,9 @@ func (s *stack) down(ctx context.Context, data bool) error {
 	if err := s.composeQuietly(ctx, args...); err != nil {
 		return fmt.Errorf("remove the containers: %w", err)
 	}
+	if data {
+		return s.removeVolumes(ctx)
+	}
 	return nil
 }
 
@@ -126,11 +104,26 @@ func (s *stack) removeInstances(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if _, err := output(ctx, "docker", append([]string{"stop", "-t", "5"}, ids...)...); err != nil {
+	// A database server has to write first; who has nothing to do ends at once.
+	if _, err := output(ctx, "docker", append([]string{"stop", "-t", "30"}, ids...)...); err != nil {
 		return fmt.Errorf("stop the instances: %w", err)
 	}
 	if _, err := output(ctx, "docker", append([]string{"rm", "-f", "-v"}, ids...)...); err != nil {
 		return fmt.Errorf("remove the instances: %w", err)
+	}
+	return nil
+}
+
+// removeVolumes takes away the data of shard servers.
+func (s *stack) removeVolumes(ctx context.Context) error {
+	said, err := output(ctx, "docker", "volume", "ls", "-q", "--filter", "label=io.ringway.cluster="+s.cluster)
+	if err != nil {
+		return fmt.Errorf("find the volumes: %w", err)
+	}
+	for _, name := range strings.Fields(said) {
+		if _, err := output(ctx, "docker", "volume", "rm", name); err != nil {
+			return fmt.Errorf("remove volume %s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -172,7 +165,7 @@ func (s *stack) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 		digest = hex.EncodeToString(sum[:8])
 	}
 	cmd.Env = append(os.Environ(),
-		"RINGWAY_CLUSTER="+s.cluster, "RINGWAY_IMAGE="+s.image, "RINGWAY_CONFIG="+s.config, "RINGWAY_CONFIG_DIGEST="+digest,
+		"RINGWAY_CLUSTER="+s.cluster, "RINGWAY_IMAGE="+s.image, "RINGWAY_SHARD_IMAGE="+s.shardImage, "RINGWAY_CONFIG="+s.config, "RINGWAY_CONFIG_DIGEST="+digest,
 		"RINGWAY_HTTP_PORT="+s.http, "RINGWAY_ADMIN_PORT="+s.admin, "RINGWAY_NATS_PORT="+s.nats,
 	)
 	cmd.WaitDelay = time.Second

@@ -72,7 +72,7 @@ func (r *Router) showRoutes(w http.ResponseWriter, _ *http.Request) {
 		Slots   int          `json:"slots"`
 		Members []member     `json:"members"`
 	}
-	all := []route{}
+	all := []any{}
 	for _, s := range r.routes.Load().services {
 		out := route{Service: s.name, Epoch: s.epoch, Slots: s.table.Size(), Members: []member{}}
 		shares := s.table.Shares()
@@ -84,6 +84,9 @@ func (r *Router) showRoutes(w http.ResponseWriter, _ *http.Request) {
 			})
 		}
 		all = append(all, out)
+	}
+	for _, t := range r.database.Tables() {
+		all = append(all, t)
 	}
 	writeJSON(w, http.StatusOK, all)
 }

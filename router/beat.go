@@ -32,7 +32,7 @@ func (r *Router) beat(ctx context.Context) {
 // request of an older epoch is counted: see enter.
 func (r *Router) heartbeat(now time.Time) events.RouterBeat {
 	rt := r.routes.Load()
-	b := events.RouterBeat{Router: r.cfg.ID, Address: r.cfg.Public.Addr().String(), Sent: now.UTC(), Epochs: map[string]events.Epoch{}}
+	b := events.RouterBeat{Router: r.cfg.ID, Address: r.cfg.Public.Addr().String(), Sent: now.UTC(), Epochs: map[string]events.Epoch{}, Tables: r.database.Epochs()}
 	for name, s := range rt.services {
 		b.Epochs[name] = s.epoch
 	}

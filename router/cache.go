@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/router/database"
 )
 
 // cached is one route in the cache file, so that a router that starts while
 // the bus is away can serve. The file is a list of them.
 type cached struct {
-	Service string          `json:"service"`
+	Service string          `json:"service,omitempty"`
+	Table   string          `json:"table,omitempty"` // instead of a service
 	Epoch   events.Epoch    `json:"epoch"`
 	Route   json.RawMessage `json:"route"`
 }
@@ -40,6 +42,10 @@ func (r *Router) loadCache() {
 		return
 	}
 	for _, c := range all {
+		if c.Table != "" {
+			r.loadTable(c)
+			continue
+		}
 		s, err := r.compile(c.Service, c.Epoch, c.Route, nil)
 		if err != nil {
 			r.log.Warn("cached route is ignored", "file", r.cfg.Cache, events.KeyService, c.Service, events.KeyError, err)
@@ -48,6 +54,14 @@ func (r *Router) loadCache() {
 		r.replace(c.Service, s)
 		r.log.Info("cached route served until the bus has a newer one", events.KeyService, c.Service, events.KeyEpoch, c.Epoch.String())
 	}
+}
+
+func (r *Router) loadTable(c cached) {
+	if err := r.database.Remember(c.Table, database.Known{Epoch: c.Epoch, Route: c.Route}); err != nil {
+		r.log.Warn("cached route is ignored", "file", r.cfg.Cache, events.KeyTable, c.Table, events.KeyError, err)
+		return
+	}
+	r.log.Info("cached route served until the bus has a newer one", events.KeyTable, c.Table, events.KeyEpoch, c.Epoch.String())
 }
 
 // saveCache writes each snapshot to the cache file, the newest if they come
@@ -66,7 +80,7 @@ func (r *Router) saveCache(ctx context.Context) {
 		case <-r.saveNow:
 		case <-retry.C:
 		}
-		err := r.routes.Load().save(r.cfg.Cache)
+		err := save(r.cfg.Cache, r.routes.Load(), r.database.Known())
 		if err != nil {
 			if !failing {
 				r.log.Warn("routes cannot be cached", "file", r.cfg.Cache, events.KeyError, err)
@@ -78,10 +92,13 @@ func (r *Router) saveCache(ctx context.Context) {
 }
 
 // save replaces the file at once or not at all.
-func (rt *routes) save(path string) error {
+func save(path string, rt *routes, tables map[string]database.Known) error {
 	all := []cached{}
 	for _, s := range rt.services {
 		all = append(all, cached{Service: s.name, Epoch: s.epoch, Route: s.value})
+	}
+	for name, k := range tables {
+		all = append(all, cached{Table: name, Epoch: k.Epoch, Route: k.Route})
 	}
 	raw, err := json.Marshal(all)
 	if err != nil {

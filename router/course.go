@@ -15,6 +15,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/router/answer"
+	"ringway/router/database"
 )
 
 // The course API (SPEC.md, section 1). /rep is answered from the snapshot;
@@ -30,37 +32,40 @@ func (r *Router) course(ctx *fasthttp.RequestCtx, rt *routes) {
 	switch string(pathOf(h.RequestURI())) {
 	case "/rep":
 		if !h.IsGet() && !h.IsHead() {
-			r.notAllowed(ctx, "GET, HEAD")
+			answer.NotAllowed(ctx, "GET, HEAD")
 			return
 		}
 		if rt.only == nil {
 			r.unavailable(ctx, "no service is known yet")
 			return
 		}
-		answerJSON(ctx, fasthttp.StatusOK, rt.only.rep)
+		answer.JSON(ctx, fasthttp.StatusOK, rt.only.rep)
 	case "/add":
 		if !h.IsPost() {
-			r.notAllowed(ctx, "POST")
+			answer.NotAllowed(ctx, "POST")
 			return
 		}
 		r.scale(ctx, rt, events.APIAdd, "Length of hostname list is more than newly added instances")
 	case "/rm":
 		if !h.IsDelete() {
-			r.notAllowed(ctx, "DELETE")
+			answer.NotAllowed(ctx, "DELETE")
 			return
 		}
 		r.scale(ctx, rt, events.APIRemove, "Length of hostname list is more than removable instances")
 	}
 }
 
-func (r *Router) notAllowed(ctx *fasthttp.RequestCtx, allow string) {
-	r.fail(ctx, fasthttp.StatusMethodNotAllowed, "use "+allow)
-	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
-}
-
 func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany string) {
 	if len(ctx.Request.Body()) > mostScaleBody {
 		r.fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too large")
+		return
+	}
+	if database.Concerns(ctx.Request.Body()) {
+		if verb == events.APIAdd {
+			r.database.Add(ctx)
+		} else {
+			r.database.Remove(ctx)
+		}
 		return
 	}
 	req, err := parseScale(ctx.Request.Body())
@@ -79,7 +84,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 	whole, cancel := context.WithTimeout(ctx, r.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
 	var reply events.ScaleReply
-	if err := r.ask(whole, verb, req, &reply); err != nil {
+	if err := r.Ask(whole, verb, req, &reply); err != nil {
 		r.refuseScale(ctx, err)
 		return
 	}
@@ -87,7 +92,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
 		return
 	}
-	answerJSON(ctx, fasthttp.StatusOK, replicasBody(reply.Replicas))
+	answer.JSON(ctx, fasthttp.StatusOK, replicasBody(reply.Replicas))
 }
 
 func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, err error) {
@@ -109,10 +114,10 @@ func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, err error) {
 	}
 }
 
-// ask sends req until the leader answers, always with the same id. It returns
+// Ask sends req until the leader answers, always with the same id. It returns
 // the leader's refusal; events.ErrNoLeader if nobody can have acted on req; or
 // events.ErrUnknownOutcome.
-func (r *Router) ask(ctx context.Context, verb string, req events.ScaleRequest, reply *events.ScaleReply) error {
+func (r *Router) Ask(ctx context.Context, verb string, req, reply any) error {
 	heard := false // somebody may have acted on it
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -173,11 +178,6 @@ func parseScale(body []byte) (events.ScaleRequest, error) {
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return req, errors.New("the body goes on after the JSON object")
-	}
-	for _, name := range []string{"servers", "new_shards"} {
-		if _, ok := fields[name]; ok && fields["hostnames"] == nil {
-			return req, fmt.Errorf("%s: this router has no database", name)
-		}
 	}
 	raw, ok := fields["n"]
 	if !ok {

@@ -88,7 +88,7 @@ func TestCourseAPI(t *testing.T) {
 		f(path.method, path.path, `{"n":3,"hostnames":"S5"}`, 400, fail("hostnames is not a list"))
 		f(path.method, path.path, `{"n":3,"hostnames":["S5",4]}`, 400, fail("hostnames[1] is not a string"))
 		f(path.method, path.path, `{"n":3,"hostnames":[null]}`, 400, fail("hostnames[0] is not a string"))
-		f(path.method, path.path, `{"n":3,"servers":{}}`, 400, fail("servers: this router has no database"))
+		f(path.method, path.path, `{"n":3,"servers":{}}`, 400, fail("no database is configured; POST /init first"))
 		if len(asked) != before {
 			t.Errorf("%s: the leader was asked about a bad body", path.path)
 		}

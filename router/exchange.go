@@ -96,7 +96,7 @@ func (c *conn) fail(err error, answering bool, deadline time.Time) error {
 // in one piece.
 func (c *conn) stream(ctx *fasthttp.RequestCtx, length int, keep bool, deadline time.Time) error {
 	resp := &ctx.Response
-	a := &answer{conn: c, keep: keep}
+	a := &streamed{conn: c, keep: keep}
 	switch {
 	case length >= 0:
 		a.src = &fixed{r: c.br, left: length}
@@ -132,8 +132,8 @@ func (c *conn) stream(ctx *fasthttp.RequestCtx, length int, keep bool, deadline 
 	return nil
 }
 
-// answer is the body of an answer that is sent on while it is read.
-type answer struct {
+// streamed is the body of an answer that is sent on while it is read.
+type streamed struct {
 	conn   *conn
 	src    io.Reader
 	keep   bool
@@ -141,7 +141,7 @@ type answer struct {
 	closed bool
 }
 
-func (a *answer) Read(b []byte) (int, error) {
+func (a *streamed) Read(b []byte) (int, error) {
 	n, err := a.src.Read(b)
 	if err == io.EOF {
 		a.whole = true
@@ -150,7 +150,7 @@ func (a *answer) Read(b []byte) (int, error) {
 }
 
 // Close gives the connection back and counts the request as done.
-func (a *answer) Close() error {
+func (a *streamed) Close() error {
 	if a.closed {
 		return nil
 	}

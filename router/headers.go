@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"github.com/valyala/fasthttp"
+
+	"ringway/router/database"
 )
 
 // Fields that concern one connection only (RFC 9110, 7.6.1) are not passed on,
@@ -33,6 +35,13 @@ func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 	switch string(path) {
 	case "/rep", "/add", "/rm":
 		r.course(ctx, rt)
+		return false
+	case "/init", "/status", "/read", "/write", "/update", "/del", "/primary_elect":
+		r.database.Serve(ctx, path)
+		return false
+	}
+	if database.Owns(path) {
+		r.database.Serve(ctx, path)
 		return false
 	}
 	if rt.only == nil {

@@ -50,7 +50,7 @@ func (p *pool) exchange(ctx *fasthttp.RequestCtx, deadline time.Time, fresh bool
 		return err
 	}
 	if ctx.Response.IsBodyStream() {
-		return nil // answer.Close puts it back
+		return nil // streamed.Close puts it back
 	}
 	p.put(c, keep)
 	return nil

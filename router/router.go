@@ -25,6 +25,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/router/database"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -56,6 +57,8 @@ type Config struct {
 	NoLeader time.Duration // /add and /rm: longest wait for a controller that is not heard; 503 beyond, or 504 if one was asked
 	Attempt  time.Duration // /add and /rm: wait for one answer before asking again with the same id
 	Stop     time.Duration // open requests may take this long to end at shutdown
+
+	Database database.Config
 }
 
 // DefaultConfig is what `ringway up` uses. Public and ID are still to be set.
@@ -67,7 +70,8 @@ func DefaultConfig() Config {
 		TrialAfter: time.Second, TrialMost: 10 * time.Second,
 		RetryBurst: 10_000, RetryRatio: 10,
 		Scale: 60 * time.Second, NoLeader: 10 * time.Second, Attempt: 10 * time.Second,
-		Stop: 30 * time.Second,
+		Stop:     30 * time.Second,
+		Database: database.DefaultConfig(),
 	}
 }
 
@@ -106,6 +110,9 @@ type bus interface {
 	Request(ctx context.Context, verb string, req, reply any) error
 }
 
+// logs are those of the database's shards.
+type logs = database.Logs
+
 // Router forwards requests. New starts nothing; Run does.
 type Router struct {
 	cfg     Config
@@ -118,6 +125,8 @@ type Router struct {
 	public  *fasthttp.Server
 	clients *clients
 	admin   *http.Server
+
+	database *database.Database
 
 	routes atomic.Pointer[routes] // one immutable snapshot
 	swap   sync.Mutex             // orders the writers of routes
@@ -135,7 +144,7 @@ type Router struct {
 // New checks cfg, and loads the last routes from the cache if there is one.
 // compile makes the request hash of course from a configuration; nil knows
 // only the official one.
-func New(cfg Config, bucket routeBucket, bus bus, compile CompileH, log *slog.Logger) (*Router, error) {
+func New(cfg Config, bucket routeBucket, bus bus, logs logs, compile CompileH, log *slog.Logger) (*Router, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
@@ -152,6 +161,10 @@ func New(cfg Config, bucket routeBucket, bus bus, compile CompileH, log *slog.Lo
 	r.public, r.clients = r.newPublic(), newClients(cfg.Public)
 	if cfg.Admin != nil {
 		r.admin = r.newAdmin()
+	}
+	var err error
+	if r.database, err = database.New(cfg.Database, logs, bus, r, r.metrics.registry, r.log); err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
 	}
 	r.loadCache()
 	return r, nil
@@ -178,7 +191,7 @@ func (r *Router) Run(parent context.Context) error {
 			}
 		})
 	}
-	for _, loop := range []func(context.Context){r.follow, r.hearLeader, r.beat, r.tryEjected, r.saveCache, r.sweep} {
+	for _, loop := range []func(context.Context){r.follow, r.hearLeader, r.beat, r.tryEjected, r.saveCache, r.sweep, r.database.Run} {
 		rest.Go(func() { loop(background) })
 	}
 

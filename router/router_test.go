@@ -220,10 +220,12 @@ func (b *fakeBus) last() events.RouterBeat {
 	return b.beat
 }
 
-func (b *fakeBus) Listen(_ string, fn func(string, []byte)) (func(), error) {
+func (b *fakeBus) Listen(subject string, fn func(string, []byte)) (func(), error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.listen = fn
+	if subject == events.HeartbeatController {
+		b.listen = fn
+	}
 	return func() {}, nil
 }
 
@@ -239,6 +241,17 @@ func (b *fakeBus) Request(_ context.Context, verb string, req, reply any) error 
 		*reply.(*events.ScaleReply) = r
 	}
 	return err
+}
+
+// noLogs are those of a cluster without a database.
+type noLogs struct{}
+
+func (noLogs) Append(context.Context, events.LogID, string, []byte) (uint64, error) {
+	return 0, events.ErrLogMissing
+}
+
+func (noLogs) State(context.Context, events.LogID) (events.LogState, error) {
+	return events.LogState{}, events.ErrLogMissing
 }
 
 // world is a router that runs, and what is around it.
@@ -282,7 +295,7 @@ func start(t *testing.T, tune func(*Config)) *world {
 	}
 	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public.Addr().String(), log: &lockedBuffer{}}
 	var err error
-	w.r, err = New(cfg, w.bucket, w.bus, nil, slog.New(slog.NewTextHandler(w.log, nil)))
+	w.r, err = New(cfg, w.bucket, w.bus, noLogs{}, nil, slog.New(slog.NewTextHandler(w.log, nil)))
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

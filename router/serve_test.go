@@ -96,7 +96,7 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	cfg.Public = l
-	r, err := New(cfg, newBucket(), &fakeBus{}, nil, slog.New(slog.DiscardHandler))
+	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

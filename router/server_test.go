@@ -135,7 +135,7 @@ func TestNew_NamesWhatIsWrong(t *testing.T) {
 		cfg.ID, cfg.Public = "r1", listen(t)
 		defer cfg.Public.Close()
 		change(&cfg)
-		if _, err := New(cfg, nil, nil, nil, nil); err == nil || !strings.Contains(fmt.Sprint(err), want) {
+		if _, err := New(cfg, nil, nil, nil, nil, nil); err == nil || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

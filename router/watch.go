@@ -56,6 +56,11 @@ func (r *Router) followOnce(ctx context.Context) error {
 func (r *Router) obey(e events.Entry) {
 	name, ok := strings.CutPrefix(e.Key, events.ServiceKey(""))
 	if !ok {
+		if r.database.Obey(e) {
+			r.metrics.swaps.Inc()
+			poke(r.beatNow)
+			poke(r.saveNow)
+		}
 		return
 	}
 	old := r.routes.Load().services[name]
@@ -196,7 +201,7 @@ func (r *Router) behind(b events.ControllerBeat) bool {
 			return true
 		}
 	}
-	return false
+	return r.database.Behind(b.Tables)
 }
 
 // lag tells when somebody has been behind for too long, once for each

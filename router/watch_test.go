@@ -265,7 +265,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 		cfg := DefaultConfig()
 		cfg.ID, cfg.Public, cfg.Cache = "r1", listen(t), file
 		defer cfg.Public.Close()
-		r, err := New(cfg, newBucket(), &fakeBus{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		must(t, err)
 		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())

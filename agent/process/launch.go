@@ -90,7 +90,9 @@ func arguments(cfg Config, rec record) []string {
 
 // environment is ours, without what was said to us, then the instance's.
 func environment(cfg Config, rec record) []string {
-	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RINGWAY_") && !strings.HasPrefix(kv, "RINGWAY_FAIL=") })
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "RINGWAY_") && !strings.HasPrefix(kv, "RINGWAY_FAIL=")
+	})
 	env = append(env, agent.Environment(rec.Spec, cfg.Host, rec.Port, cfg.volumePath(rec.Spec.Volume))...)
 	return append(env, envState+"="+cfg.Dir, envMark+"="+rec.Mark)
 }

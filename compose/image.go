@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// makeImages makes that of all roles and that of shard servers. The same
+// source gives the same images, so that nothing is replaced for it.
+func (s *stack) makeImages(ctx context.Context) error {
+	fmt.Fprintln(s.err, "making the image", s.image)
+	dir := filepath.Join(s.root, "bin", "image")
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
+		return fmt.Errorf("make the image: %w", err)
+	}
+	flags := "-s -w"
+	if v := os.Getenv("RINGWAY_VERSION"); v != "" {
+		flags += " -X main.version=" + v
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", filepath.Join(dir, "ringway"), ".")
+	build.Dir = s.root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
+	build.Stdout, build.Stderr = s.err, s.err
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build ringway for the image: %w", err)
+	}
+	if err := s.build(ctx, s.image, "Dockerfile", dir); err != nil {
+		return err
+	}
+	base, what, err := s.findShardBase(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "making the image %s with %s\n", s.shardImage, what)
+	return s.build(ctx, s.shardImage, "shard.Dockerfile", dir, "--build-arg", "BASE="+base)
+}
+
+func (s *stack) build(ctx context.Context, image, file, dir string, flags ...string) error {
+	args := append([]string{"build", "-q", "-t", image, "-f", filepath.Join(s.root, "compose", file)}, flags...)
+	if _, err := output(ctx, "docker", append(args, dir)...); err != nil {
+		return fmt.Errorf("make the image %s: %w", image, err)
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// worker is one client. One goroutine uses it.
+type worker func(key int64) error
+
+// load is what a number of workers did.
+type load struct {
+	ops   int
+	took  []time.Duration // of each op, sorted
+	spent time.Duration
+}
+
+func (l load) perSecond() float64 { return float64(l.ops) / l.spent.Seconds() }
+
+func (l load) percentile(p int) time.Duration {
+	if len(l.took) == 0 {
+		return 0
+	}
+	return l.took[min(len(l.took)-1, len(l.took)*p/100)]
+}
+
+// drive keeps all workers busy until next has no key for them or the time is
+// up. Any failure ends it: a measurement with failures means nothing.
+func drive(ctx context.Context, workers []worker, next func() (key int64, ok bool), atMost time.Duration) (load, error) {
+	var stop atomic.Bool
+	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
+	took := make([][]time.Duration, len(workers))
+	failed := make([]error, len(workers))
+	var all sync.WaitGroup
+	began := time.Now()
+	for i, do := range workers {
+		all.Go(func() {
+			mine := make([]time.Duration, 0, 1<<14)
+			defer func() { took[i] = mine }()
+			for at := time.Now(); !stop.Load() && at.Sub(began) < atMost; {
+				key, ok := next()
+				if !ok {
+					return
+				}
+				if failed[i] = do(key); failed[i] != nil {
+					stop.Store(true)
+					return
+				}
+				now := time.Now()
+				mine = append(mine, now.Sub(at))
+				at = now
+			}
+		})
+	}
+	all.Wait()
+	l := load{spent: time.Since(began), took: slices.Concat(took...)}
+	l.ops = len(l.took)
+	slices.Sort(l.took)
+	return l, errors.Join(append(failed, ctx.Err())...)
+}
+
+// httpWorkers are clients of the router with a connection each. An answer has
+// to contain want.
+func (c *cluster) httpWorkers(n int, path string, body func(to []byte, key int64) []byte, want string) (workers []worker, release func()) {
+	wanted := []byte(want)
+	client := &fasthttp.HostClient{
+		Addr: strings.TrimPrefix(c.http, "http://"), MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, NoDefaultUserAgentHeader: true,
+	}
+	workers = make([]worker, n)
+	for i := range workers {
+		req, resp := &fasthttp.Request{}, &fasthttp.Response{}
+		req.Header.SetMethod(fasthttp.MethodPost)
+		req.SetRequestURI(c.http + path)
+		var payload []byte
+		workers[i] = func(key int64) error {
+			payload = body(payload[:0], key)
+			req.SetBodyRaw(payload)
+			if err := client.Do(req, resp); err != nil {
+				return fmt.Errorf("%s of key %d: %w", path, key, err)
+			}
+			if resp.StatusCode() != fasthttp.StatusOK || !bytes.Contains(resp.Body(), wanted) {
+				return fmt.Errorf("%s of key %d: %d: %s", path, key, resp.StatusCode(), resp.Body())
+			}
+			return nil
+		}
+	}
+	return workers, client.CloseIdleConnections
+}
+
+// What answers have to contain.
+const (
+	oneAdded = `"1 Data entries added"`
+	oneRow   = `"data":[{`
+)
+
+// writeBody is one row as the course writes it.
+func writeBody(to []byte, key int64) []byte {
+	return append(appendRow(append(to, `{"data":[`...), key), "]}"...)
+}
+
+func appendRow(to []byte, key int64) []byte {
+	to = strconv.AppendInt(append(to, `{"Stud_id":`...), key, 10)
+	to = append(append(to, `,"Stud_name":"`...), name(key)...)
+	return append(strconv.AppendInt(append(to, `","Stud_marks":`...), key%101, 10), '}')
+}
+
+func name(key int64) string { return "Student " + strconv.FormatInt(key, 36) }
+
+func readBody(to []byte, key int64) []byte {
+	to = strconv.AppendInt(append(to, `{"Stud_id":{"low":`...), key, 10)
+	return append(strconv.AppendInt(append(to, `,"high":`...), key, 10), "}}"...)
+}
+
+// spreadKeys hands out keys one after the other, to all shards in turn.
+type spreadKeys struct {
+	d    database
+	next atomic.Int64
+}
+
+func (s *spreadKeys) take() (int64, bool) {
+	n := s.next.Add(1) - 1
+	shards := int64(s.d.shards)
+	return n%shards*s.d.size + n/shards, n < s.d.keys()
+}

@@ -1,0 +1,90 @@
+// Command dbbench measures Ringway's database over HTTP, as its clients do:
+//
+//	dbbench writes   single-row writes beside one MariaDB with full durability
+//	dbbench reads    single-row reads beside prepared reads of one MariaDB, and a long range
+//	dbbench shards   the course's analyses A-1 to A-3 of assignment 2
+//
+// It starts `ringway up` and the peer by itself, in a temporary directory, and
+// counts what was written after each run: a time for writes that wrote nothing
+// is worth nothing. QUICK=1 makes it short.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are those of all measurements.
+type options struct {
+	binary string // ringway
+	dir    string // for all data; its file system decides what a sync costs
+	plot   string // file for the picture
+	quick  bool
+}
+
+func main() {
+	o := options{quick: os.Getenv("QUICK") != ""}
+	flag.StringVar(&o.binary, "ringway", "../../bin/ringway", "the program to measure")
+	flag.StringVar(&o.dir, "dir", os.TempDir(), "directory for data, on the file system that shall be measured")
+	flag.StringVar(&o.plot, "plot", "shards.png", "shards: file for the picture")
+	flag.Parse()
+	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "shards": shards}
+	measure := measures[flag.Arg(0)]
+	if measure == nil || flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "dbbench: say what to measure: writes, reads or shards")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o, measure)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dbbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, measure func(context.Context, options) error) error {
+	dir, err := os.MkdirTemp(o.dir, "dbbench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // temporary as it is
+	o.dir = dir
+	sync, err := syncTime(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s, %d CPUs, a synced write of 4 KiB takes %s, quick: %v\n", runtime.Version(), runtime.NumCPU(), sync.Round(time.Microsecond), o.quick)
+	return measure(ctx, o)
+}
+
+// syncTime is the median of what the disk takes.
+func syncTime(dir string) (time.Duration, error) {
+	f, err := os.CreateTemp(dir, "sync-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = f.Close() }() // nobody reads it
+	block := []byte(strings.Repeat("x", 4096))
+	var took []time.Duration
+	for range 100 {
+		began := time.Now()
+		if _, err := f.Write(block); err != nil {
+			return 0, err
+		}
+		if err := f.Sync(); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql" // the peer's driver
+
+	"ringway/shard/mysql/mysqld"
+)
+
+// peer is one database server of its own, on a Unix socket, that syncs every
+// commit. Otherwise it is set up as those of shard servers are, with more
+// memory.
+type peer struct {
+	name  string
+	db    *sql.DB
+	stop  context.CancelFunc
+	ended chan error
+}
+
+func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
+	server, err := mysqld.Find(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the peer of this measurement: %w (on Debian: apt-get install mariadb-server-core)", err)
+	}
+	cfg := mysqld.DefaultConfig(filepath.Join(o.dir, "peer"))
+	cfg.Connections, cfg.BufferPool = clients+16, 512<<20
+	supervisor, err := mysqld.New(cfg, server, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p := &peer{name: server.String(), stop: stop, ended: make(chan error, 1)}
+	go func() { p.ended <- supervisor.Run(running) }()
+	if err := p.open(ctx, supervisor, clients); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients int) error {
+	waiting, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
+	if err := supervisor.Ready(waiting); err != nil {
+		return err
+	}
+	var err error
+	if p.db, err = sql.Open("mysql", supervisor.DSN("")); err != nil {
+		return err
+	}
+	p.db.SetMaxOpenConns(clients + 8)
+	p.db.SetMaxIdleConns(clients + 8)
+	for _, q := range []string{
+		"SET GLOBAL innodb_flush_log_at_trx_commit = 1", // what full durability is
+		"CREATE DATABASE peer",
+		"CREATE TABLE peer.StudT (Stud_id BIGINT PRIMARY KEY, Stud_name VARCHAR(255) NOT NULL, Stud_marks VARCHAR(255) NOT NULL) ENGINE=InnoDB",
+	} {
+		if _, err := p.db.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("%s: %w", q, err)
+		}
+	}
+	var durable, binlog int
+	if err := p.db.QueryRowContext(ctx, "SELECT @@innodb_flush_log_at_trx_commit, @@log_bin").Scan(&durable, &binlog); err != nil {
+		return err
+	}
+	if durable != 1 {
+		return fmt.Errorf("the peer does not sync its commits: %d", durable)
+	}
+	return nil
+}
+
+func (p *peer) close() {
+	if p.db != nil {
+		_ = p.db.Close() // its data is thrown away
+	}
+	p.stop()
+	<-p.ended
+}
+
+// workers have a connection and a prepared statement each.
+func (p *peer) workers(ctx context.Context, n int, statement string, do func(context.Context, *sql.Stmt, int64) error) (all []worker, release func(), err error) {
+	var conns []*sql.Conn
+	release = func() {
+		for _, c := range conns {
+			_ = c.Close() // back to the pool, with its statement
+		}
+	}
+	for range n {
+		conn, err := p.db.Conn(ctx)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		conns = append(conns, conn)
+		stmt, err := conn.PrepareContext(ctx, statement)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		all = append(all, func(key int64) error { return do(ctx, stmt, key) })
+	}
+	return all, release, nil
+}
+
+func (p *peer) inserters(ctx context.Context, n int) ([]worker, func(), error) {
+	return p.workers(ctx, n, "INSERT INTO peer.StudT VALUES (?, ?, ?)", func(ctx context.Context, s *sql.Stmt, key int64) error {
+		_, err := s.ExecContext(ctx, key, name(key), key%101)
+		return err
+	})
+}
+
+func (p *peer) readers(ctx context.Context, n int) ([]worker, func(), error) {
+	return p.workers(ctx, n, "SELECT Stud_id, Stud_name, Stud_marks FROM peer.StudT WHERE Stud_id = ?", func(ctx context.Context, s *sql.Stmt, key int64) error {
+		var id int64
+		var name, marks string
+		return s.QueryRowContext(ctx, key).Scan(&id, &name, &marks)
+	})
+}
+
+func (p *peer) count(ctx context.Context) (rows int, err error) {
+	err = p.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM peer.StudT").Scan(&rows)
+	return rows, err
+}
+
+// fill inserts many rows at once, which is not measured.
+func (p *peer) fill(ctx context.Context, keys []int64) error {
+	values := strings.TrimSuffix(strings.Repeat("(?,?,?),", len(keys)), ",")
+	args := make([]any, 0, 3*len(keys))
+	for _, key := range keys {
+		args = append(args, key, name(key), key%101)
+	}
+	_, err := p.db.ExecContext(ctx, "INSERT INTO peer.StudT VALUES "+values, args...)
+	return err
+}

@@ -1,0 +1,66 @@
+// Package answer writes what a router itself says to clients, in the form of
+// SPEC.md.
+package answer
+
+import (
+	"encoding/json"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Status words of the course API.
+const (
+	Success    = "success"
+	Successful = "successful"
+	Failure    = "failure"
+)
+
+// JSON answers with body.
+func JSON(ctx *fasthttp.RequestCtx, code int, body []byte) {
+	ctx.Response.Header.SetNoDefaultContentType(false)
+	ctx.Response.SetStatusCode(code)
+	ctx.Response.Header.SetContentType("application/json")
+	ctx.Response.SetBody(body)
+}
+
+// Value answers 200 with v.
+func Value(ctx *fasthttp.RequestCtx, v any) { JSON(ctx, fasthttp.StatusOK, Marshal(v)) }
+
+// Fail answers with an error.
+func Fail(ctx *fasthttp.RequestCtx, code int, why string) {
+	ctx.Response.Reset() // a half answer may be in it
+	JSON(ctx, code, Marshal(struct {
+		Message string `json:"message"`
+		Status  string `json:"status"`
+	}{Message(why), Failure}))
+	if code == fasthttp.StatusServiceUnavailable {
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1") // a client may wait it out
+	}
+}
+
+// Message is an error as SPEC.md spells it.
+func Message(why string) string { return "<Error> " + why }
+
+// NotAllowed names the methods to use.
+func NotAllowed(ctx *fasthttp.RequestCtx, allow string) {
+	Fail(ctx, fasthttp.StatusMethodNotAllowed, "use "+allow)
+	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
+}
+
+// Marshal writes v with <, > and & as they are: SPEC.md spells "<Error>".
+func Marshal(v any) []byte {
+	var b buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic("BUG: answer cannot be JSON: " + err.Error())
+	}
+	return b[:len(b)-1]
+}
+
+type buffer []byte
+
+func (b *buffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}

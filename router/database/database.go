@@ -1,0 +1,167 @@
+// Package database is the router's side of the sharded database.
+//
+// Writes go into the log of each shard that they concern, and are answered
+// when a replica says what became of them. Reads go to a replica that has
+// applied what the client may rely on; see level. A request is served by one
+// immutable snapshot of the tables' routes. Reads need neither the bus nor the
+// controller, as long as they do not ask for a barrier.
+package database
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringway/events"
+	"ringway/events/oplog"
+)
+
+// Config is what can be tuned. Start from DefaultConfig.
+type Config struct {
+	Scale time.Duration // /init, /add and /rm: longest wait for the outcome; a database server may have to be set up
+	Write time.Duration // longest wait for what became of a write; 504 beyond
+	Read  time.Duration // all tries of a read until its first byte
+
+	Try     time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
+	Stall   time.Duration // a replica may pause this long within an answer
+	Connect time.Duration // a connection to a shard server
+	Keep    time.Duration // an unused connection
+	Avoid   time.Duration // a replica that failed is no first choice for this long
+	Learn   time.Duration // wait for the last seq of a log that this router sees for the first time
+
+	Flying   int // questions for single rows at one replica at a time; what comes meanwhile shares the next
+	Ahead    int // shards of a range that are read at the same time
+	Prefetch int // bytes of each that wait to be sent on
+	Hold     int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
+	MaxOld   int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
+}
+
+// DefaultConfig is what `ringway up` uses.
+func DefaultConfig() Config {
+	return Config{
+		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
+		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
+		Avoid: time.Second, Learn: 2 * time.Second,
+		Flying: 4, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+	}
+}
+
+// Logs are the logs of shards.
+type Logs interface {
+	oplog.Log
+	// State is what a log holds now.
+	State(ctx context.Context, log events.LogID) (events.LogState, error)
+}
+
+// Leader decides. Ask sends req, always with the same id, until the leader
+// answers or ctx ends: its *events.Refusal, events.ErrNoLeader if nobody can
+// have acted on it, or events.ErrUnknownOutcome.
+type Leader interface {
+	Ask(ctx context.Context, verb string, req, reply any) error
+}
+
+// Database serves all tables. New starts nothing; Run does.
+type Database struct {
+	cfg     Config
+	logs    Logs
+	leader  Leader
+	log     *slog.Logger
+	metrics *metrics
+	writer  *oplog.Writer
+
+	tables atomic.Pointer[tables] // one immutable snapshot
+	swap   sync.Mutex             // orders the writers of tables
+	news   chan struct{}          // closed at the next swap; under swap
+	peers  map[string]*peer       // by address; under swap
+	learn  chan struct{}          // a shard was seen for the first time
+
+	mu   sync.Mutex
+	ctx  context.Context // of Run, for answers that outlive their handler; nil: not running
+	work sync.WaitGroup
+}
+
+// New builds a database without a table.
+func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
+	d := &Database{
+		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
+		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1),
+	}
+	d.tables.Store(&tables{})
+	var err error
+	if d.writer, err = oplog.New(oplog.DefaultConfig(), logs, hear, d, log); err != nil {
+		return nil, fmt.Errorf("new database: %w", err)
+	}
+	return d, nil
+}
+
+// Run serves until ctx ends, and returns when all that it started has ended.
+// End the clients first.
+func (d *Database) Run(ctx context.Context) {
+	d.mu.Lock()
+	d.ctx = ctx
+	d.mu.Unlock()
+	var loops sync.WaitGroup
+	loops.Go(func() { d.write(ctx) })
+	loops.Go(func() { d.learnFloors(ctx) })
+	loops.Go(func() { d.sweep(ctx) })
+	<-ctx.Done()
+	d.mu.Lock()
+	d.ctx = nil
+	d.mu.Unlock()
+	loops.Wait()
+	d.work.Wait()
+	d.swap.Lock()
+	defer d.swap.Unlock()
+	for _, p := range d.peers {
+		p.retire()
+	}
+}
+
+// write keeps the writer running.
+func (d *Database) write(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := d.writer.Run(ctx); err != nil {
+			d.log.Warn("the logs cannot be written", events.KeyError, err)
+			wait(ctx, time.Second)
+		}
+	}
+}
+
+// sweep ends connections that nobody has used for long.
+func (d *Database) sweep(ctx context.Context) {
+	tick := time.NewTicker(d.cfg.Keep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			d.swap.Lock()
+			for _, p := range d.peers {
+				p.expire(now.Add(-d.cfg.Keep))
+			}
+			d.swap.Unlock()
+		}
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

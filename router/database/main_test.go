@@ -1,0 +1,417 @@
+package database_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/router"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The database/sql of an engine that was closed lets its opener go a moment later.
+		goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"),
+		// fasthttp's clock, one for the process, and its cleaner, which sleeps
+		// out its last round after Stop.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	)
+}
+
+// The table of SPEC.md, section 2.
+var (
+	schema = events.Schema{
+		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
+		DTypes:  []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
+	}
+	threeShards = []events.Shard{{ID: "sh1", Low: 0, Size: 4096}, {ID: "sh2", Low: 4096, Size: 4096}, {ID: "sh3", Low: 8192, Size: 4096}}
+	threeOnTwo  = []events.Placement{
+		{Name: "Server0", Shards: []string{"sh1", "sh2"}}, {Name: "Server1", Shards: []string{"sh2", "sh3"}}, {Name: "Server2", Shards: []string{"sh1", "sh3"}},
+	}
+)
+
+const life = "life1"
+
+// cluster is a real bus, a leader that does what the test says, and shard
+// servers of this process.
+type cluster struct {
+	t      *testing.T
+	bus    *bus.Server
+	cfg    bus.ServerConfig
+	conn   *bus.Conn
+	bucket *bus.Bucket
+
+	mu      sync.Mutex
+	route   events.TableRoute
+	epoch   events.Epoch
+	servers map[string]*shardServer
+	leader  map[string]func(req []byte) (any, error)
+	asked   []string // verbs
+}
+
+// newCluster has a bus and a leader, and no table.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{t: t, cfg: bus.DefaultServerConfig(), servers: map[string]*shardServer{}, leader: map[string]func([]byte) (any, error){}}
+	c.cfg.Listen, c.cfg.Store = "127.0.0.1:0", t.TempDir()
+	c.startBus()
+	t.Cleanup(func() { c.bus.Shutdown() })
+	c.conn = c.connect()
+	var err error
+	c.bucket, err = c.conn.Bucket(t.Context(), events.BucketRoutes)
+	must(t, err)
+	verbs := map[string]bus.Handler{}
+	for _, verb := range []string{events.APIInit, events.APIAddServers, events.APIRemoveServers, events.APIAdd, events.APIRemove} {
+		verbs[verb] = func(_ context.Context, req []byte) (any, error) {
+			c.mu.Lock()
+			decide := c.leader[verb]
+			c.asked = append(c.asked, verb)
+			c.mu.Unlock()
+			if decide == nil {
+				return nil, fmt.Errorf("nobody expects %s %s", verb, req)
+			}
+			return decide(req)
+		}
+	}
+	stop, err := c.conn.Serve(context.Background(), "0.1.0", nil, verbs)
+	must(t, err)
+	t.Cleanup(stop)
+	return c
+}
+
+func (c *cluster) startBus() {
+	c.t.Helper()
+	var err error
+	eventually(c.t, func() error { // its port may be taken for a moment
+		c.bus, err = bus.StartServer(c.cfg, quiet)
+		return err
+	})
+	c.cfg.Listen = strings.TrimPrefix(c.bus.URL(), "nats://")
+}
+
+func (c *cluster) connect() *bus.Conn {
+	c.t.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL, cfg.Name, cfg.Wait = c.bus.URL(), c.t.Name(), true
+	conn, err := bus.Connect(c.t.Context(), cfg, quiet)
+	must(c.t, err)
+	c.t.Cleanup(conn.Close)
+	return conn
+}
+
+// configured is a cluster with the table of the course on three servers.
+func configured(t *testing.T) *cluster { return withTable(t, threeShards, threeOnTwo) }
+
+func withTable(t *testing.T, shards []events.Shard, placed []events.Placement) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	c.create(shards, placed)
+	return c
+}
+
+// create does what the leader and the shard servers do for /init.
+func (c *cluster) create(shards []events.Shard, placed []events.Placement) events.Epoch {
+	c.t.Helper()
+	r := events.TableRoute{Table: events.Table{Name: events.DefaultTable, Schema: schema, Shards: shards}}
+	for _, s := range shards {
+		log := events.LogID{Table: events.DefaultTable, Shard: s.ID, Incarnation: life}
+		_, err := c.conn.CreateLog(c.t.Context(), log, 0)
+		must(c.t, err)
+		r.Shards = append(r.Shards, events.ShardRoute{Shard: s.ID, Log: events.ShardLog{Shard: s.ID, Incarnation: life, Made: true}})
+	}
+	for i, p := range placed {
+		one := c.startServer(p.Name, shards, p.Shards)
+		r.Servers = append(r.Servers, events.TableServer{Name: p.Name, ID: i + 1, Host: "h1", Address: one.address, Shards: p.Shards})
+		for _, id := range p.Shards {
+			at := slices.IndexFunc(r.Shards, func(s events.ShardRoute) bool { return s.Shard == id })
+			r.Shards[at].Replicas = append(r.Shards[at].Replicas, events.ShardReplica{Server: p.Name, Ready: true})
+			if r.Shards[at].Eager == "" {
+				r.Shards[at].Eager = p.Name
+				one.setEager(id)
+			}
+		}
+	}
+	return c.put(func(now *events.TableRoute) { *now = r })
+}
+
+// put changes the route.
+func (c *cluster) put(change func(*events.TableRoute)) events.Epoch {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(&c.route)
+	value, err := json.Marshal(c.route)
+	must(c.t, err)
+	key := events.TableKey(c.route.Table.Name)
+	if c.epoch.Zero() {
+		c.epoch, err = c.bucket.Create(c.t.Context(), key, value)
+	} else {
+		c.epoch, err = c.bucket.Update(c.t.Context(), key, value, c.epoch)
+	}
+	must(c.t, err)
+	return c.epoch
+}
+
+func (c *cluster) now() (events.TableRoute, events.Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.route, c.epoch
+}
+
+func (c *cluster) decides(verb string, decide func(req []byte) (any, error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leader[verb] = decide
+}
+
+func (c *cluster) timesAsked() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.asked)
+}
+
+// front is a router of the cluster.
+type front struct {
+	t      *testing.T
+	url    string
+	admin  string
+	client *http.Client
+	log    *lockedBuffer
+	stop   func()
+}
+
+type logs struct{ *bus.Conn }
+
+func (l logs) State(ctx context.Context, id events.LogID) (events.LogState, error) {
+	return l.Log(id).State(ctx)
+}
+
+type bucket struct{ conn *bus.Conn }
+
+func (b bucket) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
+	open, err := b.conn.Bucket(ctx, events.BucketRoutes)
+	if err != nil {
+		return err
+	}
+	return open.Watch(ctx, filter, fn)
+}
+
+// router starts one, and waits until it serves the newest route.
+func (c *cluster) router(tune func(*router.Config)) *front {
+	c.t.Helper()
+	f := c.newRouter(tune)
+	_, epoch := c.now()
+	if !epoch.Zero() {
+		f.serves(epoch)
+	}
+	return f
+}
+
+func (c *cluster) newRouter(tune func(*router.Config)) *front {
+	c.t.Helper()
+	cfg := router.DefaultConfig()
+	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", listen(c.t, ""), listen(c.t, ""), 5*time.Second
+	if tune != nil {
+		tune(&cfg)
+	}
+	f := &front{t: c.t, url: "http://" + cfg.Public.Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &lockedBuffer{}}
+	conn := c.connect()
+	r, err := router.New(cfg, bucket{conn}, conn, logs{conn}, nil, slog.New(slog.NewTextHandler(f.log, nil)))
+	must(c.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	transport := &http.Transport{MaxIdleConnsPerHost: 200}
+	f.client = &http.Client{Transport: transport, Timeout: time.Minute}
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		transport.CloseIdleConnections()
+		if err := <-done; err != nil {
+			c.t.Errorf("run: %v", err)
+		}
+		conn.Close()
+	})
+	c.t.Cleanup(func() {
+		f.stop()
+		if c.t.Failed() {
+			c.t.Log(f.log)
+		}
+	})
+	return f
+}
+
+// serves waits until the router does.
+func (f *front) serves(epoch events.Epoch) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		got := f.get(f.admin + "/routes")
+		if !strings.Contains(strings.Join(strings.Fields(got.body), ""), fmt.Sprintf(`"epoch":{"incarnation":%q,"revision":%d}`, epoch.Incarnation, epoch.Revision)) {
+			return fmt.Errorf("epoch %s is not served: %s", epoch, got.body)
+		}
+		return nil
+	})
+}
+
+func (f *front) get(url string) result {
+	resp, err := f.client.Get(url)
+	must(f.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	must(f.t, err)
+	return result{resp.StatusCode, string(b), resp.Header}
+}
+
+type result struct {
+	code   int
+	body   string
+	header http.Header
+}
+
+func (f *front) do(method, path, body string, header ...string) result {
+	f.t.Helper()
+	got, err := f.try(method, path, body, header...)
+	must(f.t, err)
+	return got
+}
+
+func (f *front) try(method, path, body string, header ...string) (result, error) {
+	req, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
+	if err != nil {
+		return result{}, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return result{}, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return result{resp.StatusCode, string(b), resp.Header}, err
+}
+
+// want does a request and compares all of its answer.
+func (f *front) want(method, path, body string, code int, want string, header ...string) {
+	f.t.Helper()
+	got := f.do(method, path, body, header...)
+	if got.code != code {
+		f.t.Errorf("%s %s %.200s: got %d %s, want %d %s", method, path, body, got.code, got.body, code, want)
+		return
+	}
+	if ct := got.header.Get("Content-Type"); ct != "application/json" {
+		f.t.Errorf("%s %s: content type %q", method, path, ct)
+	}
+	sameJSON(f.t, got.body, want)
+}
+
+func refusal(message string) string {
+	b, _ := json.Marshal(map[string]string{"message": "<Error> " + message, "status": "failure"})
+	return string(b)
+}
+
+func sameJSON(t *testing.T, got, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal([]byte(got), &g); err != nil {
+		t.Errorf("answer %.300q: %v", got, err)
+		return
+	}
+	must(t, json.Unmarshal([]byte(want), &w))
+	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
+		t.Errorf("got %.500s, want %.500s", got, want)
+	}
+}
+
+// rows writes ids from low to high as a request or an answer has them.
+func rows(low, high int) string {
+	all := make([]string, 0, high-low+1)
+	for id := low; id <= high; id++ {
+		all = append(all, fmt.Sprintf(`{"Stud_id":%d,"Stud_name":"name %d","Stud_marks":%d}`, id, id, id%100))
+	}
+	return "[" + strings.Join(all, ",") + "]"
+}
+
+// fill writes ids from low to high.
+func (f *front) fill(low, high int) {
+	f.t.Helper()
+	for ; low <= high; low += 4000 {
+		n := min(high, low+3999)
+		f.want("POST", "/write", `{"data":`+rows(low, n)+`}`, 200, fmt.Sprintf(`{"message":"%d Data entries added","status":"success"}`, n-low+1))
+	}
+}
+
+func listen(t *testing.T, address string) net.Listener {
+	t.Helper()
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	var l net.Listener
+	eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
+	return l
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	deadline := time.NewTimer(45 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline.C:
+			t.Fatalf("still: %v", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var errStill = errors.New("not yet")
+
+var _ = maps.Keys[map[string]int]

@@ -1,0 +1,175 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/router/answer"
+)
+
+// mostResults is the size of the largest answer to what became of a batch:
+// every op of the largest one with all the keys that are listed.
+const mostResults = 64 << 20
+
+// Results implements oplog.Asker: the eager replica is asked first, then the
+// others.
+func (d *Database) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+	t := d.tables.Load().all[log.Table]
+	if t == nil {
+		return events.Results{}, fmt.Errorf("table %s: %w", log.Table, errNoReplica)
+	}
+	s := t.shard(log.Shard)
+	if s == nil || s.log != log {
+		return events.Results{}, fmt.Errorf("log %s: %w", log, errNoReplica)
+	}
+	return d.results(ctx, s, batch)
+}
+
+var errNoReplica = errors.New("no replica can be asked")
+
+// results asks the replicas of a shard. events.ErrNotFound: at least one could
+// be asked, and none of them knows the batch.
+func (d *Database) results(ctx context.Context, s *shard, batch string) (events.Results, error) {
+	failed := errNoReplica
+	for _, r := range s.answering() {
+		results, err := d.resultsOf(ctx, s, r, batch)
+		switch {
+		case err == nil:
+			return results, nil
+		case ctx.Err() != nil:
+			return events.Results{}, err
+		case errors.Is(err, events.ErrNotFound):
+			failed = err
+		case !errors.Is(failed, events.ErrNotFound):
+			failed = fmt.Errorf("%w: %w", errNoReplica, err)
+		}
+	}
+	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
+}
+
+func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch string) (events.Results, error) {
+	uri := events.ShardPath(s.log.Table, s.ID, "ops/"+url.PathEscape(batch)) + "?log=" + url.QueryEscape(s.log.Incarnation)
+	reply, err := r.peer.ask(ctx, "GET", uri, nil)
+	if err != nil {
+		return events.Results{}, err
+	}
+	defer reply.Close()
+	if reply.code == fasthttp.StatusNotFound {
+		_, err := reply.all(mostRefusal)
+		return events.Results{}, errors.Join(events.ErrNotFound, err)
+	}
+	if reply.code != fasthttp.StatusOK {
+		return events.Results{}, reply.refusal()
+	}
+	body, err := reply.all(mostResults)
+	if err != nil {
+		return events.Results{}, err
+	}
+	results, err := events.DecodeResults(body)
+	if err == nil && results.Batch != batch {
+		err = fmt.Errorf("server %s tells of batch %s", r.server, results.Batch)
+	}
+	return results, err
+}
+
+const mostRefusal = 64 << 10
+
+// refusal is why a replica does not answer.
+func (r *reply) refusal() error {
+	body, err := r.all(mostRefusal)
+	if err != nil {
+		return err
+	}
+	refusal, err := decodeRefusal(body)
+	if err != nil || refusal.Message == "" {
+		return fmt.Errorf("status %d: %.200q", r.code, body)
+	}
+	refusal.Code = r.code
+	return refusal
+}
+
+// showOp answers /v1/ops/<id>.
+func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
+	s, batch, i, err := d.parseOp(id)
+	if err != nil {
+		return err
+	}
+	whole, cancel := context.WithTimeout(ctx, d.cfg.Read)
+	defer cancel()
+	results, err := d.results(whole, s, batch)
+	if errors.Is(err, events.ErrNotFound) {
+		results, err = d.resultsBeyond(whole, s, batch)
+	}
+	switch {
+	case errors.Is(err, events.ErrNotFound), err == nil && i >= results.Ops:
+		return events.Refuse(404, "op %.200s is not known: it was never applied, or more than %s ago", id, events.ResultsKept)
+	case err != nil:
+		return events.Refuse(503, "op %.200s: %s", id, err)
+	}
+	r := results.Op(i)
+	answer.Value(ctx, struct {
+		Op      string         `json:"op"`
+		Outcome events.Outcome `json:"outcome"`
+		Keys    []int64        `json:"keys,omitempty"`
+		Count   int            `json:"count,omitempty"`
+		Of      string         `json:"of,omitempty"`
+		Detail  string         `json:"detail,omitempty"`
+		Seq     uint64         `json:"seq"`
+		Status  string         `json:"status"`
+	}{id, r.Outcome, r.Keys, r.Count, r.Of, r.Detail, results.Seq, answer.Success})
+	return nil
+}
+
+// resultsBeyond asks again a replica that has applied all that is in the log
+// by now.
+func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (events.Results, error) {
+	barrier, err := d.floorOf(ctx, linearizable, s)
+	if err != nil {
+		return events.Results{}, err
+	}
+	failed := errNoReplica
+	for _, r := range s.answering() {
+		if _, err := d.getFrom(ctx, s, r, []int64{s.Low}, barrier); err != nil { // it waits for the barrier
+			failed = err
+			continue
+		}
+		return d.resultsOf(ctx, s, r, batch)
+	}
+	return events.Results{}, failed
+}
+
+// parseOp reads an op id as clients have it.
+func (d *Database) parseOp(id string) (*shard, string, int, error) {
+	fail := func(err error) (*shard, string, int, error) { return nil, "", 0, err }
+	ts := d.tables.Load()
+	if _, err := ts.named(""); err != nil {
+		return fail(err)
+	}
+	table, rest, _ := strings.Cut(id, ".")
+	name, op, ok := strings.Cut(rest, ".")
+	if !ok {
+		return fail(events.Refuse(400, "op id %.200q: want <table>.<shard>.<batch>.<number>", id))
+	}
+	batch, i, err := events.ParseOpID(op)
+	if err != nil {
+		return fail(err)
+	}
+	t := ts.all[table]
+	if t == nil || t.shard(name) == nil {
+		return fail(events.Refuse(404, "op %.200q: there is no such table or shard", id))
+	}
+	return t.shard(name), batch, i, nil
+}
+
+// shardURI is the native API's path of one thing of a shard, for a read that
+// has to see a floor.
+func shardURI(s *shard, thing string, floor uint64) string {
+	return events.ShardPath(s.log.Table, s.ID, thing) + "?log=" + url.QueryEscape(s.log.Incarnation) + "&floor=" + strconv.FormatUint(floor, 10)
+}

@@ -1,0 +1,159 @@
+package database
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/events/oplog"
+	"ringway/router/answer"
+)
+
+// Outcomes of a part of a request beside those of events.
+const (
+	unknown    = "unknown"     // it may be done, now or later: ask for its op
+	notWritten = "not written" // it is in no log and never will be
+)
+
+// outcome is what became of one shard's part of a request, for the client.
+type outcome struct {
+	Outcome string  `json:"outcome"`
+	Rows    int     `json:"rows,omitempty"` // written
+	Keys    []int64 `json:"keys,omitempty"` // the duplicate or missing ones, the first of them
+	Count   int     `json:"count,omitempty"`
+	Op      string  `json:"op,omitempty"`
+	Detail  string  `json:"detail,omitempty"`
+
+	code int
+}
+
+// outcomeOf is pure: what a client is told of a result or an error.
+func outcomeOf(p *part, r *oplog.Result, err error) outcome {
+	var u *oplog.Unknown
+	switch {
+	case errors.As(err, &u):
+		return outcome{Outcome: unknown, Op: opID(p.shard.log, u.OpID), Detail: "ask GET " + pathOps + opID(p.shard.log, u.OpID), code: fasthttp.StatusGatewayTimeout}
+	case err != nil:
+		code, why := explain(err)
+		if code == fasthttp.StatusGatewayTimeout { // it was never sent
+			code = fasthttp.StatusServiceUnavailable
+		}
+		if code == fasthttp.StatusConflict { // twice in one write
+			return outcome{Outcome: string(events.Duplicate), Keys: twice(p.op.Rows), Detail: why, code: code}
+		}
+		return outcome{Outcome: notWritten, Detail: why, code: code}
+	}
+	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.log, cmp.Or(r.Of, r.OpID)), Detail: r.Detail}
+	if r.Count > len(r.Keys) {
+		o.Count = r.Count
+	}
+	switch r.Outcome {
+	case events.Done:
+		o.Rows, o.code = max(len(p.op.Rows), 1), fasthttp.StatusOK
+	case events.Duplicate:
+		o.code = fasthttp.StatusConflict
+	case events.Missing:
+		o.code = fasthttp.StatusNotFound
+	case events.Mismatch:
+		o.code = fasthttp.StatusUnprocessableEntity
+	default:
+		o.code = fasthttp.StatusBadRequest
+	}
+	return o
+}
+
+// twice lists keys that are there more than once.
+func twice(rows []events.Row) []int64 {
+	seen := map[int64]int{}
+	var keys []int64
+	for _, row := range rows {
+		if seen[row.Key()]++; seen[row.Key()] == 2 && len(keys) < events.MaxListedKeys {
+			keys = append(keys, row.Key())
+		}
+	}
+	return keys
+}
+
+// gravest says which of several codes a request gets: what is not known comes
+// before what may be tried again, and that before what is wrong.
+var gravest = []int{
+	fasthttp.StatusGatewayTimeout, fasthttp.StatusServiceUnavailable, fasthttp.StatusRequestEntityTooLarge,
+	fasthttp.StatusUnprocessableEntity, fasthttp.StatusConflict, fasthttp.StatusNotFound, fasthttp.StatusBadRequest,
+}
+
+// judge is the answer to a request by what became of its parts.
+func judge(t *table, parts []part, outcomes []outcome) (int, string) {
+	code, done := fasthttp.StatusOK, 0
+	var worst []string
+	for _, c := range slices.Backward(gravest) {
+		if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.code == c }) {
+			code = c
+		}
+	}
+	if code == fasthttp.StatusOK {
+		return code, ""
+	}
+	for i, o := range outcomes {
+		if o.code == fasthttp.StatusOK {
+			done++
+			continue
+		}
+		worst = append(worst, o.say(t, &parts[i]))
+	}
+	message := strings.Join(worst, "; ")
+	if len(parts) > 1 {
+		message = fmt.Sprintf("%d of %s written: %s", done, count(len(parts), "shard"), message)
+	}
+	return code, message
+}
+
+// say tells a person what became of a part that is not done.
+func (o *outcome) say(t *table, p *part) string {
+	name := t.route.Table.Schema.KeyColumn()
+	switch events.Outcome(o.Outcome) {
+	case events.Duplicate:
+		return fmt.Sprintf("%s: %s in shard %s already; none of its rows was written", name, are(o.Keys, o.Count), p.shard.ID)
+	case events.Missing:
+		return fmt.Sprintf("%s: %s not there", name, are(o.Keys, o.Count))
+	case events.Mismatch:
+		return "Idempotency-Key: it was used with another request"
+	case events.Invalid:
+		return fmt.Sprintf("shard %s: %s", p.shard.ID, o.Detail)
+	case unknown:
+		return fmt.Sprintf("shard %s: the outcome is unknown; %s", p.shard.ID, o.Detail)
+	}
+	return o.Detail
+}
+
+// are is "5 is" or "5, 6 and 98 more are".
+func are(keys []int64, all int) string {
+	const most = 10
+	shown := make([]string, 0, most)
+	for _, k := range keys[:min(len(keys), most)] {
+		shown = append(shown, strconv.FormatInt(k, 10))
+	}
+	list := strings.Join(shown, ", ")
+	switch more := max(all, len(keys)) - len(shown); {
+	case more > 0:
+		return fmt.Sprintf("%s and %d more are", list, more)
+	case len(shown) == 1:
+		return list + " is"
+	}
+	return list + " are"
+}
+
+// failWrite answers with what became of each shard's part.
+func failWrite(ctx *fasthttp.RequestCtx, code int, why string, shards map[string]outcome) {
+	answer.Fail(ctx, code, why)
+	ctx.Response.SetBody(answer.Marshal(struct {
+		Message string             `json:"message"`
+		Status  string             `json:"status"`
+		Shards  map[string]outcome `json:"shards"`
+	}{answer.Message(why), answer.Failure, shards}))
+}

@@ -1,0 +1,214 @@
+package database
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"ringway/events"
+)
+
+// object is the top level of a request. Errors of its methods name the field.
+type object map[string]json.RawMessage
+
+// parseObject reads a body; other fields than those asked for do no harm.
+func parseObject(body []byte) (object, error) {
+	var o object
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if err := dec.Decode(&o); err != nil || o == nil {
+		return nil, events.Refuse(400, "the body is no JSON object")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, events.Refuse(400, "the body goes on after the JSON object")
+	}
+	return o, nil
+}
+
+func (o object) has(field string) bool {
+	raw, ok := o[field]
+	return ok && string(raw) != "null"
+}
+
+// text is a string; empty if it is not there.
+func (o object) text(field string) (string, error) {
+	var s string
+	if o.has(field) && json.Unmarshal(o[field], &s) != nil {
+		return "", events.Refuse(400, "%s is not a string", field)
+	}
+	return s, nil
+}
+
+// count is an integer that has to be there.
+func (o object) count(field string) (int, error) {
+	raw, ok := o[field]
+	if !ok {
+		return 0, events.Refuse(400, "%s is missing", field)
+	}
+	n, err := strconv.Atoi(string(raw))
+	if err != nil {
+		return 0, events.Refuse(400, "%s is not an integer", field)
+	}
+	return n, nil
+}
+
+// list is an array that may be missing.
+func (o object) list(field string) ([]json.RawMessage, error) {
+	var all []json.RawMessage
+	if o.has(field) && json.Unmarshal(o[field], &all) != nil {
+		return nil, events.Refuse(400, "%s is not a list", field)
+	}
+	return all, nil
+}
+
+// key is a key of a table, as a number or a string.
+func (o object) key(field string) (int64, error) {
+	raw, ok := o[field]
+	if !ok {
+		return 0, events.Refuse(400, "%s is missing", field)
+	}
+	return parseKey(field, raw, true)
+}
+
+func parseKey(field string, raw json.RawMessage, text bool) (int64, error) {
+	var v events.Value
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return 0, events.Refuse(400, "%s is not an integer", field)
+	}
+	if text && v.IsText() {
+		var err error
+		if v, err = events.Number(strings.TrimSpace(v.Raw())); err != nil {
+			return 0, events.Refuse(400, "%s is not an integer", field)
+		}
+	}
+	key, err := v.Int64()
+	if err != nil {
+		return 0, events.Refuse(400, "%s: %s", field, err)
+	}
+	return key, nil
+}
+
+// texts is a list of strings.
+func texts(field string, raw json.RawMessage) ([]string, error) {
+	var all []json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil || all == nil {
+		return nil, events.Refuse(400, "%s is not a list", field)
+	}
+	found := make([]string, len(all))
+	for i, raw := range all {
+		var s *string
+		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+			return nil, events.Refuse(400, "%s[%d] is not a string", field, i)
+		}
+		found[i] = *s
+	}
+	return found, nil
+}
+
+// parsePlacements reads servers as /init and /add write them: an object whose
+// order counts, with a list of shards for each name. A name with brackets asks
+// for a random one.
+func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil, events.Refuse(400, "servers is not an object")
+	}
+	placed := []events.Placement{}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return nil, events.Refuse(400, "servers is not an object")
+		}
+		name := fmt.Sprint(token) // keys of objects are strings
+		var list json.RawMessage
+		if err := dec.Decode(&list); err != nil {
+			return nil, events.Refuse(400, "servers is not an object")
+		}
+		field := fmt.Sprintf("servers.%.70s", name)
+		shards, err := texts(field, list)
+		if err != nil {
+			return nil, err
+		}
+		for i, id := range shards {
+			for _, before := range shards[:i] {
+				if before == id {
+					return nil, events.Refuse(400, "%s names shard %.70s twice", field, id)
+				}
+			}
+		}
+		if strings.ContainsAny(name, "[]") {
+			placed = append(placed, events.Placement{Shards: shards})
+			continue
+		}
+		if err := events.ValidName(name); err != nil {
+			return nil, events.Refuse(400, "servers: %s", err)
+		}
+		if seen[name] {
+			return nil, events.Refuse(400, "servers: %s is named twice", name)
+		}
+		seen[name] = true
+		placed = append(placed, events.Placement{Name: name, Shards: shards})
+	}
+	return placed, nil
+}
+
+// parseShards reads a list of shards as the course writes them: the low end is
+// named after the key column.
+func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, error) {
+	low := key + "_low"
+	shards := make([]events.Shard, len(list))
+	for i, raw := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		var o object
+		if err := json.Unmarshal(raw, &o); err != nil || o == nil {
+			return nil, events.Refuse(400, "%s is not an object", at)
+		}
+		id, err := o.text("Shard_id")
+		if err == nil && !o.has("Shard_id") {
+			err = events.Refuse(400, "Shard_id is missing")
+		}
+		s := &shards[i]
+		s.ID = id
+		for _, f := range []struct {
+			name string
+			to   *int64
+		}{{low, &s.Low}, {"Shard_size", &s.Size}} {
+			if raw, ok := o[f.name]; err == nil && ok {
+				*f.to, err = parseKey(f.name, raw, false)
+			} else if err == nil {
+				err = events.Refuse(400, "%s is missing", f.name)
+			}
+		}
+		if err != nil {
+			return nil, events.Refuse(400, "%s: %s", at, err)
+		}
+	}
+	return shards, nil
+}
+
+// parseSchema reads the columns of a table.
+func parseSchema(raw json.RawMessage) (events.Schema, error) {
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil || o == nil {
+		return events.Schema{}, events.Refuse(400, "schema is not an object")
+	}
+	var s events.Schema
+	for _, f := range []struct {
+		name string
+		to   *[]string
+	}{{"columns", &s.Columns}, {"dtypes", &s.DTypes}} {
+		raw, ok := o[f.name]
+		if !ok {
+			return events.Schema{}, events.Refuse(400, "schema.%s is missing", f.name)
+		}
+		var err error
+		if *f.to, err = texts("schema."+f.name, raw); err != nil {
+			return events.Schema{}, err
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,299 @@
+package database
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httputil"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// peer is a shard server that is asked over HTTP/1.1, on connections that
+// carry one question at a time. All questions are reads: one whose kept
+// connection ended is asked again on a fresh one.
+type peer struct {
+	address string
+	cfg     *Config
+
+	mu      sync.Mutex
+	idle    []*link // the newest last
+	open    map[*link]struct{}
+	retired bool
+}
+
+func newPeer(address string, cfg *Config) *peer {
+	return &peer{address: address, cfg: cfg, open: map[*link]struct{}{}}
+}
+
+// link is one connection.
+type link struct {
+	peer    *peer
+	nc      net.Conn
+	br      *bufio.Reader
+	idle    time.Time
+	waiting bool // for an answer; under peer.mu
+}
+
+// reply is an answer whose body is still to be read. Close it.
+type reply struct {
+	code   int
+	body   io.Reader
+	link   *link
+	stop   func() bool // ends ctx's hold on the connection
+	keep   bool
+	whole  bool
+	closed bool
+}
+
+var errGone = errors.New("the server left the route before it answered")
+
+// ask sends a question and returns when the answer's header is there, at most
+// cfg.Try later. The end of ctx ends the answer too.
+func (p *peer) ask(ctx context.Context, method, uri string, body []byte) (*reply, error) {
+	for fresh := false; ; fresh = true {
+		l, kept, err := p.take(ctx, fresh)
+		if err != nil {
+			return nil, fmt.Errorf("ask %s: %w", p.address, err)
+		}
+		r, err := l.exchange(ctx, method, uri, body)
+		if err == nil {
+			return r, nil
+		}
+		p.close(l)
+		var timeout net.Error
+		if !kept || ctx.Err() != nil || errors.Is(err, errGone) || errors.As(err, &timeout) && timeout.Timeout() {
+			return nil, fmt.Errorf("ask %s: %w", p.address, err)
+		}
+	}
+}
+
+// take gives a connection that was kept, or a fresh one.
+func (p *peer) take(ctx context.Context, fresh bool) (l *link, kept bool, err error) {
+	p.mu.Lock()
+	for n := len(p.idle); n > 0 && !fresh; n = len(p.idle) {
+		l := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		if time.Since(l.idle) < p.cfg.Keep {
+			p.mu.Unlock()
+			return l, true, nil
+		}
+		delete(p.open, l)
+		_ = l.nc.Close() // too old to be trusted
+	}
+	p.mu.Unlock()
+	dialer := net.Dialer{Timeout: p.cfg.Connect}
+	nc, err := dialer.DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		return nil, false, err
+	}
+	l = &link{peer: p, nc: nc, br: bufio.NewReaderSize(nc, 16<<10)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open[l] = struct{}{}
+	return l, false, nil
+}
+
+func (l *link) exchange(ctx context.Context, method, uri string, body []byte) (*reply, error) {
+	if err := l.nc.SetDeadline(time.Now().Add(l.peer.cfg.Try)); err != nil {
+		return nil, err
+	}
+	if !l.awaits(true) { // from here on retire may move the deadline
+		return nil, errGone
+	}
+	stop := context.AfterFunc(ctx, func() { _ = l.nc.SetDeadline(time.Unix(1, 0)) }) // fails only if it is closed
+	r, err := l.question(method, uri, body)
+	gone := !l.awaits(false)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err != nil && gone:
+		err = errGone
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	r.stop, r.body = stop, &patient{ctx: ctx, link: l, r: r.body}
+	return r, nil
+}
+
+// awaits marks the link as waiting for an answer or not; false if its peer is
+// retired.
+func (l *link) awaits(answer bool) bool {
+	l.peer.mu.Lock()
+	defer l.peer.mu.Unlock()
+	l.waiting = answer
+	return !l.peer.retired
+}
+
+func (l *link) question(method, uri string, body []byte) (*reply, error) {
+	out := make([]byte, 0, 128+len(uri)+len(body))
+	out = append(out, method+" "+uri+" HTTP/1.1\r\nHost: "+l.peer.address+"\r\n"...)
+	if body != nil {
+		out = append(out, "Content-Type: application/json\r\nContent-Length: "...)
+		out = append(strconv.AppendInt(out, int64(len(body)), 10), "\r\n"...)
+	}
+	out = append(append(out, "\r\n"...), body...)
+	if _, err := l.nc.Write(out); err != nil {
+		return nil, err
+	}
+	var h fasthttp.ResponseHeader
+	if err := h.Read(l.br); err != nil {
+		return nil, err
+	}
+	r := &reply{code: h.StatusCode(), link: l, keep: !h.ConnectionClose()}
+	switch n := h.ContentLength(); {
+	case n >= 0:
+		r.body = &fixed{r: l.br, left: n, whole: &r.whole}
+		r.whole = n == 0
+	case n == -1:
+		r.body = &chunked{r: httputil.NewChunkedReader(l.br), br: l.br, whole: &r.whole}
+	default:
+		return nil, errors.New("an answer whose end cannot be told")
+	}
+	return r, nil
+}
+
+// Close keeps the connection if all of the answer was read.
+func (r *reply) Close() {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	free := r.stop()
+	r.link.peer.put(r.link, r.keep && r.whole && free)
+}
+
+// all reads the rest of a short answer.
+func (r *reply) all(most int) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r.body, int64(most)+1))
+	if err == nil && len(b) > most {
+		err = fmt.Errorf("an answer of more than %d bytes", most)
+	}
+	return b, err
+}
+
+func (p *peer) put(l *link, keep bool) {
+	if !keep || l.br.Buffered() > 0 {
+		p.close(l)
+		return
+	}
+	l.idle = time.Now()
+	p.mu.Lock()
+	retired := p.retired
+	if !retired {
+		p.idle = append(p.idle, l)
+	}
+	p.mu.Unlock()
+	if retired {
+		p.close(l)
+	}
+}
+
+func (p *peer) close(l *link) {
+	p.mu.Lock()
+	delete(p.open, l)
+	p.mu.Unlock()
+	_ = l.nc.Close() // nothing to save
+}
+
+// expire ends connections that nobody has used since at.
+func (p *peer) expire(at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for n < len(p.idle) && p.idle[n].idle.Before(at) {
+		delete(p.open, p.idle[n])
+		_ = p.idle[n].nc.Close() // nobody uses it
+		n++
+	}
+	p.idle = append(p.idle[:0], p.idle[n:]...)
+}
+
+// retire keeps no connection any more, and gives up questions that have no
+// answer yet: the server may hang, and another may answer them.
+func (p *peer) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retired = true
+	for _, l := range p.idle {
+		delete(p.open, l)
+		_ = l.nc.Close() // nobody uses it
+	}
+	p.idle = nil
+	for l := range p.open {
+		if l.waiting {
+			_ = l.nc.SetDeadline(time.Unix(1, 0)) // fails only if it is closed
+		}
+	}
+}
+
+// patient reads a body that may pause for cfg.Stall.
+type patient struct {
+	ctx  context.Context // of the question
+	link *link
+	r    io.Reader
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if p.link.br.Buffered() == 0 {
+		_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.peer.cfg.Stall)) // fails only if it is closed
+	}
+	if p.ctx.Err() != nil { // after the deadline was moved: it may have overwritten ctx's
+		return 0, context.Cause(p.ctx)
+	}
+	return p.r.Read(b)
+}
+
+// fixed reads a body of known length.
+type fixed struct {
+	r     io.Reader
+	left  int
+	whole *bool
+}
+
+func (f *fixed) Read(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := f.r.Read(b[:min(len(b), f.left)])
+	if f.left -= n; f.left == 0 {
+		*f.whole = true
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// chunked reads a body in chunks, and drops the trailer behind it.
+type chunked struct {
+	r     io.Reader
+	br    *bufio.Reader
+	whole *bool
+}
+
+func (c *chunked) Read(b []byte) (int, error) {
+	if *c.whole {
+		return 0, io.EOF
+	}
+	n, err := c.r.Read(b)
+	for err == io.EOF && !*c.whole {
+		line, bad := c.br.ReadSlice('\n')
+		if bad == io.EOF {
+			bad = io.ErrUnexpectedEOF
+		}
+		if bad != nil {
+			return n, bad
+		}
+		*c.whole = len(line) <= 2
+	}
+	return n, err
+}

@@ -1,0 +1,243 @@
+package database_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+	"ringway/shard/sqlite"
+)
+
+// shardServer is a shard server in small: a real store, moved by a real
+// applier, behind the native API. A test can spoil it.
+type shardServer struct {
+	t        *testing.T
+	cluster  *cluster
+	name     string
+	address  string
+	engine   *sqlite.Engine
+	replicas map[string]*replica
+	stop     func() // the HTTP server; its replicas go on
+
+	reads  atomic.Int64  // questions for rows
+	keys   atomic.Int64  // of gets
+	cutAt  atomic.Int64  // break the connection before this row of an answer; 0: never
+	refuse atomic.Int64  // answer with this code
+	hold   chan struct{} // if not nil, gets wait for it
+	floors atomic.Uint64 // the last floor asked for
+}
+
+type replica struct {
+	store shard.Store
+	log   events.LogID
+	eager bool
+
+	mu      sync.Mutex
+	applier *shard.Applier
+	halt    func()
+}
+
+func (c *cluster) startServer(name string, shards []events.Shard, kept []string) *shardServer {
+	c.t.Helper()
+	engine, err := sqlite.Open(c.t.TempDir())
+	must(c.t, err)
+	c.t.Cleanup(func() { _ = engine.Close() })
+	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}}
+	for _, id := range kept {
+		for _, one := range shards {
+			if one.ID == id {
+				store, err := engine.Create(c.t.Context(), events.ShardSpec{Table: events.DefaultTable, Schema: schema, Shard: one}, life)
+				must(c.t, err)
+				s.replicas[id] = &replica{store: store, log: events.LogID{Table: events.DefaultTable, Shard: id, Incarnation: life}}
+				s.apply(id)
+			}
+		}
+	}
+	s.listen("")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.servers[name] = s
+	return s
+}
+
+// listen serves at an address, again after kill.
+func (s *shardServer) listen(address string) {
+	s.t.Helper()
+	l := listen(s.t, address)
+	s.address = l.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(s.serve)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	s.stop = sync.OnceFunc(func() { _ = server.Close(); <-done })
+	s.t.Cleanup(s.stop)
+}
+
+// kill ends it as a crash does, but for the data.
+func (s *shardServer) kill() {
+	s.stop()
+	for id := range s.replicas {
+		s.pause(id)
+	}
+}
+
+// apply moves a replica along its log until pause.
+func (s *shardServer) apply(id string) {
+	r := s.replicas[id]
+	cfg := shard.DefaultApplierConfig()
+	cfg.Eager = r.eager
+	ctx, cancel := context.WithCancel(context.Background())
+	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, quiet)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = a.Run(ctx) }()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applier, r.halt = a, sync.OnceFunc(func() { cancel(); <-done })
+	s.t.Cleanup(r.halt)
+}
+
+func (s *shardServer) pause(id string) {
+	r := s.replicas[id]
+	r.mu.Lock()
+	halt := r.halt
+	r.mu.Unlock()
+	halt()
+}
+
+func (s *shardServer) setEager(id string) {
+	s.pause(id)
+	s.replicas[id].eager = true
+	s.apply(id)
+}
+
+func (r *replica) wait(ctx context.Context, floor uint64) error {
+	r.mu.Lock()
+	a := r.applier
+	r.mu.Unlock()
+	return a.Wait(ctx, floor)
+}
+
+// readWait is how long it waits for a floor; above what the machine may pause.
+const readWait = time.Second
+
+func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
+	if code := int(s.refuse.Load()); code != 0 {
+		deny(w, code, "spoiled")
+		return
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/rows", s.rows)
+	mux.HandleFunc("POST /v1/tables/{table}/shards/{shard}/get", s.get)
+	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/ops/{batch}", s.ops)
+	mux.ServeHTTP(w, r)
+}
+
+func deny(w http.ResponseWriter, code int, why string) {
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(events.Refuse(code, "%s", why))
+}
+
+// find is the replica of a request, which has applied the floor.
+func (s *shardServer) find(w http.ResponseWriter, r *http.Request) *replica {
+	one := s.replicas[r.PathValue("shard")]
+	if one == nil || r.PathValue("table") != events.DefaultTable || r.URL.Query().Get("log") != one.log.Incarnation {
+		deny(w, 409, "another log")
+		return nil
+	}
+	floor, _ := strconv.ParseUint(r.URL.Query().Get("floor"), 10, 64)
+	s.floors.Store(floor)
+	ctx, cancel := context.WithTimeout(r.Context(), readWait)
+	defer cancel()
+	if err := one.wait(ctx, floor); err != nil {
+		deny(w, 503, err.Error())
+		return nil
+	}
+	return one
+}
+
+func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
+	s.reads.Add(1)
+	one := s.find(w, r)
+	if one == nil {
+		return
+	}
+	low, err1 := strconv.ParseInt(r.URL.Query().Get("low"), 10, 64)
+	high, err2 := strconv.ParseInt(r.URL.Query().Get("high"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		deny(w, 400, err.Error())
+		return
+	}
+	s.stream(w, one, low, high, nil)
+}
+
+func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int64, keys map[int64]bool) {
+	n := 0
+	seq, err := one.store.Range(context.Background(), low, high, func(row events.Row) error {
+		if keys != nil && !keys[row.Key()] {
+			return nil
+		}
+		n++
+		if cut := s.cutAt.Load(); cut > 0 && int64(n) >= cut {
+			_ = http.NewResponseController(w).Flush()
+			if nc, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				_ = nc.(*net.TCPConn).SetLinger(0)
+				_ = nc.Close()
+			}
+			return errors.New("cut")
+		}
+		_, err := w.Write(append(schema.AppendRow(nil, row), '\n'))
+		return err
+	})
+	if err == nil {
+		_, _ = w.Write(events.AppendShardEnd(nil, seq, n))
+	}
+}
+
+func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
+	s.reads.Add(1)
+	if s.hold != nil {
+		<-s.hold
+	}
+	one := s.find(w, r)
+	if one == nil {
+		return
+	}
+	var q struct{ Keys []int64 }
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil || len(q.Keys) == 0 {
+		deny(w, 400, fmt.Sprint(err))
+		return
+	}
+	s.keys.Add(int64(len(q.Keys)))
+	keys, low, high := map[int64]bool{}, int64(math.MaxInt64), int64(math.MinInt64)
+	for _, k := range q.Keys {
+		keys[k], low, high = true, min(low, k), max(high, k)
+	}
+	s.stream(w, one, low, high, keys)
+}
+
+func (s *shardServer) ops(w http.ResponseWriter, r *http.Request) {
+	one := s.find(w, r)
+	if one == nil {
+		return
+	}
+	results, err := one.store.Results(r.Context(), r.PathValue("batch"))
+	if errors.Is(err, events.ErrNotFound) {
+		deny(w, 404, err.Error())
+		return
+	}
+	if err != nil {
+		deny(w, 503, err.Error())
+		return
+	}
+	_ = json.NewEncoder(w).Encode(results)
+}

@@ -1,0 +1,174 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/router/answer"
+)
+
+// mostStarts is how often an answer is begun of which nothing was sent yet.
+const mostStarts = 3
+
+// merge is an answer made of the rows of some shards, one after the other. It
+// reads the next few shards ahead. An error of Read means that what came
+// before is no answer: its reader has to break the connection.
+type merge struct {
+	head, tail []byte
+	parts      []*source
+
+	ctx    context.Context // of Run, ended by Close
+	close  func()          // once
+	work   sync.WaitGroup  // of sources
+	ahead  int
+	state  int
+	inside bool // parts[0].before was handed out
+	rows   bool // the list that is open has rows
+	here   []byte
+	then   []byte // comes after here
+	spare  []byte // a buffer to swap for the next rows
+	err    error
+}
+
+var errClosed = errors.New("the client is gone")
+
+// stream answers with what begin makes. What fits cfg.Hold is sent in one
+// piece, and begun anew if it fails; the rest is sent while it is read.
+func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *merge) error {
+	old := !ctx.Request.Header.IsHTTP11()
+	most := d.cfg.Hold
+	if old {
+		most = d.cfg.MaxOld
+	}
+	var failed error
+	for range mostStarts {
+		m := begin()
+		if !d.open(m) {
+			return events.Refuse(503, "the router is stopping")
+		}
+		held, err := io.ReadAll(io.LimitReader(m, int64(most)+1))
+		switch {
+		case err != nil:
+			_ = m.Close() // never fails
+			if failed = err; !errors.Is(err, errTorn) {
+				return unread(err)
+			}
+			continue
+		case len(held) <= most:
+			_ = m.Close() // never fails
+			answer.JSON(ctx, fasthttp.StatusOK, held)
+			return nil
+		case old:
+			_ = m.Close() // never fails
+			return events.Refuse(505, "an answer of more than %d bytes: use HTTP/1.1", most)
+		}
+		m.then, m.here = m.here, held
+		answer.JSON(ctx, fasthttp.StatusOK, nil)
+		ctx.Response.SetBodyStream(m, -1)
+		return nil
+	}
+	return unread(failed)
+}
+
+// open makes m ready to be read. It is a part of Run until it is closed.
+func (d *Database) open(m *merge) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx == nil {
+		return false
+	}
+	d.work.Add(1)
+	ctx, stop := context.WithCancelCause(d.ctx)
+	m.ctx, m.ahead = ctx, d.cfg.Ahead
+	m.close = sync.OnceFunc(func() {
+		stop(errClosed)
+		m.work.Wait()
+		d.work.Done()
+	})
+	return true
+}
+
+// Close ends the sources.
+func (m *merge) Close() error {
+	m.close()
+	return nil
+}
+
+const (
+	atHead = iota
+	inParts
+	atTail
+	atEnd
+)
+
+// Read implements io.Reader.
+func (m *merge) Read(b []byte) (int, error) {
+	for len(m.here) == 0 && m.err == nil {
+		if m.here, m.then = m.then, nil; len(m.here) == 0 {
+			m.here, m.err = m.next()
+		}
+	}
+	if len(m.here) == 0 {
+		return 0, m.err
+	}
+	n := copy(b, m.here)
+	m.here = m.here[n:]
+	return n, nil
+}
+
+// next is the next piece of the answer, if it is not empty; it is good until
+// the next call.
+func (m *merge) next() ([]byte, error) {
+	switch m.state {
+	case atHead:
+		m.state = inParts
+		return m.head, nil
+	case inParts:
+		if len(m.parts) > 0 {
+			return m.nextRows()
+		}
+		m.state = atTail
+		return nil, nil
+	case atTail:
+		m.state = atEnd
+		return m.tail, nil
+	}
+	return nil, io.EOF
+}
+
+func (m *merge) nextRows() ([]byte, error) {
+	for i := range min(m.ahead, len(m.parts)) {
+		if p := m.parts[i]; !p.started {
+			p.started = true
+			m.work.Go(func() { p.run(m.ctx) })
+		}
+	}
+	p := m.parts[0]
+	first := !m.inside
+	if m.inside = true; first && p.before != nil {
+		m.rows = false
+		return p.before, nil
+	}
+	rows, err := p.take(m.ctx, m.spare)
+	switch {
+	case errors.Is(err, io.EOF):
+		m.parts, m.inside = m.parts[1:], false
+		return p.after, nil
+	case err != nil:
+		return nil, err
+	}
+	m.spare = rows
+	if m.rows && !p.begun {
+		p.begun, m.then = true, rows
+		return comma, nil
+	}
+	p.begun, m.rows = true, true
+	return rows, nil
+}
+
+var comma = []byte{','}

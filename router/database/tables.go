@@ -1,0 +1,267 @@
+package database
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"ringway/events"
+	"ringway/router/ring"
+)
+
+// tables is one immutable snapshot of all tables.
+type tables struct {
+	all  map[string]*table
+	only *table // the table of a call that names none: the first; nil if there is none
+}
+
+// table is the compiled route of one table.
+type table struct {
+	route  events.TableRoute
+	epoch  events.Epoch
+	value  json.RawMessage // the route as it came
+	shards []*shard        // in the order of keys, as in route.Table.Shards
+	status []byte          // the answer to /status
+}
+
+// shard is one shard of a snapshot.
+type shard struct {
+	events.Shard
+	log      events.LogID
+	schema   *events.Schema
+	table    *ring.Table // of the ready replicas, by which reads are spread
+	ready    []*replica  // in the order that table refers to
+	others   []*replica  // may be ready before the route says so
+	eager    string
+	floor    *floor
+	replicas map[string]*replica // by server
+}
+
+// replica is one copy of a shard as this router knows it. It outlives changes
+// of the route for as long as the log, the server and its address stay.
+type replica struct {
+	server string
+	peer   *peer
+	gets   [2]gatherer   // rows for eventual reads, and for those with a floor
+	seen   atomic.Uint64 // the largest seq that it is known to have applied
+	avoid  atomic.Int64  // until when it is no first choice, unix ns
+}
+
+// slotsOfShard is the size of a shard's slot table.
+const slotsOfShard = 512
+
+// build compiles a route; what old knows of replicas and floors stays.
+func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []byte, old *table) (*table, error) {
+	t := &table{route: route, epoch: epoch, value: slices.Clone(value), status: statusBody(&route)}
+	for i, sr := range route.Shards {
+		s := &shard{
+			Shard: route.Table.Shards[i], log: route.LogID(sr), schema: &t.route.Table.Schema,
+			eager: sr.Eager, replicas: map[string]*replica{},
+		}
+		var before *shard
+		if old != nil {
+			if before = old.shard(s.ID); before != nil && before.log != s.log {
+				before = nil
+			}
+		}
+		if before != nil {
+			s.floor = before.floor
+		} else {
+			s.floor = newFloor()
+		}
+		var members []ring.Member
+		for _, r := range sr.Replicas {
+			server, _ := route.Server(r.Server)
+			if server.Address == "" {
+				continue
+			}
+			one := d.replica(before, server)
+			s.replicas[r.Server] = one
+			if !r.Ready {
+				s.others = append(s.others, one)
+				continue
+			}
+			s.ready = append(s.ready, one)
+			members = append(members, ring.Member{Name: r.Server, ID: server.ID, Weight: 1})
+		}
+		var err error
+		if s.table, err = ring.Balanced(slotsOfShard, members, nil); err != nil {
+			return nil, fmt.Errorf("shard %s: %w", s.ID, err)
+		}
+		t.shards = append(t.shards, s)
+	}
+	return t, nil
+}
+
+// replica finds what is known of a replica. The caller holds swap.
+func (d *Database) replica(before *shard, server events.TableServer) *replica {
+	if before != nil {
+		if r := before.replicas[server.Name]; r != nil && r.peer.address == server.Address {
+			return r
+		}
+	}
+	p := d.peers[server.Address]
+	if p == nil {
+		p = newPeer(server.Address, &d.cfg)
+		d.peers[server.Address] = p
+	}
+	return &replica{server: server.Name, peer: p}
+}
+
+func (t *table) name() string { return t.route.Table.Name }
+
+func (t *table) shard(id string) *shard {
+	if i := slices.IndexFunc(t.shards, func(s *shard) bool { return s.ID == id }); i >= 0 {
+		return t.shards[i]
+	}
+	return nil
+}
+
+// find is the shard that holds key; nil if none does.
+func (t *table) find(key int64) *shard {
+	i, found := slices.BinarySearchFunc(t.shards, key, func(s *shard, key int64) int {
+		switch {
+		case s.Holds(key):
+			return 0
+		case s.Low > key:
+			return 1
+		}
+		return -1
+	})
+	if !found {
+		return nil
+	}
+	return t.shards[i]
+}
+
+// between lists the shards that hold a key from low to high, in key order.
+func (t *table) between(low, high int64) []*shard {
+	var found []*shard
+	for _, s := range t.shards {
+		if s.Low <= high && s.High() >= low {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// choices are the replicas to ask for a read, in order: the ring's choices for
+// a random key, those that failed a moment ago after the others, and at last
+// those that the route does not call ready; they know better.
+func (s *shard) choices(now time.Time) []*replica {
+	order := make([]*replica, 0, len(s.ready)+len(s.others))
+	var avoided []*replica
+	add := func(r *replica) {
+		if r.avoid.Load() > now.UnixNano() {
+			avoided = append(avoided, r)
+		} else {
+			order = append(order, r)
+		}
+	}
+	if len(s.ready) > 0 {
+		var seen ring.Set
+		slot := s.table.Slot(rand.Uint64())
+		for owner := s.table.Owner(slot); owner >= 0; slot, owner = s.table.Next(slot, &seen) {
+			seen.Add(owner)
+			add(s.ready[owner])
+		}
+	}
+	order = append(order, avoided...)
+	return append(order, s.others...)
+}
+
+// answering are the replicas to ask what became of a batch: the eager one first.
+func (s *shard) answering() []*replica {
+	var order []*replica
+	if r := s.replicas[s.eager]; r != nil {
+		order = append(order, r)
+	}
+	for _, r := range slices.Concat(s.ready, s.others) {
+		if r.server != s.eager {
+			order = append(order, r)
+		}
+	}
+	return order
+}
+
+// applied notes that the replica has applied seq.
+func (r *replica) applied(seq uint64) { raise(&r.seen, seq) }
+
+// failed makes the replica a late choice for a while.
+func (r *replica) failed(d time.Duration) { r.avoid.Store(time.Now().Add(d).UnixNano()) }
+
+// raise makes a at least v.
+func raise(a *atomic.Uint64, v uint64) {
+	for old := a.Load(); old < v; old = a.Load() {
+		if a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}
+
+// named finds the table of a call; an empty name is the only one. Its error is
+// a refusal.
+func (ts *tables) named(name string) (*table, error) {
+	switch t := ts.all[name]; {
+	case ts.only == nil:
+		return nil, events.Refuse(400, "no database is configured; POST /init first")
+	case name == "":
+		return ts.only, nil
+	case t == nil:
+		return nil, events.Refuse(404, "table %q does not exist; there is %s", name, ts.only.name())
+	default:
+		return t, nil
+	}
+}
+
+// compile reads a route that came under the name of a table. The caller holds swap.
+func (d *Database) compile(name string, epoch events.Epoch, value []byte) (*table, error) {
+	route, err := events.DecodeTableRoute(value)
+	if err != nil {
+		return nil, err
+	}
+	if route.Table.Name != name {
+		return nil, errors.New("the key is of table " + name + ", the value of " + route.Table.Name)
+	}
+	return d.build(route, epoch, value, d.tables.Load().all[name])
+}
+
+// replace publishes a snapshot in which t serves name; nil: nobody does. The
+// caller holds swap.
+func (d *Database) replace(name string, t *table) {
+	next := &tables{all: maps.Clone(d.tables.Load().all)}
+	if next.all == nil {
+		next.all = map[string]*table{}
+	}
+	delete(next.all, name)
+	if t != nil {
+		next.all[name] = t
+	}
+	used := map[*peer]bool{}
+	for _, name := range slices.Sorted(maps.Keys(next.all)) {
+		one := next.all[name]
+		if next.only == nil {
+			next.only = one
+		}
+		for _, s := range one.shards {
+			for _, r := range s.replicas {
+				used[r.peer] = true
+			}
+		}
+	}
+	d.tables.Store(next)
+	for address, p := range d.peers {
+		if !used[p] {
+			p.retire()
+			delete(d.peers, address)
+		}
+	}
+	close(d.news)
+	d.news = make(chan struct{})
+	poke(d.learn)
+}
