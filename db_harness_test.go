@@ -272,6 +272,7 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 // what they hold.
 func (d *faultDB) settled() map[int][]check.Replica {
 	d.t.Helper()
+	begun := time.Now()
 	err := try(patience(3*time.Minute), func() error {
 		if out, errs, exit := d.run("verify"); exit != 0 {
 			return fmt.Errorf("verify: exit %d: %s%s", exit, out, errs)
@@ -286,6 +287,7 @@ func (d *faultDB) settled() map[int][]check.Replica {
 		found, err = d.replicas()
 		return err
 	})
+	d.t.Logf("all replicas agree after %s", time.Since(begun).Round(time.Millisecond))
 	for i := range dbShards {
 		if len(found[i]) < dbReplicas {
 			d.t.Errorf("%s has %d replicas", shardName(i), len(found[i]))
