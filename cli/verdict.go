@@ -103,10 +103,8 @@ func (a *app) printVerdicts(all []verdict) {
 
 func (v *verdict) summary() string {
 	switch n := len(v.Replicas); {
-	case v.Equal && n == 1:
-		return fmt.Sprintf("equal: 1 replica, %d rows at seq %d", v.Rows, v.Seq)
 	case v.Equal:
-		return fmt.Sprintf("equal: %d replicas, %d rows at seq %d", n, v.Rows, v.Seq)
+		return fmt.Sprintf("equal: %s, %s at seq %d", count(int64(n), "replica"), count(v.Rows, "row"), v.Seq)
 	case v.Error != "":
 		return "NOT VERIFIED: " + v.Error
 	}
@@ -116,6 +114,13 @@ func (v *verdict) summary() string {
 		}
 	}
 	return fmt.Sprintf("NOT VERIFIED at seq %d", v.Seq)
+}
+
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // faults is a line for each replica that spoils it.
@@ -130,7 +135,7 @@ func (v *verdict) faults() (lines []string) {
 		case r.Error != "":
 			lines = append(lines, r.Server+" could not tell: "+r.Error)
 		case len(r.Differs) > 0:
-			lines = append(lines, fmt.Sprintf("%s: %s, has %d rows at seq %d; most have %d", r.Server, strings.Join(r.Differs, ", "), r.Rows, r.Position.Seq, v.Rows))
+			lines = append(lines, fmt.Sprintf("%s: %s, has %s at seq %d; most have %d", r.Server, strings.Join(r.Differs, ", "), count(r.Rows, "row"), r.Position.Seq, v.Rows))
 		}
 	}
 	return lines

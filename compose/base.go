@@ -154,11 +154,11 @@ func haveMmdebstrap(ctx context.Context) error {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
 		return errors.New("mmdebstrap is not there; on Debian and Ubuntu install mmdebstrap and debian-archive-keyring")
 	}
-	return aptInstall(ctx, "mmdebstrap", "debian-archive-keyring")
+	return aptGet(ctx, "mmdebstrap", "debian-archive-keyring")
 }
 
-// aptInstall asks for news of the packages only if it has to.
-func aptInstall(ctx context.Context, packages ...string) error {
+// aptGet installs packages, and asks for news of them only if it has to.
+func aptGet(ctx context.Context, packages ...string) error {
 	install := func() error {
 		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, packages...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

@@ -30,6 +30,10 @@ const help = `usage: compose VERB
   logs        follow the logs
   clean       the same as down, and remove data and images (asks; --yes does not)
 
+  with-engine [--or-skip] COMMAND…
+              run a command that needs an engine; where none answers, root on
+              Debian gets one for as long as that takes
+
 RINGWAY_RUNTIME=docker or process decides what is used; else Docker if it answers.
 `
 
@@ -75,6 +79,12 @@ func run(ctx context.Context, args []string) error {
 		return s.down(ctx, false)
 	case "logs":
 		return s.logs(ctx)
+	case "with-engine":
+		orSkip := len(rest) > 0 && rest[0] == "--or-skip"
+		if orSkip {
+			rest = rest[1:]
+		}
+		return withEngine(ctx, t, orSkip, rest)
 	case "clean":
 		yes := len(rest) > 0 && rest[0] == "--yes"
 		if !yes && !confirmed(s, root) {
@@ -143,14 +153,20 @@ func look(ctx context.Context) tools {
 	}
 	t := tools{}
 	t.engine, t.arch, _ = strings.Cut(said, " ")
+	if t.compose = findCompose(ctx); t.compose == nil {
+		t.missing = "Docker " + t.engine + " answers, and neither `docker compose` nor docker-compose is there"
+	}
+	return t
+}
+
+// findCompose is the command, or nil.
+func findCompose(ctx context.Context) []string {
 	for _, c := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
 		if _, err := output(ctx, c[0], append(c[1:], "version")...); err == nil {
-			t.compose = c
-			return t
+			return c
 		}
 	}
-	t.missing = "Docker " + t.engine + " answers, and neither `docker compose` nor docker-compose is there"
-	return t
+	return nil
 }
 
 func output(ctx context.Context, name string, args ...string) (string, error) {

@@ -85,7 +85,7 @@ func (s *site) leadOn(conn *bus.Conn, id string, replicas int) (stop func()) {
 	return s.leadWith(conn, logs{conn}, id, replicas)
 }
 
-func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replicas int) (stop func()) {
+func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replicas int, change ...func(*controller.Config)) (stop func()) {
 	s.t.Helper()
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.ExpectHosts = id, 1
@@ -93,6 +93,9 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 		base.Replicas = replicas
 		return base, nil
 	}}}
+	for _, f := range change {
+		f(&cfg)
+	}
 	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, quiet)
 	if err != nil {
 		s.t.Fatal(err)
@@ -118,6 +121,7 @@ func (s *site) host(name string) {
 	conn := s.connect()
 	var mu sync.Mutex
 	var have events.Assignment
+	var strangers []events.InstanceSpec
 	beat := func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -135,6 +139,15 @@ func (s *site) host(name string) {
 		_ = b.Watch(ctx, name, func(e events.Entry) {
 			if a, err := events.DecodeAssignment(e.Value); err == nil {
 				mu.Lock()
+				// An agent stops nothing that only another bus has named.
+				if have.Term.Incarnation != a.Term.Incarnation {
+					strangers = have.Instances
+				}
+				for _, i := range strangers {
+					if !slices.ContainsFunc(a.Instances, func(n events.InstanceSpec) bool { return n.Name == i.Name }) {
+						a.Instances = append(a.Instances, i)
+					}
+				}
 				have = a
 				mu.Unlock()
 				beat()

@@ -34,10 +34,10 @@ type (
 		reply   any
 		err     error
 	}
-	makeLog struct { // and tell the state, later
-		id      events.LogID
-		first   uint64
-		replace bool // whatever log of the shard is there goes first: a person ordered it
+	clearLog struct{ id events.LogID } // for it; and tell the state, later
+	makeLog  struct {                  // and tell the state, later
+		id    events.LogID
+		first uint64
 	}
 	purgeLog struct { // and tell the state, later
 		id    events.LogID
@@ -56,6 +56,7 @@ func (answer) effect()     {}
 func (putTable) effect()      {}
 func (putTableRoute) effect() {}
 func (answerTable) effect()   {}
+func (clearLog) effect()      {}
 func (makeLog) effect()       {}
 func (purgeLog) effect()      {}
 

@@ -30,7 +30,7 @@ type sim struct {
 func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 	t.Helper()
 	cfg.ID = "c1"
-	w := &sim{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
+	w := &sim{t: t, database: database{mute: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
 	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	for _, h := range hosts {
@@ -75,6 +75,8 @@ func (w *sim) apply(effects []effect) {
 			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{e.value, v}
 		case answerTable:
 			e.request.done(e.reply, e.err)
+		case clearLog:
+			w.apply(w.clearLog(e))
 		case makeLog:
 			w.apply(w.s.logMade(e.id, w.makeLog(e), w.now))
 		case purgeLog:
@@ -112,6 +114,9 @@ func (w *sim) step(d time.Duration) {
 	w.s.observeSelf(events.ControllerBeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
 	for _, name := range sorted(w.agents) {
 		if w.silent[name] {
+			if w.voices {
+				w.serverBeats(name)
+			}
 			continue
 		}
 		w.obey(name)
@@ -157,7 +162,7 @@ func (w *sim) obey(host string) {
 		}
 	}
 	for name := range w.agents[host] {
-		if !assignedIn(a.value, name) {
+		if !assignedIn(a.value, name) && !w.strangers[name] {
 			delete(w.agents[host], name)
 		}
 	}

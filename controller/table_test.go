@@ -83,3 +83,68 @@ func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
 		t.Error("the dead server is still assigned")
 	}
 }
+
+func TestTable_ReplicaOnAnotherLogIsNotReady(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	srv := w.db().Servers[0].Name
+	beat := *w.s.servers[srv].beat
+	beat.Replicas = slices.Clone(beat.Replicas)
+	for i := range beat.Replicas {
+		beat.Replicas[i].Applied.Incarnation = "OTHER"
+	}
+	w.apply(w.s.observeServer(beat, w.now))
+	w.decide()
+	for _, sh := range w.table().Shards {
+		if isReady(sh, srv) {
+			t.Errorf("%s on %s follows another log, and is ready", sh.Shard, srv)
+		}
+	}
+}
+
+func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2", "h3")
+	var before []string
+	for _, sh := range w.table().Shards {
+		before = append(before, sh.Eager)
+	}
+	w.write("sh1", 3)
+	// All but the eager one of sh1 are heard to be ahead of it.
+	w.mute[before[0]] = true
+	w.step(events.BeatEvery)
+	delete(w.mute, before[0])
+	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != before[0] })]
+	_, st := w.find(victim.Name)
+	st.State = events.Dead
+	w.run(3 * time.Second)
+	w.wantWhole()
+	for i, sh := range w.table().Shards {
+		if before[i] != victim.Name && sh.Eager != before[i] {
+			t.Errorf("%s: eager %s became %s though it is ready", sh.Shard, before[i], sh.Eager)
+		}
+		if before[i] == victim.Name && sh.Eager == victim.Name {
+			t.Errorf("%s: eager %s is dead", sh.Shard, sh.Eager)
+		}
+	}
+}
+
+func TestTable_OvertakenHeartbeatIsDropped(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	srv := w.db().Servers[0].Name
+	late := *w.s.servers[srv].beat
+	late.Sent, late.Replicas = w.now.Add(-100*time.Millisecond), nil
+	w.apply(w.s.observeServer(late, w.now))
+	if len(w.s.servers[srv].beat.Replicas) == 0 {
+		t.Fatal("a heartbeat of the past was believed")
+	}
+}
+
+func TestTable_DeadServersAreForgotten(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	victim := w.db().Servers[0].Name
+	_, st := w.find(victim)
+	st.State = events.Dead
+	w.run(20 * time.Second)
+	if len(w.s.servers) != 3 {
+		t.Fatalf("%v are remembered", sorted(w.s.servers))
+	}
+}

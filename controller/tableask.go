@@ -28,7 +28,10 @@ type tableRequest struct {
 
 // tableVerbs are the requests about tables.
 var tableVerbs = map[string]func([]byte) (*tableRequest, error){
-	events.APIInit: asking(initTable),
+	events.APIInit:          asking(initTable),
+	events.APIAddServers:    asking(addServers),
+	events.APIRemoveServers: asking(removeServers),
+	events.APIRecover:       asking(recoverShard),
 }
 
 func asking[R any](request func(R) *tableRequest) func([]byte) (*tableRequest, error) {

@@ -13,13 +13,15 @@ import (
 // database is the part of the world that is about tables: volumes, the shard
 // servers on them, and the bus's logs.
 type database struct {
-	logs    map[string]*simLog                          // by table.shard
-	volumes map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
-	mute    map[string]bool                             // shard servers that do not beat
-	slow    bool                                        // copies do not end
-	noLogs  error                                       // the bus makes no log
-	purges  []purgeLog
-	made    int // logs
+	logs      map[string]*simLog                          // by table.shard
+	volumes   map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
+	mute      map[string]bool                             // shard servers that do not beat
+	slow      bool                                        // copies do not end
+	noLogs    error                                       // the bus makes no log
+	purges    []purgeLog
+	made      int             // logs
+	voices    bool            // shard servers speak although their agent does not
+	strangers map[string]bool // instances that assignments of another bus named
 }
 
 type simLog struct {
@@ -50,10 +52,7 @@ func (w *sim) makeLog(e makeLog) error {
 	}
 	key := e.id.Table + "." + e.id.Shard
 	if there := w.logs[key]; there != nil && there.id != e.id {
-		if !e.replace {
-			return events.ErrLogForeign
-		}
-		delete(w.logs, key)
+		return events.ErrLogForeign
 	}
 	if w.logs[key] == nil {
 		w.logs[key] = &simLog{id: e.id, first: e.first, last: e.first - 1}
@@ -62,7 +61,24 @@ func (w *sim) makeLog(e makeLog) error {
 	return nil
 }
 
-func (w *sim) purgeLog(e purgeLog) []effect { return nil }
+func (w *sim) clearLog(e clearLog) []effect {
+	key := e.id.Table + "." + e.id.Shard
+	there := w.logs[key]
+	is := there != nil && there.id == e.id
+	if !is {
+		delete(w.logs, key)
+	}
+	return w.s.logCleared(e.id, is, nil, w.now)
+}
+
+func (w *sim) purgeLog(e purgeLog) []effect {
+	l := w.logs[e.id.Table+"."+e.id.Shard]
+	first, worth := l.first, e.below >= l.first+e.worth
+	if worth {
+		l.first = e.below
+	}
+	return w.s.logPurged(e, first, worth, nil, w.now)
+}
 
 // write appends to a log; those who are ready apply it with their next beat.
 func (w *sim) write(shard string, n uint64) { w.logs["StudT."+shard].last += n }
@@ -240,4 +256,9 @@ func (w *sim) wantWhole() {
 	if n, of := w.replicasReady(); n != of || n == 0 {
 		w.t.Fatalf("%d of %d replicas are ready", n, of)
 	}
+}
+
+func (w *sim) log(shard string) (events.ShardLog, bool) {
+	db := w.db()
+	return db.Log(shard)
 }

@@ -143,6 +143,8 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 			e.request.done(e.reply, e.err)
 		case answerTable:
 			e.request.done(e.reply, e.err)
+		case clearLog:
+			t.work(ctx, func(ctx context.Context) input { return t.clearLog(ctx, e) })
 		case makeLog:
 			t.work(ctx, func(ctx context.Context) input { return t.makeLog(ctx, e) })
 		case purgeLog:

@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,10 +49,49 @@ type node struct {
 	open   func(ctx context.Context) (shard.Engine, string, error)
 	tune   func(*shard.Config)
 	addr   string
+	front  string // where routes say it is
 	stop   func()
 	conn   *bus.Conn
 	engine shard.Engine
+	served atomic.Int64 // copies that it handed out
+	cut    atomic.Int64 // how many copies to it end early
 }
+
+// newFront stands before a server, so that a test sees and spoils its copies.
+func (c *cluster) newFront(n *node) string {
+	c.Helper()
+	to := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host = "http", n.addr
+	}, ErrorLog: log.New(io.Discard, "", 0)}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/copy") {
+			n.served.Add(1)
+			for _, other := range c.nodes {
+				if other != n && other.cut.Add(-1) >= 0 {
+					w = &cutting{ResponseWriter: w, left: 10_000}
+				}
+			}
+		}
+		to.ServeHTTP(w, r)
+	}))
+	c.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// cutting ends a connection after so many bytes.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (w *cutting) Write(b []byte) (int, error) {
+	if w.left -= len(b); w.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *cutting) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
@@ -142,6 +185,9 @@ func (n *node) start() {
 		n.c.Fatal(err)
 	}
 	n.addr, n.conn = listener.Addr().String(), n.c.connect()
+	if n.front == "" {
+		n.front = n.c.newFront(n)
+	}
 	cfg := shard.DefaultConfig()
 	cfg.ID, cfg.Listener, cfg.Volume = n.name, listener, "vol-"+n.name
 	cfg.RetryMin, cfg.RetryMax, cfg.Durable = 50*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
@@ -185,7 +231,7 @@ func (c *cluster) keep(names ...string) {
 	c.route.Servers, sr.Replicas, sr.Eager = nil, nil, ""
 	for i, name := range names {
 		name, ready := strings.CutSuffix(name, "*")
-		c.route.Servers = append(c.route.Servers, events.TableServer{Name: name, ID: i + 1, Address: c.nodes[name].addr, Shards: []string{spec.Shard.ID}})
+		c.route.Servers = append(c.route.Servers, events.TableServer{Name: name, ID: i + 1, Address: c.nodes[name].front, Shards: []string{spec.Shard.ID}})
 		sr.Replicas = append(sr.Replicas, events.ShardReplica{Server: name, Ready: ready})
 		if ready && sr.Eager == "" {
 			sr.Eager = name
@@ -289,6 +335,18 @@ func (c *cluster) do(op *events.Op) oplog.Result {
 		c.Fatalf("%s: %+v, %v", op.Kind, r, err)
 	}
 	return r
+}
+
+// append puts a batch of one op into the log, in the name of writer w1.
+func (c *cluster) append(id string, op events.Op) {
+	c.Helper()
+	body, err := json.Marshal(events.Batch{ID: id, Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID, Ops: []events.Op{op}})
+	if err != nil {
+		c.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
+	defer cancel()
+	c.must2(c.conn.Append(ctx, c.log, id, body))
 }
 
 // state is what a replica holds when it has applied seq.

@@ -92,11 +92,12 @@ func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
 }
 
 // fill copies the replica of a donor into the engine, in place of what is
-// there: that is erased when a donor has shown that it has something better.
-func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Position) error {
+// there: that is erased when a donor has shown that it has something better,
+// and set aside before if it is of another history.
+func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
 	var errs []error
 	for _, i := range rand.Perm(len(a.donors)) {
-		err := k.copyFrom(ctx, engine, a, a.donors[i], at)
+		err := k.copyFrom(ctx, engine, a, a.donors[i], at, foreign)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -105,7 +106,7 @@ func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Pos
 	return errors.Join(errs...)
 }
 
-func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor, at *events.Position) error {
+func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor, at *events.Position, foreign bool) error {
 	began := time.Now()
 	in, err := k.ask(ctx, a, from)
 	if err != nil {
@@ -124,6 +125,11 @@ func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor
 		return err
 	}
 	if at != nil {
+		if foreign {
+			if err := k.setAside(ctx, engine, at); err != nil {
+				return err
+			}
+		}
 		k.say.Warn("replica is erased, a donor has better", "at", at.String(), "donor", from.server, "donor_at", head.Position.String())
 		if err := engine.Drop(ctx, k.key.table, k.key.shard); err != nil {
 			return err

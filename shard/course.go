@@ -1,7 +1,13 @@
 package shard
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -10,15 +16,345 @@ import (
 
 // serveCourse answers the calls of the course, which name no table and no log.
 func (s *Server) serveCourse(ctx *fasthttp.RequestCtx, path string) {
-	courseFail(ctx, events.Refuse(404, "'%.80s' endpoint does not exist in shard servers", path))
+	call := string(ctx.Method()) + " " + path
+	var err error
+	switch call {
+	case "POST /config":
+		err = s.courseConfig(ctx)
+	case "GET /copy":
+		err = s.courseCopy(ctx)
+	case "POST /read", "GET /read":
+		err = s.courseRead(ctx)
+	case "POST /write":
+		err = s.courseWrite(ctx)
+	case "PUT /update":
+		err = s.courseUpdate(ctx)
+	case "DELETE /del":
+		err = s.courseDelete(ctx)
+	default:
+		err = events.Refuse(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
+	}
+	if err != nil {
+		courseFail(ctx, err)
+	}
 }
 
-// courseFail answers what went wrong as the course has it.
-func courseFail(ctx *fasthttp.RequestCtx, err error) {
-	var refusal *events.Refusal
-	if !errors.As(err, &refusal) {
-		refusal = events.Refuse(503, "%s", err)
+// courseConfig says whether the server keeps shards already: where they are
+// kept is for the controller to decide.
+func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
+	var ask struct {
+		Schema *events.Schema `json:"schema"`
+		Shards []string       `json:"shards"`
 	}
-	ctx.Response.Reset()
-	writeJSON(ctx, refusal.Code, map[string]string{"message": "<Error> " + refusal.Message, "status": "failure"})
+	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
+		return events.Refuse(400, "the body is not the JSON of a configuration: %s", err)
+	}
+	if ask.Schema == nil {
+		return events.Refuse(400, "schema: missing")
+	}
+	if err := ask.Schema.Validate(); err != nil {
+		return err
+	}
+	if err := listed(ask.Shards); err != nil {
+		return err
+	}
+	var kept []string
+	for _, id := range ask.Shards {
+		k := s.byShard(id)
+		if k == nil {
+			return events.Refuse(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
+		}
+		k.mu.Lock()
+		same := k.aim.spec.Schema.Equal(ask.Schema)
+		k.mu.Unlock()
+		if !same {
+			return events.Refuse(409, "shard %s has another schema", id)
+		}
+		kept = append(kept, s.cfg.ID+":"+id)
+	}
+	writeJSON(ctx, 200, map[string]string{"message": strings.Join(kept, ", ") + " configured", "status": "success"})
+	return nil
+}
+
+// listed refuses what is no list of different shards.
+func listed(ids []string) error {
+	if len(ids) == 0 {
+		return events.Refuse(400, "shards: missing")
+	}
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			return events.Refuse(400, "shards: %.60s is there twice", id)
+		}
+	}
+	return nil
+}
+
+// byShard finds a shard by its id alone; the default table comes first.
+func (s *Server) byShard(id string) *keeper {
+	var found *keeper
+	for key, k := range *s.keepers.Load() {
+		if key.shard != id {
+			continue
+		}
+		if key.table == events.DefaultTable {
+			return k
+		}
+		if found == nil || key.table < found.key.table {
+			found = k
+		}
+	}
+	return found
+}
+
+// courseCall is a call about one shard, with the fields of its body.
+type courseCall struct {
+	fields map[string]json.RawMessage
+	aim    aim
+	at     *replica
+}
+
+// call reads the body of a call about one shard.
+func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
+	c := &courseCall{}
+	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
+		return nil, events.Refuse(400, "the body is no JSON object")
+	}
+	var id string
+	if err := c.field("shard", &id); err != nil {
+		return nil, err
+	}
+	k := s.byShard(id)
+	if k == nil {
+		return nil, events.Refuse(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
+	}
+	var err error
+	c.at, c.aim, err = k.now()
+	return c, err
+}
+
+func (c *courseCall) field(name string, into any) error {
+	raw, ok := c.fields[name]
+	if !ok || string(raw) == "null" {
+		return events.Refuse(400, "%s: missing", name)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return events.Refuse(400, "%s: %s", name, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+// id is the key that a call names, as a number or as its text.
+func (c *courseCall) id() (int64, error) {
+	name := c.aim.spec.Schema.KeyColumn()
+	var v events.Value
+	if err := c.field(name, &v); err != nil {
+		return 0, err
+	}
+	if v.IsText() {
+		n, err := strconv.ParseInt(v.Raw(), 10, 64)
+		if err != nil {
+			return 0, events.Refuse(400, "%s: %.40q is no 64-bit integer", name, v.Raw())
+		}
+		return n, nil
+	}
+	return integer(name, v)
+}
+
+func integer(name string, v events.Value) (int64, error) {
+	n, err := v.Int64()
+	if err != nil {
+		return 0, events.Refuse(400, "%s: %s", name, err)
+	}
+	return n, nil
+}
+
+func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
+	c, err := s.call(ctx)
+	if err != nil {
+		return err
+	}
+	name := c.aim.spec.Schema.KeyColumn()
+	var bounds struct{ Low, High *events.Value }
+	if err := c.field(name, &bounds); err != nil {
+		return err
+	}
+	if bounds.Low == nil || bounds.High == nil {
+		return events.Refuse(400, "%s: low or high is missing", name)
+	}
+	low, err := integer(name+".low", *bounds.Low)
+	if err != nil {
+		return err
+	}
+	high, err := integer(name+".high", *bounds.High)
+	if err != nil {
+		return err
+	}
+	if low > high {
+		return events.Refuse(400, "%s: low %d is greater than high %d", name, low, high)
+	}
+	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
+	ctx.SetContentType("application/json")
+	return s.answerRange(ctx, c.at.store, low, high, rowsAnswer{
+		row: func(to []byte, row events.Row, n int) []byte {
+			if n == 0 {
+				to = append(to, begin...)
+			} else {
+				to = append(to, ',')
+			}
+			return c.aim.spec.Schema.AppendRow(to, row)
+		},
+		end: func(to []byte, _ uint64, rows int) []byte {
+			if rows == 0 {
+				to = append(to, begin...)
+			}
+			return append(to, end...)
+		},
+	})
+}
+
+// courseCopy streams every row of some shards.
+func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
+	var ask struct {
+		Shards []string `json:"shards"`
+	}
+	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
+		return events.Refuse(400, "the body is no list of shards: %s", err)
+	}
+	if err := listed(ask.Shards); err != nil {
+		return err
+	}
+	var stores []Store
+	for _, id := range ask.Shards {
+		k := s.byShard(id)
+		if k == nil {
+			return events.Refuse(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
+		}
+		at, _, err := k.now()
+		if err != nil {
+			return err
+		}
+		stores = append(stores, at.store)
+	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return err
+	}
+	ctx.SetContentType("application/json")
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer release()
+		life, cancel := context.WithCancel(s.context())
+		defer cancel()
+		if copyRows(life, w, stores) == nil {
+			_, _ = w.WriteString(`"status":"success"}` + "\n") // without it the copy is no JSON
+		}
+	})
+	return nil
+}
+
+func copyRows(ctx context.Context, w *bufio.Writer, stores []Store) error {
+	line := []byte{'{'}
+	for _, store := range stores {
+		spec, between := store.Spec(), ""
+		line = append(append(append(line, '"'), spec.Shard.ID...), `":[`...)
+		_, err := store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row) error {
+			line = spec.Schema.AppendRow(append(line, between...), row)
+			_, err := w.Write(line)
+			line, between = line[:0], ","
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		line = append(line, "],"...)
+	}
+	_, err := w.Write(line)
+	return err
+}
+
+func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
+	c, err := s.call(ctx)
+	if err != nil {
+		return err
+	}
+	index := int64(0)
+	if _, given := c.fields["curr_idx"]; given {
+		var v events.Value
+		if err := c.field("curr_idx", &v); err != nil {
+			return err
+		}
+		if index, err = integer("curr_idx", v); err != nil {
+			return err
+		}
+	}
+	var objects []json.RawMessage
+	if err := c.field("data", &objects); err != nil {
+		return err
+	}
+	if len(objects) == 0 {
+		return events.Refuse(400, "data: no entries")
+	}
+	op := events.Op{Kind: events.OpInsert}
+	for i, object := range objects {
+		row, err := c.aim.spec.Schema.ReadRow(object)
+		if err != nil {
+			return inData(i, err)
+		}
+		op.Rows = append(op.Rows, row)
+	}
+	if err := s.courseDo(ctx, c, &op); err != nil {
+		return err
+	}
+	writeJSON(ctx, 200, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
+	return nil
+}
+
+// inData names the entry of a list that is at fault.
+func inData(i int, err error) error {
+	var refusal *events.Refusal
+	if errors.As(err, &refusal) {
+		return events.Refuse(refusal.Code, "data[%d]: %s", i, refusal.Message)
+	}
+	return err
+}
+
+func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
+	c, err := s.call(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	var object json.RawMessage
+	if err := c.field("data", &object); err != nil {
+		return err
+	}
+	schema := &c.aim.spec.Schema
+	row, err := schema.ReadRow(object)
+	if err != nil {
+		return err
+	}
+	if row.Key() != id {
+		return events.Refuse(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
+	}
+	if err := s.courseDo(ctx, c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
+		return err
+	}
+	return courseDone(ctx, c, id, "Data entry for %s:%d updated")
+}
+
+func (s *Server) courseDelete(ctx *fasthttp.RequestCtx) error {
+	c, err := s.call(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	if err := s.courseDo(ctx, c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
+		return err
+	}
+	return courseDone(ctx, c, id, "Data entry with %s:%d removed")
 }

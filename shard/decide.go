@@ -13,6 +13,7 @@ type aim struct {
 	log    events.ShardLog
 	eager  bool
 	donors []donor // ready replicas on other servers
+	others []donor // replicas on other servers that are not
 }
 
 // donor is a replica that can be copied from.
@@ -28,8 +29,11 @@ func aimOf(route *events.TableRoute, shard events.ShardRoute, server string) (ai
 		switch {
 		case r.Server == server:
 			here = true
-		case r.Ready && other.Address != "":
+		case other.Address == "":
+		case r.Ready:
 			a.donors = append(a.donors, donor{r.Server, other.Address})
+		default:
+			a.others = append(a.others, donor{r.Server, other.Address})
 		}
 	}
 	return a, here

@@ -2,30 +2,54 @@ package shard
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"ringway/events"
 	"ringway/shard/state"
 )
 
-// digest says what the replica held at a marker. If it fails nobody tries
-// again: who wants to know sets another marker.
-func (k *keeper) digest(ctx context.Context, batch string, snapshot Snapshot, err error) {
-	d := events.Digest{Server: k.s.cfg.ID, Table: k.key.table, Shard: k.key.shard, Batch: batch}
-	if err == nil {
-		if k.s.digests.take(ctx) {
-			d.State, err = state.Digest(ctx, snapshot)
-			k.s.digests.give()
-		}
-		_ = snapshot.Close() // what it held goes with its connection at the latest
-	}
-	if ctx.Err() != nil {
-		return
+// mark takes over the state at a marker of the log. Each holds a connection of
+// the engine until its turn comes.
+func (k *keeper) mark(ctx context.Context, work *sync.WaitGroup, batch string, snapshot Snapshot, err error) {
+	if err == nil && !k.s.digests.try() {
+		_ = snapshot.Close() // nothing was read of it
+		err = errors.New("too many digests at once")
 	}
 	if err != nil {
-		k.say.Warn("no digest", "batch", batch, events.KeyError, err)
+		k.tellDigest(events.Digest{Batch: batch, Error: err.Error()})
+		return
+	}
+	work.Go(func() {
+		defer k.s.digests.give()
+		k.digest(ctx, batch, snapshot)
+	})
+}
+
+// digest says what the replica held at a marker. If it fails nobody tries
+// again: who wants to know sets another marker.
+func (k *keeper) digest(ctx context.Context, batch string, snapshot Snapshot) {
+	defer snapshot.Close()
+	if !k.s.digest.take(ctx) {
+		return
+	}
+	defer k.s.digest.give()
+	d := events.Digest{Batch: batch}
+	var err error
+	if d.State, err = state.Digest(ctx, snapshot); err != nil {
 		d.Error = err.Error()
 	}
+	if ctx.Err() == nil {
+		k.tellDigest(d)
+	}
+}
+
+func (k *keeper) tellDigest(d events.Digest) {
+	d.Server, d.Table, d.Shard = k.s.cfg.ID, k.key.table, k.key.shard
+	if d.Error != "" {
+		k.say.Warn("no digest", "batch", d.Batch, events.KeyError, d.Error)
+	}
 	if err := k.s.bus.Publish(events.DigestSubject(k.key.table, k.key.shard), d); err != nil {
-		k.say.Debug("digest not sent", "batch", batch, events.KeyError, err)
+		k.say.Debug("digest not sent", "batch", d.Batch, events.KeyError, err)
 	}
 }

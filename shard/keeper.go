@@ -123,6 +123,11 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	case apply: // it says itself how it is
 		return do, k.apply(ctx, store, a)
 	case create:
+		if err := k.doubt(ctx, a, k.s.logs(a.logID())); err != nil {
+			k.place(nil)
+			k.tell(events.ReplicaWaiting, err.Error())
+			return rest, nil
+		}
 		store, err = engine.Create(ctx, a.spec, a.log.Incarnation)
 	case discard:
 		err = engine.Drop(ctx, k.key.table, k.key.shard)
@@ -132,7 +137,7 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	case fill:
 		k.place(at)
 		k.tell(state, detail)
-		if err = k.fill(ctx, engine, a, at); err != nil && ctx.Err() == nil {
+		if err = k.fill(ctx, engine, a, at, state == events.ReplicaQuarantined); err != nil && ctx.Err() == nil {
 			k.say.Warn("copying failed", events.KeyError, err)
 			if at == nil {
 				state = events.ReplicaWaiting
@@ -184,7 +189,7 @@ func (k *keeper) apply(ctx context.Context, store Store, a *aim) error {
 		}
 	}
 	cfg.Marker = func(batch string, snapshot Snapshot, err error) {
-		work.Go(func() { k.digest(ctx, batch, snapshot, err) })
+		k.mark(ctx, &work, batch, snapshot, err)
 	}
 	applier := NewApplier(cfg, store, log, k.s.bus, k.say)
 	k.mu.Lock()

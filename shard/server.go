@@ -20,6 +20,7 @@ import (
 type Config struct {
 	ID       string       // its name in the routes
 	Volume   string       // id of its data directory, for heartbeats
+	Aside    string       // directory for what a replica on another history held; empty: it is not kept
 	Listener net.Listener // the server's to close
 
 	Applier    ApplierConfig
@@ -87,7 +88,8 @@ type Server struct {
 	keepers atomic.Pointer[map[shardKey]*keeper]
 	reads   turns
 	copies  turns
-	digests turns
+	digests turns // snapshots held for digests
+	digest  turns // one at a time is computed
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for keepers
@@ -111,7 +113,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, b
 	}
 	s := &Server{
 		cfg: cfg, open: open, logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), digests: newTurns(1),
+		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), digests: newTurns(4), digest: newTurns(1),
 		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
 		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, reread: make(chan struct{}, 1), beatNow: make(chan struct{}, 1),
 	}
@@ -129,7 +131,9 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, b
 // slow or broken is told in heartbeats, and is no reason to end this process.
 func (s *Server) Run(ctx context.Context) error {
 	web := newWeb(s)
-	ctx, cancel := context.WithCancel(ctx)
+	ended := ctx.Done()
+	// Requests come to their end before what they stand on.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.mu.Lock()
 	s.ctx = ctx
@@ -149,11 +153,11 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
 	var err error
 	select {
-	case <-ctx.Done():
+	case <-ended:
 	case err = <-failed:
 	}
-	cancel()
 	web.stop(s.cfg.Stop)
+	cancel()
 	s.mu.Lock()
 	s.ctx = nil
 	s.mu.Unlock()
@@ -193,12 +197,20 @@ type turns chan struct{}
 
 func newTurns(n int) turns { return make(turns, max(1, n)) }
 
-// take waits for a turn; false if ctx ended before.
-func (t turns) take(ctx context.Context) bool {
+// try takes a turn if there is one.
+func (t turns) try() bool {
 	select {
 	case t <- struct{}{}:
 		return true
 	default:
+		return false
+	}
+}
+
+// take waits for a turn; false if ctx ended before.
+func (t turns) take(ctx context.Context) bool {
+	if t.try() {
+		return true
 	}
 	select {
 	case t <- struct{}{}:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"ringway/events"
 	"ringway/shard"
@@ -112,4 +113,142 @@ func TestServer_AnswersRouters(t *testing.T) {
 	if code, _ := call(t, "GET", "http://"+n.addr+"/v1/tables/StudT", ""); code != 404 {
 		t.Errorf("no thing of a shard: %d", code)
 	}
+}
+
+func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	n.stop()
+	n.tune = func(cfg *shard.Config) { cfg.Applier.Retell = time.Hour } // no clock in this test
+	n.start()
+	c.keep("s1*")
+	c.route.Shards[0].Eager = "" // nobody answers writers
+	c.put()
+	n.is(events.ReplicaReady)
+	told := make(chan events.Results, 100)
+	stop, err := c.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
+		if r, err := events.DecodeResults(data); err == nil {
+			told <- r
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	for i := range 3 {
+		c.append(fmt.Sprintf("b%d", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(int64(i)), events.Text("x")}}})
+	}
+	n.state(3)
+	select {
+	case r := <-told:
+		t.Fatalf("a replica that is not eager told %+v", r)
+	default:
+	}
+	c.route.Shards[0].Eager = "s1"
+	c.put()
+	for i := range 3 {
+		select {
+		case r := <-told:
+			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) {
+				t.Errorf("result %d is %+v", i, r)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("nobody tells")
+		}
+	}
+	c.append("b3", events.Op{Kind: events.OpBarrier})
+	if r := <-told; r.Batch != "b3" {
+		t.Errorf("then %+v", r)
+	}
+}
+
+func TestServer_AReadWaitsForItsFloor(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	n.stop()
+	n.tune = func(cfg *shard.Config) { cfg.ReadWait = 200 * time.Millisecond }
+	n.start()
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	if code, body := call(t, "GET", n.url("rows?log=life1&floor=1"), ""); code != 503 || !strings.Contains(body, "not yet at 1") {
+		t.Errorf("beyond the log: %d %s", code, body)
+	}
+	n.stop()
+	n.tune = func(cfg *shard.Config) { cfg.ReadWait = time.Minute }
+	n.start()
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	answer := make(chan string)
+	go func() {
+		_, body := call(t, "GET", n.url("rows?log=life1&floor=2"), "")
+		answer <- body
+	}()
+	c.append("b0", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(0), events.Text("x")}}})
+	c.append("b1", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text("y")}}})
+	if body := <-answer; !strings.HasSuffix(body, "#2 2\n") {
+		t.Errorf("got %s", body)
+	}
+}
+
+func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	c.keep("s1*", "s2*")
+	for _, n := range c.nodes {
+		n.is(events.ReplicaReady)
+	}
+	var marks []string
+	for i := range int64(3) { // what follows a marker is not in its digest, however they are gathered
+		c.append(fmt.Sprintf("i%d", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(i), events.Text("x")}}})
+		c.append(fmt.Sprintf("m%d", i), events.Op{Kind: events.OpDigest})
+		marks = append(marks, fmt.Sprintf("m%d", i))
+	}
+	got := map[string][]events.Digest{}
+	for range 2 * len(marks) {
+		select {
+		case d := <-c.told:
+			got[d.Batch] = append(got[d.Batch], d)
+		case <-time.After(30 * time.Second):
+			t.Fatalf("there are %+v", got)
+		}
+	}
+	for i, m := range marks {
+		d := got[m]
+		if len(d) != 2 || d[0].Server == d[1].Server || d[0].State != d[1].State || d[0].State.Rows != int64(i+1) || d[0].State.Position.Batch != m || d[0].Error != "" {
+			t.Errorf("at %s: %+v", m, d)
+		}
+	}
+}
+
+func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
+	c := newCluster(t, "s1")
+	c.keep("s1*")
+	n := c.nodes["s1"]
+	n.is(events.ReplicaReady)
+	// What is not wanted any more is not read, and not erased.
+	seq := c.insert(0, 10)
+	n.state(seq)
+	c.add("s2")
+	c.keep("s2")
+	eventually(t, func() error {
+		if b := n.beat(); len(b.Replicas) != 0 || b.Epochs[spec.Table] != c.epoch {
+			return fmt.Errorf("it says %+v", b)
+		}
+		return nil
+	})
+	if code, _ := call(t, "GET", n.url("rows?log=life1"), ""); code != 409 {
+		t.Errorf("it is read: %d", code)
+	}
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	c.alike(seq, 10, "s1")
+	// A deletion by a bus that was wiped is no order; by this one it is.
+	if err := c.bucket.Delete(t.Context(), events.TableKey(spec.Table), c.epoch); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if b := n.beat(); len(b.Replicas) != 0 || len(b.Epochs) != 0 {
+			return fmt.Errorf("it says %+v", b)
+		}
+		return nil
+	})
 }

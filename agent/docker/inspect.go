@@ -30,9 +30,6 @@ func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) 
 	in := agent.Instance{Spec: spec, Token: token, PID: c.State.Pid, Started: started, Running: c.State.Running}
 	if !in.Running {
 		in.PID, in.Detail = 0, howItEnded(c.State)
-		if c.State.ExitCode == 128+int(syscall.SIGKILL) && !c.State.OOMKilled && c.HostConfig != nil && c.HostConfig.Memory > 0 {
-			in.Detail += "; perhaps by its limit of memory" // the engine may say so only later
-		}
 		return in, nil
 	}
 	in.Address = r.address(c, port)
@@ -64,6 +61,8 @@ func howItEnded(s *container.State) string {
 		return "killed: it used more memory than its limit"
 	case s.Error != "":
 		return s.Error
+	case s.ExitCode == 128+int(syscall.SIGKILL): // the engine may say why only later
+		return fmt.Sprintf("exit status %d (signal: killed); perhaps by its limit of memory", s.ExitCode)
 	case s.ExitCode > 128 && s.ExitCode < 128+65:
 		return fmt.Sprintf("exit status %d (signal: %s)", s.ExitCode, syscall.Signal(s.ExitCode-128))
 	}

@@ -30,7 +30,7 @@ func hold(t *testing.T, grace string, argv ...string) (holder *exec.Cmd, said st
 		t.Fatal(err)
 	}
 	_ = write.Close()
-	if err := read.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })

@@ -61,13 +61,13 @@ func spec(name string, command ...string) events.InstanceSpec {
 
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %v", err)
+			t.Fatalf("not within 30 s: %v", err)
 		}
 	}
 }

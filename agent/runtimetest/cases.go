@@ -65,11 +65,11 @@ func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 	Eventually(t, func() error { return Get(in.Address, "/home", "") })
 	begun := time.Now()
 	for range 2 {
-		if err := f.rt.Stop(t.Context(), "S1", 20*time.Second); err != nil {
+		if err := f.rt.Stop(t.Context(), "S1", time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("took %s", took)
 	}
 	dead, ok := f.find("S1")
@@ -91,7 +91,7 @@ func stopEndsTheStubborn(t *testing.T, f *fixture) {
 	if err := f.rt.Stop(t.Context(), "S1", 300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took > 8*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("took %s", took)
 	}
 	if in, _ := f.find("S1"); in.Running {
@@ -116,7 +116,7 @@ func deathIsReportedAtOnce(t *testing.T, f *fixture) {
 	Eventually(t, f.died("S1"))
 	took := time.Since(begun)
 	t.Logf("reported after %s", took)
-	if took > time.Second {
+	if took > 5*time.Second {
 		t.Errorf("reported after %s", took)
 	}
 	if dead, _ := f.find("S1"); dead.Running || dead.Detail == "" || dead.PID != in.PID {

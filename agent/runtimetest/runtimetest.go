@@ -169,17 +169,17 @@ func Shell(name, script string) events.InstanceSpec {
 	return spec
 }
 
-// Eventually waits until check returns nil, at most 10 s.
+// Eventually waits until check returns nil, at most 30 s: a machine may be busy.
 func Eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %v", err)
+			t.Fatalf("not within 30 s: %v", err)
 		}
 		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
 	}

@@ -37,5 +37,7 @@ func draw(file string, all []outcome, ops int) error {
 		p.Legend.Add(name, bars)
 	}
 	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.5, float64(len(all))-0.5
+	p.Title.Padding, p.Legend.Padding = 8, 2
 	return p.Save(6*vg.Inch, 4*vg.Inch, file)
 }

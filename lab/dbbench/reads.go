@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -27,7 +28,7 @@ func reads(ctx context.Context, o options) error {
 		return err
 	}
 	defer both.close()
-	if err := both.fill(ctx); err != nil {
+	if err := both.fill(ctx, d); err != nil {
 		return err
 	}
 	key := func() (int64, bool) { return rand.Int64N(rowsToRead), true }
@@ -47,9 +48,19 @@ func reads(ctx context.Context, o options) error {
 	return nil
 }
 
-// fill writes every key into both, a thousand a request.
-func (p *pair) fill(ctx context.Context) error {
-	for low := int64(0); low < rowsToRead; low += 1000 {
+// fill writes every key into both, a thousand a request, all shards at once.
+func (p *pair) fill(ctx context.Context, d database) error {
+	failed := make([]error, d.shards)
+	var all sync.WaitGroup
+	for i := range d.shards {
+		all.Go(func() { failed[i] = p.fillRange(ctx, int64(i)*d.size, int64(i+1)*d.size) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+func (p *pair) fillRange(ctx context.Context, from, to int64) error {
+	for low := from; low < to; low += 1000 {
 		keys := make([]int64, 1000)
 		body := []byte(`{"data":[`)
 		for i := range keys {

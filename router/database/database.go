@@ -9,6 +9,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -51,6 +52,18 @@ func DefaultConfig() Config {
 	}
 }
 
+func (c *Config) check() error {
+	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Learn} {
+		if d <= 0 {
+			return fmt.Errorf("times: %s is too short; all must be positive", d)
+		}
+	}
+	if c.Flying < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
+		return errors.New("limits: flying, ahead and prefetch are at least 1, the others are not negative")
+	}
+	return nil
+}
+
 // Logs are the logs of shards.
 type Logs interface {
 	oplog.Log
@@ -87,6 +100,9 @@ type Database struct {
 
 // New builds a database without a table.
 func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("new database: %w", err)
+	}
 	d := &Database{
 		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
 		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1),

@@ -43,9 +43,11 @@ type got struct {
 	err  error
 }
 
+var errNotReady = errors.New("no replica is ready")
+
 // get reads rows by key, as clients see them, from any replica of a shard.
 func (d *Database) get(ctx context.Context, s *shard, keys []int64, floor uint64) ([][]byte, error) {
-	failed := error(events.Refuse(503, "no replica of shard %s is ready", s.ID))
+	failed := errNotReady
 	for _, r := range s.choices(time.Now()) {
 		d.metrics.asks(r, floor)
 		g := &r.gets[0]
@@ -106,7 +108,7 @@ func (d *Database) fly(g *gatherer, s *shard, r *replica, batch []*ask) {
 	}
 	switch {
 	case err != nil:
-		r.failed(d.cfg.Avoid)
+		r.failed(d.cfg.Avoid, time.Now())
 		for _, a := range next {
 			a.answer(nil, err)
 		}
@@ -187,7 +189,7 @@ func (d *Database) getFrom(ctx context.Context, s *shard, r *replica, keys []int
 			if err != nil {
 				return nil, fmt.Errorf("server %s: %w", r.server, err)
 			}
-			r.applied(seq)
+			r.answered(seq)
 			s.floor.raise(seq)
 			return rows, nil
 		}

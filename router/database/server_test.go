@@ -36,6 +36,7 @@ type shardServer struct {
 	refuse atomic.Int64  // answer with this code
 	hold   chan struct{} // if not nil, gets wait for it
 	floors atomic.Uint64 // the last floor asked for
+	wait   time.Duration // for a floor
 }
 
 type replica struct {
@@ -53,7 +54,7 @@ func (c *cluster) startServer(name string, shards []events.Shard, kept []string)
 	engine, err := sqlite.Open(c.t.TempDir())
 	must(c.t, err)
 	c.t.Cleanup(func() { _ = engine.Close() })
-	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}}
+	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}, wait: patience / 3}
 	for _, id := range kept {
 		for _, one := range shards {
 			if one.ID == id {
@@ -127,9 +128,6 @@ func (r *replica) wait(ctx context.Context, floor uint64) error {
 	return a.Wait(ctx, floor)
 }
 
-// readWait is how long it waits for a floor; above what the machine may pause.
-const readWait = time.Second
-
 func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
 	if code := int(s.refuse.Load()); code != 0 {
 		deny(w, code, "spoiled")
@@ -156,7 +154,7 @@ func (s *shardServer) find(w http.ResponseWriter, r *http.Request) *replica {
 	}
 	floor, _ := strconv.ParseUint(r.URL.Query().Get("floor"), 10, 64)
 	s.floors.Store(floor)
-	ctx, cancel := context.WithTimeout(r.Context(), readWait)
+	ctx, cancel := context.WithTimeout(r.Context(), s.wait)
 	defer cancel()
 	if err := one.wait(ctx, floor); err != nil {
 		deny(w, 503, err.Error())

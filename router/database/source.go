@@ -60,7 +60,7 @@ func (s *source) anyReplica(ctx context.Context) error {
 	if s.only == nil {
 		choices = s.shard.choices(time.Now())
 	}
-	failed := error(events.Refuse(503, "no replica of shard %s is ready", s.shard.ID))
+	failed := fmt.Errorf("shard %s: %w", s.shard.ID, errNotReady)
 	begun := time.Now()
 	for _, r := range choices {
 		if time.Since(begun) > s.d.cfg.Read {
@@ -73,7 +73,7 @@ func (s *source) anyReplica(ctx context.Context) error {
 		}
 		failed = fmt.Errorf("shard %s: server %s: %w", s.shard.ID, r.server, err)
 		if s.only == nil {
-			r.failed(s.d.cfg.Avoid)
+			r.failed(s.d.cfg.Avoid, time.Now())
 			s.d.metrics.failed.WithLabelValues(s.shard.log.Table).Inc()
 		}
 		if !s.rewind() {
@@ -128,7 +128,7 @@ func (s *source) from(ctx context.Context, r *replica) error {
 			if err != nil {
 				return err
 			}
-			r.applied(seq)
+			r.answered(seq)
 			s.shard.floor.raise(seq)
 			_, err = io.Copy(io.Discard, lines) // so that the connection can be kept
 			return err

@@ -50,6 +50,7 @@ type replica struct {
 	gets   [2]gatherer   // rows for eventual reads, and for those with a floor
 	seen   atomic.Uint64 // the largest seq that it is known to have applied
 	avoid  atomic.Int64  // until when it is no first choice, unix ns
+	faults atomic.Int32  // in a row
 }
 
 // slotsOfShard is the size of a shard's slot table.
@@ -189,11 +190,24 @@ func (s *shard) answering() []*replica {
 	return order
 }
 
-// applied notes that the replica has applied seq.
-func (r *replica) applied(seq uint64) { raise(&r.seen, seq) }
+// answered notes that the replica has applied seq.
+func (r *replica) answered(seq uint64) {
+	raise(&r.seen, seq)
+	r.faults.Store(0)
+}
 
-// failed makes the replica a late choice for a while.
-func (r *replica) failed(d time.Duration) { r.avoid.Store(time.Now().Add(d).UnixNano()) }
+// failed makes the replica a late choice for d, or longer the more often in a
+// row it failed: each try of one that hangs costs somebody time. Questions that
+// were on their way together fail together, and count as one.
+func (r *replica) failed(d time.Duration, now time.Time) {
+	until := r.avoid.Load()
+	if until > now.UnixNano() {
+		return
+	}
+	if r.avoid.CompareAndSwap(until, now.Add(d<<min(r.faults.Load(), 4)).UnixNano()) {
+		r.faults.Add(1)
+	}
+}
 
 // raise makes a at least v.
 func raise(a *atomic.Uint64, v uint64) {

@@ -1,0 +1,140 @@
+package controller
+
+import (
+	"cmp"
+	"crypto/rand"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"ringway/events"
+)
+
+func recoverShard(ask events.RecoverRequest) *tableRequest {
+	return &tableRequest{
+		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.recoverShard(r, ask, now) },
+		reply: (*state).recovered,
+	}
+}
+
+// recoverShard gives a shard a new log, which continues its most advanced
+// replica. What else there was is given up, so only a person may ask for it.
+func (s *state) recoverShard(r *tableRequest, ask events.RecoverRequest, now time.Time) ([]effect, error) {
+	have, err := s.named(ask.Table)
+	if err != nil {
+		return nil, err
+	}
+	log, ok := have.Log(ask.Shard)
+	if !ok {
+		return nil, events.Refuse(http.StatusBadRequest, "shard '%.63s' is not defined", ask.Shard)
+	}
+	r.table, r.shard, r.log = have.Table.Name, log.Shard, log.Incarnation
+	if a, ok := answered(have, ask.ID); ok {
+		r.ids = serverIDs(have, a.Added)
+		return nil, nil
+	}
+	if !log.Made {
+		return nil, events.Refuse(http.StatusConflict, "the log of shard '%s' is being made; try again in a moment", log.Shard)
+	}
+	if err := s.mayRecover(have, log); err != nil && !ask.Force {
+		return nil, err
+	}
+	srv, at, ok := s.mostAdvanced(have, log.Shard, log.Incarnation)
+	if !ok {
+		return nil, events.Refuse(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
+	}
+	db := editable(have)
+	s.remember(&db, events.Answered{Request: ask.ID, Added: []string{srv.Name}})
+	r.ids = []int{srv.ID}
+	r.log = continueFrom(&db, log.Shard, at)
+	db.Decision = s.because(s.event(now, events.EntityShard, events.VerbRecovered, r.table+"."+log.Shard, map[string]any{
+		"reason": reason(ask.ID), "server": srv.Name, "position": at, "instead_of": log.Incarnation, "log": r.log, "force": ask.Force,
+	}))
+	return []effect{putTable{db}}, nil
+}
+
+// continueFrom gives a shard a log that is not made yet.
+func continueFrom(db *events.Database, shard string, at events.Position) (incarnation string) {
+	i := slices.IndexFunc(db.Logs, func(l events.ShardLog) bool { return l.Shard == shard })
+	db.Logs[i] = events.ShardLog{Shard: shard, Incarnation: rand.Text(), Origin: &at}
+	return db.Logs[i].Incarnation
+}
+
+// mayRecover refuses while the shard is served or may come back by itself, or
+// not everybody has been asked.
+func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
+	if route, ok := s.tableRoutes[db.Table.Name]; ok {
+		sh, _ := route.value.Shard(log.Shard)
+		for _, r := range sh.Replicas {
+			if r.Ready {
+				return events.Refuse(http.StatusConflict, "shard '%s' is served by %s; there is nothing to recover (force gives up what its log has beyond the replicas)", log.Shard, r.Server)
+			}
+		}
+	}
+	var away []string
+	for _, srv := range keepers(db, log.Shard) {
+		said, fresh := s.said(srv.Name, db.Table.Name, log.Shard)
+		switch {
+		case !fresh:
+			away = append(away, srv.Name)
+		case said.State == events.ReplicaOpening || said.State == events.ReplicaCopying || said.State == events.ReplicaCatchingUp:
+			return events.Refuse(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or force", log.Shard, srv.Name, said.State)
+		}
+	}
+	if len(away) > 0 {
+		return events.Refuse(http.StatusConflict, "shard '%s': %s may have more than the others and cannot be heard; bring it back, or force", log.Shard, strings.Join(away, ", "))
+	}
+	return nil
+}
+
+// mostAdvanced finds the replica that has come farthest: on the preferred log
+// if any has, else on any.
+func (s *state) mostAdvanced(db events.Database, shard, prefer string) (best events.ShardServer, at events.Position, ok bool) {
+	rank := func(p events.Position) int {
+		if p.Incarnation == prefer {
+			return 1
+		}
+		return 0
+	}
+	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
+	for _, srv := range keepers(db, shard) {
+		said, fresh := s.said(srv.Name, db.Table.Name, shard)
+		if !fresh || !slices.Contains(states, said.State) || said.Applied.Incarnation == "" {
+			continue
+		}
+		if !ok || cmp.Or(cmp.Compare(rank(said.Applied), rank(at)), cmp.Compare(said.Applied.Seq, at.Seq)) > 0 {
+			best, at, ok = srv, said.Applied, true
+		}
+	}
+	return best, at, ok
+}
+
+// overtaken finds a better origin for a log that is not made yet: replicas may
+// have gone on until the old log was deleted. The new log gets another
+// incarnation, so that nobody makes it with the former origin.
+func (s *state) overtaken(db *events.Database, l events.ShardLog) bool {
+	srv, at, ok := s.mostAdvanced(*db, l.Shard, l.Origin.Incarnation)
+	if !ok || at.Incarnation != l.Origin.Incarnation || at.Seq <= l.Origin.Seq {
+		return false
+	}
+	incarnation := continueFrom(db, l.Shard, at)
+	for _, r := range s.asked {
+		if r.table == db.Table.Name && r.shard == l.Shard && r.log == l.Incarnation {
+			r.ids, r.log = []int{srv.ID}, incarnation
+		}
+	}
+	return true
+}
+
+func (s *state) recovered(r *tableRequest) any {
+	db := s.tables[r.table].value
+	log, _ := db.Log(r.shard)
+	reply := events.RecoverReply{Table: r.table, Shard: r.shard, Log: log, Epoch: s.tableRoutes[r.table].version}
+	for _, srv := range db.Servers {
+		if slices.Contains(r.ids, srv.ID) {
+			reply.Server = srv.Name
+		}
+	}
+	return reply
+}

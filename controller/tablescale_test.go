@@ -1,0 +1,326 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func (w *sim) addServers(ask events.ServersRequest) *tableAnswer {
+	w.t.Helper()
+	if ask.ID == "" {
+		ask.ID = fmt.Sprintf("a%d", w.rev)
+	}
+	return askTable(w, addServers, ask)
+}
+
+func (w *sim) removeServers(n int, names ...string) *tableAnswer {
+	w.t.Helper()
+	return askTable(w, removeServers, events.ServersRequest{ID: fmt.Sprintf("r%d", w.rev), N: n, Names: names})
+}
+
+func place(name string, shards ...string) events.Placement {
+	return events.Placement{Name: name, Shards: shards}
+}
+
+func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
+	f := func(message string, code int, change func(*events.InitRequest)) {
+		t.Helper()
+		w := started(t, webConfig(1), "h1")
+		ask := events.InitRequest{N: 2, Table: students("sh1", "sh2")}
+		change(&ask)
+		if got := w.init(ask).refused(t, code); !strings.Contains(got.Message, message) {
+			t.Errorf("refused with %q, want %q", got.Message, message)
+		}
+		w.run(2 * time.Second)
+		if len(w.s.tables) != 0 || len(w.logs) != 0 {
+			t.Errorf("%s: refused, and made", message)
+		}
+	}
+	f("N is 0", 400, func(a *events.InitRequest) { a.N = 0 })
+	f("N is -1", 400, func(a *events.InitRequest) { a.N = -1 })
+	f("at most 500", 400, func(a *events.InitRequest) { a.N = 501 })
+	f("3 are placed", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("S1"), place("S2"), place("S3")} })
+	f("'sh9' is not defined", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("S1", "sh9")} })
+	f("'sh1' is listed twice", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("S1", "sh1", "sh1")} })
+	f("'S1' is listed twice", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("S1"), place("S1")} })
+	f("no such name", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("no such name")} })
+	f("defined twice", 400, func(a *events.InitRequest) { a.Table.Shards[1].ID = "SH1" })
+	f("overlap", 400, func(a *events.InitRequest) { a.Table.Shards[1].Low = 5 })
+	f("not positive", 400, func(a *events.InitRequest) { a.Table.Shards[1].Size = 0 })
+	f("shards: missing", 400, func(a *events.InitRequest) { a.Table.Shards = nil })
+	f("columns: missing", 400, func(a *events.InitRequest) { a.Table.Schema = events.Schema{} })
+	f("engine", 400, func(a *events.InitRequest) { a.Engine = "oracle" })
+	f("replicas", 400, func(a *events.InitRequest) { a.Replicas = -1 })
+	f("a service is called 'web'", 409, func(a *events.InitRequest) { a.Table.Name = "web" })
+	f("replicas are too many", 400, func(a *events.InitRequest) {
+		a.N, a.Replicas, a.Table.Shards = 500, 500, nil
+		for i := range 9 {
+			a.Table.Shards = append(a.Table.Shards, events.Shard{ID: fmt.Sprintf("sh%d", i), Low: int64(i), Size: 1})
+		}
+	})
+
+	w := withTable(t, 3, "h1")
+	if got := w.init(events.InitRequest{N: 3}).refused(t, 409); !strings.Contains(got.Message, "configured already") {
+		t.Errorf("a second init: %s", got.Message)
+	}
+	ask := events.InitRequest{N: 1, Table: students("sh1"), Servers: []events.Placement{place(w.db().Servers[0].Name)}}
+	ask.Table.Name = "other"
+	if got := w.init(ask).refused(t, 400); !strings.Contains(got.Message, "already in use") {
+		t.Errorf("a name in use: %s", got.Message)
+	}
+}
+
+func TestTable_NamesThatAreLeftOpenAreRandom(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	got := w.init(events.InitRequest{N: 4, Servers: []events.Placement{place("Server[5]", "sh1"), place("Server0"), place("")}})
+	w.run(5 * time.Second)
+	added := got.servers(t).Added
+	if len(added) != 4 || added[1] != "Server0" {
+		t.Fatalf("servers are %v", added)
+	}
+	for _, i := range []int{0, 2, 3} {
+		if !strings.HasPrefix(added[i], "Server") || len(added[i]) != len("Server12345") {
+			t.Errorf("%q is no random name", added[i])
+		}
+	}
+	if shards := w.server(added[0]).Shards; !slices.Equal(shards, []string{"sh1"}) {
+		t.Errorf("the server that was given sh1 keeps %v", shards)
+	}
+}
+
+func TestTable_AddPlacesOldAndNewShards(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2")
+	w.write("sh3", 70)
+	got := w.addServers(events.ServersRequest{N: 2, NewShards: []events.Shard{{ID: "sh5", Low: 4 * 4096, Size: 4096}},
+		Servers: []events.Placement{place("Server4", "sh3", "sh5"), place("Server[5]", "sh2", "sh5")}})
+	if got.there {
+		t.Fatal("answered before the new servers are filled")
+	}
+	w.slow = true
+	w.run(5 * time.Second)
+	if got.there {
+		t.Fatal("answered while a copy is under way")
+	}
+	if n, of := w.replicasReady(); n < 12 || of != 16 {
+		t.Fatalf("%d of %d are ready while copies are under way, want the 12 that were and sh5", n, of)
+	}
+	w.slow = false
+	w.run(3 * time.Second)
+	reply := got.servers(t)
+	if reply.N != 5 || len(reply.Added) != 2 || reply.Added[0] != "Server4" {
+		t.Fatalf("reply is %+v", reply)
+	}
+	w.wantWhole()
+	if len(w.table().Shards) != 5 || len(w.table().Shards[4].Replicas) != 2 {
+		t.Fatalf("route is %+v", w.table().Shards)
+	}
+	w.wantTold("shard.filling", "StudT.sh3")
+	w.wantTold("shard.filled", "StudT.sh3")
+	w.wantTold("table.scaled", "StudT")
+}
+
+func TestTable_AddDoesNotHoldUpTheRouteOfOldShards(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	w.noLogs = events.ErrLogForeign
+	got := w.addServers(events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh5", Low: 4 * 4096, Size: 4096}}, Servers: []events.Placement{place("Server4", "sh1", "sh5")}})
+	w.run(3 * time.Second)
+	if route := w.table(); len(route.Shards) != 4 || len(route.Servers) != 4 {
+		t.Fatalf("%d shards on %d servers in the route, want the 4 old ones on all 4", len(route.Shards), len(route.Servers))
+	}
+	refused := 0
+	for _, e := range w.told {
+		if e.Entity+"."+e.Verb == "shard.refused" {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Fatalf("told %d times that the log cannot be made, want once", refused)
+	}
+	w.noLogs = nil
+	w.run(3 * time.Second)
+	got.servers(t)
+	if len(w.table().Shards) != 5 {
+		t.Fatal("the new shard is not in the route")
+	}
+}
+
+func TestTable_AddRefusalsChangeNothing(t *testing.T) {
+	f := func(message string, ask events.ServersRequest) {
+		t.Helper()
+		w := withTable(t, 3, "h1")
+		for i := range ask.Servers {
+			if ask.Servers[i].Name == "@" {
+				ask.Servers[i].Name = w.db().Servers[0].Name
+			}
+		}
+		if got := w.addServers(ask).refused(t, 400); !strings.Contains(got.Message, message) {
+			t.Errorf("refused with %q, want %q", got.Message, message)
+		}
+		if len(w.db().Servers) != 3 || len(w.db().Logs) != 4 {
+			t.Errorf("%s: refused, and changed", message)
+		}
+	}
+	sh5 := events.Shard{ID: "sh5", Low: 4 * 4096, Size: 4096}
+	f("n is 0", events.ServersRequest{})
+	f("Number of new servers (n) is greater than newly added instances", events.ServersRequest{N: 2, Servers: []events.Placement{place("S4", "sh1")}})
+	f("2 are named, but n is 1", events.ServersRequest{N: 1, Servers: []events.Placement{place("S4", "sh1"), place("S5", "sh1")}})
+	f("'sh9' is not defined", events.ServersRequest{N: 1, Servers: []events.Placement{place("S4", "sh9")}})
+	f("already in use", events.ServersRequest{N: 1, Servers: []events.Placement{place("@", "sh1")}})
+	f("defined twice", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh1", Low: 99999, Size: 1}}, Servers: []events.Placement{place("S4", "sh1")}})
+	f("overlap", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh5", Low: 5, Size: 1}}, Servers: []events.Placement{place("S4", "sh5")}})
+	f("not positive", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh5", Low: 99999}}, Servers: []events.Placement{place("S4", "sh5")}})
+	f("'S4' is listed twice", events.ServersRequest{N: 2, NewShards: []events.Shard{sh5}, Servers: []events.Placement{place("S4", "sh5"), place("S4", "sh5")}})
+
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("S4")}}).refused(t, 400)
+}
+
+func TestTable_RemoveAnswersWhenRoutersServeWithoutAndStopsThem(t *testing.T) {
+	w := withTable(t, 6, "h1", "h2")
+	victim := w.db().Servers[2]
+	got := w.removeServers(2, victim.Name)
+	if got.there {
+		t.Fatal("answered before routers serve the route without them")
+	}
+	w.run(2 * time.Second)
+	reply := got.servers(t)
+	if reply.N != 4 || len(reply.Removed) != 2 || reply.Removed[0] != victim.Name {
+		t.Fatalf("reply is %+v", reply)
+	}
+	w.run(2 * time.Second)
+	if w.agents[victim.Host][victim.Name] != nil {
+		t.Fatal("the removed server still runs")
+	}
+	w.wantWhole()
+	for _, sh := range w.table().Shards {
+		if len(sh.Replicas) == 0 {
+			t.Errorf("%s has lost all copies", sh.Shard)
+		}
+	}
+	again := askTable(w, removeServers, events.ServersRequest{ID: w.db().Answered[1].Request, N: 2, Names: []string{victim.Name}})
+	w.run(time.Second)
+	if r := again.servers(t); r.N != 4 || !slices.Equal(r.Removed, reply.Removed) {
+		t.Fatalf("the same request again: %+v", r)
+	}
+}
+
+func TestTable_RemoveRefusesTheLastCopy(t *testing.T) {
+	f := func(n int, names []string, message string) {
+		t.Helper()
+		w := newSim(t, DefaultConfig(), "h1")
+		w.run(2 * time.Second)
+		made := w.init(events.InitRequest{N: 3, Table: students("sh1", "sh2"), Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh1", "sh2"), place("S3", "sh1")}})
+		w.run(3 * time.Second)
+		made.servers(t)
+		before := w.db()
+		if got := w.removeServers(n, names...).refused(t, 400); !strings.Contains(got.Message, message) {
+			t.Errorf("refused with %q, want %q", got.Message, message)
+		}
+		if fmt.Sprint(before) != fmt.Sprint(w.db()) {
+			t.Errorf("rm %d %v: refused, and changed", n, names)
+		}
+	}
+	f(0, nil, "n is 0")
+	f(1, []string{"S1", "S3"}, "Length of server list is more than removable instances")
+	f(4, nil, "only 3 servers")
+	f(1, []string{"S9"}, "'S9' is not a server")
+	f(2, []string{"S1", "S1"}, "'S1' is listed twice")
+	f(1, []string{"S2"}, "'S2' has the last copy of shard 'sh2'")
+	f(3, []string{"S1"}, "no 3 servers can go")
+	f(3, []string{"S1", "S3"}, "no 3 servers can go")
+}
+
+func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 2, Table: students("sh1"), Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh1")}})
+	w.run(3 * time.Second)
+	w.mute["S2"] = true
+	w.run(3 * time.Second)
+	if got := w.removeServers(1, "S1").refused(t, 400); !strings.Contains(got.Message, "'sh1'") {
+		t.Fatalf("refused with %q", got.Message)
+	}
+	if got := w.removeServers(1); got.there {
+		t.Fatalf("removing any: %v", got.err)
+	}
+	w.run(2 * time.Second)
+	if len(w.db().Servers) != 1 || w.db().Servers[0].Name != "S1" {
+		t.Fatalf("%v is left, want S1", w.db().Servers)
+	}
+}
+
+func TestTable_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	w.noLogs = events.ErrLogForeign
+	got := w.init(events.InitRequest{N: 1})
+	w.run(119 * time.Second)
+	if got.there {
+		t.Fatalf("answered before its time: %v", got.err)
+	}
+	w.run(2 * time.Second)
+	if r := got.refused(t, 504); !strings.Contains(r.Message, "sh1") || !strings.Contains(r.Message, "another history") {
+		t.Fatalf("refused with %q", r.Message)
+	}
+
+	empty := newSim(t, DefaultConfig())
+	got = empty.init(events.InitRequest{N: 1})
+	empty.run(121 * time.Second)
+	got.refused(t, 503)
+	if len(empty.s.tables) != 0 {
+		t.Fatal("made a table although nobody was told so")
+	}
+}
+
+func TestTable_RepeatedInitChangesNothingAgain(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	first := w.init(events.InitRequest{ID: "same", N: 3})
+	second := w.init(events.InitRequest{ID: "same", N: 3})
+	w.run(4 * time.Second)
+	if a, b := first.servers(t), second.servers(t); !slices.Equal(a.Added, b.Added) || len(w.db().Servers) != 3 || w.made != 4 {
+		t.Fatalf("%v, then %v; %d servers, %d logs", a, b, len(w.db().Servers), w.made)
+	}
+}
+
+func TestTable_CopiesOfAShardLieOnDifferentHosts(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 4, Table: students("sh1", "sh2"), Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh2"), place("S3", "sh1"), place("S4", "sh2")}})
+	w.run(3 * time.Second)
+	for _, pair := range [][2]string{{"S1", "S3"}, {"S2", "S4"}} {
+		if a, b := w.server(pair[0]).Host, w.server(pair[1]).Host; a == b {
+			t.Errorf("%v keep the same shard, both on %s", pair, a)
+		}
+	}
+	if len(w.onHost("h1")) != 2 {
+		t.Errorf("%d of 4 servers lie on h1", len(w.onHost("h1")))
+	}
+}
+
+func TestTable_RemovedServerRunsUntilNoRouterUsesIt(t *testing.T) {
+	w := withTable(t, 4, "h1")
+	victim := w.db().Servers[0].Name
+	old := w.s.tableRoutes["StudT"].version
+	got := w.removeServers(1, victim)
+	behind := func() {
+		w.s.routers["r1"].seen = w.now
+		w.s.routers["r1"].beat.Tables = map[string]events.Epoch{"StudT": old}
+		w.decide()
+	}
+	behind()
+	if !assignedIn(w.s.assigned["h1"].value, victim) || got.there {
+		t.Fatalf("stopped, or answered (%v), while a router serves the old route", got.there)
+	}
+	w.run(time.Second)
+	if assignedIn(w.s.assigned["h1"].value, victim) || !got.there {
+		t.Fatalf("not stopped, or not answered (%v), although every router serves the new route", got.there)
+	}
+}

@@ -1,0 +1,63 @@
+package shard
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"ringway/events"
+)
+
+// setAside keeps what a replica on another history holds, as a copy would send
+// it, before it is rebuilt. That another replica agrees with the log does not
+// prove that the log is right: one that is restored from a backup agrees with
+// whoever was behind. Nobody erases these files by rule.
+func (k *keeper) setAside(ctx context.Context, engine Engine, at *events.Position) error {
+	dir := k.s.cfg.Aside
+	if dir == "" {
+		return nil
+	}
+	store, err := engine.Open(ctx, k.key.table, k.key.shard)
+	if err != nil {
+		return fmt.Errorf("set aside: %w", err)
+	}
+	snapshot, err := store.Snapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("set aside: %w", err)
+	}
+	defer snapshot.Close()
+	name := filepath.Join(dir, fmt.Sprintf("%s.%s.%s.%d.gz", k.key.table, k.key.shard, at.Incarnation, at.Seq))
+	items, err := writeAside(ctx, name, snapshot)
+	if err != nil {
+		return fmt.Errorf("set aside in %s: %w", name, err)
+	}
+	k.say.Warn("replica is set aside", "at", at.String(), "file", name, "items", items)
+	return nil
+}
+
+// writeAside makes a file that is whole or not there.
+func writeAside(ctx context.Context, name string, snapshot Snapshot) (items int, err error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return 0, err
+	}
+	file, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	packed := gzip.NewWriter(file)
+	items, err = writeCopy(ctx, bufio.NewWriter(packed), snapshot)
+	if err == nil {
+		err = packed.Close()
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return items, err
+	}
+	return items, os.Rename(name+".new", name)
+}

@@ -1,0 +1,72 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/events/oplog"
+)
+
+// courseDo writes an op through the shard's log, as routers do, and returns
+// when it can be read here.
+func (s *Server) courseDo(ctx *fasthttp.RequestCtx, c *courseCall, op *events.Op) error {
+	if err := op.Validate(&c.aim.spec.Schema, c.aim.spec.Shard); err != nil {
+		return err
+	}
+	r, err := s.writer.Do(ctx, c.aim.logID(), op)
+	var unknown *oplog.Unknown
+	if errors.As(err, &unknown) {
+		return events.Refuse(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
+	}
+	if err != nil {
+		return err
+	}
+	key := c.aim.spec.Schema.KeyColumn()
+	switch r.Outcome {
+	case events.Done:
+	case events.Duplicate:
+		return events.Refuse(409, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
+	case events.Missing:
+		return events.Refuse(404, "%s: %s not there", key, keys(r.Keys, r.Count))
+	default:
+		return events.Refuse(400, "%s: %s", r.Outcome, r.Detail)
+	}
+	_ = c.at.await(ctx, s, r.Seq) // it is written, whenever this replica has it
+	return nil
+}
+
+// keys is "5 is" or "5, 7 and 3 more are".
+func keys(some []int64, all int) string {
+	texts := make([]string, len(some))
+	for i, k := range some {
+		texts[i] = strconv.FormatInt(k, 10)
+	}
+	list := strings.Join(texts, ", ")
+	switch {
+	case all > len(some):
+		return fmt.Sprintf("%s and %d more are", list, all-len(some))
+	case len(some) == 1:
+		return list + " is"
+	}
+	return list + " are"
+}
+
+func courseDone(ctx *fasthttp.RequestCtx, c *courseCall, id int64, message string) error {
+	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.aim.spec.Schema.KeyColumn(), id), "status": "success"})
+	return nil
+}
+
+// courseFail answers what went wrong as the course has it.
+func courseFail(ctx *fasthttp.RequestCtx, err error) {
+	var refusal *events.Refusal
+	if !errors.As(err, &refusal) {
+		refusal = events.Refuse(503, "%s", err)
+	}
+	ctx.Response.Reset()
+	writeJSON(ctx, refusal.Code, map[string]string{"message": "<Error> " + refusal.Message, "status": "failure"})
+}

@@ -1,0 +1,188 @@
+package shard_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/shard"
+)
+
+// always has a log copied rather than replayed.
+func always(cfg *shard.Config) { cfg.ReplayMost = 0 }
+
+func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	c.keep("s1*")
+	c.nodes["s1"].is(events.ReplicaReady)
+	c.insert(0, 300)
+	var next atomic.Int64
+	next.Store(300)
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			key := next.Load()
+			_, err := c.writer.Do(ctx, c.log, &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("n")}}})
+			cancel()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			next.Add(1)
+		}
+	}()
+	c.nodes["s2"].stop()
+	c.nodes["s2"].tune = always
+	c.nodes["s2"].start()
+	c.keep("s1*", "s2")
+	c.nodes["s2"].is(events.ReplicaReady)
+	before := next.Load()
+	eventually(t, func() error {
+		if next.Load() < before+20 {
+			return fmt.Errorf("no writes")
+		}
+		return nil
+	})
+	close(stop)
+	<-ended
+	seq := c.do(&events.Op{Kind: events.OpBarrier}).Seq
+	c.alike(seq, next.Load(), "s1", "s2")
+	if c.nodes["s1"].served.Load() != 1 {
+		t.Errorf("%d copies were taken", c.nodes["s1"].served.Load())
+	}
+}
+
+func TestFill_WhatIsBehindThePurgeIsCopied(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	c.keep("s1*", "s2*")
+	c.nodes["s2"].is(events.ReplicaReady)
+	c.nodes["s2"].state(c.insert(0, 50))
+	c.nodes["s2"].stop()
+	seq := c.insert(50, 200)
+	c.nodes["s1"].state(seq)
+	if err := c.conn.Log(c.log).Purge(t.Context(), seq-2); err != nil {
+		t.Fatal(err)
+	}
+	c.keep("s2") // nobody is ready: it waits, and keeps what it has
+	c.nodes["s2"].start()
+	if r := c.nodes["s2"].is(events.ReplicaHalted); r.Applied.Seq != 5 || !strings.Contains(r.Detail, "no longer has") {
+		t.Errorf("it says %+v", r)
+	}
+	c.keep("s1*", "s2")
+	c.nodes["s2"].is(events.ReplicaReady)
+	c.alike(c.insert(200, 210), 210, "s1", "s2")
+}
+
+func TestFill_AnotherHistoryIsRebuiltOnlyFromAReadyReplica(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	n := c.nodes["s2"]
+	n.stop()
+	n.tune = func(cfg *shard.Config) { cfg.Aside = filepath.Join(n.dir, "aside") }
+	n.start()
+	c.keep("s2*")
+	n.is(events.ReplicaReady)
+	c.insert(0, 30)
+	// The log is lost, and made anew by somebody under its old name: s1 begins
+	// with it, s2 knows more.
+	old := n.state(3)
+	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
+	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
+	c.keep("s1", "s2")
+	if r := n.is(events.ReplicaQuarantined); r.Applied != old.Position {
+		t.Errorf("it says %+v", r)
+	}
+	if code, body := call(t, "GET", n.url("rows?log=life1"), ""); code != 503 {
+		t.Errorf("it is read: %d %s", code, body)
+	}
+	// s1 has nothing but the log, which s2 makes doubtful.
+	if r := c.nodes["s1"].is(events.ReplicaWaiting); !strings.Contains(r.Detail, "s2") {
+		t.Errorf("it says %+v", r)
+	}
+	// A person takes s2 away for a moment, and s1 is believed.
+	c.keep("s1")
+	c.nodes["s1"].is(events.ReplicaReady)
+	c.keep("s1*")
+	c.insert(0, 10)
+	c.keep("s1", "s2")
+	n.is(events.ReplicaQuarantined)
+	if d := n.state(0); d != old {
+		t.Errorf("it holds %+v, not %+v", d, old)
+	}
+	c.keep("s1*", "s2")
+	n.is(events.ReplicaReady)
+	c.alike(c.insert(10, 20), 20, "s1", "s2")
+	if _, err := os.Stat(filepath.Join(n.dir, "aside", "StudT.sh1.life1.3.gz")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFill_ANewLogThatContinuesTheStateIsFollowed(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	c.keep("s1*", "s2*")
+	for _, n := range c.nodes {
+		n.is(events.ReplicaReady)
+	}
+	seq := c.insert(0, 30)
+	at := c.nodes["s1"].state(seq).Position
+	c.nodes["s2"].state(seq)
+	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
+	c.log.Incarnation = "life2"
+	c.must2(c.conn.CreateLog(t.Context(), c.log, at.Seq+1))
+	c.route.Shards[0].Log = events.ShardLog{Shard: spec.Shard.ID, Incarnation: "life2", Made: true, Origin: &at}
+	c.put()
+	for _, n := range c.nodes {
+		n.is(events.ReplicaReady)
+	}
+	eventually(t, func() error {
+		for _, n := range c.nodes {
+			if r := n.replica(); r.Applied.Incarnation != "life2" {
+				return fmt.Errorf("%s is %+v", n.name, r)
+			}
+		}
+		return nil
+	})
+	next := c.insert(30, 60)
+	if next != seq+3 {
+		t.Errorf("it goes on at %d after %d", next, seq)
+	}
+	c.alike(next, 60, "s1", "s2")
+	// One that is new cannot be made of this log alone.
+	c.add("s3")
+	c.keep("s3")
+	c.nodes["s3"].is(events.ReplicaWaiting)
+	c.keep("s1*", "s2*", "s3")
+	c.nodes["s3"].is(events.ReplicaReady)
+	c.alike(c.insert(60, 70), 70, "s1", "s3")
+}
+
+// A donor that is cut off in the middle leaves a replica that is filled anew.
+func TestFill_BeginsAnewAfterACopyThatWasCutOff(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	c.keep("s1*")
+	c.nodes["s1"].is(events.ReplicaReady)
+	seq := c.insert(0, 600)
+	n := c.nodes["s2"]
+	n.stop()
+	n.tune = always
+	n.cut.Store(2) // answers of the donor that end early
+	n.start()
+	c.keep("s1*", "s2")
+	n.is(events.ReplicaReady)
+	c.alike(seq, 600, "s1", "s2")
+	if left := n.cut.Load(); left > 0 {
+		t.Errorf("%d copies were not cut off", left)
+	}
+}
