@@ -37,7 +37,7 @@ func newPowerDisk(t *testing.T) *powerDisk {
 	if os.Geteuid() != 0 {
 		lacks("root")
 	}
-	for _, tool := range []string{"mkfs.ext4", "mount", "umount"} {
+	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "losetup"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			lacks(tool)
 		}
@@ -96,6 +96,14 @@ func (p *powerDisk) restore() {
 		}
 		return nil
 	})
+	// A container that was made meanwhile may hold it for a moment.
+	eventually(p.t, 30*time.Second, func() error {
+		out, err := exec.CommandContext(p.t.Context(), "losetup", "-j", p.image).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			return fmt.Errorf("losetup: %v: in use still: %s", err, out)
+		}
+		return nil
+	})
 	if out, err := p.mount(); err != nil {
 		p.t.Fatalf("mount again: %v: %s", err, out)
 	}
@@ -107,7 +115,7 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 	f := func(engine string, cuts int) {
 		t.Run(engine, func(t *testing.T) {
 			disk := newPowerDisk(t)
-			d := startDatabase(t, dbOptions{engine: engine, data: disk.dir})
+			d := startDatabase(t, dbOptions{engine: engine, data: filepath.Join(disk.dir, "data")})
 			url := func() string { return d.http }
 			set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
 			count.begin(t, 4)
