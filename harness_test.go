@@ -33,7 +33,9 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(builds.dir)
+	os.Exit(code)
 }
 
 // ringway is a command of the binary under test.
@@ -65,8 +67,14 @@ func up(t *testing.T, args ...string) *cluster {
 
 func upIn(t *testing.T, data string, args ...string) *cluster {
 	t.Helper()
+	return upOf(t, data, ringway, args...)
+}
+
+// upOf is upIn of any binary.
+func upOf(t *testing.T, data string, command func(id string, args ...string) *exec.Cmd, args ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36), data: data, stderr: &syncBuffer{}, ended: make(chan struct{})}
-	c.cmd = ringway(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--data", data}, args...)...)
+	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--data", data}, args...)...)
 	c.cmd.Stderr = c.stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {

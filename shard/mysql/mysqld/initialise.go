@@ -53,7 +53,38 @@ func (s *Supervisor) initialise(ctx context.Context) error {
 	if err := os.WriteFile(s.madeBy(), []byte(s.server.String()+"\n"), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(fresh, s.data())
+	if err := durable(fresh, s.madeBy()); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, s.data()); err != nil {
+		return err
+	}
+	return syncFile(s.cfg.Dir)
+}
+
+// durable returns when a power cut cannot take back what is in these trees:
+// servers do not sync all that they begin with.
+func durable(roots ...string) error {
+	for _, root := range roots {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() && !d.Type().IsRegular() {
+				return err
+			}
+			return syncFile(path)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // private makes a directory that nobody else can enter, and refuses one that

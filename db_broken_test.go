@@ -1,0 +1,47 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What a test tells those that it starts: the promise to break, and the binary
+// that can.
+const (
+	brokenEnv       = "BROKEN_RINGWAY"
+	brokenBinaryEnv = "BROKEN_RINGWAY_BINARY"
+)
+
+func isBroken() bool { return os.Getenv(brokenEnv) != "" }
+
+// A checker that never fails is worth nothing: the same tests must fail with a
+// build that breaks the promise that they look after, and for that reason.
+func TestDB_TestsSeeBrokenPromises(t *testing.T) {
+	t.Parallel()
+	if isBroken() {
+		t.Skip("this is such a test")
+	}
+	binary := build(t, "broken")
+	f := func(promise, test, harm string, reasons ...string) {
+		t.Run(promise, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+test+"$", "-test.timeout", "5m")
+			cmd.Env = append(os.Environ(), brokenEnv+"="+promise, brokenBinaryEnv+"="+binary, harmEnv+"="+harm, "RINGWAY_LONG=")
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatalf("%s does not see it:\n%s", test, out)
+			}
+			for _, reason := range reasons {
+				if strings.Contains(string(out), reason) {
+					return
+				}
+			}
+			t.Errorf("%s fails, but not with one of %q:\n%s", test, reasons, out)
+		})
+	}
+	f("ack", "TestDB_SetAndCountersSurviveKills/sqlite", "stop bus, kill router", "lost: ")
+	f("skip", "TestDB_SetAndCountersSurviveKills/sqlite", "full disk", "lost: ")
+	f("position", "TestDB_Failpoints/commit", "", "lost: ")
+	f("sync", "TestDB_PowerCutLosesNothingAcknowledged/sqlite", "", "lost: ", "verify: exit", "up ended before it was ready")
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/lab/check"
+)
+
+// The table of the fault tests: four shards, three replicas of each, on four
+// servers.
+const (
+	dbShards    = 4
+	dbShardSize = 1 << 30
+	dbServers   = 4
+	dbReplicas  = 3
+)
+
+// builds are binaries without the race detector, which is too slow for load.
+var builds struct {
+	mu    sync.Mutex
+	dir   string
+	ready map[string]string
+}
+
+// build makes the binary with some tags, once.
+func build(t *testing.T, tags string) string {
+	t.Helper()
+	if path := os.Getenv(brokenBinaryEnv); path != "" {
+		return path
+	}
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	if path, ok := builds.ready[tags]; ok {
+		return path
+	}
+	if builds.dir == "" {
+		dir, err := os.MkdirTemp("", "ringway-build-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds.dir, builds.ready = dir, map[string]string{}
+	}
+	path := filepath.Join(builds.dir, "ringway"+tags)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	builds.ready[tags] = path
+	return path
+}
+
+// dbOptions say what database a test starts.
+type dbOptions struct {
+	engine string   // default sqlite
+	tags   string   // of the build
+	env    []string // of all its processes
+	data   string   // default: a directory of the test
+	race   bool     // the binary with the race detector
+}
+
+// faultDB is a running cluster with the table.
+type faultDB struct {
+	*cluster
+	o      dbOptions
+	binary string // empty: this one
+}
+
+func startDatabase(t *testing.T, o dbOptions) *faultDB {
+	t.Helper()
+	if o.engine == "" {
+		o.engine = "sqlite"
+	}
+	if o.data == "" {
+		o.data = t.TempDir()
+	}
+	d := &faultDB{o: o}
+	d.boot(t)
+	if err := d.init(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// command is a command of the binary that the database runs.
+func (d *faultDB) command(id string, args ...string) *exec.Cmd {
+	path := d.binary
+	if path == "" {
+		path = os.Args[0]
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(cmd.Env, d.o.env...)
+	return cmd
+}
+
+// boot runs `up` on what the data directory holds.
+func (d *faultDB) boot(t *testing.T) {
+	t.Helper()
+	if !d.o.race {
+		d.binary = build(t, d.o.tags)
+	}
+	var args []string
+	if isBroken() {
+		args = []string{"--start-timeout", patience(time.Minute).String()}
+	}
+	d.cluster = upOf(t, d.o.data, d.command, args...)
+}
+
+// init makes the table by the leader's API, which knows of engines.
+func (d *faultDB) init() error {
+	req := events.InitRequest{ID: "init-" + d.id, N: dbServers, Replicas: dbReplicas, Engine: d.o.engine}
+	req.Table = events.Table{Name: events.DefaultTable, Schema: events.Schema{
+		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
+	}}
+	for i := range dbShards {
+		req.Table.Shards = append(req.Table.Shards, events.Shard{ID: shardName(i), Low: int64(i) * dbShardSize, Size: dbShardSize})
+	}
+	for i := range dbServers {
+		p := events.Placement{Name: fmt.Sprintf("Server%d", i)}
+		for k := range dbReplicas {
+			p.Shards = append(p.Shards, shardName((i+k)%dbShards))
+		}
+		req.Servers = append(req.Servers, p)
+	}
+	conn, err := d.connect()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return try(2*time.Minute, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		var reply events.ServersReply
+		return conn.Request(ctx, events.APIInit, req, &reply)
+	})
+}
+
+func shardName(i int) string { return fmt.Sprintf("sh%d", i+1) }
+
+// shardOf is the number of the shard that keeps a key.
+func shardOf(key int64) int { return int(key / dbShardSize) }
+
+func (d *faultDB) connect() (*bus.Conn, error) {
+	cfg := bus.DefaultConfig()
+	cfg.URL = d.nats
+	return bus.Connect(d.t.Context(), cfg, slog.New(slog.DiscardHandler))
+}
+
+// killAll ends every process of the machine at one moment, as far as one can.
+func (d *faultDB) killAll() {
+	d.t.Helper()
+	pids := []int{d.cmd.Process.Pid} // `up` first, which would restart the others
+	for _, p := range processesOf(d.id) {
+		if pid, err := strconv.Atoi(strings.Fields(p)[0]); err == nil && pid != pids[0] {
+			pids = append(pids, pid)
+		}
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
+	}
+	<-d.ended
+	eventually(d.t, 20*time.Second, func() error {
+		left := processesOf(d.id)
+		for _, p := range left { // begun in the meantime
+			if pid, err := strconv.Atoi(strings.Fields(p)[0]); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%v live still", left)
+		}
+		return nil
+	})
+}
+
+// replicas reads every copy of every shard, each at the end of its log.
+func (d *faultDB) replicas() (map[int][]check.Replica, error) {
+	conn, err := d.connect()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	defer cancel()
+	bucket, err := conn.Bucket(ctx, events.BucketRoutes)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := bucket.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[int][]check.Replica{}
+	for _, e := range entries {
+		if e.Key != events.TableKey(events.DefaultTable) {
+			continue
+		}
+		route, err := events.DecodeTableRoute(e.Value)
+		if err != nil {
+			return nil, err
+		}
+		for i, s := range route.Shards {
+			log, err := conn.Log(route.LogID(s)).State(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, replica := range s.Replicas {
+				server, _ := route.Server(replica.Server)
+				rows, err := shardRows(server.Address, s, i, log.Last)
+				if err != nil {
+					return nil, fmt.Errorf("%s on %s: %w", s.Shard, server.Name, err)
+				}
+				found[i] = append(found[i], check.Replica{Name: s.Shard + " on " + server.Name, Rows: rows})
+			}
+		}
+	}
+	if len(found) != dbShards {
+		return nil, fmt.Errorf("the route has %d shards", len(found))
+	}
+	return found, nil
+}
+
+// shardRows asks a shard server itself.
+func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows []check.Row, err error) {
+	url := fmt.Sprintf("http://%s%s?log=%s&floor=%d&low=%d&high=%d", address, events.ShardPath(events.DefaultTable, s.Shard, "rows"),
+		s.Log.Incarnation, floor, i*dbShardSize, (i+1)*dbShardSize-1)
+	resp, err := client.Get(url)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Bytes()
+		if len(line) > 0 && line[0] == events.ShardEnd {
+			var seq uint64
+			var count int
+			if _, err := fmt.Sscanf(string(line[1:]), "%d %d", &seq, &count); err != nil || count != len(rows) || seq < floor {
+				return nil, fmt.Errorf("ends with %q after %d rows, want seq %d: %v", line, len(rows), floor, err)
+			}
+			return rows, nil
+		}
+		var r studentRow
+		if err := json.Unmarshal(line, &r); err != nil || resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%s: %d %s (%v)", url, resp.StatusCode, line, err)
+		}
+		rows = append(rows, check.Row{Key: r.ID, Value: r.value()})
+	}
+	return nil, errors.Join(fmt.Errorf("%s: cut off after %d rows", url, len(rows)), lines.Err())
+}
+
+// settled waits until `ringway verify` finds all replicas equal, and returns
+// what they hold.
+func (d *faultDB) settled() map[int][]check.Replica {
+	d.t.Helper()
+	begun := time.Now()
+	err := try(patience(3*time.Minute), func() error {
+		if out, errs, exit := d.run("verify"); exit != 0 {
+			return fmt.Errorf("verify: exit %d: %s%s", exit, out, errs)
+		}
+		return nil
+	})
+	if err != nil {
+		d.t.Error(err) // and see what is wrong
+	}
+	var found map[int][]check.Replica
+	eventually(d.t, patience(2*time.Minute), func() (err error) {
+		found, err = d.replicas()
+		return err
+	})
+	d.t.Logf("all replicas agree after %s", time.Since(begun).Round(time.Millisecond))
+	for i := range dbShards {
+		if len(found[i]) < dbReplicas {
+			d.t.Errorf("%s has %d replicas", shardName(i), len(found[i]))
+		}
+	}
+	return found
+}
+
+// patience is d, but where a broken build is at work there is nothing to hope
+// for.
+func patience(d time.Duration) time.Duration {
+	if isBroken() {
+		return min(d, 20*time.Second)
+	}
+	return d
+}

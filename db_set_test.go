@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// harmDuring is how long the faults of a test go on.
+func harmDuring() time.Duration { return time.Duration(rounds(10, 600)) * time.Second }
+
+// harmEnv names the one kind of harm that shall be done.
+const harmEnv = "RINGWAY_HARM"
+
+// chosen are the harms to do.
+func chosen(t *testing.T, harms []harm) []harm {
+	t.Helper()
+	name := os.Getenv(harmEnv)
+	if name == "" {
+		return harms
+	}
+	harms = slices.DeleteFunc(harms, func(h harm) bool { return h.name != name })
+	if len(harms) == 0 {
+		t.Fatalf("%s=%q is no harm that this test does", harmEnv, name)
+	}
+	return harms
+}
+
+// setTest writes while harm is done and returns when all is well again.
+func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration) (*setWriters, *counters) {
+	t.Helper()
+	url := func() string { return d.http }
+	set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
+	count.begin(t, 4)
+	n := newNemesis(d)
+	w := newWork()
+	w.each(8, set.work)
+	w.each(4, count.work)
+	ctx, cancel := context.WithTimeout(t.Context(), during)
+	defer cancel()
+	n.run(ctx, chosen(t, harms), pause)
+	w.end()
+	t.Logf("harm done: %s", n)
+	return set, count
+}
+
+// P1, P2, P3: nothing acknowledged is lost, nothing rejected is there, and all
+// replicas are alike, whoever dies.
+func TestDB_SetAndCountersSurviveKills(t *testing.T) {
+	f := func(engine string) {
+		t.Run(engine, func(t *testing.T) {
+			d := startDatabase(t, dbOptions{engine: engine})
+			set, count := setTest(t, d, allHarm(engine), harmDuring(), 300*time.Millisecond)
+			found := d.settled()
+			set.askOpen(t)
+			report(t, set.check(t, found, isCounter))
+			report(t, count.check(t, found))
+		})
+	}
+	f("sqlite")
+	f("mysql")
+}
