@@ -151,4 +151,3 @@ func (f *front) want(method, path, body string, code int, want string, header ..
 	}
 	sameJSON(f.t, got.body, want)
 }
-
