@@ -92,7 +92,7 @@ func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 	epoch := first.putTable("sh1")
 	first.eventually(func() error {
 		b, err := os.ReadFile(file)
-		if err == nil && !(strings.Contains(string(b), "StudT") && strings.Contains(string(b), `"web"`)) {
+		if err == nil && (!strings.Contains(string(b), "StudT") || !strings.Contains(string(b), `"web"`)) {
 			err = errors.New("the cache lacks the table or the service")
 		}
 		return err

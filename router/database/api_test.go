@@ -138,6 +138,7 @@ func TestDatabase_AnswersWhenThisRouterServesTheChange(t *testing.T) {
 	_, before := c.now()
 	next := events.Epoch{Incarnation: before.Incarnation, Revision: before.Revision + 1}
 	asked := make(chan struct{})
+	c.decides(events.APIAddServers, func([]byte) (any, error) { return nil, events.Refuse(400, "no") })
 	c.decides(events.APIRemoveServers, func([]byte) (any, error) {
 		close(asked)
 		return events.ServersReply{Table: "StudT", N: 2, Removed: []string{"Server2"}, Epoch: next}, nil
@@ -148,8 +149,8 @@ func TestDatabase_AnswersWhenThisRouterServesTheChange(t *testing.T) {
 		answered <- got
 	}()
 	<-asked
-	for range 30 { // time enough to answer too early
-		f.do("GET", "/status", "")
+	for range 30 { // time enough to answer too early: other answers of the leader come after the first
+		f.do("POST", "/add", `{"n":1,"servers":{"Server4":[]}}`)
 	}
 	select {
 	case got := <-answered:

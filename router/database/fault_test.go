@@ -84,17 +84,21 @@ func TestRead_BeginsAnewElsewhereWhenAnAnswerIsCutOff(t *testing.T) {
 // Nobody has the rest of an answer that was sent in part: it must not look whole.
 func TestRead_BreaksTheConnectionOfAnAnswerThatCannotGoOn(t *testing.T) {
 	c := oneShard(t)
-	f := c.router(func(cfg *router.Config) { cfg.Database.Hold, cfg.Database.Prefetch = 1000, 1000 })
+	f := c.router(func(cfg *router.Config) {
+		cfg.Database.Hold, cfg.Database.Prefetch, cfg.Database.Avoid = 1000, 1000, time.Nanosecond
+	})
 	f.fill(0, 199)
-	for _, s := range c.servers {
-		s.cutAt.Store(150)
-	}
-	got, err := f.try("POST", "/read", `{"Stud_id":{"low":0,"high":199}}`)
-	if err == nil {
-		t.Fatalf("a client read %d, %d bytes, as a whole answer", got.code, len(got.body))
-	}
-	if !strings.Contains(got.body, `"Stud_id":100,`) || strings.Contains(got.body, `"status"`) {
-		t.Errorf("the client got %q", got.body)
+	c.servers["Server0"].cutAt.Store(150)
+	for broken := 0; broken < 3 && !t.Failed(); { // the other one has all, but at another moment
+		got, err := f.try("POST", "/read", `{"Stud_id":{"low":0,"high":199}}`)
+		switch {
+		case err == nil && got.body != found(rows(0, 199)):
+			t.Errorf("a client read %d, %d bytes, as a whole answer", got.code, len(got.body))
+		case err != nil && (!strings.Contains(got.body, `"Stud_id":100,`) || strings.Contains(got.body, `"status"`)):
+			t.Errorf("%v: the client got %q", err, got.body)
+		case err != nil:
+			broken++
+		}
 	}
 	// What fits the hold is a clean error.
 	for _, s := range c.servers {
@@ -151,7 +155,7 @@ func TestRead_WithoutAReplica(t *testing.T) {
 // A server that hangs is given up when the route says that it is gone.
 func TestRead_GivesUpAServerThatLeavesTheRoute(t *testing.T) {
 	c := oneShard(t)
-	f := c.router(nil)
+	f := c.router(func(cfg *router.Config) { cfg.Database.Try, cfg.Database.Read = time.Hour, time.Hour })
 	f.fill(1, 1)
 	hung := c.servers["Server1"]
 	hung.hold = make(chan struct{})
