@@ -42,9 +42,9 @@ func (s *state) makeLogs(now time.Time) (effects []effect) {
 				s.making[id] = m
 			}
 			switch {
-			case m.busy || now.Before(m.after):
 			case m.done:
 				db.Logs[i].Made, changed = true, true
+			case m.busy || now.Before(m.after):
 			case !m.cleared:
 				m.busy = true
 				effects = append(effects, clearLog{id})

@@ -148,14 +148,16 @@ func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
 			db := editable(w.db())
 			db.Logs[0].Made = false
 			w.s.tables["StudT"].value = db
-			// Somebody with more comes too late: the log begins where it begins.
-			w.at(w.db().Servers[2].Name, "sh1").Applied = events.Position{Incarnation: log.Origin.Incarnation, Seq: 12, Batch: "b12"}
 		}
 		want, _ := w.log("sh1")
 		next := newState(w.s.cfg, events.Token{Incarnation: "lease", Revision: 2}, 2, w.now)
 		next.assigned, next.tables, next.tableRoutes = w.s.assigned, w.s.tables, w.s.tableRoutes
 		next.assume(w.now)
 		w.s, w.noLogs = next, nil
+		w.decide()
+		if got, _ := w.log("sh1"); got.Made != made { // it is there with its origin: nobody is asked for a better one
+			t.Fatalf("made=%v: the next leader left %+v at first", made, got)
+		}
 		w.run(15 * time.Second)
 		if got, _ := w.log("sh1"); !got.Made || got.Incarnation != want.Incarnation {
 			t.Fatalf("made=%v: log %+v became %+v", made, want, got)
@@ -201,6 +203,34 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 	w.run(30 * time.Second)
 	if slices.Contains(w.verbs(), "shard.purged") {
 		t.Fatal("told of a purge that dropped nothing")
+	}
+}
+
+func TestTable_RecoverPrefersTheLogThatTheShardHasNow(t *testing.T) {
+	w := lost(t)
+	w.at(w.db().Servers[0].Name, "sh1").Applied = events.Position{Incarnation: "OTHER", Seq: 99, Batch: "b99"}
+	w.run(time.Second)
+	got := w.recoverShard("sh1", false)
+	w.run(5 * time.Second)
+	if got.err != nil || !got.there || got.value.(events.RecoverReply).Log.Origin.Seq != 9 {
+		t.Fatalf("answered %v: %+v %v, want to go on from 9", got.there, got.value, got.err)
+	}
+}
+
+func TestTable_ACopyThatRunsPinsWhatFollowsIt(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	w.s.cfg.KeepTail = 0
+	log, _ := w.log("sh1")
+	at := func(seq uint64) events.Position { return events.Position{Incarnation: log.Incarnation, Seq: seq} }
+	for i, srv := range keepers(w.db(), "sh1") {
+		r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: events.ReplicaReady, Applied: at(120), Durable: at(100)}
+		if i == 2 {
+			r.State, r.Applied, r.Durable = events.ReplicaCopying, at(50), events.Position{}
+		}
+		w.s.servers[srv.Name].beat = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
+	}
+	if got := w.s.purgeable(w.db(), log); got != 51 {
+		t.Fatalf("purged below %d while a copy of 50 is under way, want 51", got)
 	}
 }
 
