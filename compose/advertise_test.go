@@ -49,7 +49,7 @@ func TestAdvertise_ContainersOnTwoNetworksServeOneRouter(t *testing.T) {
 	}
 	role(e, "router", "--nats", nats, "--listen", "127.0.0.1:"+e.http, "--admin", "127.0.0.1:"+e.admin)
 
-	e.eventually(30*time.Second, func() error {
+	e.eventually(2*time.Minute, func() error {
 		if names, err := e.rep(); err != nil || len(names) != 4 {
 			return fmt.Errorf("%v serve (%v)", names, err)
 		}

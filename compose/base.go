@@ -108,12 +108,22 @@ func (s *stack) makeBase(ctx context.Context, suite, server, what string) (image
 	if _, err := output(ctx, "mmdebstrap", "--quiet", "--variant=extract", "--architectures="+s.arch, "--include="+server,
 		"--aptopt=Acquire::Check-Valid-Until \"false\"", // a mirror that stood still is good enough
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", suite, archive); err != nil {
-		return "", "", err
+		return "", "", shortly(err)
 	}
 	if err := importSlim(ctx, archive, what); err != nil {
 		return "", "", err
 	}
 	return shardBase, what, nil
+}
+
+// shortly is what mmdebstrap says of its end, without what went well.
+func shortly(err error) error {
+	for line := range strings.Lines(err.Error()) {
+		if text, ok := strings.CutPrefix(line, "E: "); ok {
+			return errors.New("mmdebstrap: " + strings.TrimSpace(text))
+		}
+	}
+	return err
 }
 
 func importSlim(ctx context.Context, archive, what string) error {

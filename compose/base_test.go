@@ -37,6 +37,16 @@ func TestFirstBase(t *testing.T) {
 	}
 }
 
+func TestShortly(t *testing.T) {
+	long := errors.New("mmdebstrap --quiet: exit status 25: dpkg-deb: building\nE: apt-get update failed\nI: done")
+	if got := shortly(long); got.Error() != "mmdebstrap: apt-get update failed" {
+		t.Errorf("got %v", got)
+	}
+	if other := errors.New("no such file"); shortly(other) != other {
+		t.Error("another error is not kept")
+	}
+}
+
 func TestSlim(t *testing.T) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

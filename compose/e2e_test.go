@@ -174,13 +174,13 @@ func (e *e2e) without(gone []string, n int) (out, restored time.Duration) {
 	left := func(names []string) bool {
 		return slices.ContainsFunc(gone, func(g string) bool { return slices.Contains(names, g) })
 	}
-	out = e.eventually(15*time.Second, func() error {
+	out = e.eventually(40*time.Second, func() error {
 		if names, err := e.rep(); err != nil || left(names) {
 			return fmt.Errorf("%v serve (%v)", names, err)
 		}
 		return nil
 	})
-	restored = out + e.eventually(40*time.Second, func() error {
+	restored = out + e.eventually(90*time.Second, func() error {
 		if names, err := e.rep(); err != nil || left(names) || len(names) != n {
 			return fmt.Errorf("%v serve (%v)", names, err)
 		}
@@ -192,7 +192,7 @@ func (e *e2e) without(gone []string, n int) (out, restored time.Duration) {
 // onlyWanted waits until exactly what serves runs.
 func (e *e2e) onlyWanted() {
 	e.t.Helper()
-	e.eventually(30*time.Second, func() error {
+	e.eventually(90*time.Second, func() error {
 		names, err := e.rep()
 		running := e.running("")
 		slices.Sort(names)
@@ -389,7 +389,7 @@ func pausedReplica(t *testing.T, e *e2e) {
 	} else {
 		out, _ := e.without(names[:1], 2)
 		e.docker("unpause", e.instance(names[0]))
-		back := e.eventually(10*time.Second, func() error {
+		back := e.eventually(40*time.Second, func() error {
 			if now, err := e.rep(); err != nil || !slices.Contains(now, names[0]) {
 				return fmt.Errorf("%v serve (%v)", now, err)
 			}
@@ -427,14 +427,14 @@ func crashedRolesComeBack(t *testing.T, e *e2e) {
 		if err := crash(pid); err != nil {
 			t.Skipf("cannot end process %s of another: %v", pid, err)
 		}
-		e.eventually(20*time.Second, func() error {
+		e.eventually(60*time.Second, func() error {
 			if now := e.docker("inspect", "--format", "{{.State.Pid}}", id); now == pid || now == "0" {
 				return errors.New(role + " is not back")
 			}
 			return nil
 		})
 	}
-	e.eventually(20*time.Second, func() error {
+	e.eventually(60*time.Second, func() error {
 		if code, body, err := e.call(http.MethodPost, "/add", `{"n":1,"hostnames":["S7"]}`); err != nil || code != http.StatusOK {
 			return fmt.Errorf("/add: %d %s %v", code, body, err)
 		}

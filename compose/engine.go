@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -43,19 +44,27 @@ func withEngine(ctx context.Context, t tools, orSkip bool, argv []string) error 
 	return cmd.Run()
 }
 
+// envEngine names the pid file of an engine of our own: tests may end that
+// engine, and it is started again.
+const envEngine = "RINGWAY_ENGINE_PID"
+
 // engine is one of our own.
 type engine struct {
 	socket string // empty: the machine's, which was only missing its tools
 	dir    string
-	cmd    *exec.Cmd
-	done   chan error
+	data   string
+
+	mu       sync.Mutex
+	cmd      *exec.Cmd // nil before the first start
+	stopping bool
+	ended    chan struct{} // closed when it is not started again
 }
 
 func (e *engine) environment() []string {
 	if e.socket == "" {
 		return nil
 	}
-	return []string{"DOCKER_HOST=unix://" + e.socket, "RINGWAY_SOCKET=" + e.socket}
+	return []string{"DOCKER_HOST=unix://" + e.socket, "RINGWAY_SOCKET=" + e.socket, envEngine + "=" + e.pidFile()}
 }
 
 // bringEngine installs what is missing and starts an engine with a socket and
@@ -81,8 +90,8 @@ func bringEngine(ctx context.Context, t tools) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("place for the engine: %w", err)
 	}
-	e := &engine{socket: filepath.Join(dir, "docker.sock"), dir: dir, done: make(chan error, 1)}
-	if err := e.start(ctx, filepath.Join(cache, "ringway-engine")); err != nil {
+	e := &engine{socket: filepath.Join(dir, "docker.sock"), dir: dir, data: filepath.Join(cache, "ringway-engine")}
+	if err := e.start(ctx); err != nil {
 		e.stop()
 		return nil, err
 	}
@@ -108,33 +117,25 @@ func installEngine(ctx context.Context, t tools) error {
 	return nil
 }
 
-func (e *engine) start(ctx context.Context, data string) error {
-	log, err := os.Create(e.log())
-	if err != nil {
-		return fmt.Errorf("start an engine: %w", err)
-	}
-	defer log.Close()
+// start returns when the engine answers.
+func (e *engine) start(ctx context.Context) error {
 	there, err := os.ReadFile("/etc/docker/daemon.json")
 	if err != nil {
 		there = []byte("{}")
 	}
 	config, err := engineConfig(there)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(e.dir, "daemon.json"), config, 0o600)
+		err = os.WriteFile(e.config(), config, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("start an engine: %w", err)
 	}
-	e.cmd = exec.Command("dockerd", "--config-file", filepath.Join(e.dir, "daemon.json"), "--host", "unix://"+e.socket, "--data-root", data,
-		"--exec-root", filepath.Join(e.dir, "x"), "--pidfile", filepath.Join(e.dir, "pid"))
-	e.cmd.Stdout, e.cmd.Stderr = log, log
-	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the command
 	fmt.Fprintln(os.Stderr, "no Docker engine answers: starting one for as long as it is needed")
-	if err := e.cmd.Start(); err != nil {
-		e.cmd = nil
-		return fmt.Errorf("start an engine: %w", err)
+	if err := e.launch(); err != nil {
+		return err
 	}
-	go func() { e.done <- e.cmd.Wait() }()
+	e.ended = make(chan struct{})
+	go e.keep()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -144,12 +145,45 @@ func (e *engine) start(ctx context.Context, data string) error {
 			return nil
 		}
 		select {
-		case err := <-e.done:
-			e.cmd = nil
-			return fmt.Errorf("dockerd ended: %v: %s", err, e.lastLine())
+		case <-e.ended:
+			return fmt.Errorf("dockerd ended: %s", e.lastLine())
 		case <-ctx.Done():
 			return fmt.Errorf("dockerd does not answer: %w: %s", ctx.Err(), e.lastLine())
 		case <-tick.C:
+		}
+	}
+}
+
+func (e *engine) launch() error {
+	log, err := os.OpenFile(e.log(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("start an engine: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command("dockerd", "--config-file", e.config(), "--host", "unix://"+e.socket, "--data-root", e.data,
+		"--exec-root", filepath.Join(e.dir, "x"), "--pidfile", e.pidFile())
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the command
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return errors.New("start an engine: stopping")
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start an engine: %w", err)
+	}
+	e.cmd = cmd
+	return nil
+}
+
+// keep starts an engine again that ended after it had lived for a while.
+func (e *engine) keep() {
+	defer close(e.ended)
+	for {
+		began := time.Now()
+		_ = e.cmd.Wait() // the log says why
+		if time.Since(began) < 3*time.Second || e.launch() != nil {
+			return
 		}
 	}
 }
@@ -167,7 +201,9 @@ func engineConfig(machine []byte) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-func (e *engine) log() string { return filepath.Join(e.dir, "log") }
+func (e *engine) log() string     { return filepath.Join(e.dir, "log") }
+func (e *engine) config() string  { return filepath.Join(e.dir, "daemon.json") }
+func (e *engine) pidFile() string { return filepath.Join(e.dir, "pid") }
 
 func (e *engine) lastLine() string {
 	b, _ := os.ReadFile(e.log()) // without it the error is shorter
@@ -177,13 +213,17 @@ func (e *engine) lastLine() string {
 
 // stop ends our own engine; it keeps the images that were made.
 func (e *engine) stop() {
-	if e.cmd != nil {
-		_ = e.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
+	e.mu.Lock()
+	e.stopping = true
+	cmd := e.cmd
+	e.mu.Unlock()
+	if cmd != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
 		select {
-		case <-e.done:
+		case <-e.ended:
 		case <-time.After(30 * time.Second):
-			_ = e.cmd.Process.Kill()
-			<-e.done
+			_ = cmd.Process.Kill()
+			<-e.ended
 		}
 	}
 	if e.dir != "" {

@@ -35,6 +35,12 @@ func (s *stack) makeImages(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(s.err, "making the image %s with %s\n", s.shardImage, what)
+	if base == s.image {
+		if _, err := output(ctx, "docker", "tag", s.image, s.shardImage); err != nil {
+			return fmt.Errorf("make the image %s: %w", s.shardImage, err)
+		}
+		return nil
+	}
 	return s.build(ctx, s.shardImage, "shard.Dockerfile", dir, "--build-arg", "BASE="+base)
 }
 

@@ -105,7 +105,7 @@ func (s *stack) removeInstances(ctx context.Context) error {
 		return nil
 	}
 	// A database server has to write first; who has nothing to do ends at once.
-	if _, err := output(ctx, "docker", append([]string{"stop", "-t", "30"}, ids...)...); err != nil {
+	if _, err := output(ctx, "docker", append([]string{"stop", "-t", "45"}, ids...)...); err != nil {
 		return fmt.Errorf("stop the instances: %w", err)
 	}
 	if _, err := output(ctx, "docker", append([]string{"rm", "-f", "-v"}, ids...)...); err != nil {

@@ -51,11 +51,12 @@ type Config struct {
 	User     string        // uid:gid in images that name no user
 	MaxLog   int64         // bytes of one instance's log before its older half is dropped
 
-	CallWithin time.Duration // for the engine to answer a call
-	PullWithin time.Duration // for the engine to get an image that it does not have
-	Reopen     time.Duration // age at which the stream of events is opened again, in case it fell silent
-	Overlap    time.Duration // by which it begins before the last event
-	RetryAfter time.Duration // before a lost engine is tried again
+	CallWithin  time.Duration // for the engine to answer a call
+	StartWithin time.Duration // for the engine to make a container, or to start one: its disk may be busy
+	PullWithin  time.Duration // for the engine to get an image that it does not have
+	Reopen      time.Duration // age at which the stream of events is opened again, in case it fell silent
+	Overlap     time.Duration // by which it begins before the last event
+	RetryAfter  time.Duration // before a lost engine is tried again
 }
 
 // DefaultConfig fits programs of moderate size. Cluster, Host and Image are missing.
@@ -64,7 +65,7 @@ func DefaultConfig() Config {
 		PortLow: 20000, PortHigh: 29999,
 		Limits:  events.Limits{Memory: 512 << 20, CPUs: 1, PIDs: 256},
 		TmpSize: 64 << 20, User: "65534:65534", MaxLog: 16 << 20,
-		CallWithin: 10 * time.Second, PullWithin: 10 * time.Minute,
+		CallWithin: 10 * time.Second, StartWithin: 25 * time.Second, PullWithin: 10 * time.Minute,
 		Reopen: time.Minute, Overlap: 2 * time.Second, RetryAfter: time.Second,
 	}
 }
@@ -190,7 +191,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 // create makes the container. What an agent left that died between create and
 // start is in the way under the same name, and is replaced.
 func (r *Runtime) create(ctx context.Context, spec events.InstanceSpec, token events.Token, user string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StartWithin)
 	defer cancel()
 	for again := false; ; again = true {
 		c, err := r.plan(spec, token, user)
@@ -222,7 +223,7 @@ func (r *Runtime) create(ctx context.Context, spec events.InstanceSpec, token ev
 }
 
 func (r *Runtime) launch(ctx context.Context, id string) (agent.Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StartWithin)
 	defer cancel()
 	if err := r.engine.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return agent.Instance{}, fmt.Errorf("start container: %w", err)

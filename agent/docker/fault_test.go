@@ -127,12 +127,12 @@ func (g *gate) set(hung, shut bool) {
 func behind(g *gate) func(*docker.Config) {
 	return func(c *docker.Config) {
 		c.Endpoint = "unix://" + g.path
-		c.CallWithin, c.RetryAfter = 500*time.Millisecond, 50*time.Millisecond
+		c.CallWithin, c.StartWithin, c.RetryAfter = 500*time.Millisecond, 500*time.Millisecond, 50*time.Millisecond
 	}
 }
 
 // slow gives a real engine time to start a container.
-func slow(c *docker.Config) { c.CallWithin = 3 * time.Second }
+func slow(c *docker.Config) { c.CallWithin, c.StartWithin = 5*time.Second, 10*time.Second }
 
 func TestRuntime_TellsWhatHappenedWhileTheEngineHung(t *testing.T) {
 	g := newGate(t)
@@ -154,7 +154,7 @@ func TestRuntime_TellsWhatHappenedWhileTheEngineHung(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	if took := time.Since(begun); took > 25*time.Second {
+	if took := time.Since(begun); took > 45*time.Second {
 		t.Errorf("the calls took %s", took)
 	}
 	f.kill("S1")

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// An engine that is started again has ended every container. The roles come
+// back by its own doing, the replicas by the controller's.
+func TestE2E_EngineIsRestarted(t *testing.T) {
+	pidFile := os.Getenv(envEngine)
+	if pidFile == "" {
+		t.Skip("the engine is somebody's: it is restarted only if this test has one of its own (`ringway-compose with-engine`, where none answers)")
+	}
+	e := newE2E(t)
+	e.up()
+	if code, body, err := e.call(http.MethodPost, "/add", `{"n":1,"hostnames":["S9"]}`); err != nil || code != http.StatusOK {
+		t.Fatalf("/add: %d %s %v", code, body, err)
+	}
+	before := e.running("")
+	pid, err := readPID(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	e.eventually(2*time.Minute, func() error { // it stops its containers first
+		if now, err := readPID(pidFile); err != nil || now == pid {
+			return fmt.Errorf("the engine is process %d still (%v)", now, err)
+		}
+		_, err := output(t.Context(), "docker", "version", "--format", "{{.Server.Version}}")
+		return err
+	})
+	restored := e.eventually(2*time.Minute, func() error {
+		names, err := e.rep()
+		if err != nil || len(names) != 4 {
+			return fmt.Errorf("%v serve (%v)", names, err)
+		}
+		running := e.running("")
+		for _, n := range names {
+			if !slices.Contains(running, n) {
+				return fmt.Errorf("%s is named and does not run", n)
+			}
+		}
+		if code, body, err := e.call(http.MethodGet, "/home", ""); err != nil || code != http.StatusOK {
+			return fmt.Errorf("/home: %d %s %w", code, body, err)
+		}
+		return nil
+	})
+	after, _ := e.rep() // asked a moment ago
+	t.Logf("restored %s after the engine answered again; before %v, after %v", ms(restored), before, after)
+	e.onlyWanted()
+}
+
+func readPID(file string) (int, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
