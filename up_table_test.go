@@ -34,7 +34,7 @@ func TestUp_TableOfAFileIsReadyAndStays(t *testing.T) {
 	data := filepath.Join(dir, "data")
 	c := upIn(t, data, "--replicas", "1", "--table", file)
 	allReplicasReady(t, c)
-	answers(t, c, "/write", `{"data":[{"Stud_id":7,"Stud_name":"a","Stud_marks":1},{"Stud_id":107,"Stud_name":"b","Stud_marks":"2"}]}`, `"2 Data entries added"`)
+	posts(t, c, "/write", `{"data":[{"Stud_id":7,"Stud_name":"a","Stud_marks":1},{"Stud_id":107,"Stud_name":"b","Stud_marks":"2"}]}`, `"2 Data entries added"`)
 	verified(t, c, 4)
 	if out, errs, exit := c.run("init"); exit != 4 || !strings.Contains(errs, "StudT") {
 		t.Errorf("a second init: exit %d, %s%s", exit, out, errs)
@@ -43,7 +43,7 @@ func TestUp_TableOfAFileIsReadyAndStays(t *testing.T) {
 
 	again := upIn(t, data, "--replicas", "1")
 	allReplicasReady(t, again)
-	answers(t, again, "/read", `{"Stud_id":{"low":0,"high":199}}`, `"Stud_marks":"2"`)
+	posts(t, again, "/read", `{"Stud_id":{"low":0,"high":199}}`, `"Stud_marks":"2"`)
 	verified(t, again, 4)
 }
 
@@ -87,7 +87,7 @@ func verified(t *testing.T, c *cluster, replicas int) {
 	}
 }
 
-func answers(t *testing.T, c *cluster, path, body, want string) {
+func posts(t *testing.T, c *cluster, path, body, want string) {
 	t.Helper()
 	resp, err := http.Post(c.http+path, "application/json", strings.NewReader(body))
 	if err != nil {
