@@ -80,7 +80,9 @@ func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
 	worth := err == nil && e.below >= there.First+e.worth
 	if worth {
 		if err = t.mayAct(); err == nil {
+			events.FailPoint("purge")
 			err = t.logs.PurgeLog(ctx, e.id, e.below)
+			events.FailPoint("purged")
 		}
 	}
 	return func(s *state, now time.Time) []effect { return s.logPurged(e, there.First, worth, err, now) }
