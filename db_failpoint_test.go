@@ -32,6 +32,6 @@ func TestDB_Failpoints(t *testing.T) {
 		})
 	}
 	f("commit", "before-commit:400,after-append:900", 6*time.Second)
-	f("committed", "after-commit:300,purge", 15*time.Second)
+	f("committed", "after-commit:300,purge:2,purged:3", 20*time.Second)
 	f("result", "before-result:500", 6*time.Second)
 }

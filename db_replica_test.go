@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
 	"time"
-
-	"ringway/lab/check"
 )
 
 // A new replica of a large shard is filled while writes to that shard go on.
@@ -15,19 +12,7 @@ func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			d := startDatabase(t, dbOptions{engine: engine})
 			set := &setWriters{client: newDBClient(func() string { return d.http })}
-			const part = 2000
-			for key := int64(0); key < int64(rows); key += part {
-				var writes []check.Write
-				for k := range int64(part) {
-					writes = append(writes, check.Write{Key: key + k, Value: fmt.Sprint("first ", key+k)})
-				}
-				a := set.client.insert(writes...)
-				if a.outcome() != check.Acknowledged {
-					t.Fatalf("rows from %d: %+v", key, a)
-				}
-				set.note(writes, a, 0)
-			}
-			set.next.Store(int64(rows))
+			set.fill(t, rows, rows/1250) // so many messages that a copy is shorter
 			w := newWork()
 			w.each(4, set.work)
 			begun := time.Now()

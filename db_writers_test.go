@@ -16,7 +16,8 @@ import (
 // one request.
 type setWriters struct {
 	client *dbClient
-	next   atomic.Int64
+	ops    atomic.Int64
+	next   atomic.Int64 // key
 	group  atomic.Int64
 
 	mu       sync.Mutex
@@ -34,10 +35,10 @@ type openWrite struct {
 
 func (s *setWriters) work(int) func() bool {
 	return func() bool {
-		n := s.next.Add(1)
+		n := s.ops.Add(1)
 		shard := int(n % dbShards)
 		rows, group := 1, 0
-		if n%10 == 0 {
+		if n%9 == 0 {
 			rows, group = 5, int(s.group.Add(1))
 		}
 		var writes []check.Write
@@ -49,6 +50,38 @@ func (s *setWriters) work(int) func() bool {
 		a := s.client.insert(writes...)
 		s.note(writes, a, time.Since(begun))
 		return a.outcome() == check.Acknowledged
+	}
+}
+
+// fill writes rows into the first shard, so many in each request.
+func (s *setWriters) fill(t *testing.T, rows, part int) {
+	t.Helper()
+	w := newWork()
+	var bad atomic.Value
+	w.each(8, func(int) func() bool {
+		return func() bool {
+			last := s.next.Add(int64(part))
+			if last > int64(rows) || bad.Load() != nil {
+				w.stop()
+				return true
+			}
+			writes := make([]check.Write, part)
+			for i := range writes {
+				key := last - int64(i)
+				writes[i] = check.Write{Key: key, Value: fmt.Sprint("first ", key)}
+			}
+			a := s.client.insert(writes...)
+			s.note(writes, a, 0)
+			if a.outcome() != check.Acknowledged {
+				bad.Store(a)
+			}
+			return true
+		}
+	})
+	w.wg.Wait()
+	w.stop()
+	if a := bad.Load(); a != nil {
+		t.Fatalf("fill: %+v", a)
 	}
 }
 

@@ -47,6 +47,7 @@ func wiring() cli.Wiring {
 func runBus(ctx context.Context, o cli.BusOptions) error {
 	cfg := bus.DefaultServerConfig()
 	cfg.Listen, cfg.Monitor, cfg.Store, cfg.Name = o.Listen, o.Monitor, o.Store, o.Name
+	cfg.SyncAlways = cfg.SyncAlways && !events.Broken("sync")
 	server, err := bus.StartServer(cfg, o.Log)
 	if err != nil {
 		return err

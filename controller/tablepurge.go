@@ -82,6 +82,7 @@ func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
 		if err = t.mayAct(); err == nil {
 			events.FailPoint("purge")
 			err = t.logs.PurgeLog(ctx, e.id, e.below)
+			events.FailPoint("purged")
 		}
 	}
 	return func(s *state, now time.Time) []effect { return s.logPurged(e, there.First, worth, err, now) }

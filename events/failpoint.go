@@ -19,6 +19,7 @@ import (
 //	copy-out       a shard server has sent a part of a copy
 //	after-append   a writer's batch is in the log, the acknowledgement not there
 //	purge          a leader is about to purge a log
+//	purged         a leader has purged a log, and told nobody
 const FailVariable = "RINGWAY_FAIL"
 
 // failing is nil in every process that is no test's.

@@ -42,6 +42,7 @@ func (l *lane) append(ctx context.Context, b *batch, data []byte) {
 		begun := time.Now()
 		seq, err := l.writer.logs.Append(ctx, l.id, b.id, data)
 		if err == nil {
+			events.FailPoint("after-append")
 			l.acknowledged(b, seq)
 			return
 		}
