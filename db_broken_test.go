@@ -19,13 +19,13 @@ func isBroken() bool { return os.Getenv(brokenEnv) != "" }
 // A checker that never fails is worth nothing: the same tests must fail with a
 // build that breaks the promise that they look after, and for that reason.
 func TestDB_TestsSeeBrokenPromises(t *testing.T) {
-	t.Parallel()
 	if isBroken() {
 		t.Skip("this is such a test")
 	}
 	binary := build(t, "broken")
 	f := func(promise, test, harm string, reasons ...string) {
 		t.Run(promise, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+test+"$", "-test.timeout", "5m")
 			cmd.Env = append(os.Environ(), brokenEnv+"="+promise, brokenBinaryEnv+"="+binary, harmEnv+"="+harm, "RINGWAY_LONG=")
 			out, err := cmd.CombinedOutput()

@@ -114,6 +114,7 @@ func (p *powerDisk) restore() {
 func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 	f := func(engine string, cuts int) {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			disk := newPowerDisk(t)
 			d := startDatabase(t, dbOptions{engine: engine, data: filepath.Join(disk.dir, "data")})
 			url := func() string { return d.http }

@@ -150,6 +150,7 @@ func startBound(ctx context.Context, cmd *exec.Cmd) error {
 // Reads at the level linearizable are, over two routers, while processes are
 // killed and stopped; and so they are over the end of the whole machine.
 func TestDB_LinearizableOverTwoRouters(t *testing.T) {
+	t.Parallel()
 	d := startDatabase(t, dbOptions{})
 	regs := newRegisters()
 	var first, second atomic.Pointer[string]
@@ -249,6 +250,7 @@ func (s sessions) reader(name string, c *dbClient, chance func(int) int) func() 
 // The default level through one router: who reads sees what was acknowledged
 // before, and nothing older than what anybody has read before.
 func TestDB_ReadsOfOneRouterNeverGoBack(t *testing.T) {
+	t.Parallel()
 	d := startDatabase(t, dbOptions{})
 	s := sessions{newRegisters()}
 	n := newNemesis(d)

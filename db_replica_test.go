@@ -10,6 +10,7 @@ import (
 func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 	f := func(engine string, rows int) {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			d := startDatabase(t, dbOptions{engine: engine})
 			set := &setWriters{client: newDBClient(func() string { return d.http })}
 			set.fill(t, rows, rows/1250) // so many messages that a copy is shorter
