@@ -17,7 +17,8 @@ const (
 func isBroken() bool { return os.Getenv(brokenEnv) != "" }
 
 // A checker that never fails is worth nothing: the same tests must fail with a
-// build that breaks the promise that they look after, and for that reason.
+// build that breaks the promise that they look after, and for that reason; or,
+// for "level", with reads that promise nothing.
 func TestDB_TestsSeeBrokenPromises(t *testing.T) {
 	if isBroken() {
 		t.Skip("this is such a test")
@@ -43,5 +44,7 @@ func TestDB_TestsSeeBrokenPromises(t *testing.T) {
 	f("ack", "TestDB_SetAndCountersSurviveKills/sqlite", "stop bus, kill router", "lost: ")
 	f("skip", "TestDB_SetAndCountersSurviveKills/sqlite", "full disk", "lost: ")
 	f("position", "TestDB_Failpoints/commit", "", "lost: ")
+	f("level", "TestDB_LinearizableOverTwoRouters", "", "notlinear: ")
+	f("level", "TestDB_ReadsOfOneRouterNeverGoBack", "", "stale: ")
 	f("sync", "TestDB_PowerCutLosesNothingAcknowledged/sqlite", "", "lost: ", "verify: exit", "up ended before it was ready")
 }

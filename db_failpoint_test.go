@@ -26,7 +26,7 @@ func TestDB_Failpoints(t *testing.T) {
 				}
 				return which
 			}
-			set, count := setTest(t, d, nil, time.Minute, time.Second, func() bool { return containsAll(died(), roles) })
+			set, count := setTest(t, d, nil, 3*time.Minute, time.Second, func() bool { return containsAll(died(), roles) })
 			found := d.settled()
 			set.askOpen(t)
 			report(t, set.check(t, found, isCounter))

@@ -123,7 +123,7 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 			n := newNemesis(d)
 			for range cuts {
 				w := newWork()
-				w.each(8, set.work)
+				w.each(8, set.work(w.ctx))
 				w.each(4, count.work)
 				wait(t.Context(), n.between(2*time.Second, 4*time.Second))
 				disk.cut()

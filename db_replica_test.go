@@ -15,7 +15,7 @@ func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 			set := &setWriters{client: newDBClient(func() string { return d.http })}
 			set.fill(t, rows, rows/1250) // so many messages that a copy is shorter
 			w := newWork()
-			w.each(4, set.work)
+			w.each(4, set.work(w.ctx))
 			begun := time.Now()
 			code, body, err := call(http.MethodPost, d.http+"/add", `{"n":1,"new_shards":[],"servers":{"Server9":["sh1"]}}`)
 			took := time.Since(begun)

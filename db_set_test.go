@@ -45,7 +45,7 @@ func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration
 	count.begin(t, 4)
 	n := newNemesis(d)
 	w := newWork()
-	w.each(8, set.work)
+	w.each(8, set.work(w.ctx))
 	w.each(4, count.work)
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
