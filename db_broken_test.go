@@ -17,15 +17,16 @@ const (
 func isBroken() bool { return os.Getenv(brokenEnv) != "" }
 
 // A checker that never fails is worth nothing: the same tests must fail with a
-// build that breaks the promise that they look after, and for that reason.
+// build that breaks the promise that they look after, and for that reason; or,
+// for "level", with reads that promise nothing.
 func TestDB_TestsSeeBrokenPromises(t *testing.T) {
-	t.Parallel()
 	if isBroken() {
 		t.Skip("this is such a test")
 	}
 	binary := build(t, "broken")
 	f := func(promise, test, harm string, reasons ...string) {
 		t.Run(promise, func(t *testing.T) {
+			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+test+"$", "-test.timeout", "5m")
 			cmd.Env = append(os.Environ(), brokenEnv+"="+promise, brokenBinaryEnv+"="+binary, harmEnv+"="+harm, "RINGWAY_LONG=")
 			out, err := cmd.CombinedOutput()
@@ -43,5 +44,7 @@ func TestDB_TestsSeeBrokenPromises(t *testing.T) {
 	f("ack", "TestDB_SetAndCountersSurviveKills/sqlite", "stop bus, kill router", "lost: ")
 	f("skip", "TestDB_SetAndCountersSurviveKills/sqlite", "full disk", "lost: ")
 	f("position", "TestDB_Failpoints/commit", "", "lost: ")
+	f("level", "TestDB_LinearizableOverTwoRouters", "", "notlinear: ")
+	f("level", "TestDB_ReadsOfOneRouterNeverGoBack", "", "stale: ")
 	f("sync", "TestDB_PowerCutLosesNothingAcknowledged/sqlite", "", "lost: ", "verify: exit", "up ended before it was ready")
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func (c *dbClient) ask(op string) check.Outcome {
 	var body struct {
 		Outcome string `json:"outcome"`
 	}
-	switch a := c.do(http.MethodGet, "/v1/ops/"+op, "", ""); {
+	switch a := c.do(http.MethodGet, "/v1/ops/"+op, ""); {
 	case a.status == http.StatusNotFound:
 		return check.Rejected
 	case a.status != http.StatusOK || json.Unmarshal([]byte(a.body), &body) != nil:
@@ -78,13 +79,13 @@ func (c *dbClient) ask(op string) check.Outcome {
 	return check.Rejected
 }
 
-func (c *dbClient) do(method, path, body, consistency string) answer {
+func (c *dbClient) do(method, path, body string, headers ...string) answer {
 	req, err := http.NewRequestWithContext(context.Background(), method, c.url()+path, strings.NewReader(body))
 	if err != nil {
 		return answer{err: err}
 	}
-	if consistency != "" {
-		req.Header.Set("Ringway-Consistency", consistency)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -99,6 +100,27 @@ func (c *dbClient) do(method, path, body, consistency string) answer {
 }
 
 func (c *dbClient) insert(rows ...check.Write) answer {
+	return c.do(http.MethodPost, "/write", rowsJSON(rows))
+}
+
+// insertOnce says the same until somebody says what became of it: the key
+// makes repetitions one.
+func (c *dbClient) insertOnce(ctx context.Context, key string, rows ...check.Write) answer {
+	open := false // a former attempt may have been taken, whatever becomes of this one
+	for {
+		a := c.do(http.MethodPost, "/write", rowsJSON(rows), "Idempotency-Key", key)
+		open = open || a.outcome() == check.Unknown
+		switch {
+		case a.outcome() == check.Acknowledged, !open, a.status >= 400 && a.status < 500:
+			return a
+		case ctx.Err() != nil:
+			return answer{err: ctx.Err()}
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+}
+
+func rowsJSON(rows []check.Write) string {
 	var b strings.Builder
 	for i, w := range rows {
 		if i > 0 {
@@ -106,11 +128,11 @@ func (c *dbClient) insert(rows ...check.Write) answer {
 		}
 		b.WriteString(studentJSON(w.Key, w.Value))
 	}
-	return c.do(http.MethodPost, "/write", `{"data":[`+b.String()+`]}`, "")
+	return `{"data":[` + b.String() + `]}`
 }
 
 func (c *dbClient) update(key int64, value string) answer {
-	return c.do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, studentJSON(key, value)), "")
+	return c.do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, studentJSON(key, value)))
 }
 
 type studentRow struct {
@@ -127,9 +149,22 @@ func (r studentRow) value() string {
 	return r.Marks
 }
 
-// get reads one key; "" where nothing is.
-func (c *dbClient) get(key int64, consistency string) (string, error) {
-	a := c.do(http.MethodPost, "/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, key, key), consistency)
+// Levels of reads.
+const (
+	byDefault    = ""
+	linearizable = "linearizable"
+)
+
+// get reads one key at a level; "" where nothing is.
+func (c *dbClient) get(key int64, level string) (string, error) {
+	if os.Getenv(brokenEnv) == "level" {
+		level = "eventual"
+	}
+	var headers []string
+	if level != byDefault {
+		headers = []string{"Ringway-Consistency", level}
+	}
+	a := c.do(http.MethodPost, "/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, key, key), headers...)
 	if a.err != nil {
 		return "", a.err
 	}

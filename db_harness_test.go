@@ -73,6 +73,7 @@ type dbOptions struct {
 	tags   string   // of the build
 	env    []string // of all its processes
 	data   string   // default: a directory of the test
+	hosts  int      // default 1
 	race   bool     // the binary with the race detector
 }
 
@@ -117,9 +118,9 @@ func (d *faultDB) boot(t *testing.T) {
 	if !d.o.race {
 		d.binary = build(t, d.o.tags)
 	}
-	var args []string
+	args := []string{"--hosts", strconv.Itoa(max(d.o.hosts, 1))}
 	if isBroken() {
-		args = []string{"--start-timeout", patience(time.Minute).String()}
+		args = append(args, "--start-timeout", patience(time.Minute).String())
 	}
 	d.cluster = upOf(t, d.o.data, d.command, args...)
 }

@@ -114,6 +114,7 @@ func (p *powerDisk) restore() {
 func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 	f := func(engine string, cuts int) {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			disk := newPowerDisk(t)
 			d := startDatabase(t, dbOptions{engine: engine, data: filepath.Join(disk.dir, "data")})
 			url := func() string { return d.http }
@@ -122,7 +123,7 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 			n := newNemesis(d)
 			for range cuts {
 				w := newWork()
-				w.each(8, set.work)
+				w.each(8, set.work(w.ctx))
 				w.each(4, count.work)
 				wait(t.Context(), n.between(2*time.Second, 4*time.Second))
 				disk.cut()

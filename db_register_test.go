@@ -79,7 +79,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 		}
 		if chance(2) == 0 {
 			return r.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-				value, err := c.get(key, "linearizable")
+				value, err := c.get(key, linearizable)
 				if err != nil {
 					return "", check.Unknown
 				}
@@ -150,7 +150,8 @@ func startBound(ctx context.Context, cmd *exec.Cmd) error {
 // Reads at the level linearizable are, over two routers, while processes are
 // killed and stopped; and so they are over the end of the whole machine.
 func TestDB_LinearizableOverTwoRouters(t *testing.T) {
-	d := startDatabase(t, dbOptions{})
+	t.Parallel()
+	d := startDatabase(t, dbOptions{hosts: 3})
 	regs := newRegisters()
 	var first, second atomic.Pointer[string]
 	url := func(p *atomic.Pointer[string]) func() string { return func() string { return *p.Load() } }
@@ -165,13 +166,13 @@ func TestDB_LinearizableOverTwoRouters(t *testing.T) {
 		first.Store(&one)
 		second.Store(&other)
 		eventually(t, 60*time.Second, func() error {
-			if _, err := newDBClient(url(&second)).get(0, "linearizable"); err != nil {
+			if _, err := newDBClient(url(&second)).get(0, linearizable); err != nil {
 				return err
 			}
 			return nil
 		})
 		w := newWork()
-		w.each(2, set.work)
+		w.each(2, set.work(w.ctx))
 		for r, p := range []*atomic.Pointer[string]{&first, &second} {
 			w.each(4, func(i int) func() bool {
 				return regs.client(fmt.Sprintf("client %d of router %d", i, r+1), newDBClient(url(p)), n.another().IntN)
@@ -237,7 +238,7 @@ func (s sessions) reader(name string, c *dbClient, chance func(int) int) func() 
 	return func() bool {
 		key := s.keys[chance(registersInUse)].Load()
 		return key >= 0 && s.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-			value, err := c.get(key, "")
+			value, err := c.get(key, byDefault)
 			if err != nil {
 				return "", check.Unknown
 			}
@@ -249,6 +250,7 @@ func (s sessions) reader(name string, c *dbClient, chance func(int) int) func() 
 // The default level through one router: who reads sees what was acknowledged
 // before, and nothing older than what anybody has read before.
 func TestDB_ReadsOfOneRouterNeverGoBack(t *testing.T) {
+	t.Parallel()
 	d := startDatabase(t, dbOptions{})
 	s := sessions{newRegisters()}
 	n := newNemesis(d)

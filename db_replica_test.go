@@ -10,11 +10,12 @@ import (
 func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 	f := func(engine string, rows int) {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			d := startDatabase(t, dbOptions{engine: engine})
 			set := &setWriters{client: newDBClient(func() string { return d.http })}
 			set.fill(t, rows, rows/1250) // so many messages that a copy is shorter
 			w := newWork()
-			w.each(4, set.work)
+			w.each(4, set.work(w.ctx))
 			begun := time.Now()
 			code, body, err := call(http.MethodPost, d.http+"/add", `{"n":1,"new_shards":[],"servers":{"Server9":["sh1"]}}`)
 			took := time.Since(begun)

@@ -32,7 +32,7 @@ func logsOf(t *testing.T, data string) []string {
 // writeFor writes for a while.
 func (s *setWriters) writeFor(d time.Duration) {
 	w := newWork()
-	w.each(8, s.work)
+	w.each(8, s.work(w.ctx))
 	wait(w.ctx, d)
 	w.end()
 }

@@ -9,7 +9,15 @@ import (
 )
 
 // harmDuring is how long the faults of a test go on.
-func harmDuring() time.Duration { return time.Duration(rounds(10, 600)) * time.Second }
+func harmDuring() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("RINGWAY_HARM_FOR")); err == nil {
+		return d
+	}
+	if isBroken() {
+		return 5 * time.Second
+	}
+	return time.Duration(rounds(10, 600)) * time.Second
+}
 
 // harmEnv names the one kind of harm that shall be done.
 const harmEnv = "RINGWAY_HARM"
@@ -28,18 +36,27 @@ func chosen(t *testing.T, harms []harm) []harm {
 	return harms
 }
 
-// setTest writes while harm is done and returns when all is well again.
-func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration) (*setWriters, *counters) {
+// setTest writes while harm is done, until there was enough of it or the time
+// is over.
+func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration, enough func() bool) (*setWriters, *counters) {
 	t.Helper()
 	url := func() string { return d.http }
 	set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
 	count.begin(t, 4)
 	n := newNemesis(d)
 	w := newWork()
-	w.each(8, set.work)
+	w.each(8, set.work(w.ctx))
 	w.each(4, count.work)
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
+	if enough != nil {
+		go func() { // ends with ctx
+			defer cancel()
+			for ctx.Err() == nil && !enough() {
+				wait(ctx, 100*time.Millisecond)
+			}
+		}()
+	}
 	n.run(ctx, chosen(t, harms), pause)
 	w.end()
 	t.Logf("harm done: %s", n)
@@ -51,8 +68,9 @@ func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration
 func TestDB_SetAndCountersSurviveKills(t *testing.T) {
 	f := func(engine string) {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			d := startDatabase(t, dbOptions{engine: engine})
-			set, count := setTest(t, d, allHarm(engine), harmDuring(), 300*time.Millisecond)
+			set, count := setTest(t, d, allHarm(engine), harmDuring(), 300*time.Millisecond, nil)
 			found := d.settled()
 			set.askOpen(t)
 			report(t, set.check(t, found, isCounter))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,24 +34,32 @@ type openWrite struct {
 	keys []int64
 }
 
-func (s *setWriters) work(int) func() bool {
-	return func() bool {
-		n := s.ops.Add(1)
-		shard := int(n % dbShards)
-		rows, group := 1, 0
-		if n%9 == 0 {
-			rows, group = 5, int(s.group.Add(1))
-		}
-		var writes []check.Write
-		for range rows {
-			key := int64(shard)*dbShardSize + s.next.Add(1)
-			writes = append(writes, check.Write{Key: key, Value: "v" + strconv.FormatInt(key*7919, 36), Group: group})
-		}
-		begun := time.Now()
-		a := s.client.insert(writes...)
-		s.note(writes, a, time.Since(begun))
-		return a.outcome() == check.Acknowledged
+// Every second one names its writes, and repeats those of unknown outcome.
+func (s *setWriters) work(ctx context.Context) func(int) func() bool {
+	return func(i int) func() bool { return func() bool { return s.one(ctx, i%2 == 1) } }
+}
+
+func (s *setWriters) one(ctx context.Context, named bool) bool {
+	n := s.ops.Add(1)
+	shard := int(n % dbShards)
+	rows, group := 1, 0
+	if n%9 == 0 {
+		rows, group = 5, int(s.group.Add(1))
 	}
+	var writes []check.Write
+	for range rows {
+		key := int64(shard)*dbShardSize + s.next.Add(1)
+		writes = append(writes, check.Write{Key: key, Value: "v" + strconv.FormatInt(key*7919, 36), Group: group})
+	}
+	begun := time.Now()
+	var a answer
+	if named {
+		a = s.client.insertOnce(ctx, fmt.Sprint("write-", n), writes...)
+	} else {
+		a = s.client.insert(writes...)
+	}
+	s.note(writes, a, time.Since(begun))
+	return a.outcome() == check.Acknowledged
 }
 
 // fill writes rows into the first shard, so many in each request.
@@ -209,7 +218,7 @@ func (c *counters) work(i int) func() bool {
 		c.steps[key] = append(c.steps[key], s)
 	}
 	return func() bool {
-		value, err := c.client.get(key, "")
+		value, err := c.client.get(key, byDefault)
 		if err != nil {
 			return false
 		}
