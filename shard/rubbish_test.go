@@ -2,9 +2,9 @@ package shard_test
 
 import (
 	"bytes"
-	"fmt"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"net"
 	"strings"
