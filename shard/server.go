@@ -45,7 +45,7 @@ func DefaultConfig() Config {
 		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, MaxBody: 8 << 20,
 		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20, FillsMost: 2,
 		Stalled:  30 * time.Second,
-		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: time.Second, Stop: 5 * time.Second,
+		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
 	}
 	// Decoded and on its way into the engine an entry takes ten times its bytes.
 	cfg.Applier.MaxWaiting = 512 << 10

@@ -18,6 +18,7 @@ const (
 // send appends batch after batch until the queue is empty.
 func (l *lane) send(ctx context.Context) {
 	for {
+		l.hold(ctx)
 		b, data := l.gather(ctx)
 		if b == nil {
 			return
@@ -61,6 +62,31 @@ func (l *lane) acknowledgeUnsent(b *batch) {
 		c.done <- answer{result: Result{Result: events.Result{Outcome: events.Done}, OpID: events.OpID(b.id, c.index)}}
 		c.done = make(chan answer, 1) // for the true one, which nobody reads
 	}
+}
+
+// hold lets ops gather while batches sent before are still being applied: more
+// batches would not be applied sooner, only cost more.
+func (l *lane) hold(ctx context.Context) {
+	if !l.crowded() {
+		return
+	}
+	over := time.NewTimer(l.writer.cfg.Linger)
+	defer over.Stop()
+	for l.crowded() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-over.C:
+			return
+		case <-l.told:
+		}
+	}
+}
+
+func (l *lane) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) >= l.writer.cfg.Ahead && l.bytes < l.writer.cfg.BatchBytes
 }
 
 // cuts arranges that results end the append.

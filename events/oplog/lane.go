@@ -19,12 +19,13 @@ type lane struct {
 	mu      sync.Mutex
 	retired bool // another lane has its place
 	queue   []*call
-	bytes   int       // of queue
-	ops     int       // of queue and waiting
-	sending bool      // a goroutine appends until the queue is empty
-	waiting []*batch  // sent, results outstanding, in the order of the log
-	down    time.Time // since when the log took nothing; zero: it does
-	why     error     // it took nothing
+	bytes   int           // of queue
+	ops     int           // of queue and waiting
+	sending bool          // a goroutine appends until the queue is empty
+	waiting []*batch      // sent, results outstanding, in the order of the log
+	told    chan struct{} // one of waiting has its results
+	down    time.Time     // since when the log took nothing; zero: it does
+	why     error         // it took nothing
 	asking  bool
 	asked   time.Time // when a replica was last asked
 }

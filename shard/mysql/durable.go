@@ -11,8 +11,9 @@ import (
 	"ringway/events"
 )
 
-// flushPoll is short beside the second after which servers sync their redo log.
-const flushPoll = 20 * time.Millisecond
+// flushPoll is a part of the second after which servers sync their redo log by
+// themselves: a look costs the server a walk through all its variables.
+const flushPoll = 200 * time.Millisecond
 
 // DurableThrough implements shard.Store. A commit wrote its redo log before
 // the position could be read, so the position is on disk when the log is

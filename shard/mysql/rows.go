@@ -44,6 +44,14 @@ func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
 	return nil
 }
 
+func arguments[T any](items []T) []any {
+	args := make([]any, len(items))
+	for i := range items {
+		args[i] = items[i]
+	}
+	return args
+}
+
 // padded is items, with the last repeated up to a power of two: looking a
 // thing up twice does no harm.
 func padded[T any](items []T) []any {
@@ -94,14 +102,14 @@ func (t *transaction) overwrite() string {
 
 func (t *transaction) deleteKeys(keys []int64) error {
 	return chunks(keys, func(int64) int { return 8 }, func(part []int64) error {
-		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE "+quote(t.spec.Schema.KeyColumn())+" IN "+marks(1, len(part)), padded(part)...)
+		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE "+quote(t.spec.Schema.KeyColumn())+" IN "+marks(1, len(part)), arguments(part)...)
 		return err
 	})
 }
 
 func (t *transaction) forgetBatches(ids []string) error {
 	return chunks(ids, func(s string) int { return len(s) }, func(part []string) error {
-		_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE batch IN "+marks(1, len(part)), padded(part)...)
+		_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE batch IN "+marks(1, len(part)), arguments(part)...)
 		return err
 	})
 }
