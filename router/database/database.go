@@ -48,7 +48,7 @@ func DefaultConfig() Config {
 		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
 		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
 		Avoid: time.Second, Learn: 2 * time.Second,
-		Flying: 4, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+		Flying: 2, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"ringway/events"
@@ -44,11 +45,11 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 // Get implements shard.Store.
 func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) {
 	var row events.Row
-	seq, err := s.read(ctx, s.single, []any{key, s.name}, func(r events.Row) error {
+	seq, found, err := s.read(ctx, s.single, []any{key, s.name}, func(r events.Row) error {
 		row = r
 		return nil
 	})
-	if err == nil && row == nil {
+	if err == nil && (!found || row == nil) { // the replica itself, or the row
 		err = events.ErrNotFound
 	}
 	if err != nil {
@@ -63,7 +64,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
 	}
 	args := padded(keys)
-	seq, err := s.read(ctx, s.in+marks(1, len(args))+s.ofReplica, append(args, s.name), fn)
+	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, fn)
 	if err != nil {
 		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
 	}
@@ -72,24 +73,43 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 
 // Range implements shard.Store.
 func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error) {
-	seq, err := s.read(ctx, s.many, []any{low, high, s.name}, fn)
+	seq, err := s.readWhere(ctx, " BETWEEN ? AND ?", []any{low, high}, fn)
 	if err != nil {
 		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
 	}
 	return seq, nil
 }
 
-// read runs one query, which sees rows and position at one moment.
-func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row) error) (uint64, error) {
+// readWhere reads the rows whose key meets a condition, by key. Where there are
+// none, nothing tells the position; the look that does may find that there are
+// some by then.
+func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(events.Row) error) (uint64, error) {
+	for {
+		seq, found, err := s.read(ctx, s.rows+condition+" ORDER BY "+s.key, append([]any{s.name}, args...), fn)
+		if err != nil || found {
+			return seq, err
+		}
+		var some bool
+		err = s.db.QueryRowContext(ctx, fmt.Sprintf(s.none, condition), append(args[:len(args):len(args)], s.name)...).Scan(&seq, &some)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = events.ErrNotFound // the replica itself
+		}
+		if err != nil || !some {
+			return seq, err
+		}
+	}
+}
+
+// read runs one query, which sees rows and position at one moment. It reports
+// whether there was an answer.
+func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row) error) (seq uint64, found bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Close, which would read all that is left
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	var seq uint64
 	reader := s.newRowReader(&seq)
-	found := false
 	err = each(rows, cancel, func() error {
 		found = true
 		row, err := reader.scan(rows)
@@ -98,10 +118,7 @@ func (s *Store) read(ctx context.Context, query string, args []any, fn func(even
 		}
 		return fn(row)
 	})
-	if err == nil && !found {
-		err = events.ErrNotFound // the replica itself
-	}
-	return seq, err
+	return seq, found, err
 }
 
 // each calls fn for every row, and stop when fn fails, so that the server is

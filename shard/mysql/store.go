@@ -20,9 +20,9 @@ type Store struct {
 	spec   events.ShardSpec
 	name   string // of its table
 	single string // SELECT of one row, with the position
-	many   string // SELECT of a range
-
-	in, ofReplica string // SELECT of some keys: what stands before and after them
+	rows   string // SELECT of rows, with the position: what stands before the condition
+	none   string // SELECT of the position, and of whether there are rows
+	key    string
 
 	mu     sync.Mutex
 	known  events.Position // where Apply left the replica, and
@@ -34,12 +34,12 @@ var _ shard.Store = (*Store)(nil)
 
 func newStore(db *sql.DB, spec events.ShardSpec) *Store {
 	s := &Store{db: db, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
-	key := "r." + quote(spec.Schema.KeyColumn())
-	from := "SELECT p.seq, " + columnList(&spec.Schema, "r.") + " FROM ringway_replicas p LEFT JOIN " + quote(s.name) + " r ON "
-	s.single = from + key + " = ? WHERE p.name = ?"
-	s.ofReplica = " WHERE p.name = ? ORDER BY " + key
-	s.many = from + key + " BETWEEN ? AND ?" + s.ofReplica
-	s.in = from + key + " IN "
+	s.key = "r." + quote(spec.Schema.KeyColumn())
+	columns, table := columnList(&spec.Schema, "r."), quote(s.name)+" r"
+	s.single = "SELECT p.seq, " + columns + " FROM ringway_replicas p LEFT JOIN " + table + " ON " + s.key + " = ? WHERE p.name = ?"
+	// Not as a join: sorting one takes a temporary table.
+	s.rows = "SELECT (SELECT seq FROM ringway_replicas WHERE name = ?), " + columns + " FROM " + table + " WHERE " + s.key
+	s.none = "SELECT p.seq, EXISTS (SELECT 1 FROM " + table + " WHERE " + s.key + "%s) FROM ringway_replicas p WHERE p.name = ?"
 	return s
 }
 
