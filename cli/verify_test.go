@@ -163,7 +163,7 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 		}
 		return &d
 	})
-	code, out, _ := run(t, r.cluster(t).wiring(), "verify", "--timeout", "10s")
+	code, out, _ := run(t, r.cluster(t).wiring(), "verify", "--timeout", "4s")
 	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 42") != 2 {
 		t.Errorf("code %d, %s", code, out)
 	}

@@ -19,8 +19,12 @@ import (
 	"ringway/events"
 )
 
-// startWithin is how long everything may take to serve.
-const startWithin = 2 * time.Minute
+// How long everything may take to serve; a database server that is new makes
+// its files first.
+const (
+	startWithin         = 2 * time.Minute
+	startDatabaseWithin = 5 * time.Minute
+)
 
 // hosts are those of compose.yaml.
 var hosts = []string{"host-1", "host-2", "host-3"}
@@ -183,8 +187,9 @@ func (s *stack) composeQuietly(ctx context.Context, args ...string) error {
 
 // await polls until everything serves, and tells what it waits for.
 func (s *stack) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	ctx, cancel := context.WithTimeout(ctx, startDatabaseWithin)
 	defer cancel()
+	begun := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	shown := ""
@@ -197,13 +202,16 @@ func (s *stack) await(ctx context.Context) error {
 			fmt.Fprintln(s.err, "waiting for", missing)
 			shown = missing
 		}
+		late := time.Since(begun) > startWithin && !strings.HasPrefix(missing, "shard ")
+		if late || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("not ready within %s: still waiting for %s; `go tool task logs` tells more", time.Since(begun).Round(time.Second), shown)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("not ready within %s: still waiting for %s; `go tool task logs` tells more", startWithin, shown)
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return ctx.Err()
 			}
-			return ctx.Err()
 		}
 	}
 }
@@ -216,29 +224,8 @@ func (s *stack) missingNow(ctx context.Context) string {
 	if err != nil {
 		return "a leader (" + firstLine(err) + ")"
 	}
-	alive := map[string]bool{}
-	for _, h := range st.Hosts {
-		alive[h.Name] = h.State == events.Alive
-	}
-	for _, h := range hosts {
-		if !alive[h] {
-			return "agent " + h
-		}
-	}
-	for _, service := range st.Services {
-		if service.Wanted == 0 || service.Serving < service.Wanted {
-			return fmt.Sprintf("replicas of %s", service.Name)
-		}
-		routed := false
-		for _, r := range st.Routers {
-			routed = routed || r.Epochs[service.Name] == service.Epoch
-		}
-		if !routed {
-			return "the router"
-		}
-	}
-	if len(st.Services) == 0 {
-		return "a service"
+	if missing := missingIn(st); missing != "" {
+		return missing
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+s.admin+"/readyz", nil)
 	if err != nil {

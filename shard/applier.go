@@ -15,7 +15,7 @@ import (
 // ApplierConfig says how an applier works.
 type ApplierConfig struct {
 	Eager      bool          // answers writers, and commits what is there at once, until SetEager says else
-	Gather     time.Duration // how long one that is not eager waits for more, so that it commits less often
+	Gather     time.Duration // how long one that is not eager waits for more, unless somebody waits for what it has
 	MaxEntries int           // messages of one transaction
 	MaxWaiting int           // bytes of messages read ahead of the store
 	RetryMin   time.Duration // first wait after a failure that may pass; doubles
@@ -31,7 +31,7 @@ type ApplierConfig struct {
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
-		Eager: true, Gather: 5 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
+		Eager: true, Gather: 50 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
 		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
 	}
 }
@@ -66,6 +66,7 @@ type Applier struct {
 	mu      sync.Mutex
 	applied events.Position
 	moved   chan struct{} // closed when applied moves
+	hurry   chan struct{} // somebody waits for it to move
 	eager   bool
 	recent  recent // of what was applied, told or not
 }
@@ -74,7 +75,7 @@ type Applier struct {
 // elsewhere is fenced by the store.
 func NewApplier(cfg ApplierConfig, store Store, log reader, out results, say *slog.Logger) *Applier {
 	spec := store.Spec()
-	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), eager: cfg.Eager,
+	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), hurry: make(chan struct{}, 1), eager: cfg.Eager,
 		say: say.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
 }
 
@@ -94,6 +95,7 @@ func (a *Applier) Wait(ctx context.Context, seq uint64) error {
 		if applied.Incarnation != "" && applied.Seq >= seq {
 			return nil
 		}
+		poke(a.hurry)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for seq %d, at %d: %w", seq, applied.Seq, context.Cause(ctx))
@@ -113,6 +115,7 @@ func (a *Applier) SetEager(eager bool) {
 	}
 	a.eager = eager
 	a.mu.Unlock()
+	poke(a.hurry)
 	for i := range again {
 		a.publish(again[i].writer, again[i].results)
 	}
@@ -251,10 +254,12 @@ func isMarker(b *events.Batch) bool {
 	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
 }
 
-// gather waits a little for more, which makes the transaction larger.
+// gather waits a little for more, which makes the transaction larger: most of
+// what a transaction costs, it costs once.
 func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry) []events.LogEntry {
 	select {
 	case <-ctx.Done():
+	case <-a.hurry:
 	case <-time.After(a.cfg.Gather):
 	}
 	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)

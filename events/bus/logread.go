@@ -17,7 +17,10 @@ import (
 const (
 	// How much of a log the bus sends ahead of its reader: a catch-up is not
 	// held up by round trips, and twelve replicas in a process stay small.
-	readAhead = 4 << 20
+	// A bound in bytes alone would make the client keep room for a million
+	// messages, which the garbage collector looks through again and again.
+	readAhead     = 4 << 20
+	messagesAhead = 512
 	// Silence after which a reader looks whether the log has gone on.
 	silentAfter = 5 * time.Second
 	// A log that is missing or too short may be an election not yet over.
@@ -120,7 +123,7 @@ func (r *logReader) once(ctx context.Context) error {
 	defer watchdog.Wait()
 	defer silent(nil)
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.seq.Load() + 1}
-	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxBytes(readAhead), handle, cfg, r.each, func() error { return nil })
+	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.each, func() error { return nil })
 }
 
 // compare refuses a log that is not the continuation of what was read.

@@ -7,7 +7,7 @@ import (
 )
 
 // statementsKept bounds the prepared statements of one connection.
-const statementsKept = 128
+const statementsKept = 256
 
 // conn is a connection that keeps the statements it has prepared. database/sql
 // keeps statements too, but prepares them on a second connection while a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,16 +60,20 @@ func TestTableName_FitsAndDiffers(t *testing.T) {
 
 func TestChunks(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 7, 255, 256, 257, 1000} {
-		items, total := make([]int, n), 0
+		items, total, parts := make([]int, n), 0, 0
 		err := chunks(items, func(int) int { return 1 }, func(part []int) error {
-			if len(part)&(len(part)-1) != 0 || len(part) > largest {
+			if !slices.Contains(sizes[:], len(part)) {
 				t.Errorf("%d: a part of %d", n, len(part))
 			}
 			total += len(part)
+			parts++
 			return nil
 		})
 		if err != nil || total != n {
 			t.Errorf("%d became %d, %v", n, total, err)
+		}
+		if most := n/256 + 4; parts > most {
+			t.Errorf("%d in %d statements, want at most %d", n, parts, most)
 		}
 	}
 	err := chunks(make([]int, 10), func(int) int { return statementSize }, func(part []int) error {

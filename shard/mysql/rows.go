@@ -3,31 +3,39 @@ package mysql
 import (
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"ringway/events"
 	"ringway/shard/state"
 )
 
-// A statement for many rows exists in sizes of powers of two up to largest, so
-// that few are prepared. What all its parameters hold stays well below maxPacket.
-const (
-	largest       = 256
-	statementSize = 2 << 20
-)
+// A statement for many rows exists in some sizes, so that few are prepared and
+// most counts need one or two. What all its parameters hold stays well below
+// maxPacket.
+var sizes = [...]int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256}
+
+const statementSize = 2 << 20
+
+// sized is the largest size that n items fill.
+func sized(n int) int {
+	i, found := slices.BinarySearch(sizes[:], n)
+	if !found {
+		i--
+	}
+	return sizes[i]
+}
 
 // chunks calls fn with parts of items, each of a size that has a statement,
 // until all are through.
 func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
 	for len(items) > 0 {
 		n, total := 0, 0
-		for n < len(items) && n < largest && (n == 0 || total+bytes(items[n]) <= statementSize) {
+		for n < len(items) && n < sizes[len(sizes)-1] && (n == 0 || total+bytes(items[n]) <= statementSize) {
 			total += bytes(items[n])
 			n++
 		}
-		for n&(n-1) != 0 {
-			n &= n - 1 // down to a power of two
-		}
+		n = sized(n)
 		if err := fn(items[:n]); err != nil {
 			return err
 		}
