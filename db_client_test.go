@@ -109,7 +109,9 @@ func (c *dbClient) insertOnce(ctx context.Context, key string, rows ...check.Wri
 	open := false // a former attempt may have been taken, whatever becomes of this one
 	for {
 		a := c.do(http.MethodPost, "/write", rowsJSON(rows), "Idempotency-Key", key)
-		open = open || a.outcome() == check.Unknown
+		// net/http itself repeats what has this header: a refused connection may
+		// have been its second attempt.
+		open = open || a.err != nil || a.outcome() == check.Unknown
 		switch {
 		case a.outcome() == check.Acknowledged, !open, a.status >= 400 && a.status < 500:
 			return a
