@@ -36,11 +36,8 @@ func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 	case "/rep", "/add", "/rm":
 		r.course(ctx, rt)
 		return false
-	case "/init", "/status", "/read", "/write", "/update", "/del", "/primary_elect":
-		r.database.Serve(ctx, path)
-		return false
 	}
-	if database.Owns(path) {
+	if database.Owns(path) && r.forDatabase(rt, path) {
 		r.database.Serve(ctx, path)
 		return false
 	}
@@ -56,6 +53,20 @@ func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 	}
 	r.forwardable(ctx)
 	return true
+}
+
+// forDatabase tells whether a path of the database's is not the service's: a
+// declared path is, and so is every path of a service that declares none, while
+// there is no table.
+func (r *Router) forDatabase(rt *routes, path []byte) bool {
+	switch {
+	case rt.only == nil || string(path) == "/init":
+		return true
+	case len(rt.only.paths) == 0:
+		return !r.database.Empty()
+	}
+	_, declared := rt.only.paths[string(path)]
+	return !declared
 }
 
 // plain tells a request that needs no further look: known method, target in

@@ -116,3 +116,27 @@ func TestTables_ABadCacheIsNotObeyed(t *testing.T) {
 		t.Errorf("/status: got %d %s", got.code, got.body)
 	}
 }
+
+// Users' services have paths like /status too.
+func TestTables_LeaveAServiceItsPaths(t *testing.T) {
+	w := start(t, nil)
+	one := route(member(1, replica(t, says("S1"))))
+	f := func(path string, mine bool) {
+		t.Helper()
+		if got := w.do("GET", path, ""); (got.body == "S1") != mine {
+			t.Errorf("%s: got %d %s; the service's: %v", path, got.code, got.body, mine)
+		}
+	}
+	one.Paths = []string{"/home", "/status"}
+	w.put(one)
+	f("/status", true)
+	f("/read/Server0", false)
+	one.Paths = nil
+	w.put(one)
+	f("/status", true)
+	f("/read/Server0", true)
+	f("/init", false)
+	w.servesTable(w.putTable("sh1"))
+	f("/status", false)
+	f("/read/Server0", false)
+}

@@ -14,7 +14,7 @@ import (
 	"ringway/router/answer"
 )
 
-// Paths that are longer than a word. The rest are the cases of Serve.
+// Paths that are longer than a word. The rest are the cases of Owns and Serve.
 const (
 	pathServer = "/read/"
 	pathOps    = "/v1/ops/"
@@ -22,9 +22,12 @@ const (
 
 var prefixes = [][]byte{[]byte(pathServer), []byte(pathOps)}
 
-// Owns tells whether a path that is none of the fixed ones is the database's.
-// It does not allocate.
+// Owns tells whether a path is one of the database's. It does not allocate.
 func Owns(path []byte) bool {
+	switch string(path) {
+	case "/init", "/status", "/read", "/write", "/update", "/del", "/primary_elect":
+		return true
+	}
 	for _, p := range prefixes {
 		if bytes.HasPrefix(path, p) {
 			return true
@@ -32,6 +35,9 @@ func Owns(path []byte) bool {
 	}
 	return false
 }
+
+// Empty tells whether there is no table.
+func (d *Database) Empty() bool { return len(d.tables.Load().all) == 0 }
 
 // Serve answers a request of the database's API (SPEC.md, sections 2 and 3).
 func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
