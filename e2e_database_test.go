@@ -120,6 +120,7 @@ func (c *cluster) agrees() {
 
 // SPEC.md section 2, request by request, on the default configuration.
 func TestUp_DatabaseCourseAPI(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	t.Run("nothing before init", func(t *testing.T) {
 		c.refuses("POST", "/read", `{"Stud_id":{"low":0,"high":1}}`, 400, "init")
@@ -298,6 +299,7 @@ func (c *cluster) rows(t *testing.T) string {
 // A killed shard server is replaced under another name, takes over the data of
 // the dead one, and nothing is missing; reads and writes go on meanwhile.
 func TestUp_KilledShardServerIsReplacedOnItsData(t *testing.T) {
+	t.Parallel()
 	c := database(t)
 	c.says("POST", "/write", `{"data":`+list(students(0, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
 	victim := c.shardServer("Server0")
@@ -341,6 +343,7 @@ func (c *cluster) shardServer(name string) events.InstanceReport {
 
 // What was written is there after everything was stopped and started again.
 func TestUp_DatabaseSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	c := upIn(t, data)
 	c.says("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)

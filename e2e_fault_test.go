@@ -145,6 +145,7 @@ func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
 // Whoever gives a command that cannot run is told so, not what the agent did
 // while all was stopped for it.
 func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
+	t.Parallel()
 	f := func(command, want string) {
 		t.Run(want, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "ringway.yaml")

@@ -223,6 +223,7 @@ func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
 }
 
 func TestUp_CourseSharesOverHTTP(t *testing.T) {
+	t.Parallel()
 	c := up(t, "--algorithm", "course")
 	ids := map[string]int{}
 	for _, i := range c.serving() {
@@ -255,6 +256,7 @@ func TestUp_CourseSharesOverHTTP(t *testing.T) {
 }
 
 func TestUp_CourseAPI(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	f := func(method, path, body string, wantCode int, want string) string {
 		t.Helper()
@@ -329,6 +331,7 @@ func TestUp_CourseAPI(t *testing.T) {
 }
 
 func TestUp_StateSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	c := upIn(t, data)
 	if code, body, err := call(http.MethodPost, c.http+"/add", `{"n":2,"hostnames":["S5","S4"]}`); err != nil || code != 200 {
@@ -359,6 +362,7 @@ func TestUp_NothingOutlivesAKilledUp(t *testing.T) {
 }
 
 func TestUp_RefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	f := func(want string, args ...string) {
 		t.Helper()

@@ -26,6 +26,7 @@ servers:
 // What `up` calls ready is ready: with the table of a file, and with the one
 // that is stored when it starts again.
 func TestUp_TableOfAFileIsReadyAndStays(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "table.yaml")
 	if err := os.WriteFile(file, []byte(studentTable), 0o600); err != nil {
