@@ -69,7 +69,7 @@ type Volume struct {
 	Host string `json:"host"`
 }
 
-// Shard finds the log of a shard.
+// Log finds the log of a shard.
 func (d *Database) Log(shard string) (ShardLog, bool) {
 	i := slices.IndexFunc(d.Logs, func(l ShardLog) bool { return l.Shard == shard })
 	if i < 0 {

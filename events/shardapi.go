@@ -2,7 +2,7 @@ package events
 
 import "strconv"
 
-// The native API of a shard server, for routers and other shard servers. Every
+// ShardAPI begins the native API of a shard server, for routers and other shard servers. Every
 // call names the log that the caller believes in: another one is 409, and so is
 // a shard that the server does not hold. A replica that cannot answer now is
 // 503; both with the body of a Refusal. Answers of rows are lines of JSON

@@ -224,7 +224,7 @@ func (k *keeper) ask(ctx context.Context, a *aim, from donor) (*incoming, error)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err == nil {
 		var response *http.Response
-		if response, err = k.s.http.Do(request); err == nil {
+		if response, err = k.s.http.Do(request); err == nil { //nolint:bodyclose // incoming.close does
 			in.body = response.Body
 			if response.StatusCode != http.StatusOK {
 				said, _ := io.ReadAll(io.LimitReader(response.Body, 500)) // for the message
