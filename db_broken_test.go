@@ -23,6 +23,7 @@ func TestDB_TestsSeeBrokenPromises(t *testing.T) {
 	if isBroken() {
 		t.Skip("this is such a test")
 	}
+	t.Parallel()
 	binary := build(t, "broken")
 	f := func(promise, test, harm string, reasons ...string) {
 		t.Run(promise, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 // Every process that comes to one of the points for the N-th time in its life
 // dies there. The test goes on until one of each role has.
 func TestDB_Failpoints(t *testing.T) {
+	t.Parallel()
 	f := func(name, points string, roles ...string) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -112,6 +112,7 @@ func (p *powerDisk) restore() {
 // P1: what is acknowledged is on a disk. The power goes under load, for the bus
 // and all databases at once, and not even the file system's journal is whole.
 func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	f := func(engine string, cuts int) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 
 // A new replica of a large shard is filled while writes to that shard go on.
 func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
+	t.Parallel()
 	f := func(engine string, rows int) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

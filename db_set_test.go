@@ -66,6 +66,7 @@ func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration
 // P1, P2, P3: nothing acknowledged is lost, nothing rejected is there, and all
 // replicas are alike, whoever dies.
 func TestDB_SetAndCountersSurviveKills(t *testing.T) {
+	t.Parallel()
 	f := func(engine string) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
