@@ -13,10 +13,10 @@ import (
 // dies there. The test goes on until one of each role has.
 func TestDB_Failpoints(t *testing.T) {
 	t.Parallel()
-	f := func(name, points string, roles ...string) {
+	f := func(name, engine, points string, roles ...string) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := startDatabase(t, dbOptions{env: []string{events.FailVariable + "=" + points}})
+			d := startDatabase(t, dbOptions{engine: engine, env: []string{events.FailVariable + "=" + points}})
 			before := processesOf(d.id)
 			died := func() (which []string) {
 				after := processesOf(d.id)
@@ -37,11 +37,12 @@ func TestDB_Failpoints(t *testing.T) {
 			}
 		})
 	}
-	f("commit", "before-commit:400,after-append:900", "shard", "router")
-	f("committed", "after-commit:500", "shard")
-	f("result", "before-result:500", "shard")
-	f("purge", "purge:3,purged:5", "controller")
+	f("commit", "sqlite", "before-commit:400,after-append:900", "shard", "router")
+	f("commit-mysql", "mysql", "before-commit:400,after-append:900", "shard", "router")
+	f("committed", "sqlite", "after-commit:500", "shard")
+	f("result", "sqlite", "before-result:500", "shard")
+	f("purge", "sqlite", "purge:3,purged:5", "controller")
 	if rounds(1, 2) > 1 {
-		f("purged", "purged", "controller")
+		f("purged", "sqlite", "purged", "controller")
 	}
 }

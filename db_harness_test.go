@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/lab/check"
+	"ringway/lab/writers"
 )
 
 // The table of the fault tests: four shards, three replicas of each, on four
@@ -107,7 +107,7 @@ func (d *faultDB) command(id string, args ...string) *exec.Cmd {
 		path = os.Args[0]
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE="+raceOptions)
 	cmd.Env = append(cmd.Env, d.o.env...)
 	return cmd
 }
@@ -128,12 +128,7 @@ func (d *faultDB) boot(t *testing.T) {
 // init makes the table by the leader's API, which knows of engines.
 func (d *faultDB) init() error {
 	req := events.InitRequest{ID: "init-" + d.id, N: dbServers, Replicas: dbReplicas, Engine: d.o.engine}
-	req.Table = events.Table{Name: events.DefaultTable, Schema: events.Schema{
-		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
-	}}
-	for i := range dbShards {
-		req.Table.Shards = append(req.Table.Shards, events.Shard{ID: shardName(i), Low: int64(i) * dbShardSize, Size: dbShardSize})
-	}
+	req.Table = events.Table{Name: events.DefaultTable, Schema: dbTable.Schema(), Shards: dbTable.Events()}
 	for i := range dbServers {
 		p := events.Placement{Name: fmt.Sprintf("Server%d", i)}
 		for k := range dbReplicas {
@@ -154,10 +149,7 @@ func (d *faultDB) init() error {
 	})
 }
 
-func shardName(i int) string { return fmt.Sprintf("sh%d", i+1) }
-
-// shardOf is the number of the shard that keeps a key.
-func shardOf(key int64) int { return int(key / dbShardSize) }
+func shardName(i int) string { return dbTable.Shard(i) }
 
 func (d *faultDB) connect() (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
@@ -260,11 +252,11 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 			}
 			return rows, nil
 		}
-		var r studentRow
-		if err := json.Unmarshal(line, &r); err != nil || resp.StatusCode != http.StatusOK {
+		row, err := writers.ParseRow(line)
+		if err != nil || resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s: %d %s (%v)", url, resp.StatusCode, line, err)
 		}
-		rows = append(rows, check.Row{Key: r.ID, Value: r.value()})
+		rows = append(rows, row)
 	}
 	return nil, errors.Join(fmt.Errorf("%s: cut off after %d rows", url, len(rows)), lines.Err())
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ringway/lab/writers"
 )
 
 // nemesis does harm to the processes of a cluster, at random but for its seed.
@@ -173,14 +175,7 @@ func (n *nemesis) String() string {
 	return strings.Join(done, ", ")
 }
 
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
+func wait(ctx context.Context, d time.Duration) { writers.Wait(ctx, d) }
 
 // work runs clients until it is ended.
 type work struct {
@@ -197,17 +192,8 @@ func newWork() *work {
 
 // each runs n clients, each of which does one thing after another. What fails
 // is not tried again at once.
-func (w *work) each(n int, client func(i int) func() (good bool)) {
-	for i := range n {
-		once := client(i)
-		w.wg.Go(func() {
-			for w.ctx.Err() == nil {
-				if !once() {
-					wait(w.ctx, 20*time.Millisecond)
-				}
-			}
-		})
-	}
+func (w *work) each(n int, client func(i int) (once func() (good bool))) {
+	writers.Each(w.ctx, &w.wg, n, client)
 }
 
 func (w *work) end() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringway/lab/check"
+	"ringway/lab/writers"
 )
 
 // registers are keys that all clients read and write, a new one in place of
@@ -68,7 +69,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 			key = key%dbShards*dbShardSize + firstRegister + key
 			value := "v" + strconv.FormatInt(r.value.Add(1), 10)
 			good := r.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-				return "", c.insert(check.Write{Key: key, Value: value}).outcome()
+				return "", c.Insert(check.Write{Key: key, Value: value}).Outcome()
 			})
 			r.keys[slot].Store(key)
 			return good
@@ -79,7 +80,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 		}
 		if chance(2) == 0 {
 			return r.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-				value, err := c.get(key, linearizable)
+				value, err := c.Get(key, writers.Linearizable)
 				if err != nil {
 					return "", check.Unknown
 				}
@@ -88,7 +89,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 		}
 		value := "v" + strconv.FormatInt(r.value.Add(1), 10)
 		return r.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-			return "", c.update(key, value).outcome()
+			return "", c.Update(key, value).Outcome()
 		})
 	}
 }
@@ -166,7 +167,7 @@ func TestDB_LinearizableOverTwoRouters(t *testing.T) {
 		first.Store(&one)
 		second.Store(&other)
 		eventually(t, 60*time.Second, func() error {
-			if _, err := newDBClient(url(&second)).get(0, linearizable); err != nil {
+			if _, err := newDBClient(url(&second)).Get(0, writers.Linearizable); err != nil {
 				return err
 			}
 			return nil
@@ -215,7 +216,7 @@ func (s sessions) writer(name string, c *dbClient) func() bool {
 		if key < 0 {
 			fresh := s.next.Add(1)
 			fresh = fresh%dbShards*dbShardSize + firstRegister + fresh
-			if c.insert(check.Write{Key: fresh, Value: "#0"}).outcome() != check.Acknowledged {
+			if c.Insert(check.Write{Key: fresh, Value: "#0"}).Outcome() != check.Acknowledged {
 				return false
 			}
 			key, v = fresh, 0
@@ -224,7 +225,7 @@ func (s sessions) writer(name string, c *dbClient) func() bool {
 		v++
 		value, outcome := fmt.Sprintf("#%d", v), check.Unknown
 		good := s.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-			outcome = c.update(key, value).outcome()
+			outcome = c.Update(key, value).Outcome()
 			return "", outcome
 		})
 		if outcome == check.Unknown {
@@ -238,7 +239,7 @@ func (s sessions) reader(name string, c *dbClient, chance func(int) int) func() 
 	return func() bool {
 		key := s.keys[chance(registersInUse)].Load()
 		return key >= 0 && s.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-			value, err := c.get(key, byDefault)
+			value, err := c.Get(key, writers.ByDefault)
 			if err != nil {
 				return "", check.Unknown
 			}

@@ -21,26 +21,34 @@ var rules = []struct {
 }{
 	{"events", "the contract has no opinion on how it is carried", nil, []string{}},
 	{"events/bus", "the bus is one adapter", []string{"events"}, []string{"github.com/nats-io/", "golang.org/x/sys"}},
+	{"events/follow", "obeying the newest routes is the same for whoever does", []string{"events"}, []string{}},
 	{"events/oplog", "writing to a log is the same over any bus", []string{"events"}, []string{}},
+	{"events/statedir", "what has to be found again is kept alike, whoever keeps it", nil, []string{}},
 	{"router/ring", "slot tables are pure", nil, []string{}},
 	{"router/ring/formula", "expressions are an adapter of the ring's functions", []string{"router/ring"}, []string{"github.com/expr-lang/expr"}},
-	{"router", "the data plane knows the contract and its tables, and by design how to write to a log", []string{"events", "events/oplog", "router/ring"}, nil},
+	{"router", "the data plane knows the contract and its tables, and by design how to write to a log", []string{"events", "events/oplog", "events/statedir", "router/ring"}, nil},
 	{"controller", "decisions know the contract and, by design, how slots are assigned", []string{"events", "router/ring"}, []string{}},
 	{"agent/lifeline", "every process may hold a lifeline", nil, []string{}},
-	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
+	{"agent/process", "a runtime", []string{"events", "events/statedir", "agent"}, nil},
 	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
-	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "agent/statedir"}, nil},
+	{"agent/runtimetest", "the suite knows what a runtime must do; its stand-ins hold their processes as ours do", []string{"events", "agent", "agent/process", "lab/rig"}, []string{}},
+	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "events/statedir"}, nil},
 	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
 	{"shard/mysql/mysqld", "a supervisor keeps a server running and knows nothing of what is in it", []string{"events"}, []string{"github.com/go-sql-driver/"}},
+	{"shard/mysql/mysqldtest", "tests of any package start their database server alike", []string{"lab/rig", "shard/mysql/mysqld"}, []string{}},
 	{"shard/mysql", "a store", []string{"events", "shard", "shard/state"}, []string{"github.com/go-sql-driver/"}},
 	{"shard/sqlite", "a store", []string{"events", "shard", "shard/state"}, []string{"modernc.org/sqlite"}},
 	{"shard/storetest", "the suite knows what a store must do, and no store", []string{"events", "shard", "shard/state"}, []string{"pgregory.net/rapid"}},
-	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"shard", "shard/mysql", "shard/mysql/mysqld", "shard/sqlite"}, []string{}},
-	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "shard/state"}, nil},
+	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"events/statedir", "shard", "shard/mysql", "shard/mysql/mysqld", "shard/sqlite"}, []string{}},
+	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "events/statedir", "shard/state"}, nil},
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
+	{"lab/rig", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus"}, []string{}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
+
+// forTests are what tests stand on: no binary has them in it.
+var forTests = []string{"lab/rig", "agent/runtimetest", "shard/mysql/mysqldtest", "shard/storetest"}
 
 // reserved libraries belong to one adapter.
 var reserved = map[string]string{
@@ -57,7 +65,12 @@ var speaksHTTP = []string{"agent/sample", "shard"}
 
 func TestImportsPointAtEvents(t *testing.T) {
 	for pkg, imports := range imports(t) {
-		if pkg == "." || strings.HasPrefix(pkg, "lab/") {
+		for _, imp := range imports {
+			if own, _ := strings.CutPrefix(imp, "ringway/"); slices.Contains(forTests, own) && !slices.Contains(forTests, pkg) {
+				t.Errorf("%s imports %s, which is for tests", pkg, own)
+			}
+		}
+		if pkg == "." || strings.HasPrefix(pkg, "lab/") && pkg != "lab/rig" {
 			continue // wire.go sees everything; the lab is outside
 		}
 		rule := -1

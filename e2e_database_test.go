@@ -118,7 +118,7 @@ func (c *cluster) agrees() {
 	}
 }
 
-// SPEC.md section 2, request by request, on the default configuration.
+// The calls of the course's second assignment, one by one, on the default configuration.
 func TestUp_DatabaseCourseAPI(t *testing.T) {
 	t.Parallel()
 	c := up(t)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // start runs one more role beside those of the cluster until the test ends.
@@ -35,7 +35,7 @@ func (c *cluster) dial() *bus.Conn {
 	c.t.Helper()
 	cfg := bus.DefaultConfig()
 	cfg.URL = c.nats
-	conn, err := bus.Connect(c.t.Context(), cfg, slog.New(slog.DiscardHandler))
+	conn, err := bus.Connect(c.t.Context(), cfg, rig.Quiet)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -148,12 +148,13 @@ func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
 	t.Parallel()
 	f := func(command, want string) {
 		t.Run(want, func(t *testing.T) {
+			t.Parallel()
 			file := filepath.Join(t.TempDir(), "ringway.yaml")
 			if err := os.WriteFile(file, []byte("services:\n  web:\n    command: ["+command+"]\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			cmd := ringway(t.Name(), "up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0",
-				"--data", t.TempDir(), "--config", file, "--start-timeout", "12s")
+				"--data", t.TempDir(), "--config", file, "--start-timeout", "30s")
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), want) {
 				t.Fatalf("%v, %s; want %q in it", err, out, want)

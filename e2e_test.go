@@ -126,8 +126,10 @@ func TestUp_SuspendedAgentIsReplacedAndComesBack(t *testing.T) {
 }
 
 func TestUp_RoutingGoesOnWithoutControllerAndBus(t *testing.T) {
+	t.Parallel()
 	f := func(role string) {
 		t.Run(role, func(t *testing.T) {
+			t.Parallel()
 			c := up(t)
 			before, err := c.rep()
 			if err != nil {
@@ -245,7 +247,7 @@ func TestUp_CourseSharesOverHTTP(t *testing.T) {
 	for name, n := range l.byServer {
 		shares[ids[name]] = 100 * float64(n) / float64(total)
 	}
-	// SPEC.md §1; four standard deviations of a sample of 10,000.
+	// What the course's functions give; four standard deviations of a sample of 10,000.
 	for id, want := range map[int]float64{1: 84.37, 2: 4.69, 3: 10.94} {
 		limit := 4 * math.Sqrt(want*(100-want)/float64(total))
 		if math.Abs(shares[id]-want) > limit {

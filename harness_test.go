@@ -23,10 +23,14 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // The tests boot the real thing: this test binary, started again, is `ringway`.
-const testEnv = "TEST_OF_RINGWAY" // marks every process of one test
+const (
+	testEnv     = "TEST_OF_RINGWAY" // marks every process of one test
+	raceOptions = "halt_on_error=1 exitcode=66 atexit_sleep_ms=0"
+)
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
@@ -41,7 +45,7 @@ func TestMain(m *testing.M) {
 // ringway is a command of the binary under test.
 func ringway(id string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(os.Environ(), testEnv+"="+id, "GORACE="+raceOptions)
 	return cmd
 }
 
@@ -320,12 +324,15 @@ func (c *cluster) kill(pid int, sig syscall.Signal) {
 var client = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 200, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}}
 
 // rounds is how often something is done in `task test` and in `task test:long`.
-func rounds(short, long int) int {
-	if os.Getenv("RINGWAY_LONG") != "" {
-		return long
+func rounds(short, more int) int {
+	if long() {
+		return more
 	}
 	return short
 }
+
+// long tells whether a test may take its time.
+func long() bool { return os.Getenv("RINGWAY_LONG") != "" }
 
 // call is one HTTP request.
 func call(method, url, body string) (int, string, error) {
@@ -423,41 +430,7 @@ func (l *load) end(t *testing.T) {
 	t.Logf("%d requests, %d answered with 200", l.sent.Load(), l.good.Load())
 }
 
-// try calls f until it succeeds, for d at the most, and returns its last error.
-func try(d time.Duration, f func() error) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(d); ; <-tick.C {
-		err := f()
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
-}
+// What this package calls pieces of the rig. Every wait here names its bound.
+var try, eventually = rig.Try, rig.Within
 
-// eventually is try that must succeed; it returns how long it took.
-func eventually(t *testing.T, d time.Duration, f func() error) time.Duration {
-	t.Helper()
-	begun := time.Now()
-	if err := try(d, f); err != nil {
-		t.Fatalf("not within %s: %v", d, err)
-	}
-	return time.Since(begun)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
+type syncBuffer = rig.Buffer

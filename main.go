@@ -1,5 +1,5 @@
-// Command ringway keeps a fleet of HTTP replicas running on one host or many
-// and routes to them.
+// Command ringway keeps a fleet of HTTP replicas and a sharded database running
+// on one host or many, and routes to both.
 package main
 
 import (

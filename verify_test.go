@@ -1,25 +1,18 @@
 package main
 
 import (
-	"log/slog"
 	"testing"
 
 	"ringway/cli"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // The marker of `ringway verify` is a batch that every applier accepts, in the
 // log that was meant and no other.
 func TestDial_MarksALog(t *testing.T) {
-	cfg := bus.DefaultServerConfig()
-	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
-	server, err := bus.StartServer(cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Shutdown()
-	dialled, err := dial(t.Context(), server.URL())
+	dialled, err := dial(t.Context(), rig.StartBus(t).URL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"ringway/router"
 	"ringway/router/ring/formula"
 	"ringway/shard"
+	"ringway/shard/mysql"
 	"ringway/shard/volume"
 )
 
@@ -68,24 +69,15 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	for _, t := range o.Tables {
 		cfg.Tables = append(cfg.Tables, controller.TableWish(t))
 	}
+	for _, w := range o.Wish.Servers {
+		cfg.Servers = append(cfg.Servers, controller.ServersWish(w))
+	}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
-	c, err := controller.New(cfg, conn, open, logs{conn}, o.Log)
+	c, err := controller.New(cfg, conn, open, conn, o.Log)
 	if err != nil {
 		return err
 	}
 	return c.Run(ctx)
-}
-
-// logs are the logs that a connection reaches.
-type logs struct{ *bus.Conn }
-
-// State implements database.Logs.
-func (l logs) State(ctx context.Context, id events.LogID) (events.LogState, error) {
-	return l.Log(id).State(ctx)
-}
-
-func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
-	return l.Log(id).Purge(ctx, below)
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
@@ -101,7 +93,7 @@ func runAgent(ctx context.Context, o cli.AgentOptions) error {
 	defer conn.Close()
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = o.Host, o.Data
-	a, err := agent.New(cfg, runtime, watched{conn, events.BucketAssign}, conn, o.Log)
+	a, err := agent.New(cfg, runtime, conn.Values(events.BucketAssign), conn, o.Log)
 	if err != nil {
 		return err
 	}
@@ -138,7 +130,7 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 	if o.Data != "" {
 		cfg.Cache = filepath.Join(o.Data, "routes.json")
 	}
-	r, err := router.New(cfg, watched{conn, events.BucketRoutes}, conn, logs{conn}, compileH, o.Log)
+	r, err := router.New(cfg, conn.Values(events.BucketRoutes), conn, conn, compileH, o.Log)
 	if err != nil {
 		return err
 	}
@@ -146,7 +138,12 @@ func runRouter(ctx context.Context, o cli.RouterOptions) error {
 }
 
 func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
-	debug.SetMemoryLimit(44 << 20) // many share a host, and the program itself takes 20 MiB more; no bound to fail at
+	if o.DSN != "" {
+		if err := mysql.CheckDSN(o.DSN); err != nil {
+			return err
+		}
+	}
+	debug.SetMemoryLimit(41 << 20) // many share a host, and the program itself takes 20 MiB more; no bound to fail at. With less the collector eats the reads: ADR 7
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return err
@@ -163,7 +160,7 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 	cfg := shard.DefaultConfig()
 	cfg.ID, cfg.Volume, cfg.Listener, cfg.Aside = o.Name, filepath.Base(o.Data), listener, filepath.Join(o.Data, "aside")
 	logs := func(id events.LogID) shard.Log { return conn.Log(id) }
-	s, err := shard.New(cfg, vol.Open, logs, watched{conn, events.BucketRoutes}, conn, o.Log)
+	s, err := shard.New(cfg, vol.Open, logs, conn.Values(events.BucketRoutes), conn, o.Log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -173,21 +170,6 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) {
 	fn, err := formula.Compile(f.H, f.Phi, slots, events.CourseK)
 	return fn.H, err
-}
-
-// watched is a bucket that is opened when it is watched: roles work before
-// there is a bus.
-type watched struct {
-	conn *bus.Conn
-	name string
-}
-
-func (w watched) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
-	b, err := w.conn.Bucket(ctx, w.name)
-	if err != nil {
-		return err
-	}
-	return b.Watch(ctx, filter, fn)
 }
 
 // dial reaches a running cluster, or says that there is none.
@@ -202,6 +184,9 @@ func dial(ctx context.Context, url string) (cli.Cluster, error) {
 }
 
 type dialled struct{ *bus.Conn }
+
+// Bus implements cli.Cluster.
+func (c dialled) Bus() string { return c.Server() }
 
 // Routes implements cli.Cluster.
 func (c dialled) Routes(ctx context.Context) ([]events.Entry, error) {
@@ -235,7 +220,7 @@ func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 
 // LogState implements cli.Cluster.
 func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
-	return c.Log(log).State(ctx)
+	return c.State(ctx, log)
 }
 
 // connect goes on looking for a bus that is not there yet.

@@ -15,13 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"ringway/agent/lifeline"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
 )
 
 // Config says how an agent works.
@@ -65,6 +66,8 @@ type assignments interface {
 // bus carries heartbeats. Publish does not wait for a bus that is away.
 type bus interface {
 	Publish(subject string, v any) error
+	// Listen calls fn in order, until stop.
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 }
 
 // Agent is the agent of one host.
@@ -96,7 +99,10 @@ func New(cfg Config, rt Runtime, assignments assignments, bus bus, log *slog.Log
 // lifeline.ErrClosed: then Run stops them all and forgets them, so that the
 // next start brings them up under the same names. Call it once.
 func (a *Agent) Run(ctx context.Context) error {
-	lock, err := statedir.Lock(ctx, a.cfg.Dir, "agent.lock")
+	if err := os.MkdirAll(a.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
+	}
+	lock, err := statedir.Take(ctx, a.cfg.Dir, "agent.lock", statedir.Dying)
 	if err != nil {
 		return fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
 	}

@@ -21,8 +21,9 @@ import (
 	"ringway/agent/lifeline"
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
+	"ringway/lab/rig"
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +51,13 @@ func (b *board) put(e events.Entry) {
 	b.changed = make(chan struct{})
 }
 
+// slip puts an assignment that only those see who watch anew.
+func (b *board) slip(e events.Entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries = append(b.entries, e)
+}
+
 func (b *board) Watch(ctx context.Context, key string, fn func(events.Entry)) error {
 	b.mu.Lock()
 	next := max(0, len(b.entries)-1)
@@ -75,6 +83,24 @@ type air struct {
 	mu    sync.Mutex
 	beats []events.HostBeat
 	away  bool
+	hear  func(string, []byte)
+}
+
+func (a *air) Listen(_ string, fn func(string, []byte)) (stop func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hear = fn
+	return func() {}, nil
+}
+
+// lead says what a leader does.
+func (a *air) lead(assigned events.Version) {
+	b, err := json.Marshal(events.ControllerBeat{Controller: "c1", Assigned: map[string]events.Version{"host-1": assigned}})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil && a.hear != nil {
+		a.hear("", b)
+	}
 }
 
 func (a *air) Publish(subject string, v any) error {
@@ -153,7 +179,7 @@ func (f *fixture) open() {
 	f.t.Helper()
 	cfg := process.DefaultConfig()
 	cfg.Dir, cfg.Host = filepath.Join(f.dir, "process"), "host-1"
-	log := slog.New(slog.NewTextHandler(f.t.Output(), nil))
+	log := rig.Log(f.t)
 	rt, err := process.Open(context.Background(), cfg, nil, log)
 	if err != nil {
 		f.t.Fatal(err)
@@ -201,16 +227,22 @@ func (f *fixture) assign(term events.Token, revision uint64, names ...string) {
 
 func entry(t *testing.T, term events.Token, revision uint64, specs ...events.InstanceSpec) events.Entry {
 	t.Helper()
-	b, err := json.Marshal(events.Assignment{Host: "host-1", Instances: specs, Decision: events.Decision{Term: term}})
+	b := encode(t, events.Assignment{Host: "host-1", Instances: specs, Decision: events.Decision{Term: term}})
+	return events.Entry{Key: "host-1", Value: b, Version: events.Version{Incarnation: term.Incarnation, Revision: revision}}
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return events.Entry{Key: "host-1", Value: b, Version: events.Version{Incarnation: term.Incarnation, Revision: revision}}
+	return b
 }
 
 func (f *fixture) eventually(want string) {
 	f.t.Helper()
-	runtimetest.Eventually(f.t, func() error {
+	rig.Eventually(f.t, func() error {
 		if got := f.states(); got != want {
 			return fmt.Errorf("got %q, want %q", got, want)
 		}
@@ -233,7 +265,7 @@ func (f *fixture) last(name string) events.InstanceStatus {
 
 func (f *fixture) detail(want string) {
 	f.t.Helper()
-	runtimetest.Eventually(f.t, func() error {
+	rig.Eventually(f.t, func() error {
 		all := f.all()
 		if got := all[len(all)-1].Detail; want == "" && got != "" || !strings.Contains(got, want) {
 			return fmt.Errorf("detail is %q, want %q", got, want)
@@ -246,7 +278,7 @@ func (f *fixture) detail(want string) {
 func (f *fixture) more(n int) {
 	f.t.Helper()
 	before := len(f.all())
-	runtimetest.Eventually(f.t, func() error {
+	rig.Eventually(f.t, func() error {
 		if got := len(f.all()) - before; got < n {
 			return fmt.Errorf("%d heartbeats", got)
 		}
@@ -445,7 +477,7 @@ func TestAgent_BeatsWhileTheBusIsAway(t *testing.T) {
 	f.eventually("S1=ready")
 	f.cut(true)
 	f.assign(life("a", 1), 2, "S1", "S2")
-	runtimetest.Eventually(t, func() error { // it works on
+	rig.Eventually(t, func() error { // it works on
 		all, err := f.rt.List(t.Context())
 		if err == nil && len(all) != 2 {
 			err = fmt.Errorf("%d instances", len(all))
@@ -460,7 +492,7 @@ func TestAgent_RefusesASecondOne(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")
-	second, err := agent.New(config(f.dir), f.rt, f.board, f.air, slog.New(slog.DiscardHandler))
+	second, err := agent.New(config(f.dir), f.rt, f.board, f.air, rig.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

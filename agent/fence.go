@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"sync/atomic"
 	"time"
 
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/follow"
+	"ringway/events/statedir"
 )
 
 // fence is what an agent and its successors remember of what they obeyed.
@@ -81,6 +83,8 @@ func (f fence) judge(host string, entry events.Entry) (order, error) {
 		return order{}, fmt.Errorf("its term %s is older than %d, which was obeyed", a.Term, f.Newest[a.Term.Incarnation])
 	case f.Assigned.After(entry.Version):
 		return order{}, errStale
+	case f.Assigned == entry.Version && f.Token != a.Term, !a.Former.Zero() && f.Assigned.After(a.Former) && entry.Version.After(f.Assigned):
+		return order{}, fmt.Errorf("what was obeyed as %s is no part of its past: the bus went back", f.Assigned)
 	}
 	next := fence{Token: a.Term, Assigned: entry.Version, Newest: maps.Clone(f.Newest), Owners: maps.Clone(f.Owners), path: f.path}
 	next.Newest[a.Term.Incarnation] = a.Term.Revision
@@ -108,13 +112,20 @@ func forget[V any](m map[string]V, size int, may func(string) bool) {
 
 // follow hands accepted assignments to the loop until ctx ends.
 func (a *Agent) follow(ctx, work context.Context, f fence) {
-	for ctx.Err() == nil {
-		err := a.assignments.Watch(ctx, a.cfg.Host, func(entry events.Entry) { f = a.accept(ctx, work, f, entry) })
-		if ctx.Err() == nil {
-			a.log.Warn("watch of the assignment ended", events.KeyError, err)
-			pause(ctx, a.cfg.RetryAfter)
-		}
+	var read atomic.Pointer[events.Version] // the newest, obeyed or not: once is enough
+	read.Store(&events.Version{})
+	follower := follow.Follower{
+		Values: a.assignments, Bus: a.bus, Filter: a.cfg.Host, Log: a.log,
+		Obey: func(entry events.Entry) {
+			read.Store(&entry.Version)
+			f = a.accept(ctx, work, f, entry)
+		},
+		Heard: func(b events.ControllerBeat) (behind bool) {
+			ours := map[string]events.Version{a.cfg.Host: b.Assigned[a.cfg.Host]}
+			return events.Ahead(ours, func(string) events.Version { return *read.Load() })
+		},
 	}
+	follower.Run(ctx)
 }
 
 // accept returns the fence after entry. What is obeyed is on disk before.

@@ -21,12 +21,15 @@ import (
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // stdout is a bus that prints heartbeats.
 type stdout struct{}
 
 func (stdout) Publish(_ string, v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
+
+func (stdout) Listen(string, func(string, []byte)) (func(), error) { return func() {}, nil }
 
 // runAsAgent is an agent process that obeys the assignment in file, for good.
 func runAsAgent(dir, file string) {
@@ -100,7 +103,7 @@ func spawn(t *testing.T, dir, file string, root *lifeline.Root) *spawned {
 
 func (p *spawned) pids(t *testing.T, want string) map[string]int {
 	t.Helper()
-	runtimetest.Eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if got := p.states(); got != want {
 			return fmt.Errorf("got %q, want %q", got, want)
 		}
@@ -161,7 +164,7 @@ func TestAgent_KilledIsSucceededAndNothingOutlivesTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, pid := range first {
-		runtimetest.Eventually(t, func() error {
+		rig.Eventually(t, func() error {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			if err == nil && !strings.Contains(string(b), ") Z ") {
 				return fmt.Errorf("%s runs: %s", name, b)

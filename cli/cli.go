@@ -52,6 +52,8 @@ type Wiring struct {
 // Cluster is a running one, seen through its bus. Every call returns by the
 // end of its context.
 type Cluster interface {
+	// Bus is the name of the server that was reached.
+	Bus() string
 	// Request asks the leader. It returns a *events.Refusal, or an error that
 	// wraps events.ErrNoLeader (nothing was done) or events.ErrUnknownOutcome.
 	Request(ctx context.Context, verb string, req, reply any) error
@@ -210,9 +212,9 @@ func New(w Wiring, s Streams) *cobra.Command {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ringway",
-		Short: "Keep a fleet of HTTP replicas running and route to them",
-		Long: `Ringway keeps a fleet of HTTP replicas running and routes to them by consistent
-hashing, with every decision visible on a NATS bus.
+		Short: "Keep HTTP replicas and a sharded database running, and route to them",
+		Long: `Ringway keeps a fleet of HTTP replicas and a sharded, replicated MySQL running, and
+routes to both by consistent hashing, with every decision visible on a NATS bus.
 
 Exit codes: 0 done, 1 failed, 2 the command line or configuration is wrong,
 3 nobody answers, 4 refused and nothing changed, 5 sent but the outcome is

@@ -29,6 +29,7 @@ type Config struct {
 	service  string // empty: none was named
 	settings []func(*events.ServiceSpec)
 	at       map[string]place // of every key that was written, "key.from" for nested ones
+	tables   []*tableConfig
 }
 
 // place is where a person wrote something: a position in a file, or a flag.
@@ -181,18 +182,19 @@ type specFlags struct {
 
 func (f *specFlags) add(cmd *cobra.Command) {
 	d := events.DefaultServiceSpec()
-	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service")
+	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service, and what shard servers run")
 	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as stored")
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as stored")
 }
 
-// Wish is what a person wants of the service. Digest tells one wish from
+// Wish is what a person wants of the service, and of shard servers. Digest tells one wish from
 // another and is empty when nothing was wished: a controller follows a wish that
 // is new to it, and else what people have asked for since.
 type Wish struct {
 	Service string
 	Digest  string
 	Overlay Overlay
+	Servers []ServersWish
 }
 
 // wish reads the file now. Equal wishes of different runs are different ones.
@@ -205,20 +207,30 @@ func (f *specFlags) wish(cmd *cobra.Command, run string) (Wish, error) {
 	if err != nil {
 		return Wish{}, err
 	}
+	digest, err := f.digest(cmd, run)
+	if err != nil {
+		return Wish{}, err
+	}
+	servers, err := f.servers(digest)
+	return Wish{Service: spec.Name, Digest: digest, Overlay: overlay, Servers: servers}, err
+}
+
+// digest tells what a person wrote from anything else; empty if it is nothing.
+func (f *specFlags) digest(cmd *cobra.Command, run string) (string, error) {
 	given := f.args(cmd)
 	if len(given) == 0 {
-		return Wish{Service: spec.Name, Overlay: overlay}, nil
+		return "", nil
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q %q\n", run, given)
 	if f.config != "" {
 		b, err := os.ReadFile(f.config)
 		if err != nil {
-			return Wish{}, usage("configuration: %w", err)
+			return "", usage("configuration: %w", err)
 		}
 		sum.Write(b)
 	}
-	return Wish{Service: spec.Name, Digest: hex.EncodeToString(sum.Sum(nil)[:8]), Overlay: overlay}, nil
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
 // overlay reads the file now, and checks all that can be checked without the

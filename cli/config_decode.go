@@ -69,8 +69,14 @@ func (d *decoder) root(n ast.Node) error {
 		return err
 	}
 	for _, kv := range top {
+		if kv.key == "tables" {
+			if err := d.tables(kv.value); err != nil {
+				return err
+			}
+			continue
+		}
 		if kv.key != "services" {
-			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, []string{"services"}))
+			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, []string{"services", "tables"}))
 		}
 		services, err := d.mapping("services", kv.value)
 		if err != nil {

@@ -51,6 +51,7 @@ func (c *cluster) History(ctx context.Context, since time.Time, follow bool, fn 
 func (c *cluster) Mark(_ context.Context, log events.LogID) (string, uint64, error) {
 	return c.mark(log)
 }
+func (c *cluster) Bus() string { return "" }
 func (c *cluster) LogState(_ context.Context, log events.LogID) (events.LogState, error) {
 	if c.log == nil {
 		return events.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
@@ -172,6 +173,9 @@ func TestListings(t *testing.T) {
 	f("ps_none.txt", statusOf(events.Status{}), "ps")
 	f("status.txt", statusOf(sample()), "status")
 	f("status_database.txt", statusOf(database()), "status")
+	back := sample()
+	back.Rewound = &events.Rewind{Noticed: time.Now().Add(-3 * time.Minute), Reason: "host host-1 obeys k3v9/62 of host-1 in RINGWAY_ASSIGN, which is at k3v9/4"}
+	f("status_rewound.txt", statusOf(back), "status")
 	f("status_none.txt", statusOf(events.Status{Controller: "c", Since: time.Now()}), "status")
 	f("ring.txt", &cluster{routes: []events.Entry{route(t)}}, "ring")
 	f("ring.json", &cluster{routes: []events.Entry{route(t)}}, "ring", "-o", "json")

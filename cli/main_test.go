@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 func stand() Wiring {
 	return Wiring{
 		Bus: func(ctx context.Context, o BusOptions) error {
-			return play(ctx, "bus", "", func(ctx context.Context) error { return standBus(ctx, o.Listen) })
+			return play(ctx, "bus", "", func(ctx context.Context) error { return standBus(ctx, o) })
 		},
 		Controller: func(ctx context.Context, o ControllerOptions) error {
 			spec, err := o.Wish.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
@@ -67,8 +67,9 @@ func stand() Wiring {
 		},
 		Hold: func(_ context.Context, o HoldOptions) (int, error) { return len(o.Argv), nil },
 		Dial: func(ctx context.Context, url string) (Cluster, error) {
-			var st events.Status
-			return httpCluster{url}, httpCluster{url}.Request(ctx, "status", nil, &st)
+			var name string
+			err := httpCluster{url: url}.Request(ctx, "name", nil, &name)
+			return httpCluster{url, name}, err
 		},
 	}
 }
@@ -119,7 +120,10 @@ func beat(nats, role string, more ...string) func(context.Context) error {
 	}
 }
 
-func standBus(ctx context.Context, listen string) error {
+func standBus(ctx context.Context, o BusOptions) error {
+	if other := os.Getenv("STAND_OTHER_BUS"); other != "" { // it was there first
+		o.Name = other
+	}
 	var mu sync.Mutex
 	var st events.Status
 	looks := 0
@@ -153,6 +157,7 @@ func standBus(ctx context.Context, listen string) error {
 			st.Hosts = append(st.Hosts, events.HostStatus{Name: q.Get("role"), State: events.Alive})
 		}
 	})
+	mux.HandleFunc("/name", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(o.Name) })
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -161,7 +166,7 @@ func standBus(ctx context.Context, listen string) error {
 		}
 		_ = json.NewEncoder(w).Encode(st)
 	})
-	return serve(ctx, &http.Server{Addr: listen, Handler: mux}, (*http.Server).ListenAndServe)
+	return serve(ctx, &http.Server{Addr: o.Listen, Handler: mux}, (*http.Server).ListenAndServe)
 }
 
 // standTable has two shards: one is ready, the other soon, or in another state
@@ -227,14 +232,16 @@ func standAgent(ctx context.Context, o AgentOptions) error {
 			return err
 		}
 	}
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for !traced("start server "+fmt.Sprint(pid)) && ctx.Err() == nil { // so that tests can tell it ran
-		time.Sleep(time.Millisecond)
+		<-look.C
 	}
 	err := beat(o.NATS, o.Host)(ctx)
 	if errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 		_ = os.Remove(record)
 		for running(pid) { // it hangs on the same line
-			time.Sleep(time.Millisecond)
+			<-look.C
 		}
 	}
 	return err
@@ -246,7 +253,9 @@ func traced(text string) bool {
 }
 
 // httpCluster is the stand-in's client.
-type httpCluster struct{ url string }
+type httpCluster struct{ url, name string }
+
+func (c httpCluster) Bus() string { return c.name }
 
 func (c httpCluster) Request(ctx context.Context, verb string, _, reply any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.Replace(c.url, "nats://", "http://", 1)+"/"+verb, nil)
@@ -289,21 +298,6 @@ func running(pid int) bool {
 	}
 	rest := string(stat[bytes.LastIndexByte(stat, ')')+1:])
 	return !strings.HasPrefix(rest, " Z")
-}
-
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(5 * time.Millisecond) // between looks, never instead of one
-	}
 }
 
 // run is one command line in this process.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -329,20 +330,11 @@ port from PORT.`,
   SERVER_ID=S1 PORT=7001 ringway server`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.ID == "" {
-				o.ID = firstEnv("RINGWAY_ID", "SERVER_ID")
-			}
+			o.ID = instanceName(o.ID)
 			if o.ID == "" {
 				return usage("no id; give --id, or RINGWAY_ID or SERVER_ID in the environment")
 			}
-			if o.Listen == "" {
-				port := firstEnv("PORT")
-				if port == "" {
-					port = "5000"
-				}
-				o.Listen = ":" + port
-			}
-			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
 			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
@@ -379,13 +371,15 @@ func (a *app) holdCommand() *cobra.Command {
 	return cmd
 }
 
-func firstEnv(names ...string) string {
-	for _, n := range names {
-		if v := os.Getenv(n); v != "" {
-			return v
-		}
-	}
-	return ""
+// instanceName is that of the flag, else what an agent or a person put into
+// the environment.
+func instanceName(flag string) string {
+	return cmp.Or(flag, os.Getenv("RINGWAY_ID"), os.Getenv("SERVER_ID"))
+}
+
+// instanceAddress is where an instance listens, in the same way.
+func instanceAddress(flag string) (string, error) {
+	return listenAddress("--listen", cmp.Or(flag, ":"+cmp.Or(os.Getenv("PORT"), "5000")))
 }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)

@@ -26,28 +26,25 @@ routes name it.
 With --engine auto it starts a MySQL or MariaDB server of its own where there is
 a program for it, else it uses SQLite; a directory that holds one engine's data
 stays with it. Without --id it takes its name from RINGWAY_ID or SERVER_ID,
-without --listen its port from PORT, without --dsn that of RINGWAY_DSN.`,
+without --listen its port from PORT, without --dsn that of RINGWAY_DSN, where
+other users of the machine do not read the password.
+
+With --dsn it uses a database of a server that somebody else runs. That has to
+be a database of its own: one with other tables in it, or that of another shard
+server, is refused and left alone. It stays with the directory of --data.`,
 		Example: `  ringway shard --id Server0 --listen 127.0.0.1:7001 --data /var/lib/ringway/vol-1
-  ringway shard --id Server0 --engine sqlite --nats nats://10.0.0.5:4222`,
+  ringway shard --id Server0 --engine sqlite --nats nats://10.0.0.5:4222
+  RINGWAY_DSN='app:secret@tcp(10.0.0.7:3306)/ringway' ringway shard --id Server0 --data /var/lib/ringway/vol-1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
 			}
-			if o.Name == "" {
-				o.Name = firstEnv("RINGWAY_ID", "SERVER_ID")
-			}
+			o.Name = instanceName(o.Name)
 			if err := events.ValidName(o.Name); err != nil {
 				return usage("--id: %s; give --id, or RINGWAY_ID or SERVER_ID in the environment", err)
 			}
-			if o.Listen == "" {
-				port := firstEnv("PORT")
-				if port == "" {
-					port = "5000"
-				}
-				o.Listen = ":" + port
-			}
-			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
 			}
 			if !slices.Contains(engines, o.Engine) {

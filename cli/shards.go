@@ -43,6 +43,9 @@ another replica is ready), halted (cannot go on by itself).`,
 				return nil
 			}
 			a.printShards(shards)
+			for _, t := range st.Tables {
+				a.remark(t.Name, t.Detail)
+			}
 			return nil
 		})
 	}

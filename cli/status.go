@@ -39,17 +39,26 @@ func (a *app) statusCommand() *cobra.Command {
 
 func (a *app) printStatus(st events.Status, now time.Time) {
 	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
+	if r := st.Rewound; r != nil {
+		fmt.Fprintf(a.out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), printable(r.Reason))
+	}
 	var rows [][]any
 	for _, s := range st.Services {
 		rows = append(rows, []any{s.Name, s.Algorithm, fmt.Sprintf("%d/%d", s.Serving, s.Wanted), s.Epoch.String()})
 	}
 	a.section([]string{"service", "algorithm", "serving", "epoch"}, rows, "no service")
+	for _, s := range st.Services {
+		a.remark(s.Name, s.Detail)
+	}
 	if len(st.Tables) > 0 {
 		rows = nil
 		for _, t := range st.Tables {
 			rows = append(rows, []any{t.Name, fmt.Sprintf("%d/%d", whole(t), len(t.Shards)), len(t.Servers), t.Epoch.String()})
 		}
 		a.section([]string{"table", "shards", "servers", "epoch"}, rows, "", 3)
+		for _, t := range st.Tables {
+			a.remark(t.Name, t.Detail)
+		}
 	}
 	rows = nil
 	for _, h := range st.Hosts {
@@ -74,6 +83,13 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 		rows = append(rows, []any{r.ID, r.Address, epoch, brief(r.Silent.D())})
 	}
 	a.section([]string{"router", "address", "epoch", "last heard"}, rows, "no router")
+}
+
+// remark says what is to be known of a thing, if anything is.
+func (a *app) remark(about, detail string) {
+	if detail != "" {
+		fmt.Fprintf(a.out, "%s: %s\n", printable(about), printable(detail))
+	}
 }
 
 // whole counts the shards that have all their replicas.

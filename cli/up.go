@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,7 @@ type up struct {
 
 	data          *supervise.Data
 	public, admin string // as bound
+	bus           string // name of our own
 	sockets       []*os.File
 	stages        []*stage // in the order in which they are started
 
@@ -63,7 +65,7 @@ type stage struct {
 }
 
 func (a *app) upCommand() *cobra.Command {
-	u := &up{app: a, deaths: map[string]int{}, fatal: make(chan *startError, 1)}
+	u := &up{app: a, bus: "ringway-bus-" + rand.Text(), deaths: map[string]int{}, fatal: make(chan *startError, 1)}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a whole cluster on this machine",
@@ -98,7 +100,13 @@ DATA/logs. A configuration file looks like this, every key may be left out:
       timeout: 30s                # for a whole answer
       drain: 30s                  # for requests in flight on removal
       grace: 5s                   # between SIGTERM and SIGKILL
-      functions: {h: "i*i + 2*i + 17", phi: "i*i + j*j + 2*j + 25"}   # of course`,
+      functions: {h: "i*i + 2*i + 17", phi: "i*i + j*j + 2*j + 25"}   # of course
+  tables:
+    StudT:                        # its shard servers; a change starts them anew, one at a time
+      engine: auto                # or mysql, sqlite; data stays with the engine that made it
+      env: {LEVEL: "info"}
+      image: ringway-shard:2      # on containers: in place of the agent's --shard-image
+      limits: {memory: 1GiB, cpus: 2, pids: 256}   # on containers`,
 		Example: `  ringway up
   ringway up --hosts 3 --replicas 6
   ringway up --algorithm course --data /tmp/course
@@ -298,7 +306,7 @@ func (u *up) makeChildren() error {
 	return errors.Join(
 		add("bus", supervise.Spec{
 			Name: "bus", Patience: 10 * time.Second,
-			Args: fixed("bus", "--listen", u.o.nats, "--store", u.data.Path("bus")),
+			Args: fixed("bus", "--listen", u.o.nats, "--store", u.data.Path("bus"), "--name", u.bus),
 		}),
 		add("agents", agents...),
 		add("controller", supervise.Spec{

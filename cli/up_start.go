@@ -108,12 +108,18 @@ func (w *waiter) close() {
 	w.client.CloseIdleConnections()
 }
 
-// bus reports whether the bus answers.
+// bus reports whether the bus answers. Another one may have taken the address
+// since it was free: nothing of ours shall run on that.
 func (w *waiter) bus(ctx context.Context) bool {
 	dialing, done := context.WithTimeout(ctx, dialPatience)
 	defer done()
 	c, err := w.w.Dial(dialing, "nats://"+reachable(w.o.nats))
 	if err != nil {
+		return false
+	}
+	if name := c.Bus(); name != w.up.bus {
+		c.Close()
+		w.giveUp(&startError{what: fmt.Sprintf("another bus, %q, answers at %s; choose another address with --nats HOST:PORT (port 0 picks a free one)", printable(name), w.o.nats)})
 		return false
 	}
 	w.cluster = c
@@ -280,11 +286,16 @@ func (u *up) judge(r supervise.Report, how string) {
 	for _, s := range u.stages {
 		for _, c := range s.children {
 			if c.Name() == r.Name {
-				select {
-				case u.fatal <- &startError{r.Name + " " + how, c}:
-				default: // one is enough
-				}
+				u.giveUp(&startError{r.Name + " " + how, c})
 			}
 		}
+	}
+}
+
+// giveUp ends the start.
+func (u *up) giveUp(err *startError) {
+	select {
+	case u.fatal <- err:
+	default: // one is enough
 	}
 }

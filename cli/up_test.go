@@ -14,13 +14,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"ringway/cli/supervise"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // session is one `ringway up` in a process of its own.
@@ -29,24 +29,16 @@ type session struct {
 	cmd   *exec.Cmd
 	dir   string
 	trace string
-	out   *buffer
-	errs  *buffer
+	out   *rig.Buffer
+	errs  *rig.Buffer
 	ended chan struct{}
 }
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
-func (b *buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
 // begin starts `up` on the data directory dir/data; env are faults of the
 // stand-ins.
 func begin(t *testing.T, dir string, env []string, args ...string) *session {
 	t.Helper()
-	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &buffer{}, errs: &buffer{}, ended: make(chan struct{})}
+	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &rig.Buffer{}, errs: &rig.Buffer{}, ended: make(chan struct{})}
 	all := append([]string{"up", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, args...)
 	s.cmd = exec.Command("/proc/self/exe", all...)
 	s.cmd.Env = append(os.Environ(), append(env, "RINGWAY_CLI_TEST=1", "STAND_TRACE="+s.trace)...)
@@ -88,7 +80,7 @@ func (s *session) ready() (public, admin, nats string) {
 // wait is eventually, and gives up when the session ended.
 func (s *session) wait(f func() error) {
 	s.t.Helper()
-	eventually(s.t, func() error {
+	rig.Eventually(s.t, func() error {
 		err := f()
 		if err == nil {
 			return nil
@@ -152,7 +144,7 @@ func (s *session) of(role string) (pids []int) {
 
 func (s *session) nothingRuns() {
 	s.t.Helper()
-	eventually(s.t, func() error {
+	rig.Eventually(s.t, func() error {
 		for _, l := range s.lives("start") {
 			if running(l.pid) {
 				return fmt.Errorf("%s, process %d, still runs", l.role, l.pid)
@@ -434,6 +426,18 @@ func TestUp_AddressInUse(t *testing.T) {
 			t.Errorf("%s: code %d, stdout %q, stderr %q", flag, code, out, errs)
 		}
 	}
+}
+
+// Between our look at the address and our bus another program may take it.
+func TestUp_RunsNothingOnAnotherBus(t *testing.T) {
+	s := begin(t, t.TempDir(), []string{"STAND_OTHER_BUS=ringway-bus-of-others"})
+	s.exit(ExitFailed, `another bus, "ringway-bus-of-others", answers at 127.0.0.1:`, "--nats")
+	for _, l := range s.lives("start") {
+		if l.role != "bus" {
+			t.Errorf("%s ran on it", l.role)
+		}
+	}
+	s.nothingRuns()
 }
 
 func TestUp_DataDirectoryInUse(t *testing.T) {

@@ -69,7 +69,7 @@ func TestAdvertise_ContainersOnTwoNetworksServeOneRouter(t *testing.T) {
 		}
 		return nil
 	})
-	l := e.load(10)
+	l := e.load()
 	gone := e.running("host-1")[:1]
 	e.docker("kill", e.instance(gone[0]))
 	out, restored := e.without(gone, 4)

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"ringway/lab/rig"
 )
 
 func TestChoose(t *testing.T) {
@@ -42,5 +47,21 @@ func TestLook_AnEngineThatIsNotThereIsNone(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if got := look(t.Context()); got.engine != "" || got.missing == "" {
 		t.Errorf("without docker: %+v", got)
+	}
+}
+
+// docker-compose is a Python program that took 6 s on a busy machine; ours hangs.
+func TestLook_DoesNotWaitForTheOldCompose(t *testing.T) {
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"docker":         `[ "$1" = version ] && echo 20.10.24 amd64`,
+		"docker-compose": "exec /bin/sleep 60",
+	} {
+		rig.Must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	}
+	t.Setenv("PATH", dir)
+	got := look(t.Context())
+	if got.missing != "" || got.engine != "20.10.24" || !slices.Equal(got.compose, []string{"docker-compose"}) {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -17,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ringway/lab/rig"
 )
 
 // e2e is a whole cluster on containers of the real engine, with a name of its
@@ -24,7 +25,7 @@ import (
 type e2e struct {
 	*stack
 	t    *testing.T
-	said *buffer
+	said *rig.Buffer
 }
 
 func newE2E(t *testing.T) *e2e {
@@ -44,7 +45,7 @@ func newE2E(t *testing.T) *e2e {
 	s.cluster = "rwtest-" + strings.ToLower(rand.Text()[:8])
 	s.image, s.shardImage = s.cluster+":test", s.cluster+"-shard:test"
 	s.http, s.admin, s.nats = freePort(t), freePort(t), freePort(t)
-	e := &e2e{stack: s, t: t, said: &buffer{}}
+	e := &e2e{stack: s, t: t, said: &rig.Buffer{}}
 	s.out, s.err = e.said, e.said
 	t.Cleanup(e.clean)
 	return e
@@ -204,8 +205,9 @@ func (e *e2e) onlyWanted() {
 	})
 }
 
-// load is traffic on /home from so many connections.
+// load is traffic on /home.
 type load struct {
+	begun  time.Time
 	good   atomic.Int64
 	mu     sync.Mutex
 	bad    []string
@@ -213,14 +215,27 @@ type load struct {
 	group  sync.WaitGroup
 }
 
-func (e *e2e) load(connections int) *load {
+// traffic is how many connections a load has, how long each waits between two
+// requests, and how long it lasts at the least.
+func traffic() (connections int, pause, least time.Duration) {
+	switch {
+	case os.Getenv("RINGWAY_LONG") != "":
+		return 50, 0, time.Minute
+	case full:
+		return 50, 0, 10 * time.Second
+	}
+	return 20, 5 * time.Millisecond, 0
+}
+
+func (e *e2e) load() *load {
+	connections, pause, _ := traffic()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel}
+	l := &load{begun: time.Now(), cancel: cancel}
 	transport := &http.Transport{MaxIdleConnsPerHost: connections}
 	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	for range connections {
 		l.group.Go(func() {
-			for tick := time.NewTicker(5 * time.Millisecond); ; {
+			for tick := time.NewTicker(max(pause, 1)); ; {
 				begun := time.Now()
 				resp, err := client.Get("http://127.0.0.1:" + e.http + "/home")
 				what := ""
@@ -254,6 +269,8 @@ func (e *e2e) load(connections int) *load {
 
 func (l *load) end(t *testing.T) {
 	t.Helper()
+	_, _, least := traffic()
+	<-time.After(time.Until(l.begun.Add(least)))
 	l.cancel()
 	l.group.Wait()
 	l.mu.Lock()
@@ -261,7 +278,7 @@ func (l *load) end(t *testing.T) {
 	if len(l.bad) > 0 {
 		t.Errorf("%d of %d requests failed, the first: %s", len(l.bad), l.good.Load()+int64(len(l.bad)), strings.Join(l.bad[:min(3, len(l.bad))], " | "))
 	}
-	t.Logf("%d requests were answered with 200", l.good.Load())
+	t.Logf("%d requests were answered with 200 in %s", l.good.Load(), time.Since(l.begun).Round(time.Millisecond))
 }
 
 // full is `task e2e`; without it only what is quick is waited for.
@@ -361,7 +378,7 @@ func upIsIdempotent(t *testing.T, e *e2e) {
 }
 
 func killedReplica(t *testing.T, e *e2e) {
-	l := e.load(20)
+	l := e.load()
 	for range 3 {
 		names, err := e.rep()
 		if err != nil {
@@ -381,7 +398,7 @@ func pausedReplica(t *testing.T, e *e2e) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := e.load(20)
+	l := e.load()
 	e.docker("pause", e.instance(names[0]))
 	if full {
 		out, restored := e.without(names[:1], 3)
@@ -406,7 +423,7 @@ func cutReplica(t *testing.T, e *e2e) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := e.load(20)
+	l := e.load()
 	e.docker("network", "disconnect", "-f", e.cluster, e.instance(names[0]))
 	out, restored := e.without(names[:1], 3)
 	t.Logf("a replica cut from its network: out of rotation after %s, restored after %s", ms(out), ms(restored))
@@ -420,7 +437,7 @@ func crashedRolesComeBack(t *testing.T, e *e2e) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := e.load(20)
+	l := e.load()
 	for _, role := range []string{"controller", "bus", "host-1"} {
 		id := e.role(role)
 		pid := e.docker("inspect", "--format", "{{.State.Pid}}", id)
@@ -456,7 +473,7 @@ func killedControllerAndBus(t *testing.T, e *e2e) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := e.load(20)
+		l := e.load()
 		e.docker("kill", e.role(role))
 		for range 20 {
 			if code, body, err := e.call(http.MethodGet, "/home", ""); err != nil || code != http.StatusOK {
@@ -476,7 +493,7 @@ func killedControllerAndBus(t *testing.T, e *e2e) {
 
 func killedAgent(t *testing.T, e *e2e) {
 	gone := e.running("host-2")
-	l := e.load(20)
+	l := e.load()
 	e.docker("kill", e.role("host-2"))
 	out, restored := e.without(gone, 3)
 	t.Logf("docker kill of an agent: out of rotation after %s, restored after %s", ms(out), ms(restored))
@@ -493,7 +510,7 @@ func pausedAgent(t *testing.T, e *e2e) {
 			host, gone = h, e.running(h)
 		}
 	}
-	l := e.load(20)
+	l := e.load()
 	e.docker("pause", e.role(host))
 	out, restored := e.without(gone, 3)
 	t.Logf("docker pause of an agent: out of rotation after %s, restored after %s", ms(out), ms(restored))
@@ -519,23 +536,6 @@ func downKeepsData(t *testing.T, e *e2e) {
 }
 
 func ms(d time.Duration) string { return d.Round(time.Millisecond).String() }
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // crash ends a process of the engine's machine, if that is ours.
 func crash(pid string) error {

@@ -159,12 +159,14 @@ func look(ctx context.Context) tools {
 	return t
 }
 
-// findCompose is the command, or nil.
+// findCompose is the command, or nil. The old one is not asked: it takes seconds
+// on a busy machine.
 func findCompose(ctx context.Context) []string {
-	for _, c := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
-		if _, err := output(ctx, c[0], append(c[1:], "version")...); err == nil {
-			return c
-		}
+	if _, err := output(ctx, "docker", "compose", "version"); err == nil {
+		return []string{"docker", "compose"}
+	}
+	if _, err := exec.LookPath("docker-compose"); err == nil {
+		return []string{"docker-compose"}
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Version     string // of this program, shown by the micro service
 	Services    []Wish // what the configuration asks for
 	Tables      []TableWish
+	Servers     []ServersWish
 	ExpectHosts int // hosts to wait for before the first placement; 0: SuspectAfter decides
 
 	SuspectAfter        time.Duration // silence until a host is out of rotation
@@ -39,6 +40,7 @@ type Config struct {
 
 	TableTimeout time.Duration // longest wait of a request about a table: database servers take long to begin
 	MoveAfter    time.Duration // silence until what a host keeps of a shard is filled elsewhere
+	RenewWithin  time.Duration // for a renewed shard server to be ready, unless it is still being filled
 	MakeEvery    time.Duration // between attempts to make a log
 	PurgeEvery   time.Duration // at least, between purges of a log
 	PurgeWorth   uint64        // entries that a purge must free
@@ -55,7 +57,7 @@ func DefaultConfig() Config {
 		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, ForgetAfter: 10 * time.Minute, DeafAfter: 1200 * time.Millisecond,
 		ReplaceUnreadyAfter: 30 * time.Second, YoungAge: 10 * time.Second, RetryMin: 500 * time.Millisecond, RetryMax: 30 * time.Second,
 		RequestTimeout: 60 * time.Second, Remembered: 64,
-		TableTimeout: 120 * time.Second, MoveAfter: 60 * time.Second, MakeEvery: time.Second,
+		TableTimeout: 120 * time.Second, MoveAfter: 60 * time.Second, RenewWithin: 3 * time.Minute, MakeEvery: time.Second,
 		PurgeEvery: 10 * time.Second, PurgeWorth: 1000, KeepTail: 1000,
 		LeaseValid: 3 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
 	}
@@ -76,6 +78,14 @@ type Wish struct {
 type TableWish struct {
 	Digest  string // tells one wish from another
 	Request events.InitRequest
+}
+
+// ServersWish is what the configuration says of a table's shard servers. It
+// follows the same rules as a Wish, for a table that is there, however it came.
+type ServersWish struct {
+	Table   string
+	Digest  string
+	Overlay func(base events.ServerSpec) (events.ServerSpec, error)
 }
 
 // Bus is what a controller needs of the bus.
@@ -108,6 +118,10 @@ type Bucket interface {
 	Create(ctx context.Context, key string, value []byte) (events.Version, error)
 	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
 	Delete(ctx context.Context, key string, last events.Version) error
+	// BeginAnew makes all versions of before foreign to the bucket, and keeps its values.
+	BeginAnew(ctx context.Context, why events.Rewind) error
+	// Rewind is why the bucket's present life was begun so; nil if it was not.
+	Rewind() *events.Rewind
 }
 
 // Controller leads or stands by.

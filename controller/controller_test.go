@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,61 +15,38 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quiet = slog.New(slog.DiscardHandler)
-
 // site is a real bus with pretended hosts and routers on it.
 type site struct {
-	t      *testing.T
-	store  string
-	server *bus.Server
-	conn   *bus.Conn
+	t    *testing.T
+	bus  *rig.Bus
+	conn *bus.Conn
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, store: t.TempDir()}
-	s.start("127.0.0.1:0")
-	t.Cleanup(func() { s.server.Shutdown() })
+	s := &site{t: t, bus: rig.StartBus(t)}
 	s.conn = s.connect()
 	return s
-}
-
-func (s *site) start(listen string) {
-	s.t.Helper()
-	cfg := bus.DefaultServerConfig()
-	cfg.Listen, cfg.Store = listen, s.store
-	server, err := bus.StartServer(cfg, quiet)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.server = server
 }
 
 // restart stops the bus and starts it again on its port.
 func (s *site) restart(wiped bool) {
 	s.t.Helper()
-	at := strings.TrimPrefix(s.server.URL(), "nats://")
-	s.server.Shutdown()
+	s.bus.Shutdown()
 	if wiped {
-		s.store = s.t.TempDir()
+		s.bus.Wipe()
 	}
-	s.start(at)
+	s.bus.Start()
 }
 
 func (s *site) connect() *bus.Conn {
 	s.t.Helper()
-	cfg := bus.DefaultConfig()
-	cfg.URL = s.server.URL()
-	conn, err := bus.Connect(s.t.Context(), cfg, quiet)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(conn.Close)
-	return conn
+	return rig.Connect(s.t, s.bus.URL())
 }
 
 // lead runs a controller until stop.
@@ -82,7 +57,7 @@ func (s *site) lead(id string, replicas int) (stop func()) {
 
 func (s *site) leadOn(conn *bus.Conn, id string, replicas int) (stop func()) {
 	s.t.Helper()
-	return s.leadWith(conn, logs{conn}, id, replicas)
+	return s.leadWith(conn, conn, id, replicas)
 }
 
 func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replicas int, change ...func(*controller.Config)) (stop func()) {
@@ -96,7 +71,7 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 	for _, f := range change {
 		f(&cfg)
 	}
-	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, quiet)
+	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, rig.Quiet)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -106,13 +81,6 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	s.t.Cleanup(stop)
 	return stop
-}
-
-// logs are as in wire.go.
-type logs struct{ *bus.Conn }
-
-func (l logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
-	return l.Log(id).Purge(ctx, below)
 }
 
 // host pretends to be an agent: what it is assigned is ready at once.
@@ -226,7 +194,7 @@ func (s *site) scale(verb string, ask events.ScaleRequest) (reply events.ScaleRe
 
 func (s *site) serving(want int) {
 	s.t.Helper()
-	eventually(s.t, 20*time.Second, func() error {
+	rig.Within(s.t, 20*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -246,21 +214,6 @@ func (s *site) events() (all []events.Event) {
 		s.t.Fatal(err)
 	}
 	return all
-}
-
-func eventually(t *testing.T, d time.Duration, f func() error) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(d); ; <-tick.C {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %v", d, err)
-		}
-	}
 }
 
 func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
@@ -283,7 +236,7 @@ func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
 		t.Fatalf("rm of too many: %v, want a refusal", err)
 	}
 	// Everything that happened can be read.
-	eventually(t, 5*time.Second, func() error {
+	rig.Within(t, 5*time.Second, func() error {
 		told := map[string]int{}
 		for _, e := range s.events() {
 			told[e.Entity+"."+e.Verb]++
@@ -309,7 +262,7 @@ func TestController_OneLeadsAndTheNextTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	eventually(t, 10*time.Second, func() error {
+	rig.Within(t, 10*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -389,7 +342,7 @@ func TestController_LostCompareAndSetEndsTheTermAndReadsAgain(t *testing.T) {
 		t.Fatalf("add: %+v %v, want success, nobody or an unknown outcome", reply, err)
 	}
 	// The same request again, to the next term: done once, on top of the other change.
-	eventually(t, 20*time.Second, func() error {
+	rig.Within(t, 20*time.Second, func() error {
 		reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 1})
 		return err
 	})
@@ -419,7 +372,7 @@ func TestController_PutsRightWhatIsChangedByHand(t *testing.T) {
 	if err := b.Delete(ctx, e.Key, e.Version); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	rig.Within(t, 10*time.Second, func() error {
 		e, err := b.Get(ctx, events.ServiceKey("web"))
 		if err != nil {
 			return err
@@ -455,7 +408,7 @@ func TestController_TellsWhatItsPredecessorCouldNot(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, 10*time.Second, func() error {
+	rig.Within(t, 10*time.Second, func() error {
 		if n := count(); n != 1 {
 			return fmt.Errorf("told %d times", n)
 		}
@@ -483,7 +436,7 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.restart(wiped)
-			eventually(t, 30*time.Second, func() error {
+			rig.Within(t, 30*time.Second, func() error {
 				after, err := s.status()
 				if err != nil {
 					return err
@@ -501,7 +454,7 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 			// The term that knew the former bus may end in the middle of this; the
 			// same request to the next one is done once.
 			var reply events.ScaleReply
-			eventually(t, 30*time.Second, func() (err error) {
+			rig.Within(t, 30*time.Second, func() (err error) {
 				reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q9", N: 1})
 				return err
 			})

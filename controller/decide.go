@@ -39,6 +39,10 @@ type (
 		id    events.LogID
 		first uint64
 	}
+	answerStatus struct {
+		done   func(any, error)
+		status events.Status
+	}
 	purgeLog struct { // and tell the state, later
 		id    events.LogID
 		below uint64
@@ -52,6 +56,8 @@ func (putRoute) effect()   {}
 func (emit) effect()       {}
 func (resign) effect()     {}
 func (answer) effect()     {}
+
+func (answerStatus) effect() {}
 
 func (putTable) effect()      {}
 func (putTableRoute) effect() {}
@@ -67,10 +73,10 @@ func (s *state) decide(now time.Time) []effect {
 	effects := s.expire(now)
 	for _, layer := range []func(time.Time) []effect{
 		s.route, s.routeTables,
-		s.wish, s.wishTables, s.acceptTables, s.makeLogs,
-		s.replace, s.replaceServers, s.moveServers, s.renew,
+		s.acceptLater, s.wish, s.wishTables, s.wishServers, s.acceptTables, s.makeLogs,
+		s.replace, s.renewServers, s.replaceServers, s.moveServers, s.renew,
 		s.house, s.place, s.release, s.purge,
-		s.reply, s.replyTables,
+		s.reply, s.replyTables, s.replyStatus,
 	} {
 		if next := layer(now); len(next) > 0 {
 			return append(effects, next...)
@@ -341,6 +347,9 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 	if st, ok := h.status(i.Name); ok && st.State == events.Dead {
 		return "dead", true
 	}
+	if db, srv, ok := s.stopping(i, at); ok {
+		return s.mayStop(db, srv, now) // whatever time that takes
+	}
 	since, ok := s.draining[i.Name]
 	if !ok {
 		s.draining[i.Name] = now
@@ -394,5 +403,3 @@ func (s *state) servedBy(epochAt func(*events.RouterBeat) events.Epoch, epoch ev
 func (s *state) because(cause ...events.Event) events.Decision {
 	return events.Decision{Term: s.term, Cause: cause}
 }
-
-func byID(a, b events.Replica) int { return cmp.Compare(a.ID, b.ID) }

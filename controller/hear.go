@@ -121,7 +121,10 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		events.APIAdd:    scale(true),
 		events.APIRemove: scale(false),
 		events.APIStatus: func(ctx context.Context, _ []byte) (any, error) {
-			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect { done(s.status(now), nil); return nil })
+			return ask(ctx, func(s *state, _ time.Time, done func(any, error)) []effect {
+				s.curious = append(s.curious, done)
+				return nil
+			})
 		},
 	}
 	for verb, read := range tableVerbs {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 type lease struct {
 	bucket  Bucket
 	holder  string
+	nonce   string                    // tells its values from those of a controller of the same name
 	token   events.Token              // of the Create; renewals do not change it
 	last    events.Version            // of the newest renewal
 	expires atomic.Pointer[time.Time] // this leader must not decide after it
@@ -23,6 +25,7 @@ type lease struct {
 
 type leaseValue struct {
 	Controller string    `json:"controller"`
+	Nonce      string    `json:"nonce"`
 	Sent       time.Time `json:"sent"`
 }
 
@@ -30,40 +33,74 @@ type leaseValue struct {
 func acquire(ctx context.Context, b Bucket, cfg Config) (*lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.CallTimeout)
 	defer cancel()
+	l := &lease{bucket: b, holder: cfg.ID, nonce: rand.Text()}
 	sent := time.Now()
-	v, err := b.Create(ctx, events.LeaseKey, leaseNow(cfg.ID, sent))
+	v, err := b.Create(ctx, events.LeaseKey, l.value(sent))
 	if err != nil {
 		return nil, fmt.Errorf("create the lease: %w", err)
 	}
-	l := &lease{bucket: b, holder: cfg.ID, token: v, last: v}
+	l.token, l.last = v, v
 	l.extend(sent, cfg)
 	return l, nil
 }
 
-// hold renews until ctx ends or the lease is lost, and says which.
+// hold renews until ctx ends or the lease is lost, and says which. After a
+// failure it tries again soon: a bus that is back must not find the lease run out.
 func (l *lease) hold(ctx context.Context, cfg Config) error {
-	tick := time.NewTicker(cfg.RenewEvery)
-	defer tick.Stop()
+	next := time.NewTimer(cfg.RenewEvery)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-next.C:
 		}
 		sent := time.Now()
-		call, cancel := context.WithTimeout(ctx, cfg.RenewEvery)
-		v, err := l.bucket.Update(call, events.LeaseKey, leaseNow(l.holder, sent), l.last)
-		cancel()
+		err := l.renew(ctx, cfg, sent)
 		switch {
 		case err == nil:
-			l.last = v
 			l.extend(sent, cfg)
+			next.Reset(cfg.RenewEvery)
 		case errors.Is(err, events.ErrConflict):
 			return fmt.Errorf("renew the lease: %w", err)
 		case !l.valid(time.Now()):
 			return fmt.Errorf("renew the lease for %s: %w", cfg.LeaseValid, err)
+		default:
+			next.Reset(cfg.RenewEvery / 10)
 		}
 	}
+}
+
+// renew tries once. What stands in its way may be a renewal of this term that
+// was stored and never acknowledged.
+func (l *lease) renew(ctx context.Context, cfg Config, sent time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, cfg.RenewEvery)
+	defer cancel()
+	v, err := l.bucket.Update(ctx, events.LeaseKey, l.value(sent), l.last)
+	if errors.Is(err, events.ErrConflict) {
+		stored, unknown := l.stored(ctx)
+		if unknown != nil || !stored.After(l.last) {
+			return err
+		}
+		v, err = l.bucket.Update(ctx, events.LeaseKey, l.value(sent), stored)
+	}
+	if err == nil {
+		l.last = v
+	}
+	return err
+}
+
+// stored is the version of the lease in the bucket, if it is of this term.
+func (l *lease) stored(ctx context.Context) (events.Version, error) {
+	e, err := l.bucket.Get(ctx, events.LeaseKey)
+	if err != nil {
+		return events.Version{}, err
+	}
+	var v leaseValue
+	if err := json.Unmarshal(e.Value, &v); err != nil || v.Nonce != l.nonce {
+		return events.Version{}, events.ErrConflict
+	}
+	return e.Version, nil
 }
 
 func (l *lease) extend(sent time.Time, cfg Config) {
@@ -79,11 +116,18 @@ func (l *lease) valid(now time.Time) bool {
 	return now.Before(until) && now.Round(0).Before(until.Round(0))
 }
 
-// release lets a standby take over at once. Failing is harmless: the lease expires.
-func (l *lease) release(ctx context.Context) { _ = l.bucket.Delete(ctx, events.LeaseKey, l.last) }
+// release lets a standby take over at once, also in a new life that the bucket
+// began with this lease in it. Failing is harmless: the lease expires.
+func (l *lease) release(ctx context.Context) {
+	last := l.last
+	if stored, err := l.stored(ctx); err == nil {
+		last = stored
+	}
+	_ = l.bucket.Delete(ctx, events.LeaseKey, last)
+}
 
-func leaseNow(id string, sent time.Time) []byte {
-	b, err := json.Marshal(leaseValue{id, sent.UTC()})
+func (l *lease) value(sent time.Time) []byte {
+	b, err := json.Marshal(leaseValue{l.holder, l.nonce, sent.UTC()})
 	if err != nil {
 		panic("BUG: lease: " + err.Error())
 	}

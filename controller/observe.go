@@ -21,6 +21,9 @@ func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
 		}
 	}
 	h.beat, h.seen = &b, now
+	if effects := s.doubtHost(b, now); effects != nil {
+		return effects
+	}
 	s.observeUnready(b, now)
 
 	was := h.state
@@ -47,6 +50,9 @@ func (s *state) observeUnready(b events.HostBeat, now time.Time) {
 
 // heartbeat of a router.
 func (s *state) observeRouter(b events.RouterBeat, now time.Time) []effect {
+	if effects := s.doubtEpochs("router "+b.Router, b.Epochs, b.Tables, now); effects != nil {
+		return effects
+	}
 	r := s.routers[b.Router]
 	if r == nil {
 		s.routers[b.Router] = &router{beat: b, seen: now}

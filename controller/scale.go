@@ -3,6 +3,7 @@ package controller
 import (
 	"encoding/base32"
 	"encoding/binary"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,7 +40,11 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	before := len(svc.Replicas)
 	done := events.Answered{Request: r.ask.ID}
 	if r.add {
-		if err = s.checkAdd(svc, r.ask); err == nil {
+		if err = s.checkAdd(svc, r.ask, now.Before(r.deadline)); errors.Is(err, errLater) {
+			s.later = append(s.later, r)
+			return nil
+		}
+		if err == nil {
 			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names)
 		}
 	} else {
@@ -61,6 +66,22 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	}))
 	s.requests = append(s.requests, r)
 	return []effect{putService{svc}}
+}
+
+// errLater: what a request needs is about to be free.
+var errLater = errors.New("later")
+
+// acceptLater takes up again the requests that were too early.
+func (s *state) acceptLater(now time.Time) []effect {
+	early := s.later
+	s.later = nil
+	for i, r := range early {
+		if effects := s.accept(r, now); len(effects) > 0 {
+			s.later = append(s.later, early[i+1:]...)
+			return effects
+		}
+	}
+	return nil
 }
 
 // service finds the one a request is about; the empty name means the only one.
@@ -92,7 +113,7 @@ func checkNames(ask events.ScaleRequest) error {
 	return nil
 }
 
-func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest) error {
+func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bool) error {
 	switch {
 	case ask.N <= 0:
 		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
@@ -102,8 +123,13 @@ func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest) error {
 	if err := checkNames(ask); err != nil {
 		return err
 	}
+	var later error
 	for _, name := range ask.Names {
-		if s.nameTaken(svc, name) {
+		switch {
+		case !s.nameTaken(svc, name):
+		case mayWait && s.nameEnds(svc, name):
+			later = errLater
+		default:
 			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is already in use", name)
 		}
 	}
@@ -111,7 +137,7 @@ func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest) error {
 		return events.Refuse(http.StatusBadRequest, "n is %d, but no slot is left for so many: %d slots of algorithm %s hold at most %d replicas, there are %d",
 			ask.N, svc.Spec.Slots, svc.Spec.Algorithm, svc.Spec.MaxReplicas(), len(svc.Replicas))
 	}
-	return nil
+	return later
 }
 
 func checkRemove(svc events.Service, ask events.ScaleRequest) error {
@@ -134,17 +160,9 @@ func checkRemove(svc events.Service, ask events.ScaleRequest) error {
 	return nil
 }
 
-// nameTaken: by a replica of any service, a shard server of any table, or by an instance that is on its way out.
+// nameTaken: by somebody who is wanted, or by an instance that is on its way out.
 func (s *state) nameTaken(svc events.Service, name string) bool {
-	if wanted(svc, name) {
-		return true
-	}
-	for _, other := range s.services {
-		if wanted(other.value, name) {
-			return true
-		}
-	}
-	if s.serverTaken(name) {
+	if s.nameWanted(svc, name) {
 		return true
 	}
 	if _, ok := s.placement(name); ok {
@@ -156,6 +174,33 @@ func (s *state) nameTaken(svc events.Service, name string) bool {
 		}
 	}
 	return false
+}
+
+// nameEnds: nobody wants the one that has the name, and its host can stop it.
+func (s *state) nameEnds(svc events.Service, name string) bool {
+	if s.nameWanted(svc, name) {
+		return false
+	}
+	at, placed := s.placement(name)
+	for host, h := range s.hosts {
+		if _, there := h.status(name); (there || placed && host == at) && h.state != events.Alive {
+			return false
+		}
+	}
+	return true
+}
+
+// nameWanted: as a replica of any service or a shard server of any table.
+func (s *state) nameWanted(svc events.Service, name string) bool {
+	if wanted(svc, name) {
+		return true
+	}
+	for _, other := range s.services {
+		if wanted(other.value, name) {
+			return true
+		}
+	}
+	return s.serverTaken(name)
 }
 
 // grow adds n replicas, the named ones first.

@@ -120,6 +120,43 @@ func TestScale_CourseRefusesThe57thServer(t *testing.T) {
 	}
 }
 
+// A name is used again as soon as its instance is gone.
+func TestScale_AddWaitsForANameThatIsOnItsWayOut(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2")
+	victim := w.replicas()[2].Name
+	w.routers["r1"]["web"] = map[string]int{victim: 2}
+	w.ask(false, 1, victim)
+	w.run(time.Second)
+	first, second := w.askID("first", true, 1, victim), w.askID("second", true, 1, victim)
+	w.run(time.Second)
+	if first.request != nil || isReplica(w.s.services["web"].value, victim) {
+		t.Fatalf("%s was added while the one before it still ends: %v", victim, first.err)
+	}
+	delete(w.routers["r1"], "web")
+	w.run(3 * time.Second)
+	if first.request == nil || first.err != nil || !slices.Contains(first.reply.Added, victim) {
+		t.Errorf("got %+v", first)
+	}
+	if second.err == nil || !strings.Contains(second.err.Error(), "already in use") {
+		t.Errorf("the second got %+v", second)
+	}
+}
+
+// Nobody knows when a host that is away stops what it has.
+func TestScale_AddDoesNotWaitForAHostThatIsAway(t *testing.T) {
+	w := started(t, webConfig(4), "h1", "h2")
+	at, _ := w.s.placement(w.replicas()[0].Name)
+	victim := w.replicas()[0].Name
+	w.silent[at] = true
+	w.run(20 * time.Second)
+	if isReplica(w.s.services["web"].value, victim) {
+		t.Fatal("it was not replaced")
+	}
+	if got := w.ask(true, 1, victim); got.err == nil || !strings.Contains(got.err.Error(), "already in use") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestScale_IDsAreTheSmallestFree(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	second := w.replicas()[1].Name

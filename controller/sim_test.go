@@ -22,7 +22,7 @@ type sim struct {
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	told    []events.Event
 	answers []answer
-	broken  string // a command that never gets ready
+	broken  string // a command, or an image, that never gets ready
 
 	database
 }
@@ -37,6 +37,15 @@ func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 		w.agents[h] = map[string]*events.InstanceStatus{}
 	}
 	return w
+}
+
+// elect makes a leader of the next term that has heard nobody yet.
+func (w *sim) elect() {
+	before := w.s
+	w.s = newState(before.cfg, events.Token{Incarnation: "lease", Revision: before.term.Revision + 1}, before.term.Revision+1, w.now)
+	w.s.services, w.s.assigned, w.s.routes = before.services, before.assigned, before.routes
+	w.s.tables, w.s.tableRoutes = before.tables, before.tableRoutes
+	w.s.assume(w.now)
 }
 
 func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
@@ -60,21 +69,23 @@ func (w *sim) apply(effects []effect) {
 		switch e := e.(type) {
 		case putService:
 			w.told = append(w.told, e.value.Cause...)
-			w.s.services[e.value.Spec.Name] = &stored[events.Service]{e.value, v}
+			w.s.services[e.value.Spec.Name] = &stored[events.Service]{value: e.value, version: v, former: w.rev - 1}
 		case putAssign:
 			w.told = append(w.told, e.value.Cause...)
-			w.s.assigned[e.value.Host] = &stored[events.Assignment]{e.value, v}
+			w.s.assigned[e.value.Host] = &stored[events.Assignment]{value: e.value, version: v, former: w.rev - 1}
 		case putRoute:
 			w.told = append(w.told, e.value.Cause...)
-			w.s.routes[e.value.Service] = &stored[events.Route]{e.value, v}
+			w.s.routes[e.value.Service] = &stored[events.Route]{value: e.value, version: v, former: w.rev - 1}
 		case putTable:
 			w.told = append(w.told, e.value.Cause...)
-			w.s.tables[e.value.Table.Name] = &stored[events.Database]{w.reread(e.value), v}
+			w.s.tables[e.value.Table.Name] = &stored[events.Database]{value: w.reread(e.value), version: v, former: w.rev - 1}
 		case putTableRoute:
 			w.told = append(w.told, e.value.Cause...)
-			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{e.value, v}
+			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{value: e.value, version: v, former: w.rev - 1}
 		case answerTable:
 			e.request.done(e.reply, e.err)
+		case answerStatus:
+			e.done(e.status, nil)
 		case clearLog:
 			w.apply(w.clearLog(e))
 		case makeLog:
@@ -156,7 +167,7 @@ func (w *sim) obey(host string) {
 	for _, i := range a.value.Instances {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, Kind: i.Kind, Volume: i.Volume, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
-			if w.broken != "" && slices.Contains(i.Command, w.broken) {
+			if w.broken != "" && (slices.Contains(i.Command, w.broken) || i.Image == w.broken) {
 				w.agents[host][i.Name].State = events.Unready
 			}
 		}
@@ -170,6 +181,9 @@ func (w *sim) obey(host string) {
 
 func (w *sim) beat(host string) events.HostBeat {
 	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
+	if a, ok := w.s.assigned[host]; ok {
+		b.Assigned = a.version
+	}
 	for _, name := range sorted(w.agents[host]) {
 		b.Instances = append(b.Instances, *w.agents[host][name])
 	}

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -25,12 +26,15 @@ type state struct {
 	hosts     map[string]*host
 	routers   map[string]*router
 	requests  []*request
+	curious   []func(any, error)   // who asked for the status
+	later     []*request           // not accepted yet
 	draining  map[string]time.Time // instances to drain: since when
 	unready   map[string]time.Time // instances that fail their probes: since when
 	backoff   map[slotOf]backoff   // replacements that keep dying
 	published map[string]bool      // hosts whose arrival has been told
 	refused   map[string]string    // what cannot be had as it is asked for: why
 	torn      map[string]bool      // services of which nobody can read what was asked for
+	rewound   *events.Rewind       // why this life of the bus was begun with the values of another
 
 	tableState
 }
@@ -39,6 +43,7 @@ type state struct {
 type stored[T any] struct {
 	value   T
 	version events.Version
+	former  uint64 // the key had no revision between this one and its own
 }
 
 // host is an agent as heard in this term. beat is nil for a host that is known
@@ -133,6 +138,8 @@ func (s *state) settled(now time.Time) bool {
 	}
 	return heard > 0 && (heard >= max(s.cfg.ExpectHosts, len(s.hosts)) && s.cfg.ExpectHosts > 0 || now.Sub(s.since) >= s.cfg.SuspectAfter)
 }
+
+func byID(a, b events.Replica) int { return cmp.Compare(a.ID, b.ID) }
 
 func sorted[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

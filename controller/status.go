@@ -8,10 +8,38 @@ import (
 	"ringway/events"
 )
 
+// replyStatus waits for a first heartbeat of each host and shard server that is
+// there: a new leader has everything in rotation and knows of nothing that runs.
+func (s *state) replyStatus(now time.Time) (effects []effect) {
+	if len(s.curious) == 0 || now.Sub(s.since) < 2*events.BeatEvery && !s.heardAll() {
+		return nil
+	}
+	st := s.status(now)
+	for _, done := range s.curious {
+		effects = append(effects, answerStatus{done, st})
+	}
+	s.curious = nil
+	return effects
+}
+
+func (s *state) heardAll() bool {
+	for _, h := range s.hosts {
+		if h.beat == nil {
+			return false
+		}
+	}
+	for _, srv := range s.servers {
+		if srv.beat == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // status is all that the leader knows, for people.
 func (s *state) status(now time.Time) events.Status {
 	out := events.Status{
-		Controller: s.cfg.ID, Term: s.term, Since: s.since,
+		Controller: s.cfg.ID, Term: s.term, Since: s.since, Rewound: s.rewound,
 		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
 	}
 	for _, name := range sorted(s.services) {
@@ -37,7 +65,7 @@ func (s *state) status(now time.Time) events.Status {
 		r := s.routers[id]
 		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.beat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.beat.Epochs})
 	}
-	out.Instances, out.Tables = s.instances(), s.tableStatus()
+	out.Instances, out.Tables = s.instances(), s.tableStatus(now)
 	return out
 }
 

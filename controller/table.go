@@ -20,6 +20,7 @@ type tableState struct {
 	asked   []*tableRequest
 	making  map[events.LogID]*making
 	purges  map[events.LogID]*purging
+	renewed map[string]time.Time // shard servers that were started anew and are not ready: since when
 }
 
 // shardServer is a shard server as heard in this term. beat is nil for one
@@ -27,13 +28,16 @@ type tableState struct {
 type shardServer struct {
 	beat   *events.ShardBeat
 	seen   time.Time
-	silent bool // so long that it is doubted
+	silent bool                 // so long that it is doubted
+	former string               // incarnation of the life before, of which a late heartbeat says nothing of this one
+	passed map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
 }
 
 func newTableState() tableState {
 	return tableState{
 		tables: map[string]*stored[events.Database]{}, tableRoutes: map[string]*stored[events.TableRoute]{}, tornTables: map[string]bool{},
 		servers: map[string]*shardServer{}, making: map[events.LogID]*making{}, purges: map[events.LogID]*purging{},
+		renewed: map[string]time.Time{},
 	}
 }
 
@@ -59,22 +63,58 @@ func (s *state) observeServer(b events.ShardBeat, now time.Time) (effects []effe
 		s.servers[b.Server] = srv
 	}
 	before := srv.beat
+	if srv.former != "" && srv.former == b.Incarnation {
+		return nil
+	}
 	if before != nil && before.Incarnation == b.Incarnation {
 		if late := before.Sent.Sub(b.Sent); late > 0 && late < s.cfg.SuspectAfter { // overtaken on the way
 			return nil
 		}
 	}
 	srv.beat, srv.seen, srv.silent = &b, now, false
+	if effects := s.doubtEpochs("shard server "+b.Server, nil, b.Epochs, now); effects != nil {
+		return effects
+	}
+	passed := srv.passed
+	srv.passed = map[string]time.Time{}
 	for _, r := range b.Replicas {
-		was := ""
+		var was events.ReplicaStatus
 		if before != nil {
-			if old, ok := before.Replica(r.Table, r.Shard); ok {
-				was = old.State
+			was, _ = before.Replica(r.Table, r.Shard)
+		}
+		if was.Applied == r.Applied && s.othersAhead(r) {
+			key := r.Table + "." + r.Shard
+			if srv.passed[key] = passed[key]; passed[key].IsZero() {
+				srv.passed[key] = now
 			}
 		}
-		effects = append(effects, s.stateEvents(now, b.Server, was, r)...)
+		effects = append(effects, s.stateEvents(now, b.Server, was.State, r)...)
 	}
 	return effects
+}
+
+// othersAhead reports whether a replica in rotation has applied more than this one.
+func (s *state) othersAhead(this events.ReplicaStatus) bool {
+	have, ok := s.tableRoutes[this.Table]
+	if !ok {
+		return false
+	}
+	shard, _ := have.value.Shard(this.Shard)
+	return slices.ContainsFunc(shard.Replicas, func(r events.ShardReplica) bool {
+		other, _ := s.said(r.Server, this.Table, this.Shard)
+		return r.Ready && other.Applied.Incarnation == this.Applied.Incarnation && other.Applied.Seq > this.Applied.Seq
+	})
+}
+
+// stuck reports whether a replica has stayed behind for so long that its
+// database must hang, though its shard server is heard.
+func (s *state) stuck(server, table, shard string, now time.Time) bool {
+	srv := s.servers[server]
+	if srv == nil {
+		return false
+	}
+	since, behind := srv.passed[table+"."+shard]
+	return behind && now.Sub(since) >= s.cfg.SuspectAfter
 }
 
 // stateEvents tells what a shard server says of a replica, when it changes.
@@ -152,10 +192,11 @@ func serverOf(db events.Database, name string) (events.ShardServer, bool) {
 	return db.Servers[i], true
 }
 
-// keptAt reports whether an instance is a server of the table on this host.
+// keptAt reports whether an instance is a server of the table on this host, and
+// shall go on running.
 func keptAt(db events.Database, name, host string) bool {
 	srv, ok := serverOf(db, name)
-	return ok && srv.Host == host
+	return ok && srv.Host == host && !srv.Stopping()
 }
 
 // keepers lists the servers that shall keep a shard.

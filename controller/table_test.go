@@ -177,3 +177,47 @@ func TestTable_DeadServersAreForgotten(t *testing.T) {
 		t.Fatalf("%v are remembered", sorted(w.s.servers))
 	}
 }
+
+// Shard servers listen long before their databases answer.
+func TestTable_RouteEventsSayWhatIsNew(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1", "h2")
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 4})
+	servers := w.db().Servers
+	changes := func() (said []events.Event) {
+		for _, e := range w.told {
+			if e.Entity+"."+e.Verb == "route.changed" && e.About == "StudT" {
+				said = append(said, e)
+			}
+		}
+		return said
+	}
+	for _, srv := range servers {
+		w.mute[srv.Name] = true
+	}
+	w.run(5 * time.Second)
+	for _, srv := range w.table().Servers {
+		if srv.Address == "" {
+			t.Fatalf("%s cannot be reached", srv.Name)
+		}
+	}
+	if said := changes(); len(said) != 1 {
+		t.Errorf("before anybody is ready: %d changes are told: %v", len(said), said)
+	}
+	for _, srv := range servers {
+		w.mute[srv.Name] = false
+		w.run(2 * time.Second)
+	}
+	w.wantWhole()
+	if said := changes(); len(said) < 1+len(servers) {
+		t.Errorf("only %d changes are told: %v", len(said), said)
+	}
+	told := len(changes())
+	i := w.agents[w.server(servers[0].Name).Host][servers[0].Name]
+	i.Address = "127.0.0.1:1"
+	w.run(time.Second)
+	route := w.table()
+	if now, _ := route.Server(servers[0].Name); now.Address != i.Address || len(changes()) == told {
+		t.Errorf("%s moved to %s, the route says %s, told %t", now.Name, i.Address, now.Address, len(changes()) > told)
+	}
+}

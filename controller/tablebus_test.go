@@ -11,6 +11,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // shardServers pretends to be all shard servers of the table: each follows the
@@ -78,7 +79,7 @@ func studT(shards ...string) events.Table {
 // ask repeats a request until somebody answers it.
 func ask[R any](s *site, verb string, req any) (reply R, err error) {
 	s.t.Helper()
-	eventually(s.t, 60*time.Second, func() error {
+	rig.Within(s.t, 60*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 		defer cancel()
 		err = s.conn.Request(ctx, verb, req, &reply)
@@ -167,7 +168,7 @@ func TestController_LeaderThatEndsWhileItMakesLogsIsContinued(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			conn := s.connect()
-			c := crashing{Logs: logs{conn}}
+			c := crashing{Logs: conn}
 			cut := sync.OnceFunc(conn.Close)
 			set(&c, cut)
 			s.leadWith(conn, c, "c1", 1)

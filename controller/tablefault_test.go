@@ -13,6 +13,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // withTable is a site with a table of two shards on three servers.
@@ -20,7 +21,7 @@ func withTable(t *testing.T, change ...func(*controller.Config)) (s *site, stop 
 	t.Helper()
 	s = newSite(t)
 	conn := s.connect()
-	stop = s.leadWith(conn, logs{conn}, "c1", 1, change...)
+	stop = s.leadWith(conn, conn, "c1", 1, change...)
 	s.host("h1")
 	s.host("h2")
 	s.router("r1")
@@ -54,7 +55,7 @@ func (s *site) append(id events.LogID, from, to int) {
 // that the route names.
 func (s *site) ready(shard string, want int) (sh events.ShardRoute) {
 	s.t.Helper()
-	eventually(s.t, 60*time.Second, func() error {
+	rig.Within(s.t, 60*time.Second, func() error {
 		var route events.TableRoute
 		read(s, events.BucketRoutes, &route)
 		sh, _ = route.Shard(shard)
@@ -74,7 +75,7 @@ func (s *site) ready(shard string, want int) (sh events.ShardRoute) {
 
 func (s *site) applied(shard string, seq uint64) {
 	s.t.Helper()
-	eventually(s.t, 60*time.Second, func() error {
+	rig.Within(s.t, 60*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -183,7 +184,7 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 		t.Run("after "+after, func(t *testing.T) {
 			s := newSite(t)
 			conn := s.connect()
-			first := &ending{Logs: logs{conn}, cut: sync.OnceFunc(conn.Close), counts: map[string]int{}}
+			first := &ending{Logs: conn, cut: sync.OnceFunc(conn.Close), counts: map[string]int{}}
 			s.leadWith(conn, first, "c1", 1)
 			s.host("h1")
 			s.router("r1")
@@ -215,7 +216,7 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 				t.Fatalf("left as %+v", half)
 			}
 			next := s.connect()
-			second := &ending{Logs: logs{next}, counts: map[string]int{}}
+			second := &ending{Logs: next, counts: map[string]int{}}
 			s.leadWith(next, second, "c2", 1)
 			reply, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
 			if err != nil || reply.Log.Incarnation != half.Incarnation {
@@ -235,7 +236,7 @@ func TestController_PurgesWhatAllReplicasHave(t *testing.T) {
 	s, _ := withTable(t, func(c *controller.Config) { c.KeepTail, c.PurgeWorth, c.PurgeEvery = 10, 20, 100*time.Millisecond })
 	id, _ := s.logOf("sh1")
 	s.append(id, 1, 100)
-	eventually(t, 60*time.Second, func() error {
+	rig.Within(t, 60*time.Second, func() error {
 		st, err := s.conn.Log(id).State(t.Context())
 		if err != nil {
 			return err
@@ -245,7 +246,7 @@ func TestController_PurgesWhatAllReplicasHave(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, 30*time.Second, func() error {
+	rig.Within(t, 30*time.Second, func() error {
 		for _, e := range s.events() {
 			if e.Entity == events.EntityShard && e.Verb == events.VerbPurged && e.About == "StudT.sh1" {
 				return nil
@@ -351,7 +352,7 @@ func TestController_TableChangedByHandEndsTheTerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The leader may be writing as well: whoever comes second tries again.
-	eventually(t, 30*time.Second, func() error {
+	rig.Within(t, 30*time.Second, func() error {
 		e, err := b.Get(ctx, events.TableKey("StudT"))
 		if err != nil {
 			return err
@@ -368,7 +369,7 @@ func TestController_TableChangedByHandEndsTheTerm(t *testing.T) {
 		_, err = b.Update(ctx, e.Key, value, e.Version)
 		return err
 	})
-	eventually(t, 30*time.Second, func() error {
+	rig.Within(t, 30*time.Second, func() error {
 		st, err := s.status()
 		if err == nil && !st.Term.After(first.Term) {
 			err = errors.New("the term goes on")
@@ -384,7 +385,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 	s, _ := withTable(t)
 	before := s.database()
 	s.restart(true)
-	eventually(t, 60*time.Second, func() error {
+	rig.Within(t, 60*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -403,7 +404,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
 		t.Fatalf("init over running servers: %v, want 409", err)
 	}
-	eventually(t, 30*time.Second, func() error {
+	rig.Within(t, 30*time.Second, func() error {
 		for _, e := range s.events() {
 			if e.Entity == events.EntityTable && e.Verb == events.VerbRefused {
 				return nil

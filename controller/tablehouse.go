@@ -73,7 +73,7 @@ func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, 
 			if h == nil || h.beat == nil || h.state != events.Alive {
 				continue
 			}
-			if s.assignedHome(srv) {
+			if s.assignedHome(srv) || srv.Stopping() {
 				continue
 			}
 			if next[srv.Host] == nil {
@@ -94,8 +94,10 @@ func (s *state) assignedHome(srv events.ShardServer) bool {
 }
 
 func serverSpec(db events.Database, srv events.ShardServer) events.InstanceSpec {
+	spec := db.Runs(srv)
 	return events.InstanceSpec{
-		Name: srv.Name, Service: db.Table.Name, ID: srv.ID, Kind: events.KindShard, Volume: srv.Volume, Engine: db.Engine,
+		Name: srv.Name, Service: db.Table.Name, ID: srv.ID, Kind: events.KindShard, Volume: srv.Volume,
+		Engine: spec.Engine, Env: spec.Env, Image: spec.Image, Limits: spec.Limits,
 		Health: serverHealth, Grace: events.Duration(serverGrace),
 	}
 }
@@ -122,7 +124,8 @@ func (s *state) replaceServers(now time.Time) (effects []effect) {
 		for i, old := range db.Servers {
 			why := s.serverFailed(old, now)
 			place := slotOf{name, old.ID}
-			if why == "" || !s.mayReplace(place, now) {
+			// One that is renewed comes back under its name.
+			if why == "" || old.Renewal != nil || !s.mayReplace(place, now) {
 				continue
 			}
 			s.noteFailure(place, now)

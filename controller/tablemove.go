@@ -36,6 +36,8 @@ func (s *state) moveServers(now time.Time) []effect {
 			db.Decision = s.because()
 			if why != "" {
 				next.Name = s.freshServer()
+				next.Behind = next.Behind || next.Renewal != nil // its host is gone; that says nothing of the change
+				next.Renewal = nil
 				db.Decision = s.because(s.event(now, events.EntityInstance, events.VerbReplaced, srv.Name, map[string]any{
 					"table": name, "id": srv.ID, "by": next.Name, "host": srv.Host, "volume": srv.Volume, "reason": why}))
 			}

@@ -229,6 +229,33 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 	}
 }
 
+// A shard server whose database hangs is heard still.
+func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2", "h3")
+	w.run(5 * time.Second)
+	hung := w.table().Shards[0].Eager
+	w.hung = map[string]bool{hung: true}
+	w.run(5 * time.Second)
+	if got := w.table().Shards[0].Eager; got != hung {
+		t.Fatalf("eager went from %s to %s while nothing was written", hung, got)
+	}
+	w.write("sh1", 1)
+	w.run(1500 * time.Millisecond)
+	if got := w.table().Shards[0].Eager; got != hung {
+		t.Fatalf("eager went from %s to %s, which was ahead for a moment", hung, got)
+	}
+	w.run(time.Second)
+	if got := w.table().Shards[0].Eager; got == hung {
+		t.Fatalf("eager is %s still, whose database hangs", hung)
+	}
+	if told := w.told[len(w.told)-1]; told.Verb != events.VerbEager || !strings.Contains(string(told.Data), hung+" stays where it is") {
+		t.Errorf("told last: %s %s %s", told.Verb, told.About, told.Data)
+	}
+	w.hung = nil
+	w.run(5 * time.Second)
+	w.wantWhole()
+}
+
 func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2")
 	w.now = w.now.Add(30 * time.Second)
@@ -236,10 +263,7 @@ func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w.wantWhole()
 
 	// The next leader has heard nobody yet.
-	next := newState(w.s.cfg, events.Token{Incarnation: "lease", Revision: 2}, 2, w.now)
-	next.assigned, next.tables, next.tableRoutes = w.s.assigned, w.s.tables, w.s.tableRoutes
-	next.assume(w.now)
-	w.s = next
+	w.elect()
 	w.decide()
 	w.wantWhole()
 	w.now = w.now.Add(time.Second)

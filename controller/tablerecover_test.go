@@ -150,10 +150,8 @@ func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
 			w.s.tables["StudT"].value = db
 		}
 		want, _ := w.log("sh1")
-		next := newState(w.s.cfg, events.Token{Incarnation: "lease", Revision: 2}, 2, w.now)
-		next.assigned, next.tables, next.tableRoutes = w.s.assigned, w.s.tables, w.s.tableRoutes
-		next.assume(w.now)
-		w.s, w.noLogs = next, nil
+		w.elect()
+		w.noLogs = nil
 		w.decide()
 		if got, _ := w.log("sh1"); got.Made != made { // it is there with its origin: nobody is asked for a better one
 			t.Fatalf("made=%v: the next leader left %+v at first", made, got)
@@ -196,10 +194,8 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 		t.Fatalf("purged %+v, want below 23001 in the end", w.purges)
 	}
 	// A new leader does not know where the log begins, and asks before it purges.
-	next := newState(w.s.cfg, events.Token{Incarnation: "lease", Revision: 2}, 2, w.now)
-	next.assigned, next.tables, next.tableRoutes = w.s.assigned, w.s.tables, w.s.tableRoutes
-	next.assume(w.now)
-	w.s, w.told = next, nil
+	w.elect()
+	w.told = nil
 	w.run(30 * time.Second)
 	if slices.Contains(w.verbs(), "shard.purged") {
 		t.Fatal("told of a purge that dropped nothing")

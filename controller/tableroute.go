@@ -22,7 +22,7 @@ const (
 func (s *state) routeTables(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.tables) {
 		have := s.tableRoutes[name]
-		next, whole := s.nextTableRoute(s.tables[name].value, have)
+		next, whole := s.nextTableRoute(s.tables[name].value, have, now)
 		if have == nil && !whole || have != nil && sameTableRoute(have.value, next) {
 			continue
 		}
@@ -40,7 +40,7 @@ func (s *state) routeTables(now time.Time) (effects []effect) {
 
 // nextTableRoute is what routers should obey now. It is whole when every log
 // is made. A shard whose log is not is as it was, or not there yet.
-func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRoute]) (next events.TableRoute, whole bool) {
+func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRoute], now time.Time) (next events.TableRoute, whole bool) {
 	var was events.TableRoute
 	if have != nil {
 		was = have.value
@@ -69,7 +69,7 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 		}
 		next.Shards = append(next.Shards, route)
 	}
-	s.chooseEager(db.Table.Name, former, next.Shards)
+	s.chooseEager(db.Table.Name, former, next.Shards, now)
 	for _, srv := range db.Servers {
 		line := events.TableServer{Name: srv.Name, ID: srv.ID, Host: srv.Host, Shards: append([]string{}, srv.Shards...)}
 		line.Address = s.serverAddress(srv, &was, reachable[srv.Name])
@@ -148,16 +148,24 @@ func (s *state) standing(srv events.ShardServer, table string, log events.ShardL
 	if h != nil && h.state == events.Lost {
 		return orDoubted("host " + srv.Host + " is lost")
 	}
+	if srv.Stopping() { // it serves until another does
+		return doubted, "it is to be started anew: " + srv.Renewal.Why
+	}
 	return ready, ""
 }
 
-// strong reports whether a replica is ready beyond doubt.
-func (s *state) strong(srv events.ShardServer, table string, log events.ShardLog) bool {
+// judge is standing, against the route as it is.
+func (s *state) judge(srv events.ShardServer, table string, log events.ShardLog) (standing, string) {
 	was := events.ShardRoute{}
 	if r, ok := s.tableRoutes[table]; ok {
 		was, _ = r.value.Shard(log.Shard)
 	}
-	st, _ := s.standing(srv, table, log, was)
+	return s.standing(srv, table, log, was)
+}
+
+// strong reports whether a replica is ready beyond doubt.
+func (s *state) strong(srv events.ShardServer, table string, log events.ShardLog) bool {
+	st, _ := s.judge(srv, table, log)
 	heard := s.servers[srv.Name]
 	return st == ready && heard.beat != nil
 }
@@ -175,14 +183,14 @@ func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, re
 }
 
 // chooseEager names the replica of each shard that commits at once. It stays
-// while it is ready; else it is the one that is ahead, and among equals the one
-// whose server has the fewest such tasks. Then tasks go one by one from a
+// while it is ready and not stuck; else it is the one that is ahead, and among
+// equals the one whose server has the fewest such tasks. Then tasks go one by one from a
 // server to another that has at least two fewer: the first to be ready, or to
 // be left, would keep them all.
-func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shards []events.ShardRoute) {
+func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shards []events.ShardRoute, now time.Time) {
 	tasks := map[string]int{}
 	for i := range shards {
-		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Eager) {
+		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Eager) && !s.stuck(old.Eager, table, old.Shard, now) {
 			shards[i].Eager = old.Eager
 			tasks[old.Eager]++
 		}
@@ -226,11 +234,31 @@ func sameTableRoute(a, b events.TableRoute) bool {
 	return reflect.DeepEqual(a, b)
 }
 
+// onlyReach reports whether nothing is new but that servers have a host, or can
+// be reached, or no longer: what is told of them and of their replicas says so.
+func onlyReach(was, next events.TableRoute) bool {
+	next.Servers = slices.Clone(next.Servers)
+	for i := range next.Servers {
+		line := &next.Servers[i]
+		old, known := was.Server(line.Name)
+		if known && (old.Address == "" || line.Address == "") {
+			line.Address = old.Address
+		}
+		if known && old.Host == "" {
+			line.Host = ""
+		}
+	}
+	return sameTableRoute(was, next)
+}
+
 // tableRouteEvents tells which replicas came and went, and who is eager.
 func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute], next events.TableRoute) []events.Event {
 	var was events.TableRoute
 	if have != nil {
 		was = have.value
+		if onlyReach(was, next) {
+			return nil
+		}
 	}
 	db := s.tables[next.Table.Name].value
 	total, serving := 0, 0
@@ -264,6 +292,8 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 			switch {
 			case sh.Eager == "":
 				why = "no replica is ready"
+			case s.stuck(old.Eager, next.Table.Name, sh.Shard, now):
+				why = old.Eager + " stays where it is while others go on"
 			case isReady(sh, old.Eager):
 				why = old.Eager + " does so for more shards"
 			case old.Eager != "":

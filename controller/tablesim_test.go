@@ -16,6 +16,7 @@ type database struct {
 	logs      map[string]*simLog                          // by table.shard
 	volumes   map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
 	mute      map[string]bool                             // shard servers that do not beat
+	hung      map[string]bool                             // shard servers whose database hangs
 	slow      bool                                        // copies do not end
 	noLogs    error                                       // the bus makes no log
 	purges    []purgeLog
@@ -109,16 +110,21 @@ func (w *sim) serverBeat(i events.InstanceStatus) events.ShardBeat {
 	if w.volumes[i.Volume] == nil {
 		w.volumes[i.Volume] = map[string]*events.ReplicaStatus{}
 	}
-	b := events.ShardBeat{Server: i.Name, Incarnation: i.Name, Sent: w.now, Volume: i.Volume}
+	b := events.ShardBeat{Server: i.Name, Incarnation: i.Name + " at " + i.Address, Sent: w.now, Volume: i.Volume}
 	route, ok := w.s.tableRoutes[i.Service]
 	if !ok {
 		return b
 	}
 	for _, sh := range route.value.Shards {
 		for _, r := range sh.Replicas {
-			if r.Server == i.Name {
-				b.Replicas = append(b.Replicas, w.keep(w.volumes[i.Volume], route.value, sh))
+			if r.Server != i.Name {
+				continue
 			}
+			if at := w.volumes[i.Volume][i.Service+"."+sh.Shard]; at != nil && w.hung[i.Name] {
+				b.Replicas = append(b.Replicas, *at)
+				continue
+			}
+			b.Replicas = append(b.Replicas, w.keep(w.volumes[i.Volume], route.value, sh))
 		}
 	}
 	return b

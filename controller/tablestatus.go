@@ -3,15 +3,16 @@ package controller
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"ringway/events"
 )
 
 // tableStatus is all that is known of the tables, for people.
-func (s *state) tableStatus() (out []events.TableStatus) {
+func (s *state) tableStatus(now time.Time) (out []events.TableStatus) {
 	for _, name := range sorted(s.tables) {
 		db := s.tables[name].value
-		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Servers: []events.Placement{}, Shards: []events.ShardStatus{}}
+		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: s.renewalDetail(db, now)}
 		var route events.TableRoute
 		if r, ok := s.tableRoutes[name]; ok {
 			route, line.Epoch = r.value, r.version
@@ -44,6 +45,9 @@ func (s *state) shardStatus(db events.Database, route events.TableRoute, sh even
 			if said.Applied.Incarnation == log.Incarnation && said.State != events.ReplicaCopying {
 				line.LastSeq = max(line.LastSeq, said.Applied.Seq)
 			}
+		}
+		if srv.Renewal != nil {
+			report.Detail = "started anew: " + srv.Renewal.Why
 		}
 		if srv := s.servers[srv.Name]; report.Detail == "" && srv != nil && srv.beat != nil {
 			report.Detail = srv.beat.Detail

@@ -59,6 +59,7 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}
 	now := time.Now()
 	s.assume(now)
+	s.rewound = t.assign.Rewind()
 	return t.carryOut(ctx, s.tell(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
 		"incarnation": s.term.Incarnation, "services": len(s.services), "tables": len(s.tables), "hosts": len(s.hosts),
 	}))
@@ -112,11 +113,11 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 					t.told.add(event)
 				}
 			}
-			why.Term = t.lease.token
+			why.Term, why.Former = t.lease.token, e.Version
 			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
 			if err == nil {
 				name, _ := identity(&v)
-				into[name] = &stored[V]{v, version}
+				into[name] = &stored[V]{v, version, e.Version.Revision}
 				break
 			}
 			if !errors.Is(err, events.ErrConflict) {

@@ -64,6 +64,9 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
 	defer done()
 	l.release(bye)
+	if errors.Is(err, errRewound) {
+		return err
+	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -151,6 +154,10 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		case putTableRoute:
 			name := e.value.Table.Name
 			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.tableRoutes, events.TableKey(name), name, e.value)
+		case rewound:
+			if err = t.carryOut(ctx, []effect{e.proof}); err == nil {
+				err = t.beginAnew(ctx, e)
+			}
 		case resign:
 			err = fmt.Errorf("%w: %s", errOvertaken, e.key)
 		case emit:
@@ -159,6 +166,8 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 			e.request.done(e.reply, e.err)
 		case answerTable:
 			e.request.done(e.reply, e.err)
+		case answerStatus:
+			e.done(e.status, nil)
 		case clearLog:
 			t.work(ctx, func(ctx context.Context) input { return t.clearLog(ctx, e) })
 		case makeLog:
@@ -180,23 +189,24 @@ func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucke
 	defer cancel()
 	why := P(&v).Why()
 	news := why.Cause
-	have, ok := into[name]
-	if ok {
+	why.Former = t.torn[bucket+"/"+key]
+	if have, ok := into[name]; ok {
+		why.Former = have.version
 		why.Cause = append(t.told.unpublished(P(&have.value).Why().Cause), news...)
 	}
 	var version events.Version
 	var err error
-	if ok {
-		version, err = b.Update(ctx, key, encode(v), have.version)
-	} else if torn, there := t.torn[bucket+"/"+key]; there {
-		version, err = b.Update(ctx, key, encode(v), torn)
+	former := why.Former.Revision
+	if !why.Former.Zero() {
+		version, err = b.Update(ctx, key, encode(v), why.Former)
 	} else {
 		version, err = b.Create(ctx, key, encode(v))
+		former = version.Revision - 1 // it may have been there before, and deleted
 	}
 	if err != nil {
 		return fmt.Errorf("store %s: %w", key, err)
 	}
-	into[name] = &stored[V]{v, version}
+	into[name] = &stored[V]{v, version, former}
 	for _, e := range news {
 		t.tell(e)
 	}
@@ -208,7 +218,7 @@ func (t *term) tell(e events.Event) {
 	t.told.add(e)
 }
 
-// beat says who leads, and which epochs routers should serve. It is lost when
+// beat says who leads, and which versions are to be obeyed. It is lost when
 // the bus is away; the next one says the same.
 func (t *term) beat(s *state, now time.Time) []effect {
 	epochs := map[string]events.Epoch{}
@@ -219,7 +229,11 @@ func (t *term) beat(s *state, now time.Time) []effect {
 	for name, r := range s.tableRoutes {
 		tables[name] = r.version
 	}
-	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs, Tables: tables})
+	assigned := map[string]events.Version{}
+	for host, a := range s.assigned {
+		assigned[host] = a.version
+	}
+	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs, Tables: tables, Assigned: assigned})
 	return nil
 }
 

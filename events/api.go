@@ -101,6 +101,13 @@ type Status struct {
 	Routers    []RouterStatus   `json:"routers"`
 	Instances  []InstanceReport `json:"instances"`
 	Tables     []TableStatus    `json:"tables,omitempty"`
+	Rewound    *Rewind          `json:"rewound,omitempty"` // nil: never
+}
+
+// Rewind is how the bus was last found to be an older copy of itself.
+type Rewind struct {
+	Noticed time.Time `json:"noticed"`
+	Reason  string    `json:"reason"`
 }
 
 // TableStatus is one table with all that is known of its replicas.
@@ -110,6 +117,7 @@ type TableStatus struct {
 	Servers []Placement   `json:"servers"`
 	Shards  []ShardStatus `json:"shards"`
 	Epoch   Epoch         `json:"epoch"`
+	Detail  string        `json:"detail,omitempty"` // how far a change of its servers is, or why it is not rolled out any further
 }
 
 // ShardStatus is one line of `ringway shards`.

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -155,8 +154,8 @@ func DecodeBatch(b []byte) (Batch, error) {
 	if len(b) > MaxBatchBytes {
 		return Batch{}, fmt.Errorf("decode batch: %d bytes are too many", len(b))
 	}
-	var batch Batch
-	if err := json.Unmarshal(b, &batch); err != nil {
+	batch, err := unmarshalBatch(b)
+	if err != nil {
 		return Batch{}, fmt.Errorf("decode batch: %w", err)
 	}
 	if err := validID(batch.ID); err != nil {

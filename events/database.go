@@ -24,14 +24,42 @@ const (
 // Database is the value of a table in BucketDesired: what people asked for, and
 // which shard servers keep it.
 type Database struct {
-	Table    Table         `json:"table"`
-	Engine   string        `json:"engine,omitempty"` // what shard servers are told: auto, mysql or sqlite; empty is auto
-	Logs     []ShardLog    `json:"logs"`             // one a shard, in the table's order
-	Servers  []ShardServer `json:"servers"`          // in the order in which people named them
+	Table Table `json:"table"`
+	ServerSpec
+	Logs     []ShardLog    `json:"logs"`    // one a shard, in the table's order
+	Servers  []ShardServer `json:"servers"` // in the order in which people named them
 	Answered []Answered    `json:"answered,omitempty"`
 
-	Configured string `json:"configured,omitempty"` // digest of the configuration that was looked at last
+	Configured string      `json:"configured,omitempty"` // digest of the configuration of the table that was looked at last
+	Followed   string      `json:"followed,omitempty"`   // digest of the configuration of its servers that was followed last
+	Before     *ServerSpec `json:"before,omitempty"`     // what servers that are behind run
+	Stuck      string      `json:"stuck,omitempty"`      // why ServerSpec is not rolled out any further
 	Decision
+}
+
+// ServerSpec is what people write about the shard servers of a table: what
+// each of them is started with.
+type ServerSpec struct {
+	Engine string            `json:"engine,omitempty"` // auto, mysql or sqlite; empty is auto
+	Env    map[string]string `json:"env,omitempty"`
+	Image  string            `json:"image,omitempty"` // containers only; empty: the agent's --shard-image
+	Limits Limits            `json:"limits,omitzero"` // containers only
+}
+
+// ValidServerSpec names the first field that cannot be, and what to write instead.
+func ValidServerSpec(s ServerSpec) error {
+	if !slices.Contains([]string{"", "auto", "mysql", "sqlite"}, s.Engine) {
+		return fmt.Errorf("engine: %q is unknown; use auto, mysql or sqlite", shorten(s.Engine))
+	}
+	return validContainer(s.Image, 0, s.Limits)
+}
+
+// Runs is what a server of the table is to be started with.
+func (d *Database) Runs(srv ShardServer) ServerSpec {
+	if srv.Behind && d.Before != nil {
+		return *d.Before
+	}
+	return d.ServerSpec
 }
 
 // ShardLog is the log that a shard has now. A log that is not Made may be made
@@ -61,7 +89,20 @@ type ShardServer struct {
 	Volume string   `json:"volume"`         // id of its data directory, which outlives instances
 	Host   string   `json:"host,omitempty"` // where the volume lies; empty: nowhere yet
 	Was    *Volume  `json:"was,omitempty"`  // on a lost host: goes on there if that returns before this one is filled
+
+	Behind  bool     `json:"behind,omitempty"`  // runs what was configured before: it was not its turn yet, or it did not get ready with what is new
+	Renewal *Renewal `json:"renewal,omitempty"` // under way
 }
+
+// Renewal of a shard server: it is stopped, and started again under its name on
+// its volume with what is configured now.
+type Renewal struct {
+	Why     string `json:"why"`
+	Stopped bool   `json:"stopped,omitempty"` // it has ended; what runs, or will, is the new life
+}
+
+// Stopping reports whether the server is to end, to be started anew.
+func (s ShardServer) Stopping() bool { return s.Renewal != nil && !s.Renewal.Stopped }
 
 // Volume is a data directory on a host.
 type Volume struct {
@@ -93,6 +134,14 @@ func DecodeDatabase(b []byte) (Database, error) {
 	d.Table.Sort()
 	if len(d.Logs) != len(d.Table.Shards) {
 		return fail("%d logs for %d shards", len(d.Logs), len(d.Table.Shards))
+	}
+	for _, spec := range []*ServerSpec{&d.ServerSpec, d.Before} {
+		if spec == nil {
+			continue
+		}
+		if err := ValidServerSpec(*spec); err != nil {
+			return fail("servers: %s", err)
+		}
 	}
 	for _, s := range d.Table.Shards {
 		log, ok := d.Log(s.ID)

@@ -8,14 +8,17 @@ import (
 
 func sampleDatabase() events.Database {
 	return events.Database{
-		Table:  students,
-		Engine: "auto",
+		Table: students,
+		ServerSpec: events.ServerSpec{
+			Engine: "auto", Env: map[string]string{"LEVEL": "2"}, Image: "ringway-shard:2", Limits: events.Limits{Memory: 1 << 30},
+		},
+		Before: &events.ServerSpec{Engine: "auto"}, Followed: "d1", Stuck: "Server0 did not get ready",
 		Logs: []events.ShardLog{
 			{Shard: "sh1", Incarnation: "LIFE1", Made: true},
 			{Shard: "sh2", Incarnation: "LIFE2", Origin: &events.Position{Incarnation: "LIFE1", Seq: 41, Batch: "B41"}},
 		},
 		Servers: []events.ShardServer{
-			{Name: "Server0", ID: 1, Shards: []string{"sh1", "sh2"}, Volume: "vol-a", Host: "h1"},
+			{Name: "Server0", ID: 1, Shards: []string{"sh1", "sh2"}, Volume: "vol-a", Host: "h1", Behind: true, Renewal: &events.Renewal{Why: "another image is configured", Stopped: true}},
 			{Name: "Server58127", ID: 2, Shards: []string{"sh2"}, Volume: "vol-b", Was: &events.Volume{ID: "vol-c", Host: "h2"}},
 		},
 		Answered: []events.Answered{{Request: "r1", Added: []string{"Server0"}}},

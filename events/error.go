@@ -26,6 +26,14 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Message }
 
+// Status is what clients are answered: the code, or 400 if that is no failure.
+func (r *Refusal) Status() int {
+	if r.Code < 400 || r.Code > 599 {
+		return 400
+	}
+	return r.Code
+}
+
 // Refuse builds a Refusal.
 func Refuse(code int, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, Message: fmt.Sprintf(format, args...)}

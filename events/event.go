@@ -21,6 +21,7 @@ const (
 	EntityController = "controller"
 	EntityTable      = "table"
 	EntityShard      = "shard" // about <table>.<shard>
+	EntityBus        = "bus"   // about one of its buckets
 
 	VerbCreated  = "created"  // service; instance: to follow another
 	VerbScaled   = "scaled"   // service: by request or configuration
@@ -36,16 +37,20 @@ const (
 	VerbSuspect  = "suspect"  // host
 	VerbReturned = "returned" // host
 	VerbLost     = "lost"     // host, router
-	VerbChanged  = "changed"  // route
+	VerbChanged  = "changed"  // route; table: what its servers are to be started with
 	VerbElected  = "elected"  // controller
 
 	VerbEager       = "eager"       // shard: another replica answers writers
 	VerbFilling     = "filling"     // shard: a replica is being copied
 	VerbFilled      = "filled"      // shard: a replica has become ready
 	VerbQuarantined = "quarantined" // shard: a replica is on another history
-	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on; service: a change is not rolled out any further
+	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on; service, table: a change is not rolled out any further
 	VerbPurged      = "purged"      // shard: its log, below a seq
 	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
+	VerbRenewing    = "renewing"    // instance: a shard server is stopped, to be started anew under its name
+	VerbPostponed   = "postponed"   // instance: it is not renewed now, for it is needed
+	VerbRenewed     = "renewed"     // instance: it is ready again
+	VerbRewound     = "rewound"     // bus: it went back to an older copy of itself
 )
 
 // Event is something that happened, after CloudEvents 1.0: on the bus its

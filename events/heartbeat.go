@@ -63,14 +63,16 @@ type RouterBeat struct {
 	InFlight map[string]map[string]int `json:"in_flight"` // requests by service and member; members without any are left out
 }
 
-// ControllerBeat is what the leader says of itself. Whoever serves an older
-// epoch reads the route again.
+// ControllerBeat is what the leader says of itself. Whoever obeys an older
+// version of something reads it again.
 type ControllerBeat struct {
 	Controller string           `json:"controller"`
 	Term       Token            `json:"term"`
 	Sent       time.Time        `json:"sent"`
 	Epochs     map[string]Epoch `json:"epochs"` // by service
 	Tables     map[string]Epoch `json:"tables,omitempty"`
+
+	Assigned map[string]Version `json:"assigned,omitempty"` // by host
 }
 
 // DecodeHostBeat reads a heartbeat of an agent.

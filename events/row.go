@@ -72,12 +72,10 @@ func (s *Schema) ReadRow(object []byte) (Row, error) {
 		if n > 0 {
 			in.take(',') // it is there: the object is valid JSON
 		}
-		name, err := in.text()
-		if err != nil {
-			return nil, Refuse(400, "row: %s", err)
-		}
-		i := slices.Index(s.Columns, name)
+		i, name, err := in.column(s.Columns)
 		switch {
+		case err != nil:
+			return nil, Refuse(400, "row: %s", err)
 		case i < 0:
 			return nil, Refuse(400, "%s: no such column", shorten(name))
 		case row[i].set:
@@ -92,6 +90,18 @@ func (s *Schema) ReadRow(object []byte) (Row, error) {
 		return nil, err
 	}
 	return row, nil
+}
+
+// column reads a name and finds it in columns; -1 if it is not there.
+func (s *scanner) column(columns []string) (int, string, error) {
+	for i, name := range columns { // Fast path: identifiers need no escape
+		if s.skip(); len(s.rest) > len(name)+1 && s.rest[0] == '"' && string(s.rest[1:len(name)+1]) == name && s.rest[len(name)+1] == '"' {
+			s.rest = s.rest[len(name)+2:]
+			return i, name, nil
+		}
+	}
+	name, err := s.text()
+	return slices.Index(columns, name), name, err
 }
 
 // Check accepts a row that a replica can hold: every column, of its type, the

@@ -10,7 +10,7 @@ import "strconv"
 // without one was cut off.
 //
 //	GET  /v1/tables/<table>/shards/<shard>/rows?log=…&floor=…&low=…&high=…   rows from low to high, both included
-//	POST /v1/tables/<table>/shards/<shard>/get?log=…&floor=…    {"keys":[…]} → the rows that are there
+//	POST /v1/get                                                [GetPart, …] → rows by key; see ShardGet
 //	GET  /v1/tables/<table>/shards/<shard>/ops/<batch>?log=…    Results; 404: not applied here, or forgotten
 //	GET  /v1/tables/<table>/shards/<shard>/copy?log=…           a line CopyHead, lines CopyItem, ShardEnd
 //	GET  /v1/status                                             ShardBeat
@@ -19,7 +19,7 @@ import "strconv"
 // if that takes long.
 const ShardAPI = "/v1/tables/"
 
-// ShardPath is the path of one thing of a shard: "rows", "get", "copy" or
+// ShardPath is the path of one thing of a shard: "rows", "copy" or
 // "ops/<batch>".
 func ShardPath(table, shard, thing string) string {
 	return ShardAPI + table + "/shards/" + shard + "/" + thing

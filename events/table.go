@@ -2,7 +2,6 @@ package events
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"math"
 	"regexp"
@@ -145,7 +144,7 @@ func (t *Table) Shard(id string) (Shard, bool) {
 }
 
 // Find finds the shard that holds key. Shards have to be in the order of Low,
-// as DecodeTable leaves them.
+// as Sort leaves them.
 func (t *Table) Find(key int64) (Shard, bool) {
 	i := sort.Search(len(t.Shards), func(i int) bool { return t.Shards[i].Low > key })
 	if i == 0 || !t.Shards[i-1].Holds(key) {
@@ -170,19 +169,6 @@ func (t *Table) Between(low, high int64) []Shard {
 func (t *Table) Sort() { slices.SortFunc(t.Shards, byLow) }
 
 func byLow(a, b Shard) int { return cmp.Compare(a.Low, b.Low) }
-
-// DecodeTable reads a table. Its shards come back in the order of their keys.
-func DecodeTable(b []byte) (Table, error) {
-	var t Table
-	if err := json.Unmarshal(b, &t); err != nil {
-		return Table{}, fmt.Errorf("decode table: %w", err)
-	}
-	if err := t.Validate(); err != nil {
-		return Table{}, fmt.Errorf("decode table %q: %w", shorten(t.Name), err)
-	}
-	t.Sort()
-	return t, nil
-}
 
 var identifierRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`)
 

@@ -53,14 +53,52 @@ type Entry struct {
 // Deleted reports whether the entry says that its key is gone.
 func (e Entry) Deleted() bool { return e.Value == nil }
 
+// News is what an entry means to somebody who obeys one version of its key.
+type News int
+
+// Kinds of news.
+const (
+	Stale News = iota // obeyed already, or older, or nothing
+	Fresh             // a value to obey
+	Gone              // the key was deleted
+	Wiped             // another life of the bus does not know the key: that is no order
+)
+
+// News compares e with what is obeyed; the zero version if nothing is.
+func (e Entry) News(obeyed Version) News {
+	switch {
+	case obeyed.Zero() && !e.Deleted():
+		return Fresh
+	case obeyed.Zero(), !e.Version.After(obeyed) && !e.Version.Foreign(obeyed):
+		return Stale
+	case e.Deleted() && e.Version.Foreign(obeyed):
+		return Wiped
+	case e.Deleted():
+		return Gone
+	}
+	return Fresh
+}
+
+// Ahead reports whether the leader names a version, by key, that is news to
+// somebody who obeys what obeyed says; zero if nothing.
+func Ahead(leader map[string]Version, obeyed func(name string) Version) bool {
+	for name, v := range leader {
+		if have := obeyed(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
+			return true
+		}
+	}
+	return false
+}
+
 // Decision is part of every value that a leader stores: in which term it was
 // decided, and the events that tell why (a transactional outbox). The events
 // are published after the value is stored; those that are not published yet are
 // carried on by the next value, and a new leader publishes what its predecessor
 // could not.
 type Decision struct {
-	Term  Token   `json:"term"`
-	Cause []Event `json:"cause,omitempty"`
+	Term   Token   `json:"term"`
+	Former Version `json:"former,omitzero"` // what this value replaced; zero: nobody knows
+	Cause  []Event `json:"cause,omitempty"`
 }
 
 // Why gives access to the decision behind a stored value.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"ringway/lab/rig"
 )
 
 // A member that hangs, or whose host fell silent, answers nothing and refuses
@@ -63,7 +65,7 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 		if want == "S2" {
 			close(answer)
 		}
-		must(t, w.stop())
+		rig.Must(t, w.stop())
 	}
 	f("not answered", "GET", "", "", "S2")
 	f("not idempotent", "POST", "", okAnswer, "ok")

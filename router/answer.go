@@ -43,7 +43,7 @@ func (r *Router) unavailable(ctx *fasthttp.RequestCtx, why string) {
 	answer.Fail(ctx, fasthttp.StatusServiceUnavailable, why)
 }
 
-// fail answers with an error of our own, in the form of SPEC.md.
+// fail answers with an error of our own, in the course's form.
 func (r *Router) fail(ctx *fasthttp.RequestCtx, code int, why string) { answer.Fail(ctx, code, why) }
 
 func (r *Router) undeclared(ctx *fasthttp.RequestCtx, path []byte) {

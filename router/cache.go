@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"ringway/events"
+	"ringway/events/statedir"
 	"ringway/router/database"
 )
 
@@ -104,22 +104,7 @@ func save(path string, rt *routes, tables map[string]database.Known) error {
 	if err != nil {
 		return fmt.Errorf("save routes: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return fmt.Errorf("save routes: %w", err)
-	}
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the fault that counts is err
+	if err := statedir.WriteFile(path, raw); err != nil {
 		return fmt.Errorf("save routes: %w", err)
 	}
 	return nil

@@ -19,7 +19,7 @@ import (
 	"ringway/router/database"
 )
 
-// The course API (SPEC.md, section 1). /rep is answered from the snapshot;
+// The API of the course's first assignment. /rep is answered from the snapshot;
 // /add and /rm are decided by the leader, and answered when this router serves
 // what it decided.
 
@@ -99,10 +99,7 @@ func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, err error) {
 	var declined *events.Refusal
 	switch {
 	case errors.As(err, &declined):
-		code := declined.Code
-		if code < 400 || code > 599 {
-			code = fasthttp.StatusBadRequest
-		}
+		code := declined.Status()
 		r.fail(ctx, code, declined.Message)
 		if code == fasthttp.StatusServiceUnavailable {
 			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func sameJSON(t *testing.T, got, want string) {
@@ -18,13 +19,13 @@ func sameJSON(t *testing.T, got, want string) {
 		t.Errorf("answer %q: %v", got, err)
 		return
 	}
-	must(t, json.Unmarshal([]byte(want), &w))
+	rig.Must(t, json.Unmarshal([]byte(want), &w))
 	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-// The table of SPEC.md, section 1.
+// The calls of the course's first assignment.
 func TestCourseAPI(t *testing.T) {
 	w := start(t, nil)
 	address := replica(t, says("hello"))
@@ -189,7 +190,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 		if got.code != want || want == 503 && got.header.Get("Retry-After") == "" {
 			t.Errorf("%v: got %d %s, want %d", err, got.code, got.body, want)
 		}
-		must(t, w.stop())
+		rig.Must(t, w.stop())
 	}
 	f(events.ErrNoLeader, 503)
 	f(events.ErrUnknownOutcome, 504)

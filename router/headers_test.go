@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ringway/lab/rig"
 )
 
 // echo answers with the request as the member saw it.
@@ -95,7 +97,7 @@ func TestForward_TellsWhoAsked(t *testing.T) {
 				t.Errorf("trust %v, %s: got %q, want %q", trust, name, got, v)
 			}
 		}
-		must(t, w.stop())
+		rig.Must(t, w.stop())
 	}
 	spoof := "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Host: worse\r\n"
 	f(false, spoof, map[string]string{"X-Forwarded-For": "1.1.1.1, 2.2.2.2, 127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "h"})
@@ -230,11 +232,11 @@ func TestServe_ASlowClientTimesOut(t *testing.T) {
 	f := func(sent, want string) {
 		t.Helper()
 		c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-		must(t, err)
+		rig.Must(t, err)
 		defer c.Close()
-		must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 		_, err = io.WriteString(c, sent)
-		must(t, err)
+		rig.Must(t, err)
 		got, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(got), want) {
 			t.Errorf("%q: got %q, %v; want %q and the end", sent, got, err, want)
@@ -265,15 +267,15 @@ func TestServe_PipelinedRequestsGetTheirOwnAnswers(t *testing.T) {
 func TestServe_ReadsOutWhatItRefused(t *testing.T) {
 	w := start(t, nil)
 	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	must(t, err)
+	rig.Must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+	rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 	const size = 12_000_000
 	_, err = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
 	if err != nil {
 		t.Fatalf("the body was cut off: %v", err)
 	}
-	must(t, c.(*net.TCPConn).CloseWrite())
+	rig.Must(t, c.(*net.TCPConn).CloseWrite())
 	got, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 413") {
 		t.Fatalf("got %q, %v", got, err)

@@ -25,6 +25,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/follow"
 	"ringway/router/database"
 )
 
@@ -94,13 +95,6 @@ func (c *Config) check() error {
 	return nil
 }
 
-// routeBucket is where routes come from. Watch calls fn, never twice at once,
-// for every current value and then for changes; it blocks until ctx ends and
-// opens itself again when the connection comes back.
-type routeBucket interface {
-	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
-}
-
 // bus carries heartbeats and what is asked of the leader. Request returns a
 // *events.Refusal for what the leader declines, and otherwise wraps
 // events.ErrNoLeader or events.ErrUnknownOutcome.
@@ -116,7 +110,7 @@ type logs = database.Logs
 // Router forwards requests. New starts nothing; Run does.
 type Router struct {
 	cfg     Config
-	bucket  routeBucket
+	bucket  follow.Watcher
 	bus     bus
 	log     *slog.Logger
 	builder builder
@@ -135,7 +129,6 @@ type Router struct {
 	beatNow  chan struct{} // a reason to send a heartbeat at once
 	trialNow chan struct{} // a member was ejected, or may have come back
 	saveNow  chan struct{} // the cache is behind
-	reread   chan struct{} // the leader names a newer epoch
 	stopping atomic.Bool
 
 	leaderHeard atomic.Int64 // when the leader's last heartbeat came, unix ns
@@ -144,7 +137,7 @@ type Router struct {
 // New checks cfg, and loads the last routes from the cache if there is one.
 // compile makes the request hash of course from a configuration; nil knows
 // only the official one.
-func New(cfg Config, bucket routeBucket, bus bus, logs logs, compile CompileH, log *slog.Logger) (*Router, error) {
+func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile CompileH, log *slog.Logger) (*Router, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
@@ -152,7 +145,7 @@ func New(cfg Config, bucket routeBucket, bus bus, logs logs, compile CompileH, l
 		cfg: cfg, bucket: bucket, bus: bus, log: log.With(events.KeyRouter, cfg.ID),
 		metrics: newMetrics(),
 		news:    make(chan struct{}), beatNow: make(chan struct{}, 1), trialNow: make(chan struct{}, 1),
-		saveNow: make(chan struct{}, 1), reread: make(chan struct{}, 1),
+		saveNow: make(chan struct{}, 1),
 	}
 	r.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
 	r.builder = builder{compile: compile, upstream: r.newUpstream}
@@ -179,6 +172,10 @@ func (r *Router) Run(parent context.Context) error {
 	defer fail(nil)
 
 	var servers, rest sync.WaitGroup
+	for _, loop := range []func(context.Context){r.follow, r.beat, r.tryEjected, r.saveCache, r.sweep, r.database.Run} {
+		rest.Go(func() { loop(background) })
+	}
+	<-r.database.Began() // clients of a killed router's life are in its backlog
 	servers.Go(func() {
 		if err := r.public.Serve(r.clients); err != nil {
 			fail(fmt.Errorf("serve clients: %w", err))
@@ -191,10 +188,6 @@ func (r *Router) Run(parent context.Context) error {
 			}
 		})
 	}
-	for _, loop := range []func(context.Context){r.follow, r.hearLeader, r.beat, r.tryEjected, r.saveCache, r.sweep, r.database.Run} {
-		rest.Go(func() { loop(background) })
-	}
-
 	<-ctx.Done()
 	failed := context.Cause(ctx)
 	if parent.Err() != nil {
@@ -218,5 +211,14 @@ func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }

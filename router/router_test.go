@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/router/ring"
 )
 
@@ -67,13 +68,13 @@ func startProcess(t *testing.T, id string) *process {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), replicaEnv+"="+id)
 	in, err := cmd.StdinPipe()
-	must(t, err)
+	rig.Must(t, err)
 	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	rig.Must(t, err)
+	rig.Must(t, cmd.Start())
 	t.Cleanup(func() { _ = in.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
-	must(t, err)
+	rig.Must(t, err)
 	return &process{cmd, strings.TrimSpace(line)}
 }
 
@@ -134,7 +135,7 @@ func reset(c net.Conn) {
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	rig.Must(t, err)
 	return l
 }
 
@@ -264,24 +265,7 @@ type world struct {
 	client *http.Client
 	stop   func() error
 	rev    atomic.Uint64
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *rig.Buffer
 }
 
 func start(t *testing.T, tune func(*Config)) *world {
@@ -293,10 +277,10 @@ func start(t *testing.T, tune func(*Config)) *world {
 	if tune != nil {
 		tune(&cfg)
 	}
-	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public.Addr().String(), log: &lockedBuffer{}}
+	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public.Addr().String(), log: &rig.Buffer{}}
 	var err error
 	w.r, err = New(cfg, w.bucket, w.bus, noLogs{}, nil, slog.New(slog.NewTextHandler(w.log, nil)))
-	must(t, err)
+	rig.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.r.Run(ctx) }()
@@ -371,7 +355,7 @@ func (w *world) put(r events.Route) events.Epoch {
 func (w *world) store(r events.Route) events.Epoch {
 	w.t.Helper()
 	value, err := json.Marshal(r)
-	must(w.t, err)
+	rig.Must(w.t, err)
 	epoch := events.Epoch{Incarnation: "one", Revision: w.rev.Add(1)}
 	w.bucket.put(events.Entry{Key: events.ServiceKey(r.Service), Value: value, Version: epoch})
 	return epoch
@@ -386,7 +370,7 @@ type result struct {
 func (w *world) do(method, path, body string, header ...string) result {
 	w.t.Helper()
 	res, err := w.try(method, path, body, header...)
-	must(w.t, err)
+	rig.Must(w.t, err)
 	return res
 }
 
@@ -412,39 +396,15 @@ func (w *world) try(method, path, body string, header ...string) (result, error)
 func (w *world) raw(sent string) string {
 	w.t.Helper()
 	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	must(w.t, err)
+	rig.Must(w.t, err)
 	defer c.Close()
-	must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
+	rig.Must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
 	_, _ = io.WriteString(c, sent)
 	b, _ := io.ReadAll(c)
 	return string(b)
 }
 
-func (w *world) eventually(f func() error) { w.t.Helper(); eventually(w.t, f) }
-
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still: %v", err)
-		}
-		<-tick.C
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+func (w *world) eventually(f func() error) { w.t.Helper(); rig.Eventually(w.t, f) }
 
 func newLoopback() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
@@ -460,7 +420,7 @@ func courseRoute(t *testing.T, addresses ...string) events.Route {
 		members = append(members, ring.Member{Name: r.Members[i].Name, ID: i + 1, Weight: 1})
 	}
 	table, err := ring.Course(events.CourseSlots, events.CourseK, members, ring.Official())
-	must(t, err)
+	rig.Must(t, err)
 	r.Slots = table.Slots()
 	return r
 }

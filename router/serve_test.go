@@ -3,7 +3,6 @@ package router
 import (
 	"bufio"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func TestRouter_ForwardsByKey(t *testing.T) {
@@ -96,7 +96,7 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	cfg.Public = l
-	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.DiscardHandler))
+	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, rig.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

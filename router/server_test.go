@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringway/lab/rig"
 )
 
 func TestRun_LetsOpenRequestsFinish(t *testing.T) {
@@ -41,7 +43,7 @@ func TestRun_LetsOpenRequestsFinish(t *testing.T) {
 	if got := <-answered; got.code != 200 || got.body != "done" {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
-	must(t, <-stopped)
+	rig.Must(t, <-stopped)
 }
 
 func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) {
@@ -59,10 +61,10 @@ func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) {
 	go func() { _, _ = w.try("GET", "/home", "") }()
 	<-arrived
 	silent, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	must(t, err)
+	rig.Must(t, err)
 	defer silent.Close()
 	before := time.Now()
-	must(t, w.stop())
+	rig.Must(t, w.stop())
 	if took := time.Since(before); took > 3*time.Second {
 		t.Errorf("took %s", took)
 	}
@@ -74,10 +76,10 @@ func TestAdmin(t *testing.T) {
 	get := func(path string) (int, string) {
 		t.Helper()
 		resp, err := w.client.Get(admin + path)
-		must(t, err)
+		rig.Must(t, err)
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
-		must(t, err)
+		rig.Must(t, err)
 		return resp.StatusCode, string(b)
 	}
 	f := func(path string, code int, parts ...string) {
@@ -120,7 +122,7 @@ func TestMetrics_ForgetMembersThatAreGone(t *testing.T) {
 		w.put(route(member(i+1, "127.0.0.1:1")))
 	}
 	families, err := w.r.metrics.registry.Gather()
-	must(t, err)
+	rig.Must(t, err)
 	for _, f := range families {
 		if n := len(f.Metric); f.GetName() == "ringway_router_answers_total" && n > 3*len(classes) {
 			t.Errorf("%d series of %s", n, f.GetName())

@@ -9,46 +9,26 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/follow"
 )
 
 // follow obeys the routes of the bucket until ctx ends.
 func (r *Router) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := r.followOnce(ctx)
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		r.log.Warn("routes cannot be watched, the last ones stay", events.KeyError, err)
-		wait(ctx, time.Second)
-	}
+	f := follow.Follower{Values: r.bucket, Bus: r.bus, Obey: r.obey, Heard: r.heard, Log: r.log}
+	f.Run(ctx)
 }
 
-// followOnce watches until somebody asks for a fresh look.
-func (r *Router) followOnce(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan struct{})
-	defer func() { stop(); <-done }()
-	again := false
-	go func() {
-		defer close(done)
-		select {
-		case <-ctx.Done():
-		case <-r.reread:
-			again = true
-			stop()
+// heard takes a heartbeat of the leader, and tells whether it serves an epoch
+// that we do not.
+func (r *Router) heard(b events.ControllerBeat) (behind bool) {
+	r.leaderHeard.Store(time.Now().UnixNano())
+	services := r.routes.Load().services
+	return r.database.Behind(b.Tables) || events.Ahead(b.Epochs, func(name string) events.Epoch {
+		if s := services[name]; s != nil {
+			return s.epoch
 		}
-	}()
-	err := r.bucket.Watch(ctx, "", r.obey)
-	stop()
-	<-done
-	switch {
-	case again:
-		return nil
-	case err == nil:
-		return errors.New("the watch ended")
-	}
-	return err
+		return events.Epoch{}
+	})
 }
 
 // obey takes one value of the bucket. A route that cannot be served is refused
@@ -64,20 +44,21 @@ func (r *Router) obey(e events.Entry) {
 		return
 	}
 	old := r.routes.Load().services[name]
-	if old != nil && !e.Version.After(old.epoch) && !e.Version.Foreign(old.epoch) {
-		return
+	var obeyed events.Epoch
+	if old != nil {
+		obeyed = old.epoch
 	}
-	if e.Deleted() && old != nil && e.Version.Foreign(old.epoch) {
-		// The bus was wiped. What it does not know yet is no order.
+	switch e.News(obeyed) {
+	case events.Stale:
+		return
+	case events.Wiped:
 		r.log.Warn("the bus does not know this service, its last route stays", events.KeyService, name, events.KeyEpoch, e.Version.String())
 		return
-	}
-	if e.Deleted() {
-		if old != nil {
-			r.log.Info("service is gone", events.KeyService, name, events.KeyEpoch, e.Version.String())
-			r.replace(name, nil)
-		}
+	case events.Gone:
+		r.log.Info("service is gone", events.KeyService, name, events.KeyEpoch, e.Version.String())
+		r.replace(name, nil)
 		return
+	case events.Fresh:
 	}
 	s, err := r.compile(name, e.Version, e.Value, old)
 	if err != nil {
@@ -160,75 +141,4 @@ func (r *Router) replace(name string, s *service) {
 	poke(r.trialNow)
 	poke(r.beatNow)
 	poke(r.saveNow)
-}
-
-// hearLeader has the routes read again when the leader names, for longer than
-// a heartbeat, an epoch that this router has not seen: a watch can fall silent.
-func (r *Router) hearLeader(ctx context.Context) {
-	for ctx.Err() == nil {
-		behind := lag{patience: events.BeatEvery}
-		stop, err := r.bus.Listen(events.HeartbeatController, func(_ string, data []byte) {
-			b, err := events.DecodeControllerBeat(data)
-			if err != nil {
-				r.log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
-				return
-			}
-			r.leaderHeard.Store(time.Now().UnixNano())
-			if behind.tooLong(r.behind(b), time.Now()) {
-				r.log.Warn("routes are behind the controller, reading them again", events.KeyToken, b.Term.String())
-				poke(r.reread)
-			}
-		})
-		if err == nil {
-			<-ctx.Done()
-			stop()
-			return
-		}
-		r.log.Warn("the controller cannot be listened to", events.KeyError, err)
-		wait(ctx, time.Second)
-	}
-}
-
-// behind tells whether the leader serves an epoch that we do not.
-func (r *Router) behind(b events.ControllerBeat) bool {
-	services := r.routes.Load().services
-	for name, epoch := range b.Epochs {
-		if epoch.Zero() {
-			continue
-		}
-		s := services[name]
-		if s == nil || epoch.After(s.epoch) || epoch.Foreign(s.epoch) {
-			return true
-		}
-	}
-	return r.database.Behind(b.Tables)
-}
-
-// lag tells when somebody has been behind for too long, once for each
-// patience that passes.
-type lag struct {
-	patience time.Duration
-	since    time.Time
-}
-
-func (l *lag) tooLong(behind bool, now time.Time) bool {
-	switch {
-	case !behind:
-		l.since = time.Time{}
-	case l.since.IsZero():
-		l.since = now
-	case now.Sub(l.since) > l.patience:
-		l.since = now
-		return true
-	}
-	return false
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
@@ -116,7 +117,7 @@ func TestObey(t *testing.T) {
 	put := func(incarnation string, revision uint64, r events.Route) {
 		t.Helper()
 		value, err := json.Marshal(r)
-		must(t, err)
+		rig.Must(t, err)
 		w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
 	}
 	serves := func(incarnation string, revision uint64) {
@@ -199,7 +200,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 		return nil
 	})
 	beat, err := json.Marshal(events.ControllerBeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
-	must(t, err)
+	rig.Must(t, err)
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {
 		w.bus.listen("", beat)
@@ -210,31 +211,13 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	})
 }
 
-func TestLag(t *testing.T) {
-	start := time.Unix(1000, 0)
-	l := lag{patience: time.Second}
-	f := func(after time.Duration, behind, want bool) {
-		t.Helper()
-		if got := l.tooLong(behind, start.Add(after)); got != want {
-			t.Fatalf("after %s, behind %v: got %v", after, behind, got)
-		}
-	}
-	f(0, true, false)
-	f(time.Second, true, false)
-	f(1100*time.Millisecond, true, true)
-	f(1200*time.Millisecond, true, false) // it has just been read
-	f(2200*time.Millisecond, true, true)
-	f(2300*time.Millisecond, false, false)
-	f(9*time.Second, true, false)
-}
-
 func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	address := replica(t, says("S1"))
 	first := start(t, func(c *Config) { c.Cache = file })
 	first.put(route(member(1, address)))
 	first.eventually(func() error { _, err := os.Stat(file); return err })
-	must(t, first.stop())
+	rig.Must(t, first.stop())
 
 	second := start(t, func(c *Config) { c.Cache = file })
 	if got := second.do("GET", "/home", ""); got.code != 200 || got.body != "S1" {
@@ -246,7 +229,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
 	left, err := os.ReadDir(filepath.Dir(file))
-	must(t, err)
+	rig.Must(t, err)
 	second.eventually(func() error {
 		if len(left) != 1 {
 			left, _ = os.ReadDir(filepath.Dir(file))
@@ -260,13 +243,13 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 	f := func(content string) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "routes.json")
-		must(t, os.WriteFile(file, []byte(content), 0o600))
-		var log lockedBuffer
+		rig.Must(t, os.WriteFile(file, []byte(content), 0o600))
+		var log rig.Buffer
 		cfg := DefaultConfig()
 		cfg.ID, cfg.Public, cfg.Cache = "r1", listen(t), file
 		defer cfg.Public.Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
-		must(t, err)
+		rig.Must(t, err)
 		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())
 		}

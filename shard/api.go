@@ -22,10 +22,14 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	switch {
 	case native:
 		s.serveShard(ctx, rest)
+	case path == events.ShardGet && ctx.IsPost():
+		s.serveGet(ctx)
 	case path == "/heartbeat" && (ctx.IsGet() || ctx.IsHead()):
 		// 200 and nothing: the process listens.
 	case path == "/v1/status" && ctx.IsGet():
 		writeJSON(ctx, fasthttp.StatusOK, s.status())
+	case path == "/metrics" && ctx.IsGet():
+		s.counts.serve(ctx)
 	default:
 		s.serveCourse(ctx, path)
 	}
@@ -38,13 +42,10 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	shard, thing, _ := strings.Cut(rest, "/")
 	batch, isOp := strings.CutPrefix(thing, "ops/")
 	var handle func(*fasthttp.RequestCtx, *replica) error
-	method := fasthttp.MethodGet
 	switch {
 	case shards != "shards":
 	case thing == "rows":
 		handle = s.serveRows
-	case thing == "get":
-		handle, method = s.serveGet, fasthttp.MethodPost
 	case thing == "copy":
 		handle = s.serveCopy
 	case isOp:
@@ -54,8 +55,8 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	switch {
 	case handle == nil:
 		err = events.Refuse(404, "there is no %s", ctx.Path())
-	case string(ctx.Method()) != method:
-		err = events.Refuse(405, "use %s", method)
+	case !ctx.IsGet():
+		err = events.Refuse(405, "use GET")
 	default:
 		err = s.serveReplica(ctx, table, shard, handle)
 	}
@@ -70,18 +71,24 @@ func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, han
 	if err != nil {
 		return err
 	}
-	k := s.keeper(table, shard)
-	if k == nil {
-		return events.Refuse(409, "shard %.60s of table %.60s is not kept here", shard, table)
-	}
-	r, err := k.reading(string(args.Peek("log")))
+	r, err := s.reading(table, shard, string(args.Peek("log")), floor)
 	if err != nil {
 		return err
 	}
-	if err := r.await(s, floor); err != nil {
-		return err
-	}
 	return handle(ctx, r)
+}
+
+// reading is a replica that has applied floor.
+func (s *Server) reading(table, shard, log string, floor uint64) (*replica, error) {
+	k := s.keeper(table, shard)
+	if k == nil {
+		return nil, events.Refuse(409, "shard %.60s of table %.60s is not kept here", shard, table)
+	}
+	r, err := k.reading(log)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.await(s, floor)
 }
 
 // number reads a parameter; without it, otherwise.
@@ -110,34 +117,6 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
 	schema := r.store.Spec().Schema
 	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
 	return s.answerRange(ctx, r.store, low, high, rowsAnswer{row: format, end: events.AppendShardEnd})
-}
-
-func (s *Server) serveGet(ctx *fasthttp.RequestCtx, r *replica) error {
-	var ask struct {
-		Keys []int64 `json:"keys"`
-	}
-	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.Refuse(400, "keys: %s", err)
-	}
-	if len(ask.Keys) == 0 || len(ask.Keys) > MaxKeys {
-		return events.Refuse(400, "keys: %d of them; want 1 to %d", len(ask.Keys), MaxKeys)
-	}
-	release, err := s.turn()
-	if err != nil {
-		return err
-	}
-	defer release()
-	schema, body, n := r.store.Spec().Schema, []byte(nil), 0
-	seq, err := r.store.Many(s.context(), ask.Keys, func(row events.Row) error {
-		body = append(schema.AppendRow(body, row), '\n')
-		n++
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	ctx.Response.SetBodyRaw(events.AppendShardEnd(body, seq, n))
-	return nil
 }
 
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
@@ -239,12 +218,17 @@ func (s *Server) context() context.Context {
 
 // refuse answers what went wrong, for programs.
 func refuse(ctx *fasthttp.RequestCtx, err error) {
+	refusal := refusalOf(err)
+	ctx.Response.Reset()
+	writeJSON(ctx, refusal.Code, refusal)
+}
+
+func refusalOf(err error) *events.Refusal {
 	var refusal *events.Refusal
 	if !errors.As(err, &refusal) {
 		refusal = events.Refuse(503, "%s", err)
 	}
-	ctx.Response.Reset()
-	writeJSON(ctx, refusal.Code, refusal)
+	return refusal
 }
 
 func writeJSON(ctx *fasthttp.RequestCtx, code int, v any) {

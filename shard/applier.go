@@ -16,6 +16,8 @@ import (
 type ApplierConfig struct {
 	Eager      bool          // answers writers, and commits what is there at once, until SetEager says else
 	Gather     time.Duration // how long one that is not eager waits for more, unless somebody waits for what it has
+	GatherEach time.Duration // longer, so much for each op of its last transaction,
+	GatherMost time.Duration // but no longer than this
 	MaxEntries int           // messages of one transaction
 	MaxWaiting int           // bytes of messages read ahead of the store
 	RetryMin   time.Duration // first wait after a failure that may pass; doubles
@@ -26,12 +28,19 @@ type ApplierConfig struct {
 	Budget *Budget                                          // shared by many appliers; nil: MaxWaiting alone bounds what is read ahead
 	Marker func(batch string, snapshot Snapshot, err error) // takes the state at a marker of OpDigest; nil: nobody wants it
 	Fault  func(error)                                      // hears of what is tried again, and nil when the store answers again
+	Mirror mirror                                           // follows what the store holds; nil: nobody does
+}
+
+// mirror is told of every change of a store before anybody else is.
+type mirror interface {
+	Begin(at events.Position)                                 // the store is there, however it came there
+	Applied(entries []events.LogEntry, done []events.Results) // the store has applied these, which follow
 }
 
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
-		Eager: true, Gather: 50 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
+		Eager: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
 		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
 	}
 }
@@ -167,6 +176,9 @@ func (a *Applier) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the position: %w", err)
 	}
+	if a.cfg.Mirror != nil {
+		a.cfg.Mirror.Begin(at)
+	}
 	a.move(at)
 	a.fault(nil)
 	a.tellLate(ctx, at)
@@ -195,6 +207,7 @@ func (a *Applier) run(ctx context.Context) error {
 // drain applies what is waiting until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
 	var rest []events.LogEntry
+	last := 0 // ops of the transaction before
 	for {
 		entries := rest
 		if entries == nil {
@@ -203,10 +216,11 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 				return nil
 			}
 			if len(entries) < a.cfg.MaxEntries && !a.isEager() {
-				entries = a.gather(ctx, waiting, entries)
+				entries = a.gather(ctx, waiting, entries, last)
 			}
 		}
 		entries, rest = atMarker(entries)
+		last = ops(entries)
 		done, err := a.store.Apply(ctx, at, entries)
 		if err != nil && events.Broken("skip") {
 			err = a.skip(ctx, at, entries)
@@ -216,14 +230,25 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
 		}
 		events.FailPoint("after-commit")
-		last := entries[len(entries)-1]
-		at = events.Position{Incarnation: at.Incarnation, Seq: last.Seq, Batch: last.Batch.ID}
+		end := &entries[len(entries)-1]
+		at = events.Position{Incarnation: at.Incarnation, Seq: end.Seq, Batch: end.Batch.ID}
+		a.reflect(at, entries, done)
 		a.move(at)
 		a.tell(entries, done)
-		if a.cfg.Marker != nil && isMarker(&last.Batch) {
+		if a.cfg.Marker != nil && isMarker(&end.Batch) {
 			snapshot, err := a.store.Snapshot(ctx)
-			a.cfg.Marker(last.Batch.ID, snapshot, err)
+			a.cfg.Marker(end.Batch.ID, snapshot, err)
 		}
+	}
+}
+
+func (a *Applier) reflect(at events.Position, entries []events.LogEntry, done []events.Results) {
+	switch {
+	case a.cfg.Mirror == nil:
+	case len(done) != len(entries): // skipped
+		a.cfg.Mirror.Begin(at)
+	default:
+		a.cfg.Mirror.Applied(entries, done)
 	}
 }
 
@@ -250,17 +275,24 @@ func atMarker(entries []events.LogEntry) (head, rest []events.LogEntry) {
 	return entries, nil
 }
 
+func ops(entries []events.LogEntry) (n int) {
+	for i := range entries {
+		n += len(entries[i].Batch.Ops)
+	}
+	return n
+}
+
 func isMarker(b *events.Batch) bool {
 	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
 }
 
 // gather waits a little for more, which makes the transaction larger: most of
-// what a transaction costs, it costs once.
-func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry) []events.LogEntry {
+// what a transaction costs, it costs once. The one before had last ops.
+func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry, last int) []events.LogEntry {
 	select {
 	case <-ctx.Done():
 	case <-a.hurry:
-	case <-time.After(a.cfg.Gather):
+	case <-time.After(max(a.cfg.Gather, min(time.Duration(last)*a.cfg.GatherEach, a.cfg.GatherMost))):
 	}
 	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)
 }

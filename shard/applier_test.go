@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 )
@@ -35,8 +35,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-var quiet = slog.New(slog.DiscardHandler)
-
 var spec = events.ShardSpec{
 	Table:  "StudT",
 	Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}},
@@ -45,27 +43,17 @@ var spec = events.ShardSpec{
 
 // site is a bus with one log, and a replica of it.
 type site struct {
-	t      *testing.T
-	cfg    bus.ServerConfig
-	server *bus.Server
-	conn   *bus.Conn
-	log    *bus.Log
-	store  shard.Store
+	t     *testing.T
+	bus   *rig.Bus
+	conn  *bus.Conn
+	log   *bus.Log
+	store shard.Store
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, cfg: bus.DefaultServerConfig()}
-	s.cfg.Listen, s.cfg.Store = "127.0.0.1:0", t.TempDir()
-	s.start()
-	t.Cleanup(func() { s.server.Shutdown() })
-	cfg := bus.DefaultConfig()
-	cfg.URL = s.server.URL()
-	var err error
-	if s.conn, err = bus.Connect(t.Context(), cfg, quiet); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.conn.Close)
+	s := &site{t: t, bus: rig.StartBus(t)}
+	s.conn = rig.Connect(t, s.bus.URL())
 	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
 	if _, err := s.conn.CreateLog(t.Context(), id, 0); err != nil {
 		t.Fatal(err)
@@ -80,23 +68,6 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func (s *site) start() {
-	s.t.Helper()
-	server, err := bus.StartServer(s.cfg, quiet)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.server = server
-}
-
-// restart stops the bus and starts it again where it was.
-func (s *site) restart() {
-	s.t.Helper()
-	s.cfg.Listen = strings.TrimPrefix(s.server.URL(), "nats://")
-	s.server.Shutdown()
-	s.start()
 }
 
 // append puts the insertion of one row into the log.
@@ -123,7 +94,7 @@ func (s *site) append(key int64) {
 // apply runs an applier until stop, which returns how it ended.
 func apply(t *testing.T, cfg shard.ApplierConfig, store shard.Store, s *site) (a *shard.Applier, stop func() error) {
 	t.Helper()
-	a = shard.NewApplier(cfg, store, s.log, s.conn, quiet)
+	a = shard.NewApplier(cfg, store, s.log, s.conn, rig.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -218,7 +189,7 @@ func TestApplier_LivesThroughRestartsOfTheBus(t *testing.T) {
 	a, _ := apply(t, cfg, s.store, s)
 	for k := range int64(90) {
 		if k%30 == 15 {
-			s.restart()
+			s.bus.Restart()
 		}
 		s.append(k)
 	}
@@ -273,7 +244,7 @@ func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.append(1)
-	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, quiet)
+	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, rig.Quiet)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err := a.Run(ctx)
@@ -304,7 +275,7 @@ func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, quiet).Run(ctx)
+	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, rig.Quiet).Run(ctx)
 	if !errors.Is(err, events.ErrLogForeign) {
 		t.Fatalf("it ended with %v, want %v", err, events.ErrLogForeign)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"ringway/events"
+	"ringway/events/statedir"
 )
 
 // setAside keeps what a replica on another history holds, as a copy would send
@@ -59,5 +60,8 @@ func writeAside(ctx context.Context, name string, snapshot Snapshot) (items int,
 	if err = errors.Join(err, file.Close()); err != nil {
 		return items, err
 	}
-	return items, os.Rename(name+".new", name)
+	if err := os.Rename(name+".new", name); err != nil {
+		return items, err
+	}
+	return items, statedir.SyncDir(filepath.Dir(name)) // the replica goes next
 }

@@ -21,6 +21,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
+	"ringway/lab/rig"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
@@ -30,7 +31,7 @@ import (
 // starts, stops and has on its routes.
 type cluster struct {
 	*testing.T
-	bus    *bus.Server
+	bus    *rig.Bus
 	conn   *bus.Conn
 	bucket *bus.Bucket
 	log    events.LogID
@@ -96,15 +97,9 @@ func (w *cutting) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, told: make(chan events.Digest, 100)}
-	cfg := bus.DefaultServerConfig()
-	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
-	var err error
-	if c.bus, err = bus.StartServer(cfg, quiet); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.bus.Shutdown() })
+	c.bus = rig.StartBus(t)
 	c.conn = c.connect()
-	t.Cleanup(c.conn.Close)
+	var err error
 	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
 	if c.bucket, err = c.conn.Bucket(t.Context(), events.BucketRoutes); err != nil {
 		t.Fatal(err)
@@ -136,13 +131,7 @@ func (c *cluster) must2(_ any, err error) {
 
 func (c *cluster) connect() *bus.Conn {
 	c.Helper()
-	cfg := bus.DefaultConfig()
-	cfg.URL = c.bus.URL()
-	conn, err := bus.Connect(c.Context(), cfg, quiet)
-	if err != nil {
-		c.Fatal(err)
-	}
-	return conn
+	return rig.Connect(c.T, c.bus.URL())
 }
 
 // nobody knows no results.
@@ -154,7 +143,7 @@ func (nobody) Results(context.Context, events.LogID, string) (events.Results, er
 
 func (c *cluster) newWriter() *oplog.Writer {
 	c.Helper()
-	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, quiet)
+	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, rig.Quiet)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -206,7 +195,7 @@ func (n *node) start() {
 	if err != nil {
 		n.c.Fatal(err)
 	}
-	s, err := shard.New(cfg, open, logs, bucket, n.conn, quiet)
+	s, err := shard.New(cfg, open, logs, bucket, n.conn, rig.Quiet)
 	if err != nil {
 		n.c.Fatal(err)
 	}
@@ -221,6 +210,14 @@ func (n *node) start() {
 		n.conn.Close()
 	})
 	n.c.Cleanup(n.stop)
+}
+
+// restart has n begin again with another configuration.
+func (n *node) restart(tune func(*shard.Config)) {
+	n.c.Helper()
+	n.stop()
+	n.tune = tune
+	n.start()
 }
 
 // keep puts the shard on servers, of which those with a "*" are ready, and the
@@ -303,7 +300,7 @@ func (n *node) replica() events.ReplicaStatus {
 func (n *node) is(want string) events.ReplicaStatus {
 	n.c.Helper()
 	var got events.ReplicaStatus
-	eventually(n.c.T, func() error {
+	rig.Eventually(n.c.T, func() error {
 		got = n.replica()
 		if got.State != want {
 			return fmt.Errorf("%s is %+v, want %s", n.name, got, want)
@@ -352,7 +349,7 @@ func (c *cluster) append(id string, op events.Op) {
 // state is what a replica holds when it has applied seq.
 func (n *node) state(seq uint64) events.StateDigest {
 	n.c.Helper()
-	eventually(n.c.T, func() error {
+	rig.Eventually(n.c.T, func() error {
 		if got := n.replica(); got.Applied.Seq < seq {
 			return fmt.Errorf("%s is %+v, want it at %d", n.name, got, seq)
 		}

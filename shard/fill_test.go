@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/shard"
 )
 
@@ -44,13 +45,11 @@ func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
 			next.Add(1)
 		}
 	}()
-	c.nodes["s2"].stop()
-	c.nodes["s2"].tune = always
-	c.nodes["s2"].start()
+	c.nodes["s2"].restart(always)
 	c.keep("s1*", "s2")
 	c.nodes["s2"].is(events.ReplicaReady)
 	before := next.Load()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if next.Load() < before+20 {
 			return fmt.Errorf("no writes")
 		}
@@ -89,9 +88,7 @@ func TestFill_WhatIsBehindThePurgeIsCopied(t *testing.T) {
 func TestFill_AnotherHistoryIsRebuiltOnlyFromAReadyReplica(t *testing.T) {
 	c := newCluster(t, "s1", "s2")
 	n := c.nodes["s2"]
-	n.stop()
-	n.tune = func(cfg *shard.Config) { cfg.Aside = filepath.Join(n.dir, "aside") }
-	n.start()
+	n.restart(func(cfg *shard.Config) { cfg.Aside = filepath.Join(n.dir, "aside") })
 	c.keep("s2*")
 	n.is(events.ReplicaReady)
 	c.insert(0, 30)
@@ -146,7 +143,7 @@ func TestFill_ANewLogThatContinuesTheStateIsFollowed(t *testing.T) {
 	for _, n := range c.nodes {
 		n.is(events.ReplicaReady)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		for _, n := range c.nodes {
 			if r := n.replica(); r.Applied.Incarnation != "life2" {
 				return fmt.Errorf("%s is %+v", n.name, r)
@@ -175,10 +172,8 @@ func TestFill_BeginsAnewAfterACopyThatWasCutOff(t *testing.T) {
 	c.nodes["s1"].is(events.ReplicaReady)
 	seq := c.insert(0, 600)
 	n := c.nodes["s2"]
-	n.stop()
-	n.tune = always
 	n.cut.Store(2) // answers of the donor that end early
-	n.start()
+	n.restart(always)
 	c.keep("s1*", "s2")
 	n.is(events.ReplicaReady)
 	c.alike(seq, 600, "s1", "s2")
@@ -203,7 +198,7 @@ func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
 		t.Errorf("it skipped: %+v", r)
 	}
 	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if r := n.replica(); r.State != events.ReplicaHalted || !strings.Contains(r.Detail, events.ErrLogMissing.Error()) {
 			return fmt.Errorf("it says %+v", r)
 		}

@@ -33,6 +33,7 @@ type keeper struct {
 // replica is what can be read while an applier keeps it up to date.
 type replica struct {
 	store   Store
+	rows    *cachedRows
 	applier *Applier
 }
 
@@ -195,10 +196,12 @@ func (k *keeper) apply(ctx context.Context, store Store, a *aim) error {
 	cfg.Marker = func(batch string, snapshot Snapshot, err error) {
 		k.mark(ctx, &work, batch, snapshot, err)
 	}
+	rows := &cachedRows{cache: k.s.cache, schema: a.spec.Schema}
+	cfg.Mirror = rows
 	applier := NewApplier(cfg, store, log, k.s.bus, k.say)
 	k.mu.Lock()
 	applier.SetEager(k.aim.eager)
-	k.here = &replica{store, applier}
+	k.here = &replica{store, rows, applier}
 	k.mu.Unlock()
 	work.Go(func() { k.watch(ctx, store, log, applier, again) })
 	work.Go(func() { k.sync(ctx, store, applier) })

@@ -19,8 +19,9 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 	"ringway/shard"
-	"ringway/shard/mysql/mysqld"
+	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/volume"
 )
 
@@ -207,9 +208,7 @@ func TestServer_ADonorIsKilledInTheMiddle(t *testing.T) {
 	c.keep("s2*")
 	n.is(events.ReplicaReady)
 	c.insert(0, 600)
-	c.nodes["s1"].stop()
-	c.nodes["s1"].tune = always
-	c.nodes["s1"].start()
+	c.nodes["s1"].restart(always)
 	c.keep("s2*", "s1")
 	killed(t, ended)
 	n.spawn(volume.SQLite, "")
@@ -222,24 +221,19 @@ func TestServer_ADonorIsKilledInTheMiddle(t *testing.T) {
 // needs skips where an engine cannot be had, except where it has to be.
 func needs(t *testing.T, engine string) {
 	t.Helper()
-	if engine != volume.MySQL {
-		return
-	}
-	if _, err := mysqld.Find(t.Context()); errors.Is(err, mysqld.ErrNoServer) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
+	if engine == volume.MySQL {
+		mysqldtest.Find(t)
 	}
 }
 
 func TestServer_GoesOnAfterItsDatabaseServerCrashed(t *testing.T) {
-	needs(t, volume.MySQL)
+	mysqldtest.Find(t)
 	c := newCluster(t, "s1")
 	n := c.nodes["s1"]
 	n.stop()
 	where := volume.DefaultConfig(t.TempDir())
 	where.Engine = volume.MySQL
-	vol := volume.New(where, quiet)
+	vol := volume.New(where, rig.Quiet)
 	t.Cleanup(func() { _ = vol.Close() })
 	n.open = vol.Open
 	n.start()

@@ -2,13 +2,12 @@ package shard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	"ringway/events"
+	"ringway/events/follow"
 )
 
 // tableRoute is the last good route of a table.
@@ -19,40 +18,16 @@ type tableRoute struct {
 
 // follow obeys the routes of tables until ctx ends.
 func (s *Server) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := s.followOnce(ctx)
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		s.log.Warn("routes cannot be watched, the last ones stay", events.KeyError, err)
-		pause(ctx, time.Second)
-	}
+	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Obey: s.obey, Heard: s.heard, Log: s.log}
+	f.Run(ctx)
 }
 
-// followOnce watches until somebody asks for a fresh look.
-func (s *Server) followOnce(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	again := false
-	go func() {
-		defer close(done)
-		select {
-		case <-ctx.Done():
-		case <-s.reread:
-			again = true
-			stop()
-		}
-	}()
-	err := s.routes.Watch(ctx, events.TableKey("*"), s.obey)
-	stop()
-	<-done
-	switch {
-	case again:
-		return nil
-	case err == nil:
-		return errors.New("the watch ended")
-	}
-	return err
+// heard takes a heartbeat of the leader, and tells whether it serves an epoch
+// that we do not.
+func (s *Server) heard(b events.ControllerBeat) (behind bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return events.Ahead(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
 }
 
 // obey takes one value of the bucket. A route that cannot be obeyed is refused
@@ -64,18 +39,20 @@ func (s *Server) obey(e events.Entry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, known := s.tables[name]
-	switch {
-	case s.ctx == nil || known && !e.Version.After(old.epoch) && !e.Version.Foreign(old.epoch):
+	if s.ctx == nil {
 		return
-	case e.Deleted() && known && e.Version.Foreign(old.epoch):
-		// The bus was wiped. What it does not know yet is no order.
+	}
+	switch e.News(s.tables[name].epoch) {
+	case events.Stale:
+		return
+	case events.Wiped:
 		s.log.Warn("the bus does not know this table, its last route stays", events.KeyTable, name, events.KeyEpoch, e.Version.String())
 		return
-	case e.Deleted():
+	case events.Gone:
 		delete(s.tables, name)
 		s.arrange(name, nil)
 		return
+	case events.Fresh:
 	}
 	route, err := events.DecodeTableRoute(e.Value)
 	if err == nil && route.Table.Name != name {
@@ -126,49 +103,4 @@ func (s *Server) arrange(table string, route *events.TableRoute) {
 	}
 	s.keepers.Store(&now)
 	s.beatSoon()
-}
-
-// hearLeader has the routes read again when the leader names, for longer than
-// a heartbeat, an epoch that this server has not seen: a watch can fall silent.
-func (s *Server) hearLeader(ctx context.Context) {
-	for ctx.Err() == nil {
-		var behind time.Time // since when
-		stop, err := s.bus.Listen(events.HeartbeatController, func(_ string, data []byte) {
-			b, err := events.DecodeControllerBeat(data)
-			switch now := time.Now(); {
-			case err != nil:
-				s.log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
-			case !s.behind(b):
-				behind = time.Time{}
-			case behind.IsZero():
-				behind = now
-			case now.Sub(behind) > events.BeatEvery:
-				behind = now
-				s.log.Warn("routes are behind the controller, reading them again", events.KeyToken, b.Term.String())
-				poke(s.reread)
-			}
-		})
-		if err == nil {
-			<-ctx.Done()
-			stop()
-			return
-		}
-		s.log.Warn("the controller cannot be listened to", events.KeyError, err)
-		pause(ctx, time.Second)
-	}
-}
-
-// behind tells whether the leader serves an epoch that we do not.
-func (s *Server) behind(b events.ControllerBeat) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, epoch := range b.Tables {
-		if epoch.Zero() {
-			continue
-		}
-		if t, ok := s.tables[name]; !ok || epoch.After(t.epoch) || epoch.Foreign(t.epoch) {
-			return true
-		}
-	}
-	return false
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/follow"
 	"ringway/events/oplog"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	ReadWait   time.Duration // how long a read waits for its floor, or for its turn
 	ReadsMost  int           // reads of the engine at once: appliers have to find connections too
 	CopiesMost int           // copies handed out at once
+	CacheBytes int           // of rows that are kept in memory
 	MaxBody    int           // bytes of a request
 	SendMost   time.Duration // a client that takes nothing for so long is cut off
 	ReplayMost uint64        // a log of fewer batches, and
@@ -42,7 +44,7 @@ type Config struct {
 // DefaultConfig suits a server with a handful of replicas on a laptop.
 func DefaultConfig() Config {
 	cfg := Config{
-		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, MaxBody: 8 << 20,
+		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, CacheBytes: 11 << 20, MaxBody: 8 << 20,
 		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20, FillsMost: 2,
 		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
@@ -71,17 +73,14 @@ type Bus interface {
 	results
 }
 
-// watcher hands out all current routes and then each change, until ctx ends.
-type watcher interface {
-	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
-}
-
 // Server keeps the replicas that routes name it for.
 type Server struct {
 	cfg    Config
 	open   Opener
+	cache  *cache
+	counts *metrics
 	logs   func(events.LogID) Log
-	routes watcher
+	routes follow.Watcher
 	bus    Bus
 	writer *oplog.Writer
 	log    *slog.Logger
@@ -102,14 +101,14 @@ type Server struct {
 	tables  map[string]tableRoute
 	leaving map[shardKey]<-chan struct{} // keepers that may still be at work
 
-	reread, beatNow chan struct{}
+	beatNow chan struct{}
 }
 
 // shardKey names a shard.
 type shardKey struct{ table, shard string }
 
 // New starts nothing.
-func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, bus Bus, log *slog.Logger) (*Server, error) {
+func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Watcher, bus Bus, log *slog.Logger) (*Server, error) {
 	if err := events.ValidName(cfg.ID); err != nil {
 		return nil, fmt.Errorf("shard server: %w", err)
 	}
@@ -117,10 +116,10 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes watcher, b
 		return nil, errors.New("shard server: no listener")
 	}
 	s := &Server{
-		cfg: cfg, open: open, logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
+		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
 		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), fills: newTurns(cfg.FillsMost), digests: newTurns(4), digest: newTurns(1),
 		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
-		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, reread: make(chan struct{}, 1), beatNow: make(chan struct{}, 1),
+		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, beatNow: make(chan struct{}, 1),
 	}
 	s.engine.opened = make(chan struct{})
 	s.keepers.Store(&map[shardKey]*keeper{})
@@ -153,7 +152,6 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	work.Go(func() { s.follow(ctx) })
-	work.Go(func() { s.hearLeader(ctx) })
 	work.Go(func() { s.beat(ctx) })
 	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
 	var err error

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/shard"
 )
 
@@ -28,7 +30,7 @@ func TestServer_KeepsWhatTheRouteNamesItFor(t *testing.T) {
 	if n := len(c.nodes["s3"].beat().Replicas); n != 0 {
 		t.Errorf("c keeps %d replicas", n)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if r := c.nodes["s2"].replica(); r.Durable != r.Applied || r.Durable.Seq != seq {
 			return fmt.Errorf("it says %+v", r)
 		}
@@ -62,7 +64,7 @@ func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	}
 	c.keep("s1")
 	n.is(events.ReplicaOpening)
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if b := n.beat(); b.Detail != "the disk is in the post" || b.Engine != "" {
 			return fmt.Errorf("it says %+v", b)
 		}
@@ -89,11 +91,7 @@ func TestServer_AnswersRouters(t *testing.T) {
 		{"GET", "rows?log=life1&low=2&high=5", "", 200, `{"Stud_id":2,"Stud_name":2}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
 		{"GET", "rows?log=life1&low=3&high=4", "", 200, "#1 0\n"},
 		{"GET", "rows?log=life1&low=5&high=1", "", 200, "#1 0\n"},
-		{"POST", "get?log=life1&floor=1", `{"keys":[5,1,9,5]}`, 200, `{"Stud_id":1,"Stud_name":"one"}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
-		{"POST", "get?log=life1", `{"keys":[]}`, 400, "keys"},
-		{"POST", "get?log=life1", `{"keys":["x"]}`, 400, "keys"},
-		{"POST", "get?log=life1", `nonsense`, 400, "keys"},
-		{"GET", "get?log=life1", "", 405, "POST"},
+		{"POST", "rows?log=life1", "", 405, "GET"},
 		{"GET", "rows?log=life2", "", 409, "life1"},
 		{"GET", "rows", "", 409, "life1"},
 		{"GET", "rows?log=life1&floor=x", "", 400, "floor"},
@@ -115,12 +113,45 @@ func TestServer_AnswersRouters(t *testing.T) {
 	}
 }
 
+func TestServer_AnswersRowsByKeyOfManyShards(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	n.restart(func(cfg *shard.Config) { cfg.ReadWait = 50 * time.Millisecond })
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text("one")}, {events.Int(5), events.Text("five")}}})
+	const (
+		part   = `{"table":"StudT","shard":"sh1","log":"life1","floor":1,"keys":[5,1,9,5]}`
+		found  = `{"Stud_id":1,"Stud_name":"one"}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"
+		absent = `{"table":"StudT","shard":"sh1","log":"life1","keys":[7]}`
+	)
+	for _, x := range []struct {
+		body string
+		code int
+		want string // a regular expression
+	}{
+		{"[" + part + "]", 200, found},
+		{"[" + absent + "," + part + "]", 200, "#1 0\n" + found},
+		{`[{"table":"StudT","shard":"sh7","log":"life1","keys":[1]},` + part + "]", 200, `!{"code":409,"message":"shard sh7[^\n]*}` + "\n" + found},
+		{`[{"table":"StudT","shard":"sh1","log":"life2","keys":[1]},` + part + "]", 200, `!{"code":409,"message":"[^\n]*life1[^\n]*}` + "\n" + found},
+		{"[" + part + `,{"table":"StudT","shard":"sh1","log":"life1","floor":2,"keys":[1]}]`, 200, found + `!{"code":503,[^\n]*}` + "\n"},
+		{`[]`, 400, ".*0 parts"},
+		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":[]}]`, 400, ".*part 0: no keys"},
+		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":["x"]}]`, 400, ".*no list of parts"},
+		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":[` + strings.Repeat("1,", events.MaxGetKeys) + `1]}]`, 400, ".*1025 keys"},
+		{`nonsense`, 400, ".*no list of parts"},
+	} {
+		code, body := call(t, "POST", "http://"+n.addr+events.ShardGet, x.body)
+		if code != x.code || !regexp.MustCompile("^"+x.want).MatchString(body) {
+			t.Errorf("%.200s: %d %q; want %d %q", x.body, code, body, x.code, x.want)
+		}
+	}
+}
+
 func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) {
 	c := newCluster(t, "s1")
 	n := c.nodes["s1"]
-	n.stop()
-	n.tune = func(cfg *shard.Config) { cfg.Applier.Retell = time.Hour } // no clock in this test
-	n.start()
+	n.restart(func(cfg *shard.Config) { cfg.Applier.Retell = time.Hour }) // no clock in this test
 	c.keep("s1*")
 	c.route.Shards[0].Eager = "" // nobody answers writers
 	c.put()
@@ -165,17 +196,13 @@ func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) 
 func TestServer_AReadWaitsForItsFloor(t *testing.T) {
 	c := newCluster(t, "s1")
 	n := c.nodes["s1"]
-	n.stop()
-	n.tune = func(cfg *shard.Config) { cfg.ReadWait = 200 * time.Millisecond }
-	n.start()
+	n.restart(func(cfg *shard.Config) { cfg.ReadWait = 200 * time.Millisecond })
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
 	if code, body := call(t, "GET", n.url("rows?log=life1&floor=1"), ""); code != 503 || !strings.Contains(body, "not yet at 1") {
 		t.Errorf("beyond the log: %d %s", code, body)
 	}
-	n.stop()
-	n.tune = func(cfg *shard.Config) { cfg.ReadWait = time.Minute }
-	n.start()
+	n.restart(func(cfg *shard.Config) { cfg.ReadWait = time.Minute })
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
 	answer := make(chan string)
@@ -229,7 +256,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	n.state(seq)
 	c.add("s2")
 	c.keep("s2")
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if b := n.beat(); len(b.Replicas) != 0 || b.Epochs[spec.Table] != c.epoch {
 			return fmt.Errorf("it says %+v", b)
 		}
@@ -245,7 +272,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	if err := c.bucket.Delete(t.Context(), events.TableKey(spec.Table), c.epoch); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if b := n.beat(); len(b.Replicas) != 0 || len(b.Epochs) != 0 {
 			return fmt.Errorf("it says %+v", b)
 		}

@@ -97,7 +97,7 @@ type Store interface {
 }
 
 // MaxKeys bounds what Many reads at once.
-const MaxKeys = 1024
+const MaxKeys = events.MaxGetKeys
 
 // Snapshot is all that a replica held at one position. Close it.
 type Snapshot interface {

@@ -12,6 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/lab/rig"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
@@ -22,21 +23,6 @@ type asker struct{ store shard.Store }
 
 func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (events.Results, error) {
 	return a.store.Results(ctx, batch)
-}
-
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
 }
 
 // The write walk: writers → log → three replicas, while the bus restarts and
@@ -67,7 +53,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		a, _ := apply(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
 		appliers = append(appliers, a)
 	}
-	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, quiet)
+	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, rig.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +68,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		_, err := w.Do(call, id, &events.Op{Kind: events.OpBarrier})
 		return err
 	}
-	eventually(t, barrier) // the writer runs
+	rig.Eventually(t, barrier) // the writer runs
 
 	const writers, each = 8, 60
 	told := make(chan struct{}, writers*each)
@@ -115,12 +101,12 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		for range writers * each / 8 {
 			<-told
 		}
-		s.restart()
+		s.bus.Restart()
 	}
 	done.Wait()
 
 	var end events.LogState
-	eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
+	rig.Eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
 	var first string
 	for i, a := range appliers {
 		s.wait(a, end.Last)

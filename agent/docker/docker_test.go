@@ -16,6 +16,7 @@ import (
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // fixture is a runtime that runs, and the deaths it told of.
@@ -159,7 +160,7 @@ func TestRuntime_ContainersAreRestricted(t *testing.T) {
 func TestRuntime_CannotWriteToItsRoot(t *testing.T) {
 	f := newFixture(t)
 	f.start(runtimetest.Shell("S1", `echo x > /tmp/x && echo x > /run/x && echo x > /x`))
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "read-only") {
 		t.Errorf("detail is %q", d)
 	}
@@ -170,7 +171,7 @@ func TestRuntime_AddressesThatRoutersReach(t *testing.T) {
 	shared := newNetwork(t)
 	get := func(in agent.Instance) {
 		t.Helper()
-		runtimetest.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Server: S1") })
+		rig.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Server: S1") })
 	}
 	t.Run("default bridge", func(t *testing.T) { get(newFixture(t).start(runtimetest.Sample("S1"))) })
 	t.Run("fixed port", func(t *testing.T) {
@@ -250,7 +251,7 @@ func TestRuntime_WhatWasNeverStartedIsInNobodysWay(t *testing.T) {
 	}
 	leave("S1")
 	again := run(t, f.cfg)
-	runtimetest.Eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if _, err := engine.ContainerInspect(t.Context(), f.container("S1")); err == nil {
 			return errors.New("it is still there")
 		}
@@ -268,10 +269,57 @@ func TestRuntime_ALimitIsNamedAsTheCauseOfADeath(t *testing.T) {
 	spec := runtimetest.Shell("S1", `x=0123456789; while true; do x="$x$x"; done`)
 	spec.Limits.Memory = 32 << 20
 	f.start(spec)
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "memory") {
 		t.Errorf("detail is %q", d)
 	}
+}
+
+// spoke tells whether an instance's log has anything in it.
+func (f *fixture) spoke(name string) error {
+	logs, err := engine.ContainerLogs(f.t.Context(), f.inspect(name).ID, container.LogsOptions{ShowStdout: true})
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	_, err = logs.Read(make([]byte, 1))
+	return err
+}
+
+// A death is explained by what is known of it, and by nothing else.
+func TestRuntime_TellsHowAnInstanceEnded(t *testing.T) {
+	f := newFixture(t)
+	serial := 0
+	how := func(script, want string, end func(name string)) {
+		t.Helper()
+		serial++
+		name := fmt.Sprint("S", serial)
+		f.start(runtimetest.Shell(name, script))
+		end(name)
+		rig.Eventually(t, func() error { return f.told(name) })
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if got := f.deaths[serial-1].Detail; got != want {
+			t.Errorf("%s: it says %q, want %q", script, got, want)
+		}
+	}
+	byItself := func(string) {}
+	signal := func(s string) func(string) {
+		return func(name string) {
+			rig.Eventually(t, func() error { return f.spoke(name) })
+			if err := engine.ContainerKill(t.Context(), f.inspect(name).ID, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const info, wrong = `echo 'time=2026-01-01T00:00:00Z level=INFO msg="replica is ready"'; `, `echo 'time=2026-01-01T00:00:00Z level=ERROR msg="no disk"'; `
+	how("exit 0", "exit status 0", byItself)
+	how(info+"echo no such database; exit 3", "exit status 3: no such database", byItself)
+	how(info+wrong+"exit 1", `exit status 1: time=2026-01-01T00:00:00Z level=ERROR msg="no disk"`, byItself)
+	how(info+"exit 1", "exit status 1", byItself)
+	how("echo too many; exit 255", "exit status 255: too many", byItself)
+	how("echo copying failed; while true; do :; done", "exit status 137 (signal: killed); perhaps by its limit of memory", signal("SIGKILL"))
+	how("echo copying failed; exit 143", "exit status 143 (signal: terminated)", byItself)
 }
 
 // Two lives of a container are two instances, even if somebody's hand is faster
@@ -282,7 +330,7 @@ func TestRuntime_AContainerThatSomebodyRestartsHasDied(t *testing.T) {
 	if err := engine.ContainerRestart(t.Context(), f.container("S1"), container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.deaths[0]; d.PID != in.PID || !d.Started.Equal(in.Started) || d.Running {

@@ -12,6 +12,7 @@ import (
 
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
+	"ringway/lab/rig"
 )
 
 // gate stands between a runtime and the real engine: open, hung (it accepts and
@@ -159,7 +160,7 @@ func TestRuntime_TellsWhatHappenedWhileTheEngineHung(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 }
 
 func TestRuntime_TellsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
@@ -172,10 +173,10 @@ func TestRuntime_TellsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 	f.start(runtimetest.Sample("S2"))
 	f.kill("S2")
-	runtimetest.Eventually(t, func() error { return f.told("S2") })
+	rig.Eventually(t, func() error { return f.told("S2") })
 }
 
 // An agent may be there before its engine.
@@ -187,10 +188,10 @@ func TestRuntime_WaitsForAnEngine(t *testing.T) {
 		t.Error("list succeeded")
 	}
 	g.set(false, false)
-	runtimetest.Eventually(t, func() error { _, err := f.List(t.Context()); return err })
+	rig.Eventually(t, func() error { _, err := f.List(t.Context()); return err })
 	f.start(runtimetest.Sample("S1"))
 	f.kill("S1")
-	runtimetest.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.told("S1") })
 }
 
 // The stream of events is opened again and again, and loses nothing.
@@ -199,7 +200,7 @@ func TestRuntime_EventsGoOnOverReopening(t *testing.T) {
 	for _, name := range []string{"S1", "S2", "S3"} {
 		f.start(runtimetest.Sample(name))
 		f.kill(name)
-		runtimetest.Eventually(t, func() error { return f.told(name) })
+		rig.Eventually(t, func() error { return f.told(name) })
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 // noImage says why there is none, for people.
 func noImage(spec events.InstanceSpec) error {
 	if spec.Kind == events.KindShard {
-		return errors.New("no image: the agent was started without --shard-image")
+		return errors.New("no image: the table names none, and the agent was started without --shard-image")
 	}
 	return errors.New("no image: the service names none, and the agent was started without --image")
 }

@@ -5,8 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -69,7 +69,11 @@ func howItEnded(s *container.State) string {
 	return fmt.Sprintf("exit status %d", s.ExitCode)
 }
 
-// lastWords is the last line of an instance's log, for the report of its end.
+// endedByItself tells from how a container ended whether it did so with an error
+// of its own, of which it may have spoken.
+var endedByItself = regexp.MustCompile(`^exit status [1-9][0-9]*$`).MatchString
+
+// lastWords is what an instance's log ends with, if that is an error.
 func (r *Runtime) lastWords(ctx context.Context, id string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -80,15 +84,5 @@ func (r *Runtime) lastWords(ctx context.Context, id string) string {
 	defer logs.Close()
 	var text bytes.Buffer
 	_, _ = stdcopy.StdCopy(&text, &text, logs) // what could be read counts
-	last := ""
-	for line := range strings.Lines(text.String()) {
-		if s := strings.TrimSpace(line); s != "" {
-			last = s
-		}
-	}
-	last = strings.ToValidUTF8(last, "?")
-	if len(last) > 200 {
-		last = strings.ToValidUTF8(last[:200], "") + "…"
-	}
-	return last
+	return agent.LastWords(&text)
 }

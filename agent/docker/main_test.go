@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
+	"ringway/lab/rig"
 )
 
 // engine is the real one of this machine; nil if none answers.
@@ -191,7 +191,7 @@ func newNetwork(t *testing.T) string {
 
 func open(t *testing.T, cfg docker.Config) *docker.Runtime {
 	t.Helper()
-	rt, err := docker.New(cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	rt, err := docker.New(cfg, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -226,8 +226,10 @@ func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (ag
 	r.mu.Unlock()
 
 	if !in.Running {
-		if last := r.lastWords(ctx, id); last != "" && in.Detail != "exit status 0" {
-			in.Detail += ": " + last
+		if endedByItself(in.Detail) {
+			if last := r.lastWords(ctx, id); last != "" {
+				in.Detail += ": " + last
+			}
 		}
 		r.mu.Lock()
 		l.in.Detail = in.Detail

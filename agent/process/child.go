@@ -60,19 +60,31 @@ func (c *child) wait() bool {
 
 func (c *child) interrupt() { _ = c.pidfd.SetReadDeadline(time.Unix(1, 0)) }
 
-// reap collects the status of a process that has ended.
-func (c *child) reap() (detail string, failed bool) {
+// reap collects the status of a process that has ended; byItself: with an
+// error of its own, of which it may have spoken.
+func (c *child) reap() (detail string, byItself bool) {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	c.ended = true
 	if c.cmd == nil {
-		return "ended; an earlier agent started it, so its status is unknown", true
+		return "ended; an earlier agent started it, so its status is unknown", false
 	}
 	// What it left in its group ends with it. The leader is a zombie until
 	// Wait, so the number of the group is still its own.
 	_ = unix.Kill(-c.cmd.Process.Pid, unix.SIGKILL)
-	err := c.cmd.Wait()
-	return c.cmd.ProcessState.String(), err != nil
+	_ = c.cmd.Wait() // the status is in ProcessState
+	return ending(c.cmd.ProcessState, len(c.record.Spec.Command) > 0)
+}
+
+// ending tells how a process ended. One that was killed had no last word: what
+// its log ends with has nothing to do with it. Hold, which runs commands,
+// passes on the signal that ended one as a status above 128.
+func ending(s *os.ProcessState, held bool) (detail string, byItself bool) {
+	code := s.ExitCode()
+	if sig := syscall.Signal(code - 128); held && unix.SignalName(sig) != "" {
+		return fmt.Sprintf("%s (signal: %s)", s, sig), false
+	}
+	return s.String(), s.Exited() && code != 0
 }
 
 // end stops the process and returns when its record says that it ended.

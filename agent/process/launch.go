@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,8 +14,8 @@ import (
 	"syscall"
 
 	"ringway/agent"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
 )
 
 // Variables that are this runtime's own, beside those of package agent.
@@ -135,7 +134,7 @@ func ephemeral() (low, high int) {
 	return low, high
 }
 
-// lastWords is the last line of an instance's log, for the report of its end.
+// lastWords is what an instance's log ends with, if that is an error.
 func (r *Runtime) lastWords(name string) string {
 	f, err := os.Open(r.logPath(name))
 	if err != nil {
@@ -145,17 +144,7 @@ func (r *Runtime) lastWords(name string) string {
 	if info, err := f.Stat(); err == nil && info.Size() > 4096 {
 		_, _ = f.Seek(-4096, 2)
 	}
-	last := ""
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if s := strings.TrimSpace(lines.Text()); s != "" {
-			last = s
-		}
-	}
-	last = strings.ToValidUTF8(last, "?")
-	if len(last) > 200 {
-		last = strings.ToValidUTF8(last[:200], "") + "…"
-	}
-	return last
+	return agent.LastWords(f)
 }
 
 // keptLogs is how many logs of forgotten instances are kept.

@@ -26,8 +26,8 @@ import (
 
 	"ringway/agent"
 	"ringway/agent/lifeline"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
 )
 
 // Config says where and how instances run.
@@ -78,9 +78,12 @@ func Open(ctx context.Context, cfg Config, line *lifeline.Line, log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("open instances: %w", err)
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open instances: %w", err)
+	}
 	// The kernel closes the lock of a killed agent only when a child that it was
 	// about to start has executed: whoever has the lock finds every mark.
-	lock, err := statedir.Lock(ctx, dir, "instances.lock")
+	lock, err := statedir.Take(ctx, dir, "instances.lock", statedir.Dying)
 	if err != nil {
 		return nil, fmt.Errorf("open instances: %w", err)
 	}
@@ -134,9 +137,11 @@ func (r *Runtime) watch(ctx context.Context, c *child, died func(agent.Instance)
 	if !c.wait() {
 		return // ctx ended; c runs on
 	}
-	detail, failed := c.reap()
-	if last := r.lastWords(c.name); failed && last != "" {
-		detail += ": " + last
+	detail, byItself := c.reap()
+	if byItself {
+		if last := r.lastWords(c.name); last != "" {
+			detail += ": " + last
+		}
 	}
 	r.mu.Lock()
 	c.record.Dead, c.record.Detail = true, detail

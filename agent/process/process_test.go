@@ -20,8 +20,9 @@ import (
 
 	"ringway/agent"
 	"ringway/agent/lifeline"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
+	"ringway/lab/rig"
 )
 
 func testConfig(t *testing.T) Config {
@@ -32,7 +33,7 @@ func testConfig(t *testing.T) Config {
 
 func open(t *testing.T, cfg Config, line *lifeline.Line) *Runtime {
 	t.Helper()
-	r, err := Open(t.Context(), cfg, line, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	r, err := Open(t.Context(), cfg, line, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,19 +58,6 @@ func run(t *testing.T, r *Runtime) (stop func()) {
 
 func spec(name string, command ...string) events.InstanceSpec {
 	return events.InstanceSpec{Name: name, Service: "web", ID: 4, Health: "/heartbeat", Grace: events.Duration(time.Second), Command: command}
-}
-
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %v", err)
-		}
-	}
 }
 
 func gone(pid int) func() error {
@@ -156,7 +144,7 @@ func TestOpen_AdoptsAnInstanceWithoutARecord(t *testing.T) {
 	if err := second.Stop(t.Context(), "S1", 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, gone(in.PID))
+	rig.Eventually(t, gone(in.PID))
 }
 
 // Of a shard server the environment tells what the agent has to know of it.
@@ -307,7 +295,7 @@ func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		b, _ := os.ReadFile(pids)
 		if lines = strings.Fields(string(b)); len(lines) != 3 {
 			return fmt.Errorf("got %q", b)
@@ -322,7 +310,7 @@ func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, gone(pid))
+		rig.Eventually(t, gone(pid))
 	}
 	if err := r.Stop(t.Context(), "S1", 0); err != nil {
 		t.Fatal(err)
@@ -357,7 +345,7 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		res, err := client.Get("http://" + web.Address + "/heartbeat")
 		if err == nil {
@@ -365,7 +353,7 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 		}
 		return err
 	})
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if b, _ := os.ReadFile(r.logPath("S2")); !bytes.Contains(b, []byte("up")) {
 			return fmt.Errorf("log is %q", b)
 		}
@@ -380,8 +368,8 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 	if err := root.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, gone(web.PID))
-	eventually(t, gone(held.PID))
+	rig.Eventually(t, gone(web.PID))
+	rig.Eventually(t, gone(held.PID))
 	if b, _ := os.ReadFile(r.logPath("S2")); !bytes.Contains(b, []byte("asked")) {
 		t.Errorf("the command was not asked to end: %q", b)
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"ringway/agent"
-	"ringway/agent/statedir"
 	"ringway/events"
+	"ringway/events/statedir"
 )
 
 // record is what a successor needs to know of one instance. Without a pid it

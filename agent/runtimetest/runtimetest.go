@@ -16,6 +16,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // NATS is what the runtime is to tell shard servers.
@@ -128,7 +129,7 @@ func (f *fixture) startStubborn(name string) {
 	f.t.Helper()
 	spec, ready := f.Stubborn(f.t, name)
 	f.start(spec)
-	Eventually(f.t, ready)
+	rig.Eventually(f.t, ready)
 }
 
 func (f *fixture) find(name string) (agent.Instance, bool) {
@@ -167,22 +168,6 @@ func Shell(name, script string) events.InstanceSpec {
 	spec := Sample(name)
 	spec.Command = []string{"/bin/sh", "-c", script}
 	return spec
-}
-
-// Eventually waits until check returns nil, at most 30 s: a machine may be busy.
-func Eventually(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %v", err)
-		}
-		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
-	}
 }
 
 // Get returns nil when the instance answers 200 with a body that contains want.

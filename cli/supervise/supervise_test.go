@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/agent/lifeline"
+	"ringway/lab/rig"
 )
 
 // The test binary plays the children; the role is its first argument.
@@ -101,7 +102,7 @@ func (w *watched) all() []Report {
 // said waits until the log of the child holds text.
 func (w *watched) said(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		b, _ := os.ReadFile(w.Log())
 		if !strings.Contains(string(b), text) {
 			return fmt.Errorf("the log says %q, want %q", b, text)
@@ -111,21 +112,6 @@ func (w *watched) said(t *testing.T, text string) {
 }
 
 func args(a ...string) func() []string { return func() []string { return a } }
-
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(5 * time.Millisecond) // between looks, never instead of one
-	}
-}
 
 func ends(t *testing.T, done <-chan struct{}) {
 	t.Helper()
@@ -199,7 +185,7 @@ func TestChild_ThatCannotRunIsTriedWithBackoff(t *testing.T) {
 	f := func(spec Spec, want string) {
 		t.Helper()
 		w, _, _ := start(t, spec)
-		eventually(t, func() error {
+		rig.Eventually(t, func() error {
 			var waits []time.Duration
 			for _, r := range w.all() {
 				if r.What == want {
@@ -223,7 +209,7 @@ func TestChild_ThatCannotRunIsTriedWithBackoff(t *testing.T) {
 
 func TestChild_RunsWithoutItsLog(t *testing.T) {
 	w, _, _ := start(t, Spec{Args: args("polite"), Log: "/no/such/dir/log"})
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if w.PID() == 0 {
 			return errors.New("it does not run")
 		}
@@ -258,7 +244,7 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, func() error { // a request that it took with it is another matter
+		rig.Eventually(t, func() error { // a request that it took with it is another matter
 			if w.PID() == pid {
 				return errors.New("it still runs")
 			}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,10 +23,11 @@ type Bucket struct {
 	stream *stream
 }
 
-// Bucket opens a bucket and creates it with our settings when it is missing.
-// It waits for a bus that is away until ctx ends.
+// Bucket opens a bucket as it is now, and creates it with our settings when it
+// is missing. It waits for a bus that is away until ctx ends.
 func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	b := &Bucket{conn: c, name: name, stream: c.stream(c.bucketConfig(name))}
+	b.stream.forget() // another may have begun a life of it
 	if _, err := b.stream.await(ctx); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
@@ -39,31 +41,44 @@ func (b *Bucket) Incarnation() string {
 	return b.stream.life.incarnation
 }
 
+// BeginAnew gives the bucket, which was found to be an older copy of itself, a
+// new life with the values that it has: all versions of before are foreign to
+// it. It does nothing if the life that was seen last is over already. Whoever
+// watches the bucket learns of the new life when it watches anew.
+func (b *Bucket) BeginAnew(ctx context.Context, why events.Rewind) error {
+	note, err := json.Marshal(why)
+	if err == nil {
+		err = b.stream.beginAnew(ctx, string(note))
+	}
+	if err != nil {
+		return fmt.Errorf("begin a new life of %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// Rewind is why the present life, as last seen, began with the values of an
+// older one; nil if it began with none.
+func (b *Bucket) Rewind() *events.Rewind {
+	b.stream.mu.Lock()
+	defer b.stream.mu.Unlock()
+	var why events.Rewind
+	note := b.stream.life.handle.CachedInfo().Config.Metadata[rewindKey]
+	if note == "" || json.Unmarshal([]byte(note), &why) != nil {
+		return nil
+	}
+	return &why
+}
+
 // Entries are all current values, sorted by key.
 func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
-	fail := func(err error) ([]events.Entry, error) { return nil, fmt.Errorf("list %s: %w", b.name, err) }
-	l, err := b.stream.open(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	ctx, cancel, err := b.conn.request(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	defer cancel()
 	newest := map[string]events.Entry{} // one that changes meanwhile comes twice
-	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		e := b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
+	err := b.each(ctx, jetstream.DeliverLastPerSubjectPolicy, ">", func(e events.Entry) {
 		if newest[e.Key] = e; e.Deleted() {
 			delete(newest, e.Key)
 		}
-		return nil
-	}
-	complete := errors.New("complete")
-	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: b.subject(">")}
-	if err := b.conn.tail(ctx, l.handle, cfg, each, func() error { return complete }); !errors.Is(err, complete) {
-		b.stream.forget()
-		return fail(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", b.name, err)
 	}
 	return slices.SortedFunc(maps.Values(newest), func(a, b events.Entry) int { return strings.Compare(a.Key, b.Key) }), nil
 }
@@ -71,34 +86,40 @@ func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
 // Former are the values that the bucket still keeps of key, newest first. The
 // current one is among them.
 func (b *Bucket) Former(ctx context.Context, key string) ([]events.Entry, error) {
-	fail := func(err error) ([]events.Entry, error) {
-		return nil, fmt.Errorf("former values of %s in %s: %w", key, b.name, err)
-	}
-	if err := validKey(key); err != nil {
-		return fail(err)
-	}
-	l, err := b.stream.open(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	ctx, cancel, err := b.conn.request(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	defer cancel()
+	err := validKey(key)
 	var all []events.Entry
-	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		all = append(all, b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream))
-		return nil
+	if err == nil {
+		err = b.each(ctx, jetstream.DeliverAllPolicy, key, func(e events.Entry) { all = append(all, e) })
 	}
-	complete := errors.New("complete")
-	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: b.subject(key)}
-	if err := b.conn.tail(ctx, l.handle, cfg, each, func() error { return complete }); !errors.Is(err, complete) {
-		b.stream.forget()
-		return fail(err)
+	if err != nil {
+		return nil, fmt.Errorf("former values of %s in %s: %w", key, b.name, err)
 	}
 	slices.Reverse(all)
 	return all, nil
+}
+
+// each calls fn for what the bucket keeps now of some keys, the oldest first.
+func (b *Bucket) each(ctx context.Context, policy jetstream.DeliverPolicy, keys string, fn func(events.Entry)) error {
+	l, err := b.stream.open(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel, err := b.conn.request(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	one := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		fn(b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream))
+		return nil
+	}
+	complete := errors.New("complete")
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: policy, FilterSubject: b.subject(keys)}
+	if err := b.conn.tail(ctx, l.handle, cfg, one, func() error { return complete }); !errors.Is(err, complete) {
+		b.stream.forget()
+		return err
+	}
+	return nil
 }
 
 // Get is the current value of key, or events.ErrNotFound.

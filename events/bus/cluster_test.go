@@ -10,29 +10,26 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // startCluster starts three buses that know each other.
-func startCluster(t *testing.T) []*testBus {
+func startCluster(t *testing.T) []*rig.Bus {
 	t.Helper()
 	var routes []string
 	for range 3 {
 		routes = append(routes, "nats://"+nobody(t))
 	}
-	var all []*testBus
+	var all []*rig.Bus
 	for i, r := range routes {
-		cfg := bus.DefaultServerConfig()
-		cfg.Name, cfg.Listen, cfg.Store = fmt.Sprintf("bus-%d", i), "127.0.0.1:0", t.TempDir()
-		cfg.Cluster = strings.TrimPrefix(r, "nats://")
-		for j, other := range routes {
-			if j != i { // never a route to itself
-				cfg.Routes = append(cfg.Routes, other)
+		all = append(all, rig.StartBus(t, func(cfg *bus.ServerConfig) {
+			cfg.Name, cfg.Cluster = fmt.Sprintf("bus-%d", i), strings.TrimPrefix(r, "nats://")
+			for j, other := range routes {
+				if j != i { // never a route to itself
+					cfg.Routes = append(cfg.Routes, other)
+				}
 			}
-		}
-		b := &testBus{t: t, cfg: cfg}
-		b.start()
-		t.Cleanup(func() { b.Shutdown() })
-		all = append(all, b)
+		}))
 	}
 	return all
 }
@@ -41,13 +38,13 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("elections take some seconds")
 	}
-	ctx := within(t)
+	ctx := rig.Context(t)
 	cluster := startCluster(t)
 	var urls []string
 	for _, b := range cluster {
 		urls = append(urls, b.URL())
 	}
-	c := connectWith(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
+	c := rig.Connect(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
 	b := bucket(t, c, events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
@@ -70,20 +67,20 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	}
 	leader := s.CachedInfo().Cluster.Leader
 	for _, srv := range cluster {
-		if srv.cfg.Name == leader {
+		if srv.Config.Name == leader {
 			srv.Shutdown()
 		}
 	}
 	emit(t, c, before, after) // across the election
 	wantIDs(t, told(t, c, time.Time{}), before, after)
-	eventually(t, func() error { // an outcome may be unknown meanwhile
+	rig.Eventually(t, func() error { // an outcome may be unknown meanwhile
 		e, err := b.Get(ctx, "k")
 		if err == nil {
 			_, err = b.Update(ctx, "k", []byte("2"), e.Version)
 		}
 		return err
 	})
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if all := seen.list(); string(all[len(all)-1].Value) != "2" {
 			return fmt.Errorf("got %v", spell(all))
 		}
@@ -95,7 +92,7 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 // buckets have another code for those who come while one is being stored.
 func raceForOneVersion(t *testing.T, b *bus.Bucket) {
 	t.Helper()
-	ctx := within(t)
+	ctx := rig.Context(t)
 	v := must(t)(b.Create(ctx, "race", []byte("x")))
 	for range 10 {
 		var winners recorder[events.Version]

@@ -224,6 +224,9 @@ func (c *Conn) Close() {
 	c.late.Wait()
 }
 
+// Server is the name of the bus server; empty while there is none.
+func (c *Conn) Server() string { return c.nats.ConnectedServerName() }
+
 // Connected reports whether the bus is there.
 func (c *Conn) Connected() bool { return c.nats.Status() == nats.CONNECTED }
 

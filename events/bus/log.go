@@ -210,6 +210,16 @@ func (l *Log) ask(ctx context.Context, exchange func(context.Context, jetstream.
 	return true, nil
 }
 
+// State is what a log holds now; see Log.State.
+func (c *Conn) State(ctx context.Context, id events.LogID) (events.LogState, error) {
+	return c.Log(id).State(ctx)
+}
+
+// PurgeLog drops the beginning of a log; see Log.Purge.
+func (c *Conn) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
+	return c.Log(id).Purge(ctx, below)
+}
+
 // State is what the log holds now.
 func (l *Log) State(ctx context.Context) (events.LogState, error) {
 	l.forget() // opening it tells

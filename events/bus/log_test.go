@@ -14,13 +14,14 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 var theLog = events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
 
 func createLog(t *testing.T, c *bus.Conn, id events.LogID) *bus.Log {
 	t.Helper()
-	if _, err := c.CreateLog(within(t), id, 0); err != nil {
+	if _, err := c.CreateLog(rig.Context(t), id, 0); err != nil {
 		t.Fatal(err)
 	}
 	return c.Log(id)
@@ -36,7 +37,7 @@ func batchOf(id string) []byte {
 func appendAll(t *testing.T, l *bus.Log, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if _, err := l.Append(within(t), id, batchOf(id)); err != nil {
+		if _, err := l.Append(rig.Context(t), id, batchOf(id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,7 +45,7 @@ func appendAll(t *testing.T, l *bus.Log, ids ...string) {
 
 func wantState(t *testing.T, l *bus.Log, first, last uint64) {
 	t.Helper()
-	s, err := l.State(within(t))
+	s, err := l.State(rig.Context(t))
 	if err != nil || s.First != first || s.Last != last {
 		t.Fatalf("the log holds %d to %d, %v; want %d to %d", s.First, s.Last, err, first, last)
 	}
@@ -66,9 +67,9 @@ func wantNotStored(t *testing.T, err error) {
 }
 
 func TestCreateLog_IsExplicit(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	c := connect(t, srv.URL())
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	c := rig.Connect(t, srv.URL())
 	l := c.Log(theLog)
 	_, err := l.State(ctx)
 	wantErr(t, err, events.ErrLogMissing)
@@ -110,12 +111,12 @@ func TestCreateLog_IsExplicit(t *testing.T) {
 
 // A shard that is recovered goes on counting where its best replica is.
 func TestCreateLog_BeginsWhereItShould(t *testing.T) {
-	c := connect(t, startBus(t).URL())
-	s, err := c.CreateLog(within(t), theLog, 101)
+	c := rig.Connect(t, rig.StartBus(t).URL())
+	s, err := c.CreateLog(rig.Context(t), theLog, 101)
 	if err != nil || s.First != 101 || s.Last != 100 {
 		t.Fatalf("got %+v, %v", s, err)
 	}
-	if seq, err := c.Log(theLog).Append(within(t), "b", batchOf("b")); err != nil || seq != 101 {
+	if seq, err := c.Log(theLog).Append(rig.Context(t), "b", batchOf("b")); err != nil || seq != 101 {
 		t.Fatalf("the first batch is at %d, %v", seq, err)
 	}
 	got := readLog(t, c.Log(theLog), events.Position{Incarnation: "first", Seq: 100, Batch: "of the life before"}, 1)
@@ -125,9 +126,9 @@ func TestCreateLog_BeginsWhereItShould(t *testing.T) {
 }
 
 func TestInspect_Log(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	appendAll(t, createLog(t, connect(t, srv.URL()), theLog), "b1")
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), "b1")
 	stream, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
 		t.Fatal(err)
@@ -159,9 +160,9 @@ func TestInspect_Log(t *testing.T) {
 }
 
 func TestLogAppend_OnceForEachID(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	c := connect(t, srv.URL())
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	c := rig.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
 	seq, err := l.Append(ctx, "b1", batchOf("b1"))
@@ -169,7 +170,7 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 		t.Fatalf("sent again: %d, %v", seq, err)
 	}
 	srv.Shutdown()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("still connected")
 		}
@@ -177,8 +178,8 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 	})
 	_, err = l.Append(ctx, "b3", batchOf("b3"))
 	wantNotStored(t, err)
-	srv.start()
-	eventually(t, func() error {
+	srv.Start()
+	rig.Eventually(t, func() error {
 		seq, err := l.Append(ctx, "b2", batchOf("b2"))
 		if err == nil && seq != 2 {
 			t.Fatalf("sent again after a restart: %d", seq)
@@ -192,18 +193,18 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 }
 
 func TestLogAppend_TooLarge(t *testing.T) {
-	l := createLog(t, connect(t, startBus(t).URL()), theLog)
-	_, err := l.Append(within(t), "b", make([]byte, events.MaxBatchBytes+1))
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	_, err := l.Append(rig.Context(t), "b", make([]byte, events.MaxBatchBytes+1))
 	wantRefusal(t, err, 413)
-	if _, err := l.Append(within(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
+	if _, err := l.Append(rig.Context(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
 		t.Fatalf("the largest batch: %v", err)
 	}
 }
 
 func TestLogAppend_Full(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	c := connectWith(t, srv.URL(), func(cfg *bus.Config) { cfg.LogBytes = 10_000 })
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	c := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.LogBytes = 10_000 })
 	l := createLog(t, c, theLog)
 	var err error
 	n := uint64(0)
@@ -224,20 +225,20 @@ func TestLogAppend_Full(t *testing.T) {
 		t.Fatalf("after the purge: %d, %v", seq, err)
 	}
 	// A person may give it more room.
-	createLog(t, connect(t, srv.URL()), theLog)
+	createLog(t, rig.Connect(t, srv.URL()), theLog)
 	if _, err := l.Append(ctx, "big", make([]byte, 100_000)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestLogAppend_NoticesANewLife(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	c := connect(t, srv.URL())
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	c := rig.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
 	// By another client, so that no reconnect gives it away.
-	who := connect(t, srv.URL())
+	who := rig.Connect(t, srv.URL())
 	if err := who.DeleteLog(ctx, theLog); err != nil {
 		t.Fatal(err)
 	}
@@ -252,14 +253,14 @@ func TestLogAppend_NoticesANewLife(t *testing.T) {
 }
 
 func TestLogAppend_AfterAWipe(t *testing.T) {
-	srv := startBus(t)
-	l := createLog(t, connect(t, srv.URL()), theLog)
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1")
 	srv.Shutdown()
-	srv.wipe()
-	srv.start()
-	eventually(t, func() error {
-		_, err := l.Append(within(t), "b2", batchOf("b2"))
+	srv.Wipe()
+	srv.Start()
+	rig.Eventually(t, func() error {
+		_, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
 		if err == nil {
 			t.Fatal("stored in a log that nobody made")
 		}
@@ -271,8 +272,8 @@ func TestLogAppend_AfterAWipe(t *testing.T) {
 }
 
 func TestLogPurge(t *testing.T) {
-	ctx := within(t)
-	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	ctx := rig.Context(t)
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
 	purge := func(below uint64) {
 		t.Helper()
 		if err := l.Purge(ctx, below); err != nil {
@@ -299,8 +300,8 @@ func TestLogPurge(t *testing.T) {
 }
 
 func TestLogGet(t *testing.T) {
-	ctx := within(t)
-	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	ctx := rig.Context(t)
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
 	appendAll(t, l, "b1")
 	at, data, err := l.Get(ctx, 1)
 	if err != nil || !bytes.Equal(data, batchOf("b1")) || time.Since(at) > time.Minute {
@@ -315,7 +316,7 @@ func readLog(t *testing.T, l *bus.Log, after events.Position, n int) []string {
 	t.Helper()
 	var got []string
 	enough := errors.New("enough")
-	err := l.Read(within(t), after, func(seq uint64, at time.Time, data []byte) error {
+	err := l.Read(rig.Context(t), after, func(seq uint64, at time.Time, data []byte) error {
 		got = append(got, spellMsg(t, seq, data))
 		if at.IsZero() {
 			t.Errorf("%d has no time", seq)
@@ -344,8 +345,8 @@ func position(seq uint64, batch string) events.Position {
 }
 
 func TestLogRead_Positions(t *testing.T) {
-	srv := startBus(t)
-	l := createLog(t, connect(t, srv.URL()), theLog)
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1", "b2", "b3", "b4")
 	for seq := range uint64(4) {
 		got := readLog(t, l, position(seq, fmt.Sprint("b", seq)), int(4-seq))
@@ -355,13 +356,13 @@ func TestLogRead_Positions(t *testing.T) {
 	}
 	refuse := func(after events.Position, want error) {
 		t.Helper()
-		err := l.Read(within(t), after, func(uint64, time.Time, []byte) error { return errors.New("called") })
+		err := l.Read(rig.Context(t), after, func(uint64, time.Time, []byte) error { return errors.New("called") })
 		wantErr(t, err, want)
 	}
 	refuse(position(4, "b3"), events.ErrLogForeign)
 	refuse(position(5, "b5"), events.ErrLogForeign)
 	refuse(events.Position{Incarnation: "second", Seq: 2, Batch: "b2"}, events.ErrLogForeign)
-	if err := l.Purge(within(t), 3); err != nil {
+	if err := l.Purge(rig.Context(t), 3); err != nil {
 		t.Fatal(err)
 	}
 	refuse(position(1, "b1"), events.ErrLogPurged)
@@ -372,10 +373,10 @@ func TestLogRead_Positions(t *testing.T) {
 }
 
 func TestLogRead_GivesRubbishToo(t *testing.T) {
-	srv := startBus(t)
-	l := createLog(t, connect(t, srv.URL()), theLog)
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1")
-	if _, err := rawJS(t, srv.URL()).Publish(within(t), "ringway.log.StudT.sh1", []byte("\xff")); err != nil {
+	if _, err := rawJS(t, srv.URL()).Publish(rig.Context(t), "ringway.log.StudT.sh1", []byte("\xff")); err != nil {
 		t.Fatal(err)
 	}
 	appendAll(t, l, "b3")
@@ -385,15 +386,15 @@ func TestLogRead_GivesRubbishToo(t *testing.T) {
 }
 
 func TestLogRead_CatchesUpWithLargeBatches(t *testing.T) {
-	l := createLog(t, connect(t, startBus(t).URL()), theLog)
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
 	const n = 30
 	for i := range n {
-		if _, err := l.Append(within(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
+		if _, err := l.Append(rig.Context(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	enough := errors.New("enough")
-	err := l.Read(within(t), events.Position{}, func(seq uint64, _ time.Time, data []byte) error {
+	err := l.Read(rig.Context(t), events.Position{}, func(seq uint64, _ time.Time, data []byte) error {
 		if data[0] != byte(seq-1) || data[len(data)-1] != byte(seq-1) {
 			t.Errorf("%d is not what was stored", seq)
 		}
@@ -425,7 +426,7 @@ func reading(t *testing.T, l *bus.Log, after events.Position) (*recorder[string]
 
 func sees(t *testing.T, seen *recorder[string], want ...string) {
 	t.Helper()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if got := seen.list(); !slices.Equal(got, want) {
 			return fmt.Errorf("read %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))
 		}
@@ -438,32 +439,32 @@ func faultOf(t *testing.T, ended <-chan error) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(patience):
+	case <-time.After(rig.Patience):
 		t.Fatal("the reader noticed nothing")
 		return nil
 	}
 }
 
 func TestLogRead_OutlivesRestarts(t *testing.T) {
-	srv := startBus(t)
-	l := createLog(t, connect(t, srv.URL()), theLog)
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	seen, _ := reading(t, l, events.Position{})
 	want := []string{}
 	for i := range 4 {
 		id := fmt.Sprint("b", i)
-		eventually(t, func() error { _, err := l.Append(within(t), id, batchOf(id)); return err })
+		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
 		want = append(want, fmt.Sprint(i+1, " ", id))
 		sees(t, seen, want...)
 		srv.Shutdown()
-		srv.start()
+		srv.Start()
 	}
 }
 
 func TestLogRead_OutlivesACutCable(t *testing.T) {
-	srv := startBus(t)
-	direct := createLog(t, connect(t, srv.URL()), theLog)
+	srv := rig.StartBus(t)
+	direct := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	cable := newCut(t, srv.URL())
-	seen, _ := reading(t, connect(t, cable.URL()).Log(theLog), events.Position{})
+	seen, _ := reading(t, rig.Connect(t, cable.URL()).Log(theLog), events.Position{})
 	appendAll(t, direct, "b1")
 	sees(t, seen, "1 b1")
 	cable.Cut()
@@ -473,9 +474,9 @@ func TestLogRead_OutlivesACutCable(t *testing.T) {
 }
 
 func TestLogRead_NoticesAnotherHistory(t *testing.T) {
-	setup := func(t *testing.T) (*testBus, *bus.Conn, <-chan error) {
-		srv := startBus(t)
-		c := connect(t, srv.URL())
+	setup := func(t *testing.T) (*rig.Bus, *bus.Conn, <-chan error) {
+		srv := rig.StartBus(t)
+		c := rig.Connect(t, srv.URL())
 		l := createLog(t, c, theLog)
 		seen, ended := reading(t, l, events.Position{})
 		appendAll(t, l, "b1", "b2")
@@ -484,7 +485,7 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 	}
 	t.Run("made anew", func(t *testing.T) {
 		_, c, ended := setup(t)
-		if err := c.DeleteLog(within(t), theLog); err != nil {
+		if err := c.DeleteLog(rig.Context(t), theLog); err != nil {
 			t.Fatal(err)
 		}
 		createLog(t, c, other(theLog))
@@ -492,7 +493,7 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 	})
 	t.Run("gone", func(t *testing.T) {
 		_, c, ended := setup(t)
-		if err := c.DeleteLog(within(t), theLog); err != nil {
+		if err := c.DeleteLog(rig.Context(t), theLog); err != nil {
 			t.Fatal(err)
 		}
 		wantErr(t, faultOf(t, ended), events.ErrLogMissing)
@@ -502,9 +503,9 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 	restored := func(t *testing.T, ids ...string) {
 		srv, _, ended := setup(t)
 		srv.Shutdown()
-		srv.wipe()
-		srv.start()
-		appendAll(t, createLog(t, connect(t, srv.URL()), theLog), ids...)
+		srv.Wipe()
+		srv.Start()
+		appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), ids...)
 		wantErr(t, faultOf(t, ended), events.ErrLogForeign)
 	}
 	t.Run("shorter", func(t *testing.T) { restored(t, "b1") })

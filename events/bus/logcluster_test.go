@@ -10,6 +10,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // A log on three servers loses its leader in the middle of being written and
@@ -24,19 +25,19 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 		urls = append(urls, b.URL())
 	}
 	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
-	c := connectWith(t, strings.Join(urls, ","), replicated)
-	eventually(t, func() error { _, err := c.CreateLog(within(t), theLog, 0); return err })
+	c := rig.Connect(t, strings.Join(urls, ","), replicated)
+	rig.Eventually(t, func() error { _, err := c.CreateLog(rig.Context(t), theLog, 0); return err })
 	l := c.Log(theLog)
-	seen, ended := reading(t, connectWith(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{})
+	seen, ended := reading(t, rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{})
 
-	s, err := rawJS(t, urls[0]).Stream(within(t), "RINGWAY_LOG_StudT-sh1")
+	s, err := rawJS(t, urls[0]).Stream(rig.Context(t), "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg := s.CachedInfo().Config; cfg.Replicas != 3 {
 		t.Fatalf("%d replicas", cfg.Replicas)
 	}
-	leader := slices.IndexFunc(cluster, func(b *testBus) bool { return b.cfg.Name == s.CachedInfo().Cluster.Leader })
+	leader := slices.IndexFunc(cluster, func(b *rig.Bus) bool { return b.Config.Name == s.CachedInfo().Cluster.Leader })
 	down := make(chan struct{})
 	var want []string
 	for i := range 60 {
@@ -44,8 +45,8 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 			go func() { defer close(down); cluster[leader].Shutdown() }()
 		}
 		id := fmt.Sprint("b", i)
-		eventually(t, func() error {
-			seq, err := l.Append(within(t), id, batchOf(id))
+		rig.Eventually(t, func() error {
+			seq, err := l.Append(rig.Context(t), id, batchOf(id))
 			if err == nil && seq != uint64(i+1) {
 				t.Fatalf("batch %s is at %d", id, seq)
 			}
@@ -55,9 +56,9 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	}
 	<-down
 	sees(t, seen, want...)
-	cluster[leader].start()
+	cluster[leader].Start()
 	for i := range 20 { // what was known before the election still is
-		if seq, err := l.Append(within(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
+		if seq, err := l.Append(rig.Context(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
 			t.Fatalf("batch %d sent again: %d, %v", i, seq, err)
 		}
 	}
@@ -72,16 +73,16 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 // A bus that is frozen answers nobody: the outcome is unknown, and known when
 // it goes on.
 func TestLogAppend_OverAFrozenBus(t *testing.T) {
-	process, url := startProcess(t, t.TempDir(), "127.0.0.1:0")
-	c := connectWith(t, url, func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
+	srv := rig.StartBusProcess(t)
+	c := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1")
-	thaw := pauseProcess(t, process)
-	_, err := l.Append(within(t), "b2", batchOf("b2"))
+	thaw := srv.Pause()
+	_, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
 	wantErr(t, err, events.ErrUnknownOutcome)
 	thaw()
-	eventually(t, func() error {
-		seq, err := l.Append(within(t), "b2", batchOf("b2"))
+	rig.Eventually(t, func() error {
+		seq, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
 		if err == nil && seq != 2 {
 			return fmt.Errorf("batch b2 is at %d", seq)
 		}

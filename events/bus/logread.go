@@ -19,7 +19,7 @@ const (
 	// held up by round trips, and twelve replicas in a process stay small.
 	// A bound in bytes alone would make the client keep room for a million
 	// messages, which the garbage collector looks through again and again.
-	readAhead     = 4 << 20
+	readAhead     = 2 << 20
 	messagesAhead = 512
 	// Silence after which a reader looks whether the log has gone on.
 	silentAfter = 5 * time.Second

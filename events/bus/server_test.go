@@ -11,6 +11,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 func serverConfig(t *testing.T) bus.ServerConfig {
@@ -35,7 +36,7 @@ func TestStartServer_PortInUse(t *testing.T) {
 		t.Helper()
 		cfg := serverConfig(t)
 		change(&cfg)
-		_, err := bus.StartServer(cfg, testLog(t))
+		_, err := bus.StartServer(cfg, rig.Log(t))
 		wantErr(t, err, syscall.EADDRINUSE)
 		for _, part := range []string{l.Addr().String(), flag} {
 			if !strings.Contains(err.Error(), part) {
@@ -52,11 +53,11 @@ func TestStartServer_PortInUse(t *testing.T) {
 
 func TestStartServer_StoreInUse(t *testing.T) {
 	cfg := serverConfig(t)
-	first, err := bus.StartServer(cfg, testLog(t))
+	first, err := bus.StartServer(cfg, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = bus.StartServer(cfg, testLog(t))
+	_, err = bus.StartServer(cfg, rig.Log(t))
 	wantErr(t, err, bus.ErrStoreInUse)
 	if !strings.Contains(err.Error(), cfg.Store) {
 		t.Errorf("%q does not name the store", err)
@@ -65,7 +66,7 @@ func TestStartServer_StoreInUse(t *testing.T) {
 	if err := first.Wait(); err != nil {
 		t.Errorf("a server that was told to end says %v", err)
 	}
-	second, err := bus.StartServer(cfg, testLog(t))
+	second, err := bus.StartServer(cfg, rig.Log(t))
 	if err != nil {
 		t.Fatalf("after the first ended: %v", err)
 	}
@@ -74,12 +75,13 @@ func TestStartServer_StoreInUse(t *testing.T) {
 
 // The lock dies with its holder, however it dies.
 func TestStartServer_AfterKill(t *testing.T) {
+	process := rig.StartBusProcess(t)
 	cfg := serverConfig(t)
-	process, _ := startProcess(t, cfg.Store, "127.0.0.1:0")
-	_, err := bus.StartServer(cfg, testLog(t))
+	cfg.Store = process.Store
+	_, err := bus.StartServer(cfg, rig.Log(t))
 	wantErr(t, err, bus.ErrStoreInUse)
-	killProcess(t, process)
-	s, err := bus.StartServer(cfg, testLog(t))
+	process.Kill()
+	s, err := bus.StartServer(cfg, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,7 @@ func TestStartServer_SaysWhatIsWrong(t *testing.T) {
 		t.Helper()
 		cfg := serverConfig(t)
 		change(&cfg)
-		s, err := bus.StartServer(cfg, testLog(t))
+		s, err := bus.StartServer(cfg, rig.Log(t))
 		if err == nil {
 			s.Shutdown()
 			t.Fatalf("started with %+v", cfg)
@@ -124,14 +126,14 @@ func TestStartServer_SaysWhatIsWrong(t *testing.T) {
 // A server whose messages are cut off in the middle comes up with what is
 // whole.
 func TestStartServer_WithATornStore(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketDesired)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketDesired)
 	for _, key := range []string{"service.a", "service.b"} {
 		must(t)(b.Create(ctx, key, []byte("whole")))
 	}
 	srv.Shutdown()
-	blocks, err := filepath.Glob(filepath.Join(srv.cfg.Store, "jetstream", "*", "streams", "KV_"+events.BucketDesired, "msgs", "*.blk"))
+	blocks, err := filepath.Glob(filepath.Join(srv.Config.Store, "jetstream", "*", "streams", "KV_"+events.BucketDesired, "msgs", "*.blk"))
 	if err != nil || len(blocks) != 1 {
 		t.Fatalf("blocks: %v, %v", blocks, err)
 	}
@@ -142,8 +144,8 @@ func TestStartServer_WithATornStore(t *testing.T) {
 	if err := os.Truncate(blocks[0], info.Size()-3); err != nil {
 		t.Fatal(err)
 	}
-	srv.start()
-	eventually(t, func() error {
+	srv.Start()
+	rig.Eventually(t, func() error {
 		e, err := b.Get(ctx, "service.a")
 		if err == nil {
 			err = sameText(e.Value, "whole")

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 
 // incarnationKey is where a stream carries the id that it was created with.
 const incarnationKey = "io.ringway.incarnation"
+
+// rewindKey is where it says why it has another one now.
+const rewindKey = "io.ringway.rewind"
 
 // stream is a JetStream stream with our settings, created when it is missing.
 // What is known of it is asked for again after every reconnect, before
@@ -32,8 +36,10 @@ type stream struct {
 type life struct {
 	handle      jetstream.Stream
 	incarnation string
-	reconnects  uint64 // of the connection when this was read
+	reconnects  uint64 // of the connection when this was read; stale: ask again
 }
+
+const stale = ^uint64(0)
 
 // stream returns the one handle of this connection for a stream.
 func (c *Conn) stream(want jetstream.StreamConfig) *stream {
@@ -95,8 +101,43 @@ func (s *stream) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.life != nil {
-		s.life.reconnects = ^uint64(0)
+		s.life.reconnects = stale
 	}
+}
+
+// beginAnew gives the stream another incarnation, if it has still the one that
+// was seen last. Two who do so at once begin two lives, of which the later one
+// stays: nobody takes one for the other.
+func (s *stream) beginAnew(ctx context.Context, why string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life == nil {
+		return errors.New("it was never opened")
+	}
+	ctx, cancel, err := s.conn.request(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	s.life.reconnects = stale // whatever comes of this
+	handle, err := s.conn.js.Stream(ctx, s.want.Name)
+	if err != nil {
+		return explained(ctx, err)
+	}
+	if incarnation(handle.CachedInfo()) != s.life.incarnation {
+		return nil
+	}
+	cfg := handle.CachedInfo().Config
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[incarnationKey], cfg.Metadata[rewindKey] = rand.Text(), why
+	if _, err := s.conn.js.UpdateStream(ctx, cfg); err != nil {
+		return explained(ctx, err)
+	}
+	s.conn.log.Warn("stream begins a new life", "stream", s.want.Name, events.KeyIncarnation, cfg.Metadata[incarnationKey], "before", s.life.incarnation)
+	return nil
 }
 
 func (s *stream) ensure(ctx context.Context) (jetstream.Stream, error) {

@@ -13,6 +13,25 @@ import (
 	"ringway/events"
 )
 
+// Values are those of a bucket that is opened each time it is watched: before
+// there is a bus, and again when it began a new life.
+type Values struct {
+	conn *Conn
+	name string
+}
+
+// Values returns the values of a bucket. It does not ask the bus.
+func (c *Conn) Values(bucket string) Values { return Values{c, bucket} }
+
+// Watch opens the bucket and is its Watch.
+func (v Values) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
+	b, err := v.conn.Bucket(ctx, v.name)
+	if err != nil {
+		return err
+	}
+	return b.Watch(ctx, filter, fn)
+}
+
 // Watch calls fn for all current values whose key matches filter and then for
 // every change, one at a time, until ctx ends; then it returns nil. An empty
 // filter matches all keys; NATS's wildcards work.

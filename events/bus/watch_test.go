@@ -8,12 +8,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // watchAll watches until the test ends and records what it is given.
@@ -35,7 +37,7 @@ func watchAll(t *testing.T, b *bus.Bucket, filter string) *recorder[events.Entry
 // is a deletion.
 func shows(t *testing.T, seen *recorder[events.Entry], want ...string) {
 	t.Helper()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if got := spell(seen.list()); !slices.Equal(got, want) {
 			return fmt.Errorf("got %v, want %v", got, want)
 		}
@@ -47,7 +49,7 @@ func shows(t *testing.T, seen *recorder[events.Entry], want ...string) {
 // values more often than it has to.
 func ends(t *testing.T, seen *recorder[events.Entry], want ...string) {
 	t.Helper()
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		got := spell(seen.list())
 		if n := len(got) - len(want); n < 0 || !slices.Equal(got[n:], want) {
 			return fmt.Errorf("got %v, want %v at the end", got, want)
@@ -79,8 +81,8 @@ func must(t *testing.T) func(events.Version, error) events.Version {
 }
 
 func TestWatch_TellsCurrentValuesThenChanges(t *testing.T) {
-	ctx := within(t)
-	b := bucket(t, connect(t, startBus(t).URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
 	ok := must(t)
 	a := ok(b.Create(ctx, "a", []byte("1")))
 	a = ok(b.Update(ctx, "a", []byte("2"), a))
@@ -103,8 +105,8 @@ func TestWatch_TellsCurrentValuesThenChanges(t *testing.T) {
 }
 
 func TestWatch_Filter(t *testing.T) {
-	ctx := within(t)
-	b := bucket(t, connect(t, startBus(t).URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
 	ok := must(t)
 	one, some := watchAll(t, b, "service.web"), watchAll(t, b, "service.*")
 	ok(b.Create(ctx, "service.api", []byte("x")))
@@ -120,24 +122,24 @@ func TestWatch_Filter(t *testing.T) {
 
 // NATS's own watch can fall silent here, without an error and for ever.
 func TestWatch_OpensAgainAfterARestart(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
 	seen := watchAll(t, b, "k")
 	shows(t, seen, "k=1")
 	srv.Shutdown()
-	srv.start()
+	srv.Start()
 	ends(t, seen, "k=1", "k=1")
-	ok(bucket(t, connect(t, srv.URL()), events.BucketRoutes).Update(ctx, "k", []byte("2"), v))
+	ok(bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes).Update(ctx, "k", []byte("2"), v))
 	ends(t, seen, "k=2")
 }
 
 func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	ok(b.Create(ctx, "kept", []byte("1")))
 	marked := ok(b.Create(ctx, "marked", []byte("1")))
@@ -146,7 +148,7 @@ func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
 	shows(t, seen, "kept=1", "marked=1", "purged=1")
 
 	cut := newCut(t, srv.URL())
-	behind := bucket(t, connect(t, cut.URL()), events.BucketRoutes)
+	behind := bucket(t, rig.Connect(t, cut.URL()), events.BucketRoutes)
 	late := watchAll(t, behind, ">")
 	shows(t, late, "kept=1", "marked=1", "purged=1")
 	cut.Cut()
@@ -169,19 +171,19 @@ func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
 }
 
 func TestWatch_FollowsAWipedBus(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	ok(b.Create(ctx, "both", []byte("old")))
 	ok(b.Create(ctx, "old", []byte("old")))
 	seen := watchAll(t, b, "")
 	shows(t, seen, "both=old", "old=old")
 	srv.Shutdown()
-	srv.wipe()
-	srv.start()
+	srv.Wipe()
+	srv.Start()
 	ends(t, seen, "both=-", "old=-")
-	ok(bucket(t, connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "both", []byte("new")))
+	ok(bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "both", []byte("new")))
 	ends(t, seen, "both=-", "old=-", "both=new")
 	all := seen.list()
 	for _, e := range all[len(all)-3:] {
@@ -196,9 +198,9 @@ func TestWatch_FollowsAWipedBus(t *testing.T) {
 
 // Somebody deletes the bucket under living connections.
 func TestWatch_FollowsADeletedBucket(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("old")))
 	seen := watchAll(t, b, "")
@@ -215,15 +217,15 @@ func TestWatch_FollowsADeletedBucket(t *testing.T) {
 }
 
 func TestWatch_NoticesAFrozenBus(t *testing.T) {
-	ctx := within(t)
-	process, url := startProcess(t, t.TempDir(), "127.0.0.1:0")
-	c := connect(t, url)
+	ctx := rig.Context(t)
+	srv := rig.StartBusProcess(t)
+	c := rig.Connect(t, srv.URL())
 	b := bucket(t, c, events.BucketRoutes)
 	must(t)(b.Create(ctx, "k", []byte("1")))
 	seen := watchAll(t, b, "")
 	shows(t, seen, "k=1")
-	thaw := pauseProcess(t, process)
-	eventually(t, func() error {
+	thaw := srv.Pause()
+	rig.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("a frozen bus counts as connected")
 		}
@@ -238,8 +240,8 @@ func TestWatch_NoticesAFrozenBus(t *testing.T) {
 
 func TestWatch_EndsWithItsConnection(t *testing.T) {
 	cfg := bus.DefaultConfig()
-	cfg.URL = startBus(t).URL()
-	c, err := bus.Connect(t.Context(), cfg, testLog(t))
+	cfg.URL = rig.StartBus(t).URL()
+	c, err := bus.Connect(t.Context(), cfg, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,14 +254,14 @@ func TestWatch_EndsWithItsConnection(t *testing.T) {
 
 // What a strange hand puts on the bus is delivered as it is, not trusted.
 func TestWatch_PassesRubbishOn(t *testing.T) {
-	ctx := within(t)
-	srv := startBus(t)
-	b := bucket(t, connect(t, srv.URL()), events.BucketRoutes)
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
 	seen := watchAll(t, b, "")
 	if _, err := rawJS(t, srv.URL()).Publish(ctx, "$KV.RINGWAY_ROUTES.service.web", []byte("\x00{")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if got := seen.list(); len(got) != 1 || string(got[0].Value) != "\x00{" {
 			return fmt.Errorf("got %v", got)
 		}
@@ -287,9 +289,61 @@ func rawJS(t *testing.T, url string) jetstream.JetStream {
 
 func rawStream(t *testing.T, url, bucket string) jetstream.Stream {
 	t.Helper()
-	s, err := rawJS(t, url).Stream(within(t), "KV_"+bucket)
+	s, err := rawJS(t, url).Stream(rig.Context(t), "KV_"+bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// The values stay, the versions of before are foreign, and whoever opens or
+// watches the bucket anew is in its new life.
+func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
+	ctx := rig.Context(t)
+	srv := rig.StartBus(t)
+	b, other := bucket(t, rig.Connect(t, srv.URL()), events.BucketAssign), rig.Connect(t, srv.URL())
+	before := must(t)(b.Create(ctx, "h1", []byte("one")))
+	theirs := bucket(t, other, events.BucketAssign)
+	why := events.Rewind{Noticed: time.Now().UTC().Round(0), Reason: "h1 obeys a later one"}
+	if b.Rewind() != nil {
+		t.Fatalf("a bucket that was made has been rewound: %+v", b.Rewind())
+	}
+	if err := b.BeginAnew(ctx, why); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Update(ctx, "h1", []byte("late"), before)
+	wantErr(t, err, events.ErrConflict)
+	e, err := b.Get(ctx, "h1")
+	if err != nil || string(e.Value) != "one" || !e.Version.Foreign(before) || e.Version.Revision != before.Revision {
+		t.Fatalf("%+v, %v; it was %s", e, err, before)
+	}
+	// One who has not heard of it does not begin another.
+	if err := theirs.BeginAnew(ctx, events.Rewind{Reason: "the same"}); err != nil {
+		t.Fatal(err)
+	}
+	if now := bucket(t, other, events.BucketAssign).Incarnation(); now != e.Version.Incarnation {
+		t.Fatalf("incarnation %s, want %s", now, e.Version.Incarnation)
+	}
+	if got := theirs.Rewind(); got == nil || *got != why {
+		t.Fatalf("it says %+v, want %+v", got, why)
+	}
+	after := must(t)(b.Update(ctx, "h1", []byte("two"), e.Version))
+	watching, stop := context.WithCancel(ctx)
+	if err := theirs.Watch(watching, "h1", func(e events.Entry) {
+		if e.Version != after || string(e.Value) != "two" {
+			t.Errorf("watched %+v, want version %s", e, after)
+		}
+		stop()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	srv.Shutdown() // and it lasts
+	srv.Start()
+	rig.Eventually(t, func() error {
+		e, err := b.Get(ctx, "h1")
+		if err == nil && e.Version != after {
+			err = fmt.Errorf("version %s, want %s", e.Version, after)
+		}
+		return err
+	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 // applier is a replica without a database: it reads a log, keeps the results
@@ -101,12 +102,12 @@ func (a *applier) setMute(mute bool) {
 func (a *applier) upTo(t testing.TB) {
 	t.Helper()
 	var last uint64
-	eventually(t, func() error {
-		s, err := a.conn.Log(a.id).State(within(t))
+	rig.Eventually(t, func() error {
+		s, err := a.conn.Log(a.id).State(rig.Context(t))
 		last = s.Last
 		return err
 	})
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if got := uint64(a.batches + a.repeats); got < last {

@@ -75,6 +75,9 @@ type Writer struct {
 
 	prefix string // of batch ids, no two lives share it
 
+	begun chan struct{} // closed once Run takes ops
+	begin func()
+
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for what Do starts; nil: not running
 	batches uint64
@@ -83,7 +86,8 @@ type Writer struct {
 	work    sync.WaitGroup
 }
 
-// New builds a writer that takes ops while Run runs.
+// New builds a writer that takes ops while Run runs. The first ones may come
+// before it does.
 func New(cfg Config, logs Log, hear Listener, asks Asker, log *slog.Logger) (*Writer, error) {
 	switch {
 	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
@@ -95,8 +99,10 @@ func New(cfg Config, logs Log, hear Listener, asks Asker, log *slog.Logger) (*Wr
 	case cfg.Resend >= events.LogDedup:
 		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, events.LogDedup)
 	}
+	begun := make(chan struct{})
 	return &Writer{
 		cfg: cfg, logs: logs, hear: hear, asks: asks, log: log, prefix: rand.Text() + "-",
+		begun: begun, begin: sync.OnceFunc(func() { close(begun) }),
 		lanes: map[events.LogID]*lane{}, sent: map[string]*batch{},
 	}, nil
 }
@@ -111,6 +117,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	w.mu.Lock()
 	w.ctx = ctx
 	w.mu.Unlock()
+	w.begin()
 	w.mind(ctx)
 	w.mu.Lock()
 	w.ctx = nil
@@ -156,6 +163,9 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Resul
 	if err := log.Validate(); err != nil {
 		return Result{}, err
 	}
+	if err := w.awaitRun(ctx); err != nil {
+		return Result{}, err
+	}
 	for {
 		l, err := w.lane(log)
 		if err != nil {
@@ -179,12 +189,34 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Resul
 	}
 }
 
+// awaitRun returns once Run takes ops: clients come as soon as their sockets
+// are there, and hearing needs a bus that answers.
+func (w *Writer) awaitRun(ctx context.Context) error {
+	select {
+	case <-w.begun:
+		return nil
+	default:
+	}
+	late := time.NewTimer(w.cfg.Patience)
+	defer late.Stop()
+	select {
+	case <-w.begun:
+		return nil
+	case <-late.C:
+		return errNotRunning
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+var errNotRunning = events.Refuse(503, "the writer is not running")
+
 // lane finds or makes the lane of a log.
 func (w *Writer) lane(id events.LogID) (*lane, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx == nil {
-		return nil, fmt.Errorf("write to %s: %w", id, events.Refuse(503, "the writer is not running"))
+		return nil, fmt.Errorf("write to %s: %w", id, errNotRunning)
 	}
 	l, ok := w.lanes[id]
 	if !ok {

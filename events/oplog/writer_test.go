@@ -14,6 +14,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/lab/rig"
 )
 
 func wantCode(t *testing.T, err error, code int) {
@@ -129,7 +130,7 @@ func bubble(t *testing.T, d *desk, change func(*oplog.Config), test func(t *test
 		if change != nil {
 			change(&cfg)
 		}
-		w, err := oplog.New(cfg, d, d, d, testLog(t))
+		w, err := oplog.New(cfg, d, d, d, rig.Log(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +170,9 @@ func notYet(t *testing.T, done <-chan error) {
 }
 
 func TestDo_RefusesWhatCannotBe(t *testing.T) {
-	w, err := oplog.New(oplog.DefaultConfig(), &desk{}, &desk{}, &desk{}, testLog(t))
+	cfg := oplog.DefaultConfig()
+	cfg.Patience = 10 * time.Millisecond
+	w, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, rig.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,12 +194,40 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	}
 }
 
+// A router that starts has clients before it hears.
+func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
+	d := &desk{}
+	synctest.Test(t, func(t *testing.T) {
+		d.answer = func(_ context.Context, n int, b events.Batch) (uint64, error) {
+			d.tell(b, uint64(n)+1)
+			return uint64(n) + 1, nil
+		}
+		w, err := oplog.New(oplog.DefaultConfig(), d, d, d, rig.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := do(t.Context(), w, 1)
+		notYet(t, done)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		wantCode(t, <-do(t.Context(), w, 2), 503) // it has ended
+	})
+}
+
 func TestNew_RefusesImpossibleSettings(t *testing.T) {
 	f := func(change func(*oplog.Config)) {
 		t.Helper()
 		cfg := oplog.DefaultConfig()
 		change(&cfg)
-		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testLog(t)); err == nil {
+		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, rig.Log(t)); err == nil {
 			t.Errorf("accepted %+v", cfg)
 		}
 	}
@@ -245,8 +276,9 @@ func TestDo_OneAppendAtATime(t *testing.T) {
 			if len(d.batches) != int(seq) {
 				t.Fatalf("%d appends after %d acknowledgements", len(d.batches), seq-1)
 			}
+			b := d.batches[seq-1] // the acknowledgement lets the next one follow
 			acks <- seq
-			d.tell(d.batches[seq-1], seq)
+			d.tell(b, seq)
 		}
 		for _, c := range done {
 			if err := <-c; err != nil {
@@ -477,8 +509,8 @@ func TestDo_BoundsWhatWaits(t *testing.T) {
 
 // At the end everybody is told, and nothing runs any more.
 func TestRun_Ends(t *testing.T) {
-	srv := startBus(t)
-	c := connect(t, srv.url())
+	srv := rig.StartBusProcess(t)
+	c := rig.Connect(t, srv.URL())
 	createLog(t, c, theLog)
 	for name, d := range map[string]*desk{
 		"unacknowledged": {answer: away},
@@ -495,7 +527,7 @@ func TestRun_Ends(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, func() error {
+			rig.Eventually(t, func() error {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				if len(d.batches) == 0 {

@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 func TestSpread_PutsEveryCopyOnAnotherServer(t *testing.T) {
@@ -46,6 +49,21 @@ func TestBodies_AreTheCourses(t *testing.T) {
 	if got := string(readBody(nil, 7)); got != `{"Stud_id":{"low":7,"high":7}}` {
 		t.Error(got)
 	}
+}
+
+func TestPretend_ReadsTheRow(t *testing.T) {
+	f := func(body string, want int) {
+		t.Helper()
+		var ctx fasthttp.RequestCtx
+		ctx.Request.SetBodyString(body)
+		pretend(&ctx)
+		if got := ctx.Response.StatusCode(); got != want || strings.Contains(string(ctx.Response.Body()), oneAdded) != (want == 200) {
+			t.Errorf("%s: %d %s", body, got, ctx.Response.Body())
+		}
+	}
+	f(string(writeBody(nil, 107)), 200)
+	f(`{"data":[{"Stud_id":"x","Stud_name":"","Stud_marks":6}]}`, 400)
+	f(`{"data":[{"Stud_id":1,"Stud_name":"","Stud_marks":6}`, 400)
 }
 
 func TestSpreadKeys_HandsOutEachKeyOnceToAllShardsInTurn(t *testing.T) {
@@ -98,8 +116,9 @@ func TestUsage_FindsTheProcessesBelowOne(t *testing.T) {
 	}
 	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() }()
 	before := usageOf(cmd.Process.Pid)
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	look := time.NewTicker(tick)
+	defer look.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-look.C {
 		used := usageOf(cmd.Process.Pid).since(before)
 		if used["sh"] >= 4*tick && used["clients"] >= 0 {
 			break
@@ -107,7 +126,6 @@ func TestUsage_FindsTheProcessesBelowOne(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("used %v", used)
 		}
-		time.Sleep(tick) // between looks
 	}
 	if got := (usage{"bus": 3 * time.Millisecond, "router": 5 * time.Millisecond}).each(100); got != "router 50, bus 30" {
 		t.Error(got)

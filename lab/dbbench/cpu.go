@@ -27,6 +27,14 @@ func (u usage) since(before usage) usage {
 	return more
 }
 
+// all is what everybody used.
+func (u usage) all() (sum time.Duration) {
+	for _, used := range u {
+		sum += used
+	}
+	return sum
+}
+
 // each is what one of n ops took, the most first.
 func (u usage) each(n int) string {
 	var parts []string
@@ -36,9 +44,9 @@ func (u usage) each(n int) string {
 	return strings.Join(parts, ", ")
 }
 
-// usageOf is that of a process and all below it, by role, and of ourselves.
+// usageOf is that of processes and all below them, by role, and of ourselves.
 // Linux only; elsewhere it tells of ourselves.
-func usageOf(root int) usage {
+func usageOf(roots ...int) usage {
 	u := usage{}
 	var self syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) == nil {
@@ -48,7 +56,7 @@ func usageOf(root int) usage {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // a process may end meanwhile
 	for _, file := range files {
 		if p, ok := readProcess(filepath.Dir(file)); ok {
-			if p.pid == root {
+			if slices.Contains(roots, p.pid) {
 				u[p.role] += p.used
 			}
 			below[p.parent] = append(below[p.parent], p)
@@ -61,7 +69,9 @@ func usageOf(root int) usage {
 			add(p.pid)
 		}
 	}
-	add(root)
+	for _, root := range roots {
+		add(root)
+	}
 	return u
 }
 

@@ -69,19 +69,19 @@ func drive(ctx context.Context, workers []worker, next func() (key int64, ok boo
 	return l, errors.Join(append(failed, ctx.Err())...)
 }
 
-// httpWorkers are clients of the router with a connection each. An answer has
+// httpWorkers are clients of a router with a connection each. An answer has
 // to contain want.
-func (c *cluster) httpWorkers(n int, path string, body func(to []byte, key int64) []byte, want string) (workers []worker, release func()) {
+func httpWorkers(base string, n int, path string, body func(to []byte, key int64) []byte, want string) (workers []worker, release func()) {
 	wanted := []byte(want)
 	client := &fasthttp.HostClient{
-		Addr: strings.TrimPrefix(c.http, "http://"), MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
+		Addr: strings.TrimPrefix(base, "http://"), MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, NoDefaultUserAgentHeader: true,
 	}
 	workers = make([]worker, n)
 	for i := range workers {
 		req, resp := &fasthttp.Request{}, &fasthttp.Response{}
 		req.Header.SetMethod(fasthttp.MethodPost)
-		req.SetRequestURI(c.http + path)
+		req.SetRequestURI(base + path)
 		var payload []byte
 		workers[i] = func(key int64) error {
 			payload = body(payload[:0], key)

@@ -2,6 +2,7 @@
 //
 //	dbbench writes   single-row writes beside one MariaDB with full durability
 //	dbbench reads    single-row reads beside prepared reads of one MariaDB, and a long range
+//	dbbench limit    what writes over HTTP cost at least, beside the same MariaDB
 //	dbbench shards   the course's analyses A-1 to A-3 of assignment 2
 //
 // It starts `ringway up` and the peer by itself, in a temporary directory, and
@@ -27,6 +28,7 @@ type options struct {
 	binary string // ringway
 	dir    string // for all data; its file system decides what a sync costs
 	plot   string // file for the picture
+	rows   int64  // to read
 	quick  bool
 }
 
@@ -35,23 +37,36 @@ func main() {
 	flag.StringVar(&o.binary, "ringway", "../../bin/ringway", "the program to measure")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "directory for data, on the file system that shall be measured")
 	flag.StringVar(&o.plot, "plot", "../../bin/shards.png", "shards: file for the picture")
+	flag.Int64Var(&o.rows, "rows", 100_000, "reads: rows in both systems; reads of many more than fit in 11 MiB a shard server miss its memory")
 	flag.Parse()
-	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "shards": shards}
+	if flag.Arg(0) == bareVerb {
+		exit(bare())
+	}
+	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "limit": limit, "shards": shards}
 	measure := measures[flag.Arg(0)]
 	if measure != nil {
 		_ = flag.CommandLine.Parse(flag.Args()[1:]) // flags may follow; it exits by itself
 	}
+	if o.rows < 4 {
+		fmt.Fprintln(os.Stderr, "dbbench: -rows: 4 at least, one a shard")
+		os.Exit(2)
+	}
 	if measure == nil || flag.NArg() != 0 {
-		fmt.Fprintln(os.Stderr, "dbbench: say what to measure: writes, reads or shards")
+		fmt.Fprintln(os.Stderr, "dbbench: say what to measure: writes, reads, limit or shards")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o, measure)
 	stop()
+	exit(err)
+}
+
+func exit(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dbbench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run(ctx context.Context, o options, measure func(context.Context, options) error) error {

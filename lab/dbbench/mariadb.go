@@ -15,9 +15,8 @@ import (
 	"ringway/shard/mysql/mysqld"
 )
 
-// peer is one database server of its own, on a Unix socket, that syncs every
-// commit. Otherwise it is set up as those of shard servers are, with more
-// memory.
+// peer is one database server of its own, on a Unix socket, set up as those of
+// shard servers are, with more memory.
 type peer struct {
 	name  string
 	db    *sql.DB
@@ -26,12 +25,14 @@ type peer struct {
 	pid   int
 }
 
-func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
+// startPeer starts one that syncs every commit, or, as those of shard servers
+// do, every second.
+func startPeer(ctx context.Context, o options, name string, clients int, synced bool) (*peer, error) {
 	server, err := mysqld.Find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the peer of this measurement: %w (on Debian: apt-get install mariadb-server-core)", err)
 	}
-	cfg := mysqld.DefaultConfig(filepath.Join(o.dir, "peer"))
+	cfg := mysqld.DefaultConfig(filepath.Join(o.dir, name))
 	cfg.Connections, cfg.BufferPool = clients+16, 512<<20
 	supervisor, err := mysqld.New(cfg, server, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -44,14 +45,14 @@ func startPeer(ctx context.Context, o options, clients int) (*peer, error) {
 		failed = supervisor.Run(running)
 		close(p.ended)
 	}()
-	if err := p.open(ctx, supervisor, clients); err != nil {
+	if err := p.open(ctx, supervisor, clients, synced); err != nil {
 		p.close()
 		return nil, errors.Join(err, failed)
 	}
 	return p, nil
 }
 
-func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients int) error {
+func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients int, synced bool) error {
 	waiting, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
 	if err := supervisor.Ready(waiting); err != nil {
@@ -64,8 +65,12 @@ func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients 
 	}
 	p.db.SetMaxOpenConns(clients + 8)
 	p.db.SetMaxIdleConns(clients + 8)
+	flush := 2
+	if synced {
+		flush = 1 // what full durability is
+	}
 	for _, q := range []string{
-		"SET GLOBAL innodb_flush_log_at_trx_commit = 1", // what full durability is
+		fmt.Sprintf("SET GLOBAL innodb_flush_log_at_trx_commit = %d", flush),
 		"CREATE DATABASE peer",
 		"CREATE TABLE peer.StudT (Stud_id BIGINT PRIMARY KEY, Stud_name VARCHAR(255) NOT NULL, Stud_marks VARCHAR(255) NOT NULL) ENGINE=InnoDB",
 	} {
@@ -77,8 +82,8 @@ func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients 
 	if err := p.db.QueryRowContext(ctx, "SELECT @@innodb_flush_log_at_trx_commit, @@log_bin").Scan(&durable, &binlog); err != nil {
 		return err
 	}
-	if durable != 1 {
-		return fmt.Errorf("the peer does not sync its commits: %d", durable)
+	if durable != flush {
+		return fmt.Errorf("the peer syncs its commits as %d says, not %d", durable, flush)
 	}
 	return nil
 }

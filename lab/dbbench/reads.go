@@ -3,18 +3,18 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
-
-// rowsToRead are in both systems before anything is measured.
-const rowsToRead = 100_000
 
 // reads compares single-row reads of random keys, then streams all rows.
 func reads(ctx context.Context, o options) error {
@@ -22,26 +22,31 @@ func reads(ctx context.Context, o options) error {
 	if o.quick {
 		p = pace{clients: []int{64}, rounds: 3, warm: 500 * time.Millisecond, measure: 1500 * time.Millisecond}
 	}
-	d := ours(rowsToRead / 4)
+	d := ours((o.rows + 3) / 4)
 	both, err := open(ctx, o, d)
 	if err != nil {
 		return err
 	}
 	defer both.close()
+	began := time.Now()
 	if err := both.fill(ctx, d); err != nil {
 		return err
 	}
-	key := func() (int64, bool) { return rand.Int64N(rowsToRead), true }
+	fmt.Printf("%d rows are in both after %s\n\n", d.keys(), time.Since(began).Round(100*time.Millisecond))
+	key := func() (int64, bool) { return rand.Int64N(d.keys()), true }
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: both.peer.readers}
 	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: key, begin: func(_ context.Context, n int) ([]worker, func(), error) {
-		workers, release := both.cluster.httpWorkers(n, "/read", readBody, oneRow)
+		workers, release := httpWorkers(both.cluster.http, n, "/read", readBody, oneRow)
 		return workers, release, nil
 	}}
 	ratio, err := duel(ctx, p, peer, ringway)
 	if err != nil {
 		return err
 	}
-	if err := both.cluster.longRange(ctx); err != nil {
+	if err := both.cluster.sayFound(ctx); err != nil {
+		return err
+	}
+	if err := both.cluster.longRange(ctx, d.keys()); err != nil {
 		return err
 	}
 	fmt.Printf("ringway/mariadb at %d clients: %.2f\n", p.clients[len(p.clients)-1], ratio)
@@ -64,7 +69,7 @@ func (p *pair) fill(ctx context.Context, d database) error {
 
 func (p *pair) fillRange(ctx context.Context, from, to int64) error {
 	for low := from; low < to; low += chunk {
-		keys := make([]int64, chunk)
+		keys := make([]int64, min(chunk, to-low))
 		body := []byte(`{"data":[`)
 		for i := range keys {
 			keys[i] = low + int64(i)
@@ -88,7 +93,7 @@ func (p *pair) fillRange(ctx context.Context, from, to int64) error {
 }
 
 // longRange streams all rows and watches the router's memory meanwhile.
-func (c *cluster) longRange(ctx context.Context) error {
+func (c *cluster) longRange(ctx context.Context, keys int64) error {
 	before, err := c.routerMemory(ctx)
 	if err != nil {
 		return err
@@ -109,15 +114,15 @@ func (c *cluster) longRange(ctx context.Context) error {
 		}
 	})
 	began := time.Now()
-	rows, err := c.countRange(ctx, 0, rowsToRead-1)
+	rows, err := c.countRange(ctx, 0, keys-1)
 	took := time.Since(began)
 	stop()
 	watch.Wait()
 	if err != nil {
 		return err
 	}
-	if rows != rowsToRead {
-		return fmt.Errorf("a range of %d rows gave %d", rowsToRead, rows)
+	if int64(rows) != keys {
+		return fmt.Errorf("a range of %d rows gave %d", keys, rows)
 	}
 	fmt.Printf("a range of %d rows: %s; the router's memory grew from %.0f to %.0f MiB\n", rows, took.Round(time.Millisecond), before/(1<<20), most/(1<<20))
 	return nil
@@ -125,19 +130,84 @@ func (c *cluster) longRange(ctx context.Context) error {
 
 // routerMemory is what the router's process has resident.
 func (c *cluster) routerMemory(ctx context.Context) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.admin+"/metrics", nil)
+	return metric(ctx, c.admin, "process_resident_memory_bytes")
+}
+
+// sayFound prints which part of all rows that were read by key shard servers
+// had in memory.
+func (c *cluster) sayFound(ctx context.Context) error {
+	var memory, store float64
+	servers, err := c.shardServers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, server := range servers {
+		found, err := metric(ctx, "http://"+server, `ringway_shard_rows_total{from="memory"}`)
+		if err != nil {
+			return err
+		}
+		asked, err := metric(ctx, "http://"+server, `ringway_shard_rows_total{from="store"}`)
+		if err != nil {
+			return err
+		}
+		memory, store = memory+found, store+asked
+	}
+	fmt.Printf("%.1f %% of the rows that ringway read were in the memory of shard servers\n", 100*memory/(memory+store))
+	return nil
+}
+
+// shardServers are their addresses.
+func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
+	body, err := get(ctx, c.admin+"/routes")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }() // it was read
+	var routes []struct {
+		Shards []struct {
+			Replicas []struct {
+				Address string `json:"address"`
+			} `json:"replicas"`
+		} `json:"shards"` // of tables only
+	}
+	if err := json.NewDecoder(body).Decode(&routes); err != nil {
+		return nil, fmt.Errorf("%s/routes: %w", c.admin, err)
+	}
+	var all []string
+	for _, route := range routes {
+		for _, shard := range route.Shards {
+			for _, replica := range shard.Replicas {
+				all = append(all, replica.Address)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// metric is one of what a process tells of itself.
+func metric(ctx context.Context, base, name string) (float64, error) {
+	body, err := get(ctx, base+"/metrics")
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = resp.Body.Close() }() // it was read
-	for s := bufio.NewScanner(resp.Body); s.Scan(); {
-		if text, ok := strings.CutPrefix(s.Text(), "process_resident_memory_bytes "); ok {
+	defer func() { _ = body.Close() }() // it was read
+	for s := bufio.NewScanner(body); s.Scan(); {
+		if text, ok := strings.CutPrefix(s.Text(), name+" "); ok {
 			return strconv.ParseFloat(text, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s/metrics does not tell the memory", c.admin)
+	return 0, fmt.Errorf("%s/metrics does not tell %s", base, name)
+}
+
+func get(ctx context.Context, url string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }

@@ -26,7 +26,7 @@ func writes(ctx context.Context, o options) error {
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: both.peer.inserters}
 	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: ourKeys.take, begin: func(_ context.Context, n int) ([]worker, func(), error) {
-		workers, release := both.cluster.httpWorkers(n, "/write", writeBody, oneAdded)
+		workers, release := httpWorkers(both.cluster.http, n, "/write", writeBody, oneAdded)
 		return workers, release, nil
 	}}
 	ratio, err := duel(ctx, p, peer, ringway)
@@ -66,7 +66,7 @@ func open(ctx context.Context, o options, d database) (*pair, error) {
 	both := &pair{cluster: c}
 	took, err := c.init(ctx, d)
 	if err == nil {
-		both.peer, err = startPeer(ctx, o, 256)
+		both.peer, err = startPeer(ctx, o, "peer", 256, true)
 	}
 	if err != nil {
 		both.close()

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/router"
 )
 
-// The table of SPEC.md, section 2, request by request: what clients do with rows.
+// The calls of the course's second assignment, one by one: what clients do with rows.
 func TestDatabase_WritesReadsUpdatesAndRemoves(t *testing.T) {
 	f := configured(t).router(nil)
 	const two = `[{"Stud_id":2255,"Stud_name":"GHI","Stud_marks":27},{"Stud_id":8888,"Stud_name":"XYZ","Stud_marks":"56"}]`
@@ -74,7 +75,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 	var epoch events.Epoch
 	c.decides(events.APIInit, func(b []byte) (any, error) {
 		var req events.InitRequest
-		must(t, json.Unmarshal(b, &req))
+		rig.Must(t, json.Unmarshal(b, &req))
 		want := events.InitRequest{ID: req.ID, N: 4, Table: events.Table{Name: "StudT", Schema: schema, Shards: threeShards},
 			Servers: append(append([]events.Placement{}, threeOnTwo...), events.Placement{Shards: []string{"sh1"}})}
 		if req.ID == "" || !reflect.DeepEqual(req, want) {
@@ -96,7 +97,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 
 	c.decides(events.APIAddServers, func(b []byte) (any, error) {
 		var req events.ServersRequest
-		must(t, json.Unmarshal(b, &req))
+		rig.Must(t, json.Unmarshal(b, &req))
 		want := events.ServersRequest{ID: req.ID, Table: "StudT", N: 2, NewShards: []events.Shard{{ID: "sh5", Low: 12288, Size: 4096}},
 			Servers: []events.Placement{{Name: "Server4", Shards: []string{"sh3", "sh5"}}, {Shards: []string{"sh2", "sh5"}}}}
 		if req.ID == "" || !reflect.DeepEqual(req, want) {
@@ -115,7 +116,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 
 	c.decides(events.APIRemoveServers, func(b []byte) (any, error) {
 		var req events.ServersRequest
-		must(t, json.Unmarshal(b, &req))
+		rig.Must(t, json.Unmarshal(b, &req))
 		if want := (events.ServersRequest{ID: req.ID, Table: "StudT", N: 2, Names: []string{"Server4"}}); req.ID == "" || !reflect.DeepEqual(req, want) {
 			t.Errorf("asked %+v, want %+v", req, want)
 		}

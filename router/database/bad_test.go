@@ -8,7 +8,7 @@ import (
 	"ringway/events"
 )
 
-// SPEC.md, section 2, "Bad input": what a router can tell by itself. The
+// Bad input: what a router can tell by itself. The
 // leader is not asked, and nothing is written.
 func TestDatabase_RefusesBadInput(t *testing.T) {
 	c := configured(t)

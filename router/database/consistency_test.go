@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/router"
 )
 
@@ -126,7 +129,7 @@ func TestRead_NeverGoesBack(t *testing.T) {
 	}
 	c.behind()
 	writer.fill(1, 1)
-	eventually(t, func() error { // some read shows it
+	rig.Eventually(t, func() error { // some read shows it
 		if got := reader.do("POST", "/read", readOne, "Ringway-Consistency", "eventual"); got.body != found(rows(1, 1)) {
 			return fmt.Errorf("got %s", got.body)
 		}
@@ -164,40 +167,84 @@ func (c *cluster) level() {
 	s.apply("sh1")
 	one := s.replicas["sh1"]
 	state, err := c.conn.Log(one.log).State(c.t.Context())
-	must(c.t, err)
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	rig.Must(c.t, err)
+	ctx, cancel := context.WithTimeout(c.t.Context(), rig.Patience)
 	defer cancel()
-	must(c.t, one.wait(ctx, state.Last))
+	rig.Must(c.t, one.wait(ctx, state.Last))
 }
 
 func TestRead_SharesQuestions(t *testing.T) {
-	c := withTable(t, threeShards[:1], []events.Placement{{Name: "Server0", Shards: []string{"sh1"}}})
-	f := c.router(func(cfg *router.Config) { cfg.Database.Flying = 2 })
-	f.fill(0, 99)
-	s := c.servers["Server0"]
-	f.do("POST", "/read", readOne)
-	before := s.reads.Load()
-	s.hold = make(chan struct{})
-	var clients sync.WaitGroup
-	for id := range 100 {
-		clients.Go(func() {
+	const clients = 100
+	f := func(flying int, stagger time.Duration) {
+		t.Helper()
+		shards := threeShards[:2]
+		c := withTable(t, shards, []events.Placement{{Name: "Server0", Shards: []string{"sh1", "sh2"}}})
+		f := c.router(func(cfg *router.Config) { cfg.Database.Flying, cfg.Database.Stagger = flying, stagger })
+		f.fill(4046, 4145) // half of them in each shard
+		s := c.servers["Server0"]
+		f.do("POST", "/read", `{"Stud_id":{"low":4095,"high":4095}}`)
+		before := s.reads.Load()
+		s.hold = make(chan struct{})
+		var all sync.WaitGroup
+		read := func(id int) {
 			body := fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, id, id)
+			want := found(rows(id, id))
+			if id >= 4096 {
+				want = strings.Replace(want, "sh1", "sh2", 1)
+			}
 			got, err := f.try("POST", "/read", body)
-			if want := found(rows(id, id)); err != nil || got.code != 200 || got.body != want {
+			if err != nil || got.code != 200 || got.body != want {
 				t.Errorf("%s: got %v %d %s", body, err, got.code, got.body)
 			}
-		})
-	}
-	eventually(t, func() error { // two ask, the others wait
-		if body := f.get(f.admin + "/metrics").body; !strings.Contains(body, "ringway_router_shared_reads_total 98\n") {
-			return fmt.Errorf("not all wait: %.0s", body)
 		}
-		return nil
-	})
-	close(s.hold)
-	clients.Wait()
-	if n := s.reads.Load() - before; n > 4 {
-		t.Errorf("100 reads made %d questions, want at most 4", n)
+		for i := range clients {
+			all.Go(func() { read(4046 + i) })
+			rig.Eventually(t, func() error { // the first ask, one after the other
+				if n := int(s.reads.Load() - before); n < min(i+1, flying) {
+					return fmt.Errorf("%d questions after %d reads", n, i+1)
+				}
+				return nil
+			})
+		}
+		rig.Eventually(t, func() error { // the others wait
+			m := sharedReads.FindStringSubmatch(f.get(f.admin + "/metrics").body)
+			if n, _ := strconv.Atoi(m[1]); n != clients-flying {
+				return fmt.Errorf("%d wait", n)
+			}
+			return nil
+		})
+		close(s.hold)
+		all.Wait()
+		if n := int(s.reads.Load() - before); n < flying+1 || n > 12 {
+			t.Errorf("%d flying: %d reads made %d questions", flying, clients, n)
+		}
+	}
+	f(1, time.Hour)
+	f(2, time.Nanosecond) // one that takes long lets another leave
+}
+
+var sharedReads = regexp.MustCompile(`ringway_router_shared_reads_total (\d+)\n`)
+
+// A replica that takes long costs a read no more than cfg.Hedge.
+func TestRead_AsksAnotherReplicaWhenOneTakesLong(t *testing.T) {
+	for name, body := range map[string]string{"keys": readOne, "range": readAll} {
+		t.Run(name, func(t *testing.T) {
+			c := oneShard(t)
+			f := c.router(func(cfg *router.Config) {
+				cfg.Database.Try, cfg.Database.Read, cfg.Database.Hedge = time.Hour, time.Hour, 10*time.Millisecond
+			})
+			f.fill(1, 1)
+			hung := c.servers["Server1"]
+			hung.hold = make(chan struct{})
+			defer close(hung.hold)
+			for hung.reads.Load() == 0 {
+				f.want("POST", "/read", body, 200, found(rows(1, 1)))
+			}
+			// On a busy machine others took 10 ms too.
+			if body := f.get(f.admin + "/metrics").body; strings.Contains(body, "ringway_router_hedged_reads_total 0\n") {
+				t.Error("no read was hedged")
+			}
+		})
 	}
 }
 

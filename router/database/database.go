@@ -28,14 +28,19 @@ type Config struct {
 	Write time.Duration // longest wait for what became of a write; 504 beyond
 	Read  time.Duration // all tries of a read until its first byte
 
-	Try     time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
-	Stall   time.Duration // a replica may pause this long within an answer
-	Connect time.Duration // a connection to a shard server
-	Keep    time.Duration // an unused connection
-	Avoid   time.Duration // a replica that failed is no first choice for this long
-	Learn   time.Duration // wait for the last seq of a log that this router sees for the first time
+	Try        time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
+	Stall      time.Duration // a replica may pause this long within an answer
+	Connect    time.Duration // a connection to a shard server
+	Keep       time.Duration // an unused connection
+	Avoid      time.Duration // a replica that failed is no first choice for this long
+	Hedge      time.Duration // until another replica is asked too
+	Stagger    time.Duration // a question for rows by key lets others of its server wait for this long
+	Gather     time.Duration // the next question for rows by key waits so long for more to join, for each read of the last one, if that was of Busy
+	GatherMost time.Duration // the longest such wait
+	Learn      time.Duration // wait for the last seq of a log that this router sees for the first time
 
-	Flying   int // questions for single rows at one replica at a time; what comes meanwhile shares the next
+	Flying   int // questions for rows by key at one server at a time
+	Busy     int // reads in one question that say that there are many
 	Ahead    int // shards of a range that are read at the same time
 	Prefetch int // bytes of each that wait to be sent on
 	Hold     int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
@@ -47,19 +52,19 @@ func DefaultConfig() Config {
 	return Config{
 		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
 		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
-		Avoid: time.Second, Learn: 2 * time.Second,
-		Flying: 2, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Gather: 25 * time.Microsecond, GatherMost: time.Millisecond, Learn: 2 * time.Second,
+		Flying: 8, Busy: 4, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 
 func (c *Config) check() error {
-	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Learn} {
+	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Gather, c.GatherMost, c.Learn} {
 		if d <= 0 {
 			return fmt.Errorf("times: %s is too short; all must be positive", d)
 		}
 	}
-	if c.Flying < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
-		return errors.New("limits: flying, ahead and prefetch are at least 1, the others are not negative")
+	if c.Flying < 1 || c.Busy < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
+		return errors.New("limits: flying, busy, ahead and prefetch are at least 1, the others are not negative")
 	}
 	return nil
 }
@@ -87,11 +92,13 @@ type Database struct {
 	metrics *metrics
 	writer  *oplog.Writer
 
+	late   sync.Pool              // of timers that do not run
 	tables atomic.Pointer[tables] // one immutable snapshot
 	swap   sync.Mutex             // orders the writers of tables
 	news   chan struct{}          // closed at the next swap; under swap
 	peers  map[string]*peer       // by address; under swap
 	learn  chan struct{}          // a shard was seen for the first time
+	began  chan struct{}          // closed once Run runs
 
 	mu   sync.Mutex
 	ctx  context.Context // of Run, for answers that outlive their handler; nil: not running
@@ -105,7 +112,12 @@ func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry pro
 	}
 	d := &Database{
 		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
-		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1),
+		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1), began: make(chan struct{}),
+	}
+	d.late.New = func() any {
+		t := time.NewTimer(time.Hour)
+		t.Stop()
+		return t
 	}
 	d.tables.Store(&tables{})
 	var err error
@@ -115,12 +127,16 @@ func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry pro
 	return d, nil
 }
 
+// Began is closed once Run runs. Clients that come before are refused.
+func (d *Database) Began() <-chan struct{} { return d.began }
+
 // Run serves until ctx ends, and returns when all that it started has ended.
-// End the clients first.
+// End the clients first. It is called once.
 func (d *Database) Run(ctx context.Context) {
 	d.mu.Lock()
 	d.ctx = ctx
 	d.mu.Unlock()
+	close(d.began)
 	var loops sync.WaitGroup
 	loops.Go(func() { d.write(ctx) })
 	loops.Go(func() { d.learnFloors(ctx) })
@@ -136,6 +152,32 @@ func (d *Database) Run(ctx context.Context) {
 	for _, p := range d.peers {
 		p.retire()
 	}
+}
+
+// start runs fn as part of Run; false when that has ended.
+func (d *Database) start(fn func(context.Context)) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx == nil {
+		return false
+	}
+	ctx := d.ctx
+	d.work.Go(func() { fn(ctx) })
+	return true
+}
+
+// bounded is Run's context for at most so long. A request's own ends no sooner,
+// and costs a goroutine to derive from.
+func (d *Database) bounded(most time.Duration) (context.Context, context.CancelFunc) {
+	d.mu.Lock()
+	ctx := d.ctx
+	d.mu.Unlock()
+	if ctx == nil {
+		ended, cancel := context.WithCancelCause(context.Background())
+		cancel(errStopping)
+		ctx = ended
+	}
+	return context.WithTimeout(ctx, most)
 }
 
 // write keeps the writer running.

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func TestTable_FindsTheShardOfAKey(t *testing.T) {
@@ -56,7 +57,7 @@ type fataler interface{ Fatal(...any) }
 
 // idle is a database that does not run.
 func idle(t fataler) *Database {
-	d, err := New(DefaultConfig(), nil, nil, nil, prometheus.NewRegistry(), quiet)
+	d, err := New(DefaultConfig(), nil, nil, nil, prometheus.NewRegistry(), rig.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

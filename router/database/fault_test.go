@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/router"
 )
 
@@ -42,7 +43,7 @@ func TestRead_LosesNothingWhenAReplicaIsKilled(t *testing.T) {
 	}
 	more := func() {
 		before := done.Load()
-		eventually(t, func() error {
+		rig.Eventually(t, func() error {
 			if n := done.Load() - before; n < 100 && !t.Failed() {
 				return fmt.Errorf("%d reads since", n)
 			}
@@ -155,7 +156,9 @@ func TestRead_WithoutAReplica(t *testing.T) {
 // A server that hangs is given up when the route says that it is gone.
 func TestRead_GivesUpAServerThatLeavesTheRoute(t *testing.T) {
 	c := oneShard(t)
-	f := c.router(func(cfg *router.Config) { cfg.Database.Try, cfg.Database.Read = time.Hour, time.Hour })
+	f := c.router(func(cfg *router.Config) {
+		cfg.Database.Try, cfg.Database.Read, cfg.Database.Hedge = time.Hour, time.Hour, time.Hour
+	})
 	f.fill(1, 1)
 	hung := c.servers["Server1"]
 	hung.hold = make(chan struct{})
@@ -204,8 +207,8 @@ func TestDatabase_ReadsGoOnWithoutABus(t *testing.T) {
 	f.want("POST", "/read", readOne, 200, found(rows(1, 1)))
 	f.want("POST", "/read", readAll, 200, found(rows(1, 1)))
 
-	c.startBus()
-	eventually(t, func() error {
+	c.bus.Start()
+	rig.Eventually(t, func() error {
 		if got := f.do("POST", "/write", `{"data":`+rows(2, 2)+`}`); got.code != 200 {
 			return fmt.Errorf("write: got %d %s", got.code, got.body)
 		}
@@ -225,7 +228,7 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	var answer struct {
 		Shards map[string]struct{ Outcome, Op string }
 	}
-	must(t, json.Unmarshal([]byte(got.body), &answer))
+	rig.Must(t, json.Unmarshal([]byte(got.body), &answer))
 	op := answer.Shards["sh1"].Op
 	if got.code != 504 || answer.Shards["sh1"].Outcome != "unknown" || !strings.HasPrefix(op, "StudT.sh1.") {
 		t.Fatalf("got %d %s", got.code, got.body)
@@ -235,12 +238,12 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	}
 	for _, s := range c.servers {
 		s.apply("sh1")
-		s.wait = patience / 3
+		s.wait = rig.Patience / 3
 	}
 	f.stop()
 	f = c.router(nil) // another router can be asked as well
 	var tells result
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if tells = f.do("GET", "/v1/ops/"+op, ""); tells.code != 200 {
 			return fmt.Errorf("got %d %s", tells.code, tells.body)
 		}
@@ -262,6 +265,22 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	}
 }
 
+// The eager replica's database hangs: it neither tells nor answers.
+func TestWrite_AnotherReplicaTellsWhenTheEagerOneHangs(t *testing.T) {
+	c := oneShard(t)
+	hung := c.servers["Server0"]
+	hung.hold = make(chan struct{})
+	defer close(hung.hold)
+	f := c.router(nil)
+	f.serves(c.put(func(r *events.TableRoute) { r.Shards[0].Eager = "Server0" }))
+	for _, s := range c.servers {
+		s.pause("sh1")
+		s.replicas["sh1"].eager = false // so that nobody tells
+	}
+	c.servers["Server1"].apply("sh1")
+	f.want("POST", "/write", `{"data":`+rows(1, 1)+`}`, 200, `{"message":"1 Data entries added","status":"success"}`)
+}
+
 func TestWrite_ARefusedOneCanBeAskedAboutToo(t *testing.T) {
 	f := oneShard(t).router(nil)
 	f.fill(1, 1)
@@ -269,7 +288,7 @@ func TestWrite_ARefusedOneCanBeAskedAboutToo(t *testing.T) {
 	var answer struct {
 		Shards map[string]struct{ Op string }
 	}
-	must(t, json.Unmarshal([]byte(got.body), &answer))
+	rig.Must(t, json.Unmarshal([]byte(got.body), &answer))
 	op := answer.Shards["sh1"].Op
 	f.want("GET", "/v1/ops/"+op, "", 200, fmt.Sprintf(`{"op":%q,"outcome":"duplicate","keys":[1],"count":1,"seq":2,"status":"success"}`, op))
 }
@@ -312,12 +331,12 @@ func TestRead_AnswersHTTP10Whole(t *testing.T) {
 	f.fill(0, 799)
 	ask := func(high int) *http.Response {
 		nc, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
-		must(t, err)
+		rig.Must(t, err)
 		t.Cleanup(func() { _ = nc.Close() })
 		body := fmt.Sprintf(`{"Stud_id":{"low":0,"high":%d}}`, high)
 		fmt.Fprintf(nc, "POST /read HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
-		must(t, err)
+		rig.Must(t, err)
 		return resp
 	}
 	resp := ask(399)

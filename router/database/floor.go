@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,38 @@ func (f *floor) learned(last uint64, err error) {
 		f.known.Store(true)
 	}
 	f.closes.Do(func() { close(f.asked) })
+}
+
+// floors are the seqs that a read has to see, by shard.
+func (d *Database) floors(until time.Time, l level, shards []*shard) ([]uint64, error) {
+	floors := make([]uint64, len(shards))
+	if l.atHand(shards, floors) {
+		return floors, nil
+	}
+	// Slow path
+	ctx, cancel := d.bounded(time.Until(until))
+	defer cancel()
+	errs := make([]error, len(shards))
+	var all sync.WaitGroup
+	for i, s := range shards {
+		all.Go(func() { floors[i], errs[i] = d.floorOf(ctx, l, s) })
+	}
+	all.Wait()
+	return floors, errors.Join(errs...)
+}
+
+// atHand tells floors that need no question; false if one does.
+func (l level) atHand(shards []*shard, floors []uint64) bool {
+	if l == eventual {
+		return true
+	}
+	for i, s := range shards {
+		if l == linearizable || !s.floor.known.Load() {
+			return false
+		}
+		floors[i] = s.floor.seq.Load()
+	}
+	return true
 }
 
 // floorOf is the seq that a read of a shard has to see.

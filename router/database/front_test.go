@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/events/bus"
+	"ringway/lab/rig"
 	"ringway/router"
 )
 
@@ -22,24 +22,8 @@ type front struct {
 	url    string
 	admin  string
 	client *http.Client
-	log    *lockedBuffer
+	log    *rig.Buffer
 	stop   func()
-}
-
-type logs struct{ *bus.Conn }
-
-func (l logs) State(ctx context.Context, id events.LogID) (events.LogState, error) {
-	return l.Log(id).State(ctx)
-}
-
-type bucket struct{ conn *bus.Conn }
-
-func (b bucket) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
-	open, err := b.conn.Bucket(ctx, events.BucketRoutes)
-	if err != nil {
-		return err
-	}
-	return open.Watch(ctx, filter, fn)
 }
 
 // router starts one, and waits until it serves the newest route.
@@ -57,14 +41,14 @@ func (c *cluster) newRouter(tune func(*router.Config)) *front {
 	c.t.Helper()
 	cfg := router.DefaultConfig()
 	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", listen(c.t, ""), listen(c.t, ""), 5*time.Second
-	cfg.Database.Write, cfg.Database.Try, cfg.Database.Read = patience, patience, patience // the machine may be busy
+	cfg.Database.Write, cfg.Database.Try, cfg.Database.Read, cfg.Database.Connect = rig.Patience, rig.Patience, rig.Patience, rig.Patience // the machine may be busy
 	if tune != nil {
 		tune(&cfg)
 	}
-	f := &front{t: c.t, url: "http://" + cfg.Public.Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &lockedBuffer{}}
+	f := &front{t: c.t, url: "http://" + cfg.Public.Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &rig.Buffer{}}
 	conn := c.connect()
-	r, err := router.New(cfg, bucket{conn}, conn, logs{conn}, nil, slog.New(slog.NewTextHandler(f.log, nil)))
-	must(c.t, err)
+	r, err := router.New(cfg, conn.Values(events.BucketRoutes), conn, conn, nil, slog.New(slog.NewTextHandler(f.log, nil)))
+	rig.Must(c.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -90,7 +74,7 @@ func (c *cluster) newRouter(tune func(*router.Config)) *front {
 // serves waits until the router does.
 func (f *front) serves(epoch events.Epoch) {
 	f.t.Helper()
-	eventually(f.t, func() error {
+	rig.Eventually(f.t, func() error {
 		got := f.get(f.admin + "/routes")
 		if !strings.Contains(strings.Join(strings.Fields(got.body), ""), fmt.Sprintf(`"epoch":{"incarnation":%q,"revision":%d}`, epoch.Incarnation, epoch.Revision)) {
 			return fmt.Errorf("epoch %s is not served: %s", epoch, got.body)
@@ -101,10 +85,10 @@ func (f *front) serves(epoch events.Epoch) {
 
 func (f *front) get(url string) result {
 	resp, err := f.client.Get(url)
-	must(f.t, err)
+	rig.Must(f.t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	must(f.t, err)
+	rig.Must(f.t, err)
 	return result{resp.StatusCode, string(b), resp.Header}
 }
 
@@ -117,7 +101,7 @@ type result struct {
 func (f *front) do(method, path, body string, header ...string) result {
 	f.t.Helper()
 	got, err := f.try(method, path, body, header...)
-	must(f.t, err)
+	rig.Must(f.t, err)
 	return got
 }
 

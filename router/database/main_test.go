@@ -5,18 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/lab/rig"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 	)
 }
 
-// The table of SPEC.md, section 2.
+// The table of the course's second assignment.
 var (
 	schema = events.Schema{
 		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
@@ -48,8 +47,7 @@ const life = "life1"
 // servers of this process.
 type cluster struct {
 	t      *testing.T
-	bus    *bus.Server
-	cfg    bus.ServerConfig
+	bus    *rig.Bus
 	conn   *bus.Conn
 	bucket *bus.Bucket
 
@@ -64,14 +62,11 @@ type cluster struct {
 // newCluster has a bus and a leader, and no table.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, cfg: bus.DefaultServerConfig(), servers: map[string]*shardServer{}, leader: map[string]func([]byte) (any, error){}}
-	c.cfg.Listen, c.cfg.Store = "127.0.0.1:0", t.TempDir()
-	c.startBus()
-	t.Cleanup(func() { c.bus.Shutdown() })
+	c := &cluster{t: t, bus: rig.StartBus(t), servers: map[string]*shardServer{}, leader: map[string]func([]byte) (any, error){}}
 	c.conn = c.connect()
 	var err error
 	c.bucket, err = c.conn.Bucket(t.Context(), events.BucketRoutes)
-	must(t, err)
+	rig.Must(t, err)
 	verbs := map[string]bus.Handler{}
 	for _, verb := range []string{events.APIInit, events.APIAddServers, events.APIRemoveServers, events.APIAdd, events.APIRemove} {
 		verbs[verb] = func(_ context.Context, req []byte) (any, error) {
@@ -86,29 +81,14 @@ func newCluster(t *testing.T) *cluster {
 		}
 	}
 	stop, err := c.conn.Serve(context.Background(), "0.1.0", nil, verbs)
-	must(t, err)
+	rig.Must(t, err)
 	t.Cleanup(stop)
 	return c
 }
 
-func (c *cluster) startBus() {
-	c.t.Helper()
-	var err error
-	eventually(c.t, func() error { // its port may be taken for a moment
-		c.bus, err = bus.StartServer(c.cfg, quiet)
-		return err
-	})
-	c.cfg.Listen = strings.TrimPrefix(c.bus.URL(), "nats://")
-}
-
 func (c *cluster) connect() *bus.Conn {
 	c.t.Helper()
-	cfg := bus.DefaultConfig()
-	cfg.URL, cfg.Name, cfg.Wait = c.bus.URL(), c.t.Name(), true
-	conn, err := bus.Connect(c.t.Context(), cfg, quiet)
-	must(c.t, err)
-	c.t.Cleanup(conn.Close)
-	return conn
+	return rig.Connect(c.t, c.bus.URL(), func(cfg *bus.Config) { cfg.Wait = true })
 }
 
 // configured is a cluster with the table of the course on three servers.
@@ -128,7 +108,7 @@ func (c *cluster) create(shards []events.Shard, placed []events.Placement) event
 	for _, s := range slices.SortedFunc(slices.Values(shards), func(a, b events.Shard) int { return cmp.Compare(a.Low, b.Low) }) {
 		log := events.LogID{Table: events.DefaultTable, Shard: s.ID, Incarnation: life}
 		_, err := c.conn.CreateLog(c.t.Context(), log, 0)
-		must(c.t, err)
+		rig.Must(c.t, err)
 		r.Shards = append(r.Shards, events.ShardRoute{Shard: s.ID, Log: events.ShardLog{Shard: s.ID, Incarnation: life, Made: true}})
 	}
 	for i, p := range placed {
@@ -153,14 +133,14 @@ func (c *cluster) put(change func(*events.TableRoute)) events.Epoch {
 	defer c.mu.Unlock()
 	change(&c.route)
 	value, err := json.Marshal(c.route)
-	must(c.t, err)
+	rig.Must(c.t, err)
 	key := events.TableKey(c.route.Table.Name)
 	if c.epoch.Zero() {
 		c.epoch, err = c.bucket.Create(c.t.Context(), key, value)
 	} else {
 		c.epoch, err = c.bucket.Update(c.t.Context(), key, value, c.epoch)
 	}
-	must(c.t, err)
+	rig.Must(c.t, err)
 	return c.epoch
 }
 
@@ -194,7 +174,7 @@ func sameJSON(t *testing.T, got, want string) {
 		t.Errorf("answer %.300q: %v", got, err)
 		return
 	}
-	must(t, json.Unmarshal([]byte(want), &w))
+	rig.Must(t, json.Unmarshal([]byte(want), &w))
 	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
 		t.Errorf("got %.500s, want %.500s", got, want)
 	}
@@ -221,68 +201,20 @@ func listen(t *testing.T, address string) net.Listener {
 		address = "127.0.0.1:0"
 	}
 	var l net.Listener
-	eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
+	rig.Eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
 	return l
-}
-
-var quiet = slog.New(slog.DiscardHandler)
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// patience bounds every wait of these tests.
-const patience = 45 * time.Second
-
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			t.Fatalf("still: %v", err)
-		case <-tick.C:
-		}
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // withoutOps drops the op ids of an answer, which are random.
 func withoutOps(t *testing.T, body string) string {
 	t.Helper()
 	var all map[string]any
-	must(t, json.Unmarshal([]byte(body), &all))
+	rig.Must(t, json.Unmarshal([]byte(body), &all))
 	shards, _ := all["shards"].(map[string]any)
 	for _, s := range shards {
 		delete(s.(map[string]any), "op")
 	}
 	b, err := json.Marshal(all)
-	must(t, err)
+	rig.Must(t, err)
 	return string(b)
 }

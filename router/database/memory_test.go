@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/router"
 )
 
@@ -38,7 +39,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 	}))
 	defer made.Close()
 	address, err := url.Parse(made.URL)
-	must(t, err)
+	rig.Must(t, err)
 
 	c := newCluster(t)
 	var cut []events.Shard
@@ -52,10 +53,11 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 			r.Shards[i].Replicas = []events.ShardReplica{{Server: "Server0", Ready: true}}
 		}
 	})
-	f := c.router(func(cfg *router.Config) { cfg.WriteTimeout, cfg.Database.Stall = patience*4, patience })
+	f := c.router(func(cfg *router.Config) { cfg.WriteTimeout, cfg.Database.Stall = rig.Patience*4, rig.Patience })
 
 	live := func() uint64 {
-		runtime.GC()
+		runtime.GC() // nobody reads while it runs: the answer comes to a halt
+		runtime.GC() // what was made during the first one does not count
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
@@ -63,7 +65,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 	before, most := live(), uint64(0)
 	look := func() { most = max(most, live()) }
 	resp, err := f.client.Post(f.url+"/read", "application/json", strings.NewReader(fmt.Sprintf(`{"Stud_id":{"low":0,"high":%d}}`, each*shards)))
-	must(t, err)
+	rig.Must(t, err)
 	defer resp.Body.Close()
 	for range 10 { // nobody reads: what can be read ahead is
 		f.do("GET", "/status", "")
@@ -86,7 +88,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 		if bytes.HasSuffix(part, []byte(`"status":"success"}`)) {
 			break
 		}
-		must(t, err)
+		rig.Must(t, err)
 	}
 	if ids != each*shards {
 		t.Errorf("%d rows, want %d", ids, each*shards)

@@ -12,6 +12,7 @@ type metrics struct {
 	reads   *prometheus.HistogramVec
 	failed  *prometheus.CounterVec
 	shared  prometheus.Counter
+	hedged  prometheus.Counter
 	waits   prometheus.Counter
 	refused prometheus.Counter
 }
@@ -27,20 +28,20 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Help: "Questions that a replica did not answer, and another one was asked."}, []string{"table"}),
 		shared: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_shared_reads_total",
 			Help: "Reads of single rows that shared the question of another one."}),
+		hedged: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_hedged_reads_total",
+			Help: "Reads of which another replica was asked too, because the first took long."}),
 		waits: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_floor_waits_total",
 			Help: "Reads asked of a replica that was not known to have applied what they have to see."}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_refused_tables_total",
 			Help: "Routes of tables that could not be served; the last good one stayed."}),
 	}
-	registry.MustRegister(m.ops, m.reads, m.failed, m.shared, m.waits, m.refused)
+	registry.MustRegister(m.ops, m.reads, m.failed, m.shared, m.hedged, m.waits, m.refused)
 	return m
 }
 
 func (m *metrics) op(table, kind, outcome string) { m.ops.WithLabelValues(table, kind, outcome).Inc() }
 
-func (m *metrics) read(table, kind string, begun time.Time) {
-	m.reads.WithLabelValues(table, kind).Observe(time.Since(begun).Seconds())
-}
+func took(o prometheus.Observer, begun time.Time) { o.Observe(time.Since(begun).Seconds()) }
 
 // asks counts a read of a replica that may have to wait for its floor.
 func (m *metrics) asks(r *replica, floor uint64) {

@@ -18,21 +18,17 @@ func (d *Database) Obey(e events.Entry) bool {
 	}
 	d.swap.Lock()
 	defer d.swap.Unlock()
-	old := d.tables.Load().all[name]
-	if old != nil && !e.Version.After(old.epoch) && !e.Version.Foreign(old.epoch) {
+	switch e.News(d.obeyed(name)) {
+	case events.Stale:
 		return false
-	}
-	if e.Deleted() && old != nil && e.Version.Foreign(old.epoch) {
-		// The bus was wiped. What it does not know yet is no order.
+	case events.Wiped:
 		d.log.Warn("the bus does not know this table, its last route stays", events.KeyTable, name, events.KeyEpoch, e.Version.String())
 		return false
-	}
-	if e.Deleted() {
-		if old != nil {
-			d.log.Info("table is gone", events.KeyTable, name, events.KeyEpoch, e.Version.String())
-			d.replace(name, nil)
-		}
-		return old != nil
+	case events.Gone:
+		d.log.Info("table is gone", events.KeyTable, name, events.KeyEpoch, e.Version.String())
+		d.replace(name, nil)
+		return true
+	case events.Fresh:
 	}
 	t, err := d.compile(name, e.Version, e.Value)
 	if err != nil {
@@ -86,17 +82,14 @@ func (d *Database) Epochs() map[string]events.Epoch {
 }
 
 // Behind tells whether the leader serves an epoch that this router does not.
-func (d *Database) Behind(leader map[string]events.Epoch) bool {
-	all := d.tables.Load().all
-	for name, epoch := range leader {
-		if epoch.Zero() {
-			continue
-		}
-		if t := all[name]; t == nil || epoch.After(t.epoch) || epoch.Foreign(t.epoch) {
-			return true
-		}
+func (d *Database) Behind(leader map[string]events.Epoch) bool { return events.Ahead(leader, d.obeyed) }
+
+// obeyed is the epoch of a table that is served; zero if none is.
+func (d *Database) obeyed(name string) events.Epoch {
+	if t := d.tables.Load().all[name]; t != nil {
+		return t.epoch
 	}
-	return false
+	return events.Epoch{}
 }
 
 // await returns when the epoch of a table, or a later one, is served.

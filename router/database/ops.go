@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -34,21 +36,53 @@ func (d *Database) Results(ctx context.Context, log events.LogID, batch string) 
 
 var errNoReplica = errors.New("no replica can be asked")
 
-// results asks the replicas of a shard. events.ErrNotFound: at least one could
-// be asked, and none of them knows the batch.
+// results asks the replicas of a shard, the next one when one fails or takes
+// longer than cfg.Hedge. events.ErrNotFound: at least one could be asked, and
+// none of them knows the batch.
 func (d *Database) results(ctx context.Context, s *shard, batch string) (events.Results, error) {
+	type told struct {
+		results events.Results
+		err     error
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer stop()
+	order := s.answering()
+	answers := make(chan told, len(order))
+	open := 0
+	ask := func() {
+		if len(order) == 0 {
+			return
+		}
+		r := order[0]
+		order, open = order[1:], open+1
+		asking.Go(func() {
+			results, err := d.resultsOf(ctx, s, r, batch)
+			answers <- told{results, err}
+		})
+	}
+	late := time.NewTicker(d.cfg.Hedge)
+	defer late.Stop()
 	failed := errNoReplica
-	for _, r := range s.answering() {
-		results, err := d.resultsOf(ctx, s, r, batch)
-		switch {
-		case err == nil:
-			return results, nil
-		case ctx.Err() != nil:
-			return events.Results{}, err
-		case errors.Is(err, events.ErrNotFound):
-			failed = err
-		case !errors.Is(failed, events.ErrNotFound):
-			failed = fmt.Errorf("%w: %w", errNoReplica, err)
+	for ask(); open > 0; {
+		select {
+		case <-late.C:
+			ask()
+			continue
+		case a := <-answers:
+			open--
+			switch {
+			case a.err == nil:
+				return a.results, nil
+			case ctx.Err() != nil:
+				return events.Results{}, a.err
+			case errors.Is(a.err, events.ErrNotFound):
+				failed = a.err
+			case !errors.Is(failed, events.ErrNotFound):
+				failed = fmt.Errorf("%w: %w", errNoReplica, a.err)
+			}
+			ask()
 		}
 	}
 	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
@@ -79,29 +113,13 @@ func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch st
 	return results, err
 }
 
-const mostRefusal = 64 << 10
-
-// refusal is why a replica does not answer.
-func (r *reply) refusal() error {
-	body, err := r.all(mostRefusal)
-	if err != nil {
-		return err
-	}
-	refusal, err := decodeRefusal(body)
-	if err != nil || refusal.Message == "" {
-		return fmt.Errorf("status %d: %.200q", r.code, body)
-	}
-	refusal.Code = r.code
-	return refusal
-}
-
 // showOp answers /v1/ops/<id>.
 func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 	s, batch, i, err := d.parseOp(id)
 	if err != nil {
 		return err
 	}
-	whole, cancel := context.WithTimeout(ctx, d.cfg.Read)
+	whole, cancel := d.bounded(d.cfg.Read)
 	defer cancel()
 	results, err := d.results(whole, s, batch)
 	if errors.Is(err, events.ErrNotFound) {
@@ -136,7 +154,7 @@ func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (e
 	}
 	failed := errNoReplica
 	for _, r := range s.answering() {
-		if _, err := d.getFrom(ctx, s, r, []int64{s.Low}, barrier); err != nil { // it waits for the barrier
+		if err := d.seen(ctx, s, r, barrier); err != nil {
 			failed = err
 			continue
 		}

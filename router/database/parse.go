@@ -3,40 +3,164 @@ package database
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
 	"ringway/events"
 )
 
-// object is the top level of a request. Errors of its methods name the field.
-type object map[string]json.RawMessage
+// object is the top level of a request, in the order in which it came. Errors
+// of its methods name the field.
+type object []field
+
+type field struct {
+	name []byte
+	raw  json.RawMessage // valid
+}
 
 // parseObject reads a body; other fields than those asked for do no harm.
 func parseObject(body []byte) (object, error) {
-	var o object
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if err := dec.Decode(&o); err != nil || o == nil {
-		return nil, events.Refuse(400, "the body is no JSON object")
+	if !json.Valid(body) {
+		return nil, notAnObject(body)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, events.Refuse(400, "the body goes on after the JSON object")
+	o, ok := fieldsOf(body)
+	if !ok {
+		return nil, events.Refuse(400, "the body is no JSON object")
 	}
 	return o, nil
 }
 
-func (o object) has(field string) bool {
-	raw, ok := o[field]
+// notAnObject says what is wrong with a body that is not JSON.
+func notAnObject(body []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	var o map[string]json.RawMessage
+	if err := dec.Decode(&o); err != nil || o == nil {
+		return events.Refuse(400, "the body is no JSON object")
+	}
+	return events.Refuse(400, "the body goes on after the JSON object")
+}
+
+// fieldsOf cuts valid JSON into fields; false if it is no object.
+func fieldsOf(valid []byte) (object, bool) {
+	in := cutter(valid)
+	if !in.pass('{') {
+		return nil, false
+	}
+	o := make(object, 0, 3)
+	for !in.pass('}') {
+		in.pass(',')
+		name := in.value()
+		in.pass(':')
+		f := field{name: name[1 : len(name)-1], raw: in.value()}
+		if bytes.IndexByte(name, '\\') >= 0 {
+			var plain string
+			if json.Unmarshal(name, &plain) != nil {
+				return nil, false
+			}
+			f.name = []byte(plain)
+		}
+		o = append(o, f)
+	}
+	return o, true
+}
+
+// listOf cuts valid JSON into elements; false if it is no array.
+func listOf(valid []byte) ([]json.RawMessage, bool) {
+	in := cutter(valid)
+	if !in.pass('[') {
+		return nil, false
+	}
+	var all []json.RawMessage
+	for !in.pass(']') {
+		in.pass(',')
+		all = append(all, in.value())
+	}
+	return all, true
+}
+
+// cutter is what is left of valid JSON.
+type cutter []byte
+
+func (in *cutter) skip() {
+	for len(*in) > 0 && space((*in)[0]) {
+		*in = (*in)[1:]
+	}
+}
+
+// pass passes c if it comes next.
+func (in *cutter) pass(c byte) bool {
+	in.skip()
+	ok := len(*in) > 0 && (*in)[0] == c
+	if ok {
+		*in = (*in)[1:]
+	}
+	return ok
+}
+
+// value passes the next value, of any kind.
+func (in *cutter) value() []byte {
+	in.skip()
+	all, depth, n := *in, 0, 0
+	for n < len(all) {
+		c := all[n]
+		n++
+		switch {
+		case c == '"':
+			for ; n < len(all) && all[n] != '"'; n++ {
+				if all[n] == '\\' {
+					n++
+				}
+			}
+			n++
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case depth == 0 && n < len(all) && !ends(all[n]): // in the middle of a number or a word
+			continue
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	n = min(n, len(all))
+	*in = all[n:]
+	return all[:n:n]
+}
+
+func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func ends(c byte) bool { return c == ',' || c == ']' || c == '}' || space(c) }
+
+// get finds a field; of some with one name the last counts.
+func (o object) get(name string) (json.RawMessage, bool) {
+	for i := len(o) - 1; i >= 0; i-- {
+		if string(o[i].name) == name {
+			return o[i].raw, true
+		}
+	}
+	return nil, false
+}
+
+func (o object) raw(name string) json.RawMessage {
+	raw, _ := o.get(name)
+	return raw
+}
+
+func (o object) has(name string) bool {
+	raw, ok := o.get(name)
 	return ok && string(raw) != "null"
 }
 
 // text is a string; empty if it is not there.
 func (o object) text(field string) (string, error) {
+	raw, ok := o.get(field)
+	if !ok {
+		return "", nil
+	}
 	var s string
-	if o.has(field) && json.Unmarshal(o[field], &s) != nil {
+	if json.Unmarshal(raw, &s) != nil {
 		return "", events.Refuse(400, "%s is not a string", field)
 	}
 	return s, nil
@@ -44,7 +168,7 @@ func (o object) text(field string) (string, error) {
 
 // count is an integer that has to be there.
 func (o object) count(field string) (int, error) {
-	raw, ok := o[field]
+	raw, ok := o.get(field)
 	if !ok {
 		return 0, events.Refuse(400, "%s is missing", field)
 	}
@@ -57,8 +181,12 @@ func (o object) count(field string) (int, error) {
 
 // list is an array that may be missing.
 func (o object) list(field string) ([]json.RawMessage, error) {
-	var all []json.RawMessage
-	if o.has(field) && json.Unmarshal(o[field], &all) != nil {
+	raw, _ := o.get(field)
+	if !o.has(field) {
+		return nil, nil
+	}
+	all, ok := listOf(raw)
+	if !ok {
 		return nil, events.Refuse(400, "%s is not a list", field)
 	}
 	return all, nil
@@ -66,7 +194,7 @@ func (o object) list(field string) ([]json.RawMessage, error) {
 
 // key is a key of a table, as a number or a string.
 func (o object) key(field string) (int64, error) {
-	raw, ok := o[field]
+	raw, ok := o.get(field)
 	if !ok {
 		return 0, events.Refuse(400, "%s is missing", field)
 	}
@@ -74,6 +202,10 @@ func (o object) key(field string) (int64, error) {
 }
 
 func parseKey(field string, raw json.RawMessage, text bool) (int64, error) {
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return n, nil
+	}
+	// Slow path
 	var v events.Value
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return 0, events.Refuse(400, "%s is not an integer", field)
@@ -163,8 +295,8 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 	shards := make([]events.Shard, len(list))
 	for i, raw := range list {
 		at := fmt.Sprintf("%s[%d]", field, i)
-		var o object
-		if err := json.Unmarshal(raw, &o); err != nil || o == nil {
+		o, ok := fieldsOf(raw)
+		if !ok {
 			return nil, events.Refuse(400, "%s is not an object", at)
 		}
 		id, err := o.text("Shard_id")
@@ -177,7 +309,7 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 			name string
 			to   *int64
 		}{{low, &s.Low}, {"Shard_size", &s.Size}} {
-			if raw, ok := o[f.name]; err == nil && ok {
+			if raw, ok := o.get(f.name); err == nil && ok {
 				*f.to, err = parseKey(f.name, raw, false)
 			} else if err == nil {
 				err = events.Refuse(400, "%s is missing", f.name)
@@ -192,8 +324,8 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 
 // parseSchema reads the columns of a table.
 func parseSchema(raw json.RawMessage) (events.Schema, error) {
-	var o object
-	if err := json.Unmarshal(raw, &o); err != nil || o == nil {
+	o, ok := fieldsOf(raw)
+	if !ok {
 		return events.Schema{}, events.Refuse(400, "schema is not an object")
 	}
 	var s events.Schema
@@ -201,7 +333,7 @@ func parseSchema(raw json.RawMessage) (events.Schema, error) {
 		name string
 		to   *[]string
 	}{{"columns", &s.Columns}, {"dtypes", &s.DTypes}} {
-		raw, ok := o[f.name]
+		raw, ok := o.get(f.name)
 		if !ok {
 			return events.Schema{}, events.Refuse(400, "schema.%s is missing", f.name)
 		}

@@ -3,6 +3,7 @@ package database
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"ringway/events"
 )
 
 // peer is a shard server that is asked over HTTP/1.1, on connections that
@@ -21,6 +24,7 @@ import (
 type peer struct {
 	address string
 	cfg     *Config
+	gets    [2]gatherer // rows by key for eventual reads, and for those with a floor
 
 	mu      sync.Mutex
 	idle    []*link // the newest last
@@ -44,6 +48,7 @@ type link struct {
 // reply is an answer whose body is still to be read. Close it.
 type reply struct {
 	code   int
+	length int // of the body; at most 0 if it is not known
 	body   io.Reader
 	link   *link
 	stop   func() bool // ends ctx's hold on the connection
@@ -149,7 +154,8 @@ func (l *link) question(method, uri string, body []byte) (*reply, error) {
 		return nil, err
 	}
 	r := &reply{code: h.StatusCode(), link: l, keep: !h.ConnectionClose()}
-	switch n := h.ContentLength(); {
+	r.length = h.ContentLength()
+	switch n := r.length; {
 	case n >= 0:
 		r.body = &fixed{r: l.br, left: n, whole: &r.whole}
 		r.whole = n == 0
@@ -173,11 +179,32 @@ func (r *reply) Close() {
 
 // all reads the rest of a short answer.
 func (r *reply) all(most int) ([]byte, error) {
+	if n := r.length; n > 0 && n <= most {
+		b := make([]byte, n)
+		_, err := io.ReadFull(r.body, b)
+		return b, err
+	}
 	b, err := io.ReadAll(io.LimitReader(r.body, int64(most)+1))
 	if err == nil && len(b) > most {
 		err = fmt.Errorf("an answer of more than %d bytes", most)
 	}
 	return b, err
+}
+
+const mostRefusal = 64 << 10
+
+// refusal is why a replica does not answer.
+func (r *reply) refusal() error {
+	body, err := r.all(mostRefusal)
+	if err != nil {
+		return err
+	}
+	refusal := &events.Refusal{}
+	if err := json.Unmarshal(body, refusal); err != nil || refusal.Message == "" {
+		return fmt.Errorf("status %d: %.200q", r.code, body)
+	}
+	refusal.Code = r.code
+	return refusal
 }
 
 func (p *peer) put(l *link, keep bool) {

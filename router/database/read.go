@@ -1,12 +1,11 @@
 package database
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,19 +35,18 @@ func (d *Database) read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	shards := t.between(low, high)
-	first, cancel := context.WithTimeout(ctx, d.cfg.Read)
-	defer cancel()
-	floors, err := d.floors(first, l, shards)
+	until := begun.Add(d.cfg.Read)
+	floors, err := d.floors(until, l, shards)
 	if err != nil {
 		return unread(err)
 	}
 	if high-low >= 0 && high-low < mostKeys {
-		defer d.metrics.read(t.name(), "keys", begun)
-		return d.readKeys(first, ctx, shards, floors, low, high)
+		defer took(t.readKeys, begun)
+		return d.readKeys(until, ctx, shards, floors, low, high)
 	}
-	defer d.metrics.read(t.name(), "range", begun)
+	defer took(t.readRange, begun)
 	return d.stream(ctx, func() *merge {
-		m := &merge{head: readHead(shards), tail: []byte(`],"status":"success"}`)}
+		m := &merge{head: headOf(shards), tail: []byte(tailOfRead)}
 		for i, s := range shards {
 			m.parts = append(m.parts, d.newSource(s, floors[i], max(low, s.Low), min(high, s.High()), nil))
 		}
@@ -61,21 +59,15 @@ func parseRange(key string, o object) (low, high int64, err error) {
 	if !o.has(key) {
 		return 0, 0, events.Refuse(400, "%s is missing", key)
 	}
-	var ends object
-	if err := json.Unmarshal(o[key], &ends); err != nil {
+	ends, ok := fieldsOf(o.raw(key))
+	if !ok {
 		return 0, 0, events.Refuse(400, "%s is not an object with low and high", key)
 	}
-	for _, f := range []struct {
-		name string
-		to   *int64
-	}{{"low", &low}, {"high", &high}} {
-		raw, ok := ends[f.name]
-		if !ok {
-			return 0, 0, events.Refuse(400, "%s.%s is missing", key, f.name)
-		}
-		if *f.to, err = parseKey(key+"."+f.name, raw, false); err != nil {
-			return 0, 0, err
-		}
+	if low, err = ends.end(key, "low"); err != nil {
+		return 0, 0, err
+	}
+	if high, err = ends.end(key, "high"); err != nil {
+		return 0, 0, err
 	}
 	if low > high {
 		return 0, 0, events.Refuse(400, "%s: low %d is greater than high %d", key, low, high)
@@ -83,22 +75,17 @@ func parseRange(key string, o object) (low, high int64, err error) {
 	return low, high, nil
 }
 
-// floors are the seqs that a read has to see, by shard.
-func (d *Database) floors(ctx context.Context, l level, shards []*shard) ([]uint64, error) {
-	floors := make([]uint64, len(shards))
-	errs := make([]error, len(shards))
-	if l != linearizable {
-		for i, s := range shards {
-			floors[i], errs[i] = d.floorOf(ctx, l, s)
-		}
-		return floors, errors.Join(errs...)
+// end is one end of a range of key.
+func (o object) end(key, name string) (int64, error) {
+	raw, ok := o.get(name)
+	if !ok {
+		return 0, events.Refuse(400, "%s.%s is missing", key, name)
 	}
-	var barriers sync.WaitGroup
-	for i, s := range shards {
-		barriers.Go(func() { floors[i], errs[i] = d.floorOf(ctx, l, s) })
+	end, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil { // Slow path
+		return parseKey(key+"."+name, raw, false)
 	}
-	barriers.Wait()
-	return floors, errors.Join(errs...)
+	return end, nil
 }
 
 // unread is a read that nobody answers now. Nothing is at stake, so it may be
@@ -106,48 +93,70 @@ func (d *Database) floors(ctx context.Context, l level, shards []*shard) ([]uint
 func unread(err error) error { return events.Refuse(503, "%s", err) }
 
 // readKeys answers a read of few keys.
-func (d *Database) readKeys(first context.Context, ctx *fasthttp.RequestCtx, shards []*shard, floors []uint64, low, high int64) error {
-	rows := make([][][]byte, len(shards))
-	errs := make([]error, len(shards))
-	get := func(i int) {
-		from, to := max(low, shards[i].Low), min(high, shards[i].High())
-		keys := make([]int64, 0, to-from+1)
-		for n := range to - from + 1 {
-			keys = append(keys, from+n)
-		}
-		rows[i], errs[i] = d.get(first, shards[i], keys, floors[i])
-	}
-	if len(shards) == 1 {
-		get(0)
-	} else {
-		var gets sync.WaitGroup
-		for i := range shards {
-			gets.Go(func() { get(i) })
-		}
-		gets.Wait()
-	}
-	if err := errors.Join(errs...); err != nil {
+func (d *Database) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*shard, floors []uint64, low, high int64) error {
+	rows, err := d.rowsOf(until, shards, floors, low, high)
+	if err != nil {
 		return unread(err)
 	}
-	body := readHead(shards)
-	for i, row := range slices.Concat(rows...) {
+	head, size := headOf(shards), len(tailOfRead)
+	for _, row := range rows {
+		size += len(row) + 1
+	}
+	body := append(make([]byte, 0, len(head)+size), head...)
+	for i, row := range rows {
 		if i > 0 {
 			body = append(body, ',')
 		}
 		body = append(body, row...)
 	}
-	answer.JSON(ctx, fasthttp.StatusOK, append(body, `],"status":"success"}`...))
+	answer.JSON(ctx, fasthttp.StatusOK, append(body, tailOfRead...))
 	return nil
 }
 
-// readHead begins the answer to a read.
-func readHead(shards []*shard) []byte {
+// rowsOf are the rows of few keys, which shards hold.
+func (d *Database) rowsOf(until time.Time, shards []*shard, floors []uint64, low, high int64) ([][]byte, error) {
+	if len(shards) == 1 {
+		return d.get(until, shards[0], shards[0].keys(low, high), floors[0])
+	}
+	rows := make([][][]byte, len(shards))
+	errs := make([]error, len(shards))
+	var gets sync.WaitGroup
+	for i, s := range shards {
+		gets.Go(func() { rows[i], errs[i] = d.get(until, s, s.keys(low, high), floors[i]) })
+	}
+	gets.Wait()
+	return slices.Concat(rows...), errors.Join(errs...)
+}
+
+// keys are those from low to high that s holds.
+func (s *shard) keys(low, high int64) []int64 {
+	low, high = max(low, s.Low), min(high, s.High())
+	keys := make([]int64, high-low+1)
+	for i := range keys {
+		keys[i] = low + int64(i)
+	}
+	return keys
+}
+
+// tailOfRead ends the answer to a read.
+const tailOfRead = `],"status":"success"}`
+
+// headOf begins the answer to a read of some shards.
+func headOf(shards []*shard) []byte {
+	if len(shards) == 1 {
+		return shards[0].head
+	}
 	ids := make([]string, len(shards))
 	for i, s := range shards {
 		ids[i] = s.ID
 	}
+	return readHead(ids)
+}
+
+// readHead has no room behind it: it may be shared.
+func readHead(ids []string) []byte {
 	head := append([]byte(`{"shards_queried":`), answer.Marshal(ids)...)
-	return append(head, `,"data":[`...)
+	return slices.Clip(append(head, `,"data":[`...))
 }
 
 // readServer answers /read/<server>: every row of every shard that it keeps,
@@ -178,9 +187,7 @@ func (d *Database) readServer(ctx *fasthttp.RequestCtx, name string) error {
 		}
 		shards, replicas = append(shards, s), append(replicas, r)
 	}
-	first, cancel := context.WithTimeout(ctx, d.cfg.Read)
-	defer cancel()
-	floors, err := d.floors(first, l, shards)
+	floors, err := d.floors(time.Now().Add(d.cfg.Read), l, shards)
 	if err != nil {
 		return unread(err)
 	}

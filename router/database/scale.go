@@ -28,8 +28,8 @@ func Concerns(body []byte) bool {
 	if err != nil {
 		return false // whoever answers it will say so
 	}
-	_, servers := o["servers"]
-	_, shards := o["new_shards"]
+	_, servers := o.get("servers")
+	_, shards := o.get("new_shards")
 	return servers || shards
 }
 
@@ -64,7 +64,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 	if !o.has("schema") {
 		return fail(events.Refuse(400, "schema is missing"))
 	}
-	if req.Table.Schema, err = parseSchema(o["schema"]); err != nil {
+	if req.Table.Schema, err = parseSchema(o.raw("schema")); err != nil {
 		return fail(err)
 	}
 	if err := req.Table.Schema.Validate(); err != nil {
@@ -93,7 +93,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		}
 	}
 	if o.has("servers") {
-		if req.Servers, err = parsePlacements(o["servers"]); err != nil {
+		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
 			return fail(err)
 		}
 	}
@@ -158,7 +158,7 @@ func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
 		return fail(err)
 	}
 	if o.has("servers") {
-		if req.Servers, err = parsePlacements(o["servers"]); err != nil {
+		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
 			return fail(err)
 		}
 	}
@@ -255,7 +255,7 @@ func parseRemove(table string, o object) (events.ServersRequest, error) {
 		return fail(events.Refuse(400, "n is %d; it must be at least 1", req.N))
 	}
 	if o.has("servers") {
-		if req.Names, err = texts("servers", o["servers"]); err != nil {
+		if req.Names, err = texts("servers", o.raw("servers")); err != nil {
 			return fail(err)
 		}
 	}

@@ -39,7 +39,7 @@ func Owns(path []byte) bool {
 // Empty tells whether there is no table.
 func (d *Database) Empty() bool { return len(d.tables.Load().all) == 0 }
 
-// Serve answers a request of the database's API (SPEC.md, sections 2 and 3).
+// Serve answers a request of the database's API (the course's second and third assignment).
 func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
 	calls := [...]struct {
 		path, method, or string
@@ -101,11 +101,7 @@ func explain(err error) (int, string) {
 	var refusal *events.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		code := refusal.Code
-		if code < 400 || code > 599 {
-			code = fasthttp.StatusBadRequest
-		}
-		return code, refusal.Message
+		return refusal.Status(), refusal.Message
 	case errors.Is(err, events.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded):
 		return fasthttp.StatusGatewayTimeout, "no answer in time: " + err.Error()
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 )
@@ -34,7 +35,7 @@ type shardServer struct {
 	keys   atomic.Int64  // of gets
 	cutAt  atomic.Int64  // break the connection before this row of an answer; 0: never
 	refuse atomic.Int64  // answer with this code
-	hold   chan struct{} // if not nil, gets wait for it
+	hold   chan struct{} // if not nil, questions wait for it
 	floors atomic.Uint64 // the last floor asked for
 	wait   time.Duration // for a floor
 }
@@ -52,14 +53,14 @@ type replica struct {
 func (c *cluster) startServer(name string, shards []events.Shard, kept []string) *shardServer {
 	c.t.Helper()
 	engine, err := sqlite.Open(c.t.TempDir())
-	must(c.t, err)
+	rig.Must(c.t, err)
 	c.t.Cleanup(func() { _ = engine.Close() })
-	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}, wait: patience / 3}
+	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}, wait: rig.Patience / 3}
 	for _, id := range kept {
 		for _, one := range shards {
 			if one.ID == id {
 				store, err := engine.Create(c.t.Context(), events.ShardSpec{Table: events.DefaultTable, Schema: schema, Shard: one}, life)
-				must(c.t, err)
+				rig.Must(c.t, err)
 				s.replicas[id] = &replica{store: store, log: events.LogID{Table: events.DefaultTable, Shard: id, Incarnation: life}}
 				s.apply(id)
 			}
@@ -77,10 +78,23 @@ func (s *shardServer) listen(address string) {
 	s.t.Helper()
 	l := listen(s.t, address)
 	s.address = l.Addr().String()
-	server := &http.Server{Handler: http.HandlerFunc(s.serve)}
+	ctx, cancel := context.WithCancel(context.Background())
+	var open sync.RWMutex // for reading by each request
+	server := &http.Server{BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			open.RLock()
+			defer open.RUnlock()
+			s.serve(w, r)
+		})}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
-	s.stop = sync.OnceFunc(func() { _ = server.Close(); <-done })
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		_ = server.Close()
+		<-done
+		open.Lock()
+		defer open.Unlock()
+	})
 	s.t.Cleanup(s.stop)
 }
 
@@ -98,7 +112,7 @@ func (s *shardServer) apply(id string) {
 	cfg := shard.DefaultApplierConfig()
 	cfg.Eager = r.eager
 	ctx, cancel := context.WithCancel(context.Background())
-	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, quiet)
+	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, rig.Quiet)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.Run(ctx) }()
 	r.mu.Lock()
@@ -135,7 +149,7 @@ func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/rows", s.rows)
-	mux.HandleFunc("POST /v1/tables/{table}/shards/{shard}/get", s.get)
+	mux.HandleFunc("POST "+events.ShardGet, s.get)
 	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/ops/{batch}", s.ops)
 	mux.ServeHTTP(w, r)
 }
@@ -147,24 +161,47 @@ func deny(w http.ResponseWriter, code int, why string) {
 
 // find is the replica of a request, which has applied the floor.
 func (s *shardServer) find(w http.ResponseWriter, r *http.Request) *replica {
-	one := s.replicas[r.PathValue("shard")]
-	if one == nil || r.PathValue("table") != events.DefaultTable || r.URL.Query().Get("log") != one.log.Incarnation {
-		deny(w, 409, "another log")
-		return nil
-	}
 	floor, _ := strconv.ParseUint(r.URL.Query().Get("floor"), 10, 64)
-	s.floors.Store(floor)
-	ctx, cancel := context.WithTimeout(r.Context(), s.wait)
-	defer cancel()
-	if err := one.wait(ctx, floor); err != nil {
-		deny(w, 503, err.Error())
+	one, refusal := s.replica(r.Context(), r.PathValue("table"), r.PathValue("shard"), r.URL.Query().Get("log"), floor)
+	if refusal != nil {
+		deny(w, refusal.Code, refusal.Message)
 		return nil
 	}
 	return one
 }
 
-func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
+func (s *shardServer) replica(ctx context.Context, table, id, log string, floor uint64) (*replica, *events.Refusal) {
+	one := s.replicas[id]
+	if one == nil || table != events.DefaultTable || log != one.log.Incarnation {
+		return nil, events.Refuse(409, "another log")
+	}
+	s.floors.Store(floor)
+	ctx, cancel := context.WithTimeout(ctx, s.wait)
+	defer cancel()
+	if err := one.wait(ctx, floor); err != nil {
+		return nil, events.Refuse(503, "%s", err)
+	}
+	return one, nil
+}
+
+// asked counts a question for rows, and holds it up.
+func (s *shardServer) asked(r *http.Request) {
 	s.reads.Add(1)
+	s.held(r)
+}
+
+func (s *shardServer) held(r *http.Request) {
+	if s.hold == nil {
+		return
+	}
+	select {
+	case <-s.hold:
+	case <-r.Context().Done():
+	}
+}
+
+func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
+	s.asked(r)
 	one := s.find(w, r)
 	if one == nil {
 		return
@@ -202,28 +239,30 @@ func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int6
 }
 
 func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
-	s.reads.Add(1)
-	if s.hold != nil {
-		<-s.hold
-	}
-	one := s.find(w, r)
-	if one == nil {
+	s.asked(r)
+	body, _ := io.ReadAll(r.Body)
+	parts, err := events.DecodeGet(body)
+	if err != nil {
+		deny(w, 400, err.Error())
 		return
 	}
-	var q struct{ Keys []int64 }
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil || len(q.Keys) == 0 {
-		deny(w, 400, fmt.Sprint(err))
-		return
+	for _, p := range parts {
+		one, refusal := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.Floor)
+		if refusal != nil {
+			_, _ = w.Write(events.AppendShardFault(nil, refusal))
+			continue
+		}
+		s.keys.Add(int64(len(p.Keys)))
+		keys, low, high := map[int64]bool{}, int64(math.MaxInt64), int64(math.MinInt64)
+		for _, k := range p.Keys {
+			keys[k], low, high = true, min(low, k), max(high, k)
+		}
+		s.stream(w, one, low, high, keys)
 	}
-	s.keys.Add(int64(len(q.Keys)))
-	keys, low, high := map[int64]bool{}, int64(math.MaxInt64), int64(math.MinInt64)
-	for _, k := range q.Keys {
-		keys[k], low, high = true, min(low, k), max(high, k)
-	}
-	s.stream(w, one, low, high, keys)
 }
 
 func (s *shardServer) ops(w http.ResponseWriter, r *http.Request) {
+	s.held(r)
 	one := s.find(w, r)
 	if one == nil {
 		return

@@ -56,31 +56,98 @@ func (s *source) run(ctx context.Context) {
 }
 
 func (s *source) anyReplica(ctx context.Context) error {
-	choices := []*replica{s.only}
+	order := []*replica{s.only}
 	if s.only == nil {
-		choices = s.shard.choices(time.Now())
+		order = s.shard.choices(time.Now())
 	}
-	failed := fmt.Errorf("shard %s: %w", s.shard.ID, errNotReady)
-	begun := time.Now()
-	for _, r := range choices {
-		if time.Since(begun) > s.d.cfg.Read {
-			break
+	failed := errNotReady
+	for until := time.Now().Add(s.d.cfg.Read); len(order) > 0 && time.Now().Before(until); {
+		var a answering
+		a, order = s.first(ctx, order)
+		if a.err == nil {
+			a.err = s.copy(ctx, a)
 		}
-		s.d.metrics.asks(r, s.floor)
-		err := s.from(ctx, r)
-		if err == nil || ctx.Err() != nil {
-			return err
+		a.close()
+		if a.err == nil || ctx.Err() != nil {
+			return a.err
 		}
-		failed = fmt.Errorf("shard %s: server %s: %w", s.shard.ID, r.server, err)
-		if s.only == nil {
-			r.failed(s.d.cfg.Avoid, time.Now())
-			s.d.metrics.failed.WithLabelValues(s.shard.log.Table).Inc()
-		}
+		failed = fmt.Errorf("server %s: %w", a.replica.server, a.err)
+		s.failed(a.replica)
 		if !s.rewind() {
-			return fmt.Errorf("%w: %w", errTorn, failed)
+			return fmt.Errorf("%w: shard %s: %w", errTorn, s.shard.ID, failed)
 		}
 	}
-	return failed
+	return fmt.Errorf("shard %s: %w", s.shard.ID, failed)
+}
+
+// failed makes the other replicas the first choices for a while.
+func (s *source) failed(r *replica) {
+	if s.only == nil {
+		r.failed(s.d.cfg.Avoid, time.Now())
+		s.d.metrics.failed.WithLabelValues(s.shard.log.Table).Inc()
+	}
+}
+
+// answering is a replica that begins to answer, or its error.
+type answering struct {
+	replica *replica
+	reply   *reply
+	err     error
+	stop    context.CancelFunc // ends the question
+}
+
+func (a answering) close() {
+	if a.reply != nil {
+		a.reply.Close()
+	}
+	a.stop()
+}
+
+// first asks the first of order, and the next one too each time that nobody
+// begins to answer within cfg.Hedge. The first answer counts, or the last
+// error. The rest can still be asked.
+func (s *source) first(ctx context.Context, order []*replica) (a answering, rest []*replica) {
+	answers := make(chan answering, len(order))
+	open := map[*replica]context.CancelFunc{}
+	ask := func() (r *replica) {
+		r, order = order[0], order[1:]
+		s.d.metrics.asks(r, s.floor)
+		asking, stop := context.WithCancel(ctx)
+		open[r] = stop
+		go func() {
+			reply, err := s.ask(asking, r)
+			answers <- answering{r, reply, err, stop}
+		}()
+		return r
+	}
+	late := time.NewTicker(s.d.cfg.Hedge)
+	defer late.Stop()
+	for asked := ask(); ; {
+		select {
+		case a = <-answers:
+			delete(open, a.replica)
+			if a.err != nil && len(open) > 0 {
+				a.close()
+				s.failed(a.replica)
+				continue
+			}
+		case now := <-late.C:
+			if len(order) > 0 {
+				asked.failed(s.d.cfg.Avoid, now)
+				s.d.metrics.hedged.Inc()
+				asked = ask()
+			}
+			continue
+		}
+		for r, stop := range open {
+			stop()
+			order = append(order, r) // slow, but perhaps the last that is left
+		}
+		for range open {
+			(<-answers).close()
+		}
+		return a, order
+	}
 }
 
 // errTorn is a fault in the middle of what was handed out.
@@ -94,18 +161,20 @@ func (s *source) rewind() bool {
 	return !s.taken
 }
 
-// from reads from one replica.
-func (s *source) from(ctx context.Context, r *replica) error {
+// ask returns when a replica begins to answer.
+func (s *source) ask(ctx context.Context, r *replica) (*reply, error) {
 	uri := shardURI(s.shard, "rows", s.floor) + "&low=" + strconv.FormatInt(s.low, 10) + "&high=" + strconv.FormatInt(s.high, 10)
 	reply, err := r.peer.ask(ctx, "GET", uri, nil)
-	if err != nil {
-		return err
+	if err != nil || reply.code == fasthttp.StatusOK {
+		return reply, err
 	}
 	defer reply.Close()
-	if reply.code != fasthttp.StatusOK {
-		return reply.refusal()
-	}
-	lines := bufio.NewReaderSize(reply.body, 32<<10)
+	return nil, reply.refusal()
+}
+
+// copy takes over the rows of an answer.
+func (s *source) copy(ctx context.Context, a answering) error {
+	lines := bufio.NewReaderSize(a.reply.body, 32<<10)
 	var long []byte
 	for n := 0; ; {
 		part, err := lines.ReadSlice('\n')
@@ -128,7 +197,7 @@ func (s *source) from(ctx context.Context, r *replica) error {
 			if err != nil {
 				return err
 			}
-			r.answered(seq)
+			a.replica.answered(seq)
 			s.shard.floor.raise(seq)
 			_, err = io.Copy(io.Discard, lines) // so that the connection can be kept
 			return err

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"ringway/events"
 	"ringway/router/ring"
@@ -27,6 +30,8 @@ type table struct {
 	value  json.RawMessage // the route as it came
 	shards []*shard        // in the order of keys, as in route.Table.Shards
 	status []byte          // the answer to /status
+
+	readKeys, readRange prometheus.Observer // seconds that reads took
 }
 
 // shard is one shard of a snapshot.
@@ -39,6 +44,7 @@ type shard struct {
 	others   []*replica  // may be ready before the route says so
 	eager    string
 	floor    *floor
+	head     []byte              // begins the answer to a read of this shard alone
 	replicas map[string]*replica // by server
 }
 
@@ -47,7 +53,6 @@ type shard struct {
 type replica struct {
 	server string
 	peer   *peer
-	gets   [2]gatherer   // rows for eventual reads, and for those with a floor
 	seen   atomic.Uint64 // the largest seq that it is known to have applied
 	avoid  atomic.Int64  // until when it is no first choice, unix ns
 	faults atomic.Int32  // in a row
@@ -59,17 +64,14 @@ const slotsOfShard = 512
 // build compiles a route; what old knows of replicas and floors stays.
 func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []byte, old *table) (*table, error) {
 	t := &table{route: route, epoch: epoch, value: slices.Clone(value), status: statusBody(&route)}
+	t.readKeys, t.readRange = d.metrics.reads.WithLabelValues(t.name(), "keys"), d.metrics.reads.WithLabelValues(t.name(), "range")
 	for i, sr := range route.Shards {
 		s := &shard{
 			Shard: route.Table.Shards[i], log: route.LogID(sr), schema: &t.route.Table.Schema,
 			eager: sr.Eager, replicas: map[string]*replica{},
 		}
-		var before *shard
-		if old != nil {
-			if before = old.shard(s.ID); before != nil && before.log != s.log {
-				before = nil
-			}
-		}
+		s.head = readHead([]string{s.ID})
+		before := old.before(s)
 		if before != nil {
 			s.floor = before.floor
 		} else {
@@ -97,6 +99,17 @@ func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []by
 		t.shards = append(t.shards, s)
 	}
 	return t, nil
+}
+
+// before is what t, which may be nil, has of a shard with the same log.
+func (t *table) before(s *shard) *shard {
+	if t == nil {
+		return nil
+	}
+	if was := t.shard(s.ID); was != nil && was.log == s.log {
+		return was
+	}
+	return nil
 }
 
 // replica finds what is known of a replica. The caller holds swap.
@@ -152,8 +165,9 @@ func (t *table) between(low, high int64) []*shard {
 }
 
 // choices are the replicas to ask for a read, in order: the ring's choices for
-// a random key, those that failed a moment ago after the others, and at last
-// those that the route does not call ready; they know better.
+// a random key, those that failed a moment ago after the others, of these the
+// one that may be tried again first, and at last those that the route does not
+// call ready; they know better.
 func (s *shard) choices(now time.Time) []*replica {
 	order := make([]*replica, 0, len(s.ready)+len(s.others))
 	var avoided []*replica
@@ -172,6 +186,7 @@ func (s *shard) choices(now time.Time) []*replica {
 			add(s.ready[owner])
 		}
 	}
+	slices.SortStableFunc(avoided, func(a, b *replica) int { return cmp.Compare(a.avoid.Load(), b.avoid.Load()) })
 	order = append(order, avoided...)
 	return append(order, s.others...)
 }

@@ -1,12 +1,12 @@
 package database
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -39,7 +39,7 @@ func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	return d.writeAll(ctx, t, parts, fmt.Sprintf("%d Data entries added", len(list)))
+	return d.writeAll(ctx, t, parts, strconv.Itoa(len(list))+" Data entries added")
 }
 
 // split reads rows as clients write them and gives each to its shard.
@@ -49,7 +49,6 @@ func (t *table) split(list []json.RawMessage) ([]part, error) {
 	}
 	schema := &t.route.Table.Schema
 	var parts []part
-	at := map[*shard]int{}
 	for i, raw := range list {
 		row, err := schema.ReadRow(raw)
 		if err != nil {
@@ -59,10 +58,9 @@ func (t *table) split(list []json.RawMessage) ([]part, error) {
 		if s == nil {
 			return nil, events.Refuse(400, "data[%d]: %s", i, t.nowhere(row.Key()))
 		}
-		j, ok := at[s]
-		if !ok {
+		j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
+		if j < 0 {
 			j = len(parts)
-			at[s] = j
 			parts = append(parts, part{shard: s, op: events.Op{Kind: events.OpInsert}})
 		}
 		parts[j].op.Rows = append(parts[j].op.Rows, row)
@@ -95,7 +93,7 @@ func (d *Database) update(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	raw, ok := o["data"]
+	raw, ok := o.get("data")
 	if !ok {
 		return events.Refuse(400, "data is missing")
 	}
@@ -162,16 +160,13 @@ func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, do
 		failWrite(ctx, code, message+"; nothing was written", refused)
 		return nil
 	}
-	outcomes := d.doAll(ctx, parts)
+	outcomes := d.doAll(parts)
 	for i, p := range parts {
 		d.metrics.op(t.name(), p.op.Kind, outcomes[i].Outcome)
 	}
 	code, message := judge(t, parts, outcomes)
 	if code == fasthttp.StatusOK {
-		answer.Value(ctx, struct {
-			Message string `json:"message"`
-			Status  string `json:"status"`
-		}{done, answer.Success})
+		answer.Done(ctx, done)
 		return nil
 	}
 	all := map[string]outcome{}
@@ -190,19 +185,15 @@ func (d *Database) check(p *part, body int) error {
 	if body < events.MaxOpBytes/8 { // escapes make a row at most six times longer
 		return nil
 	}
-	data, err := json.Marshal(p.op)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	if len(data) > events.MaxOpBytes {
-		return events.Refuse(413, "%d bytes are too many in one request for one shard; at most %d", len(data), events.MaxOpBytes)
+	if n := len(p.op.Append(nil)); n > events.MaxOpBytes {
+		return events.Refuse(413, "%d bytes are too many in one request for one shard; at most %d", n, events.MaxOpBytes)
 	}
 	return nil
 }
 
 // doAll writes the parts at the same time.
-func (d *Database) doAll(ctx context.Context, parts []part) []outcome {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Write)
+func (d *Database) doAll(parts []part) []outcome {
+	ctx, cancel := d.bounded(d.cfg.Write)
 	defer cancel()
 	outcomes := make([]outcome, len(parts))
 	do := func(i int) {

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,14 +19,12 @@ const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO
 
 const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
-// connect opens a pool, and makes the database if it is not there.
+// connect opens a pool, and makes the database if it is not there. It touches
+// no database of another owner.
 func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
-	parsed, err := mysql.ParseDSN(cfg.DSN)
+	parsed, err := parseDSN(cfg.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("dsn: %w", err)
-	}
-	if parsed.DBName == "" {
-		return nil, fmt.Errorf("dsn: names no database")
+		return nil, err
 	}
 	parsed.Collation = "utf8mb4_bin"
 	parsed.Loc = time.UTC
@@ -34,8 +33,10 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
 	parsed.MaxAllowedPacket = maxPacket
 	parsed.Timeout, parsed.ReadTimeout, parsed.WriteTimeout = min(cfg.IO, 10*time.Second), cfg.IO, cfg.IO
 	parsed.Logger = &mysql.NopLogger{} // what it would print comes back as an error too
-	if err := makeDatabase(ctx, *parsed); err != nil {
-		return nil, err
+	if cfg.Owner == nil || !cfg.Owner.Had {
+		if err := makeDatabase(ctx, *parsed); err != nil {
+			return nil, err
+		}
 	}
 	connector, err := mysql.NewConnector(parsed)
 	if err != nil {
@@ -45,6 +46,11 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
 	db.SetMaxOpenConns(cfg.Connections)
 	db.SetMaxIdleConns(cfg.Connections)
 	db.SetConnMaxIdleTime(time.Minute) // a connection keeps its prepared statements in the server's memory
+	if cfg.Owner != nil {
+		if err := cfg.Owner.own(ctx, db, parsed.DBName); err != nil {
+			return nil, errors.Join(classify(err), db.Close())
+		}
+	}
 	return db, nil
 }
 

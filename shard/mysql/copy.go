@@ -48,7 +48,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 	})
 	if err == nil {
 		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(s.name))+" WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
-			kept, err := s.scanResults(rows)
+			kept, err := state.ReadResults(&s.spec, rows)
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 	}
 	if err == nil {
 		err = n.each(ctx, "SELECT name, body, at, op, first FROM "+quote(keysTable(s.name))+" WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
-			kept, err := scanIdempotency(rows)
+			kept, err := state.ReadIdempotency(rows)
 			if err != nil {
 				return err
 			}

@@ -21,6 +21,7 @@ type Config struct {
 	Connections int           // most at once, for all replicas together
 	LockWait    time.Duration // for another transaction's lock, before a retry
 	IO          time.Duration // for the server's next answer
+	Owner       *Owner        // who shall have the database; nil: nobody else reaches the server
 }
 
 // DefaultConfig suits a server that is ours alone.

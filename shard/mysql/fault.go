@@ -57,7 +57,9 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", shard.ErrRetry, err)
 }
 
-func isDuplicateKey(err error) bool {
+func isDuplicateKey(err error) bool { return isServerError(err, duplicateKey) }
+
+func isServerError(err error, number uint16) bool {
 	var server *mysql.MySQLError
-	return errors.As(err, &server) && server.Number == duplicateKey
+	return errors.As(err, &server) && server.Number == number
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -22,9 +23,7 @@ import (
 // own is a server that a test may ill-treat, with one replica in it.
 func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
 	t.Helper()
-	sup, stop, err := start(t.TempDir())
-	missing(t, err)
-	t.Cleanup(stop)
+	sup, _ := start(t)
 	engine := open(t, sup.DSN("ringway"))
 	t.Cleanup(func() {
 		if err := engine.Close(); err != nil {
@@ -73,11 +72,11 @@ func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	seq, stop := applying(t, store)
 	for range 6 {
-		storetest.Eventually(t, beyond(seq, seq.Load()+random.Uint64N(200)))
+		rig.Eventually(t, beyond(seq, seq.Load()+random.Uint64N(200)))
 		if err := syscall.Kill(sup.PID(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		storetest.Eventually(t, beyond(seq, seq.Load()+1))
+		rig.Eventually(t, beyond(seq, seq.Load()+1))
 	}
 	stop()
 	t.Logf("applied %d", storetest.CheckLog(t, store))
@@ -86,7 +85,7 @@ func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
 func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 	sup, store := own(t)
 	seq, stop := applying(t, store)
-	storetest.Eventually(t, beyond(seq, 20))
+	rig.Eventually(t, beyond(seq, 20))
 	pid := sup.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -105,14 +104,13 @@ func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 		t.Fatal(err)
 	}
 	seq, stop = applying(t, store)
-	storetest.Eventually(t, beyond(seq, 40))
+	rig.Eventually(t, beyond(seq, 40))
 	stop()
 	storetest.CheckLog(t, store)
 }
 
 func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
-	sup, stop, err := start(t.TempDir())
-	missing(t, err)
+	sup, stop := start(t)
 	engine := open(t, sup.DSN("ringway"))
 	defer engine.Close()
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
@@ -136,8 +134,8 @@ func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
 }
 
 func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
-	sup := shared(t)
-	dsn := sup.DSN(database(t))
+	sup, _ := start(t)
+	dsn := sup.DSN("ringway")
 	cfg := mysql.DefaultConfig()
 	cfg.DSN, cfg.LockWait = dsn, time.Second
 	engine, err := mysql.Open(t.Context(), cfg)
@@ -176,8 +174,9 @@ func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
 
 // Sixteen replicas share the connections. None may hold one and wait for another.
 func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
+	sup, _ := start(t)
 	cfg := mysql.DefaultConfig()
-	cfg.DSN, cfg.Connections = shared(t).DSN(database(t)), 2
+	cfg.DSN, cfg.Connections = sup.DSN("ringway"), 2
 	engine, err := mysql.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +199,7 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 		counts, stops = append(counts, seq), append(stops, stop)
 	}
 	for i, s := range stores {
-		storetest.Eventually(t, beyond(counts[i], 20))
+		rig.Eventually(t, beyond(counts[i], 20))
 		stops[i]()
 		storetest.CheckLog(t, s)
 	}
@@ -208,7 +207,8 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 
 // People may look at the rows with any client.
 func TestStore_KeepsRowsThatPeopleCanRead(t *testing.T) {
-	dsn := shared(t).DSN(database(t))
+	sup, _ := start(t)
+	dsn := sup.DSN("ringway")
 	engine := open(t, dsn)
 	defer engine.Close()
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)

@@ -168,7 +168,7 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 		return err
 	}
 	err = lookUp(t, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(t.name))+" WHERE batch IN ", need.Batches, func(rows *sql.Rows) error {
-		kept, err := t.scanResults(rows)
+		kept, err := state.ReadResults(&t.spec, rows)
 		if err == nil {
 			into.Results[kept.Results.Batch] = kept
 		}
@@ -178,7 +178,7 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 		return err
 	}
 	return lookUp(t, "SELECT name, body, at, op, first FROM "+quote(keysTable(t.name))+" WHERE name IN ", need.Idempotency, func(rows *sql.Rows) error {
-		kept, err := scanIdempotency(rows)
+		kept, err := state.ReadIdempotency(rows)
 		if err == nil {
 			into.Idempotency[kept.Key] = kept
 		}

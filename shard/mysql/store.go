@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -99,7 +98,7 @@ func (s *Store) forget() {
 // Results implements shard.Store.
 func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
 	var clock int64
-	kept, err := s.scanResults(s.db.QueryRowContext(ctx, "SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM "+
+	kept, err := state.ReadResults(&s.spec, s.db.QueryRowContext(ctx, "SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM "+
 		quote(resultsTable(s.name))+" k JOIN ringway_replicas p ON p.name = ? WHERE k.batch = ?", s.name, batch), &clock)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
 		err = events.ErrNotFound
@@ -108,37 +107,6 @@ func (s *Store) Results(ctx context.Context, batch string) (events.Results, erro
 		return events.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
 	}
 	return kept.Results, nil
-}
-
-type scanner interface{ Scan(into ...any) error }
-
-func (s *Store) scanResults(row scanner, more ...any) (events.KeptResults, error) {
-	r := events.Results{Table: s.spec.Table, Shard: s.spec.Shard.ID}
-	var at int64
-	var notable []byte
-	if err := row.Scan(append([]any{&r.Batch, &r.Seq, &at, &r.Ops, &notable}, more...)...); err != nil {
-		return events.KeptResults{}, err
-	}
-	if len(notable) > 0 {
-		if err := json.Unmarshal(notable, &r.Notable); err != nil {
-			return events.KeptResults{}, fmt.Errorf("results of batch %s: %w", r.Batch, err)
-		}
-	}
-	return events.KeptResults{At: state.FromNanos(at), Results: r}, nil
-}
-
-func scanIdempotency(row scanner) (events.KeptIdempotency, error) {
-	var k events.KeptIdempotency
-	var at int64
-	var first []byte
-	if err := row.Scan(&k.Key, &k.Body, &at, &k.Op, &first); err != nil {
-		return k, err
-	}
-	k.At = state.FromNanos(at)
-	if err := json.Unmarshal(first, &k.First); err != nil {
-		return k, fmt.Errorf("idempotency key %.40q: %w", k.Key, err)
-	}
-	return k, nil
 }
 
 // Close implements shard.Store. The connections are the engine's.

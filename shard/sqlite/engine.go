@@ -191,9 +191,7 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-type scanner interface{ Scan(into ...any) error }
-
-func scanHeld(row scanner) (shard.Held, error) {
+func scanHeld(row state.Columns) (shard.Held, error) {
 	var h shard.Held
 	var spec []byte
 	if err := row.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
@@ -203,33 +201,4 @@ func scanHeld(row scanner) (shard.Held, error) {
 		return h, fmt.Errorf("what the file is of: %w", err)
 	}
 	return h, h.Spec.Validate()
-}
-
-func scanResults(spec *events.ShardSpec, row scanner, more ...any) (events.KeptResults, error) {
-	r := events.Results{Table: spec.Table, Shard: spec.Shard.ID}
-	var at int64
-	var notable []byte
-	if err := row.Scan(append([]any{&r.Batch, &r.Seq, &at, &r.Ops, &notable}, more...)...); err != nil {
-		return events.KeptResults{}, err
-	}
-	if len(notable) > 0 {
-		if err := json.Unmarshal(notable, &r.Notable); err != nil {
-			return events.KeptResults{}, fmt.Errorf("results of batch %s: %w", r.Batch, err)
-		}
-	}
-	return events.KeptResults{At: state.FromNanos(at), Results: r}, nil
-}
-
-func scanIdempotency(row scanner) (events.KeptIdempotency, error) {
-	var k events.KeptIdempotency
-	var at int64
-	var first []byte
-	if err := row.Scan(&k.Key, &k.Body, &at, &k.Op, &first); err != nil {
-		return k, err
-	}
-	k.At = state.FromNanos(at)
-	if err := json.Unmarshal(first, &k.First); err != nil {
-		return k, fmt.Errorf("idempotency key %.40q: %w", k.Key, err)
-	}
-	return k, nil
 }

@@ -131,7 +131,7 @@ func (s *Store) Results(ctx context.Context, batch string) (events.Results, erro
 	calm, err := s.reading.enter(ctx)
 	if err == nil {
 		defer s.reading.leave()
-		kept, err = scanResults(&s.spec, s.read.QueryRowContext(calm,
+		kept, err = state.ReadResults(&s.spec, s.read.QueryRowContext(calm,
 			"SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM _results k, _replica p WHERE k.batch = ?", batch), &clock)
 	}
 	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
@@ -182,7 +182,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 	})
 	if err == nil {
 		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM _results WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
-			kept, err := scanResults(&s.spec, rows)
+			kept, err := state.ReadResults(&s.spec, rows)
 			if err != nil {
 				return err
 			}
@@ -191,7 +191,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 	}
 	if err == nil {
 		err = n.each(ctx, "SELECT name, body, at, op, first FROM _keys WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
-			kept, err := scanIdempotency(rows)
+			kept, err := state.ReadIdempotency(rows)
 			if err != nil {
 				return err
 			}

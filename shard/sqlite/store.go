@@ -165,7 +165,7 @@ func (s *Store) look(ctx context.Context, tx *sql.Tx, from events.Position, need
 	}
 	find = tx.StmtContext(ctx, s.findResults)
 	for _, id := range need.Batches {
-		kept, err := scanResults(&s.spec, find.QueryRowContext(ctx, id))
+		kept, err := state.ReadResults(&s.spec, find.QueryRowContext(ctx, id))
 		if ok, err := found(err); err != nil {
 			return nil, err
 		} else if ok {
@@ -174,7 +174,7 @@ func (s *Store) look(ctx context.Context, tx *sql.Tx, from events.Position, need
 	}
 	find = tx.StmtContext(ctx, s.findIdempotency)
 	for _, key := range need.Idempotency {
-		kept, err := scanIdempotency(find.QueryRowContext(ctx, key))
+		kept, err := state.ReadIdempotency(find.QueryRowContext(ctx, key))
 		if ok, err := found(err); err != nil {
 			return nil, err
 		} else if ok {

@@ -86,19 +86,3 @@ func CheckLog(t *testing.T, store shard.Store) uint64 {
 	f.agree()
 	return p.Seq
 }
-
-// Eventually waits until check returns nil, at most 30 s.
-func Eventually(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %v", err)
-		}
-		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
-	}
-}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ringway/events/statedir"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -61,9 +62,12 @@ func New(cfg Config, log *slog.Logger) *Volume { return &Volume{cfg: cfg, log: l
 // where it was.
 func (v *Volume) Open(ctx context.Context) (shard.Engine, string, error) {
 	if v.lock == nil {
-		lock, err := acquire(ctx, v.cfg.Dir, v.cfg.Patience)
+		if err := os.MkdirAll(v.cfg.Dir, 0o700); err != nil {
+			return nil, "", fmt.Errorf("volume: %w", err)
+		}
+		lock, err := statedir.Take(ctx, v.cfg.Dir, "lock", v.cfg.Patience)
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("volume: %w", err)
 		}
 		v.lock = lock
 	}
@@ -91,7 +95,7 @@ func (v *Volume) Close() error {
 
 func (v *Volume) choose(ctx context.Context) (shard.Engine, string, error) {
 	if v.cfg.DSN != "" {
-		return v.openDSN(ctx, v.cfg.DSN, "")
+		return v.openForeign(ctx)
 	}
 	kind, why, err := v.kind(ctx)
 	if err != nil {
@@ -119,36 +123,28 @@ func (v *Volume) choose(ctx context.Context) (shard.Engine, string, error) {
 		}
 		return nil, "", err
 	}
-	return v.openDSN(ctx, v.server.supervisor.DSN(Database), v.server.name)
-}
-
-func (v *Volume) openDSN(ctx context.Context, dsn, name string) (shard.Engine, string, error) {
 	cfg := mysql.DefaultConfig()
-	cfg.DSN = dsn
+	cfg.DSN = v.server.supervisor.DSN(Database)
 	engine, err := mysql.Open(ctx, cfg)
 	if err != nil {
 		return nil, "", err
 	}
-	if name == "" {
-		if name, err = engine.Version(ctx); err != nil {
-			return nil, "", errors.Join(err, engine.Close())
-		}
-	}
-	return engine, name, nil
+	return engine, v.server.name, nil
 }
 
 // kind decides between the engines: what is there already, then what is wanted,
 // then what can be had.
 func (v *Volume) kind(ctx context.Context) (kind, why string, err error) {
-	var there []string
-	for _, kind := range []string{MySQL, SQLite} {
-		if entries, err := os.ReadDir(filepath.Join(v.cfg.Dir, kind)); err == nil && len(entries) > 0 {
-			there = append(there, kind)
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", "", err
-		}
+	there, err := v.there()
+	if err != nil {
+		return "", "", err
 	}
+	kept, err := v.readTie()
 	switch {
+	case err != nil:
+		return "", "", err
+	case kept != nil && kept.Made:
+		return "", "", errors.New("its data is in a database of another server; give its --dsn, or use another directory")
 	case len(there) > 1:
 		return "", "", errors.New("it holds the data of two engines; remove one of them")
 	case len(there) == 1 && v.cfg.Engine != Auto && v.cfg.Engine != "" && v.cfg.Engine != there[0]:
@@ -163,4 +159,16 @@ func (v *Volume) kind(ctx context.Context) (kind, why string, err error) {
 		return SQLite, err.Error(), nil
 	}
 	return MySQL, "found " + found.String(), err
+}
+
+// there lists the engines whose data is in the directory.
+func (v *Volume) there() (kinds []string, err error) {
+	for _, kind := range []string{MySQL, SQLite} {
+		if entries, err := os.ReadDir(filepath.Join(v.cfg.Dir, kind)); err == nil && len(entries) > 0 {
+			kinds = append(kinds, kind)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return kinds, nil
 }

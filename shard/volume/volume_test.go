@@ -3,7 +3,6 @@ package volume_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ringway/shard/mysql/mysqld"
+	"ringway/events/statedir"
+	"ringway/lab/rig"
+	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/volume"
 )
 
@@ -20,13 +21,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }
 
-var quiet = slog.New(slog.DiscardHandler)
-
 func open(t *testing.T, dir, engine string) (*volume.Volume, string, error) {
 	t.Helper()
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine = engine
-	v := volume.New(cfg, quiet)
+	v := volume.New(cfg, rig.Quiet)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var name string
@@ -45,21 +44,8 @@ func open(t *testing.T, dir, engine string) (*volume.Volume, string, error) {
 	return v, name, err
 }
 
-// missing skips where no server can be had, except where it has to be.
-func missing(t *testing.T) mysqld.Server {
-	t.Helper()
-	found, err := mysqld.Find(t.Context())
-	if errors.Is(err, mysqld.ErrNoServer) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
 func TestOpen_AutoTakesAServerWhereThereIsOne(t *testing.T) {
-	found := missing(t)
+	found := mysqldtest.Find(t)
 	dir := t.TempDir()
 	v, name, err := open(t, dir, volume.Auto)
 	if err != nil || name != found.String() {
@@ -109,12 +95,12 @@ func TestOpen_OneAtATimeHasAVolume(t *testing.T) {
 	}
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine, cfg.Patience = volume.SQLite, 100*time.Millisecond
-	second := volume.New(cfg, quiet)
-	if _, _, err := second.Open(t.Context()); !errors.Is(err, volume.ErrInUse) {
+	second := volume.New(cfg, rig.Quiet)
+	if _, _, err := second.Open(t.Context()); !errors.Is(err, statedir.ErrInUse) {
 		t.Fatalf("a second one: %v", err)
 	}
 	cfg.Patience = time.Minute
-	second = volume.New(cfg, quiet)
+	second = volume.New(cfg, rig.Quiet)
 	got := make(chan error)
 	go func() {
 		e, _, err := second.Open(t.Context())

@@ -2,6 +2,7 @@ package mysqld
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +23,9 @@ func (s *Supervisor) tmp() string     { return filepath.Join(s.cfg.Dir, "tmp") }
 func (s *Supervisor) logFile() string { return filepath.Join(s.cfg.Dir, "server.log") }
 func (s *Supervisor) pidFile() string { return filepath.Join(s.cfg.Dir, "server.pid") }
 func (s *Supervisor) madeBy() string  { return filepath.Join(s.cfg.Dir, "made-by") }
+
+// socketLock is MySQL's; MariaDB has none.
+func (s *Supervisor) socketLock() string { return s.socket + ".lock" }
 
 // initialise makes the data directory if there is none. It is made beside its
 // place and moved there whole.
@@ -160,15 +164,20 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// reason is what a server's own words say about its end, for one line.
+// reason is what a server's own words say about its end, for one line: the
+// first error of its last start, which the others follow from.
 func reason(said []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		if strings.Contains(lines[i], "[ERROR]") {
-			return strings.TrimSpace(lines[i])
+	why := ""
+	for _, line := range lines {
+		switch {
+		case strings.Contains(line, " as process "):
+			why = ""
+		case why == "" && strings.Contains(line, "[ERROR]"):
+			why = line
 		}
 	}
-	return strings.TrimSpace(lines[len(lines)-1])
+	return strings.TrimSpace(cmp.Or(why, lines[len(lines)-1]))
 }
 
 // socketFor is a path for the server's socket. A data directory may lie deeper

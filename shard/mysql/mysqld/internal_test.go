@@ -39,7 +39,7 @@ func TestSocketFor_AlwaysFits(t *testing.T) {
 }
 
 func TestReason(t *testing.T) {
-	said := "2026 [Note] a\n2026 [ERROR] InnoDB: no\n2026 [Note] bye\n"
+	said := "2026 [ERROR] old\n2026 [Note] Starting MariaDB 10.11 as process 7\n2026 [ERROR] InnoDB: no\n2026 [ERROR] Aborting\n2026 [Note] bye\n"
 	if got := reason([]byte(said)); got != "2026 [ERROR] InnoDB: no" {
 		t.Errorf("got %q", got)
 	}

@@ -3,10 +3,8 @@ package mysqld_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +16,9 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	"go.uber.org/goleak"
 
+	"ringway/lab/rig"
 	"ringway/shard/mysql/mysqld"
+	"ringway/shard/mysql/mysqldtest"
 )
 
 // A test that kills a supervisor needs one in a process of its own: this
@@ -39,7 +39,7 @@ func superviseUntilKilled(dir string) {
 	server, err := mysqld.Find(ctx)
 	if err == nil {
 		var s *mysqld.Supervisor
-		if s, err = mysqld.New(mysqld.DefaultConfig(dir), server, slog.New(slog.DiscardHandler)); err == nil {
+		if s, err = mysqld.New(mysqld.DefaultConfig(dir), server, rig.Quiet); err == nil {
 			go func() {
 				_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent
 				cancel()
@@ -54,52 +54,6 @@ func superviseUntilKilled(dir string) {
 	}
 	if err != nil {
 		fmt.Println(err)
-	}
-}
-
-func find(t *testing.T) mysqld.Server {
-	t.Helper()
-	server, err := mysqld.Find(t.Context())
-	if errors.Is(err, mysqld.ErrNoServer) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server
-}
-
-// run runs a server until the test or its end calls stop.
-func run(t *testing.T, cfg mysqld.Config) (s *mysqld.Supervisor, stop func()) {
-	t.Helper()
-	s, err := mysqld.New(cfg, find(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(stop)
-	return s, stop
-}
-
-func ready(t *testing.T, s *mysqld.Supervisor) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := s.Ready(ctx); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -131,21 +85,6 @@ func do(t *testing.T, s *mysqld.Supervisor, statement string) {
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %v", err)
-		}
-		time.Sleep(5 * time.Millisecond) // the pace of polling, not the wait
-	}
-}
-
 func gone(pid int) func() error {
 	return func() error {
 		if alive(pid) {
@@ -157,8 +96,7 @@ func gone(pid int) func() error {
 
 func TestRun_KeepsDataAndSettings(t *testing.T) {
 	cfg := mysqld.DefaultConfig(t.TempDir())
-	s, stop := run(t, cfg)
-	ready(t, s)
+	s, stop := mysqldtest.Start(t, cfg)
 	for query, want := range map[string]string{
 		"SELECT @@innodb_flush_log_at_trx_commit": "2", "SELECT @@skip_networking": "1", "SELECT @@log_bin": "0", "SELECT @@innodb_doublewrite": "1",
 		"SELECT @@event_scheduler": "DISABLED", "SELECT @@character_set_server": "utf8mb4", "SELECT @@time_zone": "+00:00",
@@ -177,8 +115,7 @@ func TestRun_KeepsDataAndSettings(t *testing.T) {
 	if err != nil || !strings.Contains(string(said), "Shutdown complete") {
 		t.Errorf("no clean shutdown: %v", err)
 	}
-	again, _ := run(t, cfg)
-	ready(t, again)
+	again, _ := mysqldtest.Start(t, cfg)
 	if got := ask(t, again, "SHOW DATABASES LIKE 'kept'"); got != "kept" {
 		t.Errorf("got %q", got)
 	}
@@ -188,28 +125,26 @@ func TestRun_KeepsDataAndSettings(t *testing.T) {
 }
 
 func TestRun_RestartsACrashedServer(t *testing.T) {
-	s, _ := run(t, mysqld.DefaultConfig(t.TempDir()))
-	ready(t, s)
+	s, _ := mysqldtest.Start(t, mysqld.DefaultConfig(t.TempDir()))
 	do(t, s, "CREATE DATABASE kept")
 	first := s.PID()
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	rig.Eventually(t, func() error {
 		if pid := s.PID(); pid == first || pid == 0 {
 			return fmt.Errorf("pid is %d", pid)
 		}
 		return nil
 	})
-	ready(t, s)
+	mysqldtest.Ready(t, s)
 	if got := ask(t, s, "SHOW DATABASES LIKE 'kept'"); got != "kept" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestRun_EndsAServerThatStandsStill(t *testing.T) {
-	s, stop := run(t, mysqld.DefaultConfig(t.TempDir()))
-	ready(t, s)
+	s, stop := mysqldtest.Start(t, mysqld.DefaultConfig(t.TempDir()))
 	pid := s.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -222,8 +157,7 @@ func TestRun_EndsAServerThatStandsStill(t *testing.T) {
 
 func TestRun_ServesFromADeepDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 60), strings.Repeat("e", 60))
-	s, _ := run(t, mysqld.DefaultConfig(dir))
-	ready(t, s)
+	s, _ := mysqldtest.Start(t, mysqld.DefaultConfig(dir))
 	if ask(t, s, "SELECT 1") != "1" {
 		t.Error("no answer")
 	}
@@ -234,8 +168,7 @@ func TestRun_BeginsAnewAfterAHalfMadeDirectory(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "data.new", "mysql"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s, _ := run(t, mysqld.DefaultConfig(dir))
-	ready(t, s)
+	mysqldtest.Start(t, mysqld.DefaultConfig(dir))
 }
 
 func TestRun_RefusesTheDataOfAnotherProduct(t *testing.T) {
@@ -246,7 +179,7 @@ func TestRun_RefusesTheDataOfAnotherProduct(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Dir, "made-by"), []byte("Oracle 7\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := mysqld.New(cfg, find(t), slog.New(slog.DiscardHandler))
+	s, err := mysqld.New(cfg, mysqldtest.Find(t), rig.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,17 +190,16 @@ func TestRun_RefusesTheDataOfAnotherProduct(t *testing.T) {
 
 func TestReady_TellsWhyThereIsNoServer(t *testing.T) {
 	cfg := mysqld.DefaultConfig(t.TempDir())
-	s, stop := run(t, cfg)
-	ready(t, s)
+	s, stop := mysqldtest.Start(t, cfg)
 	stop()
 	if err := os.WriteFile(filepath.Join(cfg.Dir, "data", "ibdata1"), []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, _ = run(t, cfg)
-	eventually(t, func() error {
+	s, _ = mysqldtest.Begin(t, cfg)
+	rig.Eventually(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if err := s.Ready(ctx); err == nil || !strings.Contains(err.Error(), "[ERROR]") {
+		if err := s.Ready(ctx); err == nil || !strings.Contains(err.Error(), "[ERROR] InnoDB") || strings.Contains(err.Error(), "\n") {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
@@ -275,7 +207,7 @@ func TestReady_TellsWhyThereIsNoServer(t *testing.T) {
 }
 
 func TestServer_DoesNotOutliveAKilledSupervisor(t *testing.T) {
-	find(t)
+	mysqldtest.Find(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -302,13 +234,12 @@ func TestServer_DoesNotOutliveAKilledSupervisor(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
-	eventually(t, gone(pid))
+	rig.Eventually(t, gone(pid))
 }
 
 func TestRun_EndsWhatWasLeftOnItsData(t *testing.T) {
 	cfg := mysqld.DefaultConfig(t.TempDir())
-	s, stop := run(t, cfg)
-	ready(t, s)
+	_, stop := mysqldtest.Start(t, cfg)
 	stop()
 	left := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read nothing", "--datadir="+filepath.Join(cfg.Dir, "data"))
 	stdin, err := left.StdinPipe() // which it waits for
@@ -323,9 +254,24 @@ func TestRun_EndsWhatWasLeftOnItsData(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Dir, "server.pid"), fmt.Appendln(nil, pid), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, _ := run(t, cfg)
+	again, _ := mysqldtest.Begin(t, cfg)
 	if err := left.Wait(); err == nil {
 		t.Error("it ended well")
 	}
-	ready(t, again)
+	mysqldtest.Ready(t, again)
+}
+
+// A killed MySQL leaves its pid in a lock. In a container that is soon somebody
+// else's.
+func TestRun_MindsNoLockOfAKilledServer(t *testing.T) {
+	cfg := mysqld.DefaultConfig(t.TempDir())
+	_, stop := mysqldtest.Start(t, cfg)
+	stop()
+	if err := os.MkdirAll(filepath.Join(cfg.Dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.Dir, "run", "mysqld.sock.lock"), fmt.Appendln(nil, os.Getppid()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mysqldtest.Start(t, cfg)
 }

@@ -86,9 +86,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 }
 
 // tidy removes the socket's directory, which may be one among everybody's
-// temporary files. What a killed server leaves there is used again.
+// temporary files.
 func (s *Supervisor) tidy() {
-	for _, path := range []string{s.socket, s.socket + ".lock", filepath.Dir(s.socket)} {
+	for _, path := range []string{s.socket, s.socketLock(), filepath.Dir(s.socket)} {
 		_ = os.Remove(path) // the next Run makes do with what is left
 	}
 }
@@ -104,7 +104,10 @@ func (s *Supervisor) Ready(ctx context.Context) error {
 	case <-ctx.Done():
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return fmt.Errorf("wait for %s: %w", s.server, errors.Join(ctx.Err(), s.trouble))
+		if s.trouble != nil { // on one line
+			return fmt.Errorf("wait for %s: %w: %w", s.server, ctx.Err(), s.trouble)
+		}
+		return fmt.Errorf("wait for %s: %w", s.server, ctx.Err())
 	}
 }
 
@@ -118,6 +121,9 @@ func (s *Supervisor) PID() int {
 // once runs the server for one life.
 func (s *Supervisor) once(ctx context.Context) error {
 	if err := s.endOrphan(ctx); err != nil {
+		return s.explain(err)
+	}
+	if err := s.unlock(); err != nil {
 		return s.explain(err)
 	}
 	if info, err := os.Stat(s.logFile()); err == nil && info.Size() > 16<<20 {
@@ -213,6 +219,17 @@ func (s *Supervisor) endOrphan(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// unlock removes the lock of the socket that a killed server left; there is
+// nobody else on our data. MySQL does not start as long as anybody has the pid
+// in it. Pids of a container begin anew with its next life, so that may be a
+// thread of ours, for good.
+func (s *Supervisor) unlock() error {
+	if err := os.Remove(s.socketLock()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the lock of a server that is gone: %w", err)
+	}
+	return nil
 }
 
 // tail is the end of a file, if it can be read.

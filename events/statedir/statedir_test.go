@@ -1,30 +1,10 @@
 package statedir
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 )
-
-func TestLock_RefusesASecondHolder(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new", "dir")
-	first, err := Lock(t.Context(), dir, "lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Lock(t.Context(), dir, "lock"); !errors.Is(err, ErrInUse) {
-		t.Fatalf("got %v", err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Lock(t.Context(), dir, "lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = again.Close()
-}
 
 func TestWriteFile_LeavesTheOldFileWhenItFails(t *testing.T) {
 	dir := t.TempDir()

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"github.com/goccy/go-yaml/ast"
+
+	"ringway/events"
+)
+
+// ServersWish is what a person wants of the shard servers of a table. It is
+// followed when it is new, for a table that is there, however it came.
+type ServersWish struct {
+	Table   string
+	Digest  string
+	Overlay func(base events.ServerSpec) (events.ServerSpec, error)
+}
+
+// tableConfig is what a file says of the shard servers of one table.
+type tableConfig struct {
+	name     string
+	engine   string  // empty: it was not written
+	settings *Config // the rest, which is written as for a service
+}
+
+// tables reads the part of a file that is about tables.
+func (d *decoder) tables(n ast.Node) error {
+	tables, err := d.mapping("tables", n)
+	if err != nil {
+		return err
+	}
+	for _, kv := range tables {
+		if err := events.ValidIdentifier(kv.key); err != nil {
+			return kv.at.errorf("table %w", err)
+		}
+		fields, err := d.mapping("table "+kv.key, kv.value)
+		if err != nil {
+			return err
+		}
+		t := &tableConfig{name: kv.key, settings: &Config{at: map[string]place{}}}
+		inside := &decoder{file: d.file, c: t.settings}
+		if err := inside.decode("", fields, map[string]field{
+			"engine": t.readEngine, "image": serviceFields["image"], "env": serviceFields["env"], "limits": serviceFields["limits"],
+		}); err != nil {
+			return err
+		}
+		if _, err := t.overlay(events.ServerSpec{}); err != nil {
+			return err
+		}
+		d.c.tables = append(d.c.tables, t)
+	}
+	return nil
+}
+
+func (t *tableConfig) readEngine(d *decoder, key string, n ast.Node) (func(*spec), error) {
+	engine, _ := stringOf(n)
+	if checkEngine(engine) != nil {
+		return nil, d.wrong(key, n, "auto, mysql or sqlite")
+	}
+	t.engine = engine
+	return func(*spec) {}, nil
+}
+
+// overlay puts what was written over base.
+func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error) {
+	as := events.ServiceSpec{Image: base.Image, Env: base.Env, Limits: base.Limits}
+	for _, set := range t.settings.settings {
+		set(&as)
+	}
+	next := events.ServerSpec{Engine: base.Engine, Image: as.Image, Env: as.Env, Limits: as.Limits}
+	if t.engine != "" {
+		next.Engine = t.engine
+	}
+	if err := events.ValidServerSpec(next); err != nil {
+		return base, t.settings.locate(err)
+	}
+	return next, nil
+}
+
+// servers reads the file now, for what it says of shard servers.
+func (f *specFlags) servers(digest string) (wishes []ServersWish, err error) {
+	if f.config == "" {
+		return nil, nil
+	}
+	config, err := LoadConfig(f.config)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range config.tables {
+		wishes = append(wishes, ServersWish{Table: t.name, Digest: digest, Overlay: t.overlay})
+	}
+	return wishes, nil
+}

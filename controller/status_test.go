@@ -1,0 +1,59 @@
+package controller
+
+import (
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+// ask is a request for the status; its answer is nil until it comes.
+func (w *sim) askStatus() func() *events.Status {
+	var got *events.Status
+	w.s.curious = append(w.s.curious, func(v any, _ error) { st := v.(events.Status); got = &st })
+	w.decide()
+	return func() *events.Status { return got }
+}
+
+func TestStatus_OfANewLeaderTellsWhatRuns(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2")
+	w.elect()
+
+	answer := w.askStatus()
+	for _, host := range []string{"h1", "h2"} {
+		if answer() != nil {
+			t.Fatalf("it answered before %s was heard", host)
+		}
+		w.apply(w.s.observeHost(w.beat(host), w.now))
+		w.serverBeats(host)
+		w.decide()
+	}
+	if answer() == nil {
+		t.Fatal("no answer after all were heard")
+	}
+	for _, i := range answer().Instances {
+		if i.State != events.Ready {
+			t.Errorf("%s is %s", i.Name, i.State)
+		}
+	}
+}
+
+func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2")
+	w.elect()
+	w.silent["h2"] = true
+
+	answer := w.askStatus()
+	w.step(events.BeatEvery)
+	if answer() != nil {
+		t.Fatal("it answered though a host may be heard in a moment")
+	}
+	w.step(events.BeatEvery)
+	if answer() == nil {
+		t.Fatalf("no answer after %s", 2*events.BeatEvery)
+	}
+	w.run(3 * time.Second)
+	if w.askStatus()() == nil {
+		t.Fatal("no answer at once, later")
+	}
+}

@@ -1,0 +1,81 @@
+package controller
+
+import (
+	"time"
+
+	"ringway/events"
+)
+
+// wishServers follows the configuration of the shard servers of tables that
+// are there, when it has changed.
+func (s *state) wishServers(now time.Time) (effects []effect) {
+	for _, w := range s.cfg.Servers {
+		have, ok := s.tables[w.Table]
+		if !ok || have.value.Followed == w.Digest {
+			continue
+		}
+		next, err := w.Overlay(have.value.ServerSpec)
+		if err != nil {
+			effects = append(effects, s.tellOnce(now, events.EntityTable, w.Table, err)...)
+			continue
+		}
+		db := editable(have.value)
+		db.Followed = w.Digest
+		db.Decision = s.because()
+		if what := s.reconfigure(&db, next); what != "" {
+			db.Decision = s.because(s.event(now, events.EntityTable, events.VerbChanged, w.Table, map[string]any{
+				"reason": "configuration: " + what, "servers": behind(db),
+			}))
+		}
+		effects = append(effects, putTable{db})
+	}
+	return effects
+}
+
+// reconfigure marks the servers that run something else than next, and says
+// what is new about it.
+func (s *state) reconfigure(db *events.Database, next events.ServerSpec) string {
+	was, what := *db, changedSpec(db.ServerSpec, next)
+	if what == "" && db.Stuck != "" {
+		what = "what did not get ready is tried again"
+	}
+	// What a server falls back to is what others got ready with.
+	proven := anyOf(was, func(srv events.ShardServer) bool { return !srv.Behind && srv.Renewal == nil })
+	if was.Before == nil || proven && changedSpec(was.ServerSpec, next) != "" {
+		before := was.ServerSpec
+		db.Before = &before
+	}
+	db.ServerSpec, db.Stuck = next, ""
+	for i := range db.Servers {
+		srv := &db.Servers[i]
+		if s.assignedHome(*srv) {
+			srv.Behind, srv.Renewal = changedSpec(was.Runs(*srv), next) != "", nil
+		} else if !srv.Stopping() { // it will begin with next
+			srv.Behind = false
+		}
+	}
+	if !anyOf(*db, func(srv events.ShardServer) bool { return srv.Behind || srv.Renewal != nil }) {
+		db.Before = nil
+	}
+	return what
+}
+
+func anyOf(db events.Database, is func(events.ShardServer) bool) bool {
+	for _, srv := range db.Servers {
+		if is(srv) {
+			return true
+		}
+	}
+	return false
+}
+
+// behind lists the servers that are to be started anew.
+func behind(db events.Database) []string {
+	names := []string{}
+	for _, srv := range db.Servers {
+		if srv.Behind {
+			names = append(names, srv.Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The bus's store is put back from an older copy, as by a backup or a snapshot
+// of the machine: its revisions are lower than those that agents and routers
+// have obeyed. They are told, and obey again.
+func TestUp_GoesOnWithABusThatWasRestoredFromABackup(t *testing.T) {
+	t.Parallel()
+	data, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
+	c := upIn(t, data, "--hosts", "2")
+	c.stop()
+	if err := os.CopyFS(older, os.DirFS(filepath.Join(data, "bus"))); err != nil {
+		t.Fatal(err)
+	}
+
+	c = upIn(t, data, "--hosts", "2")
+	c.moves("Before", 4)
+	c.kill(c.cmd.Process.Pid, syscall.SIGKILL)
+	<-c.ended
+	c.nothingLeft()
+	if err := os.RemoveAll(filepath.Join(data, "bus")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(data, "bus"), os.DirFS(older)); err != nil {
+		t.Fatal(err)
+	}
+
+	begun := time.Now()
+	c = upIn(t, data, "--hosts", "2")
+	if took := time.Since(begun); took > time.Minute {
+		t.Errorf("ready after %s", took)
+	} else {
+		t.Logf("ready after %s", took.Round(time.Millisecond))
+	}
+	eventually(t, 20*time.Second, func() error {
+		if code, body, err := call(http.MethodGet, c.http+"/home", ""); err != nil || code != http.StatusOK {
+			return fmt.Errorf("GET /home: %d %s %w", code, body, err)
+		}
+		return nil
+	})
+	before, err := c.rep()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.moves("After", 1)
+	if code, body, err := call(http.MethodPost, c.http+"/add", `{"n":1}`); err != nil || code != http.StatusOK {
+		t.Fatalf("/add: %d %s %v", code, body, err)
+	}
+	if after, err := c.rep(); err != nil || len(after) != len(before)+1 {
+		t.Errorf("/rep went from %v to %v, %v", before, after, err)
+	}
+	c.tellsOf("bus rewound")
+}
+
+// moves adds an instance and removes it again, so often: revisions move.
+func (c *cluster) moves(prefix string, times int) {
+	c.t.Helper()
+	for i := range times {
+		name := fmt.Sprintf(`{"n":1,"hostnames":["%s%d"]}`, prefix, i)
+		for _, ask := range [][3]string{{http.MethodPost, "/add", name}, {http.MethodDelete, "/rm", name}} {
+			if code, answer, err := call(ask[0], c.http+ask[1], ask[2]); err != nil || code != http.StatusOK {
+				c.t.Fatalf("%s: %d %s %v", ask[1], code, answer, err)
+			}
+		}
+	}
+}
+
+// tellsOf waits until `ringway events` tells of something.
+func (c *cluster) tellsOf(kind string) {
+	c.t.Helper()
+	eventually(c.t, 10*time.Second, func() error {
+		out, errs, exit := c.run("events")
+		if exit != 0 || !strings.Contains(out, kind) {
+			return fmt.Errorf("events: exit %d, no %q in\n%s%s", exit, kind, out, errs)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,87 @@
+package events
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func manyOps() []Op {
+	key := int64(-7)
+	text := Text("Zoë \"Z\" <z@x>\n")
+	half, _ := Number("-0.5")
+	return []Op{
+		{Kind: OpInsert, Rows: []Row{{Int(1), text, half}, {Int(2), Text(""), Text("27")}}, Idempotency: &Idempotency{Key: "pay 7", Body: "9f86"}},
+		{Kind: OpUpdate, Rows: []Row{{Int(1), text, Int(3)}}},
+		{Kind: OpDelete, Key: &key}, {Kind: OpDelete, Key: &key, Idempotency: &Idempotency{Key: "<k>", Body: "b"}},
+		{Kind: OpBarrier}, {Kind: OpDigest}, {Kind: "no op", Rows: []Row{{}}},
+	}
+}
+
+func TestOp_AppendWritesWhatTheLibraryWrites(t *testing.T) {
+	for _, op := range manyOps() {
+		want, err := json.Marshal(op)
+		if got := op.Append(nil); err != nil || string(got) != string(want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// What writers write has to be read on the fast path, or it is none.
+func TestScanBatch_ReadsWhatWritersWrite(t *testing.T) {
+	want := Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1", Ops: manyOps()[:6]}
+	body, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scanner{rest: body}
+	if got, ok := s.batch(); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v: got %+v, want %+v", ok, got, want)
+	}
+}
+
+// FuzzScanBatch compares with the standard library's decoder.
+func FuzzScanBatch(f *testing.F) {
+	body, err := json.Marshal(Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1", Ops: manyOps()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(body)
+	f.Add([]byte(`{"id":"","writer":"","table":"","shard":""]}`))
+	for _, op := range []string{`{"op":"x","rows":[[01]]}`, `{"op":"x","rows":[[1.0,+1]]}`, `{"op":"x","key":1e3}`, `{"op":"x","rows":[["\ud800"]]}`, `{"op":"x","rows":[[1],]}`, `{"op":"x","rows":[[ 1]]}`, `{"op":"x"},`, `{"op":"x","rows":[[1]}`, `{"op":"x","rows":[[1`, `{"op":"x","rows":[]}`, `{"op":"x","rows":[]]}`} {
+		f.Add([]byte(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[` + op + `]}`))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := scanner{rest: b}
+		got, ok := s.batch()
+		if !ok {
+			return
+		}
+		var want Batch
+		if err := json.Unmarshal(b, &want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q: got %+v, the library %+v, %v", b, got, want, err)
+		}
+	})
+}
+
+func BenchmarkScanBatch(b *testing.B) {
+	batch := Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1"}
+	for range 30 {
+		batch.Ops = append(batch.Ops, Op{Kind: OpInsert, Rows: []Row{{Int(123456), Text("Student 2n9c"), Int(42)}}})
+	}
+	body, err := json.Marshal(batch)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, body := range map[string][]byte{"scanned": body, "library": []byte(strings.Replace(string(body), ",", ", ", 1))} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := DecodeBatch(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

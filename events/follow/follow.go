@@ -1,0 +1,141 @@
+// Package follow keeps whoever obeys what a leader stores on the newest of it.
+//
+// A watch can fall silent after a restart of the bus without closing, and does
+// not notice that its bucket has begun a new life. The leader's heartbeat names
+// the versions of all routes and assignments, so whoever stays behind it
+// watches anew, which reads everything again. Nothing is obeyed twice as much
+// as once: who obeys ignores what is not news to it (events.Entry.News).
+package follow
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"ringway/events"
+)
+
+// Watcher hands out all current values and then each change, never two at
+// once, until ctx ends.
+type Watcher interface {
+	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
+}
+
+// Listener hears what is published now.
+type Listener interface {
+	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
+}
+
+// Follower is one that obeys. All fields are needed.
+type Follower struct {
+	Values Watcher // of a bucket
+	Bus    Listener
+	Filter string                                    // of keys; empty: all
+	Obey   func(events.Entry)                        // takes one value, never two at once
+	Heard  func(events.ControllerBeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
+	Log    *slog.Logger
+}
+
+// again is the time between two attempts.
+const again = time.Second
+
+// Run follows until ctx ends.
+func (f *Follower) Run(ctx context.Context) {
+	late := make(chan struct{}, 1)
+	var hears sync.WaitGroup
+	defer hears.Wait()
+	hears.Go(func() { f.hear(ctx, late) })
+	for ctx.Err() == nil {
+		err := f.watch(ctx, late)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		f.Log.Warn("what is to be obeyed cannot be watched, the last stays", events.KeyError, err)
+		pause(ctx)
+	}
+}
+
+// watch watches until somebody asks for a fresh look.
+func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	anew := make(chan bool, 1)
+	go func() {
+		select {
+		case <-ctx.Done():
+			anew <- false
+		case <-late:
+			stop()
+			anew <- true
+		}
+	}()
+	err := f.Values.Watch(ctx, f.Filter, f.Obey)
+	stop()
+	switch {
+	case <-anew:
+		return nil
+	case err == nil:
+		return errors.New("the watch ended")
+	}
+	return err
+}
+
+// hear asks for a fresh look when the leader has been ahead for longer than a
+// heartbeat.
+func (f *Follower) hear(ctx context.Context, late chan<- struct{}) {
+	for ctx.Err() == nil {
+		behind := lag{patience: events.BeatEvery}
+		stop, err := f.Bus.Listen(events.HeartbeatController, func(_ string, data []byte) {
+			b, err := events.DecodeControllerBeat(data)
+			if err != nil {
+				f.Log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
+				return
+			}
+			if behind.tooLong(f.Heard(b), time.Now()) {
+				f.Log.Warn("behind the controller, reading again", events.KeyToken, b.Term.String())
+				select {
+				case late <- struct{}{}:
+				default: // asked already
+				}
+			}
+		})
+		if err == nil {
+			<-ctx.Done()
+			stop()
+			return
+		}
+		f.Log.Warn("the controller cannot be listened to", events.KeyError, err)
+		pause(ctx)
+	}
+}
+
+// lag tells when somebody has been behind for too long, once for each
+// patience that passes.
+type lag struct {
+	patience time.Duration
+	since    time.Time
+}
+
+func (l *lag) tooLong(behind bool, now time.Time) bool {
+	switch {
+	case !behind:
+		l.since = time.Time{}
+	case l.since.IsZero():
+		l.since = now
+	case now.Sub(l.since) > l.patience:
+		l.since = now
+		return true
+	}
+	return false
+}
+
+func pause(ctx context.Context) {
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

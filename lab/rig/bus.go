@@ -1,0 +1,68 @@
+package rig
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"ringway/events/bus"
+)
+
+// Bus is a bus in this process that can go away and come back on its port.
+type Bus struct {
+	*bus.Server                  // the running one, or the last one
+	Config      bus.ServerConfig // of the next start
+	t           testing.TB
+}
+
+// StartBus starts a bus with a new store on a port of its own, until the test
+// ends.
+func StartBus(t testing.TB, change ...func(*bus.ServerConfig)) *Bus {
+	t.Helper()
+	b := &Bus{Config: bus.DefaultServerConfig(), t: t}
+	b.Config.Listen, b.Config.Store = "127.0.0.1:0", t.TempDir()
+	for _, f := range change {
+		f(&b.Config)
+	}
+	b.Start()
+	b.Config.Listen = strings.TrimPrefix(b.URL(), "nats://")
+	t.Cleanup(func() { b.Shutdown() })
+	return b
+}
+
+// Start starts it again where it was, after a Shutdown.
+func (b *Bus) Start() {
+	b.t.Helper()
+	// An outgoing connection may have its port for a moment.
+	Eventually(b.t, func() (err error) {
+		b.Server, err = bus.StartServer(b.Config, Log(b.t))
+		return err
+	})
+}
+
+// Restart shuts it down and starts it again.
+func (b *Bus) Restart() {
+	b.t.Helper()
+	b.Shutdown()
+	b.Start()
+}
+
+// Wipe empties the store of a bus that is shut down.
+func (b *Bus) Wipe() {
+	b.t.Helper()
+	Must(b.t, os.RemoveAll(b.Config.Store))
+}
+
+// Connect connects to the bus at url until the test ends.
+func Connect(t testing.TB, url string, change ...func(*bus.Config)) *bus.Conn {
+	t.Helper()
+	cfg := bus.DefaultConfig()
+	cfg.URL, cfg.Name = url, t.Name()
+	for _, f := range change {
+		f(&cfg)
+	}
+	c, err := bus.Connect(t.Context(), cfg, Log(t))
+	Must(t, err)
+	t.Cleanup(c.Close)
+	return c
+}

@@ -1,0 +1,96 @@
+// Package rig is what the tests of many packages stand on: waiting, logs, and a
+// bus of their own.
+//
+// Only tests and the conformance suites import it. Nothing that it starts
+// outlives the test that it was started for.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Patience bounds every wait that names no bound of its own. It is for a
+// machine that has much else to do; only a test that fails takes so long.
+const Patience = 45 * time.Second
+
+const pace = 5 * time.Millisecond // between two looks
+
+// Eventually asks f again and again until it returns nil, and ends the test
+// with its last error after Patience. Only the goroutine of the test may call it.
+func Eventually(t testing.TB, f func() error) {
+	t.Helper()
+	Within(t, Patience, f)
+}
+
+// Within is Eventually with a bound of its own. It returns how long it took.
+func Within(t testing.TB, d time.Duration, f func() error) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	if err := Try(d, f); err != nil {
+		t.Fatalf("not within %s: %v", d, err)
+	}
+	return time.Since(begun)
+}
+
+// Try asks f until it returns nil, for d at the most, and returns its last
+// error. It asks once at least.
+func Try(d time.Duration, f func() error) error {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for deadline := time.Now().Add(d); ; <-tick.C {
+		err := f()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Context ends with the test, or after Patience.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Must ends the test if there is an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Quiet is a log that nobody reads.
+var Quiet = slog.New(slog.DiscardHandler)
+
+// Log is shown with the test if that fails. A benchmark has none.
+func Log(t testing.TB) *slog.Logger {
+	if _, bench := t.(*testing.B); bench {
+		return Quiet
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// Buffer keeps what is written to it, by any number of goroutines. Its zero
+// value is ready.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

@@ -1,0 +1,120 @@
+package rig_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ringway/events"
+	"ringway/lab/rig"
+)
+
+func TestMain(m *testing.M) {
+	if rig.ServeBus() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestTry(t *testing.T) {
+	f := func(bound, needs, want time.Duration, fails bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			asked := 0
+			err := rig.Try(bound, func() error {
+				if asked++; time.Since(begun) < needs {
+					return fmt.Errorf("asked %d times", asked)
+				}
+				return nil
+			})
+			if took := time.Since(begun); took != want || (err != nil) != fails || asked == 0 {
+				t.Errorf("a bound of %s for what needs %s: %v after %s", bound, needs, err, took)
+			}
+		})
+	}
+	f(time.Second, 0, 0, false)
+	f(time.Second, 12*time.Millisecond, 15*time.Millisecond, false)
+	f(time.Second, time.Minute, 1005*time.Millisecond, true)
+	f(-time.Second, 0, 0, false)
+	f(-time.Second, time.Minute, 0, true)
+}
+
+// failing is a test that is to fail; its Fatalf returns.
+type failing struct {
+	testing.TB
+	said string
+}
+
+func (f *failing) Helper()                        {}
+func (f *failing) Fatalf(form string, all ...any) { f.said = fmt.Sprintf(form, all...) }
+func (f *failing) Fatal(all ...any)               { f.said = fmt.Sprint(all...) }
+
+func TestEventually_EndsTheTestWithTheLastError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &failing{TB: t}
+		rig.Eventually(f, func() error { return errors.New("not yet") })
+		if want := "not within 45s: not yet"; f.said != want {
+			t.Errorf("got %q, want %q", f.said, want)
+		}
+		rig.Must(f, errors.New("no"))
+		if f.said != "no" {
+			t.Errorf("got %q", f.said)
+		}
+	})
+}
+
+func TestBuffer(t *testing.T) {
+	var b rig.Buffer
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() { fmt.Fprint(&b, "x"); _ = b.String() })
+	}
+	all.Wait()
+	if b.String() != "xxxxxxxxxx" {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+// Both kinds of bus come back on their port with what they stored, unless they
+// were wiped.
+func TestBus_ComesBackOnItsPort(t *testing.T) {
+	here, process := rig.StartBus(t), rig.StartBusProcess(t)
+	f := func(url, key string, again func(), keeps bool) {
+		t.Helper()
+		c := rig.Connect(t, url)
+		b, err := c.Bucket(rig.Context(t), events.BucketRoutes)
+		rig.Must(t, err)
+		_, err = b.Create(rig.Context(t), key, []byte("x"))
+		rig.Must(t, err)
+		again()
+		c = rig.Connect(t, url)
+		b, err = c.Bucket(rig.Context(t), events.BucketRoutes)
+		rig.Must(t, err)
+		if _, err := b.Get(rig.Context(t), key); (err == nil) != keeps {
+			t.Errorf("keeps %v: %v", keeps, err)
+		}
+	}
+	f(here.URL(), "a", here.Restart, true)
+	f(here.URL(), "b", func() { here.Shutdown(); here.Wipe(); here.Start() }, false)
+	f(process.URL(), "a", func() { process.Kill(); process.Start() }, true)
+}
+
+func TestBusProcess_PauseFreezesIt(t *testing.T) {
+	srv := rig.StartBusProcess(t)
+	c := rig.Connect(t, srv.URL())
+	thaw := srv.Pause()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Bucket(ctx, events.BucketRoutes); err == nil {
+		t.Error("a frozen bus answers")
+	}
+	thaw()
+	rig.Eventually(t, func() error { _, err := c.Bucket(rig.Context(t), events.BucketRoutes); return err })
+}

@@ -1,0 +1,214 @@
+package writers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringway/lab/check"
+)
+
+// Set inserts rows under keys that no other write has; some in groups of one
+// request. The zero value is ready.
+type Set struct {
+	ops   atomic.Int64
+	next  atomic.Int64 // key
+	group atomic.Int64
+
+	mu       sync.Mutex
+	writes   []check.Write
+	open     []openWrite
+	slowest  time.Duration
+	surprise []string
+}
+
+// openWrite is one whose outcome can be asked for.
+type openWrite struct {
+	op   string
+	keys []int64
+}
+
+// StartAt has the keys begin at n of each shard, for two sets of one table;
+// before there is work.
+func (s *Set) StartAt(n int64) { s.next.Store(n) }
+
+// Work is for Each. Every second writer names its writes, and repeats those of
+// unknown outcome.
+func (s *Set) Work(ctx context.Context, c *Client) func(i int) func() bool {
+	return func(i int) func() bool { return func() bool { return s.Write(ctx, c, i%2 == 1) } }
+}
+
+// Write makes one request, named or not, and reports whether it was
+// acknowledged.
+func (s *Set) Write(ctx context.Context, c *Client, named bool) bool {
+	n := s.ops.Add(1)
+	shard := n % int64(c.Table.Shards)
+	rows, group := 1, 0
+	if n%9 == 0 {
+		rows, group = 5, int(s.group.Add(1))
+	}
+	var writes []check.Write
+	for range rows {
+		key := shard*c.Table.Size + s.next.Add(1)
+		writes = append(writes, check.Write{Key: key, Value: "v" + strconv.FormatInt(key*7919, 36), Group: group})
+	}
+	begun := time.Now()
+	var a Answer
+	if named {
+		a = c.InsertOnce(ctx, fmt.Sprint("write-", n), writes...)
+	} else {
+		a = c.Insert(writes...)
+	}
+	s.note(writes, a, time.Since(begun))
+	return a.Outcome() == check.Acknowledged
+}
+
+// Fill writes rows into the first shard, so many in each request, before there
+// is harm.
+func (s *Set) Fill(t testing.TB, c *Client, rows, part int) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var bad atomic.Value
+	var wg sync.WaitGroup
+	Each(ctx, &wg, 8, func(int) func() bool {
+		return func() bool {
+			last := s.next.Add(int64(part))
+			if last > int64(rows) || bad.Load() != nil {
+				stop()
+				return true
+			}
+			writes := make([]check.Write, part)
+			for i := range writes {
+				key := last - int64(i)
+				writes[i] = check.Write{Key: key, Value: fmt.Sprint("first ", key)}
+			}
+			a := c.Insert(writes...)
+			s.note(writes, a, 0)
+			if a.Outcome() != check.Acknowledged {
+				bad.Store(a)
+			}
+			return true
+		}
+	})
+	wg.Wait()
+	if a := bad.Load(); a != nil {
+		t.Fatalf("fill: %+v", a)
+	}
+}
+
+func (s *Set) note(writes []check.Write, a Answer, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range writes {
+		writes[i].Outcome = a.Outcome()
+	}
+	s.writes = append(s.writes, writes...)
+	if a.Outcome() == check.Acknowledged {
+		s.slowest = max(s.slowest, took)
+	}
+	if a.Status >= 400 && a.Status < 500 {
+		s.surprise = append(s.surprise, fmt.Sprintf("%d %s", a.Status, a.Body))
+	}
+	if ops := a.ops(); a.Outcome() == check.Unknown && len(ops) == 1 {
+		w := openWrite{op: ops[0]}
+		for _, r := range writes {
+			w.keys = append(w.keys, r.Key)
+		}
+		s.open = append(s.open, w)
+	}
+}
+
+// Writes are all that were made so far, with what was told of them.
+func (s *Set) Writes() []check.Write {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.writes)
+}
+
+// Slowest is how long an acknowledged write took at most.
+func (s *Set) Slowest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slowest
+}
+
+// AskOpen turns unknown outcomes into known ones where the router can tell.
+func (s *Set) AskOpen(t testing.TB, c *Client) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := map[int64]check.Outcome{}
+	done, never := 0, 0
+	for _, w := range s.open {
+		outcome := askFor(c, w.op, 20*time.Second)
+		switch outcome {
+		case check.Acknowledged:
+			done++
+		case check.Rejected:
+			never++
+		}
+		for _, key := range w.keys {
+			told[key] = outcome
+		}
+	}
+	for i := range s.writes {
+		if w := &s.writes[i]; w.Outcome == check.Unknown {
+			w.Outcome = told[w.Key]
+		}
+	}
+	if len(s.open) > 0 {
+		t.Logf("%d unknown writes could be asked for: %d were done, %d were not", len(s.open), done, never)
+	}
+}
+
+// askFor asks until somebody can tell; what nobody can tell stays unknown.
+func askFor(c *Client, op string, patience time.Duration) check.Outcome {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		if outcome := c.Ask(op); outcome != check.Unknown || time.Now().After(deadline) {
+			return outcome
+		}
+	}
+}
+
+// Check judges what the replicas of each shard hold. Keys of which other says
+// so are somebody else's.
+func (s *Set) Check(t testing.TB, table Table, found map[int][]check.Replica, other func(key int64) bool) (faults []check.Fault) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := map[check.Outcome]int{}
+	byShard := map[int][]check.Write{}
+	for _, w := range s.writes {
+		count[w.Outcome]++
+		byShard[table.ShardOf(w.Key)] = append(byShard[table.ShardOf(w.Key)], w)
+	}
+	for i := range table.Shards {
+		var mine []check.Replica
+		for _, r := range found[i] {
+			kept := check.Replica{Name: r.Name}
+			for _, row := range r.Rows {
+				if other == nil || !other(row.Key) {
+					kept.Rows = append(kept.Rows, row)
+				}
+			}
+			mine = append(mine, kept)
+		}
+		faults = append(faults, check.Set(byShard[i], mine)...)
+	}
+	t.Logf("%d rows acknowledged, %d rejected, %d unknown; slowest %s", count[check.Acknowledged], count[check.Rejected], count[check.Unknown], s.slowest.Round(time.Millisecond))
+	if count[check.Acknowledged] < 100 {
+		t.Errorf("only %d rows were acknowledged: the test tests nothing", count[check.Acknowledged])
+	}
+	for _, what := range s.surprise[:min(3, len(s.surprise))] {
+		t.Errorf("a new key was refused: %s", what)
+	}
+	return faults
+}

@@ -1,0 +1,195 @@
+package writers
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"ringway/lab/check"
+)
+
+var table = Table{Shards: 2, Size: 1 << 20}
+
+// fake is a router before a table of one replica, which answers as it is told.
+type fake struct {
+	mu   sync.Mutex
+	rows map[int64]string             // lines of JSON, as they came
+	keys map[string]bool              // of idempotency
+	ops  map[string]bool              // of which nothing was said: were they done
+	said int                          // requests so far
+	do   func(n int) (keep, say bool) // what becomes of the n-th write: is it kept, is that said
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	body, _ := io.ReadAll(r.Body) // a test's own
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/v1/ops/"):
+		if f.ops[path.Base(r.URL.Path)] {
+			fmt.Fprint(w, `{"outcome":"done"}`)
+		} else {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	case strings.HasPrefix(r.URL.Path, "/read/"):
+		lines := map[int][]string{0: {}, 1: {}}
+		for key, line := range f.rows {
+			lines[table.ShardOf(key)] = append(lines[table.ShardOf(key)], line)
+		}
+		fmt.Fprintf(w, `{"sh1":[%s],"sh2":[%s],"status":"success"}`, strings.Join(lines[0], ","), strings.Join(lines[1], ","))
+	case r.URL.Path == "/read":
+		var q struct{ Stud_id struct{ Low int64 } }
+		_ = json.Unmarshal(body, &q)
+		fmt.Fprintf(w, `{"data":[%s],"status":"success"}`, f.rows[q.Stud_id.Low])
+	default:
+		f.write(w, r, body)
+	}
+}
+
+func (f *fake) write(w http.ResponseWriter, r *http.Request, body []byte) {
+	var req struct{ Data json.RawMessage }
+	_ = json.Unmarshal(body, &req)
+	var rows []json.RawMessage
+	if r.Method == http.MethodPut {
+		rows = []json.RawMessage{req.Data}
+	} else {
+		_ = json.Unmarshal(req.Data, &rows)
+	}
+	f.said++
+	keep, say := f.do(f.said)
+	if id := r.Header.Get("Idempotency-Key"); id != "" && keep {
+		keep, f.keys[id] = !f.keys[id], true
+	}
+	for _, row := range rows {
+		if parsed, err := ParseRow(row); err == nil && keep {
+			f.rows[parsed.Key] = string(row)
+		}
+	}
+	if !say {
+		w.WriteHeader(http.StatusGatewayTimeout)
+		fmt.Fprintf(w, `{"shards":{"sh1":{"op":"%d"}}}`, f.said)
+		f.ops[fmt.Sprint(f.said)] = keep
+	}
+}
+
+func startFake(t *testing.T, do func(n int) (keep, say bool)) (*fake, *Client) {
+	t.Helper()
+	f := &fake{rows: map[int64]string{}, keys: map[string]bool{}, ops: map[string]bool{}, do: do}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	return f, NewClient(func() string { return server.URL }, table)
+}
+
+func held(t *testing.T, c *Client) map[int][]check.Replica {
+	t.Helper()
+	shards, err := c.Held("Server0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int][]check.Replica{}
+	for i, r := range shards {
+		found[i] = append(found[i], r)
+	}
+	return found
+}
+
+// What a table keeps, says or forgets is what the checkers then see.
+func TestSetAndCounters(t *testing.T) {
+	f := func(name string, do func(n int) (keep, say bool), kinds ...string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, c := startFake(t, func(n int) (keep, say bool) {
+				if n <= 2 { // counters are made
+					return true, true
+				}
+				return do(n)
+			})
+			var set Set
+			var count Counters
+			count.Begin(t, c, 2)
+			one, two := count.Work(c)(0), count.Work(c)(1)
+			for i := range 120 {
+				set.Write(t.Context(), c, i%2 == 1)
+				one()
+				two()
+			}
+			found := held(t, c)
+			faults := append(set.Check(t, table, found, table.IsCounter), count.Check(t, table, found)...)
+			for _, kind := range kinds {
+				if !check.Has(faults, kind) {
+					t.Errorf("no fault is called %s: %v", kind, faults)
+				}
+			}
+			if i := slices.IndexFunc(faults, func(f check.Fault) bool { return !slices.Contains(kinds, f.Kind) }); i >= 0 {
+				t.Errorf("false alarm: %s", faults[i])
+			}
+		})
+	}
+	f("all is well", func(int) (bool, bool) { return true, true })
+	f("answers are lost", func(n int) (bool, bool) { return true, n%7 != 0 })
+	f("writes are lost, and nobody says otherwise", func(n int) (bool, bool) { return n%7 != 0, n%7 != 0 })
+	f("acknowledged writes are lost", func(n int) (bool, bool) { return n%10 != 0, true }, check.Lost, check.Stale)
+}
+
+// A named write is repeated until it is known, and takes effect once.
+func TestInsertOnce(t *testing.T) {
+	f, c := startFake(t, func(n int) (bool, bool) { return n > 1, n > 3 })
+	if a := c.InsertOnce(t.Context(), "id", check.Write{Key: 7, Value: "x"}); a.Outcome() != check.Acknowledged || f.said != 4 {
+		t.Errorf("%+v after %d attempts", a, f.said)
+	}
+	if value, err := c.Get(7, Linearizable); err != nil || value != "x" {
+		t.Errorf("reads %q, %v", value, err)
+	}
+}
+
+// What nobody said of unnamed writes can be asked for later.
+func TestAskOpen(t *testing.T) {
+	_, c := startFake(t, func(n int) (bool, bool) { return n%2 == 0, n%3 != 0 })
+	var set Set
+	for range 8 { // the ninth would be several rows
+		set.Write(t.Context(), c, false)
+	}
+	outcomes := func() (all []check.Outcome) {
+		for _, w := range set.Writes() {
+			all = append(all, w.Outcome)
+		}
+		return all
+	}
+	want := []check.Outcome{1, 1, check.Unknown, 1, 1, check.Unknown, 1, 1}
+	if got := outcomes(); !slices.Equal(got, want) {
+		t.Fatalf("before: %v", got)
+	}
+	set.AskOpen(t, c)
+	want[2], want[5] = check.Rejected, check.Acknowledged
+	if got := outcomes(); !slices.Equal(got, want) {
+		t.Errorf("after: %v", got)
+	}
+}
+
+func TestOutcomeOfARefusedConnection(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	c := NewClient(func() string { return server.URL }, table)
+	if a := c.Insert(check.Write{Key: 7, Value: "x"}); a.Outcome() != check.Rejected {
+		t.Errorf("%+v: nobody heard it", a)
+	}
+}
+
+// A row under another name than its key's is no row that was written.
+func TestParseRow(t *testing.T) {
+	f := func(line string, want check.Row) {
+		t.Helper()
+		if got, err := ParseRow([]byte(line)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", line, got, err)
+		}
+	}
+	f(rowJSON(7, "x"), check.Row{Key: 7, Value: "x"})
+	f(`{"Stud_id":7,"Stud_name":"n8","Stud_marks":"x"}`, check.Row{Key: 7, Value: "name n8 x"})
+}

@@ -1,5 +1,0 @@
-package database
-
-import "log/slog"
-
-var quiet = slog.New(slog.DiscardHandler)

@@ -1,0 +1,176 @@
+package shard
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/coocood/freecache"
+
+	"ringway/events"
+)
+
+// cache holds rows of all replicas of a server as clients read them, those
+// that were written or read last.
+type cache struct {
+	rows  *freecache.Cache
+	lives atomic.Uint32
+}
+
+func newCache(bytes int) *cache { return &cache{rows: freecache.NewCache(bytes)} }
+
+// cachedRows is what a cache has of one replica: exactly what the store holds
+// at one seq. That can be known, because nobody but the applier writes the
+// store.
+type cachedRows struct {
+	cache  *cache
+	schema events.Schema
+
+	mu   sync.RWMutex
+	life uint32 // begins the names of what is cached; 0: nothing is
+	seq  uint64
+}
+
+var _ mirror = (*cachedRows)(nil)
+
+// Begin implements mirror.
+func (c *cachedRows) Begin(at events.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.life, c.seq = c.cache.lives.Add(1), at.Seq
+}
+
+// Applied implements mirror. An op that may not have changed what it names,
+// because it was a repetition, only makes forget.
+func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var text []byte
+	for i := range entries {
+		e := &entries[i]
+		for j := range e.Batch.Ops {
+			op := &e.Batch.Ops[j]
+			sure := done[i].Seq == e.Seq && op.Idempotency == nil && done[i].Op(j).Outcome == events.Done
+			for _, row := range op.Rows {
+				if sure {
+					text = append(c.schema.AppendRow(text[:0], row), '\n')
+					c.set(row.Key(), text)
+				} else {
+					c.forget(row.Key())
+				}
+			}
+			if op.Key != nil {
+				c.forget(*op.Key)
+			}
+		}
+		c.seq = e.Seq
+	}
+}
+
+func (c *cachedRows) name(key int64) (name [12]byte) {
+	binary.LittleEndian.PutUint32(name[:], c.life)
+	binary.LittleEndian.PutUint64(name[4:], uint64(key))
+	return name
+}
+
+// set keeps a row; an empty text says that there is none.
+func (c *cachedRows) set(key int64, text []byte) {
+	name := c.name(key)
+	if c.cache.rows.Set(name[:], text, 0) != nil { // too long
+		c.cache.rows.Del(name[:])
+	}
+}
+
+func (c *cachedRows) forget(key int64) {
+	name := c.name(key)
+	c.cache.rows.Del(name[:])
+}
+
+// known are the rows that are kept of some keys, and those keys whose rows are
+// not; all of it at one seq of one life.
+type known struct {
+	life    uint32
+	seq     uint64
+	rows    []line
+	missing []int64
+}
+
+// line is a row as clients read it, with its end of line; an empty text says
+// that there is none.
+type line struct {
+	key  int64
+	text []byte
+}
+
+// look finds the rows of keys.
+func (c *cachedRows) look(keys []int64) known {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	k := known{life: c.life, seq: c.seq, rows: make([]line, 0, len(keys))}
+	texts := make([]byte, 0, 128*len(keys))
+	for _, key := range keys {
+		name, from := c.name(key), len(texts)
+		if c.life == 0 || c.cache.rows.GetFn(name[:], func(text []byte) error { texts = append(texts, text...); return nil }) != nil {
+			k.missing = append(k.missing, key)
+			continue
+		}
+		k.rows = append(k.rows, line{key, texts[from:len(texts):len(texts)]})
+	}
+	return k
+}
+
+// write appends the rows of keys and their end; false if not all are kept.
+func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.life == 0 {
+		return nil, false
+	}
+	n := 0
+	put := func(text []byte) error {
+		to, n = append(to, text...), n+min(len(text), 1)
+		return nil
+	}
+	for _, key := range keys {
+		name := c.name(key)
+		if c.cache.rows.GetFn(name[:], put) != nil {
+			return nil, false
+		}
+	}
+	return events.AppendShardEnd(to, c.seq, n), true
+}
+
+// learn takes what the store said of the keys that were missing, unless the
+// replica has moved since, and reports whether it has not.
+func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.life == 0 || k.life != c.life || k.seq != c.seq || k.seq != seq {
+		return false
+	}
+	for _, key := range k.missing {
+		one := line{key: key}
+		if i, ok := slices.BinarySearchFunc(found, key, line.compare); ok {
+			one = found[i]
+		}
+		c.set(key, one.text)
+		k.rows = append(k.rows, one)
+	}
+	slices.SortFunc(k.rows, func(a, b line) int { return a.compare(b.key) })
+	k.missing = nil
+	return true
+}
+
+func (l line) compare(key int64) int { return cmp.Compare(l.key, key) }
+
+// written is rows and their end.
+func written(rows []line, seq uint64) []byte {
+	body, n := make([]byte, 0, 128*len(rows)+32), 0
+	for _, l := range rows {
+		body = append(body, l.text...)
+		n += min(len(l.text), 1)
+	}
+	return events.AppendShardEnd(body, seq, n)
+}

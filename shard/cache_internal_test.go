@@ -1,0 +1,72 @@
+package shard
+
+import (
+	"strings"
+	"testing"
+
+	"ringway/events"
+)
+
+func TestCachedRows(t *testing.T) {
+	schema := events.Schema{Columns: []string{"id", "name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
+	c := &cachedRows{cache: newCache(512 << 10), schema: schema}
+	is := func(want string, keys ...int64) {
+		t.Helper()
+		got := ""
+		if k := c.look(keys); len(k.missing) == 0 {
+			got = string(written(k.rows, k.seq))
+		}
+		at, ok := c.write([]byte("> "), keys)
+		if got != want || ok != (want != "") || ok && string(at) != "> "+want {
+			t.Errorf("%v: got %q and %q, want %q", keys, got, at, want)
+		}
+	}
+	apply := func(seq, told uint64, ops ...events.Op) {
+		e := events.LogEntry{Seq: seq, Batch: events.Batch{ID: "b", Ops: ops}}
+		c.Applied([]events.LogEntry{e}, []events.Results{{Seq: told, Ops: len(ops)}})
+	}
+	row := func(key int64, name string) events.Op {
+		return events.Op{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(key), events.Text(name)}}}
+	}
+
+	is("", 1)
+	c.Begin(events.Position{Incarnation: "l", Seq: 4})
+	is("", 1)
+	apply(5, 5, row(1, "one"))
+	is("{\"id\":1,\"name\":\"one\"}\n#5 1\n", 1)
+	is("", 1, 2)
+
+	learn := func(k known, seq uint64, found ...line) (string, bool) {
+		ok := c.learn(&k, seq, found)
+		return string(written(k.rows, k.seq)), ok
+	}
+	const three = "{\"id\":1,\"name\":\"one\"}\nthree\n#5 2\n"
+	if got, ok := learn(c.look([]int64{1, 2, 3}), 5, line{3, []byte("three\n")}); !ok || got != three {
+		t.Errorf("learned: got %q %v", got, ok)
+	}
+	is(three, 1, 2, 3)
+	old := c.look([]int64{4})
+	if _, ok := learn(old, 6); ok {
+		t.Error("learned from a store that is ahead")
+	}
+	is("", 4)
+
+	apply(6, 5, row(1, "again")) // a repetition of what was done at 5
+	is("", 1)
+	is("three\n#6 1\n", 2, 3)
+	apply(7, 7, row(3, strings.Repeat("long ", 1000)))
+	is("", 3)
+	key := int64(2)
+	apply(8, 8, events.Op{Kind: events.OpDelete, Key: &key})
+	is("", 2)
+
+	apply(9, 9, row(1, "one"))
+	is("{\"id\":1,\"name\":\"one\"}\n#9 1\n", 1)
+	c.Begin(events.Position{Incarnation: "l", Seq: 9})
+	is("", 1)
+	old.seq = 9
+	if _, ok := learn(old, 9); ok {
+		t.Error("learned what was looked for in another life")
+	}
+	is("", 4)
+}

@@ -1,0 +1,29 @@
+package shard
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
+	f := func(last int, hurried bool, want time.Duration) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			a := &Applier{cfg: DefaultApplierConfig(), hurry: make(chan struct{}, 1)}
+			if hurried {
+				poke(a.hurry)
+			}
+			began := time.Now()
+			a.gather(t.Context(), newWaiting(1, nil), nil, last)
+			if got := time.Since(began); got != want {
+				t.Errorf("after %d ops, hurried %v: waited %s, want %s", last, hurried, got, want)
+			}
+		})
+	}
+	f(0, false, 50*time.Millisecond)
+	f(25, false, 50*time.Millisecond)
+	f(60, false, 120*time.Millisecond)
+	f(100_000, false, 200*time.Millisecond)
+	f(100_000, true, 0)
+}

@@ -1,0 +1,100 @@
+package shard
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+)
+
+// serveGet answers rows by key of many shards.
+func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
+	parts, err := events.DecodeGet(ctx.PostBody())
+	if err != nil {
+		refuse(ctx, err)
+		return
+	}
+	answers := make([][]byte, len(parts))
+	all := make([]byte, 0, 4096)
+	var slow sync.WaitGroup
+	late := false
+	for i := range parts {
+		p := &parts[i]
+		slices.Sort(p.Keys)
+		p.Keys = slices.Compact(p.Keys)
+		before := len(all)
+		if more, ok := s.atHand(all, p); ok {
+			all, answers[i] = more, more[before:]
+			continue
+		}
+		late = true
+		slow.Go(func() { answers[i] = s.part(p) })
+	}
+	if slow.Wait(); late {
+		all = slices.Concat(answers...)
+	}
+	ctx.Response.SetBodyRaw(all)
+}
+
+// atHand appends the answer to a part that needs neither to wait nor the
+// engine; false if it does.
+func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
+	k := s.keeper(p.Table, p.Shard)
+	if k == nil {
+		return nil, false
+	}
+	r, err := k.reading(p.Log)
+	if err != nil || r.applier.Applied().Seq < p.Floor {
+		return nil, false
+	}
+	to, ok := r.rows.write(to, p.Keys)
+	if ok {
+		s.counts.memory.Add(float64(len(p.Keys)))
+	}
+	return to, ok
+}
+
+// part is the answer to one part.
+func (s *Server) part(p *events.GetPart) []byte {
+	r, err := s.reading(p.Table, p.Shard, p.Log, p.Floor)
+	if err != nil {
+		return events.AppendShardFault(nil, refusalOf(err))
+	}
+	known := r.rows.look(p.Keys)
+	s.counts.memory.Add(float64(len(known.rows)))
+	if len(known.missing) == 0 {
+		return written(known.rows, known.seq)
+	}
+	found, seq, err := s.many(r, known.missing)
+	switch {
+	case err != nil:
+	case r.rows.learn(&known, seq, found):
+		return written(known.rows, seq)
+	case len(known.rows) == 0:
+		return written(found, seq)
+	default: // some are of another seq than the others
+		found, seq, err = s.many(r, p.Keys)
+	}
+	if err != nil {
+		return events.AppendShardFault(nil, refusalOf(err))
+	}
+	return written(found, seq)
+}
+
+// many asks the engine.
+func (s *Server) many(r *replica, keys []int64) (rows []line, seq uint64, err error) {
+	release, err := s.turn()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer release()
+	s.counts.store.Add(float64(len(keys)))
+	schema := r.store.Spec().Schema
+	seq, err = r.store.Many(s.context(), keys, func(row events.Row) error {
+		rows = append(rows, line{row.Key(), append(schema.AppendRow(nil, row), '\n')})
+		return nil
+	})
+	return rows, seq, err
+}
