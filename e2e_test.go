@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func TestUp_ServesHomeFromThreeReplicas(t *testing.T) {
@@ -82,20 +83,20 @@ func TestUp_SuspendedAgentIsReplacedAndComesBack(t *testing.T) {
 	l := startLoad(c.http+"/home", 20, 10*time.Millisecond)
 	agent, victim := c.role("agent", "host-2"), spread["host-2"]
 	c.kill(agent, syscall.SIGSTOP)
-	stopped := time.Now()
-	out := eventually(t, 2*time.Second, func() error {
+	stopped := rig.StartWatch()
+	out := stopped.Within(t, 2*time.Second, func() error {
 		if names, err := c.rep(); err != nil || slices.Contains(names, victim) {
 			return fmt.Errorf("%v %v", names, err)
 		}
 		return nil
 	})
-	eventually(t, 10*time.Second-time.Since(stopped), func() error {
+	replaced := stopped.Within(t, 10*time.Second, func() error {
 		if names, err := c.rep(); err != nil || len(names) != 3 {
 			return fmt.Errorf("%v %v", names, err)
 		}
 		return nil
 	})
-	t.Logf("out of rotation after %s, replaced after %s", out.Round(time.Millisecond), time.Since(stopped).Round(time.Millisecond))
+	t.Logf("out of rotation after %s, replaced after %s", out.Round(time.Millisecond), replaced.Round(time.Millisecond))
 
 	c.kill(agent, syscall.SIGCONT)
 	eventually(t, 15*time.Second, func() error {

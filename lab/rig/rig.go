@@ -27,24 +27,26 @@ func Eventually(t testing.TB, f func() error) {
 	Within(t, Patience, f)
 }
 
-// Within is Eventually with a bound of its own. It returns how long it took.
+// Within is Eventually with a bound of its own, on a Stopwatch. It returns what
+// that showed.
 func Within(t testing.TB, d time.Duration, f func() error) time.Duration {
 	t.Helper()
-	begun := time.Now()
-	if err := Try(d, f); err != nil {
-		t.Fatalf("not within %s: %v", d, err)
-	}
-	return time.Since(begun)
+	return StartWatch().Within(t, d, f)
 }
 
 // Try asks f until it returns nil, for d at the most, and returns its last
 // error. It asks once at least.
 func Try(d time.Duration, f func() error) error {
+	deadline := time.Now().Add(d)
+	return try(func() bool { return time.Now().After(deadline) }, f)
+}
+
+func try(over func() bool, f func() error) error {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
-	for deadline := time.Now().Add(d); ; <-tick.C {
+	for ; ; <-tick.C {
 		err := f()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || over() {
 			return err
 		}
 	}

@@ -46,6 +46,30 @@ func TestTry(t *testing.T) {
 	f(-time.Second, time.Minute, 0, true)
 }
 
+func TestStopwatch(t *testing.T) {
+	f := func(wall, starved, want time.Duration) {
+		t.Helper()
+		if got := rig.Discount(wall, starved); got != want {
+			t.Errorf("%s, starved for %s of them: got %s, want %s", wall, starved, got, want)
+		}
+	}
+	f(9*time.Second, 0, 9*time.Second)
+	f(9*time.Second, 3*time.Second, 7*time.Second)
+	f(9*time.Second, 9*time.Second, 3*time.Second)
+	f(9*time.Second, time.Minute, 3*time.Second) // a bound: what never comes is still found
+	f(9*time.Second, -time.Second, 9*time.Second)
+
+	g := func(pressure string, want time.Duration) {
+		t.Helper()
+		if got := rig.Stalled(pressure); got != want {
+			t.Errorf("%q: got %s, want %s", pressure, got, want)
+		}
+	}
+	g("some avg10=0.00 avg60=5.98 avg300=8.68 total=44998151\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", 44998151*time.Microsecond)
+	g("", 0)
+	g("some", 0)
+}
+
 // failing is a test that is to fail; its Fatalf returns.
 type failing struct {
 	testing.TB

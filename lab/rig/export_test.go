@@ -1,0 +1,6 @@
+package rig
+
+var (
+	Discount = discount
+	Stalled  = stalled
+)
