@@ -94,14 +94,14 @@ func raceForOneVersion(t *testing.T, b *bus.Bucket) {
 	t.Helper()
 	ctx := rig.Context(t)
 	v := must(t)(b.Create(ctx, "race", []byte("x")))
-	for range 10 {
+	for won := 0; won < 10 && ctx.Err() == nil; {
 		var winners recorder[events.Version]
 		var wait sync.WaitGroup
 		for range 8 {
 			wait.Go(func() {
-				won, err := b.Update(ctx, "race", []byte("x"), v)
+				next, err := b.Update(ctx, "race", []byte("x"), v)
 				if err == nil {
-					winners.add(won)
+					winners.add(next)
 				} else if !errors.Is(err, events.ErrConflict) {
 					t.Errorf("a loser is told %v", err)
 				}
@@ -109,9 +109,16 @@ func raceForOneVersion(t *testing.T, b *bus.Bucket) {
 		}
 		wait.Wait()
 		all := winners.list()
-		if len(all) != 1 {
+		if len(all) > 1 {
 			t.Fatalf("%d won", len(all))
 		}
-		v = all[0]
+		if len(all) == 0 { // each was refused for another on its way; seen once, on a cluster under load
+			now, err := b.Get(ctx, "race")
+			if err != nil || now.Version != v {
+				t.Fatalf("nobody won, and it went from %v to %v, %v", v, now.Version, err)
+			}
+			continue
+		}
+		v, won = all[0], won+1
 	}
 }

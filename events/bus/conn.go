@@ -42,8 +42,10 @@ const (
 	writeTimeout = time.Second
 	flushTimeout = time.Second
 
+	// All are back before a new leader, elected on a bus that has just come
+	// back, takes anybody's silence for more than that (1.5 s).
 	minReconnect = 100 * time.Millisecond
-	maxReconnect = 2 * time.Second
+	maxReconnect = 500 * time.Millisecond
 
 	oldestServer = "2.15.0"
 )
@@ -134,7 +136,7 @@ func (c *Conn) options() []nats.Option {
 // clients of a bus over half of it.
 func reconnectDelay(attempts int) time.Duration {
 	d := maxReconnect
-	if attempts < 6 {
+	if attempts < 4 {
 		d = min(d, minReconnect<<max(attempts-1, 0))
 	}
 	return d/2 + rand.N(d/2)
