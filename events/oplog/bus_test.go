@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,16 +244,13 @@ func TestDo_ImpatientCallersOverAKilledBus(t *testing.T) {
 // forgetful loses acknowledgements.
 type forgetful struct {
 	*bus.Conn
-	mu   sync.Mutex
-	lost int
+	lost atomic.Int64
 }
 
 func (f *forgetful) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
 	seq, err := f.Conn.Append(ctx, id, batch, data)
 	if err == nil && rand.IntN(2) == 0 {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.lost++
+		f.lost.Add(1)
 		return 0, events.ErrUnknownOutcome
 	}
 	return seq, err
@@ -271,8 +269,8 @@ func TestDo_LostAcknowledgements(t *testing.T) {
 		var h history
 		write(t, w, 8, &h, func(n int64) bool { return n < 20 })
 		h.check(t, a)
-		if len(h.acked) != 8*20 || c.lost == 0 {
-			t.Errorf("%d of %d ops are acknowledged, %d acknowledgements were lost", len(h.acked), 8*20, c.lost)
+		if len(h.acked) != 8*20 || c.lost.Load() == 0 {
+			t.Errorf("%d of %d ops are acknowledged, %d acknowledgements were lost", len(h.acked), 8*20, c.lost.Load())
 		}
 		if mute && a.asked == 0 {
 			t.Error("nobody was asked for results that were not told")
