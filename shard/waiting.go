@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ringway/events"
 )
@@ -69,22 +70,29 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 	return nil
 }
 
-// take waits for something and returns all of it, at most n; nil after close,
-// once nothing is left.
-func (w *waiting) take(n int) []events.LogEntry {
+// take waits for something and returns all of it, at most n, and its size in
+// bytes; nothing if it is called away before, by either channel, and nothing
+// and false after close, once nothing is left.
+func (w *waiting) take(n int, due <-chan time.Time, hurry <-chan struct{}) (entries []events.LogEntry, size int, open bool) {
 	for {
 		w.mu.Lock()
 		if len(w.queue) > 0 {
 			defer w.mu.Unlock()
-			return w.cut(n)
+			entries, size = w.cut(n)
+			return entries, size, true
 		}
-		if w.closed {
-			w.mu.Unlock()
-			return nil
-		}
-		change := w.change
+		closed, change := w.closed, w.change
 		w.mu.Unlock()
-		<-change
+		if closed {
+			return nil, 0, false
+		}
+		select {
+		case <-change:
+		case <-due:
+			return nil, 0, true
+		case <-hurry:
+			return nil, 0, true
+		}
 	}
 }
 
@@ -100,26 +108,28 @@ func (w *waiting) drop() {
 func (w *waiting) poll(n int) []events.LogEntry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cut(n)
+	entries, _ := w.cut(n)
+	return entries
 }
 
-func (w *waiting) cut(n int) []events.LogEntry {
+func (w *waiting) cut(n int) (head []events.LogEntry, bytes int) {
 	n = min(n, len(w.queue))
 	if n == 0 {
-		return nil
+		return nil, 0
 	}
-	head := append([]events.LogEntry(nil), w.queue[:n]...)
+	head = append(head, w.queue[:n]...)
 	for _, size := range w.sizes[:n] {
-		w.bytes -= size
-		w.budget.add(-size)
+		bytes += size
 	}
+	w.bytes -= bytes
+	w.budget.add(-bytes)
 	clear(w.queue[:n]) // what is taken must not be held by what waits
 	w.queue, w.sizes = w.queue[n:], w.sizes[n:]
 	if len(w.queue) == 0 {
 		w.queue, w.sizes = nil, nil
 	}
 	w.changed()
-	return head
+	return head, bytes
 }
 
 func (w *waiting) close() {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,30 +26,33 @@ type Needs struct {
 
 // Need says what has to be known to settle entries.
 func Need(entries []events.LogEntry) Needs {
-	keys, batches, idempotency := map[int64]bool{}, map[string]bool{}, map[string]bool{}
 	n := Needs{OnlyInserts: true}
 	for i := range entries {
-		batches[entries[i].Batch.ID] = true
+		n.Batches = append(n.Batches, entries[i].Batch.ID)
 		for j := range entries[i].Batch.Ops {
 			op := &entries[i].Batch.Ops[j]
 			for _, row := range op.Rows {
-				keys[row.Key()] = true
+				n.Keys = append(n.Keys, row.Key())
 			}
 			if op.Key != nil {
-				keys[*op.Key] = true
+				n.Keys = append(n.Keys, *op.Key)
 			}
 			if op.Idempotency != nil {
-				idempotency[op.Idempotency.Key] = true
+				n.Idempotency = append(n.Idempotency, op.Idempotency.Key)
 			}
 			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
 				n.OnlyInserts = false
 			}
 		}
 	}
-	n.Keys = slices.Sorted(maps.Keys(keys))
-	n.Batches = slices.Sorted(maps.Keys(batches))
-	n.Idempotency = slices.Sorted(maps.Keys(idempotency))
+	n.Keys, n.Batches, n.Idempotency = set(n.Keys), set(n.Batches), set(n.Idempotency)
 	return n
+}
+
+// set sorts items and leaves out repetitions.
+func set[T cmp.Ordered](items []T) []T {
+	slices.Sort(items)
+	return slices.Compact(items)
 }
 
 // Before is the part of a replica's state that Need asked for.
