@@ -232,16 +232,19 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 
 // next waits for more, or until it is time to apply what was foretold.
 func (a *Applier) next(ctx context.Context, waiting *waiting, ahead *foresight, last int) (entries []events.LogEntry, size int, open bool) {
-	switch room := a.cfg.MaxEntries - len(ahead.entries); {
+	room := a.cfg.MaxEntries - len(ahead.entries)
+	switch {
 	case len(ahead.entries) == 0:
 		entries, size, open = waiting.take(room, nil, nil)
 	case room <= 0 || ahead.bytes >= a.cfg.MaxAhead:
 		return nil, 0, true
 	default:
-		entries, size, open = waiting.take(room, ahead.due, a.hurry)
+		return waiting.take(room, ahead.due, a.hurry)
 	}
-	if len(entries) > 0 && len(entries) < a.cfg.MaxEntries && !a.isEager() {
-		entries = a.gather(ctx, waiting, entries, last)
+	if len(entries) > 0 && len(entries) < room && !a.isEager() {
+		a.gather(ctx, last)
+		more, bytes := waiting.poll(room - len(entries))
+		entries, size = append(entries, more...), size+bytes
 	}
 	return entries, size, open
 }
@@ -266,8 +269,16 @@ func (a *Applier) foretell(ctx context.Context, ahead *foresight, entries []even
 	return true
 }
 
+// partingGrace is for applying, at the end, what was told.
+const partingGrace = 2 * time.Second
+
 // transact applies entries, the first of which may have been foreseen and told.
 func (a *Applier) transact(ctx context.Context, ahead *foresight, entries []events.LogEntry) error {
+	if ctx.Err() != nil && len(ahead.entries) > 0 {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingGrace)
+		defer cancel()
+		ctx = grace
+	}
 	done, err := a.store.Apply(ctx, ahead.base, entries)
 	if err != nil && events.Broken("skip") {
 		err = a.skip(ctx, ahead.base, entries)
@@ -340,13 +351,12 @@ func isMarker(b *events.Batch) bool {
 
 // gather waits a little for more, which makes the transaction larger: most of
 // what a transaction costs, it costs once. The one before had last ops.
-func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry, last int) []events.LogEntry {
+func (a *Applier) gather(ctx context.Context, last int) {
 	select {
 	case <-ctx.Done():
 	case <-a.hurry:
 	case <-time.After(a.patience(last)):
 	}
-	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)
 }
 
 // patience is how long a transaction waits for more after one with last ops.

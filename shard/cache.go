@@ -90,7 +90,10 @@ func (c *cachedRows) follow(entries []events.LogEntry, done []events.Results) {
 					c.forget(row.Key())
 				}
 			}
-			if op.Key != nil {
+			switch {
+			case op.Key != nil && sure:
+				c.set(*op.Key, nil)
+			case op.Key != nil:
 				c.forget(*op.Key)
 			}
 		}
@@ -179,12 +182,13 @@ func (c *cachedRows) write(to []byte, keys []int64, floor uint64) ([]byte, bool)
 	return events.AppendShardEnd(to, c.seq, n), true
 }
 
-// learn takes what the store said of the keys that were missing, unless the
-// replica has moved since, or is to move them, and reports whether it took it.
+// learn takes what the store said of the keys that were missing, and reports
+// whether it took it: not if the store has moved, nor if it has yet to move
+// them. What nothing moves is the same from base to seq, and k is in between.
 func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.life == 0 || k.life != c.life || k.seq != c.seq || seq != c.base {
+	if c.life == 0 || k.life != c.life || seq != c.base || k.seq < seq {
 		return false
 	}
 	for _, key := range k.missing {

@@ -58,7 +58,7 @@ func TestCachedRows(t *testing.T) {
 	is("", 3)
 	key := int64(2)
 	apply(8, 8, events.Op{Kind: events.OpDelete, Key: &key})
-	is("", 2)
+	is("#8 0\n", 2)
 
 	// What is foreseen is read at once; the store is behind, and what it says of
 	// keys that are to move is not learned.
@@ -72,18 +72,24 @@ func TestCachedRows(t *testing.T) {
 	if _, ok := c.write(nil, []int64{5}, 10); ok {
 		t.Error("older than its floor")
 	}
+	c.forget(4)
 	if _, ok := learn(c.look([]int64{4, 6}), 8, line{4, []byte("four\n")}); ok {
 		t.Error("learned what is to be deleted")
 	}
 	if got, ok := learn(c.look([]int64{6}), 8, line{6, []byte("six\n")}); !ok || got != "six\n#9 1\n" {
 		t.Errorf("learned: got %q %v", got, ok)
 	}
-	if _, ok := learn(c.look([]int64{7}), 9); ok {
+	before := c.look([]int64{8})
+	foresee(10, row(9, "nine")) // while the store was asked
+	if got, ok := learn(before, 8, line{8, []byte("eight\n")}); !ok || got != "eight\n#9 1\n" {
+		t.Errorf("learned: got %q %v", got, ok)
+	}
+	if _, ok := learn(c.look([]int64{7}), 10); ok {
 		t.Error("learned from a store that is ahead of what is known of it")
 	}
-	c.Applied([]events.LogEntry{{Seq: 9, Batch: events.Batch{ID: "b", Ops: []events.Op{row(5, "5")}}}}, []events.Results{{Seq: 9, Ops: 1}})
-	is("{\"id\":5,\"name\":\"five\"}\n#9 1\n", 5) // that was seen before
-	if _, ok := learn(c.look([]int64{4}), 9); !ok {
+	c.Applied([]events.LogEntry{{Seq: 10, Batch: events.Batch{ID: "b", Ops: []events.Op{row(5, "5")}}}}, []events.Results{{Seq: 10, Ops: 1}})
+	is("{\"id\":5,\"name\":\"five\"}\n#10 1\n", 5) // that was seen before
+	if _, ok := learn(c.look([]int64{11}), 10); !ok {
 		t.Error("did not learn from a store that has come there")
 	}
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +112,108 @@ func TestApplier_TellsAgainWhatItDidNotApply(t *testing.T) {
 	s.wantRows(2)
 }
 
+// What was told is applied when somebody waits for it, however much comes
+// meanwhile: here a next batch is there before each look ends.
+func TestApplier_ASteadyLogHoldsUpNobody(t *testing.T) {
+	s := newSite(t)
+	cfg := shard.DefaultApplierConfig()
+	cfg.Gather, cfg.GatherMost = time.Hour, time.Hour
+	log := steady{make(chan struct{}), make(chan struct{})}
+	a := shard.NewApplier(cfg, &feeding{s.store, log}, log, silent{}, rig.Quiet)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	s.wait(a, 1)
+	if at := a.Applied(); at.Seq >= uint64(cfg.MaxEntries) {
+		t.Errorf("it was applied only with all that fits, at %d", at.Seq)
+	}
+	cancel()
+	rig.Must(t, <-ended)
+}
+
+// steady is a log whose next batch comes when it is asked for.
+type steady struct{ ask, came chan struct{} }
+
+func (l steady) Read(ctx context.Context, after events.Position, fn func(seq uint64, at time.Time, data []byte) error) error {
+	for seq := after.Seq + 1; ; seq++ {
+		body := fmt.Sprintf(`{"id":"b%d","writer":"w1","table":%q,"shard":%q,"ops":[{"op":"barrier"}]}`, seq, spec.Table, spec.Shard.ID)
+		if err := fn(seq, time.Now(), []byte(body)); err != nil {
+			return nil //nolint:nilerr // it is the end of ctx
+		}
+		if seq > after.Seq+1 && !rendezvous(ctx, l.came) {
+			return nil
+		}
+		if !rendezvous(ctx, l.ask) {
+			return nil
+		}
+	}
+}
+
+func rendezvous(ctx context.Context, c chan<- struct{}) bool {
+	select {
+	case c <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// feeding asks for the next batch in each look.
+type feeding struct {
+	shard.Store
+	log steady
+}
+
+func (f *feeding) Look(ctx context.Context, at events.Position, keys []int64, batches []string) ([]int64, bool, error) {
+	for _, c := range []chan struct{}{f.log.ask, f.log.came} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+		}
+	}
+	return f.Store.Look(ctx, at, keys, batches)
+}
+
+type silent struct{}
+
+func (silent) Publish(string, any) error { return nil }
+
+// Readers that take their time hold up no writer.
+func TestApplier_SlowReadersHoldUpNoWriter(t *testing.T) {
+	s := newSite(t)
+	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	s.append(0)
+	s.wait(a, 1)
+	var readers sync.WaitGroup
+	began, on := make(chan struct{}), make(chan struct{})
+	for range 8 { // as many as may read at once
+		readers.Go(func() {
+			_, _ = s.store.Range(t.Context(), 0, 100, func(events.Row) error { began <- struct{}{}; <-on; return nil })
+		})
+	}
+	for range 8 {
+		next(t, began)
+	}
+	s.append(1)
+	s.wait(a, 2)
+	close(on)
+	readers.Wait()
+}
+
+// A graceful end leaves nothing told that is not applied.
+func TestApplier_AppliesWhatItHasToldAtItsEnd(t *testing.T) {
+	s := newSite(t)
+	cfg := shard.DefaultApplierConfig()
+	cfg.Gather = time.Hour
+	told := s.results()
+	_, stop := apply(t, cfg, s.store, s)
+	s.append(0)
+	next(t, told)
+	s.wantRows(0)
+	rig.Must(t, stop())
+	s.wantRows(1)
+}
+
 // When the log goes away, what was answered is applied, for there may never be
 // another copy of it.
 func TestApplier_AppliesWhatItHasToldWhenTheLogEnds(t *testing.T) {
@@ -143,6 +246,7 @@ func TestApplier_ToldIsWhatComesTrue(t *testing.T) {
 	told := s.results()
 	a, stop := apply(t, cfg, s.store, s)
 	const batches = 600
+	ahead := 0 // answers that came before their transaction
 	for i := range batches {
 		id := fmt.Sprintf("b%d", i)
 		if rng.IntN(20) == 0 && i > 0 {
@@ -152,6 +256,9 @@ func TestApplier_ToldIsWhatComesTrue(t *testing.T) {
 		rig.Must(t, err)
 		_, err = s.log.Append(rig.Context(t), fmt.Sprintf("message %d", i), body)
 		rig.Must(t, err)
+		if len(told) > int(a.Applied().Seq) {
+			ahead++
+		}
 		if rng.IntN(40) == 0 {
 			s.wait(a, uint64(i+1))
 		}
@@ -169,6 +276,9 @@ func TestApplier_ToldIsWhatComesTrue(t *testing.T) {
 		for i := range r.Ops {
 			outcomes[r.Op(i).Outcome]++
 		}
+	}
+	if ahead == 0 {
+		t.Error("nobody was told anything ahead")
 	}
 	for _, o := range []events.Outcome{events.Done, events.Duplicate, events.Missing, events.Mismatch} {
 		if outcomes[o] == 0 {

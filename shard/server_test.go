@@ -75,6 +75,24 @@ func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	}
 }
 
+// A router that does not find an op asks a replica that has applied what was
+// in the log by then; what was told and not yet applied is no answer.
+func TestServer_KnowsAnOpBehindABarrier(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	for key := range int64(10) {
+		r := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("x")}}})
+		batch, _, err := events.ParseOpID(r.OpID)
+		rig.Must(t, err)
+		barrier := c.do(&events.Op{Kind: events.OpBarrier})
+		if code, body := call(t, "GET", n.url(fmt.Sprintf("ops/%s?log=life1&floor=%d", batch, barrier.Seq)), ""); code != 200 {
+			t.Errorf("op %s: %d %s", r.OpID, code, body)
+		}
+	}
+}
+
 func TestServer_AnswersRouters(t *testing.T) {
 	c := newCluster(t, "s1")
 	c.keep("s1*")

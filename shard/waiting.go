@@ -9,8 +9,8 @@ import (
 	"ringway/events"
 )
 
-// Budget bounds what many appliers have read and not applied yet. Beyond it
-// each still has one entry, so that all go on.
+// Budget bounds what many appliers have read and not begun to apply or to
+// answer. Beyond it each still has one entry, so that all go on.
 type Budget struct {
 	Bytes int64
 	used  atomic.Int64
@@ -71,10 +71,17 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 }
 
 // take waits for something and returns all of it, at most n, and its size in
-// bytes; nothing if it is called away before, by either channel, and nothing
-// and false after close, once nothing is left.
+// bytes; nothing if it is called away, by either channel, however much waits;
+// nothing and false after close, once nothing is left.
 func (w *waiting) take(n int, due <-chan time.Time, hurry <-chan struct{}) (entries []events.LogEntry, size int, open bool) {
 	for {
+		select {
+		case <-due:
+			return nil, 0, true
+		case <-hurry:
+			return nil, 0, true
+		default:
+		}
 		w.mu.Lock()
 		if len(w.queue) > 0 {
 			defer w.mu.Unlock()
@@ -105,11 +112,10 @@ func (w *waiting) drop() {
 }
 
 // poll is take without waiting.
-func (w *waiting) poll(n int) []events.LogEntry {
+func (w *waiting) poll(n int) (entries []events.LogEntry, size int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	entries, _ := w.cut(n)
-	return entries
+	return w.cut(n)
 }
 
 func (w *waiting) cut(n int) (head []events.LogEntry, bytes int) {

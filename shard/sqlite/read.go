@@ -96,11 +96,11 @@ func (s *Store) Look(ctx context.Context, at events.Position, keys []int64, batc
 		if err != nil {
 			return err
 		}
-		calm, err := s.reading.enter(ctx)
+		calm, err := s.writing.enter(ctx)
 		if err != nil {
 			return err
 		}
-		defer s.reading.leave()
+		defer s.writing.leave()
 		rows, err := s.look.QueryContext(calm, at.Incarnation, int64(at.Seq), at.Batch, string(keyList), string(batchList))
 		if err != nil {
 			return err
