@@ -37,11 +37,10 @@ func TestDB_Failpoints(t *testing.T) {
 			}
 		})
 	}
-	f("commit", "sqlite", "before-commit:100,after-append:900", "shard", "router")
-	f("commit-mysql", "mysql", "before-commit:100,after-append:900", "shard", "router")
-	f("committed", "sqlite", "after-commit:100", "shard")
+	f("commit", "sqlite", "before-commit:400,after-append:900", "shard", "router")
+	f("commit-mysql", "mysql", "before-commit:400,after-append:900", "shard", "router")
+	f("committed", "sqlite", "after-commit:500", "shard")
 	f("result", "sqlite", "before-result:500", "shard")
-	f("told", "sqlite", "after-result:500", "shard")
 	f("purge", "sqlite", "purge:3,purged:5", "controller")
 	if rounds(1, 2) > 1 {
 		f("purged", "sqlite", "purged", "controller")

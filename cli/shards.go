@@ -15,8 +15,8 @@ func (a *app) shardsCommand() *cobra.Command {
 		Use:   "shards",
 		Short: "List the shards of the database and their replicas",
 		Long: `List the shards of the database and their replicas: how long the log of each
-shard is, and how far each replica has applied it. The eager replica answers
-writers.
+shard is, and how far each replica has applied it. The eager replica commits at
+once and answers writers.
 
 States: pending, opening, waiting (has nothing, and nobody to copy from),
 copying, catching-up, ready, quarantined (on another history; rebuilt as soon as

@@ -182,7 +182,7 @@ func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, re
 	return ""
 }
 
-// chooseEager names the replica of each shard that answers writers. It stays
+// chooseEager names the replica of each shard that commits at once. It stays
 // while it is ready and not stuck; else it is the one that is ahead, and among
 // equals the one whose server has the fewest such tasks. Then tasks go one by one from a
 // server to another that has at least two fewer: the first to be ready, or to

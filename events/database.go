@@ -196,7 +196,7 @@ type TableServer struct {
 type ShardRoute struct {
 	Shard    string         `json:"shard"`
 	Log      ShardLog       `json:"log"`
-	Eager    string         `json:"eager,omitempty"` // the server that answers writers; empty: none is ready
+	Eager    string         `json:"eager,omitempty"` // the server that commits at once and answers writers; empty: none is ready
 	Replicas []ShardReplica `json:"replicas"`        // all that shall keep it, by the id of their server
 }
 

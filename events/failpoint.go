@@ -15,7 +15,6 @@ import (
 //	before-commit  a shard server has written a transaction and not committed it
 //	after-commit   a shard server has committed batches, and knows no more than that
 //	before-result  an eager replica is about to tell a writer
-//	after-result   it has told one, and may not have applied what it told
 //	copy           a shard server has put a part of a copy into its store
 //	copy-out       a shard server has sent a part of a copy
 //	after-append   a writer's batch is in the log, the acknowledgement not there

@@ -14,13 +14,12 @@ import (
 
 // ApplierConfig says how an applier works.
 type ApplierConfig struct {
-	Eager      bool          // answers writers, as soon as it can tell what comes of a batch, until SetEager says else
-	Gather     time.Duration // how long a transaction waits for more, unless somebody waits for what it has,
+	Eager      bool          // answers writers, and commits what is there at once, until SetEager says else
+	Gather     time.Duration // how long one that is not eager waits for more, unless somebody waits for what it has
 	GatherEach time.Duration // longer, so much for each op of its last transaction,
 	GatherMost time.Duration // but no longer than this
 	MaxEntries int           // messages of one transaction
 	MaxWaiting int           // bytes of messages read ahead of the store
-	MaxAhead   int           // bytes of messages answered ahead of it
 	RetryMin   time.Duration // first wait after a failure that may pass; doubles
 	RetryMax   time.Duration
 	MaxFenced  int           // times in a row that another applier may have been first
@@ -34,15 +33,14 @@ type ApplierConfig struct {
 
 // mirror is told of every change of a store before anybody else is.
 type mirror interface {
-	Begin(at events.Position)                                  // the store is there, however it came there
-	Foreseen(entries []events.LogEntry, done []events.Results) // the store will apply these, which follow
-	Applied(entries []events.LogEntry, done []events.Results)  // the store has applied these; the first may have been foreseen
+	Begin(at events.Position)                                 // the store is there, however it came there
+	Applied(entries []events.LogEntry, done []events.Results) // the store has applied these, which follow
 }
 
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
-		Eager: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20, MaxAhead: 512 << 10,
+		Eager: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
 		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
 	}
 }
@@ -208,101 +206,40 @@ func (a *Applier) run(ctx context.Context) error {
 
 // drain applies what is waiting until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
-	ahead := newForesight(a.store, at)
+	var rest []events.LogEntry
 	last := 0 // ops of the transaction before
-	for open := true; open; {
-		var entries []events.LogEntry
-		var size int
-		entries, size, open = a.next(ctx, waiting, ahead, last)
-		if a.foretell(ctx, ahead, entries, size, last) {
-			continue
-		}
-		rest := slices.Concat(ahead.entries, entries)
-		for len(rest) > 0 {
-			var now []events.LogEntry
-			now, rest = atMarker(rest)
-			last = ops(now)
-			if err := a.transact(ctx, ahead, now); err != nil {
-				return err
+	for {
+		entries := rest
+		if entries == nil {
+			entries = waiting.take(a.cfg.MaxEntries)
+			if entries == nil {
+				return nil
+			}
+			if len(entries) < a.cfg.MaxEntries && !a.isEager() {
+				entries = a.gather(ctx, waiting, entries, last)
 			}
 		}
+		entries, rest = atMarker(entries)
+		last = ops(entries)
+		done, err := a.store.Apply(ctx, at, entries)
+		if err != nil && events.Broken("skip") {
+			err = a.skip(ctx, at, entries)
+		}
+		if err != nil {
+			a.untold = entries
+			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
+		}
+		events.FailPoint("after-commit")
+		end := &entries[len(entries)-1]
+		at = events.Position{Incarnation: at.Incarnation, Seq: end.Seq, Batch: end.Batch.ID}
+		a.reflect(at, entries, done)
+		a.move(at)
+		a.tell(entries, done)
+		if a.cfg.Marker != nil && isMarker(&end.Batch) {
+			snapshot, err := a.store.Snapshot(ctx)
+			a.cfg.Marker(end.Batch.ID, snapshot, err)
+		}
 	}
-	return nil
-}
-
-// next waits for more, or until it is time to apply what was foretold.
-func (a *Applier) next(ctx context.Context, waiting *waiting, ahead *foresight, last int) (entries []events.LogEntry, size int, open bool) {
-	room := a.cfg.MaxEntries - len(ahead.entries)
-	switch {
-	case len(ahead.entries) == 0:
-		entries, size, open = waiting.take(room, nil, nil)
-	case room <= 0 || ahead.bytes >= a.cfg.MaxAhead:
-		return nil, 0, true
-	default:
-		return waiting.take(room, ahead.due, a.hurry)
-	}
-	if len(entries) > 0 && len(entries) < room && !a.isEager() {
-		a.gather(ctx, last)
-		more, bytes := waiting.poll(room - len(entries))
-		entries, size = append(entries, more...), size+bytes
-	}
-	return entries, size, open
-}
-
-// foretell answers the writers of entries, if it is for this replica to do so
-// and it can without applying them.
-func (a *Applier) foretell(ctx context.Context, ahead *foresight, entries []events.LogEntry, size, last int) bool {
-	if len(entries) == 0 || !a.isEager() {
-		return false
-	}
-	answers, ok := ahead.see(ctx, entries, size)
-	if !ok {
-		return false
-	}
-	if ahead.due == nil {
-		ahead.due = time.After(a.patience(last))
-	}
-	if a.cfg.Mirror != nil {
-		a.cfg.Mirror.Foreseen(entries, answers)
-	}
-	a.tell(entries, answers)
-	return true
-}
-
-// partingGrace is for applying, at the end, what was told.
-const partingGrace = 2 * time.Second
-
-// transact applies entries, the first of which may have been foreseen and told.
-func (a *Applier) transact(ctx context.Context, ahead *foresight, entries []events.LogEntry) error {
-	if ctx.Err() != nil && len(ahead.entries) > 0 {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingGrace)
-		defer cancel()
-		ctx = grace
-	}
-	done, err := a.store.Apply(ctx, ahead.base, entries)
-	if err != nil && events.Broken("skip") {
-		err = a.skip(ctx, ahead.base, entries)
-	}
-	end := &entries[len(entries)-1]
-	if err != nil {
-		a.untold = entries
-		return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, end.Seq, err)
-	}
-	events.FailPoint("after-commit")
-	if done != nil && !ahead.agrees(done) {
-		return fmt.Errorf("seq %d to %d: what was told is not what came of it", entries[0].Seq, end.Seq)
-	}
-	told := min(len(ahead.answers), len(done))
-	at := events.Position{Incarnation: ahead.base.Incarnation, Seq: end.Seq, Batch: end.Batch.ID}
-	ahead.applied(at)
-	a.reflect(at, entries, done)
-	a.move(at)
-	a.tell(entries[told:], done[told:])
-	if a.cfg.Marker != nil && isMarker(&end.Batch) {
-		snapshot, err := a.store.Snapshot(ctx)
-		a.cfg.Marker(end.Batch.ID, snapshot, err)
-	}
-	return nil
 }
 
 func (a *Applier) reflect(at events.Position, entries []events.LogEntry, done []events.Results) {
@@ -351,17 +288,13 @@ func isMarker(b *events.Batch) bool {
 
 // gather waits a little for more, which makes the transaction larger: most of
 // what a transaction costs, it costs once. The one before had last ops.
-func (a *Applier) gather(ctx context.Context, last int) {
+func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry, last int) []events.LogEntry {
 	select {
 	case <-ctx.Done():
 	case <-a.hurry:
-	case <-time.After(a.patience(last)):
+	case <-time.After(max(a.cfg.Gather, min(time.Duration(last)*a.cfg.GatherEach, a.cfg.GatherMost))):
 	}
-}
-
-// patience is how long a transaction waits for more after one with last ops.
-func (a *Applier) patience(last int) time.Duration {
-	return max(a.cfg.Gather, min(time.Duration(last)*a.cfg.GatherEach, a.cfg.GatherMost))
+	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)
 }
 
 // tell sends each writer what became of its batches, if it is for this
@@ -381,7 +314,6 @@ func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
 	for i := range done {
 		a.publish(entries[i].Batch.Writer, done[i])
 	}
-	events.FailPoint("after-result")
 }
 
 // tellLate tells what a transaction did whose commit came but not its answer.

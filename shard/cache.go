@@ -22,17 +22,15 @@ type cache struct {
 func newCache(bytes int) *cache { return &cache{rows: freecache.NewCache(bytes)} }
 
 // cachedRows is what a cache has of one replica: exactly what the store holds
-// at one seq, or will hold. That can be known, because nobody but the applier
-// writes the store.
+// at one seq. That can be known, because nobody but the applier writes the
+// store.
 type cachedRows struct {
 	cache  *cache
 	schema events.Schema
 
-	mu    sync.RWMutex
-	life  uint32 // begins the names of what is cached; 0: nothing is
-	seq   uint64
-	base  uint64             // where the store is
-	moved map[int64]struct{} // keys that may differ between base and seq
+	mu   sync.RWMutex
+	life uint32 // begins the names of what is cached; 0: nothing is
+	seq  uint64
 }
 
 var _ mirror = (*cachedRows)(nil)
@@ -41,44 +39,17 @@ var _ mirror = (*cachedRows)(nil)
 func (c *cachedRows) Begin(at events.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.life, c.seq, c.base, c.moved = c.cache.lives.Add(1), at.Seq, at.Seq, map[int64]struct{}{}
+	c.life, c.seq = c.cache.lives.Add(1), at.Seq
 }
 
-// Applied implements mirror.
+// Applied implements mirror. An op that may not have changed what it names,
+// because it was a repetition, only makes forget.
 func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.follow(entries, done)
-	c.base = c.seq
-	clear(c.moved)
-}
-
-// Foreseen implements mirror.
-func (c *cachedRows) Foreseen(entries []events.LogEntry, done []events.Results) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.follow(entries, done)
-	for i := range entries {
-		for _, op := range entries[i].Batch.Ops {
-			for _, row := range op.Rows {
-				c.moved[row.Key()] = struct{}{}
-			}
-			if op.Key != nil {
-				c.moved[*op.Key] = struct{}{}
-			}
-		}
-	}
-}
-
-// follow takes in what it has not seen before. An op that may not have changed
-// what it names, because it was a repetition, only makes forget.
-func (c *cachedRows) follow(entries []events.LogEntry, done []events.Results) {
 	var text []byte
 	for i := range entries {
 		e := &entries[i]
-		if e.Seq <= c.seq {
-			continue
-		}
 		for j := range e.Batch.Ops {
 			op := &e.Batch.Ops[j]
 			sure := done[i].Seq == e.Seq && op.Idempotency == nil && done[i].Op(j).Outcome == events.Done
@@ -90,10 +61,7 @@ func (c *cachedRows) follow(entries []events.LogEntry, done []events.Results) {
 					c.forget(row.Key())
 				}
 			}
-			switch {
-			case op.Key != nil && sure:
-				c.set(*op.Key, nil)
-			case op.Key != nil:
+			if op.Key != nil {
 				c.forget(*op.Key)
 			}
 		}
@@ -118,13 +86,6 @@ func (c *cachedRows) set(key int64, text []byte) {
 func (c *cachedRows) forget(key int64) {
 	name := c.name(key)
 	c.cache.rows.Del(name[:])
-}
-
-// told is the seq of what is kept.
-func (c *cachedRows) told() uint64 {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.seq
 }
 
 // known are the rows that are kept of some keys, and those keys whose rows are
@@ -160,12 +121,11 @@ func (c *cachedRows) look(keys []int64) known {
 	return k
 }
 
-// write appends the rows of keys and their end; false if not all are kept, or
-// if they are older than floor.
-func (c *cachedRows) write(to []byte, keys []int64, floor uint64) ([]byte, bool) {
+// write appends the rows of keys and their end; false if not all are kept.
+func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.life == 0 || c.seq < floor {
+	if c.life == 0 {
 		return nil, false
 	}
 	n := 0
@@ -182,19 +142,13 @@ func (c *cachedRows) write(to []byte, keys []int64, floor uint64) ([]byte, bool)
 	return events.AppendShardEnd(to, c.seq, n), true
 }
 
-// learn takes what the store said of the keys that were missing, and reports
-// whether it took it: not if the store has moved, nor if it has yet to move
-// them. What nothing moves is the same from base to seq, and k is in between.
+// learn takes what the store said of the keys that were missing, unless the
+// replica has moved since, and reports whether it has not.
 func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.life == 0 || k.life != c.life || seq != c.base || k.seq < seq {
+	if c.life == 0 || k.life != c.life || k.seq != c.seq || k.seq != seq {
 		return false
-	}
-	for _, key := range k.missing {
-		if _, moved := c.moved[key]; moved {
-			return false
-		}
 	}
 	for _, key := range k.missing {
 		one := line{key: key}

@@ -16,7 +16,7 @@ func TestCachedRows(t *testing.T) {
 		if k := c.look(keys); len(k.missing) == 0 {
 			got = string(written(k.rows, k.seq))
 		}
-		at, ok := c.write([]byte("> "), keys, 0)
+		at, ok := c.write([]byte("> "), keys)
 		if got != want || ok != (want != "") || ok && string(at) != "> "+want {
 			t.Errorf("%v: got %q and %q, want %q", keys, got, at, want)
 		}
@@ -58,42 +58,8 @@ func TestCachedRows(t *testing.T) {
 	is("", 3)
 	key := int64(2)
 	apply(8, 8, events.Op{Kind: events.OpDelete, Key: &key})
-	is("#8 0\n", 2)
+	is("", 2)
 
-	// What is foreseen is read at once; the store is behind, and what it says of
-	// keys that are to move is not learned.
-	foresee := func(seq uint64, ops ...events.Op) {
-		c.Foreseen([]events.LogEntry{{Seq: seq, Batch: events.Batch{ID: "b", Ops: ops}}}, []events.Results{{Seq: seq, Ops: len(ops)}})
-	}
-	c.Begin(events.Position{Incarnation: "l", Seq: 8})
-	key = 4
-	foresee(9, row(5, "five"), events.Op{Kind: events.OpDelete, Key: &key})
-	is("{\"id\":5,\"name\":\"five\"}\n#9 1\n", 5)
-	if _, ok := c.write(nil, []int64{5}, 10); ok {
-		t.Error("older than its floor")
-	}
-	c.forget(4)
-	if _, ok := learn(c.look([]int64{4, 6}), 8, line{4, []byte("four\n")}); ok {
-		t.Error("learned what is to be deleted")
-	}
-	if got, ok := learn(c.look([]int64{6}), 8, line{6, []byte("six\n")}); !ok || got != "six\n#9 1\n" {
-		t.Errorf("learned: got %q %v", got, ok)
-	}
-	before := c.look([]int64{8})
-	foresee(10, row(9, "nine")) // while the store was asked
-	if got, ok := learn(before, 8, line{8, []byte("eight\n")}); !ok || got != "eight\n#9 1\n" {
-		t.Errorf("learned: got %q %v", got, ok)
-	}
-	if _, ok := learn(c.look([]int64{7}), 10); ok {
-		t.Error("learned from a store that is ahead of what is known of it")
-	}
-	c.Applied([]events.LogEntry{{Seq: 10, Batch: events.Batch{ID: "b", Ops: []events.Op{row(5, "5")}}}}, []events.Results{{Seq: 10, Ops: 1}})
-	is("{\"id\":5,\"name\":\"five\"}\n#10 1\n", 5) // that was seen before
-	if _, ok := learn(c.look([]int64{11}), 10); !ok {
-		t.Error("did not learn from a store that has come there")
-	}
-
-	c.Begin(events.Position{Incarnation: "l", Seq: 8})
 	apply(9, 9, row(1, "one"))
 	is("{\"id\":1,\"name\":\"one\"}\n#9 1\n", 1)
 	c.Begin(events.Position{Incarnation: "l", Seq: 9})

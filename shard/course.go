@@ -192,9 +192,6 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 	if low > high {
 		return events.Refuse(400, "%s: low %d is greater than high %d", name, low, high)
 	}
-	if err := c.at.catchUp(s); err != nil {
-		return err
-	}
 	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
 	ctx.SetContentType("application/json")
 	return s.answerRange(ctx, c.at.store, low, high, rowsAnswer{
@@ -234,9 +231,6 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		}
 		at, _, err := k.now()
 		if err != nil {
-			return err
-		}
-		if err := at.catchUp(s); err != nil {
 			return err
 		}
 		stores = append(stores, at.store)

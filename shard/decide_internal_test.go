@@ -85,8 +85,8 @@ func TestWaiting_SharesABudget(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() { done <- a.put(t.Context(), events.LogEntry{}, 10) }()
-	b.poll(1)
-	a.poll(1)
+	b.take(1)
+	a.take(1)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

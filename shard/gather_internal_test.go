@@ -15,7 +15,7 @@ func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
 				poke(a.hurry)
 			}
 			began := time.Now()
-			a.gather(t.Context(), last)
+			a.gather(t.Context(), newWaiting(1, nil), nil, last)
 			if got := time.Since(began); got != want {
 				t.Errorf("after %d ops, hurried %v: waited %s, want %s", last, hurried, got, want)
 			}

@@ -46,10 +46,10 @@ func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
 		return nil, false
 	}
 	r, err := k.reading(p.Log)
-	if err != nil {
+	if err != nil || r.applier.Applied().Seq < p.Floor {
 		return nil, false
 	}
-	to, ok := r.rows.write(to, p.Keys, p.Floor)
+	to, ok := r.rows.write(to, p.Keys)
 	if ok {
 		s.counts.memory.Add(float64(len(p.Keys)))
 	}
@@ -58,45 +58,29 @@ func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
 
 // part is the answer to one part.
 func (s *Server) part(p *events.GetPart) []byte {
-	rows, seq, err := s.lines(p)
+	r, err := s.reading(p.Table, p.Shard, p.Log, p.Floor)
 	if err != nil {
 		return events.AppendShardFault(nil, refusalOf(err))
 	}
-	return written(rows, seq)
-}
-
-// lines are the rows of a part: from memory, and what is missing there from the
-// store. If it has moved, or has yet to move them, all come from the store once
-// that has come to the floor.
-func (s *Server) lines(p *events.GetPart) ([]line, uint64, error) {
-	r, err := s.reading(p.Table, p.Shard, p.Log, 0)
-	if err != nil {
-		return nil, 0, err
-	}
 	known := r.rows.look(p.Keys)
-	if known.seq < p.Floor {
-		if err := r.await(s, p.Floor); err != nil {
-			return nil, 0, err
-		}
-		known = r.rows.look(p.Keys)
-	}
 	s.counts.memory.Add(float64(len(known.rows)))
 	if len(known.missing) == 0 {
-		return known.rows, known.seq, nil
+		return written(known.rows, known.seq)
 	}
 	found, seq, err := s.many(r, known.missing)
 	switch {
 	case err != nil:
-		return nil, 0, err
 	case r.rows.learn(&known, seq, found):
-		return known.rows, known.seq, nil
-	case len(known.rows) == 0 && seq >= p.Floor:
-		return found, seq, nil
+		return written(known.rows, seq)
+	case len(known.rows) == 0:
+		return written(found, seq)
+	default: // some are of another seq than the others
+		found, seq, err = s.many(r, p.Keys)
 	}
-	if err := r.await(s, p.Floor); err != nil {
-		return nil, 0, err
+	if err != nil {
+		return events.AppendShardFault(nil, refusalOf(err))
 	}
-	return s.many(r, p.Keys)
+	return written(found, seq)
 }
 
 // many asks the engine.

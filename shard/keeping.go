@@ -97,10 +97,6 @@ func (r *replica) await(s *Server, seq uint64) error {
 	return nil
 }
 
-// catchUp returns when the replica has applied what it has told. It is for
-// readers who know no seq, and may have heard of it.
-func (r *replica) catchUp(s *Server) error { return r.await(s, r.rows.told()) }
-
 func (s step) String() string {
 	return [...]string{"rest", "create", "discard", "fill", "rebase", "apply"}[s]
 }

@@ -135,7 +135,7 @@ func (c *cluster) verify(rows int64, names ...string) {
 
 func TestServer_KilledAnywhereLosesAndDoublesNothing(t *testing.T) {
 	for _, engine := range []string{volume.SQLite, volume.MySQL} {
-		for _, point := range []string{"before-commit", "after-commit", "before-result:5", "after-result:5"} {
+		for _, point := range []string{"before-commit:5", "after-commit:5", "before-result:5"} {
 			t.Run(engine+" "+point, func(t *testing.T) {
 				needs(t, engine)
 				c := newCluster(t, "s1")
@@ -147,7 +147,7 @@ func TestServer_KilledAnywhereLosesAndDoublesNothing(t *testing.T) {
 				c.nodes["s1"].is(events.ReplicaReady)
 				const rows = 20
 				written := make(chan error, rows)
-				go func() { // one after another: a batch each
+				go func() { // one after another: a transaction each
 					for key := range int64(rows) {
 						written <- c.write(key)
 					}

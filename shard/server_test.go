@@ -75,24 +75,6 @@ func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	}
 }
 
-// A router that does not find an op asks a replica that has applied what was
-// in the log by then; what was told and not yet applied is no answer.
-func TestServer_KnowsAnOpBehindABarrier(t *testing.T) {
-	c := newCluster(t, "s1")
-	n := c.nodes["s1"]
-	c.keep("s1*")
-	n.is(events.ReplicaReady)
-	for key := range int64(10) {
-		r := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("x")}}})
-		batch, _, err := events.ParseOpID(r.OpID)
-		rig.Must(t, err)
-		barrier := c.do(&events.Op{Kind: events.OpBarrier})
-		if code, body := call(t, "GET", n.url(fmt.Sprintf("ops/%s?log=life1&floor=%d", batch, barrier.Seq)), ""); code != 200 {
-			t.Errorf("op %s: %d %s", r.OpID, code, body)
-		}
-	}
-}
-
 func TestServer_AnswersRouters(t *testing.T) {
 	c := newCluster(t, "s1")
 	c.keep("s1*")
@@ -106,9 +88,9 @@ func TestServer_AnswersRouters(t *testing.T) {
 		code                int
 		want                string
 	}{
-		{"GET", "rows?log=life1&floor=1&low=2&high=5", "", 200, `{"Stud_id":2,"Stud_name":2}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
-		{"GET", "rows?log=life1&floor=1&low=3&high=4", "", 200, "#1 0\n"},
-		{"GET", "rows?log=life1&floor=1&low=5&high=1", "", 200, "#1 0\n"},
+		{"GET", "rows?log=life1&low=2&high=5", "", 200, `{"Stud_id":2,"Stud_name":2}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
+		{"GET", "rows?log=life1&low=3&high=4", "", 200, "#1 0\n"},
+		{"GET", "rows?log=life1&low=5&high=1", "", 200, "#1 0\n"},
 		{"POST", "rows?log=life1", "", 405, "GET"},
 		{"GET", "rows?log=life2", "", 409, "life1"},
 		{"GET", "rows", "", 409, "life1"},

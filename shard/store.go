@@ -64,11 +64,6 @@ type Store interface {
 	// Apply then waits for it and is fenced by it.
 	Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error)
 
-	// Look tells which of keys have a row at a position, and whether what became
-	// of one of batches is kept there, be it out of date. There are at most
-	// MaxKeys keys; ErrFenced if the replica is elsewhere.
-	Look(ctx context.Context, at events.Position, keys []int64, batches []string) (there []int64, kept bool, err error)
-
 	// Rebase moves the position to another log that continues the state at from.
 	// ErrFenced if the replica is not there.
 	Rebase(ctx context.Context, from, to events.Position) error

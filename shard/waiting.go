@@ -4,13 +4,12 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"ringway/events"
 )
 
-// Budget bounds what many appliers have read and not begun to apply or to
-// answer. Beyond it each still has one entry, so that all go on.
+// Budget bounds what many appliers have read and not applied yet. Beyond it
+// each still has one entry, so that all go on.
 type Budget struct {
 	Bytes int64
 	used  atomic.Int64
@@ -70,36 +69,22 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 	return nil
 }
 
-// take waits for something and returns all of it, at most n, and its size in
-// bytes; nothing if it is called away, by either channel, however much waits;
-// nothing and false after close, once nothing is left.
-func (w *waiting) take(n int, due <-chan time.Time, hurry <-chan struct{}) (entries []events.LogEntry, size int, open bool) {
+// take waits for something and returns all of it, at most n; nil after close,
+// once nothing is left.
+func (w *waiting) take(n int) []events.LogEntry {
 	for {
-		select {
-		case <-due:
-			return nil, 0, true
-		case <-hurry:
-			return nil, 0, true
-		default:
-		}
 		w.mu.Lock()
 		if len(w.queue) > 0 {
 			defer w.mu.Unlock()
-			entries, size = w.cut(n)
-			return entries, size, true
+			return w.cut(n)
 		}
-		closed, change := w.closed, w.change
+		if w.closed {
+			w.mu.Unlock()
+			return nil
+		}
+		change := w.change
 		w.mu.Unlock()
-		if closed {
-			return nil, 0, false
-		}
-		select {
-		case <-change:
-		case <-due:
-			return nil, 0, true
-		case <-hurry:
-			return nil, 0, true
-		}
+		<-change
 	}
 }
 
@@ -112,30 +97,29 @@ func (w *waiting) drop() {
 }
 
 // poll is take without waiting.
-func (w *waiting) poll(n int) (entries []events.LogEntry, size int) {
+func (w *waiting) poll(n int) []events.LogEntry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cut(n)
 }
 
-func (w *waiting) cut(n int) (head []events.LogEntry, bytes int) {
+func (w *waiting) cut(n int) []events.LogEntry {
 	n = min(n, len(w.queue))
 	if n == 0 {
-		return nil, 0
+		return nil
 	}
-	head = append(head, w.queue[:n]...)
+	head := append([]events.LogEntry(nil), w.queue[:n]...)
 	for _, size := range w.sizes[:n] {
-		bytes += size
+		w.bytes -= size
+		w.budget.add(-size)
 	}
-	w.bytes -= bytes
-	w.budget.add(-bytes)
 	clear(w.queue[:n]) // what is taken must not be held by what waits
 	w.queue, w.sizes = w.queue[n:], w.sizes[n:]
 	if len(w.queue) == 0 {
 		w.queue, w.sizes = nil, nil
 	}
 	w.changed()
-	return head, bytes
+	return head
 }
 
 func (w *waiting) close() {

@@ -58,7 +58,7 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 		r := order[0]
 		order, open = order[1:], open+1
 		asking.Go(func() {
-			results, err := d.resultsOf(ctx, s, r, batch, 0)
+			results, err := d.resultsOf(ctx, s, r, batch)
 			answers <- told{results, err}
 		})
 	}
@@ -88,9 +88,9 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
 }
 
-// resultsOf is what a replica that has applied floor says of a batch.
-func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch string, floor uint64) (events.Results, error) {
-	reply, err := r.peer.ask(ctx, "GET", shardURI(s, "ops/"+url.PathEscape(batch), floor), nil)
+func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch string) (events.Results, error) {
+	uri := events.ShardPath(s.log.Table, s.ID, "ops/"+url.PathEscape(batch)) + "?log=" + url.QueryEscape(s.log.Incarnation)
+	reply, err := r.peer.ask(ctx, "GET", uri, nil)
 	if err != nil {
 		return events.Results{}, err
 	}
@@ -154,11 +154,11 @@ func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (e
 	}
 	failed := errNoReplica
 	for _, r := range s.answering() {
-		results, err := d.resultsOf(ctx, s, r, batch, barrier)
-		if err == nil || errors.Is(err, events.ErrNotFound) {
-			return results, err
+		if err := d.seen(ctx, s, r, barrier); err != nil {
+			failed = err
+			continue
 		}
-		failed = err
+		return d.resultsOf(ctx, s, r, batch)
 	}
 	return events.Results{}, failed
 }

@@ -173,3 +173,12 @@ func keyOf(schema *events.Schema, line []byte) (int64, error) {
 	row, err := schema.ReadRow(line) // Slow path: another order, or white space
 	return row.Key(), err
 }
+
+// seen reports whether a replica has applied seq, after waiting for it.
+func (d *Database) seen(ctx context.Context, s *shard, r *replica, seq uint64) error {
+	all := []portion{{shard: s, replica: r, keys: []int64{s.Low}, floor: seq}}
+	if err := d.question(ctx, r.peer, all); err != nil {
+		return err
+	}
+	return all[0].err
+}

@@ -137,32 +137,3 @@ func each(rows *sql.Rows, stop func(), fn func() error) error {
 	}
 	return err
 }
-
-// Look implements shard.Store. It is one statement, and so of one moment.
-func (s *Store) Look(ctx context.Context, at events.Position, keys []int64, batches []string) ([]int64, bool, error) {
-	key := quote(s.spec.Schema.KeyColumn())
-	query := "SELECT 0, 0 FROM ringway_replicas WHERE name = ? AND incarnation = ? AND seq = ? AND batch = ? AND copying = 0"
-	args := []any{s.name, at.Incarnation, at.Seq, at.Batch}
-	if len(keys) > 0 {
-		more := padded(keys)
-		query += " UNION ALL SELECT 1, " + key + " FROM " + quote(s.name) + " WHERE " + key + " IN " + marks(1, len(more))
-		args = append(args, more...)
-	}
-	if len(batches) > 0 {
-		more := padded(batches)
-		query += " UNION ALL SELECT 2, 0 FROM " + quote(resultsTable(s.name)) + " WHERE batch IN " + marks(1, len(more))
-		args = append(args, more...)
-	}
-	var seen state.Seen
-	rows, err := s.db.QueryContext(ctx, query, args...)
-	if err == nil {
-		err = each(rows, func() {}, func() error { return seen.Read(rows) })
-	}
-	if err == nil && !seen.Replica {
-		err = shard.ErrFenced
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("look at shard %s at %s: %w", s.spec.Shard.ID, at, classify(err))
-	}
-	return seen.Keys, seen.Kept, nil
-}

@@ -34,7 +34,7 @@ type file struct {
 	findResults, putResults, forgetResults     *sql.Stmt
 	findIdempotency, putIdempotency            *sql.Stmt
 	purgeResults, purgeIdempotency, single, on *sql.Stmt
-	in, look                                   *sql.Stmt
+	in                                         *sql.Stmt
 }
 
 // open opens a file as SQLite's URI has it.
@@ -170,9 +170,6 @@ func (f *file) prepare(ctx context.Context, schema *events.Schema) error {
 		{&f.purgeIdempotency, f.write, "DELETE FROM _keys WHERE name IN (SELECT name FROM _keys WHERE at <= ? ORDER BY at LIMIT ?)"},
 		{&f.single, f.read, joined + " = ?"},
 		{&f.in, f.read, joined + " IN (SELECT value FROM json_each(?)) ORDER BY r." + key},
-		{&f.look, f.write, "SELECT 0, 0 FROM _replica WHERE incarnation = ? AND seq = ? AND batch = ? AND copying = 0" +
-			" UNION ALL SELECT 1, " + key + " FROM _rows WHERE " + key + " IN (SELECT value FROM json_each(?))" +
-			" UNION ALL SELECT 2, 0 FROM _results WHERE batch IN (SELECT value FROM json_each(?))"},
 		{&f.on, f.read, joined + " BETWEEN ? AND ? ORDER BY r." + key},
 	} {
 		var err error

@@ -84,38 +84,6 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) 
 	return seq, nil
 }
 
-// Look implements shard.Store. It is one statement, and so of one moment.
-func (s *Store) Look(ctx context.Context, at events.Position, keys []int64, batches []string) ([]int64, bool, error) {
-	var seen state.Seen
-	err := func() error {
-		keyList, err := json.Marshal(keys)
-		if err != nil {
-			return err
-		}
-		batchList, err := json.Marshal(batches)
-		if err != nil {
-			return err
-		}
-		calm, err := s.writing.enter(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.writing.leave()
-		rows, err := s.look.QueryContext(calm, at.Incarnation, int64(at.Seq), at.Batch, string(keyList), string(batchList))
-		if err != nil {
-			return err
-		}
-		return each(ctx, rows, func() error { return seen.Read(rows) })
-	}()
-	if err == nil && !seen.Replica {
-		err = shard.ErrFenced
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("look at shard %s at %s: %w", s.spec.Shard.ID, at, classify(err))
-	}
-	return seen.Keys, seen.Kept, nil
-}
-
 // joined runs one query, which sees rows and position at one moment.
 func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row) error) (uint64, error) {
 	calm, err := s.reading.enter(ctx)

@@ -79,7 +79,7 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 		return nil
 	}
 	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		before, err := s.before(ctx, tx, from, state.Need(entries))
+		before, err := s.look(ctx, tx, from, state.Need(entries))
 		if err != nil {
 			return err
 		}
@@ -137,8 +137,8 @@ func one(res sql.Result, err error) error {
 	return nil
 }
 
-// before reads what need asks for. The transaction has the write lock already.
-func (s *Store) before(ctx context.Context, tx *sql.Tx, from events.Position, need state.Needs) (*state.Before, error) {
+// look reads what need asks for. The transaction has the write lock already.
+func (s *Store) look(ctx context.Context, tx *sql.Tx, from events.Position, need state.Needs) (*state.Before, error) {
 	at, clock, err := position(ctx, tx)
 	if err == nil && at != from {
 		err = fmt.Errorf("at %s, not at %s: %w", at, from, shard.ErrFenced)

@@ -41,29 +41,3 @@ func ReadIdempotency(row Columns) (events.KeptIdempotency, error) {
 	}
 	return k, nil
 }
-
-// Seen is what a look at some keys and batches has found. Its query tells by
-// two numbers a row: 0 and anything that the replica is where it was looked
-// for, 1 and a key that this key is there, 2 and anything that what became of
-// one of the batches is kept.
-type Seen struct {
-	Replica, Kept bool
-	Keys          []int64
-}
-
-// Read takes in one row.
-func (s *Seen) Read(row Columns) error {
-	var kind, value int64
-	if err := row.Scan(&kind, &value); err != nil {
-		return err
-	}
-	switch kind {
-	case 0:
-		s.Replica = true
-	case 1:
-		s.Keys = append(s.Keys, value)
-	case 2:
-		s.Kept = true
-	}
-	return nil
-}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,33 +25,30 @@ type Needs struct {
 
 // Need says what has to be known to settle entries.
 func Need(entries []events.LogEntry) Needs {
+	keys, batches, idempotency := map[int64]bool{}, map[string]bool{}, map[string]bool{}
 	n := Needs{OnlyInserts: true}
 	for i := range entries {
-		n.Batches = append(n.Batches, entries[i].Batch.ID)
+		batches[entries[i].Batch.ID] = true
 		for j := range entries[i].Batch.Ops {
 			op := &entries[i].Batch.Ops[j]
 			for _, row := range op.Rows {
-				n.Keys = append(n.Keys, row.Key())
+				keys[row.Key()] = true
 			}
 			if op.Key != nil {
-				n.Keys = append(n.Keys, *op.Key)
+				keys[*op.Key] = true
 			}
 			if op.Idempotency != nil {
-				n.Idempotency = append(n.Idempotency, op.Idempotency.Key)
+				idempotency[op.Idempotency.Key] = true
 			}
 			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
 				n.OnlyInserts = false
 			}
 		}
 	}
-	n.Keys, n.Batches, n.Idempotency = set(n.Keys), set(n.Batches), set(n.Idempotency)
+	n.Keys = slices.Sorted(maps.Keys(keys))
+	n.Batches = slices.Sorted(maps.Keys(batches))
+	n.Idempotency = slices.Sorted(maps.Keys(idempotency))
 	return n
-}
-
-// set sorts items and leaves out repetitions.
-func set[T cmp.Ordered](items []T) []T {
-	slices.Sort(items)
-	return slices.Compact(items)
 }
 
 // Before is the part of a replica's state that Need asked for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,42 +74,6 @@ func repeatedBatchIsDropped(f *fixture) {
 	twice[1].Batch = twice[0].Batch // within one transaction
 	f.apply(twice...)
 	f.agree()
-}
-
-func look(f *fixture) {
-	f.create()
-	var rows []events.Row
-	for i := range int64(300) {
-		rows = append(rows, Student(2*i, "x", events.Int(i)))
-	}
-	first := f.batch(insert(rows...))
-	f.apply(first)
-	f.apply(f.batch(remove(4)))
-	g := func(keys []int64, batches []string, want []int64, wantKept bool) {
-		f.Helper()
-		there, kept, err := f.store.Look(f.Context(), f.model.position, keys, batches)
-		f.must(err)
-		slices.Sort(there)
-		if there = slices.Compact(there); !slices.Equal(there, want) || kept != wantKept {
-			f.Errorf("%v, %v: got %v, %v, want %v, %v", keys, batches, there, kept, want, wantKept)
-		}
-	}
-	g(nil, nil, nil, false)
-	g([]int64{1, 2, 3, 4, 6}, nil, []int64{2, 6}, false)
-	g([]int64{1}, []string{"never", first.Batch.ID}, nil, true)
-	g(nil, []string{"never", "' OR 1"}, nil, false)
-	var keys, even []int64
-	for i := range int64(shard.MaxKeys) {
-		if keys = append(keys, i); i%2 == 0 && i < 600 && i != 4 {
-			even = append(even, i)
-		}
-	}
-	g(keys, nil, even, false)
-
-	for _, elsewhere := range []events.Position{{}, {Incarnation: Log}, {Incarnation: "other", Seq: 2, Batch: f.model.position.Batch}, {Incarnation: Log, Seq: 2, Batch: "b"}, {Incarnation: Log, Seq: 1, Batch: first.Batch.ID}} {
-		_, _, err := f.store.Look(f.Context(), elsewhere, []int64{1}, nil)
-		f.is(err, shard.ErrFenced)
-	}
 }
 
 // What a broken writer puts into a log is refused alike everywhere.

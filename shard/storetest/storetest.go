@@ -30,7 +30,6 @@ func Run(t *testing.T, open func(t *testing.T) shard.Engine) {
 		"Outcomes":                  outcomes,
 		"InsertIsAllOrNothing":      insertIsAllOrNothing,
 		"RepeatedBatchIsDropped":    repeatedBatchIsDropped,
-		"Look":                      look,
 		"RubbishChangesNothing":     rubbishChangesNothing,
 		"KeptByTheLogsTime":         keptByTheLogsTime,
 		"GapIsRefused":              gapIsRefused,
