@@ -1,9 +1,9 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"strconv"
+	"strings"
 )
 
 // Append writes the op as json.Marshal does, without its detours: every write
@@ -46,9 +46,11 @@ func unmarshalBatch(b []byte) (Batch, error) {
 
 // next passes text if it comes next.
 func (s *scanner) next(text string) bool {
-	rest, ok := bytes.CutPrefix(s.rest, []byte(text))
-	s.rest = rest
-	return ok
+	if len(s.rest) < len(text) || string(s.rest[:len(text)]) != text {
+		return false
+	}
+	s.rest = s.rest[len(text):]
+	return true
 }
 
 // list passes elements, of which there is one at least, to their closing bracket.
@@ -73,12 +75,27 @@ func (s *scanner) batch() (b Batch, whole bool) {
 			return b, false
 		}
 	}
-	whole = s.next(`,"ops":[`) && s.list(func() bool {
-		op, ok := s.op()
+	if !s.next(`,"ops":[`) {
+		return b, false
+	}
+	// What follows is dropped together, once it is applied. What stands above may be kept.
+	s.whole = string(s.rest)
+	n := min(strings.Count(s.whole, `{"op":`), MaxBatchOps)
+	b.Ops = make([]Op, 0, n)
+	room := opRoom{rows: make([]Row, 0, n), values: make([]Value, 0, 4*n)}
+	whole = s.list(func() bool {
+		op, ok := s.op(&room)
 		b.Ops = append(b.Ops, op)
 		return ok
 	})
 	return b, whole && string(s.rest) == "}"
+}
+
+// opRoom is memory for the parts of many ops. It is a piece of it that an op
+// gets; where it ends, append makes more.
+type opRoom struct {
+	rows   []Row
+	values []Value
 }
 
 func (s *scanner) string(to *string) bool {
@@ -90,16 +107,20 @@ func (s *scanner) string(to *string) bool {
 	return err == nil
 }
 
-func (s *scanner) op() (o Op, whole bool) {
+func (s *scanner) op(room *opRoom) (o Op, whole bool) {
 	if !s.next(`{"op":`) || !s.string(&o.Kind) {
 		return o, false
 	}
-	if s.next(`,"rows":[`) && !s.list(func() bool {
-		row, ok := s.row()
-		o.Rows = append(o.Rows, row)
-		return ok
-	}) {
-		return o, false
+	if s.next(`,"rows":[`) {
+		rows := room.rows[len(room.rows):]
+		if !s.list(func() bool {
+			row, ok := s.row(room)
+			rows = append(rows, row)
+			return ok
+		}) {
+			return o, false
+		}
+		o.Rows, room.rows = taken(rows, room.rows)
 	}
 	if s.next(`,"key":`) {
 		v, ok := s.canonical()
@@ -118,14 +139,24 @@ func (s *scanner) op() (o Op, whole bool) {
 	return o, s.next("}")
 }
 
-func (s *scanner) row() (Row, bool) {
-	row := make(Row, 0, 4)
+func (s *scanner) row(room *opRoom) (Row, bool) {
+	values := room.values[len(room.values):]
 	ok := s.next("[") && s.list(func() bool {
 		v, ok := s.canonical()
-		row = append(row, v)
-		return ok && len(row) <= MaxColumns
+		values = append(values, v)
+		return ok && len(values) <= MaxColumns
 	})
+	row, left := taken(values, room.values)
+	room.values = left
 	return row, ok
+}
+
+// taken is what was appended behind the end of room, and room without it.
+func taken[T any](list, room []T) (got, left []T) {
+	if n := len(room) + len(list); n <= cap(room) {
+		room = room[:n]
+	}
+	return list[:len(list):len(list)], room
 }
 
 // canonical reads a value that is written as Value.append does, and so is JSON.

@@ -221,9 +221,28 @@ func digits(s string) (head, tail string) {
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
 // scanner reads values out of JSON without building what lies around them.
-type scanner struct{ rest []byte }
+type scanner struct {
+	rest  []byte
+	whole string // ends with rest, for texts that need no memory of their own; empty: they get it
+}
 
-func (s *scanner) skip() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+// head is the next n bytes as a string.
+func (s *scanner) head(n int) string {
+	if s.whole == "" {
+		return string(s.rest[:n])
+	}
+	return s.whole[len(s.whole)-len(s.rest):][:n]
+}
+
+func (s *scanner) skip() {
+	n := 0
+	for n < len(s.rest) && (s.rest[n] == ' ' || s.rest[n] == '\t' || s.rest[n] == '\r' || s.rest[n] == '\n') {
+		n++
+	}
+	if n > 0 {
+		s.rest = s.rest[n:]
+	}
+}
 
 // take reports whether c comes next, and passes it.
 func (s *scanner) take(c byte) bool {
@@ -242,13 +261,13 @@ func (s *scanner) value() (Value, error) {
 		return Text(text), err
 	}
 	n := 0
-	for n < len(s.rest) && (digit(s.rest[n]) || bytes.IndexByte([]byte("+-.eE"), s.rest[n]) >= 0) {
+	for n < len(s.rest) && (digit(s.rest[n]) || s.rest[n] == '+' || s.rest[n] == '-' || s.rest[n] == '.' || s.rest[n] == 'e' || s.rest[n] == 'E') {
 		n++
 	}
 	if n == 0 {
 		return Value{}, fmt.Errorf("%s is neither a number nor a string", s.kind())
 	}
-	v, err := Number(string(s.rest[:n]))
+	v, err := Number(s.head(n))
 	s.rest = s.rest[n:]
 	return v, err
 }
@@ -268,13 +287,16 @@ func (s *scanner) text() (string, error) {
 		case c < ' ':
 			return "", fmt.Errorf("a control character in a string")
 		case c == '"':
-			raw := s.rest[:i]
+			raw, text := s.rest[:i], ""
+			if !escaped {
+				text = s.head(i)
+			}
 			s.rest = s.rest[i+1:]
 			if !utf8.Valid(raw) {
 				return "", fmt.Errorf("not valid UTF-8")
 			}
 			if !escaped {
-				return string(raw), nil
+				return text, nil
 			}
 			return unescape(raw)
 		}
