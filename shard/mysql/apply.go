@@ -43,8 +43,7 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []event
 		return state.Change{}, err
 	}
 	before := state.Before{Position: from, Clock: clock}
-	need := state.Need(entries)
-	if need.OnlyInserts && !events.Broken("position") {
+	if state.OnlyInserts(entries) && !events.Broken("position") {
 		// Fast path: take it that all is new. If a key is not, the server says so,
 		// and nothing is done.
 		change, err := s.transact(ctx, before, entries, nil)
@@ -52,6 +51,7 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []event
 			return change, err
 		}
 	}
+	need := state.Need(entries)
 	return s.transact(ctx, before, entries, &need)
 }
 

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -78,16 +79,16 @@ func rowBytes(row events.Row) int {
 func (t *transaction) putRows(rows []events.Row, tail string) error {
 	columns := len(t.spec.Schema.Columns) + 1
 	return chunks(rows, rowBytes, func(part []events.Row) error {
-		args := make([]any, 0, len(part)*columns)
+		args := make([]driver.NamedValue, 0, len(part)*columns)
+		add := func(v driver.Value) { args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v}) }
 		for _, row := range part {
-			args = append(args, row.Key())
+			add(row.Key())
 			for _, v := range row[1:] {
-				args = append(args, v.Raw())
+				add(v.Raw())
 			}
-			args = append(args, state.Kinds(&t.spec.Schema, row))
+			add(state.Kinds(&t.spec.Schema, row))
 		}
-		_, err := t.exec("INSERT INTO "+quote(t.name)+" ("+columnList(&t.spec.Schema, "")+") VALUES "+marks(len(part), columns)+tail, args...)
-		return err
+		return t.execRaw("INSERT INTO "+quote(t.name)+" ("+columnList(&t.spec.Schema, "")+") VALUES "+marks(len(part), columns)+tail, args)
 	})
 }
 

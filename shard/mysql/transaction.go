@@ -43,6 +43,15 @@ func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
 	return t.conn.ExecContext(t.ctx, query, args...)
 }
 
+// execRaw spares many values of types that the driver knows (int64, string)
+// database/sql's look at each.
+func (t *transaction) execRaw(query string, args []driver.NamedValue) error {
+	return t.conn.Raw(func(c any) error {
+		_, err := c.(driver.ExecerContext).ExecContext(t.ctx, query, args)
+		return err
+	})
+}
+
 // release ends what a connection is in the middle of and gives it back, or, if
 // it does not answer, up.
 func release(ctx context.Context, conn *sql.Conn) error {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,37 +19,46 @@ type Needs struct {
 	Keys        []int64  // sorted
 	Batches     []string // sorted
 	Idempotency []string // sorted
-	// OnlyInserts: if none of Keys and Batches is there, as is usual, the outcome
-	// needs no look at them.
-	OnlyInserts bool
 }
 
 // Need says what has to be known to settle entries.
 func Need(entries []events.LogEntry) Needs {
-	keys, batches, idempotency := map[int64]bool{}, map[string]bool{}, map[string]bool{}
-	n := Needs{OnlyInserts: true}
+	var n Needs
 	for i := range entries {
-		batches[entries[i].Batch.ID] = true
+		n.Batches = append(n.Batches, entries[i].Batch.ID)
 		for j := range entries[i].Batch.Ops {
 			op := &entries[i].Batch.Ops[j]
 			for _, row := range op.Rows {
-				keys[row.Key()] = true
+				n.Keys = append(n.Keys, row.Key())
 			}
 			if op.Key != nil {
-				keys[*op.Key] = true
+				n.Keys = append(n.Keys, *op.Key)
 			}
 			if op.Idempotency != nil {
-				idempotency[op.Idempotency.Key] = true
-			}
-			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
-				n.OnlyInserts = false
+				n.Idempotency = append(n.Idempotency, op.Idempotency.Key)
 			}
 		}
 	}
-	n.Keys = slices.Sorted(maps.Keys(keys))
-	n.Batches = slices.Sorted(maps.Keys(batches))
-	n.Idempotency = slices.Sorted(maps.Keys(idempotency))
-	return n
+	return Needs{Keys: set(n.Keys), Batches: set(n.Batches), Idempotency: set(n.Idempotency)}
+}
+
+// set is all of list once, sorted, in its memory.
+func set[T cmp.Ordered](list []T) []T {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// OnlyInserts reports whether entries do nothing else: then, if none of their
+// keys and batches is there, as is usual, their outcome needs no look at them.
+func OnlyInserts(entries []events.LogEntry) bool {
+	for i := range entries {
+		for j := range entries[i].Batch.Ops {
+			if op := &entries[i].Batch.Ops[j]; op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Before is the part of a replica's state that Need asked for.
@@ -77,9 +87,15 @@ type Change struct {
 
 // Settle decides what becomes of entries.
 func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, error) {
+	rows := 0
+	for i := range entries {
+		for j := range entries[i].Batch.Ops {
+			rows += len(entries[i].Batch.Ops[j].Rows)
+		}
+	}
 	s := settling{
-		spec: spec, before: before, rows: map[int64]*rowState{},
-		results: map[string]events.KeptResults{}, idempotency: map[string]events.KeptIdempotency{},
+		spec: spec, before: before, rows: make(map[int64]*rowState, rows), room: make([]rowState, 0, rows),
+		results: make(map[string]events.KeptResults, len(entries)), idempotency: map[string]events.KeptIdempotency{},
 	}
 	s.change = Change{Position: before.Position, Clock: before.Clock, Answers: make([]events.Results, 0, len(entries))}
 	for i := range entries {
@@ -95,6 +111,7 @@ type settling struct {
 	before      *Before
 	change      Change
 	rows        map[int64]*rowState
+	room        []rowState // for what rows points to
 	results     map[string]events.KeptResults
 	idempotency map[string]events.KeptIdempotency
 }
@@ -179,10 +196,13 @@ func (s *settling) do(op *events.Op, twice bool) events.Result {
 	switch op.Kind {
 	case events.OpInsert:
 		var there []int64
-		seen := map[int64]bool{}
+		var seen map[int64]bool
+		if twice {
+			seen = make(map[int64]bool, len(op.Rows))
+		}
 		for _, row := range op.Rows {
 			key := row.Key()
-			if s.row(key).is || twice && seen[key] {
+			if s.row(key).is || seen[key] {
 				there = append(there, key)
 			}
 			if twice {
@@ -219,7 +239,11 @@ func (s *settling) row(key int64) *rowState {
 	r := s.rows[key]
 	if r == nil {
 		there := s.before.Keys[key]
-		r = &rowState{was: there, is: there}
+		if len(s.room) == cap(s.room) { // keys of no rows
+			s.room = make([]rowState, 0, 16)
+		}
+		s.room = append(s.room, rowState{was: there, is: there})
+		r = &s.room[len(s.room)-1]
 		s.rows[key] = r
 	}
 	return r

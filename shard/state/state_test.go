@@ -77,17 +77,18 @@ func TestSettle_WritesTheNetEffect(t *testing.T) {
 }
 
 func TestNeed(t *testing.T) {
-	n := state.Need(log(insert(5, 3), insert(3)))
-	if !n.OnlyInserts || fmt.Sprint(n.Keys, n.Batches, n.Idempotency) != "[3 5] [b1 b2] []" {
+	entries := log(insert(5, 3), insert(3))
+	n := state.Need(entries)
+	if !state.OnlyInserts(entries) || fmt.Sprint(n.Keys, n.Batches, n.Idempotency) != "[3 5] [b1 b2] []" {
 		t.Errorf("got %+v", n)
 	}
 	op := insert(9)
 	op.Idempotency = &events.Idempotency{Key: "k", Body: "b"}
-	if n := state.Need(log(op)); n.OnlyInserts || n.Idempotency[0] != "k" {
+	if n := state.Need(log(op)); state.OnlyInserts(log(op)) || n.Idempotency[0] != "k" {
 		t.Errorf("got %+v", n)
 	}
 	for _, op := range []events.Op{update(1), remove(1)} {
-		if n := state.Need(log(op)); n.OnlyInserts || len(n.Keys) != 1 {
+		if n := state.Need(log(op)); state.OnlyInserts(log(op)) || len(n.Keys) != 1 {
 			t.Errorf("got %+v", n)
 		}
 	}
