@@ -64,29 +64,42 @@ func (l *lane) acknowledgeUnsent(b *batch) {
 	}
 }
 
-// hold lets ops gather while batches sent before are still being applied: more
-// batches would not be applied sooner, only cost more.
+// hold lets ops gather: a batch costs every replica as much as many ops do. One
+// client alone is not held up: nothing of its log is unanswered then, and the
+// batch before was of one op.
 func (l *lane) hold(ctx context.Context) {
-	if !l.crowded() {
-		return
-	}
-	over := time.NewTimer(l.writer.cfg.Linger)
-	defer over.Stop()
-	for l.crowded() {
+	since := time.Now()
+	for {
+		left := l.early(since, time.Now())
+		if left <= 0 {
+			return
+		}
+		over := time.NewTimer(left)
 		select {
 		case <-ctx.Done():
+			over.Stop()
 			return
 		case <-over.C:
-			return
 		case <-l.told:
+			over.Stop()
 		}
 	}
 }
 
-func (l *lane) crowded() bool {
+// early is how long the next batch still waits for more to join it. It is held
+// since a time.
+func (l *lane) early(since, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.waiting) >= l.writer.cfg.Ahead && l.bytes < l.writer.cfg.BatchBytes
+	cfg := &l.writer.cfg
+	if l.bytes >= cfg.BatchBytes {
+		return 0
+	}
+	left := l.left.Add(min(time.Duration(l.last-1)*cfg.Pace, cfg.PaceMost)).Sub(now)
+	if len(l.waiting) >= cfg.Ahead { // it would not be applied sooner
+		left = max(left, since.Add(cfg.Linger).Sub(now))
+	}
+	return left
 }
 
 // cuts arranges that results end the append.

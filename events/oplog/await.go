@@ -46,10 +46,7 @@ func (l *lane) settle(b *batch, tell func(*call) answer) {
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
 	l.writer.forget(b)
-	select {
-	case l.told <- struct{}{}:
-	default:
-	}
+	l.tell()
 }
 
 // expire gives up what has waited too long, and has a replica asked for

@@ -23,7 +23,9 @@ type lane struct {
 	ops     int           // of queue and waiting
 	sending bool          // a goroutine appends until the queue is empty
 	waiting []*batch      // sent, results outstanding, in the order of the log
-	told    chan struct{} // one of waiting has its results
+	told    chan struct{} // one of waiting has its results, or the queue fills a batch
+	left    time.Time     // when the last batch was made,
+	last    int           // of so many ops
 	down    time.Time     // since when the log took nothing; zero: it does
 	why     error         // it took nothing
 	asking  bool
@@ -48,6 +50,9 @@ func (l *lane) put(c *call) (bool, error) {
 	l.queue = append(l.queue, c)
 	l.bytes += len(c.data)
 	l.ops++
+	if l.bytes >= cfg.BatchBytes {
+		l.tell()
+	}
 	if !l.sending && l.writer.start(l.send) {
 		l.sending = true
 	}
@@ -117,7 +122,16 @@ func (l *lane) gather(ctx context.Context) (*batch, []byte) {
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.waiting = append(l.waiting, b)
+	l.left, l.last = time.Now(), n
 	return b, data
+}
+
+// tell has a batch that is held look again whether it is still early.
+func (l *lane) tell() {
+	select {
+	case l.told <- struct{}{}:
+	default:
+	}
 }
 
 // retire reports whether the lane has nothing to do, and ends it then.

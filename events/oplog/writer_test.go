@@ -265,7 +265,7 @@ func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 
 func TestDo_OneAppendAtATime(t *testing.T) {
 	d := &desk{}
-	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes = 200 }, func(t *testing.T, w *oplog.Writer) {
+	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes, cfg.Pace = 200, 0 }, func(t *testing.T, w *oplog.Writer) {
 		acks := d.acknowledged()
 		var done []<-chan error
 		for key := range int64(11) {
@@ -293,6 +293,75 @@ func TestDo_OneAppendAtATime(t *testing.T) {
 		}
 		if fmt.Sprint(sizes) != "[1 5 5]" { // 39 or 40 bytes an op
 			t.Errorf("batches of %v ops", sizes)
+		}
+	})
+}
+
+// What follows a batch of many ops waits for others, since they are likely to
+// come. One client alone never waits, and nobody waits for a full batch.
+func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
+	const pace = 100 * time.Microsecond
+	d := &desk{}
+	bubble(t, d, func(cfg *oplog.Config) { cfg.Pace, cfg.PaceMost, cfg.BatchBytes = pace, 3*pace, 400 }, func(t *testing.T, w *oplog.Writer) {
+		acks := d.acknowledged()
+		var open []<-chan error
+		begin := func(keys ...int64) {
+			for _, key := range keys {
+				open = append(open, do(t.Context(), w, key))
+			}
+		}
+		answer := func() {
+			b, seq := d.batches[len(d.batches)-1], uint64(len(d.batches))
+			acks <- seq
+			d.tell(b, seq)
+			synctest.Wait()
+		}
+		sent := func(batches, ops int) {
+			t.Helper()
+			synctest.Wait()
+			if n := len(d.batches); n != batches || len(d.batches[n-1].Ops) != ops {
+				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(d.batches[n-1].Ops), batches, ops)
+			}
+		}
+		begin(1)
+		sent(1, 1)
+		answer()
+		begin(2)
+		sent(2, 1) // one after the other
+		begin(3, 4, 5)
+		answer()
+		sent(3, 3)
+		begin(6)
+		answer()
+		time.Sleep(2*pace - 1) // for two ops and one
+		sent(3, 3)
+		begin(7)
+		time.Sleep(1)
+		sent(4, 2)
+		begin(10, 11, 12, 13, 14, 15, 16, 17)
+		answer()
+		time.Sleep(pace)
+		sent(5, 8)
+		begin(20)
+		answer()
+		time.Sleep(3*pace - 1)
+		sent(5, 8)
+		time.Sleep(1) // the longest that anybody waits
+		sent(6, 1)
+		begin(30, 31, 32, 33, 34, 35, 36, 37)
+		answer()
+		sent(7, 8)
+		begin(40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51)
+		answer()
+		sent(8, 10) // a full one
+		answer()
+		time.Sleep(3 * pace)
+		sent(9, 2)
+		answer()
+		for _, c := range open {
+			if err := <-c; err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
