@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -81,11 +82,11 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
-	runtime, err := openRuntime(ctx, o)
+	instances, err := openRuntime(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer runtime.Close()
+	defer instances.Close()
 	conn, err := connect(ctx, o.NATS, "agent/"+o.Host, o.Log)
 	if err != nil {
 		return err
@@ -93,7 +94,7 @@ func runAgent(ctx context.Context, o cli.AgentOptions) error {
 	defer conn.Close()
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = o.Host, o.Data
-	a, err := agent.New(cfg, runtime, conn.Values(events.BucketAssign), conn, o.Log)
+	a, err := agent.New(cfg, instances, conn.Values(events.BucketAssign), conn, o.Log)
 	if err != nil {
 		return err
 	}
@@ -144,6 +145,7 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 		}
 	}
 	debug.SetMemoryLimit(41 << 20) // many share a host, and the program itself takes 20 MiB more; no bound to fail at. With less the collector eats the reads: ADR 7
+	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2)) // the other half is its database server's
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return err
