@@ -144,7 +144,7 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 			return err
 		}
 	}
-	debug.SetMemoryLimit(41 << 20) // many share a host, and the program itself takes 20 MiB more; no bound to fail at. With less the collector eats the reads: ADR 7
+	debug.SetMemoryLimit(41 << 20)                      // many share a host, and the program itself takes 20 MiB more; no bound to fail at. With less the collector eats the reads: ADR 7
 	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2)) // the other half is its database server's
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
