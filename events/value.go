@@ -223,7 +223,11 @@ func digit(c byte) bool { return '0' <= c && c <= '9' }
 // scanner reads values out of JSON without building what lies around them.
 type scanner struct{ rest []byte }
 
-func (s *scanner) skip() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+func (s *scanner) skip() {
+	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\n' || s.rest[0] == '\t' || s.rest[0] == '\r') {
+		s.rest = s.rest[1:]
+	}
+}
 
 // take reports whether c comes next, and passes it.
 func (s *scanner) take(c byte) bool {
