@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -53,8 +52,8 @@ func (r *Results) Op(i int) Result {
 
 // DecodeResults reads what an applier tells a writer, and what a replica kept.
 func DecodeResults(b []byte) (Results, error) {
-	var r Results
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := unmarshalResults(b)
+	if err != nil {
 		return Results{}, fmt.Errorf("decode results: %w", err)
 	}
 	if err := validID(r.Batch); err != nil {

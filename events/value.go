@@ -235,12 +235,8 @@ func (s *scanner) head(n int) string {
 }
 
 func (s *scanner) skip() {
-	n := 0
-	for n < len(s.rest) && (s.rest[n] == ' ' || s.rest[n] == '\t' || s.rest[n] == '\r' || s.rest[n] == '\n') {
-		n++
-	}
-	if n > 0 {
-		s.rest = s.rest[n:]
+	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\n' || s.rest[0] == '\t' || s.rest[0] == '\r') {
+		s.rest = s.rest[1:]
 	}
 }
 

@@ -82,7 +82,7 @@ func TestServer_AnswersRouters(t *testing.T) {
 	n.is(events.ReplicaReady)
 	r := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{
 		{events.Int(1), events.Text("one")}, {events.Int(2), events.Int(2)}, {events.Int(5), events.Text("five")}}})
-	batch, _, _ := strings.Cut(r.OpID, ".")
+	batch, _, _ := strings.Cut(r.OpID(), ".")
 	for _, x := range []struct {
 		method, thing, body string
 		code                int

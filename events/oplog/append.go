@@ -58,9 +58,9 @@ func (l *lane) append(ctx context.Context, b *batch, data []byte) {
 func (l *lane) acknowledgeUnsent(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range b.calls {
-		c.done <- answer{result: Result{Result: events.Result{Outcome: events.Done}, OpID: events.OpID(b.id, c.index)}}
-		c.done = make(chan answer, 1) // for the true one, which nobody reads
+	for i, c := range b.calls {
+		b.calls[i] = &call{done: make(chan answer, 1), index: i} // for the true one, which nobody reads
+		c.done <- answer{result: Result{Result: events.Result{Op: i, Outcome: events.Done}, Batch: b.id}}
 	}
 }
 

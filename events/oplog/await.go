@@ -29,7 +29,7 @@ func (l *lane) resolve(b *batch, r events.Results) error {
 		l.up()
 	}
 	l.settle(b, func(c *call) answer {
-		return answer{result: Result{Result: r.Op(c.index), OpID: events.OpID(b.id, c.index), Seq: r.Seq}}
+		return answer{result: Result{Result: r.Op(c.index), Batch: b.id, Seq: r.Seq}}
 	})
 	return nil
 }
@@ -41,7 +41,9 @@ func (l *lane) settle(b *batch, tell func(*call) answer) {
 		b.cut()
 	}
 	for _, c := range b.calls {
-		c.done <- tell(c)
+		if !c.gone {
+			c.done <- tell(c)
+		}
 	}
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
@@ -57,22 +59,33 @@ func (l *lane) expire(now time.Time) {
 	cfg := &l.writer.cfg
 	l.shorten(func(c *call) bool {
 		late := now.Sub(c.since) > cfg.Patience
-		if late && !c.gone {
-			why := l.why
-			if why == nil {
-				why = errPatience
-			}
-			c.done <- answer{err: notSent(l.id, why)}
+		switch {
+		case c.gone:
+			return true
+		case late && l.why != nil:
+			c.done <- answer{err: notSent(l.id, l.why)}
+		case late:
+			c.done <- answer{err: notSent(l.id, errPatience)}
+		case c.over(now):
+			c.done <- answer{err: left(l.id, context.DeadlineExceeded)}
+			return true
 		}
-		return late || c.gone
+		return late
 	})
 	var overdue []*batch
 	for _, b := range slices.Clone(l.waiting) {
 		switch {
 		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.ResultWait:
 			l.settle(b, func(c *call) answer { return b.unknown(c, errNoResults) })
+			continue
 		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.AskAfter, !b.sent.IsZero() && now.Sub(b.sent) > cfg.AskAfter:
 			overdue = append(overdue, b)
+		}
+		for _, c := range b.calls {
+			if !c.gone && c.over(now) {
+				c.gone = true
+				c.done <- b.unknown(c, context.DeadlineExceeded)
+			}
 		}
 	}
 	if len(overdue) > 0 && !l.asking && now.Sub(l.asked) > cfg.AskAfter {

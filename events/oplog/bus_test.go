@@ -33,7 +33,7 @@ func (h *history) note(t testing.TB, key int64, r oplog.Result, err error) {
 	switch {
 	case err == nil && r.Outcome == events.Done && r.Seq > 0:
 		h.acked = append(h.acked, key)
-		h.opIDs[key] = r.OpID
+		h.opIDs[key] = r.OpID()
 	case errors.As(err, &unknown) && errors.Is(err, events.ErrUnknownOutcome):
 		h.unknown = append(h.unknown, key)
 		h.opIDs[key] = unknown.OpID
@@ -310,7 +310,7 @@ func TestDo_AnotherIncarnation(t *testing.T) {
 		t.Fatalf("in the new life: %+v, %v", r, err)
 	}
 	h.acked, h.notStored = append(h.acked, 4), append(h.notStored, 3)
-	h.opIDs[4] = r.OpID
+	h.opIDs[4] = r.OpID()
 	h.check(t, a)
 }
 

@@ -13,9 +13,12 @@ import (
 // Result is what became of an op.
 type Result struct {
 	events.Result
-	OpID string
-	Seq  uint64 // of its batch in the log
+	Batch string // its id
+	Seq   uint64 // of the batch in the log
 }
+
+// OpID names the op, for clients that ask later.
+func (r *Result) OpID() string { return events.OpID(r.Batch, r.Op) }
 
 // Unknown is an op that was sent and whose outcome is not known. It wraps
 // events.ErrUnknownOutcome and its cause.
@@ -41,9 +44,11 @@ type call struct {
 	done  chan answer
 	lane  *lane
 	since time.Time
-	gone  bool   // nobody waits any more
-	batch *batch // nil: it waits for one
-	index int    // in the batch
+	most  time.Duration // how long its Do waits; 0: its context says
+	gone  bool          // nobody waits any more
+	batch *batch        // nil: it waits for one
+	index int           // in the batch
+	space []byte        // to make data in
 }
 
 type answer struct {
@@ -51,15 +56,35 @@ type answer struct {
 	err    error
 }
 
-func newCall(op *events.Op) (*call, error) {
+const mostSpace = 4 << 10 // of a call that is kept
+
+func (w *Writer) newCall(op *events.Op, most time.Duration) (*call, error) {
 	if err := op.WellFormed(); err != nil {
 		return nil, err
 	}
-	data := op.Append(make([]byte, 0, 256)) // many are of one short row
+	c, ok := w.calls.Get().(*call)
+	if !ok {
+		c = &call{done: make(chan answer, 1), space: make([]byte, 0, 256)} // many are of one short row
+	}
+	data := op.Append(c.space[:0])
 	if len(data) > events.MaxOpBytes {
 		return nil, events.Refuse(413, "%d bytes for one shard are too many in one request; at most %d", len(data), events.MaxOpBytes)
 	}
-	return &call{data: data, done: make(chan answer, 1)}, nil
+	space := c.space
+	if cap(data) <= mostSpace {
+		space = data
+	}
+	*c = call{data: data, done: c.done, most: most, space: space}
+	return c, nil
+}
+
+// told is the end of a Do that got its answer. A batch with results looks at
+// its calls no more; whoever answers with an error may.
+func (c *call) told(a answer) (Result, error) {
+	if a.err == nil {
+		c.lane.writer.calls.Put(c)
+	}
+	return a.result, a.err
 }
 
 // batch is some calls on their way. What changes belongs to its lane's lock.
@@ -105,6 +130,14 @@ func (b *batch) encode(writer string) []byte {
 // unknown answers call c of a batch that was sent.
 func (b *batch) unknown(c *call, cause error) answer {
 	return answer{err: &Unknown{OpID: events.OpID(b.id, c.index), Seq: b.seq, Cause: cause}}
+}
+
+// over reports whether a Do waits no longer.
+func (c *call) over(now time.Time) bool { return c.most > 0 && now.Sub(c.since) >= c.most }
+
+// left says that nobody waits any more for an op that is in no batch.
+func left(id events.LogID, cause error) error {
+	return fmt.Errorf("write to %s: nothing was written: %w", id, cause)
 }
 
 // notSent says for people why an op is in no log, and keeps the cause for

@@ -2,7 +2,6 @@ package oplog
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -94,7 +93,7 @@ func (l *lane) leave(c *call, cause error) answer {
 	c.gone = true
 	l.bytes -= len(c.data)
 	c.data = nil
-	return answer{err: fmt.Errorf("write to %s: nothing was written: %w", l.id, cause)}
+	return answer{err: left(l.id, cause)}
 }
 
 // gather makes the next batch of what waits, and registers it.

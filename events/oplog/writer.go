@@ -81,6 +81,7 @@ type Writer struct {
 
 	begun chan struct{} // closed once Run takes ops
 	begin func()
+	calls sync.Pool // of those that nobody else refers to any more
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for what Do starts; nil: not running
@@ -160,46 +161,71 @@ func (w *Writer) mind(ctx context.Context) {
 // later. Any other error: it is not. A refusal has an HTTP status: 400 no op,
 // 413 too large, 503 the log is away or full, or too many ops wait.
 func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Result, error) {
-	c, err := newCall(op)
+	c, err := w.newCall(op, 0)
 	if err != nil {
-		return Result{}, err
-	}
-	if err := log.Validate(); err != nil {
 		return Result{}, err
 	}
 	if err := w.awaitRun(ctx); err != nil {
 		return Result{}, err
 	}
-	for {
-		l, err := w.lane(log)
-		if err != nil {
-			return Result{}, err
-		}
-		if ctx.Err() != nil {
-			return Result{}, context.Cause(ctx)
-		}
-		if joined, err := l.put(c); err != nil {
-			return Result{}, err
-		} else if joined {
-			break
-		}
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	if err := w.put(log, c); err != nil {
+		return Result{}, err
 	}
 	select {
 	case a := <-c.done:
-		return a.result, a.err
+		return c.told(a)
 	case <-ctx.Done():
 		a := c.lane.leave(c, context.Cause(ctx))
 		return a.result, a.err
 	}
 }
 
+// DoFor is Do for at most so long, or until Run ends. It looks after the time
+// itself, to a quarter of Config.AskAfter, which costs less than a context for
+// each op; the cause of what is late is context.DeadlineExceeded. It does not
+// wait for a writer that Runs not yet: that is 503.
+func (w *Writer) DoFor(most time.Duration, log events.LogID, op *events.Op) (Result, error) {
+	c, err := w.newCall(op, most)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := w.put(log, c); err != nil {
+		return Result{}, err
+	}
+	return c.told(<-c.done) // Run answers all, before it returns at the latest
+}
+
+// Runs reports whether Run has begun to take ops.
+func (w *Writer) Runs() bool {
+	select {
+	case <-w.begun:
+		return true
+	default:
+		return false
+	}
+}
+
+// put queues a call for the log.
+func (w *Writer) put(log events.LogID, c *call) error {
+	for {
+		l, err := w.lane(log)
+		if err != nil {
+			return err
+		}
+		if joined, err := l.put(c); joined || err != nil {
+			return err
+		}
+	}
+}
+
 // awaitRun returns once Run takes ops: clients come as soon as their sockets
 // are there, and hearing needs a bus that answers.
 func (w *Writer) awaitRun(ctx context.Context) error {
-	select {
-	case <-w.begun:
+	if w.Runs() {
 		return nil
-	default:
 	}
 	late := time.NewTimer(w.cfg.Patience)
 	defer late.Stop()
@@ -224,6 +250,9 @@ func (w *Writer) lane(id events.LogID) (*lane, error) {
 	}
 	l, ok := w.lanes[id]
 	if !ok {
+		if err := id.Validate(); err != nil {
+			return nil, err
+		}
 		l = &lane{writer: w, id: id, told: make(chan struct{}, 1)}
 		w.lanes[id] = l
 	}

@@ -189,6 +189,11 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	f(&events.Op{Kind: events.OpInsert}, 400)
 	f(big, 413)
 	f(insert(1), 503) // it does not run
+	if w.Runs() {
+		t.Error("it runs")
+	}
+	_, err = w.DoFor(time.Hour, theLog, insert(1))
+	wantCode(t, err, 503)
 	if _, err := w.Do(t.Context(), events.LogID{Table: "x"}, insert(1)); err == nil {
 		t.Error("wrote to no log")
 	}
@@ -551,6 +556,57 @@ func TestDo_CallersWhoLeave(t *testing.T) {
 	})
 }
 
+func TestDoFor_EndsInTime(t *testing.T) {
+	d := &desk{}
+	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
+		acks := d.acknowledged()
+		begun := time.Now()
+		one := func(key int64, most time.Duration) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				r, err := w.DoFor(most, theLog, insert(key))
+				if want := events.OpID(d.batches[len(d.batches)-1].ID, 0); err == nil && r.OpID() != want {
+					err = fmt.Errorf("it was op %s, want %s", r.OpID(), want)
+				}
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		sent := one(1, 2*time.Second) // alone in its batch
+		waits, stays := one(2, time.Second), one(3, time.Hour)
+
+		err := <-waits
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, events.ErrUnknownOutcome) {
+			t.Errorf("what was not sent in time: %v", err)
+		}
+		if u := wantUnknown(t, <-sent); !errors.Is(u, context.DeadlineExceeded) || u.OpID != events.OpID(d.batches[0].ID, 0) {
+			t.Errorf("what was sent: %v", u)
+		}
+		if took := time.Since(begun); took < 2*time.Second || took > 2*time.Second+oplog.DefaultConfig().AskAfter/4 {
+			t.Errorf("it took %s", took)
+		}
+		acks <- 1
+		d.tell(d.batches[0], 1) // nobody waits for it
+		acks <- 2
+		notYet(t, stays)
+		d.tell(d.batches[1], 2)
+		if err := <-stays; err != nil {
+			t.Error(err)
+		}
+		if ops := d.batches[1].Ops; len(ops) != 1 || ops[0].Rows[0].Key() != 3 {
+			t.Errorf("the second batch has %+v", ops)
+		}
+		again := one(4, time.Hour) // on what the one before left behind
+		acks <- 3
+		notYet(t, again)
+		d.tell(d.batches[2], 3)
+		if err := <-again; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDo_BoundsWhatWaits(t *testing.T) {
 	f := func(name string, change func(*oplog.Config), fit int) {
 		t.Run(name, func(t *testing.T) {
@@ -592,6 +648,11 @@ func TestRun_Ends(t *testing.T) {
 			for key := range int64(20) {
 				told.Go(func() {
 					if _, err := w.Do(context.Background(), theLog, insert(key)); err == nil {
+						t.Error("written")
+					}
+				})
+				told.Go(func() {
+					if _, err := w.DoFor(time.Hour, theLog, insert(key)); err == nil {
 						t.Error("written")
 					}
 				})

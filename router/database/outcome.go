@@ -49,7 +49,7 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 		}
 		return outcome{Outcome: notWritten, Detail: why, code: code}
 	}
-	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.log, cmp.Or(r.Of, r.OpID)), Detail: r.Detail}
+	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail}
 	if r.Count > len(r.Keys) {
 		o.Count = r.Count
 	}
