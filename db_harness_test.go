@@ -160,28 +160,30 @@ func (d *faultDB) connect() (*bus.Conn, error) {
 // killAll ends every process of the machine at one moment, as far as one can.
 func (d *faultDB) killAll() {
 	d.t.Helper()
-	pids := []int{d.cmd.Process.Pid} // `up` first, which would restart the others
-	for _, p := range processesOf(d.id) {
-		if pid, err := strconv.Atoi(strings.Fields(p)[0]); err == nil && pid != pids[0] {
-			pids = append(pids, pid)
-		}
-	}
-	for _, pid := range pids {
+	for _, pid := range append([]int{d.cmd.Process.Pid}, d.others()...) { // `up` first, which would restart the others
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
 	}
 	<-d.ended
 	eventually(d.t, 20*time.Second, func() error {
-		left := processesOf(d.id)
-		for _, p := range left { // begun in the meantime
-			if pid, err := strconv.Atoi(strings.Fields(p)[0]); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
+		left := d.others()
+		for _, pid := range left { // begun in the meantime
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		if len(left) > 0 {
-			return fmt.Errorf("%v live still", left)
+			return fmt.Errorf("%v live still", processesOf(d.id))
 		}
 		return nil
 	})
+}
+
+// others are the processes of the machine but `up`.
+func (d *faultDB) others() (pids []int) {
+	for _, p := range processesOf(d.id) {
+		if pid, err := strconv.Atoi(strings.Fields(p)[0]); err == nil && pid != d.cmd.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // replicas reads every copy of every shard, each at the end of its log.

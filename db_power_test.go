@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +75,8 @@ func (p *powerDisk) mount() (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// cut ends the file system; whoever writes to it gets errors from now on.
+// cut ends the file system; whoever writes to it gets errors from now on, but
+// for an fsync on its way, which may return none (ADR 10).
 func (p *powerDisk) cut() {
 	p.t.Helper()
 	f, err := os.Open(p.dir)
@@ -127,8 +130,7 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 				w.each(8, set.work(w.ctx))
 				w.each(4, count.work)
 				wait(t.Context(), n.between(2*time.Second, 4*time.Second))
-				disk.cut()
-				d.killAll()
+				d.powerOff(disk)
 				w.end()
 				disk.restore()
 				d.boot(t)
@@ -141,6 +143,61 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 	}
 	f("sqlite", rounds(1, 10))
 	f("mysql", rounds(1, 10))
+}
+
+// powerOff ends the machine and what its disk did not have yet. Nobody learns
+// anything from it after the cut, as without power.
+func (d *faultDB) powerOff(disk *powerDisk) {
+	d.t.Helper()
+	d.stopAll()
+	disk.cut()
+	// `up` last: the kernel wakes those that are stopped when it ends.
+	for _, pid := range d.others() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	d.killAll()
+}
+
+// stopAll returns when no thread of the machine runs, or will. Some may be in a
+// system call, which is as far as they get.
+func (d *faultDB) stopAll() {
+	d.t.Helper()
+	for calm := 0; calm < 2; calm++ { // twice: a process could begin while the list was made
+		eventually(d.t, 20*time.Second, func() error {
+			var running []string
+			for _, pid := range append(d.others(), d.cmd.Process.Pid) {
+				if state := threads(pid); !stopped(state) {
+					_ = syscall.Kill(pid, syscall.SIGSTOP) // it may be gone already
+					running = append(running, fmt.Sprintf("%d (%s)", pid, state))
+				}
+			}
+			if len(running) > 0 {
+				calm = 0
+				return fmt.Errorf("run still: %v", running)
+			}
+			return nil
+		})
+	}
+}
+
+// stopped reports whether nothing of a process runs: one thread obeys, and the
+// others do so before they leave the kernel, if they are in it.
+func stopped(threads string) bool {
+	return threads == "" || strings.Trim(threads, "TDZX") == "" && strings.Contains(threads, "T")
+}
+
+// threads are the states of a process's threads, a letter each, as in
+// proc_pid_stat(5); empty if it is gone.
+func threads(pid int) string {
+	var states []byte
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		if i := bytes.LastIndex(b, []byte(") ")); i >= 0 {
+			states = append(states, b[i+2])
+		}
+	}
+	return string(states)
 }
 
 // The disk forgets what was not synced, and only that.

@@ -90,7 +90,7 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := launch(opts, log)
+	ns, err := launch(opts, lock, log)
 	if err != nil {
 		_ = lock.Close() // the error that matters is why it did not start
 		return nil, fmt.Errorf("start bus on %s: %w", cfg.Listen, err)
@@ -251,7 +251,14 @@ func lockStore(store string) (*os.File, error) {
 }
 
 // launch starts nats-server, which reports what it cannot do only to its log.
-func launch(opts *server.Options, log *slog.Logger) (*server.Server, error) {
+// It takes what a killed one wrote for stored, synced or not: it delivers it,
+// and answers who sends it again that it is a duplicate. So it is synced first.
+func launch(opts *server.Options, store *os.File, log *slog.Logger) (*server.Server, error) {
+	if opts.SyncAlways {
+		if err := syncFS(store); err != nil {
+			return nil, fmt.Errorf("sync %s: %w", opts.StoreDir, err)
+		}
+	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
 		return nil, err
