@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -90,7 +91,7 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := launch(opts, lock, log)
+	ns, err := launch(opts, log)
 	if err != nil {
 		_ = lock.Close() // the error that matters is why it did not start
 		return nil, fmt.Errorf("start bus on %s: %w", cfg.Listen, err)
@@ -250,13 +251,31 @@ func lockStore(store string) (*os.File, error) {
 	return f, nil
 }
 
+// syncStore makes durable what is in a store. A bus that was killed between a
+// write and its sync leaves what the next one takes for stored: it delivers it,
+// and answers who sends it again that it is a duplicate.
+func syncStore(store string) error {
+	err := filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() && !entry.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("sync what a bus before left: %w", err)
+	}
+	return nil
+}
+
 // launch starts nats-server, which reports what it cannot do only to its log.
-// It takes what a killed one wrote for stored, synced or not: it delivers it,
-// and answers who sends it again that it is a duplicate. So it is synced first.
-func launch(opts *server.Options, store *os.File, log *slog.Logger) (*server.Server, error) {
+func launch(opts *server.Options, log *slog.Logger) (*server.Server, error) {
 	if opts.SyncAlways {
-		if err := syncFS(store); err != nil {
-			return nil, fmt.Errorf("sync %s: %w", opts.StoreDir, err)
+		if err := syncStore(opts.StoreDir); err != nil {
+			return nil, err
 		}
 	}
 	ns, err := server.NewServer(opts)
