@@ -1,12 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -223,6 +231,54 @@ func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Whoever comes while a killed router is restarted waits at the socket.
+func TestUp_UnixSocketRefusesNobodyWhileItsRouterIsRestarted(t *testing.T) {
+	dir, err := os.MkdirTemp("", "unix-") // that of the test may be too long for a socket
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	c := up(t, "--listen", "unix:"+path)
+	if code, body, err := call(http.MethodGet, c.http+"/home", ""); err != nil || code != 200 {
+		t.Fatalf("at the port: %d %s %v", code, body, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var clients sync.WaitGroup
+	var good atomic.Int64
+	for range 8 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				nc, err := net.Dial("unix", path)
+				if err != nil {
+					t.Errorf("refused: %v", err)
+					return
+				}
+				_, _ = io.WriteString(nc, "GET /home HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+				if b, _ := io.ReadAll(nc); bytes.HasPrefix(b, []byte("HTTP/1.1 200")) { // else it was open at a router that was killed
+					good.Add(1)
+				}
+				_ = nc.Close()
+			}
+		})
+	}
+	for range 3 {
+		old, before := c.role("router"), good.Load()
+		c.kill(old, syscall.SIGKILL)
+		eventually(t, 20*time.Second, func() error {
+			if now := c.findRole("router"); now == 0 || now == old || good.Load() < before+100 {
+				return fmt.Errorf("router %d, %d answers", now, good.Load()-before)
+			}
+			return nil
+		})
+	}
+	cancel()
+	clients.Wait()
+	c.stop()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
 }
 
 func TestUp_CourseSharesOverHTTP(t *testing.T) {

@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringway/cli/supervise"
 )
 
 const defaultNATS = "127.0.0.1:4222"
@@ -50,6 +57,106 @@ func listenAddress(flag, s string) (string, error) {
 		return "", usage("%s %q: port %q is out of range; use 0 (any free one) to 65535", flag, s, port)
 	}
 	return s, nil
+}
+
+// maxPublic addresses are descriptors of a router that its own children do not
+// inherit: see role.
+const maxPublic = 8
+
+// publicFlag is the --listen of whoever serves clients.
+func publicFlag(cmd *cobra.Command, listen *[]string) {
+	const usual = "127.0.0.1:5000"
+	cmd.Flags().StringSliceVar(listen, "listen", []string{usual}, "`address` for clients, host:port or unix:/path/to.sock; may be given again")
+	cmd.Flag("listen").DefValue = usual
+}
+
+// publicAddresses checks what a person gave to listen at for clients: host:port
+// or unix:PATH. Those of the network come first, and paths are absolute.
+func publicAddresses(flag string, given []string) (all []string, err error) {
+	var sockets []string
+	for _, s := range given {
+		path, ok := supervise.UnixPath(s)
+		if !ok {
+			if s, err = listenAddress(flag, s); err != nil {
+				return nil, fmt.Errorf("%w, or unix:/path/to.sock", err)
+			}
+			all = append(all, s)
+			continue
+		}
+		if path == "" {
+			return nil, usage("%s %q: want a path, like unix:/run/ringway.sock", flag, s)
+		}
+		if path, err = filepath.Abs(path); err == nil {
+			err = supervise.CheckUnixPath(path)
+		}
+		if err != nil {
+			return nil, usage("%w; choose another with %s unix:PATH", err, flag)
+		}
+		sockets = append(sockets, "unix:"+path)
+	}
+	all = append(all, sockets...)
+	if n := len(all); n < 1 || n > maxPublic {
+		return nil, usage("%s: %d addresses; give 1 to %d", flag, n, maxPublic)
+	}
+	return all, nil
+}
+
+// publicListeners are inherited sockets, or else new ones.
+func publicListeners(flag string, addresses []string, fds []int) (all []net.Listener, err error) {
+	open := func(l net.Listener, err error) error {
+		if err == nil {
+			all = append(all, l)
+		}
+		return err
+	}
+	for _, fd := range fds {
+		if err := open(supervise.Inherited(fd)); err != nil {
+			return all, err
+		}
+	}
+	if len(fds) > 0 {
+		return all, nil
+	}
+	if addresses, err = publicAddresses(flag, addresses); err != nil {
+		return nil, err
+	}
+	for _, a := range addresses {
+		if err := open(supervise.Listen(a, flag)); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// listener is an inherited socket, or else a new one.
+func listener(flag, address string, fd int) (net.Listener, error) {
+	if fd != 0 {
+		return supervise.Inherited(fd)
+	}
+	address, err := listenAddress(flag, address)
+	if err != nil {
+		return nil, err
+	}
+	return supervise.Listen(address, flag)
+}
+
+// clientURL is what a client is told of a public address.
+func clientURL(address string) string {
+	if _, ok := supervise.UnixPath(address); ok {
+		return address
+	}
+	return "http://" + reachable(address)
+}
+
+// dialTo dials an address of ours, whatever it is asked for.
+func dialTo(address string) func(ctx context.Context, _, _ string) (net.Conn, error) {
+	network, to := "tcp", reachable(address)
+	if path, ok := supervise.UnixPath(address); ok {
+		network, to = "unix", path
+	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, to)
+	}
 }
 
 // reachable is an address at which a listener of this machine is reached.

@@ -132,7 +132,7 @@ type RouterOptions struct {
 	NATS   string // URL
 	ID     string
 	Data   string // directory for the last routes; empty: not kept
-	Public net.Listener
+	Public []net.Listener
 	Admin  net.Listener
 }
 

@@ -206,7 +206,12 @@ func standRouter(ctx context.Context, o RouterOptions) error {
 		_ = admin.Serve(o.Admin)
 	}()
 	public := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })}
-	return serve(ctx, public, func(s *http.Server) error { return s.Serve(o.Public) })
+	return serve(ctx, public, func(s *http.Server) error {
+		for _, l := range o.Public[1:] {
+			go func() { _ = s.Serve(l) }()
+		}
+		return s.Serve(o.Public[0])
+	})
 }
 
 // standAgent has one instance, which it finds again, and which it takes along

@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringway/agent/lifeline"
-	"ringway/cli/supervise"
 	"ringway/events"
 )
 
@@ -266,23 +265,32 @@ func (o *AgentOptions) check(cmd *cobra.Command) error {
 func (a *app) routerCommand() *cobra.Command {
 	var o RouterOptions
 	var logs logFlags
-	var listen, admin string
-	var listenFD, adminFD int
+	var listen []string
+	var admin string
+	var listenFDs []int
+	var adminFD int
 	cmd := &cobra.Command{
 		Use:   "router",
 		Short: "Run a router: it serves clients from the replicas",
 		Example: `  ringway router --listen 0.0.0.0:80 --admin 127.0.0.1:5001
-  ringway router --nats nats://bus-1:4222`,
+  ringway router --nats nats://bus-1:4222
+  ringway router --listen 0.0.0.0:80 --listen unix:/run/ringway.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
 			}
-			if o.Public, err = listener("--listen", listen, listenFD); err != nil {
+			// The router closes them; this is for one that did not begin.
+			defer func() {
+				for _, l := range o.Public {
+					_ = l.Close()
+				}
+			}()
+			if o.Public, err = publicListeners("--listen", listen, listenFDs); err != nil {
 				return err
 			}
 			if o.Admin, err = listener("--admin", admin, adminFD); err != nil {
-				return errors.Join(err, o.Public.Close())
+				return err
 			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
@@ -291,29 +299,17 @@ func (a *app) routerCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5000", "address for clients")
+	publicFlag(cmd, &listen)
 	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:5001", "address of /metrics, /livez, /readyz and /routes")
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory that keeps the last routes over a restart (default: not kept)")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this router, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
-	cmd.Flags().IntVar(&listenFD, "listen-fd", 0, "inherited socket in place of --listen")
+	cmd.Flags().IntSliceVar(&listenFDs, "listen-fd", nil, "inherited sockets in place of --listen")
 	cmd.Flags().IntVar(&adminFD, "admin-fd", 0, "inherited socket in place of --admin")
 	_ = cmd.Flags().MarkHidden("listen-fd") // fails only for a flag that is not there
 	_ = cmd.Flags().MarkHidden("admin-fd")
 	logs.add(cmd)
 	return cmd
-}
-
-// listener is an inherited socket, or else a new one.
-func listener(flag, address string, fd int) (net.Listener, error) {
-	if fd != 0 {
-		return supervise.Inherited(fd)
-	}
-	address, err := listenAddress(flag, address)
-	if err != nil {
-		return nil, err
-	}
-	return supervise.Listen(address, flag)
 }
 
 func (a *app) serverCommand() *cobra.Command {

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,11 +26,13 @@ type up struct {
 	patient  bool          // --start-timeout was not given, so a database takes longer
 	grace    time.Duration // that instances are given to end
 
-	data          *supervise.Data
-	public, admin string // as bound
-	bus           string // name of our own
-	sockets       []*os.File
-	stages        []*stage // in the order in which they are started
+	data    *supervise.Data
+	public  []string            // as bound, those of the network first
+	admin   string              // as bound
+	bus     string              // name of our own
+	opened  []*supervise.Socket // whose files are ours to remove
+	sockets []*os.File          // passed on
+	stages  []*stage            // in the order in which they are started
 
 	mu      sync.Mutex
 	started bool             // ready was said
@@ -42,12 +42,13 @@ type up struct {
 
 // upFlags are the flags of `ringway up`.
 type upFlags struct {
-	listen, admin, nats, data string
-	table                     string
-	hosts                     int
-	patience                  time.Duration
-	spec                      specFlags
-	logs                      logFlags
+	listen            []string
+	admin, nats, data string
+	table             string
+	hosts             int
+	patience          time.Duration
+	spec              specFlags
+	logs              logFlags
 }
 
 const (
@@ -75,10 +76,14 @@ also a database: it is made if there is none of its name, see 'ringway init --he
 for the file; without the flag, one that is stored goes on.
 
 When all replicas serve it prints one line that begins with "ready". Each role is
-a child process that is started again when it dies; the public address stays
+a child process that is started again when it dies; the public addresses stay
 open meanwhile. What was asked for survives in the data directory. Flags and
 configuration that are given win over it; what is not given stays as stored.
 Replicas stay on the hosts they were given to, as long as these live.
+
+Clients on this machine may be served on a Unix socket, which costs less than a
+port: --listen unix:PATH. Who may write to its file (its owner and group) may
+connect; the file is removed at the end.
 
 Ctrl-C drains and stops everything; a second one kills at once. Logs are in
 DATA/logs. A configuration file looks like this, every key may be left out:
@@ -111,11 +116,12 @@ DATA/logs. A configuration file looks like this, every key may be left out:
   ringway up --hosts 3 --replicas 6
   ringway up --algorithm course --data /tmp/course
   ringway up --config ringway.yaml --listen 0.0.0.0:8080
-  ringway up --table table.yaml       # with a database`,
+  ringway up --table table.yaml       # with a database
+  ringway up --listen 127.0.0.1:5000 --listen unix:/run/ringway.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
-	cmd.Flags().StringVar(&u.o.listen, "listen", "127.0.0.1:5000", "address for clients")
+	publicFlag(cmd, &u.o.listen)
 	cmd.Flags().StringVar(&u.o.admin, "admin", "127.0.0.1:5001", "address of the router's /metrics, /livez, /readyz and /routes")
 	cmd.Flags().StringVar(&u.o.nats, "nats", defaultNATS, "address of the bus")
 	cmd.Flags().StringVar(&u.o.data, "data", ".ringway", "directory for all that is kept")
@@ -158,10 +164,13 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	if _, err = u.o.logs.logger(u.con.w, "up"); err != nil {
 		return err
 	}
+	if u.o.listen, err = publicAddresses("--listen", u.o.listen); err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		flag string
 		v    *string
-	}{{"--listen", &u.o.listen}, {"--admin", &u.o.admin}, {"--nats", &u.o.nats}} {
+	}{{"--admin", &u.o.admin}, {"--nats", &u.o.nats}} {
 		if *f.v, err = listenAddress(f.flag, *f.v); err != nil {
 			return err
 		}
@@ -194,49 +203,6 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// oneKey is how close two signals are when one ctrl-C caused both: the terminal
-// tells the whole foreground group, and programs around us pass it on.
-const oneKey = 500 * time.Millisecond
-
-// presses counts keys, not signals.
-type presses struct{ first time.Time }
-
-// again takes a signal and reports whether it is that of a second key.
-func (p *presses) again(now time.Time) bool {
-	if p.first.IsZero() {
-		p.first = now
-		return false
-	}
-	return now.Sub(p.first) >= oneKey
-}
-
-// signals ends the context at the first signal and closes kill at the second.
-func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
-	ctx, cancel := context.WithCancel(parent)
-	second := make(chan struct{})
-	c := make(chan os.Signal, 8)
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// A reader of our stderr that goes away must not take the cluster along.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	done := make(chan struct{})
-	go func() {
-		for keys := (presses{}); ; {
-			select {
-			case <-done:
-				return
-			case <-c:
-			}
-			if keys.again(time.Now()) {
-				close(second)
-				return
-			}
-			cancel()
-		}
-	}()
-	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }
-}
-
 // open takes the data directory and the addresses, and makes the children.
 func (u *up) open(ctx context.Context) (err error) {
 	waiting, done := context.WithTimeout(ctx, u.o.patience)
@@ -252,8 +218,11 @@ func (u *up) open(ctx context.Context) (err error) {
 			err = errors.Join(err, u.close())
 		}
 	}()
-	if u.public, err = u.listen(u.o.listen, "--listen"); err != nil {
-		return err
+	for _, a := range u.o.listen {
+		if a, err = u.listen(a, "--listen"); err != nil {
+			return err
+		}
+		u.public = append(u.public, a)
 	}
 	if u.admin, err = u.listen(u.o.admin, "--admin"); err != nil {
 		return err
@@ -265,16 +234,17 @@ func (u *up) open(ctx context.Context) (err error) {
 }
 
 func (u *up) listen(address, flag string) (string, error) {
-	l, err := supervise.Listen(address, flag)
+	s, err := supervise.Listen(address, flag)
 	if err != nil {
 		return "", err
 	}
-	f, err := l.File()
-	if err := errors.Join(err, l.Close()); err != nil { // the socket lives on in f
-		return "", fmt.Errorf("listen at %s: %w", address, err)
+	u.opened = append(u.opened, s)
+	f, err := s.Pass()
+	if err != nil {
+		return "", err
 	}
 	u.sockets = append(u.sockets, f)
-	return l.Addr().String(), nil
+	return s.Address(), nil
 }
 
 func (u *up) makeChildren() error {
@@ -291,6 +261,10 @@ func (u *up) makeChildren() error {
 			s.children = append(s.children, c)
 		}
 		return nil
+	}
+	router := []string{"router", "--nats", nats, "--id", "router-1", "--data", u.data.Path("router")}
+	for i := range u.public {
+		router = append(router, "--listen-fd", fmt.Sprint(supervise.FirstFile+i))
 	}
 	var agents []supervise.Spec
 	for i := range u.o.hosts {
@@ -315,8 +289,7 @@ func (u *up) makeChildren() error {
 		}),
 		add("router", supervise.Spec{
 			Name: "router", Patience: 40 * time.Second,
-			Args: fixed("router", "--nats", nats, "--id", "router-1", "--data", u.data.Path("router"),
-				"--listen-fd", fmt.Sprint(supervise.FirstFile), "--admin-fd", fmt.Sprint(supervise.FirstFile+1)),
+			Args:    fixed(append(router, "--admin-fd", fmt.Sprint(supervise.FirstFile+len(u.public)))...),
 			Sockets: u.sockets,
 		}),
 	)
@@ -353,7 +326,11 @@ func (u *up) close() error {
 	for _, s := range u.sockets {
 		_ = s.Close() // closed already if there was a router to stop
 	}
-	return u.data.Close()
+	var errs []error
+	for _, s := range u.opened {
+		errs = append(errs, s.Remove())
+	}
+	return errors.Join(append(errs, u.data.Close())...)
 }
 
 // ready says where everything is.
@@ -364,9 +341,12 @@ func (u *up) ready() {
 	u.con.clear()
 	line := []string{
 		"ready",
-		"http http://" + reachable(u.public),
+		"http " + clientURL(u.public[0]),
 		"admin http://" + reachable(u.admin),
 		"nats nats://" + reachable(u.o.nats),
+	}
+	for _, more := range u.public[1:] {
+		line = append(line, "http "+clientURL(more))
 	}
 	fmt.Fprintln(u.out, strings.Join(line, "  "))
 }

@@ -35,7 +35,7 @@ func (e *startError) Error() string {
 
 // start brings the stages up, the bus first, and returns when everything serves.
 func (u *up) start(ctx context.Context) error {
-	w := &waiter{up: u, began: time.Now(), told: map[string]bool{}, client: &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	w := &waiter{up: u, began: time.Now(), told: map[string]bool{}}
 	defer w.close()
 	u.launch(u.stages[0])
 	if err := u.await(ctx, w, w.bus); err != nil {
@@ -89,7 +89,6 @@ func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bo
 type waiter struct {
 	*up
 	began   time.Time
-	client  *http.Client
 	cluster Cluster
 
 	leads         bool
@@ -105,7 +104,6 @@ func (w *waiter) close() {
 	if w.cluster != nil {
 		w.cluster.Close()
 	}
-	w.client.CloseIdleConnections()
 }
 
 // bus reports whether the bus answers. Another one may have taken the address
@@ -140,7 +138,7 @@ func (w *waiter) rest(ctx context.Context) bool {
 	w.look(st)
 	w.serves = w.routed(st) && w.answers(ctx, w.admin, "/readyz")
 	if w.shards.complete() && w.shards.all > 0 {
-		w.serves = w.serves && w.answers(ctx, w.public, "/status")
+		w.serves = w.serves && w.answers(ctx, w.public[0], "/status")
 	}
 	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.shards.complete() && w.serves
 }
@@ -188,11 +186,12 @@ func (w *waiter) routed(st events.Status) bool {
 
 // answers reports whether the router does, with 200.
 func (w *waiter) answers(ctx context.Context, address, path string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(address)+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ringway"+path, nil)
 	if err != nil {
 		return false
 	}
-	resp, err := w.client.Do(req)
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialTo(address)}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return false
 	}

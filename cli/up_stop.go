@@ -2,9 +2,56 @@ package cli
 
 import (
 	"context"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
+
+// oneKey is how close two signals are when one ctrl-C caused both: the terminal
+// tells the whole foreground group, and programs around us pass it on.
+const oneKey = 500 * time.Millisecond
+
+// presses counts keys, not signals.
+type presses struct{ first time.Time }
+
+// again takes a signal and reports whether it is that of a second key.
+func (p *presses) again(now time.Time) bool {
+	if p.first.IsZero() {
+		p.first = now
+		return false
+	}
+	return now.Sub(p.first) >= oneKey
+}
+
+// signals ends the context at the first signal and closes kill at the second.
+func (u *up) signals(parent context.Context) (ctx context.Context, kill <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	second := make(chan struct{})
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of our stderr that goes away must not take the cluster along.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		for keys := (presses{}); ; {
+			select {
+			case <-done:
+				return
+			case <-c:
+			}
+			if keys.again(time.Now()) {
+				close(second)
+				return
+			}
+			cancel()
+		}
+	}()
+	return ctx, second, func() { signal.Stop(c); signal.Stop(pipe); cancel(); close(done) }
+}
 
 // stopOrder lets requests in flight finish first, then keeps the controller
 // from replacing what the agents stop.

@@ -39,7 +39,11 @@ type session struct {
 func begin(t *testing.T, dir string, env []string, args ...string) *session {
 	t.Helper()
 	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &rig.Buffer{}, errs: &rig.Buffer{}, ended: make(chan struct{})}
-	all := append([]string{"up", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, args...)
+	all := []string{"up", "--data", filepath.Join(dir, "data"), "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0"}
+	if !slices.Contains(args, "--listen") {
+		all = append(all, "--listen", "127.0.0.1:0")
+	}
+	all = append(all, args...)
 	s.cmd = exec.Command("/proc/self/exe", all...)
 	s.cmd.Env = append(os.Environ(), append(env, "RINGWAY_CLI_TEST=1", "STAND_TRACE="+s.trace)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.errs

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"ringway/events"
@@ -32,12 +33,20 @@ func (r *Router) beat(ctx context.Context) {
 // request of an older epoch is counted: see enter.
 func (r *Router) heartbeat(now time.Time) events.RouterBeat {
 	rt := r.routes.Load()
-	b := events.RouterBeat{Router: r.cfg.ID, Address: r.cfg.Public.Addr().String(), Sent: now.UTC(), Epochs: map[string]events.Epoch{}, Tables: r.database.Epochs()}
+	b := events.RouterBeat{Router: r.cfg.ID, Address: addressOf(r.cfg.Public[0]), Sent: now.UTC(), Epochs: map[string]events.Epoch{}, Tables: r.database.Epochs()}
 	for name, s := range rt.services {
 		b.Epochs[name] = s.epoch
 	}
 	b.InFlight = rt.inFlight(false)
 	return b
+}
+
+// addressOf is where clients reach a listener.
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
 }
 
 // inFlight is the number of requests by service and member; members without

@@ -11,33 +11,50 @@ import (
 	"time"
 )
 
-// clients is the public listener. It knows the open connections, so that Run
-// can end them, which fasthttp's server cannot.
+// clients are those at the public listeners. It knows the open connections, so
+// that Run can end them, which fasthttp's server cannot.
 type clients struct {
-	net.Listener
-	mu   sync.Mutex
-	open map[*client]struct{}
+	doors []*door
+	mu    sync.Mutex
+	open  map[*client]struct{}
 }
 
-func newClients(l net.Listener) *clients {
-	return &clients{Listener: l, open: map[*client]struct{}{}}
+// door is one public listener.
+type door struct {
+	net.Listener
+	all *clients
+}
+
+func newClients(listeners []net.Listener) *clients {
+	cs := &clients{open: map[*client]struct{}{}}
+	for _, l := range listeners {
+		cs.doors = append(cs.doors, &door{l, cs})
+	}
+	return cs
+}
+
+// close takes no new client.
+func (cs *clients) close() {
+	for _, d := range cs.doors {
+		_ = d.Close() // closed already, unless Serve had not begun
+	}
 }
 
 // Accept implements net.Listener.
-func (cs *clients) Accept() (net.Conn, error) {
-	nc, err := cs.Listener.Accept()
+func (d *door) Accept() (net.Conn, error) {
+	nc, err := d.Listener.Accept()
 	// fasthttp would end the server for want of a descriptor.
 	for pause := 5 * time.Millisecond; err != nil && (isLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
 		wait(context.Background(), pause)
-		nc, err = cs.Listener.Accept()
+		nc, err = d.Listener.Accept()
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &client{Conn: nc, all: cs}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	cs.open[c] = struct{}{}
+	c := &client{Conn: nc, all: d.all}
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
+	d.all.open[c] = struct{}{}
 	return c, nil
 }
 

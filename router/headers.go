@@ -191,7 +191,9 @@ func (r *Router) forwardable(ctx *fasthttp.RequestCtx) {
 // oldClient marks a request of HTTP/1.0, whose client cannot read chunks.
 type oldClient struct{}
 
-// forwarded tells the member who asked, and for what.
+// forwarded tells the member who asked, and for what. A client on a Unix socket
+// has no address: what it says of others passes as it came, as HAProxy and
+// Envoy have it, for whoever may write to the socket is trusted with that.
 func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
 	var stack [256]byte // longer ones are rare, and may allocate
@@ -203,10 +205,12 @@ func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 		ip, _ := netip.AddrFromSlice(tcp.IP)
 		buf = ip.Unmap().AppendTo(buf)
 	} else {
-		buf = append(buf, "unknown"...)
+		buf = bytes.TrimSuffix(buf, []byte(", "))
 	}
 	h.Del(forwardedFor) // all of them: a second one would pass for the last hop
-	h.SetBytesV(forwardedFor, buf)
+	if len(buf) > 0 {
+		h.SetBytesV(forwardedFor, buf)
+	}
 	if !r.cfg.TrustForwarded || len(h.Peek(forwardedProto)) == 0 {
 		h.Del(forwardedProto)
 		h.Set(forwardedProto, "http")

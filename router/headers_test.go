@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -226,16 +225,17 @@ func TestServe_RefusesWhatIsNotPlainHTTP(t *testing.T) {
 	f("501", "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n")
 }
 
-func TestServe_ASlowClientTimesOut(t *testing.T) {
-	w := start(t, func(c *Config) { c.ReadTimeout, c.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond })
+func TestServe_ASlowClientTimesOut(t *testing.T) { onEach(t, slowClientTimesOut) }
+
+func slowClientTimesOut(t *testing.T, public func(*Config)) {
+	w := start(t, func(c *Config) { public(c); c.ReadTimeout, c.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond })
 	w.put(route(member(1, replica(t, says("S1")))))
 	f := func(sent, want string) {
 		t.Helper()
-		c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-		rig.Must(t, err)
+		c := w.dial()
 		defer c.Close()
 		rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
-		_, err = io.WriteString(c, sent)
+		_, err := io.WriteString(c, sent)
 		rig.Must(t, err)
 		got, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(got), want) {
@@ -264,18 +264,19 @@ func TestServe_PipelinedRequestsGetTheirOwnAnswers(t *testing.T) {
 
 // Closing on a client that still sends would reset the connection, and could
 // cost it the answer.
-func TestServe_ReadsOutWhatItRefused(t *testing.T) {
-	w := start(t, nil)
-	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	rig.Must(t, err)
+func TestServe_ReadsOutWhatItRefused(t *testing.T) { onEach(t, readsOutWhatItRefused) }
+
+func readsOutWhatItRefused(t *testing.T, public func(*Config)) {
+	w := start(t, public)
+	c := w.dial()
 	defer c.Close()
 	rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 	const size = 12_000_000
-	_, err = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+	_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
 	if err != nil {
 		t.Fatalf("the body was cut off: %v", err)
 	}
-	rig.Must(t, c.(*net.TCPConn).CloseWrite())
+	rig.Must(t, c.(interface{ CloseWrite() error }).CloseWrite())
 	got, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 413") {
 		t.Fatalf("got %q, %v", got, err)

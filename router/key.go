@@ -38,7 +38,8 @@ func newKeySource(k events.KeySource) (keySource, error) {
 	return keySource{from: code, name: k.Name}, nil
 }
 
-// hash of the request's key; random for a request without one.
+// hash of the request's key; random for a request without one, as is the
+// address of a client on a Unix socket.
 func (k *keySource) hash(ctx *fasthttp.RequestCtx) uint64 {
 	var key []byte
 	switch k.from {

@@ -31,10 +31,10 @@ import (
 
 // Config is what can be tuned. Start from DefaultConfig.
 type Config struct {
-	ID     string       // of this router, unique among those on the bus
-	Public net.Listener // clients; passed in so that a supervisor can hold the socket over a crash
-	Admin  net.Listener // metrics, health, pprof; nil: none
-	Cache  string       // file that keeps the last routes; empty: none
+	ID     string         // of this router, unique among those on the bus
+	Public []net.Listener // clients; passed in so that a supervisor can hold the sockets over a crash. Heartbeats tell the first
+	Admin  net.Listener   // metrics, health, pprof; nil: none
+	Cache  string         // file that keeps the last routes; empty: none
 
 	TrustForwarded bool // keep X-Forwarded-Proto and -Host of the client: only behind a proxy that sets them
 
@@ -80,7 +80,7 @@ func (c *Config) check() error {
 	switch {
 	case c.ID == "":
 		return errors.New("id: missing; every router needs its own")
-	case c.Public == nil:
+	case len(c.Public) == 0:
 		return errors.New("public: no listener")
 	case c.MaxHeader < 1024 || c.MaxBody < 1 || c.MaxBuffer < 0:
 		return errors.New("limits: the header limit is at least 1024 bytes, the others are positive")
@@ -164,7 +164,7 @@ func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile CompileH
 }
 
 // Run serves until its context ends, lets open requests finish for up to cfg.Stop, and
-// returns when everything it started has ended. It closes both listeners.
+// returns when everything it started has ended. It closes all listeners.
 func (r *Router) Run(parent context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(parent))
 	defer stop()
@@ -176,11 +176,13 @@ func (r *Router) Run(parent context.Context) error {
 		rest.Go(func() { loop(background) })
 	}
 	<-r.database.Began() // clients of a killed router's life are in its backlog
-	servers.Go(func() {
-		if err := r.public.Serve(r.clients); err != nil {
-			fail(fmt.Errorf("serve clients: %w", err))
-		}
-	})
+	for _, d := range r.clients.doors {
+		servers.Go(func() {
+			if err := r.public.Serve(d); err != nil {
+				fail(fmt.Errorf("serve clients: %w", err))
+			}
+		})
+	}
 	if r.admin != nil {
 		servers.Go(func() {
 			if err := r.admin.Serve(r.cfg.Admin); !errors.Is(err, http.ErrServerClosed) {

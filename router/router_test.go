@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -271,13 +272,13 @@ type world struct {
 func start(t *testing.T, tune func(*Config)) *world {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.ID, cfg.Public, cfg.Admin = "r1", listen(t), listen(t)
+	cfg.ID, cfg.Public, cfg.Admin = "r1", []net.Listener{listen(t)}, listen(t)
 	cfg.TrialAfter, cfg.TrialMost = 50*time.Millisecond, 200*time.Millisecond
 	cfg.Stop = 5 * time.Second
 	if tune != nil {
 		tune(&cfg)
 	}
-	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public.Addr().String(), log: &rig.Buffer{}}
+	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public[0].Addr().String(), log: &rig.Buffer{}}
 	var err error
 	w.r, err = New(cfg, w.bucket, w.bus, noLogs{}, nil, slog.New(slog.NewTextHandler(w.log, nil)))
 	rig.Must(t, err)
@@ -285,6 +286,10 @@ func start(t *testing.T, tune func(*Config)) *world {
 	done := make(chan error, 1)
 	go func() { done <- w.r.Run(ctx) }()
 	transport := &http.Transport{MaxIdleConnsPerHost: 200}
+	if to := cfg.Public[0].Addr(); to.Network() == "unix" {
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", to.String()) }
+		w.url = "http://ringway"
+	}
 	w.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	var once sync.Once
 	w.stop = func() error {
@@ -395,13 +400,49 @@ func (w *world) try(method, path, body string, header ...string) (result, error)
 // deadline.
 func (w *world) raw(sent string) string {
 	w.t.Helper()
-	c, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	rig.Must(w.t, err)
+	c := w.dial()
 	defer c.Close()
 	rig.Must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
 	_, _ = io.WriteString(c, sent)
 	b, _ := io.ReadAll(c)
 	return string(b)
+}
+
+// dial is a connection to the first public listener.
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	c, err := w.tryDial()
+	rig.Must(w.t, err)
+	return c
+}
+
+func (w *world) tryDial() (net.Conn, error) {
+	to := w.r.cfg.Public[0].Addr()
+	return net.DialTimeout(to.Network(), to.String(), time.Second)
+}
+
+// onEach runs a test at a port, and on a Unix socket.
+func onEach(t *testing.T, f func(t *testing.T, public func(*Config))) {
+	t.Run("tcp", func(t *testing.T) { f(t, func(*Config) {}) })
+	t.Run("unix", func(t *testing.T) { f(t, onUnix(t)) })
+}
+
+// onUnix puts a Unix socket in the place of the port.
+func onUnix(t *testing.T) func(*Config) {
+	return func(c *Config) {
+		rig.Must(t, c.Public[0].Close())
+		c.Public[0] = listenUnix(t)
+	}
+}
+
+func listenUnix(t *testing.T) net.Listener {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "unix-") // that of the test may be too long for a socket
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	rig.Must(t, err)
+	return l
 }
 
 func (w *world) eventually(f func() error) { w.t.Helper(); rig.Eventually(w.t, f) }

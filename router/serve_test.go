@@ -3,6 +3,7 @@ package router
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,7 +96,7 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	cfg.Public = l
+	cfg.Public = []net.Listener{l}
 	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, rig.Quiet)
 	if err != nil {
 		t.Fatal(err)

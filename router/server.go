@@ -60,8 +60,8 @@ func (r *Router) stopPublic() {
 	grace, cancel := context.WithTimeout(context.Background(), r.cfg.Stop)
 	defer cancel()
 	_ = r.public.ShutdownWithContext(grace) // what matters is who is left
-	_ = r.clients.Close()                   // closed already, unless Serve had not begun
-	for range 10 {                          // a connection that has ended is forgotten a moment later
+	r.clients.close()
+	for range 10 { // a connection that has ended is forgotten a moment later
 		if r.clients.count() > 0 {
 			wait(context.Background(), 10*time.Millisecond)
 		}

@@ -15,9 +15,11 @@ import (
 	"ringway/lab/rig"
 )
 
-func TestRun_LetsOpenRequestsFinish(t *testing.T) {
+func TestRun_LetsOpenRequestsFinish(t *testing.T) { onEach(t, letsOpenRequestsFinish) }
+
+func letsOpenRequestsFinish(t *testing.T, public func(*Config)) {
 	arrived, finish := make(chan struct{}), make(chan struct{})
-	w := start(t, nil)
+	w := start(t, public)
 	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-finish
@@ -32,7 +34,7 @@ func TestRun_LetsOpenRequestsFinish(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.stop() }()
 	w.eventually(func() error { // no new connection is taken
-		c, err := net.DialTimeout("tcp", w.r.cfg.Public.Addr().String(), time.Second)
+		c, err := w.tryDial()
 		if err == nil {
 			_ = c.Close()
 			return errors.New("the router listens")
@@ -46,10 +48,12 @@ func TestRun_LetsOpenRequestsFinish(t *testing.T) {
 	rig.Must(t, <-stopped)
 }
 
-func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) {
+func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) { onEach(t, endsInTimeWhateverIsOpen) }
+
+func endsInTimeWhateverIsOpen(t *testing.T, public func(*Config)) {
 	stuck := make(chan struct{})
 	defer close(stuck)
-	w := start(t, func(c *Config) { c.Stop = 100 * time.Millisecond })
+	w := start(t, func(c *Config) { public(c); c.Stop = 100 * time.Millisecond })
 	arrived := make(chan struct{}, 1)
 	w.put(route(member(1, replica(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
@@ -60,8 +64,7 @@ func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) {
 	})))))
 	go func() { _, _ = w.try("GET", "/home", "") }()
 	<-arrived
-	silent, err := net.Dial("tcp", w.r.cfg.Public.Addr().String())
-	rig.Must(t, err)
+	silent := w.dial()
 	defer silent.Close()
 	before := rig.StartWatch()
 	rig.Must(t, w.stop())
@@ -134,8 +137,8 @@ func TestNew_NamesWhatIsWrong(t *testing.T) {
 	f := func(change func(*Config), want string) {
 		t.Helper()
 		cfg := DefaultConfig()
-		cfg.ID, cfg.Public = "r1", listen(t)
-		defer cfg.Public.Close()
+		cfg.ID, cfg.Public = "r1", []net.Listener{listen(t)}
+		defer cfg.Public[0].Close()
 		change(&cfg)
 		if _, err := New(cfg, nil, nil, nil, nil, nil); err == nil || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("got %v, want %s", err, want)
@@ -162,7 +165,7 @@ func (h *hungry) Accept() (net.Conn, error) {
 }
 
 func TestRouter_OutlivesTheWantOfDescriptors(t *testing.T) {
-	w := start(t, func(c *Config) { c.Public = &hungry{c.Public, 3} })
+	w := start(t, func(c *Config) { c.Public[0] = &hungry{c.Public[0], 3} })
 	w.put(route(member(1, replica(t, says("S1")))))
 	if got := w.do("GET", "/home", ""); got.code != 200 {
 		t.Fatalf("got %d %s", got.code, got.body)

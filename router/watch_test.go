@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -246,8 +247,8 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 		rig.Must(t, os.WriteFile(file, []byte(content), 0o600))
 		var log rig.Buffer
 		cfg := DefaultConfig()
-		cfg.ID, cfg.Public, cfg.Cache = "r1", listen(t), file
-		defer cfg.Public.Close()
+		cfg.ID, cfg.Public, cfg.Cache = "r1", []net.Listener{listen(t)}, file
+		defer cfg.Public[0].Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		rig.Must(t, err)
 		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {

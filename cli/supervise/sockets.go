@@ -10,15 +10,57 @@ import (
 	"syscall"
 )
 
-// Listen opens a listening socket for a child. We keep it open over the
-// child's deaths, so that clients which connect meanwhile wait for its
-// successor and are not refused. flag is what a person would change.
-func Listen(address, flag string) (*net.TCPListener, error) {
+// Socket is a listening socket for a child. We keep it open over the child's
+// deaths, so that clients which connect meanwhile wait for its successor and
+// are not refused.
+type Socket struct {
+	net.Listener
+	file *socketFile // of a Unix socket; nil of any other
+}
+
+// Listen opens a listening socket at HOST:PORT or unix:PATH. flag is what a
+// person would change.
+func Listen(address, flag string) (*Socket, error) {
+	if path, ok := UnixPath(address); ok {
+		return listenUnix(path, flag)
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, explainListen(address, flag, err)
 	}
-	return l.(*net.TCPListener), nil
+	return &Socket{Listener: l}, nil
+}
+
+// Address is where it listens, in the words of Listen.
+func (s *Socket) Address() string {
+	if s.file != nil {
+		return unixPrefix + s.file.path
+	}
+	return s.Addr().String()
+}
+
+// Pass is the descriptor that children inherit. The socket lives on in it
+// alone, and its file stays until Remove.
+func (s *Socket) Pass() (*os.File, error) {
+	f, err := s.Listener.(interface{ File() (*os.File, error) }).File()
+	if err := errors.Join(err, s.Listener.Close()); err != nil {
+		return nil, fmt.Errorf("listen at %s: %w", s.Address(), err)
+	}
+	return f, nil
+}
+
+// Remove removes the file of a Unix socket, unless it is another one by now.
+func (s *Socket) Remove() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.remove()
+}
+
+// Close implements net.Listener, and removes the file first: what nobody
+// serves, nobody finds.
+func (s *Socket) Close() error {
+	return errors.Join(s.Remove(), s.Listener.Close())
 }
 
 // Inherited is the listening socket that a child was given as descriptor fd.

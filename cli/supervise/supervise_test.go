@@ -222,8 +222,8 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	file, err := l.File() // the child's from now on
+	address := l.Address()
+	file, err := l.Pass() // the child's from now on
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func() {
 		t.Helper()
-		resp, err := client.Get("http://" + l.Addr().String())
+		resp, err := client.Get("http://" + address)
 		if err != nil {
 			t.Fatal(err)
 		}

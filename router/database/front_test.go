@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,12 +41,12 @@ func (c *cluster) router(tune func(*router.Config)) *front {
 func (c *cluster) newRouter(tune func(*router.Config)) *front {
 	c.t.Helper()
 	cfg := router.DefaultConfig()
-	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", listen(c.t, ""), listen(c.t, ""), 5*time.Second
+	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", []net.Listener{listen(c.t, "")}, listen(c.t, ""), 5*time.Second
 	cfg.Database.Write, cfg.Database.Try, cfg.Database.Read, cfg.Database.Connect = rig.Patience, rig.Patience, rig.Patience, rig.Patience // the machine may be busy
 	if tune != nil {
 		tune(&cfg)
 	}
-	f := &front{t: c.t, url: "http://" + cfg.Public.Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &rig.Buffer{}}
+	f := &front{t: c.t, url: "http://" + cfg.Public[0].Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &rig.Buffer{}}
 	conn := c.connect()
 	r, err := router.New(cfg, conn.Values(events.BucketRoutes), conn, conn, nil, slog.New(slog.NewTextHandler(f.log, nil)))
 	rig.Must(c.t, err)

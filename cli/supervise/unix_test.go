@@ -1,0 +1,251 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"ringway/lab/rig"
+)
+
+// socketDir is short, as paths of sockets have to be.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "unix-")
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func mustListen(t *testing.T, path string) *Socket {
+	t.Helper()
+	s, err := Listen("unix:"+path, "--listen")
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	found, err := os.ReadDir(dir)
+	rig.Must(t, err)
+	for _, f := range found {
+		all = append(all, f.Name())
+	}
+	return all
+}
+
+// dead leaves the file of a program that was killed.
+func dead(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	rig.Must(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	rig.Must(t, l.Close())
+}
+
+func TestListenUnix_ModeIsThatOfOwnerAndGroupWhateverTheUmask(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	for _, umask := range []int{0, 0o022, 0o077, 0o777} {
+		old := syscall.Umask(umask) // of the whole process: no test here runs beside another
+		s, err := Listen("unix:"+path, "--listen")
+		syscall.Umask(old)
+		rig.Must(t, err)
+		info, err := os.Lstat(path)
+		rig.Must(t, err)
+		if got := info.Mode(); got != fs.ModeSocket|0o660 {
+			t.Errorf("umask %o: mode %s", umask, got)
+		}
+		rig.Must(t, s.Close())
+	}
+}
+
+func TestNarrow_IsSoBeforeTheChmod(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sockets have no mode here before they have a file")
+	}
+	path := filepath.Join(socketDir(t), "s")
+	old := syscall.Umask(0)
+	l, err := narrow.Listen(t.Context(), "unix", path)
+	syscall.Umask(old)
+	rig.Must(t, err)
+	defer l.Close()
+	info, err := os.Lstat(path)
+	rig.Must(t, err)
+	if got := info.Mode(); got != fs.ModeSocket|0o660 {
+		t.Errorf("mode %s", got)
+	}
+}
+
+func TestListenUnix_ReplacesTheFileOfTheDead(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "s")
+	dead(t, path)
+	s := mustListen(t, path)
+	c, err := net.Dial("unix", path)
+	rig.Must(t, err)
+	rig.Must(t, c.Close())
+	rig.Must(t, s.Close())
+	if left := names(t, dir); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
+// Of many that find a dead one's file, one gets it, and keeps it.
+func TestListenUnix_OneOfManyReplacesIt(t *testing.T) {
+	dir := socketDir(t)
+	for i := range 5 {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		dead(t, path)
+		var all sync.WaitGroup
+		got := make([]*Socket, 8)
+		for i := range got {
+			all.Go(func() {
+				s, err := Listen("unix:"+path, "--listen")
+				if err == nil {
+					got[i] = s
+				} else if !strings.Contains(err.Error(), "in use") {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		n := 0
+		for _, s := range got {
+			if s == nil {
+				continue
+			}
+			n++
+			c, err := net.Dial("unix", path)
+			rig.Must(t, err)
+			defer c.Close()
+			_, err = s.Accept()
+			rig.Must(t, err)
+			rig.Must(t, s.Close())
+		}
+		if n != 1 {
+			t.Fatalf("%d have it", n)
+		}
+	}
+	if left := names(t, dir); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
+func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
+	dir := socketDir(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	f := func(path string, parts ...string) {
+		t.Helper()
+		before, _ := os.Lstat(path)
+		s, err := Listen("unix:"+path, "--listen")
+		if err == nil {
+			_ = s.Close()
+		}
+		wantError(t, err, append(parts, path, "--listen unix:PATH")...)
+		after, _ := os.Lstat(path)
+		if before != nil && (after == nil || !os.SameFile(before, after)) {
+			t.Errorf("%s was touched", path)
+		}
+	}
+	live := mustListen(t, in("live"))
+	f(in("live"), "in use by another program")
+	c, err := net.Dial("unix", in("live"))
+	rig.Must(t, err)
+	rig.Must(t, c.Close())
+	_, err = live.Accept() // of the look
+	rig.Must(t, err)
+
+	packets, err := net.ListenPacket("unixgram", in("packets"))
+	rig.Must(t, err)
+	defer packets.Close()
+	f(in("packets"), "in use by another program")
+
+	rig.Must(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
+	f(in("file"), "a file", "no socket")
+	if b, _ := os.ReadFile(in("file")); string(b) != "precious" {
+		t.Errorf("the file has %q", b)
+	}
+	f(filepath.Join(in("file"), "s"), "not a directory")
+	rig.Must(t, os.Mkdir(in("dir"), 0o700))
+	f(in("dir"), "a directory")
+	rig.Must(t, os.Symlink(in("nowhere"), in("link")))
+	f(in("link"), "a symbolic link")
+	f(in("missing/s"), "no directory "+in("missing"))
+	f(in(strings.Repeat("x", 200)), "at most")
+	if got := strings.Join(names(t, dir), " "); got != "dir file link live packets" {
+		t.Errorf("there is %s now", got)
+	}
+	if os.Getuid() != 0 { // who may anything
+		rig.Must(t, os.Chmod(in("dir"), 0o500))
+		f(in("dir/s"), "not permitted")
+	}
+}
+
+func TestListenUnix_PathMayBeAsLongAsTheSystemAllows(t *testing.T) {
+	dir := socketDir(t)
+	most := len(syscall.RawSockaddrUnix{}.Path) - 1
+	path := filepath.Join(dir, strings.Repeat("x", most-len(dir)-1))
+	rig.Must(t, CheckUnixPath(path))
+	dead(t, path)
+	rig.Must(t, mustListen(t, path).Close())
+	if CheckUnixPath(path+"x") == nil {
+		t.Error("one more is not refused")
+	}
+}
+
+// What is at its path at the end may be somebody else's by then.
+func TestSocket_RemovesOnlyItsOwnFile(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	for range 20 { // a file system may give the number of the old file to the new one
+		first := mustListen(t, path)
+		rig.Must(t, os.Remove(path))
+		second := mustListen(t, path)
+		rig.Must(t, first.Close())
+		c, err := net.Dial("unix", path)
+		rig.Must(t, err)
+		rig.Must(t, c.Close())
+		rig.Must(t, second.Close())
+	}
+}
+
+func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	s := mustListen(t, path)
+	file, err := s.Pass() // the child's from now on
+	rig.Must(t, err)
+	w, _, _ := start(t, Spec{Args: args("http"), Sockets: []*os.File{file}})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	get := func() {
+		t.Helper()
+		resp, err := client.Get("http://ringway")
+		rig.Must(t, err)
+		resp.Body.Close()
+	}
+	w.said(t, "hello")
+	get()
+	for range 3 {
+		pid := w.PID()
+		rig.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+		rig.Eventually(t, func() error {
+			if w.PID() == pid {
+				return fmt.Errorf("it still runs")
+			}
+			return nil
+		})
+		get()
+	}
+	rig.Must(t, s.Remove())
+	if left := names(t, filepath.Dir(path)); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
