@@ -40,7 +40,7 @@ func DefaultConfig() Config {
 		Ahead:      1,
 		Linger:     5 * time.Millisecond,
 		Pace:       250 * time.Microsecond,
-		PaceMost:   10 * time.Millisecond,
+		PaceMost:   6 * time.Millisecond,
 		Patience:   5 * time.Second, // a restart of the bus
 		Resend:     time.Minute,     // five elections
 		AskAfter:   time.Second,
