@@ -26,10 +26,17 @@ func JSON(ctx *fasthttp.RequestCtx, code int, body []byte) {
 // Value answers 200 with v.
 func Value(ctx *fasthttp.RequestCtx, v any) { JSON(ctx, fasthttp.StatusOK, Marshal(v)) }
 
-// Done answers 200 with a message that needs no escape.
-func Done(ctx *fasthttp.RequestCtx, message string) {
+// DoneBody is a message that needs no escape, of success.
+func DoneBody(message string) []byte {
 	body := append(make([]byte, 0, len(message)+40), `{"message":"`...)
-	JSON(ctx, fasthttp.StatusOK, append(append(body, message...), `","status":"`+Success+`"}`...))
+	return append(append(body, message...), `","status":"`+Success+`"}`...)
+}
+
+// Static answers 200 with a body that nobody ever changes.
+func Static(ctx *fasthttp.RequestCtx, body []byte) {
+	ctx.Response.Header.SetNoDefaultContentType(false)
+	ctx.Response.Header.SetContentType("application/json")
+	ctx.Response.SetBodyRaw(body)
 }
 
 // Fail answers with an error.

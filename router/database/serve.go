@@ -39,21 +39,23 @@ func Owns(path []byte) bool {
 // Empty tells whether there is no table.
 func (d *Database) Empty() bool { return len(d.tables.Load().all) == 0 }
 
+var calls = [...]struct {
+	path, method, or string
+	serve            func(*Database, *fasthttp.RequestCtx) error
+}{
+	{"/init", "POST", "", (*Database).init},
+	{"/status", "GET", "HEAD", (*Database).showStatus},
+	{"/read", "POST", "GET", (*Database).read},
+	{"/write", "POST", "", (*Database).insert},
+	{"/update", "PUT", "", (*Database).update},
+	{"/del", "DELETE", "", (*Database).remove},
+	{"/primary_elect", "GET", "", (*Database).primary},
+}
+
 // Serve answers a request of the database's API (the course's second and third assignment).
 func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
-	calls := [...]struct {
-		path, method, or string
-		serve            func(*fasthttp.RequestCtx) error
-	}{
-		{"/init", "POST", "", d.init},
-		{"/status", "GET", "HEAD", d.showStatus},
-		{"/read", "POST", "GET", d.read},
-		{"/write", "POST", "", d.insert},
-		{"/update", "PUT", "", d.update},
-		{"/del", "DELETE", "", d.remove},
-		{"/primary_elect", "GET", "", d.primary},
-	}
-	for _, c := range calls {
+	for i := range calls {
+		c := &calls[i]
 		if c.path != string(path) {
 			continue
 		}
@@ -65,7 +67,7 @@ func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
 			answer.NotAllowed(ctx, allow)
 			return
 		}
-		d.refuse(ctx, c.serve(ctx))
+		d.refuse(ctx, c.serve(d, ctx))
 		return
 	}
 	if !ctx.IsGet() {

@@ -31,7 +31,8 @@ type table struct {
 	shards []*shard        // in the order of keys, as in route.Table.Shards
 	status []byte          // the answer to /status
 
-	readKeys, readRange prometheus.Observer // seconds that reads took
+	readKeys, readRange prometheus.Observer           // seconds that reads took
+	done                map[string]prometheus.Counter // ops, by kind
 }
 
 // shard is one shard of a snapshot.
@@ -65,6 +66,10 @@ const slotsOfShard = 512
 func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []byte, old *table) (*table, error) {
 	t := &table{route: route, epoch: epoch, value: slices.Clone(value), status: statusBody(&route)}
 	t.readKeys, t.readRange = d.metrics.reads.WithLabelValues(t.name(), "keys"), d.metrics.reads.WithLabelValues(t.name(), "range")
+	t.done = map[string]prometheus.Counter{}
+	for _, kind := range []string{events.OpInsert, events.OpUpdate, events.OpDelete} {
+		t.done[kind] = d.metrics.ops.WithLabelValues(t.name(), kind, string(events.Done))
+	}
 	for i, sr := range route.Shards {
 		s := &shard{
 			Shard: route.Table.Shards[i], log: route.LogID(sr), schema: &t.route.Table.Schema,

@@ -3,7 +3,6 @@ package database
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/oplog"
 	"ringway/router/answer"
 )
 
@@ -24,6 +24,12 @@ type part struct {
 
 // insert answers /write.
 func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
+	if t := d.tables.Load().only; t != nil {
+		if rows := scanWrite(&t.route.Table.Schema, string(ctx.Request.Body())); rows != nil {
+			return d.insertRows(ctx, t, rows)
+		}
+	}
+	// Slow path: it names a table, looks unusual, or something is wrong with it
 	t, o, err := d.called(ctx)
 	if err != nil {
 		return err
@@ -35,36 +41,54 @@ func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	parts, err := t.split(list)
-	if err != nil {
-		return err
-	}
-	return d.writeAll(ctx, t, parts, strconv.Itoa(len(list))+" Data entries added")
-}
-
-// split reads rows as clients write them and gives each to its shard.
-func (t *table) split(list []json.RawMessage) ([]part, error) {
 	if len(list) == 0 {
-		return nil, events.Refuse(400, "data is empty")
+		return events.Refuse(400, "data is empty")
 	}
-	schema := &t.route.Table.Schema
 	var parts []part
 	for i, raw := range list {
-		row, err := schema.ReadRow(raw)
+		row, err := t.route.Table.Schema.ReadRow(raw)
 		if err != nil {
-			return nil, within(fmt.Sprintf("data[%d]", i), err)
+			return within(fmt.Sprintf("data[%d]", i), err)
 		}
-		s := t.find(row.Key())
-		if s == nil {
-			return nil, events.Refuse(400, "data[%d]: %s", i, t.nowhere(row.Key()))
+		if parts, err = t.join(parts, i, row); err != nil {
+			return err
 		}
-		j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
-		if j < 0 {
-			j = len(parts)
-			parts = append(parts, part{shard: s, op: events.Op{Kind: events.OpInsert}})
-		}
-		parts[j].op.Rows = append(parts[j].op.Rows, row)
 	}
+	return d.writeAll(ctx, t, parts, added(len(list)))
+}
+
+// insertRows writes rows that the schema allows.
+func (d *Database) insertRows(ctx *fasthttp.RequestCtx, t *table, rows []events.Row) (err error) {
+	if len(rows) == 1 {
+		if s := t.find(rows[0].Key()); s != nil {
+			return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpInsert, Rows: rows}}, oneAdded)
+		}
+	}
+	var parts []part
+	for i, row := range rows {
+		if parts, err = t.join(parts, i, row); err != nil {
+			return err
+		}
+	}
+	return d.writeAll(ctx, t, parts, added(len(rows)))
+}
+
+var oneAdded = added(1)
+
+func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data entries added") }
+
+// join gives row i of a request to the part of its shard.
+func (t *table) join(parts []part, i int, row events.Row) ([]part, error) {
+	s := t.find(row.Key())
+	if s == nil {
+		return nil, events.Refuse(400, "data[%d]: %s", i, t.nowhere(row.Key()))
+	}
+	j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
+	if j < 0 {
+		j = len(parts)
+		parts = append(parts, part{shard: s, op: events.Op{Kind: events.OpInsert}})
+	}
+	parts[j].op.Rows = append(parts[j].op.Rows, row)
 	return parts, nil
 }
 
@@ -108,8 +132,8 @@ func (d *Database) update(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return events.Refuse(400, "%s", t.nowhere(key))
 	}
-	return d.writeAll(ctx, t, []part{{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}}},
-		fmt.Sprintf("Data entry for %s: %d updated", name, key))
+	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}},
+		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
 }
 
 // remove answers /del.
@@ -127,13 +151,32 @@ func (d *Database) remove(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return events.Refuse(400, "%s", t.nowhere(key))
 	}
-	return d.writeAll(ctx, t, []part{{s, events.Op{Kind: events.OpDelete, Key: &key}}},
-		fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key))
+	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpDelete, Key: &key}},
+		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
+}
+
+// writeOne is writeAll of one part, as most are.
+func (d *Database) writeOne(ctx *fasthttp.RequestCtx, t *table, p *part, done []byte) (err error) {
+	if p.op.Idempotency, err = idempotency(ctx); err != nil {
+		return err
+	}
+	if d.check(p, len(ctx.Request.Body())) != nil {
+		return d.writeAll(ctx, t, []part{*p}, done) // says why
+	}
+	result, err := d.do(p)
+	if err == nil && result.Outcome == events.Done {
+		t.done[p.op.Kind].Inc()
+		answer.Static(ctx, done)
+		return nil
+	}
+	// Slow path
+	d.tell(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
+	return nil
 }
 
 // writeAll checks every part before it writes any, and answers when all
-// outcomes are known or cannot be.
-func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, done string) error {
+// outcomes are known or cannot be; done is the answer if all is.
+func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, done []byte) error {
 	mark, err := idempotency(ctx)
 	if err != nil {
 		return err
@@ -160,21 +203,25 @@ func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, do
 		failWrite(ctx, code, message+"; nothing was written", refused)
 		return nil
 	}
-	outcomes := d.doAll(parts)
+	d.tell(ctx, t, parts, d.doAll(parts), done)
+	return nil
+}
+
+// tell counts outcomes and answers with them.
+func (d *Database) tell(ctx *fasthttp.RequestCtx, t *table, parts []part, outcomes []outcome, done []byte) {
 	for i, p := range parts {
 		d.metrics.op(t.name(), p.op.Kind, outcomes[i].Outcome)
 	}
 	code, message := judge(t, parts, outcomes)
 	if code == fasthttp.StatusOK {
-		answer.Done(ctx, done)
-		return nil
+		answer.Static(ctx, done)
+		return
 	}
 	all := map[string]outcome{}
 	for i, p := range parts {
 		all[p.shard.ID] = outcomes[i]
 	}
 	failWrite(ctx, code, message, all)
-	return nil
 }
 
 // check refuses an op that no replica could apply, or no log store.
@@ -193,16 +240,10 @@ func (d *Database) check(p *part, body int) error {
 
 // doAll writes the parts at the same time.
 func (d *Database) doAll(parts []part) []outcome {
-	ctx, cancel := d.bounded(d.cfg.Write)
-	defer cancel()
 	outcomes := make([]outcome, len(parts))
 	do := func(i int) {
-		p := &parts[i]
-		result, err := d.writer.Do(ctx, p.shard.log, &p.op)
-		if err == nil {
-			p.shard.floor.raise(result.Seq)
-		}
-		outcomes[i] = outcomeOf(p, &result, err)
+		result, err := d.do(&parts[i])
+		outcomes[i] = outcomeOf(&parts[i], &result, err)
 	}
 	var others sync.WaitGroup
 	for i := range parts[1:] {
@@ -211,6 +252,21 @@ func (d *Database) doAll(parts []part) []outcome {
 	do(0)
 	others.Wait()
 	return outcomes
+}
+
+// do writes one part.
+func (d *Database) do(p *part) (result oplog.Result, err error) {
+	if d.writer.Runs() {
+		result, err = d.writer.DoFor(d.cfg.Write, p.shard.log, &p.op)
+	} else { // Slow path: Do waits for that
+		ctx, cancel := d.bounded(d.cfg.Write)
+		defer cancel()
+		result, err = d.writer.Do(ctx, p.shard.log, &p.op)
+	}
+	if err == nil {
+		p.shard.floor.raise(result.Seq)
+	}
+	return result, err
 }
 
 // idempotency is what the client sent to make a repetition harmless; nil if
