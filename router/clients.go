@@ -59,8 +59,10 @@ func (cs *clients) count() int {
 // client is a connection from a client.
 type client struct {
 	net.Conn
-	all    *clients
-	unread atomic.Bool // what it still sends was refused
+	all     *clients
+	unread  atomic.Bool // what it still sends was refused
+	reading deadline
+	writing deadline
 }
 
 const lingerFor = time.Second
@@ -71,7 +73,7 @@ const lingerFor = time.Second
 func (c *client) Close() error {
 	if c.unread.CompareAndSwap(true, false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			_ = c.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
+			_ = c.Conn.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
 			_, _ = io.Copy(io.Discard, c.Conn)
 		}
 	}

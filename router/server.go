@@ -24,6 +24,7 @@ func (r *Router) newPublic() *fasthttp.Server {
 		WriteTimeout:       r.cfg.WriteTimeout,
 		IdleTimeout:        r.cfg.IdleTimeout,
 		CloseOnShutdown:    true,
+		LazyRequestTime:    true,
 		// A member's Server, Date and Content-Type are passed on, or their absence.
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,

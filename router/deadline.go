@@ -1,0 +1,79 @@
+package router
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// deadline is one that a server moves on at every request, and that hardly ever
+// passes. Each setting costs a look at the runtime's timers, so the one that is
+// set stays while it is early enough. When it passes, the wanted one may not
+// have: that is set then, and whoever was waiting goes on.
+type deadline struct {
+	mu     sync.Mutex
+	wanted time.Time // zero: none
+	set    time.Time // no later than wanted; zero: none
+}
+
+// move wants t, and has set called if that cannot wait.
+func (d *deadline) move(t time.Time, c *client, set func(*client, time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wanted = t
+	if t.IsZero() || !d.set.IsZero() && !t.Before(d.set) {
+		return nil
+	}
+	d.set = t
+	return set(c, t)
+}
+
+// early reports whether err is of a deadline that nobody wants any more. The
+// wanted one is set then.
+func (d *deadline) early(err error, c *client, set func(*client, time.Time) error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.wanted.IsZero() && !time.Now().Before(d.wanted) {
+		return false
+	}
+	d.set = d.wanted
+	return set(c, d.wanted) == nil
+}
+
+func setRead(c *client, t time.Time) error  { return c.Conn.SetReadDeadline(t) }
+func setWrite(c *client, t time.Time) error { return c.Conn.SetWriteDeadline(t) }
+
+// Read implements net.Conn.
+func (c *client) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if err == nil || n > 0 || !c.reading.early(err, c, setRead) {
+			return n, err
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (c *client) Write(p []byte) (done int, err error) {
+	for {
+		n, err := c.Conn.Write(p[done:])
+		if done += n; err == nil || !c.writing.early(err, c, setWrite) {
+			return done, err
+		}
+	}
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *client) SetReadDeadline(t time.Time) error { return c.reading.move(t, c, setRead) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *client) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c, setWrite) }
+
+// SetDeadline implements net.Conn.
+func (c *client) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
