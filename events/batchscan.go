@@ -25,8 +25,8 @@ func (o *Op) Append(to []byte) []byte {
 		to = strconv.AppendInt(append(to, `,"key":`...), *o.Key, 10)
 	}
 	if o.Idempotency != nil {
-		to = appendText(append(to, `,"idempotency":{"key":`...), o.Idempotency.Key)
-		to = append(appendText(append(to, `,"body":`...), o.Idempotency.Body), '}')
+		to = AppendText(append(to, `,"idempotency":{"key":`...), o.Idempotency.Key)
+		to = append(AppendText(append(to, `,"body":`...), o.Idempotency.Body), '}')
 	}
 	return append(to, '}')
 }

@@ -32,9 +32,9 @@ type GetPart struct {
 
 // Append writes the part as json.Marshal does.
 func (p *GetPart) Append(to []byte) []byte {
-	to = appendText(append(to, `{"table":`...), p.Table)
-	to = appendText(append(to, `,"shard":`...), p.Shard)
-	to = appendText(append(to, `,"log":`...), p.Log)
+	to = AppendText(append(to, `{"table":`...), p.Table)
+	to = AppendText(append(to, `,"shard":`...), p.Shard)
+	to = AppendText(append(to, `,"log":`...), p.Log)
 	if p.Floor > 0 {
 		to = strconv.AppendUint(append(to, `,"floor":`...), p.Floor, 10)
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -170,11 +169,14 @@ func (t *Table) Sort() { slices.SortFunc(t.Shards, byLow) }
 
 func byLow(a, b Shard) int { return cmp.Compare(a.Low, b.Low) }
 
-var identifierRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`)
-
 // ValidIdentifier accepts names of tables, columns and shards.
 func ValidIdentifier(s string) error {
-	if identifierRule.MatchString(s) && !strings.HasSuffix(s, "\n") {
+	ok := s != "" && len(s) <= MaxIdentifierBytes
+	for i := range len(s) {
+		letter := 'a' <= s[i]|0x20 && s[i]|0x20 <= 'z'
+		ok = ok && (letter || i > 0 && (digit(s[i]) || s[i] == '_'))
+	}
+	if ok {
 		return nil
 	}
 	return fmt.Errorf("%q is no identifier; use 1 to %d letters, digits or '_', beginning with a letter", shorten(s), MaxIdentifierBytes)

@@ -112,12 +112,12 @@ func (v Value) append(to []byte) []byte {
 	case v.number:
 		return append(to, v.text...)
 	}
-	return appendText(to, v.text)
+	return AppendText(to, v.text)
 }
 
-// appendText writes s as JSON does, without its detour where nothing needs an
+// AppendText writes s as json.Marshal does, without its detour where nothing needs an
 // escape.
-func appendText(to []byte, s string) []byte {
+func AppendText(to []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf || c == '<' || c == '>' || c == '&' {
 			quoted, _ := json.Marshal(s) // a string can always be JSON

@@ -2,7 +2,6 @@ package oplog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -106,13 +105,7 @@ func (b *batch) encode(writer string) []byte {
 		size += len(c.data) + 1
 	}
 	out := make([]byte, 0, size)
-	field := func(before, text string) {
-		quoted, err := json.Marshal(text)
-		if err != nil {
-			panic("BUG: a string is no JSON: " + err.Error())
-		}
-		out = append(append(out, before...), quoted...)
-	}
+	field := func(before, text string) { out = events.AppendText(append(out, before...), text) }
 	field(`{"id":`, b.id)
 	field(`,"writer":`, writer)
 	field(`,"table":`, b.lane.id.Table)
