@@ -1,0 +1,85 @@
+package database
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/lab/rig"
+)
+
+// echo stands for bus and shard servers: what is appended is done.
+type echo struct {
+	Logs
+	seq  atomic.Uint64
+	hear func(string, []byte)
+}
+
+func (e *echo) Append(_ context.Context, log events.LogID, id string, data []byte) (uint64, error) {
+	batch, err := events.DecodeBatch(data)
+	if err != nil {
+		return 0, err
+	}
+	seq := e.seq.Add(1)
+	results, err := json.Marshal(events.Results{Batch: id, Table: log.Table, Shard: log.Shard, Seq: seq, Ops: len(batch.Ops)})
+	go e.hear("", results)
+	return seq, err
+}
+
+func (e *echo) State(context.Context, events.LogID) (events.LogState, error) {
+	return events.LogState{}, nil
+}
+
+func (e *echo) Listen(_ string, fn func(string, []byte)) (func(), error) {
+	e.hear = fn
+	return func() {}, nil
+}
+
+// BenchmarkWrite is what a router does for /write between its HTTP server and
+// its bus.
+func BenchmarkWrite(b *testing.B) {
+	e := &echo{}
+	d, err := New(DefaultConfig(), e, e, nil, prometheus.NewRegistry(), rig.Quiet)
+	if err != nil {
+		b.Fatal(err)
+	}
+	route := events.TableRoute{
+		Table:  events.Table{Name: "StudT", Schema: studs, Shards: []events.Shard{{ID: "sh1", Low: 0, Size: 1 << 40}}},
+		Shards: []events.ShardRoute{{Shard: "sh1", Log: events.ShardLog{Incarnation: "one"}}},
+	}
+	t, err := d.build(route, events.Epoch{}, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.replace("StudT", t)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { d.Run(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	<-d.Began()
+	var key atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(64)
+	b.RunParallel(func(pb *testing.PB) {
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.SetMethod("POST")
+		var body []byte
+		for pb.Next() {
+			ctx.Request.Reset()
+			ctx.Request.Header.SetMethod("POST")
+			ctx.Response.Reset()
+			body = append(strconv.AppendInt(append(body[:0], `{"data":[{"Stud_id":`...), key.Add(1), 10), `,"Stud_name":"Student 2z"}]}`...)
+			ctx.Request.SetBodyRaw(body)
+			if d.Serve(&ctx, []byte("/write")); ctx.Response.StatusCode() != 200 {
+				b.Errorf("%d %s", ctx.Response.StatusCode(), ctx.Response.Body())
+				return
+			}
+		}
+	})
+}
