@@ -22,6 +22,7 @@ import (
 type cluster struct {
 	cmd         *exec.Cmd
 	http, admin string        // base URLs
+	unix        string        // unix:PATH, where the same is served as at http
 	ended       chan struct{} // closed when it has ended
 	end         error         // how; read it after the end, like
 	said        *bytes.Buffer // its stderr
@@ -39,8 +40,12 @@ func start(ctx context.Context, o options) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{ended: make(chan struct{}), said: &bytes.Buffer{}}
-	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", "1", "--log-level", "warn")
+	sockets, err := os.MkdirTemp("", "dbbench-") // o.dir may be too long for a socket
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http"), ended: make(chan struct{}), said: &bytes.Buffer{}}
+	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", "1", "--log-level", "warn")
 	c.cmd.Stderr = c.said
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is ours to pass on
 	out, err := c.cmd.StdoutPipe()
@@ -48,6 +53,7 @@ func start(ctx context.Context, o options) (*cluster, error) {
 		return nil, err
 	}
 	if err := c.cmd.Start(); err != nil {
+		_ = os.RemoveAll(sockets)
 		return nil, fmt.Errorf("start %s (go tool task build makes it): %w", binary, err)
 	}
 	ready := make(chan []string, 1)
@@ -58,6 +64,7 @@ func start(ctx context.Context, o options) (*cluster, error) {
 			}
 		}
 		c.end = c.cmd.Wait()
+		_ = os.RemoveAll(sockets) // empty, unless it was killed
 		close(c.ended)
 	}()
 	select {

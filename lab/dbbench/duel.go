@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// side is one of two systems that do the same work in turns.
+// side is one of several systems that do the same work in turns, or one way to
+// reach it.
 type side struct {
 	name  string
 	begin func(ctx context.Context, clients int) (workers []worker, release func(), err error)
@@ -25,49 +27,73 @@ type pace struct {
 	warm, measure time.Duration
 }
 
-// duel lets both sides work in every round, at every number of clients, and
-// prints medians with their spread. It returns the median of the ratios at
-// the number of clients that is given last.
-func duel(ctx context.Context, p pace, peer, ours *side) (float64, error) {
+// score is what one side did at one number of clients.
+type score struct {
+	rates []float64 // by round
+	last  load
+	used  usage // in the last round
+}
+
+// duel lets all sides work in every round, at every number of clients, and
+// prints medians with their spread. It returns, for each of ours, the median of
+// its ratios to the peer at the number of clients that is given last.
+func duel(ctx context.Context, p pace, peer *side, ours ...*side) ([]float64, error) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(out, "clients\t%s ops/s\t%s ops/s\tratio\t%s p50, p99 ms\t%s p50, p99 ms\n", peer.name, ours.name, peer.name, ours.name)
-	ratio, costs := 0.0, []string{}
+	fmt.Fprintf(out, "clients\tsystem\tops/s\tto %s\tp50, p99 ms\n", peer.name)
+	sides := append([]*side{peer}, ours...)
+	var last []float64
+	var costs []string
 	for _, clients := range p.clients {
-		rates := map[*side][]float64{}
-		last := map[*side]load{}
-		used := map[*side]usage{}
-		for round := -1; round < p.rounds; round++ {
-			for _, s := range []*side{peer, ours} {
-				took := p.measure
-				if round < 0 {
-					took = p.warm
-				}
-				before := usageOf(s.root)
-				l, err := s.work(ctx, clients, took)
-				if err != nil {
-					return 0, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
-				}
-				if round >= 0 {
-					rates[s] = append(rates[s], l.perSecond())
-					last[s] = l
-					used[s] = usageOf(s.root).since(before)
-				}
-			}
+		scores, err := p.play(ctx, clients, sides)
+		if err != nil {
+			return nil, err
 		}
-		rounds := ratios(rates[ours], rates[peer])
-		ratio = median(rounds)
-		a, b := last[peer], last[ours]
-		fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s, %s\t%s, %s\n", clients, spreadOf(rates[peer], "%.0f"), spreadOf(rates[ours], "%.0f"), spreadOf(rounds, "%.2f"),
-			ms(a.percentile(50)), ms(a.percentile(99)), ms(b.percentile(50)), ms(b.percentile(99)))
-		for _, s := range []*side{peer, ours} {
-			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, used[s].each(last[s].ops)))
+		last = nil
+		for i, s := range sides {
+			own, lead, ratio := scores[i], fmt.Sprint(clients), ""
+			if i > 0 {
+				rounds := ratios(own.rates, scores[0].rates)
+				last = append(last, median(rounds))
+				lead, ratio = "", spreadOf(rounds, "%.2f")
+			}
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s, %s\n", lead, s.name, spreadOf(own.rates, "%.0f"), ratio, ms(own.last.percentile(50)), ms(own.last.percentile(99)))
+			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, own.used.each(own.last.ops)))
 		}
 	}
 	if err := out.Flush(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	fmt.Printf("\nprocessor time of one op by process, in µs, in the last round:\n  %s\n", strings.Join(costs, "\n  "))
-	return ratio, nil
+	return last, nil
+}
+
+// play is all rounds at one number of clients. Every other one is played
+// backwards: what a side leaves to do is not always the same one's burden.
+func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, error) {
+	scores := make([]score, len(sides))
+	order := make([]int, len(sides))
+	for i := range order {
+		order[i] = i
+	}
+	for round := -1; round < p.rounds; round++ {
+		took := p.measure
+		if round < 0 {
+			took = p.warm
+		}
+		for _, i := range order {
+			s := sides[i]
+			before := usageOf(s.root)
+			l, err := s.work(ctx, clients, took)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
+			}
+			if round >= 0 {
+				scores[i] = score{append(scores[i].rates, l.perSecond()), l, usageOf(s.root).since(before)}
+			}
+		}
+		slices.Reverse(order)
+	}
+	return scores, nil
 }
 
 func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load, error) {
@@ -79,4 +105,23 @@ func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (loa
 	l, err := drive(ctx, workers, s.keys, atMost)
 	s.ops += l.ops
 	return l, err
+}
+
+// overHTTP are two sides that are one: the cluster on its Unix socket, as the
+// peer is reached, and over TCP.
+func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]byte, int64) []byte, want string) []*side {
+	at := func(name, base string) *side {
+		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(_ context.Context, n int) ([]worker, func(), error) {
+			workers, release := httpWorkers(base, n, path, body, want)
+			return workers, release, nil
+		}}
+	}
+	return []*side{at("ringway", c.unix), at("ringway over TCP", c.http)}
+}
+
+// verdict is what a duel against the peer comes to; its last line is like for
+// like.
+func verdict(p pace, ratios []float64) string {
+	clients := p.clients[len(p.clients)-1]
+	return fmt.Sprintf("over TCP: ringway/mariadb at %d clients: %.2f\nringway/mariadb at %d clients: %.2f\n", clients, ratios[1], clients, ratios[0])
 }

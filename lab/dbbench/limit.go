@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,9 +29,9 @@ const together = 30
 // row, and the insertion. Their sum, beside what a write costs the peer, is
 // the best ratio that processors allow if everything else were free.
 func limit(ctx context.Context, o options) error {
-	clients, rounds, took := 256, 7, 3*time.Second
+	clients, rounds, took := 256, 7, 2500*time.Millisecond
 	if o.quick {
-		rounds, took = 3, 1500*time.Millisecond
+		rounds, took = 3, 1200*time.Millisecond
 	}
 	web, err := startBare(ctx)
 	if err != nil {
@@ -55,16 +56,18 @@ func limit(ctx context.Context, o options) error {
 	rows := func() func() (int64, bool) { return (&spreadKeys{d: d}).take }
 	chunks := d
 	chunks.size /= together
-	sides := []*bound{
-		{side: side{name: "peer", keys: rows(), begin: one.inserters}, roots: []int{one.pid}, clients: clients, rows: 1},
-		{side: side{name: "http", keys: rows(), begin: func(_ context.Context, n int) ([]worker, func(), error) {
-			workers, release := httpWorkers(web.http, n, "/write", writeBody, oneAdded)
+	overHTTP := func(name, base string) *bound {
+		return &bound{side: side{name: name, keys: rows(), begin: func(_ context.Context, n int) ([]worker, func(), error) {
+			workers, release := httpWorkers(base, n, "/write", writeBody, oneAdded)
 			return workers, release, nil
-		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1},
-		{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: func(ctx context.Context, n int) ([]worker, func(), error) {
-			return bulkInserters(ctx, three, n)
-		}}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together},
+		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1}
 	}
+	peer := &bound{side: side{name: "peer", keys: rows(), begin: one.inserters}, roots: []int{one.pid}, clients: clients, rows: 1}
+	unix, tcp := overHTTP("http", web.unix), overHTTP("http over TCP", web.http)
+	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: func(ctx context.Context, n int) ([]worker, func(), error) {
+		return bulkInserters(ctx, three, n)
+	}}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together}
+	sides := []*bound{peer, unix, tcp, stores}
 	for round := -1; round < rounds; round++ {
 		for _, b := range sides {
 			if err := b.round(ctx, took, round >= 0); err != nil {
@@ -72,19 +75,25 @@ func limit(ctx context.Context, o options) error {
 			}
 		}
 	}
-	if err := sides[2].check(ctx, three); err != nil {
+	if err := stores.check(ctx, three); err != nil {
 		return err
 	}
 	for _, b := range sides {
-		fmt.Printf("%-7s %s rows/s; processor time of one row in µs: %s; in the last round %s\n", b.name, spreadOf(b.rates, "%.0f"), spreadOf(b.costs, "%.0f"), b.last)
+		fmt.Printf("%-13s %s rows/s; processor time of one row in µs: %s; in the last round %s\n", b.name, spreadOf(b.rates, "%.0f"), spreadOf(b.costs, "%.0f"), b.last)
 	}
-	peer, least, noDriver := sides[0], make([]float64, rounds), make([]float64, rounds)
-	for i := range rounds {
-		least[i] = sides[1].costs[i] + sides[2].costs[i]
-		noDriver[i] = least[i] - sides[2].driver[i]
+	for _, web := range []*bound{tcp, unix} {
+		over := "over TCP: "
+		if web == unix {
+			over = ""
+		}
+		least, noDriver := make([]float64, rounds), make([]float64, rounds)
+		for i := range rounds {
+			least[i] = web.costs[i] + stores.costs[i]
+			noDriver[i] = least[i] - stores.driver[i]
+		}
+		fmt.Printf("%sthe peer's cost over http + stores: %s; without what the driver of the stores takes: %s\n", over,
+			spreadOf(ratios(peer.costs, least), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
 	}
-	fmt.Printf("the peer's cost over http + stores: %s; without what the driver of the stores takes: %s\n",
-		spreadOf(ratios(peer.costs, least), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
 	return nil
 }
 
@@ -170,9 +179,13 @@ func bulkInserters(ctx context.Context, servers []*peer, n int) (all []worker, r
 // bareVerb makes this program the bare server, until its standard input ends.
 const bareVerb = "bare"
 
-// bare answers /write without doing it.
-func bare() error {
+// bare answers /write without doing it, at a port and at a Unix socket.
+func bare(socket string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	unix, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
@@ -180,12 +193,13 @@ func bare() error {
 	fmt.Println("http://" + l.Addr().String())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until whoever started us has ended
-		_ = l.Close()                        // ends Serve
+		_, _ = l.Close(), unix.Close()       // ends Serve
 	}()
-	if err := s.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	ended := make(chan error, 2)
+	for _, l := range []net.Listener{l, unix} {
+		go func() { ended <- s.Serve(l) }()
 	}
-	return nil
+	return errors.Join(<-ended, <-ended)
 }
 
 var course = events.Schema{Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeString}}
@@ -204,9 +218,10 @@ func pretend(ctx *fasthttp.RequestCtx) {
 
 // bareServer is a process, so that its processor time can be told from ours.
 type bareServer struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	http  string
+	cmd        *exec.Cmd
+	stdin      io.Closer
+	http, unix string // base URL and unix:PATH
+	dir        string // of the socket
 }
 
 func startBare(ctx context.Context) (*bareServer, error) {
@@ -214,7 +229,12 @@ func startBare(ctx context.Context) (*bareServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bareServer{cmd: exec.CommandContext(context.WithoutCancel(ctx), self, bareVerb)}
+	dir, err := os.MkdirTemp("", "dbbench-")
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(dir, "http")
+	b := &bareServer{cmd: exec.CommandContext(context.WithoutCancel(ctx), self, bareVerb, socket), unix: "unix:" + socket, dir: dir}
 	b.cmd.Stderr = os.Stderr
 	if b.stdin, err = b.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -238,4 +258,5 @@ func startBare(ctx context.Context) (*bareServer, error) {
 func (b *bareServer) stop() {
 	_ = b.stdin.Close() // it ends then
 	_ = b.cmd.Wait()    // how, nobody asks
+	_ = os.RemoveAll(b.dir)
 }

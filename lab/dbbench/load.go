@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,12 +70,16 @@ func drive(ctx context.Context, workers []worker, next func() (key int64, ok boo
 	return l, errors.Join(append(failed, ctx.Err())...)
 }
 
-// httpWorkers are clients of a router with a connection each. An answer has
-// to contain want.
+// httpWorkers are clients with a connection each of a server at a base URL or
+// unix:PATH. An answer has to contain want.
 func httpWorkers(base string, n int, path string, body func(to []byte, key int64) []byte, want string) (workers []worker, release func()) {
 	wanted := []byte(want)
+	network, address := "tcp", strings.TrimPrefix(base, "http://")
+	if socket, ok := strings.CutPrefix(base, "unix:"); ok {
+		network, address, base = "unix", socket, "http://ringway"
+	}
 	client := &fasthttp.HostClient{
-		Addr: strings.TrimPrefix(base, "http://"), MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
+		Addr: address, Dial: func(address string) (net.Conn, error) { return net.Dial(network, address) }, MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, NoDefaultUserAgentHeader: true,
 	}
 	workers = make([]worker, n)

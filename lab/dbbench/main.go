@@ -40,7 +40,7 @@ func main() {
 	flag.Int64Var(&o.rows, "rows", 100_000, "reads: rows in both systems; reads of many more than fit in 11 MiB a shard server miss its memory")
 	flag.Parse()
 	if flag.Arg(0) == bareVerb {
-		exit(bare())
+		exit(bare(flag.Arg(1)))
 	}
 	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "limit": limit, "shards": shards}
 	measure := measures[flag.Arg(0)]

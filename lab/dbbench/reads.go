@@ -18,9 +18,9 @@ import (
 
 // reads compares single-row reads of random keys, then streams all rows.
 func reads(ctx context.Context, o options) error {
-	p := pace{clients: []int{1, 16, 256, 64}, rounds: 5, warm: time.Second, measure: 3 * time.Second}
+	p := pace{clients: []int{1, 16, 256, 64}, rounds: 5, warm: time.Second, measure: 2500 * time.Millisecond}
 	if o.quick {
-		p = pace{clients: []int{64}, rounds: 3, warm: 500 * time.Millisecond, measure: 1500 * time.Millisecond}
+		p = pace{clients: []int{64}, rounds: 3, warm: 500 * time.Millisecond, measure: 2 * time.Second}
 	}
 	d := ours((o.rows + 3) / 4)
 	both, err := open(ctx, o, d)
@@ -35,11 +35,7 @@ func reads(ctx context.Context, o options) error {
 	fmt.Printf("%d rows are in both after %s\n\n", d.keys(), time.Since(began).Round(100*time.Millisecond))
 	key := func() (int64, bool) { return rand.Int64N(d.keys()), true }
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: both.peer.readers}
-	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: key, begin: func(_ context.Context, n int) ([]worker, func(), error) {
-		workers, release := httpWorkers(both.cluster.http, n, "/read", readBody, oneRow)
-		return workers, release, nil
-	}}
-	ratio, err := duel(ctx, p, peer, ringway)
+	ratios, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", readBody, oneRow)...)
 	if err != nil {
 		return err
 	}
@@ -49,7 +45,7 @@ func reads(ctx context.Context, o options) error {
 	if err := both.cluster.longRange(ctx, d.keys()); err != nil {
 		return err
 	}
-	fmt.Printf("ringway/mariadb at %d clients: %.2f\n", p.clients[len(p.clients)-1], ratio)
+	fmt.Print(verdict(p, ratios))
 	return nil
 }
 

@@ -10,10 +10,10 @@ import (
 // servers as that takes.
 func ours(size int64) database { return spread(3, 4, 3, size) }
 
-// writes compares acknowledged single-row writes. Both sides insert the same
+// writes compares acknowledged single-row writes. Both systems insert the same
 // keys in the same order.
 func writes(ctx context.Context, o options) error {
-	p := pace{clients: []int{1, 16, 64, 256}, rounds: 5, warm: time.Second, measure: 4 * time.Second}
+	p := pace{clients: []int{1, 16, 64, 256}, rounds: 5, warm: time.Second, measure: 3 * time.Second}
 	if o.quick {
 		p = pace{clients: []int{256}, rounds: 3, warm: time.Second, measure: 2500 * time.Millisecond}
 	}
@@ -25,11 +25,8 @@ func writes(ctx context.Context, o options) error {
 	defer both.close()
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: both.peer.inserters}
-	ringway := &side{name: "ringway", root: both.cluster.cmd.Process.Pid, keys: ourKeys.take, begin: func(_ context.Context, n int) ([]worker, func(), error) {
-		workers, release := httpWorkers(both.cluster.http, n, "/write", writeBody, oneAdded)
-		return workers, release, nil
-	}}
-	ratio, err := duel(ctx, p, peer, ringway)
+	ringway := both.cluster.overHTTP(ourKeys.take, "/write", writeBody, oneAdded)
+	ratios, err := duel(ctx, p, peer, ringway...)
 	if err != nil {
 		return err
 	}
@@ -44,11 +41,11 @@ func writes(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if rows != ringway.ops {
-		return fmt.Errorf("ringway has %d rows, acknowledged %d", rows, ringway.ops)
+	if written := ringway[0].ops + ringway[1].ops; rows != written {
+		return fmt.Errorf("ringway has %d rows, acknowledged %d", rows, written)
 	}
 	fmt.Printf("counted back: %d rows in %s, %d in ringway, as acknowledged\n", theirs, both.peer.name, rows)
-	fmt.Printf("ringway/mariadb at %d clients: %.2f\n", p.clients[len(p.clients)-1], ratio)
+	fmt.Print(verdict(p, ratios))
 	return nil
 }
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// idle is a side that notes its turns, of ten ops each.
+func idle(name string, turns *[]string) *side {
+	left := 0
+	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: func(context.Context, int) ([]worker, func(), error) {
+		*turns = append(*turns, name)
+		left = 10
+		return []worker{func(int64) error { return nil }}, func() {}, nil
+	}}
+}
+
+func TestDuel_LetsAllTakeTurnsAndComparesEachWithThePeer(t *testing.T) {
+	var turns []string
+	p := pace{clients: []int{1, 2}, rounds: 2, warm: time.Hour, measure: time.Hour}
+	got, err := duel(t.Context(), p, idle("p", &turns), idle("u", &turns), idle("t", &turns))
+	if err != nil || len(got) != 2 || got[0] <= 0 || got[1] <= 0 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if want := strings.Fields("p u t t u p p u t p u t t u p p u t"); !slices.Equal(turns, want) {
+		t.Errorf("turns %v", turns)
+	}
+}
+
+func TestPlay_EndsAtAFailure(t *testing.T) {
+	var turns []string
+	broken := errors.New("broken")
+	bad := idle("bad", &turns)
+	bad.begin = func(context.Context, int) ([]worker, func(), error) { return nil, nil, broken }
+	_, err := pace{rounds: 1, warm: time.Hour}.play(t.Context(), 7, []*side{idle("p", &turns), bad})
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "bad, 7 clients") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Tools read the last line: it is like for like.
+func TestVerdict_EndsWithTheSocketsRatio(t *testing.T) {
+	want := "over TCP: ringway/mariadb at 64 clients: 0.50\nringway/mariadb at 64 clients: 1.25\n"
+	if got := verdict(pace{clients: []int{1, 64}}, []float64{1.25, 0.5}); got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestHTTPWorkers_AreOnTheSocketOrThePort(t *testing.T) {
+	dir, err := os.MkdirTemp("", "dbbench-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "s")
+	var served [2]atomic.Int64
+	bases := []string{"unix:" + socket, ""}
+	for i, network := range []string{"unix", "tcp"} {
+		address := socket
+		if network == "tcp" {
+			address = "127.0.0.1:0"
+		}
+		l, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if network == "tcp" {
+			bases[i] = "http://" + l.Addr().String()
+		}
+		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { served[i].Add(1); pretend(ctx) }}
+		go func() { _ = s.Serve(l) }()
+		defer s.Shutdown()
+	}
+	for i, base := range bases {
+		workers, release := httpWorkers(base, 3, "/write", writeBody, oneAdded)
+		l, err := drive(t.Context(), workers, each(make([]int, 30)), time.Minute)
+		release()
+		if err != nil || l.ops != 30 || served[i].Load() != 30 {
+			t.Errorf("%s: %d ops, %d served, %v", base, l.ops, served[i].Load(), err)
+		}
+	}
+}
+
+func TestBare_ServesTheSameOnBoth(t *testing.T) {
+	b, err := startBare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := url.Parse(b.http); err != nil || u.Scheme != "http" {
+		t.Errorf("%s: %v", b.http, err)
+	}
+	for _, base := range []string{b.http, b.unix} {
+		workers, release := httpWorkers(base, 2, "/write", writeBody, oneAdded)
+		if l, err := drive(t.Context(), workers, each(make([]int, 10)), time.Minute); err != nil || l.ops != 10 {
+			t.Errorf("%s: %d ops, %v", base, l.ops, err)
+		}
+		release()
+	}
+	b.stop()
+	if _, err := os.Stat(b.dir); err == nil {
+		t.Errorf("%s is left", b.dir)
+	}
+}
+
+// TestMain plays the bare server too.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == bareVerb {
+		if err := bare(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
