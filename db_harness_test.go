@@ -39,7 +39,8 @@ var builds struct {
 	ready map[string]string
 }
 
-// build makes the binary with some tags, once.
+// build makes the binary with some tags, once, of the same parts as the images
+// of the tests of containers.
 func build(t *testing.T, tags string) string {
 	t.Helper()
 	if path := os.Getenv(brokenBinaryEnv); path != "" {
@@ -58,7 +59,7 @@ func build(t *testing.T, tags string) string {
 		builds.dir, builds.ready = dir, map[string]string{}
 	}
 	path := filepath.Join(builds.dir, "ringway"+tags)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", path, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tags, "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

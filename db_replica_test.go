@@ -32,6 +32,6 @@ func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 			t.Logf("a replica of %d rows was filled in %s; the slowest write meanwhile took %s", rows, took.Round(time.Millisecond), set.Slowest().Round(time.Millisecond))
 		})
 	}
-	f("sqlite", rounds(50_000, 1_000_000))
-	f("mysql", rounds(50_000, 1_000_000))
+	f("sqlite", rounds(20_000, 1_000_000))
+	f("mysql", rounds(20_000, 1_000_000))
 }

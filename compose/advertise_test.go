@@ -19,6 +19,7 @@ import (
 // Two agents whose containers share no network stand for two hosts: the router,
 // outside of both, reaches the containers at ports of the hosts.
 func TestAdvertise_ContainersOnTwoNetworksServeOneRouter(t *testing.T) {
+	t.Parallel()
 	e := newE2E(t)
 	if runtime.GOOS != "linux" || runtime.GOARCH != e.arch {
 		t.Skipf("the roles run as processes here, and the image is for linux/%s", e.arch)

@@ -48,7 +48,7 @@ func firstBase(ctx context.Context, bases []base, say io.Writer) (image, what st
 }
 
 func (s *stack) findShardBase(ctx context.Context) (image, what string, err error) {
-	if said := os.Getenv("RINGWAY_SHARD_BASE"); said != "" {
+	if said := s.base; said != "" {
 		return said, said + " (RINGWAY_SHARD_BASE)", nil
 	}
 	return firstBase(ctx, []base{

@@ -24,8 +24,9 @@ import (
 // own. Nothing of it is left at the end.
 type e2e struct {
 	*stack
-	t    *testing.T
-	said *rig.Buffer
+	t      *testing.T
+	said   *rig.Buffer
+	client *http.Client
 }
 
 func newE2E(t *testing.T) *e2e {
@@ -45,7 +46,7 @@ func newE2E(t *testing.T) *e2e {
 	s.cluster = "rwtest-" + strings.ToLower(rand.Text()[:8])
 	s.image, s.shardImage = s.cluster+":test", s.cluster+"-shard:test"
 	s.http, s.admin, s.nats = freePort(t), freePort(t), freePort(t)
-	e := &e2e{stack: s, t: t, said: &rig.Buffer{}}
+	e := &e2e{stack: s, t: t, said: &rig.Buffer{}, client: &http.Client{Timeout: 30 * time.Second}}
 	s.out, s.err = e.said, e.said
 	t.Cleanup(e.clean)
 	return e
@@ -74,15 +75,22 @@ func (e *e2e) clean() {
 	}
 }
 
+var given sync.Map // ports
+
+// freePort gives each port once: clusters run beside each other.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close() // for the cluster
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		if _, again := given.LoadOrStore(port, true); !again {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 func (e *e2e) up() {
@@ -124,14 +132,12 @@ func (e *e2e) running(host string) []string {
 	return strings.Fields(e.docker(args...))
 }
 
-var quick = &http.Client{Timeout: 30 * time.Second}
-
 func (e *e2e) call(method, path, body string) (int, string, error) {
 	req, err := http.NewRequest(method, "http://127.0.0.1:"+e.http+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
-	resp, err := quick.Do(req)
+	resp, err := e.client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -285,6 +291,7 @@ func (l *load) end(t *testing.T) {
 var full = os.Getenv("RINGWAY_E2E") == "full" || os.Getenv("RINGWAY_LONG") != ""
 
 func TestE2E(t *testing.T) {
+	t.Parallel()
 	e := newE2E(t)
 	begun := time.Now()
 	e.up()

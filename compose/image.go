@@ -6,11 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 )
+
+var making sync.Mutex // bin/image is one, and so is the base
 
 // makeImages makes that of all roles and that of shard servers. The same
 // source gives the same images, so that nothing is replaced for it.
 func (s *stack) makeImages(ctx context.Context) error {
+	making.Lock()
+	defer making.Unlock()
 	fmt.Fprintln(s.err, "making the image", s.image)
 	dir := filepath.Join(s.root, "bin", "image")
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {

@@ -6,6 +6,7 @@ import (
 )
 
 func TestImages(t *testing.T) {
+	t.Parallel()
 	e := newE2E(t)
 	if err := e.makeImages(t.Context()); err != nil {
 		t.Fatal(err)

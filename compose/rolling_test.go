@@ -15,8 +15,9 @@ import (
 // follow one after the other, under their names and on their volumes, and
 // nothing else is touched but the controller.
 func TestE2E_ImageOfShardServers(t *testing.T) {
+	t.Parallel()
 	e := newE2E(t)
-	t.Setenv("RINGWAY_SHARD_BASE", e.image) // SQLite is enough here
+	e.base = e.image // SQLite is enough here
 	e.config = filepath.Join(t.TempDir(), "ringway.yaml")
 	configure := func(tables string) {
 		t.Helper()

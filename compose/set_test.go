@@ -45,6 +45,7 @@ func harmDuring() time.Duration {
 // lost, nothing rejected is there, no update is lost or done twice, and all
 // replicas are alike, whoever is killed or paused.
 func TestE2E_DatabaseSet(t *testing.T) {
+	t.Parallel()
 	e := newE2E(t)
 	begun := time.Now()
 	since := func() string { return time.Since(begun).Round(100 * time.Millisecond).String() }

@@ -36,6 +36,7 @@ type stack struct {
 	cluster           string // also the project and the network
 	image             string
 	shardImage        string
+	base              string // of shardImage; empty: what can be had
 	config            string
 	http, admin, nats string // ports at 127.0.0.1
 	out, err          io.Writer
@@ -46,6 +47,7 @@ func newStack(root string, t tools) *stack {
 	return &stack{
 		tools: t, root: root, out: os.Stdout, err: os.Stderr,
 		cluster: get("RINGWAY_CLUSTER", "ringway"), image: get("RINGWAY_IMAGE", "ringway:dev"), shardImage: get("RINGWAY_SHARD_IMAGE", "ringway-shard:dev"),
+		base:   os.Getenv("RINGWAY_SHARD_BASE"),
 		config: get("RINGWAY_CONFIG", filepath.Join(root, "compose", "ringway.yaml")),
 		http:   get("RINGWAY_HTTP_PORT", "5000"), admin: get("RINGWAY_ADMIN_PORT", "5001"), nats: get("RINGWAY_NATS_PORT", "4222"),
 	}

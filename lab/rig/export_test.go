@@ -3,4 +3,5 @@ package rig
 var (
 	Discount = discount
 	Stalled  = stalled
+	Pause    = pause
 )

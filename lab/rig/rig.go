@@ -18,7 +18,11 @@ import (
 // machine that has much else to do; only a test that fails takes so long.
 const Patience = 45 * time.Second
 
-const pace = 5 * time.Millisecond // between two looks
+// Bounds of the pause between two looks.
+const (
+	pace    = 5 * time.Millisecond
+	longest = 50 * time.Millisecond
+)
 
 // Eventually asks f again and again until it returns nil, and ends the test
 // with its last error after Patience. Only the goroutine of the test may call it.
@@ -42,15 +46,19 @@ func Try(d time.Duration, f func() error) error {
 }
 
 func try(over func() bool, f func() error) error {
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
-	for ; ; <-tick.C {
+	for {
+		begun := time.Now()
 		err := f()
 		if err == nil || over() {
 			return err
 		}
+		<-time.After(pause(time.Since(begun)))
 	}
 }
+
+// pause is between two looks. Looking takes a quarter of the time at the most,
+// for it takes that from what it waits for; but no pause is long.
+func pause(look time.Duration) time.Duration { return min(max(pace, 3*look), longest) }
 
 // Context ends with the test, or after Patience.
 func Context(t testing.TB) context.Context {

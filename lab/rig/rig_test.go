@@ -46,6 +46,18 @@ func TestTry(t *testing.T) {
 	f(-time.Second, time.Minute, 0, true)
 }
 
+func TestTry_LooksAQuarterOfTheTime(t *testing.T) {
+	f := func(look, want time.Duration) {
+		t.Helper()
+		if got := rig.Pause(look); got != want {
+			t.Errorf("after a look of %s: a pause of %s, want %s", look, got, want)
+		}
+	}
+	f(0, 5*time.Millisecond)
+	f(10*time.Millisecond, 30*time.Millisecond)
+	f(time.Second, 50*time.Millisecond)
+}
+
 func TestStopwatch(t *testing.T) {
 	f := func(wall, starved, want time.Duration) {
 		t.Helper()
