@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
@@ -189,6 +190,39 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 	wantState(t, l, 1, 2)
 	if _, err := l.Append(ctx, "", batchOf("x")); err == nil {
 		t.Error("stored without an id")
+	}
+}
+
+// Whoever waits no longer for an acknowledgement, since results came first,
+// learnt nothing against the log: the next append asks the bus for nothing else.
+func TestLogAppend_ThatIsCutAsksForNothing(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	appendAll(t, l, "b1")
+	conn, err := nats.Connect(srv.URL())
+	rig.Must(t, err)
+	defer conn.Close()
+	asked, err := conn.SubscribeSync("$JS.API.STREAM.INFO.*")
+	rig.Must(t, err)
+	stored, err := conn.SubscribeSync(events.LogSubject(theLog.Table, theLog.Shard))
+	rig.Must(t, err)
+	rig.Must(t, conn.Flush())
+	for i, cuts := 2, 0; cuts < 3; i++ {
+		ctx, cut := context.WithCancel(rig.Context(t))
+		go func() {
+			_, _ = stored.NextMsg(10 * time.Second) // before it is synced, and so acknowledged
+			cut()
+		}()
+		if _, err := l.Append(ctx, fmt.Sprint("b", i), batchOf("b")); errors.Is(err, context.Canceled) {
+			cuts++
+		} else {
+			rig.Must(t, err)
+		}
+	}
+	appendAll(t, l, "last")
+	rig.Must(t, conn.Flush())
+	if n, _, err := asked.Pending(); n > 0 || err != nil {
+		t.Errorf("the bus was asked for the log %d times, %v", n, err)
 	}
 }
 

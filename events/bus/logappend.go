@@ -47,7 +47,9 @@ func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, er
 	})
 	if err != nil {
 		if tried {
-			l.forget()
+			if !errors.Is(ctx.Err(), context.Canceled) { // a caller that waits no longer says nothing of the log
+				l.forget()
+			}
 			err = appendOutcome(err)
 		}
 		return fail(err)
