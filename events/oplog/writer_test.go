@@ -315,8 +315,15 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 				open = append(open, do(t.Context(), w, key))
 			}
 		}
+		newest := func() (n int, b events.Batch) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			n = len(d.batches)
+			return n, d.batches[n-1]
+		}
 		answer := func() {
-			b, seq := d.batches[len(d.batches)-1], uint64(len(d.batches))
+			n, b := newest()
+			seq := uint64(n)
 			acks <- seq
 			d.tell(b, seq)
 			synctest.Wait()
@@ -324,8 +331,8 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 		sent := func(batches, ops int) {
 			t.Helper()
 			synctest.Wait()
-			if n := len(d.batches); n != batches || len(d.batches[n-1].Ops) != ops {
-				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(d.batches[n-1].Ops), batches, ops)
+			if n, b := newest(); n != batches || len(b.Ops) != ops {
+				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(b.Ops), batches, ops)
 			}
 		}
 		begin(1)
