@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,13 @@ func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data [
 	d.raw = append(d.raw, string(data))
 	d.mu.Unlock()
 	return d.answer(ctx, n, b)
+}
+
+// seen are the batches that have come.
+func (d *desk) seen() []events.Batch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.batches)
 }
 
 func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
@@ -316,7 +324,8 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 			}
 		}
 		answer := func() {
-			b, seq := d.batches[len(d.batches)-1], uint64(len(d.batches))
+			batches := d.seen()
+			b, seq := batches[len(batches)-1], uint64(len(batches))
 			acks <- seq
 			d.tell(b, seq)
 			synctest.Wait()
@@ -324,8 +333,9 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 		sent := func(batches, ops int) {
 			t.Helper()
 			synctest.Wait()
-			if n := len(d.batches); n != batches || len(d.batches[n-1].Ops) != ops {
-				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(d.batches[n-1].Ops), batches, ops)
+			all := d.seen()
+			if n := len(all); n != batches || len(all[n-1].Ops) != ops {
+				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(all[n-1].Ops), batches, ops)
 			}
 		}
 		begin(1)
