@@ -75,8 +75,12 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 func TestLogAppend_OverAFrozenBus(t *testing.T) {
 	srv := rig.StartBusProcess(t)
 	c := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
-	l := createLog(t, c, theLog)
-	appendAll(t, l, "b1")
+	appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), "b1")
+	l := c.Log(theLog)
+	rig.Eventually(t, func() error { // a busy bus may take longer than c waits
+		_, err := l.Append(rig.Context(t), "b1", batchOf("b1"))
+		return err
+	})
 	thaw := srv.Pause()
 	_, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
 	wantErr(t, err, events.ErrUnknownOutcome)

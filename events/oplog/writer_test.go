@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,13 @@ func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data [
 	d.raw = append(d.raw, string(data))
 	d.mu.Unlock()
 	return d.answer(ctx, n, b)
+}
+
+// seen are the batches that have come.
+func (d *desk) seen() []events.Batch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.batches)
 }
 
 func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
@@ -315,15 +323,9 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 				open = append(open, do(t.Context(), w, key))
 			}
 		}
-		newest := func() (n int, b events.Batch) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			n = len(d.batches)
-			return n, d.batches[n-1]
-		}
 		answer := func() {
-			n, b := newest()
-			seq := uint64(n)
+			batches := d.seen()
+			b, seq := batches[len(batches)-1], uint64(len(batches))
 			acks <- seq
 			d.tell(b, seq)
 			synctest.Wait()
@@ -331,8 +333,9 @@ func TestDo_BatchesOfManyAreFollowedByMany(t *testing.T) {
 		sent := func(batches, ops int) {
 			t.Helper()
 			synctest.Wait()
-			if n, b := newest(); n != batches || len(b.Ops) != ops {
-				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(b.Ops), batches, ops)
+			all := d.seen()
+			if n := len(all); n != batches || len(all[n-1].Ops) != ops {
+				t.Fatalf("%d batches, the last one of %d ops; want %d, %d", n, len(all[n-1].Ops), batches, ops)
 			}
 		}
 		begin(1)

@@ -38,9 +38,12 @@ func (o *Owner) own(ctx context.Context, db *sql.DB, database string) error {
 			return fmt.Errorf("database %s is not the database that this directory belongs to, or was emptied; to begin anew use another directory", database)
 		}
 		if err := empty(ctx, db, database); err != nil {
-			return err
-		}
-		if _, err := db.ExecContext(ctx, createOwner); err != nil {
+			// Somebody who began at the same time may have become the owner
+			// and made its tables.
+			if token, place, _ = o.present(ctx, db); token == "" {
+				return err
+			}
+		} else if _, err := db.ExecContext(ctx, createOwner); err != nil {
 			return err
 		}
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
