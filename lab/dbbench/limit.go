@@ -29,7 +29,7 @@ const together = 30
 // row, and the insertion. Their sum, beside what a write costs the peer, is
 // the best ratio that processors allow if everything else were free.
 func limit(ctx context.Context, o options) error {
-	clients, rounds, took := 256, 7, 2500*time.Millisecond
+	clients, rounds, took := 256, 7, 2*time.Second
 	if o.quick {
 		rounds, took = 3, 1200*time.Millisecond
 	}
