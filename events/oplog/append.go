@@ -64,12 +64,14 @@ func (l *lane) acknowledgeUnsent(b *batch) {
 	}
 }
 
-// hold lets ops gather: a batch costs every replica as much as many ops do. One
-// client alone is not held up: nothing of its log is unanswered then, and the
-// batch before was of one op.
+// hold lets ops gather: a batch costs every replica as much as many ops do.
+// While Config.Ahead batches are unanswered the next one would not be applied
+// sooner, and is held for Linger. Afterwards it is held for those who were there
+// at the last answer: they are likely to be back soon, in Pace for each but the
+// first, or in PaceMost. It ends early when most of them are, or the batch is
+// full. One client alone is all of its crowd, and is not held up.
 func (l *lane) hold(ctx context.Context) {
-	since := time.Now()
-	for {
+	for since := time.Now(); ctx.Err() == nil; {
 		left := l.early(since, time.Now())
 		if left <= 0 {
 			return
@@ -77,30 +79,33 @@ func (l *lane) hold(ctx context.Context) {
 		over := time.NewTimer(left)
 		select {
 		case <-ctx.Done():
-			over.Stop()
-			return
 		case <-over.C:
 		case <-l.told:
-			over.Stop()
 		}
+		over.Stop()
 	}
 }
 
-// early is how long the next batch still waits for more to join it. It is held
-// since a time.
+// early is how long the next batch, held since a time, waits still for more to
+// join it, unless told.
 func (l *lane) early(since, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cfg := &l.writer.cfg
-	if l.bytes >= cfg.BatchBytes {
+	switch {
+	case l.bytes >= cfg.BatchBytes:
+		return 0
+	case len(l.waiting) >= cfg.Ahead:
+		return since.Add(cfg.Linger).Sub(now)
+	case len(l.queue) >= l.enough():
 		return 0
 	}
-	left := l.left.Add(min(time.Duration(l.last-1)*cfg.Pace, cfg.PaceMost)).Sub(now)
-	if len(l.waiting) >= cfg.Ahead { // it would not be applied sooner
-		left = max(left, since.Add(cfg.Linger).Sub(now))
-	}
-	return left
+	return l.answered.Add(min(time.Duration(l.crowd-1)*cfg.Pace, cfg.PaceMost)).Sub(now)
 }
+
+// enough is how many of the crowd need not wait for the rest. Calls whose
+// callers left the queue count: that makes a batch no later.
+func (l *lane) enough() int { return l.crowd - l.crowd/10 }
 
 // cuts arranges that results end the append.
 func (l *lane) cuts(b *batch, cut context.CancelFunc) bool {

@@ -45,6 +45,7 @@ func (l *lane) settle(b *batch, tell func(*call) answer) {
 			c.done <- tell(c)
 		}
 	}
+	l.answered, l.crowd = time.Now(), l.ops
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
 	l.writer.forget(b)

@@ -15,20 +15,20 @@ type lane struct {
 	writer *Writer
 	id     events.LogID
 
-	mu      sync.Mutex
-	retired bool // another lane has its place
-	queue   []*call
-	bytes   int           // of queue
-	ops     int           // of queue and waiting
-	sending bool          // a goroutine appends until the queue is empty
-	waiting []*batch      // sent, results outstanding, in the order of the log
-	told    chan struct{} // one of waiting has its results, or the queue fills a batch
-	left    time.Time     // when the last batch was made,
-	last    int           // of so many ops
-	down    time.Time     // since when the log took nothing; zero: it does
-	why     error         // it took nothing
-	asking  bool
-	asked   time.Time // when a replica was last asked
+	mu       sync.Mutex
+	retired  bool // another lane has its place
+	queue    []*call
+	bytes    int           // of queue
+	ops      int           // of queue and waiting
+	sending  bool          // a goroutine appends until the queue is empty
+	waiting  []*batch      // sent, results outstanding, in the order of the log
+	told     chan struct{} // the batch that is held may be due
+	answered time.Time     // when a batch was last answered
+	crowd    int           // the ops that were there then, its own included
+	down     time.Time     // since when the log took nothing; zero: it does
+	why      error         // it took nothing
+	asking   bool
+	asked    time.Time // when a replica was last asked
 }
 
 // put queues a call. It reports false when the lane has retired.
@@ -49,7 +49,7 @@ func (l *lane) put(c *call) (bool, error) {
 	l.queue = append(l.queue, c)
 	l.bytes += len(c.data)
 	l.ops++
-	if l.bytes >= cfg.BatchBytes {
+	if l.bytes >= cfg.BatchBytes || len(l.queue) == l.enough() {
 		l.tell()
 	}
 	if !l.sending && l.writer.start(l.send) {
@@ -121,7 +121,6 @@ func (l *lane) gather(ctx context.Context) (*batch, []byte) {
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.waiting = append(l.waiting, b)
-	l.left, l.last = time.Now(), n
 	return b, data
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -19,10 +20,10 @@ type Config struct {
 	BatchBytes int           // target of a batch; one op alone may be larger
 	QueueBytes int           // of ops that wait for their batch, for each log; more are refused
 	QueueOps   int           // of ops whose results are not there, for each log; more are refused
-	Ahead      int           // batches without results, for each log, from which on ops wait for more to join them
-	Linger     time.Duration // how long at most
-	Pace       time.Duration // after a batch the next one of its log waits so long for each op of it but one,
-	PaceMost   time.Duration // but no longer than this, or until it is full
+	Ahead      int           // batches without results, for each log, from which on the next one waits until it is full or fewer are
+	Linger     time.Duration // but no longer than this
+	Pace       time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
+	PaceMost   time.Duration // and no longer than this
 	Patience   time.Duration // how long an op waits to be sent for the first time
 	Resend     time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
 	AskAfter   time.Duration // without results before a replica is asked, and between two times
@@ -38,9 +39,9 @@ func DefaultConfig() Config {
 		QueueBytes: 16 << 20, // ten ops of the largest size, or the rows of 100,000 clients
 		QueueOps:   100_000,
 		Ahead:      1,
-		Linger:     5 * time.Millisecond,
+		Linger:     25 * time.Millisecond, // for results that are lost or slow
 		Pace:       250 * time.Microsecond,
-		PaceMost:   6 * time.Millisecond,
+		PaceMost:   3 * time.Millisecond,
 		Patience:   5 * time.Second, // a restart of the bus
 		Resend:     time.Minute,     // five elections
 		AskAfter:   time.Second,
@@ -99,7 +100,13 @@ func New(cfg Config, logs Log, hear Listener, asks Asker, log *slog.Logger) (*Wr
 		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
 	case cfg.BatchBytes <= 0, cfg.BatchBytes > events.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
 		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", events.MaxOpBytes)
-	case cfg.Ahead <= 0, cfg.Linger < 0, cfg.Pace < 0, cfg.PaceMost < 0, cfg.Patience <= 0, cfg.Resend <= 0, cfg.AskAfter <= 0, cfg.AskTimeout <= 0, cfg.ResultWait <= 0:
+	case cfg.Ahead <= 0:
+		return nil, errors.New("writer: ahead has to be positive")
+	case cfg.Linger < 0, cfg.Pace < 0, cfg.PaceMost < 0:
+		return nil, errors.New("writer: linger and pace may be 0 and not less")
+	case cfg.Pace > math.MaxInt64/time.Duration(cfg.QueueOps):
+		return nil, fmt.Errorf("writer: pace: %s is too long for %d ops", cfg.Pace, cfg.QueueOps)
+	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.AskAfter <= 0, cfg.AskTimeout <= 0, cfg.ResultWait <= 0:
 		return nil, errors.New("writer: times have to be positive")
 	case cfg.Resend >= events.LogDedup:
 		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, events.LogDedup)
