@@ -1,6 +1,7 @@
 package events
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -45,6 +46,16 @@ func (id LogID) Validate() error {
 		return fmt.Errorf("log: incarnation: %w", err)
 	}
 	return nil
+}
+
+// Lots has the reader of a log fetch messages many at a time, rather than be
+// sent each as it is stored. A message costs the bus and its reader as much for
+// its way as for what is in it.
+type Lots interface {
+	// Wanted reports whether it shall, from now on.
+	Wanted() bool
+	// Wait returns when the next lot is wanted, of which one message is there.
+	Wait(ctx context.Context)
 }
 
 // LogState is what a log holds: First to Last, both included; an empty log has

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringway/events"
@@ -45,12 +46,13 @@ func DefaultApplierConfig() ApplierConfig {
 	}
 }
 
-// reader is the log of a shard. Read calls fn for every message after a
-// position, in order and without a gap, until ctx ends; it fails with
-// events.ErrLogPurged, ErrLogForeign or ErrLogMissing when the log is not the
-// continuation of what the position stands for.
+// reader is the log of a shard. ReadLots calls fn for every message after a
+// position, in order and without a gap, until ctx ends, and tells whether more
+// follow at once; it fails with events.ErrLogPurged, ErrLogForeign or
+// ErrLogMissing when the log is not the continuation of what the position
+// stands for.
 type reader interface {
-	Read(ctx context.Context, after events.Position, fn func(seq uint64, at time.Time, data []byte) error) error
+	ReadLots(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
 // results carries what became of batches to their writers. It is a hint: who
@@ -72,6 +74,7 @@ type Applier struct {
 
 	untold []events.LogEntry // of a transaction whose end is not known
 
+	last    atomic.Int64 // ops of the last transaction
 	mu      sync.Mutex
 	applied events.Position
 	moved   chan struct{} // closed when applied moves
@@ -186,12 +189,12 @@ func (a *Applier) run(ctx context.Context) error {
 	waiting := newWaiting(a.cfg.MaxWaiting, a.cfg.Budget)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- a.log.Read(ctx, at, func(seq uint64, when time.Time, data []byte) error {
+		ended <- a.log.ReadLots(ctx, at, lots{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
 			batch, err := events.DecodeBatch(data)
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", seq, err)
 			}
-			return waiting.put(ctx, events.LogEntry{Seq: seq, Time: when, Batch: batch}, len(data))
+			return waiting.put(ctx, events.LogEntry{Seq: seq, Time: when, Batch: batch}, len(data), more)
 		})
 		waiting.close()
 	}()
@@ -207,7 +210,6 @@ func (a *Applier) run(ctx context.Context) error {
 // drain applies what is waiting until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
 	var rest []events.LogEntry
-	last := 0 // ops of the transaction before
 	for {
 		entries := rest
 		if entries == nil {
@@ -215,12 +217,9 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 			if entries == nil {
 				return nil
 			}
-			if len(entries) < a.cfg.MaxEntries && !a.isEager() {
-				entries = a.gather(ctx, waiting, entries, last)
-			}
 		}
 		entries, rest = atMarker(entries)
-		last = ops(entries)
+		a.last.Store(int64(ops(entries)))
 		done, err := a.store.Apply(ctx, at, entries)
 		if err != nil && events.Broken("skip") {
 			err = a.skip(ctx, at, entries)
@@ -284,17 +283,6 @@ func ops(entries []events.LogEntry) (n int) {
 
 func isMarker(b *events.Batch) bool {
 	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
-}
-
-// gather waits a little for more, which makes the transaction larger: most of
-// what a transaction costs, it costs once. The one before had last ops.
-func (a *Applier) gather(ctx context.Context, waiting *waiting, entries []events.LogEntry, last int) []events.LogEntry {
-	select {
-	case <-ctx.Done():
-	case <-a.hurry:
-	case <-time.After(max(a.cfg.Gather, min(time.Duration(last)*a.cfg.GatherEach, a.cfg.GatherMost))):
-	}
-	return append(entries, waiting.poll(a.cfg.MaxEntries-len(entries))...)
 }
 
 // tell sends each writer what became of its batches, if it is for this

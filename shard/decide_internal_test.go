@@ -79,12 +79,12 @@ func TestWaiting_SharesABudget(t *testing.T) {
 	budget := &Budget{Bytes: 100}
 	a, b := newWaiting(1000, budget), newWaiting(1000, budget)
 	for _, w := range []*waiting{a, b} { // one each always fits
-		if err := w.put(t.Context(), events.LogEntry{}, 90); err != nil {
+		if err := w.put(t.Context(), events.LogEntry{}, 90, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	done := make(chan error)
-	go func() { done <- a.put(t.Context(), events.LogEntry{}, 10) }()
+	go func() { done <- a.put(t.Context(), events.LogEntry{}, 10, false) }()
 	b.take(1)
 	a.take(1)
 	if err := <-done; err != nil {

@@ -31,6 +31,8 @@ type waiting struct {
 	bytes  int
 	sizes  []int
 	queue  []events.LogEntry
+	more   bool // what was put last is not the end of its lot
+	full   bool // somebody waits for room
 	closed bool
 	change chan struct{} // closed at each change
 }
@@ -44,12 +46,16 @@ func (w *waiting) changed() {
 	w.change = make(chan struct{})
 }
 
-// put waits for room. One entry always fits.
-func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
+// put waits for room. One entry always fits. More of its lot may follow.
+func (w *waiting) put(ctx context.Context, e events.LogEntry, size int, more bool) error {
 	for {
 		w.mu.Lock()
 		if w.closed || len(w.queue) == 0 || w.bytes+size <= w.max && w.budget.fits(size) {
 			break
+		}
+		if !w.full {
+			w.full = true
+			w.changed()
 		}
 		change := w.change
 		w.mu.Unlock()
@@ -63,18 +69,21 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int) error {
 	if w.closed {
 		return context.Canceled
 	}
+	w.more, w.full = more, false
 	w.queue, w.sizes, w.bytes = append(w.queue, e), append(w.sizes, size), w.bytes+size
 	w.budget.add(size)
-	w.changed()
+	if !more {
+		w.changed()
+	}
 	return nil
 }
 
-// take waits for something and returns all of it, at most n; nil after close,
-// once nothing is left.
+// take waits for a whole lot, or as much of it as there is room for, and
+// returns all there is, at most n; nil after close, once nothing is left.
 func (w *waiting) take(n int) []events.LogEntry {
 	for {
 		w.mu.Lock()
-		if len(w.queue) > 0 {
+		if len(w.queue) > 0 && (!w.more || w.full || w.closed) {
 			defer w.mu.Unlock()
 			return w.cut(n)
 		}
@@ -94,13 +103,6 @@ func (w *waiting) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut(len(w.queue))
-}
-
-// poll is take without waiting.
-func (w *waiting) poll(n int) []events.LogEntry {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.cut(n)
 }
 
 func (w *waiting) cut(n int) []events.LogEntry {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,14 @@ var errSilent = errors.New("the log went on and nothing came")
 // (only a copy helps), events.ErrLogForeign when the log has another history,
 // events.ErrLogMissing when there is none.
 func (l *Log) Read(ctx context.Context, after events.Position, fn func(seq uint64, at time.Time, data []byte) error) error {
-	r := &logReader{log: l, batch: after.Batch, fn: fn}
+	return l.ReadLots(ctx, after, nil, func(seq uint64, at time.Time, data []byte, _ bool) error { return fn(seq, at, data) })
+}
+
+// ReadLots is Read, but where lots are wanted it fetches them. Then fn hears
+// whether more of the same lot follow at once: they do, unless Read ends. What
+// it holds of a log is a lot of messagesAhead at the most, in about readAhead.
+func (l *Log) ReadLots(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
+	r := &logReader{log: l, batch: after.Batch, lots: lots, fn: fn}
 	r.seq.Store(after.Seq)
 	if after.Incarnation != l.id.Incarnation && after.Seq > 0 {
 		return fmt.Errorf("read log %s after %s: %w", l.id, after, events.ErrLogForeign)
@@ -52,13 +60,20 @@ func (l *Log) Read(ctx context.Context, after events.Position, fn func(seq uint6
 			return r.stopped
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, errOtherWay):
+			attempt = 0
+			continue
 		case l.conn.nats.IsClosed():
 			err = nats.ErrConnectionClosed
 		case r.passing(err, time.Now()):
 			if r.seq.Load() != before {
 				attempt = 1
 			}
-			l.conn.log.Debug("log opens again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
+			level := slog.LevelDebug
+			if attempt == 5 {
+				level = slog.LevelWarn
+			}
+			l.conn.log.Log(ctx, level, "log opens again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
 			if !pause(ctx, attempt) {
 				return nil
 			}
@@ -71,7 +86,8 @@ func (l *Log) Read(ctx context.Context, after events.Position, fn func(seq uint6
 // logReader is the state of one Read that outlives its consumers.
 type logReader struct {
 	log     *Log
-	fn      func(uint64, time.Time, []byte) error
+	lots    events.Lots
+	fn      func(uint64, time.Time, []byte, bool) error
 	seq     atomic.Uint64 // the last that fn had
 	at      time.Time     // when that was stored; zero: known by batch only
 	batch   string        // id of the batch at seq, empty: not known
@@ -85,7 +101,7 @@ func (r *logReader) passing(err error, now time.Time) bool {
 	var short *tooShort
 	if !errors.Is(err, events.ErrLogMissing) && !errors.As(err, &short) {
 		r.faulty = time.Time{}
-		return errors.Is(err, errSilent) || passingTail(err)
+		return errors.Is(err, errSilent) || errors.Is(err, errFetch) || passingTail(err)
 	}
 	if r.faulty.IsZero() {
 		r.faulty = now
@@ -123,7 +139,24 @@ func (r *logReader) once(ctx context.Context) error {
 	defer watchdog.Wait()
 	defer silent(nil)
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.seq.Load() + 1}
-	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.each, func() error { return nil })
+	if r.lotsWanted() {
+		return r.fetch(ctx, handle, cfg)
+	}
+	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent, func() error { return nil })
+}
+
+// sent takes a message that came as it was stored.
+func (r *logReader) sent(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	if err := follows(meta.Sequence.Stream, r.seq.Load()+1); err != nil {
+		return err
+	}
+	if err := r.pass(m, meta, false); err != nil {
+		return err
+	}
+	if r.lotsWanted() {
+		return errOtherWay
+	}
+	return nil
 }
 
 // compare refuses a log that is not the continuation of what was read.
@@ -156,21 +189,26 @@ func (r *logReader) compare(ctx context.Context, handle jetstream.Stream) error 
 	return nil
 }
 
-func (r *logReader) each(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-	seq, want := meta.Sequence.Stream, r.seq.Load()+1
+// follows refuses a message that is not the next.
+func follows(seq, want uint64) error {
 	if seq < want {
 		return errGap // of a consumer that is not ours any more
 	}
 	if seq > want {
 		return fmt.Errorf("%w: %d follows %d", events.ErrLogPurged, seq, want-1)
 	}
+	return nil
+}
+
+// pass hands on the next message.
+func (r *logReader) pass(m jetstream.Msg, meta *jetstream.MsgMetadata, more bool) error {
 	r.busy.Store(true)
 	defer r.busy.Store(false)
-	if r.stopped = r.fn(seq, meta.Timestamp, m.Data()); r.stopped != nil {
+	if r.stopped = r.fn(meta.Sequence.Stream, meta.Timestamp, m.Data(), more); r.stopped != nil {
 		return r.stopped
 	}
 	r.at = meta.Timestamp
-	r.seq.Store(seq)
+	r.seq.Store(meta.Sequence.Stream)
 	return nil
 }
 

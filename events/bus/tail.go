@@ -31,8 +31,6 @@ func (c *Conn) tail(ctx context.Context, handle jetstream.Stream, cfg jetstream.
 
 // tailAtMost is tail with a bound of its own on what the bus sends ahead.
 func (c *Conn) tailAtMost(ctx context.Context, ahead jetstream.PullMessagesOpt, handle jetstream.Stream, cfg jetstream.ConsumerConfig, each func(jetstream.Msg, *jetstream.MsgMetadata) error, current func() error) error {
-	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, tailIdle
-	cfg.Description = c.cfg.Name
 	consumer, err := c.consumer(ctx, handle, cfg)
 	if err != nil {
 		return err
@@ -78,7 +76,10 @@ func (c *Conn) tailAtMost(ctx context.Context, ahead jetstream.PullMessagesOpt, 
 	}
 }
 
+// consumer makes one that keeps no account of what is read.
 func (c *Conn) consumer(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	cfg.AckPolicy, cfg.MemoryStorage, cfg.Replicas, cfg.InactiveThreshold = jetstream.AckNonePolicy, true, 1, tailIdle
+	cfg.Description = c.cfg.Name
 	ctx, cancel, err := c.request(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("create consumer: %w", err)

@@ -7,7 +7,7 @@ import (
 )
 
 func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
-	f := func(last int, hurried bool, want time.Duration) {
+	f := func(last int64, hurried bool, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			a := &Applier{cfg: DefaultApplierConfig(), hurry: make(chan struct{}, 1)}
@@ -15,7 +15,8 @@ func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
 				poke(a.hurry)
 			}
 			began := time.Now()
-			a.gather(t.Context(), newWaiting(1, nil), nil, last)
+			a.last.Store(last)
+			lots{a}.Wait(t.Context())
 			if got := time.Since(began); got != want {
 				t.Errorf("after %d ops, hurried %v: waited %s, want %s", last, hurried, got, want)
 			}

@@ -1,0 +1,452 @@
+package bus_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+	"ringway/events/bus"
+	"ringway/lab/rig"
+)
+
+// inLots has a log read in lots, or not, as a test wants. Its zero value wants
+// none.
+type inLots struct {
+	wanted atomic.Bool
+	count  atomic.Int64       // of lots that were waited for
+	waits  chan chan struct{} // nil: no wait takes time
+}
+
+func wantLots() *inLots {
+	l := &inLots{}
+	l.wanted.Store(true)
+	return l
+}
+
+// heldLots waits before each lot until the test closes what it gets from waits.
+func heldLots() *inLots {
+	l := wantLots()
+	l.waits = make(chan chan struct{})
+	return l
+}
+
+func (l *inLots) Wanted() bool { return l.wanted.Load() }
+
+func (l *inLots) Wait(ctx context.Context) {
+	l.count.Add(1)
+	if l.waits == nil {
+		return
+	}
+	release := make(chan struct{})
+	select {
+	case <-ctx.Done():
+	case l.waits <- release:
+		select {
+		case <-ctx.Done():
+		case <-release:
+		}
+	}
+}
+
+// gathering returns when the reader waits before a lot, and what ends that.
+func (l *inLots) gathering(t *testing.T) (release func()) {
+	t.Helper()
+	select {
+	case c := <-l.waits:
+		return func() { close(c) }
+	case <-time.After(rig.Patience):
+		t.Fatal("the reader gathers nothing")
+		return nil
+	}
+}
+
+// entry is a message as fn had it.
+type entry struct {
+	seq  uint64
+	more bool
+	size int
+}
+
+// collect runs ReadLots until fn returns an error or the test ends.
+func collect(t *testing.T, l *bus.Log, after events.Position, lots events.Lots, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
+	t.Helper()
+	var seen recorder[entry]
+	ended := make(chan error, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		ended <- l.ReadLots(ctx, after, lots, func(seq uint64, _ time.Time, data []byte, more bool) error {
+			seen.add(entry{seq, more, len(data)})
+			if fn == nil {
+				return nil
+			}
+			return fn(seen.list())
+		})
+	})
+	t.Cleanup(func() { stop(); done.Wait() })
+	return &seen, ended
+}
+
+// wantWhole wants 1 to last, in order, and no lot cut short. It returns how
+// many lots of more than one there were.
+func wantWhole(t *testing.T, seen *recorder[entry], last int) (lots int) {
+	t.Helper()
+	rig.Eventually(t, func() error {
+		if n := len(seen.list()); n < last {
+			return fmt.Errorf("read %d of %d", n, last)
+		}
+		return nil
+	})
+	all := seen.list()
+	for i, e := range all {
+		if e.seq != uint64(i+1) {
+			t.Fatalf("%d is read where %d should be", e.seq, i+1)
+		}
+		if e.more && (i == 0 || !all[i-1].more) {
+			lots++
+		}
+	}
+	if len(all) != last || all[last-1].more {
+		t.Fatalf("read %d of %d; more to come: %v", len(all), last, all[last-1].more)
+	}
+	return lots
+}
+
+func named(from, to int) (ids []string) {
+	for i := from; i <= to; i++ {
+		ids = append(ids, fmt.Sprint("b", i))
+	}
+	return ids
+}
+
+func rawLog(t *testing.T, srv *rig.Bus) jetstream.Stream {
+	t.Helper()
+	stream, err := rawJS(t, srv.URL()).Stream(rig.Context(t), "RINGWAY_LOG_StudT-sh1")
+	rig.Must(t, err)
+	return stream
+}
+
+// consumer is what the bus knows of the one reader of a log.
+func consumer(ctx context.Context, log jetstream.Stream) (*jetstream.ConsumerInfo, error) {
+	var all []*jetstream.ConsumerInfo
+	list := log.ListConsumers(ctx)
+	for info := range list.Info() {
+		all = append(all, info)
+	}
+	if err := list.Err(); err != nil || len(all) != 1 {
+		return nil, errors.Join(fmt.Errorf("%d consumers", len(all)), err)
+	}
+	return all[0], nil
+}
+
+func TestLogReadLots_ComeWholeAndInOrder(t *testing.T) {
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	lots := heldLots()
+	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	const each = 20
+	for round := range 3 {
+		appendAll(t, l, named(round*each+1, round*each+1)...)
+		release := lots.gathering(t)
+		appendAll(t, l, named(round*each+2, (round+1)*each)...)
+		if n := len(seen.list()); n != round*each {
+			t.Fatalf("%d were read before the lot was wanted, want %d", n, round*each)
+		}
+		release()
+		if got := wantWhole(t, seen, (round+1)*each); got <= round {
+			t.Errorf("%d lots in %d rounds", got, round+1)
+		}
+	}
+}
+
+// The bus restarts between two messages of a lot that is here already.
+func TestLogReadLots_ALotOutlivesARestart(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	appendAll(t, l, named(1, 20)...)
+	var down sync.Once
+	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+		if all[len(all)-1].more {
+			down.Do(srv.Restart)
+		}
+		return nil
+	})
+	wantWhole(t, seen, 20)
+	for i := 21; i <= 24; i++ {
+		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), fmt.Sprint("b", i), batchOf("b")); return err })
+	}
+	wantWhole(t, seen, 24)
+}
+
+func TestLogReadLots_OutliveRestarts(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	seen, _ := collect(t, l, events.Position{}, wantLots(), nil)
+	for i := range 4 {
+		for _, id := range named(5*i+1, 5*i+5) {
+			rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
+		}
+		wantWhole(t, seen, 5*i+5)
+		srv.Restart()
+	}
+}
+
+// The bus forgets a consumer whose reader is held up by its store.
+func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	held, release := make(chan struct{}), make(chan struct{})
+	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+		if len(all) == 1 {
+			close(held)
+			<-release
+		}
+		return nil
+	})
+	appendAll(t, l, "b1")
+	<-held
+	raw := rawLog(t, srv)
+	forgotten, err := consumer(rig.Context(t), raw)
+	rig.Must(t, err)
+	rig.Must(t, raw.DeleteConsumer(rig.Context(t), forgotten.Name))
+	appendAll(t, l, named(2, 10)...)
+	close(release)
+	wantWhole(t, seen, 10)
+}
+
+// What the bus says against one request says nothing about the log.
+func TestLogReadLots_OutliveARefusal(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	lots := heldLots()
+	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	appendAll(t, l, "b1")
+	release := lots.gathering(t)
+	raw := rawLog(t, srv)
+	refuses, err := consumer(rig.Context(t), raw)
+	rig.Must(t, err)
+	refuses.Config.MaxRequestBatch = 1
+	_, err = raw.UpdateConsumer(rig.Context(t), refuses.Config)
+	rig.Must(t, err)
+	release()
+	lots.gathering(t)()
+	wantWhole(t, seen, 1)
+}
+
+func TestLogReadLots_OutliveACutCable(t *testing.T) {
+	srv := rig.StartBus(t)
+	direct := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	cable := newCut(t, srv.URL())
+	lots := heldLots()
+	seen, _ := collect(t, rig.Connect(t, cable.URL()).Log(theLog), events.Position{}, lots, nil)
+	appendAll(t, direct, "b1")
+	_ = lots.gathering(t) // what is lost with the connection is not waited for
+	cable.Cut()
+	appendAll(t, direct, "b2", "b3")
+	cable.Heal()
+	lots.gathering(t)()
+	wantWhole(t, seen, 3)
+}
+
+// It goes on where it was, whichever way it reads.
+func TestLogReadLots_WantedOrNot(t *testing.T) {
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	lots := wantLots()
+	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	const n = 40
+	for i := range n {
+		lots.wanted.Store(i/4%2 == 0)
+		appendAll(t, l, fmt.Sprint("b", i+1))
+		wantWhole(t, seen, i+1)
+	}
+	if waits := lots.count.Load(); waits < n/4 || waits > 3*n/4 {
+		t.Errorf("%d of %d messages came as lots, want about half", waits, n)
+	}
+	hasty := wantLots() // changes its mind in the middle of lots
+	seen, _ = collect(t, l, events.Position{}, hasty, func(all []entry) error {
+		hasty.wanted.Store(len(all)%2 == 0)
+		return nil
+	})
+	appendAll(t, l, named(n+1, 2*n)...)
+	wantWhole(t, seen, 2*n)
+}
+
+// A reader that is far behind gathers nothing: it has enough.
+func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
+	srv := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.SyncAlways = false })
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	js := rawJS(t, srv.URL())
+	const n = 8000
+	for range n {
+		_, err := js.PublishAsync("ringway.log.StudT.sh1", batchOf("b"))
+		rig.Must(t, err)
+	}
+	<-js.PublishAsyncComplete()
+	lots := wantLots()
+	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	wantWhole(t, seen, n)
+	if waits := lots.count.Load(); waits > 8 { // of about 16 lots
+		t.Errorf("it waited %d times", waits)
+	}
+}
+
+func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	const n, size = 60, 200_000
+	for i := range n {
+		if _, err := l.Append(rig.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const most = (2<<20)/size + 1 // and the one that was waited for
+	held, raw, ctx := 0, rawLog(t, srv), rig.Context(t)
+	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+		if len(all) == n {
+			return errors.New("enough")
+		}
+		c, err := consumer(ctx, raw)
+		if err == nil {
+			held = max(held, int(c.Delivered.Stream)-len(all)+1)
+		}
+		return err
+	})
+	if err := faultOf(t, ended); err.Error() != "enough" {
+		t.Fatal(err)
+	}
+	if lots := wantWhole(t, seen, n); lots < n/most {
+		t.Errorf("%d lots", lots)
+	}
+	if held > most || held < 2 {
+		t.Errorf("%d messages were held, want 2 to %d", held, most)
+	}
+}
+
+func TestLogReadLots_EndWithTheContext(t *testing.T) {
+	srv := rig.StartBus(t)
+	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- l.ReadLots(ctx, events.Position{}, wantLots(), nil) }()
+	raw := rawLog(t, srv)
+	rig.Eventually(t, func() error {
+		c, err := consumer(ctx, raw)
+		if err == nil && c.NumWaiting == 0 {
+			err = errors.New("it does not wait for a message")
+		}
+		return err
+	})
+	stop()
+	rig.Within(t, 2*time.Second, func() error {
+		select {
+		case err := <-ended:
+			rig.Must(t, err)
+			return nil
+		default:
+			return errors.New("it still reads")
+		}
+	})
+}
+
+// Jetstream refuses to wait with heartbeats for less than two of them.
+func TestLogReadLots_EndWithADeadline(t *testing.T) {
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	rig.Must(t, l.ReadLots(ctx, events.Position{}, wantLots(), nil))
+	wantErr(t, ctx.Err(), context.DeadlineExceeded)
+}
+
+func TestLogReadLots_NoticeAPurge(t *testing.T) {
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	lots := heldLots()
+	seen, ended := collect(t, l, events.Position{}, lots, nil)
+	appendAll(t, l, "b1")
+	release := lots.gathering(t)
+	appendAll(t, l, "b2", "b3", "b4")
+	rig.Must(t, l.Purge(rig.Context(t), 3))
+	release()
+	wantErr(t, faultOf(t, ended), events.ErrLogPurged)
+	wantWhole(t, seen, 1)
+	_, ended = collect(t, l, position(1, "b1"), wantLots(), nil)
+	wantErr(t, faultOf(t, ended), events.ErrLogPurged)
+}
+
+func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
+	srv := rig.StartBus(t)
+	c := rig.Connect(t, srv.URL())
+	l := createLog(t, c, theLog)
+	appendAll(t, l, "b1", "b2")
+	_, ended := collect(t, l, position(2, "x2"), wantLots(), nil)
+	wantErr(t, faultOf(t, ended), events.ErrLogForeign)
+
+	seen, ended := collect(t, l, events.Position{}, wantLots(), nil)
+	wantWhole(t, seen, 2)
+	rig.Must(t, c.DeleteLog(rig.Context(t), theLog))
+	createLog(t, c, other(theLog))
+	wantErr(t, faultOf(t, ended), events.ErrLogForeign)
+
+	l = c.Log(other(theLog))
+	appendAll(t, l, "b1")
+	seen, ended = collect(t, l, events.Position{}, wantLots(), nil)
+	wantWhole(t, seen, 1)
+	rig.Must(t, c.DeleteLog(rig.Context(t), other(theLog)))
+	wantErr(t, faultOf(t, ended), events.ErrLogMissing)
+}
+
+func TestLogReadLots_GiveTheCallersErrorBack(t *testing.T) {
+	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	appendAll(t, l, named(1, 10)...)
+	enough := errors.New("enough")
+	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+		if len(all) == 5 {
+			return enough
+		}
+		return nil
+	})
+	if err := faultOf(t, ended); err != enough { //nolint:errorlint // it comes back as it is
+		t.Fatalf("it ended with %v", err)
+	}
+	if n := len(seen.list()); n != 5 {
+		t.Errorf("%d were read", n)
+	}
+}
+
+// A log on three servers loses its leader while it is read in lots.
+func TestLogReadLots_GoOnWithoutTheLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections take some seconds")
+	}
+	cluster := startCluster(t)
+	var urls []string
+	for _, b := range cluster {
+		urls = append(urls, b.URL())
+	}
+	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
+	c := rig.Connect(t, strings.Join(urls, ","), replicated)
+	rig.Eventually(t, func() error { _, err := c.CreateLog(rig.Context(t), theLog, 0); return err })
+	l := c.Log(theLog)
+	seen, _ := collect(t, rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{}, wantLots(), nil)
+	led := rawLog(t, cluster[0]).CachedInfo().Cluster.Leader
+	leader := slices.IndexFunc(cluster, func(b *rig.Bus) bool { return b.Config.Name == led })
+	var down sync.WaitGroup
+	for i := range 60 {
+		if i == 20 {
+			down.Go(func() { cluster[leader].Shutdown() })
+		}
+		id := fmt.Sprint("b", i)
+		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
+	}
+	down.Wait()
+	wantWhole(t, seen, 60)
+}
