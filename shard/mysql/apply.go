@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -43,16 +42,21 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []event
 		return state.Change{}, err
 	}
 	before := state.Before{Position: from, Clock: clock}
-	if state.OnlyInserts(entries) && !events.Broken("position") {
-		// Fast path: take it that all is new. If a key is not, the server says so,
-		// and nothing is done.
-		change, err := s.transact(ctx, before, entries, nil)
-		if err == nil || !isDuplicateKey(err) && !errors.Is(err, errLook) {
+	if change, fresh := state.Fresh(&s.spec, &before, entries); fresh && !events.Broken("position") {
+		// Fast path: if a key or a batch is there after all, the server says so, and
+		// nothing is done.
+		err := s.inOne(ctx, func(t *transaction) error { return t.insert(from, &change) })
+		if !isDuplicateKey(err) {
 			return change, err
 		}
 	}
-	need := state.Need(entries)
-	return s.transact(ctx, before, entries, &need)
+	// Slow path: look first
+	var change state.Change
+	err = s.inTransaction(ctx, func(t *transaction) (err error) {
+		change, err = t.do(before, entries)
+		return err
+	})
+	return change, err
 }
 
 // clockAt is the clock of the replica at from, which the transaction then
@@ -71,17 +75,21 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 	return clock, err
 }
 
-// transact applies entries; need is nil if nothing has to be looked up.
-func (s *Store) transact(ctx context.Context, before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
-	var change state.Change
-	err := s.inTransaction(ctx, func(t *transaction) (err error) {
-		change, err = t.do(before, entries, need)
+// insert does a change that only inserts. The position comes last, and with it
+// the end: a second applier that did the same meets our rows, one that did
+// something else meets the position.
+func (t *transaction) insert(from events.Position, c *state.Change) error {
+	if err := t.putRows(c.Insert, ""); err != nil {
 		return err
-	})
-	return change, err
+	}
+	if err := t.purge(c.Clock); err != nil {
+		return err
+	}
+	events.FailPoint("before-commit")
+	return t.finish(from, c)
 }
 
-func (t *transaction) do(before state.Before, entries []events.LogEntry, need *state.Needs) (state.Change, error) {
+func (t *transaction) do(before state.Before, entries []events.LogEntry) (state.Change, error) {
 	// The position first: its lock orders us after any other applier, and what
 	// is looked up below is then read after it.
 	from, last := before.Position, &entries[len(entries)-1]
@@ -94,17 +102,13 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry, need *s
 	if err := one(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, state.Nanos(clock), t.name, from.Incarnation, from.Seq, from.Batch)); err != nil {
 		return state.Change{}, err
 	}
-	if need != nil {
-		if err := t.look(need, &before); err != nil {
-			return state.Change{}, err
-		}
+	need := state.Need(entries)
+	if err := t.look(&need, &before); err != nil {
+		return state.Change{}, err
 	}
 	change, err := state.Settle(&t.spec, &before, entries)
 	if err != nil {
 		return state.Change{}, err
-	}
-	if need == nil && duplicates(change.Answers) {
-		return state.Change{}, errLook
 	}
 	if events.Broken("position") {
 		if err := t.commitPosition(); err != nil {
@@ -125,26 +129,7 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry, need *s
 // that it is noticed.
 func (t *transaction) commitPosition() error {
 	_, err := t.exec("COMMIT")
-	if err == nil {
-		_, err = t.exec("START TRANSACTION")
-	}
 	return err
-}
-
-// errLook: the outcome cannot be told without a look at what is there.
-var errLook = errors.New("look first")
-
-// duplicates reports whether a batch has an op that met a key of another. What
-// else that op would meet was never put to the server.
-func duplicates(answers []events.Results) bool {
-	for i := range answers {
-		for j := range answers[i].Notable {
-			if answers[i].Notable[j].Outcome == events.Duplicate {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (t *transaction) write(c *state.Change) error {
@@ -175,9 +160,9 @@ func (t *transaction) purge(clock time.Time) error {
 	if !due {
 		return nil
 	}
-	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), purgeMost)
+	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), int64(purgeMost))
 	if err == nil {
-		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), purgeMost)
+		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), int64(purgeMost))
 	}
 	return err
 }

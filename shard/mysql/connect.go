@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -15,16 +16,19 @@ const maxPacket = 16 << 20
 
 // setUp pins what a server's settings could change in the meaning of our
 // statements, or in when they give up.
-const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO', time_zone='+00:00', autocommit=1, net_write_timeout=3600, innodb_lock_wait_timeout=%d"
+const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO', time_zone='+00:00', autocommit=%d, completion_type='NO_CHAIN', net_write_timeout=3600, innodb_lock_wait_timeout=%d"
 
 const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
-// connect opens a pool, and makes the database if it is not there. It touches
+// connect opens the pools, and makes the database if it is not there. It touches
 // no database of another owner.
-func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
+func connect(ctx context.Context, cfg Config) (*sql.DB, *writers, error) {
+	if cfg.Connections < 2 {
+		return nil, nil, fmt.Errorf("%d connections: want 2 or more, for reads and for transactions", cfg.Connections)
+	}
 	parsed, err := parseDSN(cfg.DSN)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	parsed.Collation = "utf8mb4_bin"
 	parsed.Loc = time.UTC
@@ -35,23 +39,33 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, error) {
 	parsed.Logger = &mysql.NopLogger{} // what it would print comes back as an error too
 	if cfg.Owner == nil || !cfg.Owner.Had {
 		if err := makeDatabase(ctx, *parsed); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	connector, err := mysql.NewConnector(parsed)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	db := sql.OpenDB(pinned{connector, []string{fmt.Sprintf(setUp, max(1, int(cfg.LockWait/time.Second))), isolation}})
-	db.SetMaxOpenConns(cfg.Connections)
+	with := func(connector driver.Connector, autocommit int) pinned {
+		return pinned{connector, []string{fmt.Sprintf(setUp, autocommit, max(1, int(cfg.LockWait/time.Second))), isolation}}
+	}
+	together := parsed.Clone()
+	together.MultiStatements = true
+	forWriting, err := mysql.NewConnector(together)
+	if err != nil {
+		return nil, nil, err
+	}
+	writing := min(mostWriters, cfg.Connections/2)
+	db := sql.OpenDB(with(connector, 1))
+	db.SetMaxOpenConns(cfg.Connections - writing)
 	db.SetMaxIdleConns(cfg.Connections)
 	db.SetConnMaxIdleTime(time.Minute) // a connection keeps its prepared statements in the server's memory
 	if cfg.Owner != nil {
 		if err := cfg.Owner.own(ctx, db, parsed.DBName); err != nil {
-			return nil, errors.Join(classify(err), db.Close())
+			return nil, nil, errors.Join(classify(err), db.Close())
 		}
 	}
-	return db, nil
+	return db, newWriters(with(forWriting, 0), writing), nil
 }
 
 func makeDatabase(ctx context.Context, cfg mysql.Config) error {

@@ -111,7 +111,7 @@ func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
 	if _, err := r.store.db.ExecContext(ctx, makeWhole, r.store.name); err != nil {
 		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
 	}
-	return newStore(r.store.db, r.store.spec), nil
+	return newStore(r.store.db, r.store.writers, r.store.spec), nil
 }
 
 func (r *restore) Close() error { return r.store.Close() }

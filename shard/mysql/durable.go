@@ -13,7 +13,7 @@ import (
 
 // flushPoll is a part of the second after which servers sync their redo log by
 // themselves: a look costs the server a walk through all its variables.
-const flushPoll = 200 * time.Millisecond
+const flushPoll = 500 * time.Millisecond
 
 // DurableThrough implements shard.Store. A commit wrote its redo log before
 // the position could be read, so the position is on disk when the log is

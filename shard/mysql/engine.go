@@ -18,7 +18,7 @@ import (
 // Config says where the server is.
 type Config struct {
 	DSN         string        // of go-sql-driver, with a database, which is created: root@unix(/run/x.sock)/ringway
-	Connections int           // most at once, for all replicas together
+	Connections int           // most at once, for all replicas together: 2 or more
 	LockWait    time.Duration // for another transaction's lock, before a retry
 	IO          time.Duration // for the server's next answer
 	Owner       *Owner        // who shall have the database; nil: nobody else reaches the server
@@ -31,8 +31,9 @@ func DefaultConfig() Config {
 
 // Engine is a database with replicas in it.
 type Engine struct {
-	db *sql.DB
-	mu sync.Mutex // one change of tables at a time
+	db      *sql.DB
+	writers *writers
+	mu      sync.Mutex // one change of tables at a time
 }
 
 var _ shard.Engine = (*Engine)(nil)
@@ -40,14 +41,15 @@ var _ shard.Engine = (*Engine)(nil)
 // Open connects and makes what is missing in the database. It does not wait
 // for a server that is away: the error is then shard.ErrRetry.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
-	db, err := connect(ctx, cfg)
+	db, writers, err := connect(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open mysql: %w", err)
 	}
+	e := &Engine{db: db, writers: writers}
 	if _, err := db.ExecContext(ctx, createCatalogue); err != nil {
-		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), db.Close())
+		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), e.Close())
 	}
-	return &Engine{db: db}, nil
+	return e, nil
 }
 
 // Create implements shard.Engine.
@@ -56,7 +58,7 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 	if err := e.begin(ctx, head, false); err != nil {
 		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
 	}
-	return newStore(e.db, spec), nil
+	return newStore(e.db, e.writers, spec), nil
 }
 
 // Restore implements shard.Engine.
@@ -64,7 +66,7 @@ func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Resto
 	if err := e.begin(ctx, head, true); err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
-	return &restore{store: newStore(e.db, head.Spec)}, nil
+	return &restore{store: newStore(e.db, e.writers, head.Spec)}, nil
 }
 
 // begin makes the tables of a replica, without rows. Tables cannot be made in
@@ -111,7 +113,7 @@ func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error
 	if err != nil {
 		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
 	}
-	return newStore(e.db, held.Spec), nil
+	return newStore(e.db, e.writers, held.Spec), nil
 }
 
 // List implements shard.Engine.
@@ -174,11 +176,12 @@ func (e *Engine) Drop(ctx context.Context, table, id string) error {
 	if err != nil {
 		return fmt.Errorf("drop shard %s: %w", id, classify(err))
 	}
+	e.writers.forget(name)
 	return nil
 }
 
 // Close implements shard.Engine.
-func (e *Engine) Close() error { return e.db.Close() }
+func (e *Engine) Close() error { return errors.Join(e.writers.close(), e.db.Close()) }
 
 // Version asks the server what it is.
 func (e *Engine) Version(ctx context.Context) (string, error) {

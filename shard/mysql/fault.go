@@ -26,7 +26,7 @@ var passing = []uint16{
 	1053, 1077, 1079, 1094, 1290, 1317, 1836, 1927, 3024, // shutting down, killed, read-only for now
 	1158, 1159, 1160, 1161, // a packet that did not come or go
 	1205, 1213, // lock wait, deadlock
-	1615, // prepare again
+	1461, 1615, // too many prepared statements, of all clients together; prepare again
 }
 
 // noSpace are errors that may be a full disk: they tell its errno, 28.

@@ -20,8 +20,8 @@ import (
 	"ringway/shard/storetest"
 )
 
-// own is a server that a test may ill-treat, with one replica in it.
-func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
+// ownEngine is a server that a test may ill-treat.
+func ownEngine(t *testing.T) (*mysqld.Supervisor, shard.Engine) {
 	t.Helper()
 	sup, _ := start(t)
 	engine := open(t, sup.DSN("ringway"))
@@ -30,6 +30,13 @@ func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
 			t.Error(err)
 		}
 	})
+	return sup, engine
+}
+
+// own is such a server with one replica in it.
+func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
+	t.Helper()
+	sup, engine := ownEngine(t)
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
 	if err != nil {
 		t.Fatal(err)

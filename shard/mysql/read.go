@@ -124,6 +124,7 @@ func (s *Store) read(ctx context.Context, query string, args []any, fn func(even
 // each calls fn for every row, and stop when fn fails, so that the server is
 // not asked for the rest.
 func each(rows *sql.Rows, stop func(), fn func() error) error {
+	defer rows.Close() // if fn panics: nobody could end the connection
 	for rows.Next() {
 		if err := fn(); err != nil {
 			stop()

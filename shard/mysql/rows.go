@@ -11,16 +11,22 @@ import (
 	"ringway/shard/state"
 )
 
-// A statement for many rows exists in some sizes, so that few are prepared and
-// most counts need one or two. What all its parameters hold stays well below
-// maxPacket.
-var sizes = [...]int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256}
+// A statement for many rows exists in some sizes, so that not too many are
+// prepared: every one up to 64, the usual batch of busy clients, which then
+// takes one round trip. What all its parameters hold stays well below maxPacket.
+var sizes = func() []int {
+	all := make([]int, 64)
+	for i := range all {
+		all[i] = i + 1
+	}
+	return append(all, 72, 80, 96, 112, 128, 160, 192, 224, 256)
+}()
 
 const statementSize = 2 << 20
 
 // sized is the largest size that n items fill.
 func sized(n int) int {
-	i, found := slices.BinarySearch(sizes[:], n)
+	i, found := slices.BinarySearch(sizes, n)
 	if !found {
 		i--
 	}
@@ -45,8 +51,8 @@ func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
 	return nil
 }
 
-func arguments[T any](items []T) []any {
-	args := make([]any, len(items))
+func arguments[T any](items []T) []driver.Value {
+	args := make([]driver.Value, len(items))
 	for i := range items {
 		args[i] = items[i]
 	}
@@ -79,7 +85,7 @@ func rowBytes(row events.Row) int {
 func (t *transaction) putRows(rows []events.Row, tail string) error {
 	columns := len(t.spec.Schema.Columns) + 1
 	return chunks(rows, rowBytes, func(part []events.Row) error {
-		args := make([]driver.NamedValue, 0, len(part)*columns)
+		args := t.args[:0]
 		add := func(v driver.Value) { args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v}) }
 		for _, row := range part {
 			add(row.Key())
@@ -88,8 +94,31 @@ func (t *transaction) putRows(rows []events.Row, tail string) error {
 			}
 			add(state.Kinds(&t.spec.Schema, row))
 		}
-		return t.execRaw("INSERT INTO "+quote(t.name)+" ("+columnList(&t.spec.Schema, "")+") VALUES "+marks(len(part), columns)+tail, args)
+		_, err := t.execNamed(t.insertion(len(part), columns, tail), args)
+		clear(args) // what was in them must not be held
+		t.args = args
+		return err
 	})
+}
+
+// insertion is the statement for n rows.
+func (t *transaction) insertion(n, columns int, tail string) string {
+	if tail != "" {
+		return t.inserting(n, columns) + tail
+	}
+	if t.insertions == nil {
+		t.insertions = map[int]string{}
+	}
+	text := t.insertions[n]
+	if text == "" {
+		text = t.inserting(n, columns)
+		t.insertions[n] = text
+	}
+	return text
+}
+
+func (t *transaction) inserting(n, columns int) string {
+	return "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + marks(n, columns)
 }
 
 // overwrite is what makes an INSERT of a key that is there an update.
@@ -119,7 +148,7 @@ func (t *transaction) putResults(all []events.KeptResults) error {
 	const columns = 5
 	notable := func(k events.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
 	return chunks(all, notable, func(part []events.KeptResults) error {
-		args := make([]any, 0, len(part)*columns)
+		args := make([]driver.Value, 0, len(part)*columns)
 		for _, k := range part {
 			r, body := k.Results, []byte{}
 			if len(r.Notable) > 0 {
@@ -128,7 +157,7 @@ func (t *transaction) putResults(all []events.KeptResults) error {
 					return err
 				}
 			}
-			args = append(args, r.Seq, r.Batch, state.Nanos(k.At), r.Ops, body)
+			args = append(args, r.Seq, r.Batch, state.Nanos(k.At), int64(r.Ops), body)
 		}
 		_, err := t.exec("INSERT INTO "+quote(resultsTable(t.name))+" (seq, batch, at, ops, notable) VALUES "+marks(len(part), columns), args...)
 		return err
@@ -138,7 +167,7 @@ func (t *transaction) putResults(all []events.KeptResults) error {
 func (t *transaction) putIdempotency(all []events.KeptIdempotency) error {
 	const columns = 5
 	return chunks(all, func(events.KeptIdempotency) int { return 2000 }, func(part []events.KeptIdempotency) error {
-		args := make([]any, 0, len(part)*columns)
+		args := make([]driver.Value, 0, len(part)*columns)
 		for _, k := range part {
 			first, err := json.Marshal(k.First)
 			if err != nil {
@@ -190,24 +219,13 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 // lookUp runs a query that ends in IN over all of keys.
 func lookUp[T any](t *transaction, query string, keys []T, fn func(*sql.Rows) error) error {
 	const most = 1024
-	for len(keys) > 0 {
-		part := keys[:min(len(keys), most)]
-		keys = keys[len(part):]
+	for part := range slices.Chunk(keys, most) {
 		args := padded(part)
 		rows, err := t.conn.QueryContext(t.ctx, query+marks(1, len(args)), args...)
 		if err != nil {
 			return err
 		}
-		for rows.Next() && err == nil {
-			err = fn(rows)
-		}
-		if err == nil {
-			err = rows.Err()
-		}
-		if closed := rows.Close(); err == nil {
-			err = closed
-		}
-		if err != nil {
+		if err := each(rows, func() {}, func() error { return fn(rows) }); err != nil {
 			return err
 		}
 	}

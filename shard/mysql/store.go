@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -15,13 +16,18 @@ import (
 
 // Store is one replica.
 type Store struct {
-	db     *sql.DB
-	spec   events.ShardSpec
-	name   string // of its table
-	single string // SELECT of one row, with the position
-	rows   string // SELECT of rows, with the position: what stands before the condition
-	none   string // SELECT of the position, and of whether there are rows
-	key    string
+	db      *sql.DB
+	writers *writers
+	spec    events.ShardSpec
+	name    string // of its table
+	single  string // SELECT of one row, with the position
+	rows    string // SELECT of rows, with the position: what stands before the condition
+	none    string // SELECT of the position, and of whether there are rows
+	key     string
+
+	// Of whoever has the writer's turn.
+	insertions map[int]string      // statements by the number of their rows
+	args       []driver.NamedValue // room for arguments
 
 	mu     sync.Mutex
 	known  events.Position // where Apply left the replica, and
@@ -31,8 +37,8 @@ type Store struct {
 
 var _ shard.Store = (*Store)(nil)
 
-func newStore(db *sql.DB, spec events.ShardSpec) *Store {
-	s := &Store{db: db, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
+func newStore(db *sql.DB, writers *writers, spec events.ShardSpec) *Store {
+	s := &Store{db: db, writers: writers, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
 	s.key = "r." + quote(spec.Schema.KeyColumn())
 	columns, table := columnList(&spec.Schema, "r."), quote(s.name)+" r"
 	s.single = "SELECT p.seq, " + columns + " FROM ringway_replicas p LEFT JOIN " + table + " ON " + s.key + " = ? WHERE p.name = ?"
@@ -78,7 +84,7 @@ func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 }
 
 // one demands that a compare-and-set found its row.
-func one(res sql.Result, err error) error {
+func one(res driver.Result, err error) error {
 	if err != nil {
 		return err
 	}

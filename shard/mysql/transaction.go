@@ -17,48 +17,70 @@ type transaction struct {
 	conn *sql.Conn
 }
 
+// inOne runs fn, which commits as the last thing it does, or fails.
+func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
+	w, err := s.writers.take(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	defer w.give()
+	committed := false
+	defer func() {
+		if !committed { // the next transaction would take a part of this along, even after a panic
+			w.undo(ctx)
+		}
+	}()
+	err = fn(&transaction{Store: s, ctx: ctx, conn: w.conn})
+	committed = err == nil
+	return err
+}
+
 // inTransaction is not database/sql's: that one's Commit obeys no context, and
 // a server that stands still would hold an applier for as long as the
 // connection lets it.
 func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	t := &transaction{Store: s, ctx: ctx, conn: conn}
-	if _, err = t.exec("START TRANSACTION"); err == nil {
-		err = fn(t)
-	}
-	if err == nil {
-		_, err = t.exec("COMMIT")
-	}
-	if err != nil {
-		_ = release(ctx, conn) // err says more
-		return err
-	}
-	return conn.Close()
-}
-
-func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
-	return t.conn.ExecContext(t.ctx, query, args...)
-}
-
-// execRaw spares many values of types that the driver knows (int64, string)
-// database/sql's look at each.
-func (t *transaction) execRaw(query string, args []driver.NamedValue) error {
-	return t.conn.Raw(func(c any) error {
-		_, err := c.(driver.ExecerContext).ExecContext(t.ctx, query, args)
+	return s.inOne(ctx, func(t *transaction) error {
+		err := fn(t)
+		if err == nil {
+			_, err = t.exec("COMMIT")
+		}
 		return err
 	})
+}
+
+func (t *transaction) exec(query string, args ...driver.Value) (driver.Result, error) {
+	named := make([]driver.NamedValue, len(args))
+	for i, v := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	return t.execNamed(query, named)
+}
+
+// execNamed spares database/sql's look at each value: they are of types that
+// the driver knows (int64, uint64, string, []byte).
+func (t *transaction) execNamed(query string, args []driver.NamedValue) (result driver.Result, err error) {
+	err = t.conn.Raw(func(c any) error {
+		result, err = c.(driver.ExecerContext).ExecContext(t.ctx, query, args)
+		return err
+	})
+	return result, err
 }
 
 // release ends what a connection is in the middle of and gives it back, or, if
 // it does not answer, up.
 func release(ctx context.Context, conn *sql.Conn) error {
+	_ = rollback(ctx, conn) // or it is closed already
+	return conn.Close()
+}
+
+// rollback ends what a connection is in the middle of, or, if it does not
+// answer, the connection, which nobody then has to close.
+func rollback(ctx context.Context, conn *sql.Conn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackGrace)
 	defer cancel()
-	if _, err := conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+	_, err := conn.ExecContext(ctx, "ROLLBACK")
+	if err != nil {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // which takes it out of the pool
 	}
-	return conn.Close()
+	return err
 }

@@ -48,19 +48,6 @@ func set[T cmp.Ordered](list []T) []T {
 	return slices.Compact(list)
 }
 
-// OnlyInserts reports whether entries do nothing else: then, if none of their
-// keys and batches is there, as is usual, their outcome needs no look at them.
-func OnlyInserts(entries []events.LogEntry) bool {
-	for i := range entries {
-		for j := range entries[i].Batch.Ops {
-			if op := &entries[i].Batch.Ops[j]; op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // Before is the part of a replica's state that Need asked for.
 type Before struct {
 	Position    events.Position
@@ -128,9 +115,7 @@ func (s *settling) entry(e *events.LogEntry) error {
 		return fmt.Errorf("seq %d after %d: %w", e.Seq, c.Position.Seq, ErrGap)
 	}
 	c.Position.Seq, c.Position.Batch = e.Seq, e.Batch.ID
-	if at := e.Time.Round(0).UTC(); at.After(c.Clock) {
-		c.Clock = at // a log's clock may step back; ours may not, or replicas would disagree on what is out of date
-	}
+	c.Clock = later(c.Clock, e.Time)
 	kept, found := s.results[e.Batch.ID]
 	if !found {
 		kept, found = s.before.Results[e.Batch.ID]
@@ -153,6 +138,15 @@ func (s *settling) entry(e *events.LogEntry) error {
 	s.results[e.Batch.ID] = events.KeptResults{At: c.Clock, Results: r}
 	c.Answers = append(c.Answers, r)
 	return nil
+}
+
+// later is the clock after an entry. A log's clock may step back; ours may not,
+// or replicas would disagree on what is out of date.
+func later(clock, at time.Time) time.Time {
+	if at = at.Round(0).UTC(); at.After(clock) {
+		return at
+	}
+	return clock
 }
 
 // live reports whether what was kept at some time still counts.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"ringway/events"
 	"ringway/shard/state"
 )
@@ -79,17 +81,65 @@ func TestSettle_WritesTheNetEffect(t *testing.T) {
 func TestNeed(t *testing.T) {
 	entries := log(insert(5, 3), insert(3))
 	n := state.Need(entries)
-	if !state.OnlyInserts(entries) || fmt.Sprint(n.Keys, n.Batches, n.Idempotency) != "[3 5] [b1 b2] []" {
+	if fmt.Sprint(n.Keys, n.Batches, n.Idempotency) != "[3 5] [b1 b2] []" {
 		t.Errorf("got %+v", n)
 	}
 	op := insert(9)
 	op.Idempotency = &events.Idempotency{Key: "k", Body: "b"}
-	if n := state.Need(log(op)); state.OnlyInserts(log(op)) || n.Idempotency[0] != "k" {
+	if n := state.Need(log(op)); n.Idempotency[0] != "k" {
 		t.Errorf("got %+v", n)
 	}
 	for _, op := range []events.Op{update(1), remove(1)} {
-		if n := state.Need(log(op)); state.OnlyInserts(log(op)) || len(n.Keys) != 1 {
+		if n := state.Need(log(op)); len(n.Keys) != 1 {
 			t.Errorf("got %+v", n)
+		}
+	}
+}
+
+// Where Fresh has an answer, it is that of Settle with nothing there before.
+func TestFresh_IsSettleWithNothingThere(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var ops []events.Op
+		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			keys := rapid.SliceOfN(rapid.Int64Range(0, 30), 1, 3).Draw(t, "keys")
+			ops = append(ops, rapid.SampledFrom([]events.Op{insert(keys...), insert(keys[0]), {Kind: events.OpBarrier}, {Kind: events.OpDigest}}).Draw(t, "op"))
+		}
+		entries := log(ops...)
+		for i := range entries {
+			entries[i].Time = noon.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "seconds")) * time.Second)
+			entries[i].Batch.ID = fmt.Sprintf("b%d", rapid.IntRange(0, 50).Draw(t, "batch"))
+		}
+		before := state.Before{Position: events.Position{Incarnation: "life"}, Clock: noon}
+		got, fresh := state.Fresh(&spec, &before, entries)
+		want, err := state.Settle(&spec, &before, entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		met := len(want.Results) < len(entries)
+		for _, r := range want.Answers {
+			met = met || len(r.Notable) > 0
+		}
+		if fresh == met {
+			t.Fatalf("fresh %v, though the answers are %+v", fresh, want.Answers)
+		}
+		if fresh && fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+			t.Fatalf("got  %+v\nwant %+v", got, want)
+		}
+	})
+}
+
+func TestFresh_LeavesTheRestToSettle(t *testing.T) {
+	named := insert(1)
+	named.Idempotency = &events.Idempotency{Key: "k", Body: "b"}
+	gap, foreign := log(insert(1), insert(2)), log(insert(1))
+	gap[1].Seq++
+	foreign[0].Batch.Shard = "b"
+	for name, entries := range map[string][]events.LogEntry{
+		"update": log(update(1)), "delete": log(remove(1)), "idempotency key": log(named), "outside": log(insert(100)),
+		"not of the table": log(events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1)}}}), "gap": gap, "another shard": foreign,
+	} {
+		if c, fresh := state.Fresh(&spec, &state.Before{}, entries); fresh {
+			t.Errorf("%s: %+v", name, c)
 		}
 	}
 }
@@ -155,6 +205,20 @@ func TestResultsAreWhatDigestsAreOf(t *testing.T) {
 		`{"at":"2026-03-01T12:00:00Z","results":{"batch":"b2","table":"T","shard":"a","seq":2,"ops":1,"results":[{"op":0,"outcome":"duplicate","keys":[1],"count":1}]}}]`
 	if err != nil || string(b) != want {
 		t.Errorf("got %s, %v", b, err)
+	}
+}
+
+func BenchmarkFresh(b *testing.B) {
+	var ops []events.Op
+	for i := range int64(64) {
+		ops = append(ops, insert(i))
+	}
+	entries := log(ops...)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, fresh := state.Fresh(&spec, &state.Before{}, entries); !fresh {
+			b.Fatal("not fresh")
+		}
 	}
 }
 

@@ -1,0 +1,319 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"ringway/events"
+	"ringway/lab/rig"
+	"ringway/shard"
+	"ringway/shard/mysql"
+	"ringway/shard/mysql/mysqld"
+	"ringway/shard/storetest"
+)
+
+// outside is a client that is not ours.
+type outside struct {
+	t  *testing.T
+	db *sql.DB
+}
+
+func look(t *testing.T, sup *mysqld.Supervisor) outside {
+	t.Helper()
+	db, err := sql.Open("mysql", sup.DSN("ringway"))
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = db.Close() }) // it reads
+	return outside{t, db}
+}
+
+func (o outside) do(statement string) {
+	o.t.Helper()
+	_, err := o.db.ExecContext(o.t.Context(), statement)
+	rig.Must(o.t, err)
+}
+
+func (o outside) count(query string) (n int) {
+	o.t.Helper()
+	rig.Must(o.t, o.db.QueryRowContext(o.t.Context(), query).Scan(&n))
+	return n
+}
+
+// connections are those of engines.
+func (o outside) connections() int {
+	o.t.Helper()
+	return o.count("SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'ringway' AND id <> CONNECTION_ID()")
+}
+
+// hold begins a transaction with one statement.
+func (o outside) hold(statement string) *sql.Tx {
+	o.t.Helper()
+	tx, err := o.db.BeginTx(o.t.Context(), nil)
+	rig.Must(o.t, err)
+	_, err = tx.ExecContext(o.t.Context(), statement)
+	rig.Must(o.t, err)
+	return tx
+}
+
+// free fails if a replica is locked, or any transaction open.
+func (o outside) free() error {
+	rows, err := o.db.QueryContext(o.t.Context(), "SELECT seq FROM ringway_replicas FOR UPDATE NOWAIT")
+	if err == nil {
+		err = rows.Close()
+	}
+	if err != nil {
+		return err
+	}
+	if report := o.report(); strings.Contains(report, ", ACTIVE ") {
+		return fmt.Errorf("a transaction is open:\n%s", report)
+	}
+	return nil
+}
+
+// waiting fails until somebody waits for a lock.
+func (o outside) waiting() error {
+	if report := o.report(); !strings.Contains(report, "LOCK WAIT") {
+		return fmt.Errorf("nobody waits for a lock:\n%s", report)
+	}
+	return nil
+}
+
+// report is of transactions. The tables of information_schema are not made
+// anew for whoever asks often.
+func (o outside) report() string {
+	o.t.Helper()
+	var engine, name, report string
+	rig.Must(o.t, o.db.QueryRowContext(o.t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &report))
+	_, report, _ = strings.Cut(report, "\nTRANSACTIONS\n")
+	report, _, _ = strings.Cut(report, "\nFILE I/O\n")
+	return report
+}
+
+var origin = events.Position{Incarnation: storetest.Log}
+
+func inserting(store shard.Store, seq uint64, key int64) []events.LogEntry {
+	entry := storetest.Entry(store.Spec(), seq)
+	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{storetest.Student(key, "Ann", events.Int(1))}}}
+	return []events.LogEntry{entry}
+}
+
+func after(entries []events.LogEntry) events.Position {
+	last := entries[len(entries)-1]
+	return events.Position{Incarnation: storetest.Log, Seq: last.Seq, Batch: last.Batch.ID}
+}
+
+// An idle connection to a server that died costs nobody an error.
+func TestStore_AppliesAtOnceWhenTheServerIsBack(t *testing.T) {
+	sup, store := own(t)
+	at, killed := origin, 0
+	for seq := range uint64(4) {
+		rig.Eventually(t, func() error {
+			if sup.PID() == killed {
+				return errors.New("it still runs")
+			}
+			return sup.Ready(t.Context())
+		})
+		entries := inserting(store, seq+1, int64(seq))
+		if _, err := store.Apply(t.Context(), at, entries); err != nil {
+			t.Fatalf("after %d restarts: %v", seq, err)
+		}
+		if p, err := store.Position(t.Context()); err != nil || p != after(entries) {
+			t.Fatalf("at %v, %v", p, err)
+		}
+		at = after(entries)
+		if killed = sup.PID(); seq < 3 {
+			rig.Must(t, syscall.Kill(killed, syscall.SIGKILL))
+		}
+	}
+}
+
+func TestStore_LeavesNoTransactionOpen(t *testing.T) {
+	sup, store := own(t)
+	o := look(t, sup)
+	first := inserting(store, 1, 1)
+	apply := func(what string, from events.Position, entries []events.LogEntry, want error) {
+		t.Helper()
+		if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+		if err := o.free(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	apply("applied", origin, first, nil)
+	apply("fenced", origin, first, shard.ErrFenced)
+	again := inserting(store, 2, 1)
+	apply("a duplicate", after(first), again, nil)
+
+	o.do("CREATE TRIGGER refuse BEFORE INSERT ON `StudT$sh1$results` FOR EACH ROW SIGNAL SQLSTATE '45000'")
+	next := inserting(store, 3, 3)
+	if _, err := store.Apply(t.Context(), after(again), next); err == nil {
+		t.Error("applied in spite of the trigger")
+	}
+	if err := o.free(); err != nil {
+		t.Errorf("failed: %v", err)
+	}
+	o.do("DROP TRIGGER refuse")
+	if n := o.count("SELECT COUNT(*) FROM `StudT$sh1`"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+	apply("the same again", after(again), next, nil)
+}
+
+func TestStore_CancelledApplyLeavesNoLock(t *testing.T) {
+	sup, store := own(t)
+	o := look(t, sup)
+	entries := inserting(store, 1, 1)
+	row := o.hold("INSERT INTO `StudT$sh1` SELECT 1, 'Eve', '2', 3, ''") // Apply waits for it with the replica locked
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := store.Apply(ctx, origin, entries)
+		ended <- err
+	}()
+	rig.Eventually(t, o.waiting)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	rig.Must(t, row.Rollback())
+	rig.Eventually(t, o.free)
+	if _, err := store.Apply(t.Context(), origin, entries); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
+	sup, _ := start(t)
+	engine := open(t, sup.DSN("ringway"))
+	o := look(t, sup)
+	var stores []shard.Store
+	for i := range 3 {
+		spec := storetest.Students()
+		spec.Shard.ID = fmt.Sprint("s", i)
+		store, err := engine.Create(t.Context(), spec, storetest.Log)
+		rig.Must(t, err)
+		if i != 1 {
+			_, err = store.Apply(t.Context(), origin, inserting(store, 1, 1))
+			rig.Must(t, err)
+		}
+		stores = append(stores, store)
+	}
+	held := o.hold("SELECT * FROM ringway_replicas WHERE shard = 's1' FOR UPDATE")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := stores[1].Apply(t.Context(), origin, inserting(stores[1], 1, 1))
+		ended <- err
+	}()
+	rig.Eventually(t, o.waiting)
+	if err := engine.Close(); err == nil {
+		t.Error("nothing is said of the transaction that runs")
+	}
+	_, err := stores[1].Apply(t.Context(), origin, inserting(stores[1], 1, 1)) // which does not wait
+	if err == nil || errors.Is(err, shard.ErrRetry) {
+		t.Errorf("apply after close: %v", err)
+	}
+	rig.Must(t, held.Rollback())
+	if err := <-ended; err != nil {
+		t.Errorf("the transaction that ran: %v", err)
+	}
+	rig.Eventually(t, func() error {
+		if n := o.connections(); n > 1 { // held's
+			return fmt.Errorf("%d connections are left", n)
+		}
+		return o.free()
+	})
+	if err := engine.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+func TestEngine_KeepsToItsConnections(t *testing.T) {
+	sup, _ := start(t)
+	cfg := mysql.DefaultConfig()
+	cfg.DSN, cfg.Connections = sup.DSN("ringway"), 5
+	engine, err := mysql.Open(t.Context(), cfg)
+	rig.Must(t, err)
+	t.Cleanup(func() { rig.Must(t, engine.Close()) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	var counts []*atomic.Uint64
+	for i := range 8 {
+		spec := storetest.Students()
+		spec.Shard.ID = fmt.Sprint("s", i)
+		store, err := engine.Create(t.Context(), spec, storetest.Log)
+		rig.Must(t, err)
+		seq, _ := applying(t, store)
+		counts = append(counts, seq)
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				snapshot, err := store.Snapshot(ctx)
+				if err == nil {
+					err = snapshot.Close()
+				}
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	o := look(t, sup)
+	o.db.SetMaxOpenConns(1) // which does not count itself
+	most := 0
+	for _, seq := range counts {
+		rig.Eventually(t, func() error {
+			most = max(most, o.connections())
+			return beyond(seq, 20)()
+		})
+	}
+	if most > cfg.Connections || most < 3 {
+		t.Errorf("%d connections, want 3 to %d", most, cfg.Connections)
+	}
+	cfg.Connections = 1
+	if one, err := mysql.Open(t.Context(), cfg); err == nil {
+		t.Errorf("one connection is enough, it says: %v", one.Close())
+	}
+}
+
+// Statements are prepared for a table that goes, and another comes.
+func TestEngine_DropAndCreateAgain(t *testing.T) {
+	_, engine := ownEngine(t)
+	specs := []events.ShardSpec{storetest.Students(), storetest.Students(), storetest.Students(), storetest.Students()}
+	specs[2].Schema.DTypes = []string{"Number", "String", "Number", "String"} // the same statements, another table
+	var old shard.Store
+	for i, spec := range specs {
+		store, err := engine.Create(t.Context(), spec, storetest.Log)
+		rig.Must(t, err)
+		at := origin
+		for seq := range uint64(3) {
+			entry := storetest.Entry(spec, seq+1)
+			row := storetest.Student(int64(seq), "Ann", events.Int(1))
+			if i == 2 {
+				row[3] = events.Text("x")
+			}
+			entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row}}}
+			results, err := store.Apply(t.Context(), at, []events.LogEntry{entry})
+			if err != nil || len(results[0].Notable) > 0 {
+				t.Fatalf("table %d, seq %d: %v, %v", i, seq, results, err)
+			}
+			if got, _, err := store.Get(t.Context(), int64(seq)); err != nil || len(got) != len(row) || got[3].Raw() != row[3].Raw() {
+				t.Fatalf("table %d, key %d: got %v, %v", i, seq, got, err)
+			}
+			at = after([]events.LogEntry{entry})
+		}
+		rig.Must(t, engine.Drop(t.Context(), spec.Table, spec.Shard.ID))
+		old = store
+	}
+	if _, err := old.Apply(t.Context(), origin, inserting(old, 1, 9)); !errors.Is(err, shard.ErrFenced) && !errors.Is(err, events.ErrNotFound) {
+		t.Errorf("to a replica that is dropped: %v", err)
+	}
+}

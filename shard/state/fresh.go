@@ -1,0 +1,67 @@
+package state
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"ringway/events"
+)
+
+// Fresh is Settle for the usual case: entries that only insert, while nothing
+// of theirs, no key and no batch, is there before. That is for the caller to
+// find out, by an insertion that fails if it is not so. It reports false where
+// entries need Settle: they do something else, follow no position, meet one
+// another, or have an op that does not fit the table.
+func Fresh(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, bool) {
+	type keyed struct {
+		key int64
+		row events.Row
+	}
+	c := Change{
+		Position: before.Position, Clock: before.Clock,
+		Answers: make([]events.Results, 0, len(entries)), Results: make([]events.KeptResults, 0, len(entries)),
+	}
+	n := 0
+	for i := range entries {
+		n += len(entries[i].Batch.Ops)
+	}
+	rows := make([]keyed, 0, n) // many ops are of one row
+	for i := range entries {
+		e := &entries[i]
+		if e.Seq != c.Position.Seq+1 || e.Batch.Table != spec.Table || e.Batch.Shard != spec.Shard.ID {
+			return Change{}, false
+		}
+		c.Position.Seq, c.Position.Batch = e.Seq, e.Batch.ID
+		c.Clock = later(c.Clock, e.Time)
+		for j := range e.Batch.Ops {
+			op := &e.Batch.Ops[j]
+			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil || op.Validate(&spec.Schema, spec.Shard) != nil {
+				return Change{}, false
+			}
+			for _, row := range op.Rows {
+				rows = append(rows, keyed{row.Key(), row})
+			}
+		}
+		r := events.Results{Batch: e.Batch.ID, Table: spec.Table, Shard: spec.Shard.ID, Seq: e.Seq, Ops: len(e.Batch.Ops)}
+		c.Answers = append(c.Answers, r)
+		c.Results = append(c.Results, events.KeptResults{At: c.Clock, Results: r})
+	}
+	slices.SortFunc(rows, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	slices.SortFunc(c.Results, func(a, b events.KeptResults) int { return strings.Compare(a.Results.Batch, b.Results.Batch) })
+	if len(rows) > 0 {
+		c.Insert = make([]events.Row, len(rows))
+	}
+	for i := range rows {
+		if i > 0 && rows[i].key == rows[i-1].key {
+			return Change{}, false
+		}
+		c.Insert[i] = rows[i].row
+	}
+	for i := 1; i < len(c.Results); i++ {
+		if c.Results[i].Results.Batch == c.Results[i-1].Results.Batch {
+			return Change{}, false
+		}
+	}
+	return c, true
+}
