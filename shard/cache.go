@@ -2,12 +2,9 @@ package shard
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/coocood/freecache"
 
 	"ringway/events"
 )
@@ -15,11 +12,11 @@ import (
 // cache holds rows of all replicas of a server as clients read them, those
 // that were written or read last.
 type cache struct {
-	rows  *freecache.Cache
+	rows  *generations
 	lives atomic.Uint32
 }
 
-func newCache(bytes int) *cache { return &cache{rows: freecache.NewCache(bytes)} }
+func newCache(bytes int) *cache { return &cache{rows: newGenerations(bytes)} }
 
 // cachedRows is what a cache has of one replica: exactly what the store holds
 // at one seq. That can be known, because nobody but the applier writes the
@@ -56,37 +53,20 @@ func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
 			for _, row := range op.Rows {
 				if sure {
 					text = append(c.schema.AppendRow(text[:0], row), '\n')
-					c.set(row.Key(), text)
+					c.cache.rows.set(c.name(row.Key()), text)
 				} else {
-					c.forget(row.Key())
+					c.cache.rows.forget(c.name(row.Key()))
 				}
 			}
 			if op.Key != nil {
-				c.forget(*op.Key)
+				c.cache.rows.forget(c.name(*op.Key))
 			}
 		}
 		c.seq = e.Seq
 	}
 }
 
-func (c *cachedRows) name(key int64) (name [12]byte) {
-	binary.LittleEndian.PutUint32(name[:], c.life)
-	binary.LittleEndian.PutUint64(name[4:], uint64(key))
-	return name
-}
-
-// set keeps a row; an empty text says that there is none.
-func (c *cachedRows) set(key int64, text []byte) {
-	name := c.name(key)
-	if c.cache.rows.Set(name[:], text, 0) != nil { // too long
-		c.cache.rows.Del(name[:])
-	}
-}
-
-func (c *cachedRows) forget(key int64) {
-	name := c.name(key)
-	c.cache.rows.Del(name[:])
-}
+func (c *cachedRows) name(key int64) rowName { return rowName{c.life, key} }
 
 // known are the rows that are kept of some keys, and those keys whose rows are
 // not; all of it at one seq of one life.
@@ -111,8 +91,11 @@ func (c *cachedRows) look(keys []int64) known {
 	k := known{life: c.life, seq: c.seq, rows: make([]line, 0, len(keys))}
 	texts := make([]byte, 0, 128*len(keys))
 	for _, key := range keys {
-		name, from := c.name(key), len(texts)
-		if c.life == 0 || c.cache.rows.GetFn(name[:], func(text []byte) error { texts = append(texts, text...); return nil }) != nil {
+		from, kept := len(texts), false
+		if c.life != 0 {
+			texts, kept = c.cache.rows.append(texts, c.name(key))
+		}
+		if !kept {
 			k.missing = append(k.missing, key)
 			continue
 		}
@@ -129,15 +112,12 @@ func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
 		return nil, false
 	}
 	n := 0
-	put := func(text []byte) error {
-		to, n = append(to, text...), n+min(len(text), 1)
-		return nil
-	}
 	for _, key := range keys {
-		name := c.name(key)
-		if c.cache.rows.GetFn(name[:], put) != nil {
+		before, kept := len(to), false
+		if to, kept = c.cache.rows.append(to, c.name(key)); !kept {
 			return nil, false
 		}
+		n += min(len(to)-before, 1)
 	}
 	return events.AppendShardEnd(to, c.seq, n), true
 }
@@ -155,7 +135,7 @@ func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
 		if i, ok := slices.BinarySearchFunc(found, key, line.compare); ok {
 			one = found[i]
 		}
-		c.set(key, one.text)
+		c.cache.rows.set(c.name(key), one.text) // an empty text says that there is none
 		k.rows = append(k.rows, one)
 	}
 	slices.SortFunc(k.rows, func(a, b line) int { return a.compare(b.key) })
