@@ -111,9 +111,8 @@ func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (loa
 // peer is reached, and over TCP.
 func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]byte, int64) []byte, want string) []*side {
 	at := func(name, base string) *side {
-		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(_ context.Context, n int) ([]worker, func(), error) {
-			workers, release := httpWorkers(base, n, path, body, want)
-			return workers, release, nil
+		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) ([]worker, func(), error) {
+			return httpWorkers(ctx, base, n, path, body, want)
 		}}
 	}
 	return []*side{at("ringway", c.unix), at("ringway over TCP", c.http)}

@@ -84,7 +84,10 @@ func TestHTTPWorkers_AreOnTheSocketOrThePort(t *testing.T) {
 		defer s.Shutdown()
 	}
 	for i, base := range bases {
-		workers, release := httpWorkers(base, 3, "/write", writeBody, oneAdded)
+		workers, release, err := httpWorkers(t.Context(), base, 3, "/write", writeBody, oneAdded)
+		if err != nil {
+			t.Fatal(err)
+		}
 		l, err := drive(t.Context(), workers, each(make([]int, 30)), time.Minute)
 		release()
 		if err != nil || l.ops != 30 || served[i].Load() != 30 {
@@ -102,7 +105,10 @@ func TestBare_ServesTheSameOnBoth(t *testing.T) {
 		t.Errorf("%s: %v", b.http, err)
 	}
 	for _, base := range []string{b.http, b.unix} {
-		workers, release := httpWorkers(base, 2, "/write", writeBody, oneAdded)
+		workers, release, err := httpWorkers(t.Context(), base, 2, "/write", writeBody, oneAdded)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if l, err := drive(t.Context(), workers, each(make([]int, 10)), time.Minute); err != nil || l.ops != 10 {
 			t.Errorf("%s: %d ops, %v", base, l.ops, err)
 		}

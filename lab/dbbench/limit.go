@@ -57,9 +57,8 @@ func limit(ctx context.Context, o options) error {
 	chunks := d
 	chunks.size /= together
 	overHTTP := func(name, base string) *bound {
-		return &bound{side: side{name: name, keys: rows(), begin: func(_ context.Context, n int) ([]worker, func(), error) {
-			workers, release := httpWorkers(base, n, "/write", writeBody, oneAdded)
-			return workers, release, nil
+		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) ([]worker, func(), error) {
+			return httpWorkers(ctx, base, n, "/write", writeBody, oneAdded)
 		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1}
 	}
 	peer := &bound{side: side{name: "peer", keys: rows(), begin: one.inserters}, roots: []int{one.pid}, clients: clients, rows: 1}

@@ -1,19 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // worker is one client. One goroutine uses it.
@@ -68,39 +62,6 @@ func drive(ctx context.Context, workers []worker, next func() (key int64, ok boo
 	l.ops = len(l.took)
 	slices.Sort(l.took)
 	return l, errors.Join(append(failed, ctx.Err())...)
-}
-
-// httpWorkers are clients with a connection each of a server at a base URL or
-// unix:PATH. An answer has to contain want.
-func httpWorkers(base string, n int, path string, body func(to []byte, key int64) []byte, want string) (workers []worker, release func()) {
-	wanted := []byte(want)
-	network, address := "tcp", strings.TrimPrefix(base, "http://")
-	if socket, ok := strings.CutPrefix(base, "unix:"); ok {
-		network, address, base = "unix", socket, "http://ringway"
-	}
-	client := &fasthttp.HostClient{
-		Addr: address, Dial: func(address string) (net.Conn, error) { return net.Dial(network, address) }, MaxConns: n, MaxIdemponentCallAttempts: 1, // nothing is done twice unseen
-		ReadTimeout: time.Minute, WriteTimeout: time.Minute, NoDefaultUserAgentHeader: true,
-	}
-	workers = make([]worker, n)
-	for i := range workers {
-		req, resp := &fasthttp.Request{}, &fasthttp.Response{}
-		req.Header.SetMethod(fasthttp.MethodPost)
-		req.SetRequestURI(base + path)
-		var payload []byte
-		workers[i] = func(key int64) error {
-			payload = body(payload[:0], key)
-			req.SetBodyRaw(payload)
-			if err := client.Do(req, resp); err != nil {
-				return fmt.Errorf("%s of key %d: %w", path, key, err)
-			}
-			if resp.StatusCode() != fasthttp.StatusOK || !bytes.Contains(resp.Body(), wanted) {
-				return fmt.Errorf("%s of key %d: %d: %s", path, key, resp.StatusCode(), resp.Body())
-			}
-			return nil
-		}
-	}
-	return workers, client.CloseIdleConnections
 }
 
 // What answers have to contain.
