@@ -189,6 +189,28 @@ func secondApplierIsFenced(f *fixture) {
 	f.must(second.Close())
 }
 
+// What the second applier writes meets nothing of what the first does: the
+// position alone keeps them apart.
+func secondApplierLeavesNothing(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
+	for i, op := range []events.Op{insert(Student(3, "Cid", events.Int(3))), {Kind: events.OpBarrier}, insert(Student(4, "Dan", events.Int(4)))} {
+		entry, other := f.batch(insert(Student(int64(20+i), "Bob", events.Int(2)))), f.batch(op)
+		p := f.model.position
+		_, err = second.Apply(f.Context(), p, []events.LogEntry{entry})
+		f.must(err)
+		other.Batch.ID = "another"
+		_, err = f.store.Apply(f.Context(), p, []events.LogEntry{other}) // which believes what it knew
+		f.is(err, shard.ErrFenced)
+		f.model.apply(entry)
+		f.agree()
+		f.apply(f.batch(remove(int64(20 + i)))) // so that the first knows again
+	}
+	f.must(second.Close())
+}
+
 func oneOfTwoAppliersWins(f *fixture) {
 	f.create()
 	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
