@@ -52,10 +52,11 @@ func gathering(t *testing.T, s *site) *shard.Applier {
 	return a
 }
 
-// reaches waits without hurrying anybody.
+// reaches waits without hurrying anybody, and not until the reader of the log
+// finds that nothing comes.
 func reaches(t *testing.T, a *shard.Applier, seq uint64) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	rig.Within(t, 5*time.Second, func() error {
 		if at := a.Applied().Seq; at != seq {
 			return fmt.Errorf("at %d, want %d", at, seq)
 		}

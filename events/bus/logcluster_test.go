@@ -28,7 +28,9 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	c := rig.Connect(t, strings.Join(urls, ","), replicated)
 	rig.Eventually(t, func() error { _, err := c.CreateLog(rig.Context(t), theLog, 0); return err })
 	l := c.Log(theLog)
-	seen, ended := reading(t, rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{})
+	reader := rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog)
+	seen, ended := reading(t, reader, events.Position{})
+	whole, lotsEnded := collect(t, reader, events.Position{}, wantLots(), nil)
 
 	s, err := rawJS(t, urls[0]).Stream(rig.Context(t), "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
@@ -56,6 +58,7 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	}
 	<-down
 	sees(t, seen, want...)
+	wantWhole(t, whole, 60)
 	cluster[leader].Start()
 	for i := range 20 { // what was known before the election still is
 		if seq, err := l.Append(rig.Context(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
@@ -66,6 +69,8 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Fatalf("the reader gave up: %v", err)
+	case err := <-lotsEnded:
+		t.Fatalf("the reader of lots gave up: %v", err)
 	default:
 	}
 }

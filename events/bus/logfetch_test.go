@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -286,11 +284,13 @@ func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
 	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
 	js := rawJS(t, srv.URL())
 	const n = 8000
-	for range n {
+	for i := range n {
 		_, err := js.PublishAsync("ringway.log.StudT.sh1", batchOf("b"))
 		rig.Must(t, err)
+		if i%1000 == 999 { // more at once are refused when the bus is slow
+			<-js.PublishAsyncComplete()
+		}
 	}
-	<-js.PublishAsyncComplete()
 	lots := wantLots()
 	seen, _ := collect(t, l, events.Position{}, lots, nil)
 	wantWhole(t, seen, n)
@@ -359,12 +359,17 @@ func TestLogReadLots_EndWithTheContext(t *testing.T) {
 }
 
 // Jetstream refuses to wait with heartbeats for less than two of them.
-func TestLogReadLots_EndWithADeadline(t *testing.T) {
+func TestLogReadLots_UntilADeadline(t *testing.T) {
 	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
-	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	appendAll(t, l, "b1")
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
-	rig.Must(t, l.ReadLots(ctx, events.Position{}, wantLots(), nil))
+	read := 0
+	rig.Must(t, l.ReadLots(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
 	wantErr(t, ctx.Err(), context.DeadlineExceeded)
+	if read != 1 {
+		t.Errorf("%d messages were read, want 1", read)
+	}
 }
 
 func TestLogReadLots_NoticeAPurge(t *testing.T) {
@@ -420,33 +425,4 @@ func TestLogReadLots_GiveTheCallersErrorBack(t *testing.T) {
 	if n := len(seen.list()); n != 5 {
 		t.Errorf("%d were read", n)
 	}
-}
-
-// A log on three servers loses its leader while it is read in lots.
-func TestLogReadLots_GoOnWithoutTheLeader(t *testing.T) {
-	if testing.Short() {
-		t.Skip("elections take some seconds")
-	}
-	cluster := startCluster(t)
-	var urls []string
-	for _, b := range cluster {
-		urls = append(urls, b.URL())
-	}
-	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
-	c := rig.Connect(t, strings.Join(urls, ","), replicated)
-	rig.Eventually(t, func() error { _, err := c.CreateLog(rig.Context(t), theLog, 0); return err })
-	l := c.Log(theLog)
-	seen, _ := collect(t, rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog), events.Position{}, wantLots(), nil)
-	led := rawLog(t, cluster[0]).CachedInfo().Cluster.Leader
-	leader := slices.IndexFunc(cluster, func(b *rig.Bus) bool { return b.Config.Name == led })
-	var down sync.WaitGroup
-	for i := range 60 {
-		if i == 20 {
-			down.Go(func() { cluster[leader].Shutdown() })
-		}
-		id := fmt.Sprint("b", i)
-		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
-	}
-	down.Wait()
-	wantWhole(t, seen, 60)
 }
