@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"ringway/events"
 	"ringway/shard"
 )
 
@@ -95,5 +96,44 @@ func TestReportLines(t *testing.T) {
 		if found := reportLines.FindStringSubmatch(report); found == nil || found[1] <= found[2] {
 			t.Errorf("got %v", found)
 		}
+	}
+}
+
+// Rows of the kinds of the last ones take one parameter less.
+func TestInsertion_KnowsTheUsualKinds(t *testing.T) {
+	s := newStore(nil, nil, events.ShardSpec{Table: "T", Schema: events.Schema{
+		Columns: []string{"id", "a", "b"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeNumber}}, Shard: events.Shard{ID: "s"}})
+	tr := &transaction{Store: s}
+	plain := events.Row{events.Int(1), events.Text("x"), events.Int(2)}
+	odd := events.Row{events.Int(1), events.Int(7), events.Int(2)}
+	f := func(usual, same bool, rows ...events.Row) {
+		t.Helper()
+		before := tr.kinds
+		got := tr.sameKinds(rows)
+		if got != same || (got && tr.kinds == before) != usual {
+			t.Errorf("same %v, kinds %q after %q", got, tr.kinds, before)
+		}
+	}
+	f(true, true, plain, plain)
+	f(false, true, odd, odd)
+	f(true, true, odd)
+	f(false, false, odd, plain)
+	f(false, true, plain)
+	const columns = "INSERT INTO `T$s` (`id`, `a`, `b`, `_kinds`) VALUES "
+	tr.kinds = "nnn"
+	for want, got := range map[string]string{
+		columns + "(?, ?, ?, X'6e6e6e'), (?, ?, ?, X'6e6e6e')": tr.insertion(2, true, ""),
+		columns + "(?, ?, ?, ?)":                               tr.insertion(1, false, ""),
+		columns + "(?, ?, ?, ?) more":                          tr.insertion(1, false, " more"),
+	} {
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	for n := range 4 * len(sizes) {
+		tr.insertion(n+1, true, "")
+	}
+	if len(s.insertions) > 2*len(sizes) {
+		t.Errorf("%d statements are kept", len(s.insertions))
 	}
 }

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
@@ -81,10 +82,12 @@ func rowBytes(row events.Row) int {
 	return n
 }
 
-// putRows writes rows with one statement for many.
+// putRows writes rows with one statement for many. Where their kinds are those
+// of the last ones, as is usual, they are a part of it.
 func (t *transaction) putRows(rows []events.Row, tail string) error {
-	columns := len(t.spec.Schema.Columns) + 1
 	return chunks(rows, rowBytes, func(part []events.Row) error {
+		before := t.kinds
+		usually := t.sameKinds(part) && t.kinds == before
 		args := t.args[:0]
 		add := func(v driver.Value) { args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v}) }
 		for _, row := range part {
@@ -92,33 +95,59 @@ func (t *transaction) putRows(rows []events.Row, tail string) error {
 			for _, v := range row[1:] {
 				add(v.Raw())
 			}
-			add(state.Kinds(&t.spec.Schema, row))
+			if !usually {
+				add(state.Kinds(&t.spec.Schema, row))
+			}
 		}
-		_, err := t.execNamed(t.insertion(len(part), columns, tail), args)
+		_, err := t.execNamed(t.insertion(len(part), usually, tail), args)
 		clear(args) // what was in them must not be held
 		t.args = args
 		return err
 	})
 }
 
-// insertion is the statement for n rows.
-func (t *transaction) insertion(n, columns int, tail string) string {
-	if tail != "" {
-		return t.inserting(n, columns) + tail
+// sameKinds reports whether all rows are of the same kinds, and remembers them.
+func (t *transaction) sameKinds(rows []events.Row) bool {
+	var room [2 * 64]byte
+	first := state.AppendKinds(room[:0:64], &t.spec.Schema, rows[0])
+	for _, row := range rows[1:] {
+		if !bytes.Equal(state.AppendKinds(room[64:64], &t.spec.Schema, row), first) {
+			return false
+		}
 	}
-	if t.insertions == nil {
-		t.insertions = map[int]string{}
+	if string(first) != t.kinds {
+		t.kinds = string(first)
 	}
-	text := t.insertions[n]
-	if text == "" {
-		text = t.inserting(n, columns)
-		t.insertions[n] = text
-	}
-	return text
+	return true
 }
 
-func (t *transaction) inserting(n, columns int) string {
-	return "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + marks(n, columns)
+// inserted is what an insertion depends on.
+type inserted struct {
+	rows        int
+	usually     bool // of the kinds that
+	kinds, tail string
+}
+
+// insertion is the statement for n rows.
+func (t *transaction) insertion(n int, usually bool, tail string) string {
+	which := inserted{rows: n, usually: usually, tail: tail}
+	if usually {
+		which.kinds = t.kinds
+	}
+	if t.insertions == nil || len(t.insertions) == 2*len(sizes) { // two are usual
+		t.insertions = map[inserted]string{}
+	}
+	text := t.insertions[which]
+	if text == "" {
+		kinds := "?"
+		if usually {
+			kinds = literal(t.kinds)
+		}
+		one := "(" + strings.Repeat("?, ", len(t.spec.Schema.Columns)) + kinds + ")"
+		text = "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + one + strings.Repeat(", "+one, n-1) + tail
+		t.insertions[which] = text
+	}
+	return text
 }
 
 // overwrite is what makes an INSERT of a key that is there an update.

@@ -26,7 +26,8 @@ type Store struct {
 	key     string
 
 	// Of whoever has the writer's turn.
-	insertions map[int]string      // statements by the number of their rows
+	insertions map[inserted]string
+	kinds      string              // of the last rows that were of the same
 	args       []driver.NamedValue // room for arguments
 
 	mu     sync.Mutex

@@ -15,19 +15,24 @@ const KindsColumn = "_kinds"
 // for a number and s for a string, or nothing if no String column holds a
 // number.
 func Kinds(schema *events.Schema, row events.Row) string {
+	return string(AppendKinds(nil, schema, row))
+}
+
+// AppendKinds is Kinds behind what to holds.
+func AppendKinds(to []byte, schema *events.Schema, row events.Row) []byte {
+	odd, kinds := false, to
 	for i, v := range row {
-		if v.IsNumber() && schema.DTypes[i] == events.DTypeString {
-			kinds := make([]byte, len(row))
-			for i, v := range row {
-				kinds[i] = 's'
-				if v.IsNumber() {
-					kinds[i] = 'n'
-				}
-			}
-			return string(kinds)
+		kind := byte('s')
+		if v.IsNumber() {
+			kind = 'n'
+			odd = odd || schema.DTypes[i] == events.DTypeString
 		}
+		kinds = append(kinds, kind)
 	}
-	return ""
+	if !odd {
+		return to
+	}
+	return kinds
 }
 
 // ReadRow is the row whose columns hold these texts.

@@ -199,7 +199,7 @@ func TestReady_TellsWhyThereIsNoServer(t *testing.T) {
 	rig.Eventually(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if err := s.Ready(ctx); err == nil || !strings.Contains(err.Error(), "[ERROR] InnoDB") || strings.Contains(err.Error(), "\n") {
+		if err := s.Ready(ctx); err == nil || !strings.Contains(err.Error(), "[ERROR]") || !strings.Contains(err.Error(), "InnoDB") || strings.Contains(err.Error(), "\n") {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil
