@@ -96,12 +96,13 @@ func (c *conn) statement(ctx context.Context, query string) (statement, error) {
 		return nil, err
 	}
 	s := prepared.(statement)
-	for n := s.NumInput(); len(c.order) > 0 && (len(c.order) == statementsKept || c.parameters+n > parametersKept); {
+	n := s.NumInput()
+	for len(c.order) == statementsKept || len(c.order) > 0 && c.parameters+n > parametersKept {
 		c.forgetOldest()
 	}
 	c.prepared[query] = s
 	c.order = append(c.order, query)
-	c.parameters += s.NumInput()
+	c.parameters += n
 	return s, nil
 }
 
