@@ -28,6 +28,7 @@ func TestClassify(t *testing.T) {
 	server := func(n uint16, says string) error { return &mysql.MySQLError{Number: n, Message: says} }
 	f(true, server(1213, "Deadlock found"))
 	f(true, server(1205, "Lock wait timeout exceeded"))
+	f(true, server(1461, "Can't create more than max_prepared_stmt_count statements"))
 	f(true, server(1114, "The table is full"))
 	f(true, server(1030, `Got error 28 "No space left on device" from storage engine InnoDB`))
 	f(true, server(1053, "Server shutdown in progress"))
