@@ -46,13 +46,13 @@ func DefaultApplierConfig() ApplierConfig {
 	}
 }
 
-// reader is the log of a shard. ReadLots calls fn for every message after a
+// reader is the log of a shard. Read calls fn for every message after a
 // position, in order and without a gap, until ctx ends, and tells whether more
 // follow at once; it fails with events.ErrLogPurged, ErrLogForeign or
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.
 type reader interface {
-	ReadLots(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
+	Read(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
 // results carries what became of batches to their writers. It is a hint: who
@@ -189,7 +189,7 @@ func (a *Applier) run(ctx context.Context) error {
 	waiting := newWaiting(a.cfg.MaxWaiting, a.cfg.Budget)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- a.log.ReadLots(ctx, at, lots{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
+		ended <- a.log.Read(ctx, at, lots{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
 			batch, err := events.DecodeBatch(data)
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", seq, err)

@@ -23,8 +23,8 @@ type watchedLots struct {
 	gathers chan struct{}
 }
 
-func (w *watched) ReadLots(ctx context.Context, after events.Position, lots events.Lots, fn func(uint64, time.Time, []byte, bool) error) error {
-	return w.Log.ReadLots(ctx, after, watchedLots{lots, w.gathers}, fn)
+func (w *watched) Read(ctx context.Context, after events.Position, lots events.Lots, fn func(uint64, time.Time, []byte, bool) error) error {
+	return w.Log.Read(ctx, after, watchedLots{lots, w.gathers}, fn)
 }
 
 func (w watchedLots) Wait(ctx context.Context) {

@@ -78,7 +78,7 @@ func TestCreateLog_IsExplicit(t *testing.T) {
 	wantErr(t, err, events.ErrLogMissing)
 	wantNotStored(t, err)
 	wantErr(t, l.Purge(ctx, 2), events.ErrLogMissing)
-	wantErr(t, l.Read(ctx, events.Position{}, nil), events.ErrLogMissing)
+	wantErr(t, l.Read(ctx, events.Position{}, nil, nil), events.ErrLogMissing)
 	if _, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_LOG_StudT-sh1"); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Fatalf("opening it made it: %v", err)
 	}
@@ -350,7 +350,7 @@ func readLog(t *testing.T, l *bus.Log, after events.Position, n int) []string {
 	t.Helper()
 	var got []string
 	enough := errors.New("enough")
-	err := l.Read(rig.Context(t), after, func(seq uint64, at time.Time, data []byte) error {
+	err := l.Read(rig.Context(t), after, nil, func(seq uint64, at time.Time, data []byte, _ bool) error {
 		got = append(got, spellMsg(t, seq, data))
 		if at.IsZero() {
 			t.Errorf("%d has no time", seq)
@@ -390,7 +390,7 @@ func TestLogRead_Positions(t *testing.T) {
 	}
 	refuse := func(after events.Position, want error) {
 		t.Helper()
-		err := l.Read(rig.Context(t), after, func(uint64, time.Time, []byte) error { return errors.New("called") })
+		err := l.Read(rig.Context(t), after, nil, func(uint64, time.Time, []byte, bool) error { return errors.New("called") })
 		wantErr(t, err, want)
 	}
 	refuse(position(4, "b3"), events.ErrLogForeign)
@@ -428,7 +428,7 @@ func TestLogRead_CatchesUpWithLargeBatches(t *testing.T) {
 		}
 	}
 	enough := errors.New("enough")
-	err := l.Read(rig.Context(t), events.Position{}, func(seq uint64, _ time.Time, data []byte) error {
+	err := l.Read(rig.Context(t), events.Position{}, nil, func(seq uint64, _ time.Time, data []byte, _ bool) error {
 		if data[0] != byte(seq-1) || data[len(data)-1] != byte(seq-1) {
 			t.Errorf("%d is not what was stored", seq)
 		}
@@ -449,7 +449,7 @@ func reading(t *testing.T, l *bus.Log, after events.Position) (*recorder[string]
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ended <- l.Read(ctx, after, func(seq uint64, _ time.Time, data []byte) error {
+		ended <- l.Read(ctx, after, nil, func(seq uint64, _ time.Time, data []byte, _ bool) error {
 			seen.add(spellMsg(t, seq, data))
 			return nil
 		})

@@ -76,7 +76,7 @@ type entry struct {
 	size int
 }
 
-// collect runs ReadLots until fn returns an error or the test ends.
+// collect runs Read until fn returns an error or the test ends.
 func collect(t *testing.T, l *bus.Log, after events.Position, lots events.Lots, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
 	t.Helper()
 	var seen recorder[entry]
@@ -84,7 +84,7 @@ func collect(t *testing.T, l *bus.Log, after events.Position, lots events.Lots, 
 	ctx, stop := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() {
-		ended <- l.ReadLots(ctx, after, lots, func(seq uint64, _ time.Time, data []byte, more bool) error {
+		ended <- l.Read(ctx, after, lots, func(seq uint64, _ time.Time, data []byte, more bool) error {
 			seen.add(entry{seq, more, len(data)})
 			if fn == nil {
 				return nil
@@ -338,7 +338,7 @@ func TestLogReadLots_EndWithTheContext(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- l.ReadLots(ctx, events.Position{}, wantLots(), nil) }()
+	go func() { ended <- l.Read(ctx, events.Position{}, wantLots(), nil) }()
 	raw := rawLog(t, srv)
 	rig.Eventually(t, func() error {
 		c, err := consumer(ctx, raw)
@@ -366,7 +366,7 @@ func TestLogReadLots_UntilADeadline(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	read := 0
-	rig.Must(t, l.ReadLots(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
+	rig.Must(t, l.Read(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
 	wantErr(t, ctx.Err(), context.DeadlineExceeded)
 	if read != 1 {
 		t.Errorf("%d messages were read, want 1", read)

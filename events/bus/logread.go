@@ -34,19 +34,17 @@ var errSilent = errors.New("the log went on and nothing came")
 // and without a gap, and goes on as the log grows, over reconnects and
 // restarts of the bus. fn may keep data.
 //
+// Messages come as they are stored, or, where lots are wanted, are fetched. Then
+// fn hears whether more of the same lot follow at once: they do, unless Read
+// ends. What it holds of a log is a lot of messagesAhead at the most, in about
+// readAhead. Lots may be nil: never.
+//
 // At each subscription it compares the position with the log: the batch that
 // was there has to be there still. It returns fn's error as it is, nil when
 // ctx ended, events.ErrLogPurged when the log does not have what comes next
 // (only a copy helps), events.ErrLogForeign when the log has another history,
 // events.ErrLogMissing when there is none.
-func (l *Log) Read(ctx context.Context, after events.Position, fn func(seq uint64, at time.Time, data []byte) error) error {
-	return l.ReadLots(ctx, after, nil, func(seq uint64, at time.Time, data []byte, _ bool) error { return fn(seq, at, data) })
-}
-
-// ReadLots is Read, but where lots are wanted it fetches them. Then fn hears
-// whether more of the same lot follow at once: they do, unless Read ends. What
-// it holds of a log is a lot of messagesAhead at the most, in about readAhead.
-func (l *Log) ReadLots(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
+func (l *Log) Read(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
 	r := &logReader{log: l, batch: after.Batch, lots: lots, fn: fn}
 	r.seq.Store(after.Seq)
 	if after.Incarnation != l.id.Incarnation && after.Seq > 0 {

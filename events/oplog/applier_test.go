@@ -37,7 +37,7 @@ func apply(t testing.TB, c *bus.Conn, id events.LogID) *applier {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := c.Log(id).Read(ctx, events.Position{}, a.batch); err != nil {
+		if err := c.Log(id).Read(ctx, events.Position{}, nil, a.batch); err != nil {
 			t.Logf("applier: %v", err)
 		}
 	}()
@@ -45,7 +45,7 @@ func apply(t testing.TB, c *bus.Conn, id events.LogID) *applier {
 	return a
 }
 
-func (a *applier) batch(seq uint64, _ time.Time, data []byte) error {
+func (a *applier) batch(seq uint64, _ time.Time, data []byte, _ bool) error {
 	b, err := events.DecodeBatch(data)
 	if err != nil {
 		return err
