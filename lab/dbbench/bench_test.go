@@ -77,24 +77,24 @@ func TestSpreadKeys_HandsOutEachKeyOnceToAllShardsInTurn(t *testing.T) {
 	}
 }
 
-func TestDrive_CountsWhatWasDoneAndStopsAtAFailure(t *testing.T) {
+func TestGoroutines_CountWhatWasDoneAndStopAtAFailure(t *testing.T) {
 	var done atomic.Int64
 	work := func(int64) error { done.Add(1); return nil }
-	l, err := drive(t.Context(), []worker{work, work, work}, each(make([]int, 100)), time.Hour)
+	l, err := goroutines{workers: []worker{work, work, work}}.drive(t.Context(), each(make([]int, 100)), time.Hour)
 	if err != nil || l.ops != 100 || done.Load() != 100 || len(l.took) != 100 || !slices.IsSorted(l.took) {
 		t.Errorf("%d ops, %d done, %v", l.ops, done.Load(), err)
 	}
 	broken := errors.New("broken")
 	endless := func() (int64, bool) { return 0, true }
-	if _, err := drive(t.Context(), []worker{work, func(int64) error { return broken }}, endless, time.Hour); !errors.Is(err, broken) {
+	if _, err := (goroutines{workers: []worker{work, func(int64) error { return broken }}}).drive(t.Context(), endless, time.Hour); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := drive(ctx, []worker{work}, endless, time.Hour); !errors.Is(err, context.Canceled) {
+	if _, err := (goroutines{workers: []worker{work}}).drive(ctx, endless, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if l, err := drive(t.Context(), []worker{work}, endless, time.Millisecond); err != nil || l.ops == 0 {
+	if l, err := (goroutines{workers: []worker{work}}).drive(t.Context(), endless, time.Millisecond); err != nil || l.ops == 0 {
 		t.Errorf("%d ops, %v", l.ops, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // reach it.
 type side struct {
 	name  string
-	begin func(ctx context.Context, clients int) (workers []worker, release func(), err error)
+	begin func(ctx context.Context, clients int) (crew, error)
 	keys  func() (int64, bool)
 	root  int // its process, whose children are counted too
 	ops   int // in all, warm-up included
@@ -97,12 +97,12 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 }
 
 func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load, error) {
-	workers, release, err := s.begin(ctx, clients)
+	fleet, err := s.begin(ctx, clients)
 	if err != nil {
 		return load{}, err
 	}
-	defer release()
-	l, err := drive(ctx, workers, s.keys, atMost)
+	defer fleet.close()
+	l, err := fleet.drive(ctx, s.keys, atMost)
 	s.ops += l.ops
 	return l, err
 }
@@ -111,8 +111,8 @@ func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (loa
 // peer is reached, and over TCP.
 func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]byte, int64) []byte, want string) []*side {
 	at := func(name, base string) *side {
-		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) ([]worker, func(), error) {
-			return httpWorkers(ctx, base, n, path, body, want)
+		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) (crew, error) {
+			return httpClients(ctx, base, n, path, body, want)
 		}}
 	}
 	return []*side{at("ringway", c.unix), at("ringway over TCP", c.http)}

@@ -4,27 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // idle is a side that notes its turns, of ten ops each.
 func idle(name string, turns *[]string) *side {
 	left := 0
-	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: func(context.Context, int) ([]worker, func(), error) {
+	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: inGoroutines(func(context.Context, int) ([]worker, func(), error) {
 		*turns = append(*turns, name)
 		left = 10
 		return []worker{func(int64) error { return nil }}, func() {}, nil
-	}}
+	})}
 }
 
 func TestDuel_LetsAllTakeTurnsAndComparesEachWithThePeer(t *testing.T) {
@@ -43,7 +38,7 @@ func TestPlay_EndsAtAFailure(t *testing.T) {
 	var turns []string
 	broken := errors.New("broken")
 	bad := idle("bad", &turns)
-	bad.begin = func(context.Context, int) ([]worker, func(), error) { return nil, nil, broken }
+	bad.begin = func(context.Context, int) (crew, error) { return nil, broken }
 	_, err := pace{rounds: 1, warm: time.Hour}.play(t.Context(), 7, []*side{idle("p", &turns), bad})
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "bad, 7 clients") {
 		t.Errorf("got %v", err)
@@ -58,44 +53,6 @@ func TestVerdict_EndsWithTheSocketsRatio(t *testing.T) {
 	}
 }
 
-func TestHTTPWorkers_AreOnTheSocketOrThePort(t *testing.T) {
-	dir, err := os.MkdirTemp("", "dbbench-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	socket := filepath.Join(dir, "s")
-	var served [2]atomic.Int64
-	bases := []string{"unix:" + socket, ""}
-	for i, network := range []string{"unix", "tcp"} {
-		address := socket
-		if network == "tcp" {
-			address = "127.0.0.1:0"
-		}
-		l, err := net.Listen(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if network == "tcp" {
-			bases[i] = "http://" + l.Addr().String()
-		}
-		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { served[i].Add(1); pretend(ctx) }}
-		go func() { _ = s.Serve(l) }()
-		defer s.Shutdown()
-	}
-	for i, base := range bases {
-		workers, release, err := httpWorkers(t.Context(), base, 3, "/write", writeBody, oneAdded)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := drive(t.Context(), workers, each(make([]int, 30)), time.Minute)
-		release()
-		if err != nil || l.ops != 30 || served[i].Load() != 30 {
-			t.Errorf("%s: %d ops, %d served, %v", base, l.ops, served[i].Load(), err)
-		}
-	}
-}
-
 func TestBare_ServesTheSameOnBoth(t *testing.T) {
 	b, err := startBare(t.Context())
 	if err != nil {
@@ -105,14 +62,14 @@ func TestBare_ServesTheSameOnBoth(t *testing.T) {
 		t.Errorf("%s: %v", b.http, err)
 	}
 	for _, base := range []string{b.http, b.unix} {
-		workers, release, err := httpWorkers(t.Context(), base, 2, "/write", writeBody, oneAdded)
+		clients, err := httpClients(t.Context(), base, 2, "/write", writeBody, oneAdded)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l, err := drive(t.Context(), workers, each(make([]int, 10)), time.Minute); err != nil || l.ops != 10 {
+		if l, err := clients.drive(t.Context(), each(make([]int, 10)), time.Minute); err != nil || l.ops != 10 {
 			t.Errorf("%s: %d ops, %v", base, l.ops, err)
 		}
-		release()
+		clients.close()
 	}
 	b.stop()
 	if _, err := os.Stat(b.dir); err == nil {

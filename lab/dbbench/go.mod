@@ -9,6 +9,7 @@ replace github.com/molecule-man/go-brrr => github.com/molecule-man/go-brrr v1.0.
 require (
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/valyala/fasthttp v1.77.0
+	golang.org/x/sys v0.49.0
 	gonum.org/v1/plot v0.17.0
 	ringway v0.0.0
 )

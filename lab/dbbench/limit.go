@@ -57,15 +57,15 @@ func limit(ctx context.Context, o options) error {
 	chunks := d
 	chunks.size /= together
 	overHTTP := func(name, base string) *bound {
-		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) ([]worker, func(), error) {
-			return httpWorkers(ctx, base, n, "/write", writeBody, oneAdded)
+		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) (crew, error) {
+			return httpClients(ctx, base, n, "/write", writeBody, oneAdded)
 		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1}
 	}
-	peer := &bound{side: side{name: "peer", keys: rows(), begin: one.inserters}, roots: []int{one.pid}, clients: clients, rows: 1}
+	peer := &bound{side: side{name: "peer", keys: rows(), begin: inGoroutines(one.inserters)}, roots: []int{one.pid}, clients: clients, rows: 1}
 	unix, tcp := overHTTP("http", web.unix), overHTTP("http over TCP", web.http)
-	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: func(ctx context.Context, n int) ([]worker, func(), error) {
+	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: inGoroutines(func(ctx context.Context, n int) ([]worker, func(), error) {
 		return bulkInserters(ctx, three, n)
-	}}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together}
+	})}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together}
 	sides := []*bound{peer, unix, tcp, stores}
 	for round := -1; round < rounds; round++ {
 		for _, b := range sides {

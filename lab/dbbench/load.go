@@ -10,10 +10,36 @@ import (
 	"time"
 )
 
-// worker is one client. One goroutine uses it.
+// crew is clients that are connected.
+type crew interface {
+	// drive keeps all of them busy until next has no key for them or the time is
+	// up. Any failure ends it: a measurement with failures means nothing.
+	drive(ctx context.Context, next func() (key int64, ok bool), atMost time.Duration) (load, error)
+	close()
+}
+
+// worker is one client of a crew of goroutines. One of them uses it.
 type worker func(key int64) error
 
-// load is what a number of workers did.
+// goroutines is a crew of workers.
+type goroutines struct {
+	workers []worker
+	release func()
+}
+
+var _ crew = goroutines{}
+
+// inGoroutines makes what begins workers begin a crew.
+func inGoroutines(begin func(ctx context.Context, n int) ([]worker, func(), error)) func(context.Context, int) (crew, error) {
+	return func(ctx context.Context, n int) (crew, error) {
+		workers, release, err := begin(ctx, n)
+		return goroutines{workers, release}, err
+	}
+}
+
+func (g goroutines) close() { g.release() }
+
+// load is what a crew did.
 type load struct {
 	ops   int
 	took  []time.Duration // of each op, sorted
@@ -29,16 +55,15 @@ func (l load) percentile(p int) time.Duration {
 	return l.took[min(len(l.took)-1, len(l.took)*p/100)]
 }
 
-// drive keeps all workers busy until next has no key for them or the time is
-// up. Any failure ends it: a measurement with failures means nothing.
-func drive(ctx context.Context, workers []worker, next func() (key int64, ok bool), atMost time.Duration) (load, error) {
+// drive implements crew.
+func (g goroutines) drive(ctx context.Context, next func() (key int64, ok bool), atMost time.Duration) (load, error) {
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
-	took := make([][]time.Duration, len(workers))
-	failed := make([]error, len(workers))
+	took := make([][]time.Duration, len(g.workers))
+	failed := make([]error, len(g.workers))
 	var all sync.WaitGroup
 	began := time.Now()
-	for i, do := range workers {
+	for i, do := range g.workers {
 		all.Go(func() {
 			mine := make([]time.Duration, 0, 1<<14)
 			defer func() { took[i] = mine }()

@@ -85,12 +85,12 @@ func analyse(ctx context.Context, o options, a analysis, ops, clients int) (foun
 		return found, err
 	}
 	keys := rand.New(rand.NewPCG(1, 1)).Perm(int(a.d.keys()))[:ops] // the same each time
-	write, closeWriters, err := httpWorkers(ctx, c.http, clients, "/write", writeBody, oneAdded)
+	writers, err := httpClients(ctx, c.http, clients, "/write", writeBody, oneAdded)
 	if err != nil {
 		return found, err
 	}
-	defer closeWriters()
-	if found.writes, err = drive(ctx, write, each(keys), time.Hour); err != nil {
+	defer writers.close()
+	if found.writes, err = writers.drive(ctx, each(keys), time.Hour); err != nil {
 		return found, err
 	}
 	rows, err := c.countRange(ctx, 0, a.d.keys()-1)
@@ -105,12 +105,12 @@ func analyse(ctx context.Context, o options, a analysis, ops, clients int) (foun
 		return found, fmt.Errorf("%d rows and %d copies are there, after %d writes to %d replicas", rows, copies, ops, a.d.replicas)
 	}
 	rand.New(rand.NewPCG(2, 2)).Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	read, closeReaders, err := httpWorkers(ctx, c.http, clients, "/read", readBody, oneRow)
+	readers, err := httpClients(ctx, c.http, clients, "/read", readBody, oneRow)
 	if err != nil {
 		return found, err
 	}
-	defer closeReaders()
-	found.reads, err = drive(ctx, read, each(keys), time.Hour)
+	defer readers.close()
+	found.reads, err = readers.drive(ctx, each(keys), time.Hour)
 	return found, err
 }
 

@@ -24,7 +24,7 @@ func writes(ctx context.Context, o options) error {
 	}
 	defer both.close()
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
-	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: both.peer.inserters}
+	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: inGoroutines(both.peer.inserters)}
 	ringway := both.cluster.overHTTP(ourKeys.take, "/write", writeBody, oneAdded)
 	ratios, err := duel(ctx, p, peer, ringway...)
 	if err != nil {
