@@ -53,19 +53,6 @@ func (s *scanner) next(text string) bool {
 	return true
 }
 
-// list passes elements, of which there is one at least, to their closing bracket.
-func (s *scanner) list(element func() bool) bool {
-	for element() {
-		if s.next("]") {
-			return true
-		}
-		if !s.next(",") {
-			return false
-		}
-	}
-	return false
-}
-
 func (s *scanner) batch() (b Batch, whole bool) {
 	for _, f := range [...]struct {
 		name string
@@ -79,23 +66,11 @@ func (s *scanner) batch() (b Batch, whole bool) {
 		return b, false
 	}
 	// What follows is dropped together, once it is applied. What stands above may be kept.
-	s.whole = string(s.rest)
-	n := min(strings.Count(s.whole, `{"op":`), MaxBatchOps)
-	b.Ops = make([]Op, 0, n)
-	room := opRoom{rows: make([]Row, 0, n), values: make([]Value, 0, 4*n)}
-	whole = s.list(func() bool {
-		op, ok := s.op(&room)
-		b.Ops = append(b.Ops, op)
-		return ok
-	})
-	return b, whole && string(s.rest) == "}"
-}
-
-// opRoom is memory for the parts of many ops. It is a piece of it that an op
-// gets; where it ends, append makes more.
-type opRoom struct {
-	rows   []Row
-	values []Value
+	ops := opScanner{text: string(s.rest)}
+	if b.Ops, whole = ops.ops(); !whole {
+		return b, false
+	}
+	return b, ops.text[ops.at:] == "}"
 }
 
 func (s *scanner) string(to *string) bool {
@@ -107,48 +82,130 @@ func (s *scanner) string(to *string) bool {
 	return err == nil
 }
 
-func (s *scanner) op(room *opRoom) (o Op, whole bool) {
-	if !s.next(`{"op":`) || !s.string(&o.Kind) {
-		return o, false
+// opScanner reads ops as Op.Append writes them, and shares memory with text.
+type opScanner struct {
+	text    string
+	at      int
+	rows    []Row // in memory that many ops share; where it ends, append makes more
+	values  []Value
+	columns int // of the last row
+}
+
+// next passes token if it comes next.
+func (s *opScanner) next(token string) bool {
+	if !strings.HasPrefix(s.text[s.at:], token) {
+		return false
 	}
-	if s.next(`,"rows":[`) {
-		rows := room.rows[len(room.rows):]
-		if !s.list(func() bool {
-			row, ok := s.row(room)
-			rows = append(rows, row)
-			return ok
-		}) {
-			return o, false
+	s.at += len(token)
+	return true
+}
+
+// pass passes c if it comes next.
+func (s *opScanner) pass(c byte) bool {
+	if s.at == len(s.text) || s.text[s.at] != c {
+		return false
+	}
+	s.at++
+	return true
+}
+
+// ops reads them up to their closing bracket.
+func (s *opScanner) ops() ([]Op, bool) {
+	n := min(strings.Count(s.text, `{"op":`), MaxBatchOps)
+	ops := make([]Op, n)
+	s.rows = make([]Row, 0, n)
+	for i := range ops {
+		if !s.op(&ops[i]) {
+			return nil, false
 		}
-		o.Rows, room.rows = taken(rows, room.rows)
+		if s.pass(']') {
+			return ops[:i+1], true
+		}
+		if !s.pass(',') {
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+func (s *opScanner) op(o *Op) bool {
+	if s.next(`{"op":"insert"`) { // Fast path: most are
+		o.Kind = OpInsert
+	} else if !s.next(`{"op":`) || !s.string(&o.Kind) {
+		return false
+	}
+	if s.next(`,"rows":[`) && !s.list(&o.Rows) {
+		return false
 	}
 	if s.next(`,"key":`) {
-		v, ok := s.canonical()
+		v, ok := s.value()
 		key, err := v.Int64()
 		if !ok || err != nil {
-			return o, false
+			return false
 		}
 		o.Key = &key
 	}
 	if s.next(`,"idempotency":{"key":`) {
 		o.Idempotency = &Idempotency{}
-		if !s.string(&o.Idempotency.Key) || !s.next(`,"body":`) || !s.string(&o.Idempotency.Body) || !s.next("}") {
-			return o, false
+		if !s.string(&o.Idempotency.Key) || !s.next(`,"body":`) || !s.string(&o.Idempotency.Body) || !s.pass('}') {
+			return false
 		}
 	}
-	return o, s.next("}")
+	return s.pass('}')
 }
 
-func (s *scanner) row(room *opRoom) (Row, bool) {
-	values := room.values[len(room.values):]
-	ok := s.next("[") && s.list(func() bool {
-		v, ok := s.canonical()
+// list reads rows up to their closing bracket.
+func (s *opScanner) list(to *[]Row) bool {
+	rows := s.rows[len(s.rows):]
+	for {
+		row, ok := s.row()
+		if !ok {
+			return false
+		}
+		rows = append(rows, row)
+		if s.pass(']') {
+			*to, s.rows = taken(rows, s.rows)
+			return true
+		}
+		if !s.pass(',') {
+			return false
+		}
+	}
+}
+
+func (s *opScanner) row() (row Row, ok bool) {
+	if cap(s.values)-len(s.values) < s.columns {
+		most := (len(s.text) - s.at) / len("1,")
+		s.values = make([]Value, 0, min(max(cap(s.rows)*s.columns, 2*cap(s.values)), most))
+	}
+	values := s.values[len(s.values):]
+	for separator := byte('['); s.pass(separator); separator = ',' {
+		v, ok := s.value()
+		if !ok || len(values) == MaxColumns {
+			return nil, false
+		}
 		values = append(values, v)
-		return ok && len(values) <= MaxColumns
-	})
-	row, left := taken(values, room.values)
-	room.values = left
-	return row, ok
+	}
+	row, s.values = taken(values, s.values)
+	s.columns = len(row)
+	return row, len(row) > 0 && s.pass(']')
+}
+
+// value reads one that is written as Value.append does, and so is JSON.
+func (s *opScanner) value() (Value, bool) {
+	v, end, ok := scanValue(s.text, s.at)
+	ok = ok && (!v.number || v.text == s.text[s.at:end])
+	s.at = end
+	return v, ok
+}
+
+func (s *opScanner) string(to *string) bool {
+	if !s.pass('"') {
+		return false
+	}
+	v, end, ok := scanText(s.text, s.at)
+	*to, s.at = v.text, end
+	return ok
 }
 
 // taken is what was appended behind the end of room, and room without it.
@@ -157,15 +214,4 @@ func taken[T any](list, room []T) (got, left []T) {
 		room = room[:n]
 	}
 	return list[:len(list):len(list)], room
-}
-
-// canonical reads a value that is written as Value.append does, and so is JSON.
-func (s *scanner) canonical() (Value, bool) {
-	if len(s.rest) > 0 && s.rest[0] == ' ' {
-		return Value{}, false
-	}
-	before := s.rest
-	v, err := s.value()
-	written := before[:len(before)-len(s.rest)]
-	return v, err == nil && (!v.number || string(written) == v.text)
 }

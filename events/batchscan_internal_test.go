@@ -41,6 +41,65 @@ func TestScanBatch_ReadsWhatWritersWrite(t *testing.T) {
 	}
 }
 
+// However many rows an op has, and however wide they are, each has values of its own.
+func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
+	want := Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1"}
+	key := int64(0)
+	for _, rows := range []int{1, 2, 300, 1} {
+		op := Op{Kind: OpInsert}
+		for i := range rows {
+			var row Row
+			for range 1 + i*7%MaxColumns {
+				key++
+				row = append(row, Int(key))
+			}
+			op.Rows = append(op.Rows, row)
+		}
+		want.Ops = append(want.Ops, op, Op{Kind: OpBarrier})
+	}
+	body, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scanner{rest: body}
+	got, ok := s.batch()
+	if !ok || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%v: %d ops are others", ok, len(got.Ops))
+	}
+	for _, op := range got.Ops {
+		for _, row := range op.Rows {
+			_ = append(row, Int(0)) // must not reach the next one
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Error("rows share values")
+	}
+}
+
+func TestScanBatch_ReadsValues(t *testing.T) {
+	f := func(written string, want Value) {
+		t.Helper()
+		s := scanner{rest: []byte(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[{"op":"insert","rows":[[` + written + `]]}]}`)}
+		got, ok := s.batch()
+		if ok != want.set || ok && got.Ops[0].Rows[0][0] != want {
+			t.Errorf("%s: %v, got %+v", written, ok, got.Ops)
+		}
+	}
+	half, _ := Number("0.5")
+	f(`0`, Int(0))
+	f(`-120`, Int(-120))
+	f(`0.5`, half)
+	f(`""`, Text(""))
+	f(`"é"`, Text("é"))
+	f(`"a\\"`, Text(`a\`))
+	f(`"é\""`, Text(`é"`))
+	f(strings.Repeat("9", MaxIntegerDigits), Value{text: strings.Repeat("9", MaxIntegerDigits), number: true, set: true})
+	for _, refused := range []string{``, `-`, `-0`, `01`, `-01`, `1.0`, `1E2`, `1e3`, `+1`, `1-`, `1+1`, ` 1`, `1 `, "\n1", `1,`, `,1`, `"`, `"a`, `"a\`, `"a\"`, `"a\q"`, `"\ud800"`, "\"\n\"", "\"\xff\"", "\"\xff\\n\"", `null`, `[1]`, `1]`,
+		strings.Repeat("9", MaxIntegerDigits+1), strings.Repeat("1,", MaxColumns) + "1"} {
+		f(refused, Value{})
+	}
+}
+
 // FuzzScanBatch compares with the standard library's decoder.
 func FuzzScanBatch(f *testing.F) {
 	body, err := json.Marshal(Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1", Ops: manyOps()})
@@ -49,7 +108,8 @@ func FuzzScanBatch(f *testing.F) {
 	}
 	f.Add(body)
 	f.Add([]byte(`{"id":"","writer":"","table":"","shard":""]}`))
-	for _, op := range []string{`{"op":"x","rows":[[01]]}`, `{"op":"x","rows":[[1.0,+1]]}`, `{"op":"x","key":1e3}`, `{"op":"x","rows":[["\ud800"]]}`, `{"op":"x","rows":[[1],]}`, `{"op":"x","rows":[[ 1]]}`, `{"op":"x"},`, `{"op":"x","rows":[[1]}`, `{"op":"x","rows":[[1`, `{"op":"x","rows":[]}`, `{"op":"x","rows":[]]}`} {
+	for _, op := range []string{`{"op":"x","rows":[[01]]}`, `{"op":"x","rows":[[1.0,+1]]}`, `{"op":"x","key":1e3}`, `{"op":"x","rows":[["\ud800"]]}`, `{"op":"x","rows":[[1],]}`, `{"op":"x","rows":[[ 1]]}`, `{"op":"x"},`, `{"op":"x","rows":[[1]}`, `{"op":"x","rows":[[1`, `{"op":"x","rows":[]}`, `{"op":"x","rows":[]]}`,
+		`{"op":"insert","rows":[[1E2,-0]]}`, `{"op":"insert","rows":[["é\\"]]}`, "{\"op\":\"insert\",\"rows\":[[\"\xff\"]]}", `{"op":"insert","rows":[[1,2],[3],[4,5,6]]},{"op":"insert","rows":[[7]]}`, `{"op":"insert"},{"op":"{\"op\":"}`} {
 		f.Add([]byte(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[` + op + `]}`))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

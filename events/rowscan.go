@@ -1,9 +1,6 @@
 package events
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // ScanRow reads one row as ReadRow does, at text[at:], and tells where it ends.
 // It is false for what ReadRow refuses, and may be for what looks unusual: ask
@@ -64,7 +61,10 @@ func scanValue(text string, at int) (v Value, end int, ok bool) {
 	if at < len(text) && text[at] == '"' {
 		return scanText(text, at+1)
 	}
-	for end = at; end < len(text) && (digit(text[end]) || strings.IndexByte("+-.eE", text[end]) >= 0); end++ {
+	if end, ok = scanInteger(text, at); ok && (end == len(text) || !numeric(text[end])) {
+		return Value{text: text[at:end], number: true, set: true}, end, true
+	}
+	for end = at; end < len(text) && numeric(text[end]); end++ {
 	}
 	number, err := canonical(text[at:end])
 	return Value{text: number, number: true, set: true}, end, err == nil
@@ -72,24 +72,23 @@ func scanValue(text string, at int) (v Value, end int, ok bool) {
 
 // scanText reads a string from behind its first quote.
 func scanText(text string, at int) (v Value, end int, ok bool) {
-	escaped := false
+	escaped, all := false, byte(0)
 	for end = at; end < len(text) && text[end] != '"'; end++ {
-		if text[end] < ' ' {
+		c := text[end]
+		if c < ' ' {
 			return Value{}, end, false
 		}
-		if text[end] == '\\' {
+		if c == '\\' {
 			escaped = true
 			end++
 		}
+		all |= c
 	}
-	if end >= len(text) {
+	if end >= len(text) || all >= utf8.RuneSelf && !utf8.ValidString(text[at:end]) {
 		return Value{}, end, false
 	}
 	if !escaped {
-		return Text(text[at:end]), end + 1, true // Check looks at its UTF-8
-	}
-	if !utf8.ValidString(text[at:end]) {
-		return Value{}, end, false
+		return Text(text[at:end]), end + 1, true
 	}
 	plain, err := unescape([]byte(text[at:end]))
 	return Text(plain), end + 1, err == nil

@@ -120,6 +120,19 @@ func (s *scanner) getPart() (p GetPart, whole bool) {
 	return p, whole && s.next("}")
 }
 
+// list passes elements, of which there is one at least, to their closing bracket.
+func (s *scanner) list(element func() bool) bool {
+	for element() {
+		if s.next("]") {
+			return true
+		}
+		if !s.next(",") {
+			return false
+		}
+	}
+	return false
+}
+
 // integer reads one that is written as strconv does.
 func (s *scanner) integer() (int64, bool) {
 	n := 0

@@ -199,15 +199,21 @@ func exponentOf(s string) (int, bool) {
 
 // plain reports whether s is a short integer in canonical form already.
 func plain(s string) bool {
-	if s == "0" {
-		return true
+	end, ok := scanInteger(s, 0)
+	return ok && end == len(s)
+}
+
+// scanInteger finds the end of the digits at text[at:], and whether they are a
+// short integer in canonical form.
+func scanInteger(text string, at int) (end int, ok bool) {
+	first := at
+	if at < len(text) && text[at] == '-' {
+		first++
 	}
-	s = strings.TrimPrefix(s, "-")
-	if s == "" || len(s) > MaxIntegerDigits || s[0] == '0' {
-		return false
+	for end = first; end < len(text) && digit(text[end]); end++ {
 	}
-	_, rest := digits(s)
-	return rest == ""
+	n := end - first
+	return end, 0 < n && n <= MaxIntegerDigits && (text[first] != '0' || end == at+1)
 }
 
 func digits(s string) (head, tail string) {
@@ -220,19 +226,13 @@ func digits(s string) (head, tail string) {
 
 func digit(c byte) bool { return '0' <= c && c <= '9' }
 
-// scanner reads values out of JSON without building what lies around them.
-type scanner struct {
-	rest  []byte
-	whole string // ends with rest, for texts that need no memory of their own; empty: they get it
+// numeric reports whether c may be in a number.
+func numeric(c byte) bool {
+	return digit(c) || c == '+' || c == '-' || c == '.' || c == 'e' || c == 'E'
 }
 
-// head is the next n bytes as a string.
-func (s *scanner) head(n int) string {
-	if s.whole == "" {
-		return string(s.rest[:n])
-	}
-	return s.whole[len(s.whole)-len(s.rest):][:n]
-}
+// scanner reads values out of JSON without building what lies around them.
+type scanner struct{ rest []byte }
 
 func (s *scanner) skip() {
 	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\n' || s.rest[0] == '\t' || s.rest[0] == '\r') {
@@ -257,13 +257,13 @@ func (s *scanner) value() (Value, error) {
 		return Text(text), err
 	}
 	n := 0
-	for n < len(s.rest) && (digit(s.rest[n]) || s.rest[n] == '+' || s.rest[n] == '-' || s.rest[n] == '.' || s.rest[n] == 'e' || s.rest[n] == 'E') {
+	for n < len(s.rest) && numeric(s.rest[n]) {
 		n++
 	}
 	if n == 0 {
 		return Value{}, fmt.Errorf("%s is neither a number nor a string", s.kind())
 	}
-	v, err := Number(s.head(n))
+	v, err := Number(string(s.rest[:n]))
 	s.rest = s.rest[n:]
 	return v, err
 }
@@ -283,16 +283,13 @@ func (s *scanner) text() (string, error) {
 		case c < ' ':
 			return "", fmt.Errorf("a control character in a string")
 		case c == '"':
-			raw, text := s.rest[:i], ""
-			if !escaped {
-				text = s.head(i)
-			}
+			raw := s.rest[:i]
 			s.rest = s.rest[i+1:]
 			if !utf8.Valid(raw) {
 				return "", fmt.Errorf("not valid UTF-8")
 			}
 			if !escaped {
-				return text, nil
+				return string(raw), nil
 			}
 			return unescape(raw)
 		}
