@@ -81,25 +81,31 @@ func (o *Op) Validate(schema *Schema, shard Shard) error {
 	if err := o.wellFormed(); err != nil {
 		return err
 	}
-	for _, row := range o.Rows {
-		if err := schema.Check(row); err != nil {
+	rising, last := true, int64(0)
+	for i, row := range o.Rows {
+		key, err := schema.check(row)
+		if err != nil {
 			return err
 		}
-		if key := row.Key(); !shard.Holds(key) {
+		if !shard.Holds(key) {
 			return outside(schema, key, shard)
 		}
+		rising = rising && (i == 0 || key > last)
+		last = key
 	}
 	if o.Key != nil && !shard.Holds(*o.Key) {
 		return outside(schema, *o.Key, shard)
 	}
-	if len(o.Rows) > 1 {
-		seen := make(map[int64]bool, len(o.Rows))
-		for _, row := range o.Rows {
-			if key := row.Key(); seen[key] {
-				return Refuse(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
-			}
-			seen[row.Key()] = true
+	if rising { // Fast path: no key is there twice
+		return nil
+	}
+	seen := make(map[int64]bool, len(o.Rows))
+	for _, row := range o.Rows {
+		key := row.Key()
+		if seen[key] {
+			return Refuse(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
 		}
+		seen[key] = true
 	}
 	return nil
 }

@@ -107,21 +107,31 @@ func (s *scanner) column(columns []string) (int, string, error) {
 // Check accepts a row that a replica can hold: every column, of its type, the
 // key a 64-bit integer. Its errors name the column.
 func (s *Schema) Check(row Row) error {
+	_, err := s.check(row)
+	return err
+}
+
+// check is Check, and the row's key.
+func (s *Schema) check(row Row) (int64, error) {
 	if len(row) != len(s.Columns) {
-		return Refuse(400, "row: %d values for %d columns", len(row), len(s.Columns))
+		return 0, Refuse(400, "row: %d values for %d columns", len(row), len(s.Columns))
 	}
 	for i, v := range row {
+		if v.number { // bounded when it was made, and any column holds it
+			continue
+		}
 		if err := v.check(); err != nil {
-			return Refuse(400, "%s: %s", s.Columns[i], err)
+			return 0, Refuse(400, "%s: %s", s.Columns[i], err)
 		}
-		if s.DTypes[i] == DTypeNumber && !v.number {
-			return Refuse(400, "%s: %s is no number", s.Columns[i], v.shown())
+		if s.DTypes[i] == DTypeNumber {
+			return 0, Refuse(400, "%s: %s is no number", s.Columns[i], v.shown())
 		}
 	}
-	if _, err := row[0].Int64(); err != nil {
-		return Refuse(400, "%s: %s", s.Columns[0], err)
+	key, err := row[0].Int64()
+	if err != nil {
+		return 0, Refuse(400, "%s: %s", s.Columns[0], err)
 	}
-	return nil
+	return key, nil
 }
 
 // AppendRow writes a checked row as clients read it, an object.

@@ -301,6 +301,55 @@ func TestOp_Validate(t *testing.T) {
 	f("idempotency body", events.Op{Kind: events.OpBarrier, Idempotency: &events.Idempotency{Key: "a"}})
 }
 
+// In whatever order keys come, none may be there twice.
+func TestOp_ValidateFindsKeysThatAreThereTwice(t *testing.T) {
+	f := func(want string, keys ...int64) {
+		t.Helper()
+		o := events.Op{Kind: events.OpInsert}
+		for _, key := range keys {
+			o.Rows = append(o.Rows, row(key, "a", events.Int(1)))
+		}
+		err := o.Validate(&spec.Schema, events.Shard{ID: "sh1", Low: -9, Size: 20})
+		if want == "" && err != nil {
+			t.Errorf("%v: %v", keys, err)
+		} else if want != "" {
+			refused(t, err, want)
+		}
+	}
+	f("", -9, 0, 10)
+	f("", 10, -9, 0)
+	f("", 0, -9, 10)
+	f("0 is there twice", 0, 0)
+	f("-9 is there twice", -9, -9, 10)
+	f("7 is there twice", 1, 7, 2, 7)
+	f("7 is there twice", 7, 1, 2, 7)
+	f("10 is there twice", 1, 2, 10, 10)
+}
+
+func TestValue_Int64(t *testing.T) {
+	f := func(number string, want int64, ok bool) {
+		t.Helper()
+		v, err := events.Number(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.Int64(); got != want || (err == nil) != ok {
+			t.Errorf("%s: got %d, %v", number, got, err)
+		}
+	}
+	f("0", 0, true)
+	f("-7", -7, true)
+	f("1e3", 1000, true)
+	f("999999999999999999", 999999999999999999, true)
+	f("9223372036854775807", math.MaxInt64, true)
+	f("-9223372036854775808", math.MinInt64, true)
+	f("9223372036854775808", 0, false)
+	f("0.5", 0, false)
+	if _, err := events.Text("1").Int64(); err == nil {
+		t.Error("a string is an integer")
+	}
+}
+
 func TestDecodeBatch_Refuses(t *testing.T) {
 	f := func(want string, change func(*events.Batch)) {
 		t.Helper()

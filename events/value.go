@@ -55,6 +55,9 @@ func (v Value) Int64() (int64, error) {
 	if !v.number {
 		return 0, fmt.Errorf("%s is no integer", v.shown())
 	}
+	if i, err := strconv.Atoi(v.text); err == nil { // Fast path, which ParseInt has none of
+		return int64(i), nil
+	}
 	i, err := strconv.ParseInt(v.text, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("%s is no 64-bit integer", v.text)

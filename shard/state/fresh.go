@@ -16,17 +16,15 @@ import (
 func Fresh(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, bool) {
 	type keyed struct {
 		key int64
-		row events.Row
+		at  int // in c.Insert, while that is in the order of the log
 	}
 	c := Change{
 		Position: before.Position, Clock: before.Clock,
 		Answers: make([]events.Results, 0, len(entries)), Results: make([]events.KeptResults, 0, len(entries)),
 	}
-	n := 0
-	for i := range entries {
-		n += len(entries[i].Batch.Ops)
-	}
-	rows := make([]keyed, 0, n) // many ops are of one row
+	n := rowsOf(entries)
+	c.Insert = make([]events.Row, 0, n)
+	keys := make([]keyed, 0, n)
 	for i := range entries {
 		e := &entries[i]
 		if e.Seq != c.Position.Seq+1 || e.Batch.Table != spec.Table || e.Batch.Shard != spec.Shard.ID {
@@ -40,24 +38,29 @@ func Fresh(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (C
 				return Change{}, false
 			}
 			for _, row := range op.Rows {
-				rows = append(rows, keyed{row.Key(), row})
+				keys = append(keys, keyed{row.Key(), len(keys)})
+				c.Insert = append(c.Insert, row)
 			}
 		}
 		r := events.Results{Batch: e.Batch.ID, Table: spec.Table, Shard: spec.Shard.ID, Seq: e.Seq, Ops: len(e.Batch.Ops)}
 		c.Answers = append(c.Answers, r)
 		c.Results = append(c.Results, events.KeptResults{At: c.Clock, Results: r})
 	}
-	slices.SortFunc(rows, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
-	slices.SortFunc(c.Results, func(a, b events.KeptResults) int { return strings.Compare(a.Results.Batch, b.Results.Batch) })
-	if len(rows) > 0 {
-		c.Insert = make([]events.Row, len(rows))
+	rising := func(a, b keyed) int { return cmp.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(keys, rising) {
+		slices.SortFunc(keys, rising)
+		sorted := make([]events.Row, n)
+		for i := range keys {
+			sorted[i] = c.Insert[keys[i].at]
+		}
+		c.Insert = sorted
 	}
-	for i := range rows {
-		if i > 0 && rows[i].key == rows[i-1].key {
+	for i := 1; i < len(keys); i++ {
+		if keys[i].key == keys[i-1].key {
 			return Change{}, false
 		}
-		c.Insert[i] = rows[i].row
 	}
+	slices.SortFunc(c.Results, func(a, b events.KeptResults) int { return strings.Compare(a.Results.Batch, b.Results.Batch) })
 	for i := 1; i < len(c.Results); i++ {
 		if c.Results[i].Results.Batch == c.Results[i-1].Results.Batch {
 			return Change{}, false

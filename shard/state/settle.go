@@ -74,12 +74,7 @@ type Change struct {
 
 // Settle decides what becomes of entries.
 func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, error) {
-	rows := 0
-	for i := range entries {
-		for j := range entries[i].Batch.Ops {
-			rows += len(entries[i].Batch.Ops[j].Rows)
-		}
-	}
+	rows := rowsOf(entries)
 	s := settling{
 		spec: spec, before: before, rows: make(map[int64]*rowState, rows), room: make([]rowState, 0, rows),
 		results: make(map[string]events.KeptResults, len(entries)), idempotency: map[string]events.KeptIdempotency{},
@@ -91,6 +86,16 @@ func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (
 		}
 	}
 	return s.done(), nil
+}
+
+// rowsOf is how many rows entries have.
+func rowsOf(entries []events.LogEntry) (n int) {
+	for i := range entries {
+		for j := range entries[i].Batch.Ops {
+			n += len(entries[i].Batch.Ops[j].Rows)
+		}
+	}
+	return n
 }
 
 type settling struct {
