@@ -1,10 +1,10 @@
 package mysql
 
 import (
-	"bytes"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -88,35 +88,66 @@ func (t *transaction) putRows(rows []events.Row, tail string) error {
 	return chunks(rows, rowBytes, func(part []events.Row) error {
 		before := t.kinds
 		usually := t.sameKinds(part) && t.kinds == before
-		args := t.args[:0]
-		add := func(v driver.Value) { args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v}) }
-		for _, row := range part {
-			add(row.Key())
-			for _, v := range row[1:] {
-				add(v.Raw())
-			}
-			if !usually {
-				add(state.Kinds(&t.spec.Schema, row))
-			}
+		schema := &t.spec.Schema
+		width := len(schema.Columns)
+		if !usually {
+			width++
+		}
+		args := t.room(len(part) * width)
+		fill(args, width, part, events.Row.Key)
+		for i := 1; i < len(schema.Columns); i++ {
+			fill(args[i:], width, part, func(row events.Row) string { return row[i].Raw() })
+		}
+		if !usually {
+			fill(args[width-1:], width, part, func(row events.Row) string { return state.Kinds(schema, row) })
 		}
 		_, err := t.execNamed(t.insertion(len(part), usually, tail), args)
-		clear(args) // what was in them must not be held
-		t.args = args
+		for i := range args { // what was in them must not be held
+			args[i].Value = nil
+		}
 		return err
 	})
 }
 
-// sameKinds reports whether all rows are of the same kinds, and remembers them.
-func (t *transaction) sameKinds(rows []events.Row) bool {
-	var room [2 * 64]byte
-	first := state.AppendKinds(room[:0:64], &t.spec.Schema, rows[0])
-	for _, row := range rows[1:] {
-		if !bytes.Equal(state.AppendKinds(room[64:64], &t.spec.Schema, row), first) {
-			return false
+// room is room for n arguments.
+func (t *transaction) room(n int) []driver.NamedValue {
+	for len(t.args) < n {
+		t.args = append(t.args, driver.NamedValue{Ordinal: len(t.args) + 1})
+	}
+	return t.args[:n]
+}
+
+// fill gives every width-th argument a value of a row. A value that goes into an
+// interface by itself takes an allocation. What an array in an interface holds
+// never changes, so reflection hands out its elements without one.
+func fill[T any](args []driver.NamedValue, width int, rows []events.Row, of func(events.Row) T) {
+	at := 0
+	for part := range slices.Chunk(rows, 16) {
+		var values [16]T
+		for i, row := range part {
+			values[i] = of(row)
+		}
+		boxed := reflect.ValueOf(values)
+		for i := range part {
+			args[at].Value = boxed.Index(i).Interface()
+			at += width
 		}
 	}
-	if string(first) != t.kinds {
-		t.kinds = string(first)
+}
+
+// sameKinds reports whether all rows are of the same kinds, and remembers them.
+// They are if numbers are in the same places.
+func (t *transaction) sameKinds(rows []events.Row) bool {
+	for _, row := range rows[1:] {
+		for i := range row {
+			if row[i].IsNumber() != rows[0][i].IsNumber() {
+				return false
+			}
+		}
+	}
+	var room [64]byte
+	if kinds := state.AppendKinds(room[:0], &t.spec.Schema, rows[0]); string(kinds) != t.kinds {
+		t.kinds = string(kinds)
 	}
 	return true
 }
