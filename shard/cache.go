@@ -4,47 +4,64 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"ringway/events"
 )
 
 // cache holds rows of all replicas of a server as clients read them, those
-// that were written or read last.
+// that were written or read last. Rows of a replica that has ended, or has begun
+// anew, are not found any more, and go when the others need their place.
 type cache struct {
+	mu    sync.RWMutex
 	rows  *generations
-	lives atomic.Uint32
+	lives uint32 // that have begun
 }
 
 func newCache(bytes int) *cache { return &cache{rows: newGenerations(bytes)} }
 
+// rLock locks for who reads rows.
+func (c *cache) rLock() {
+	for {
+		// Fast path
+		c.mu.RLock()
+		if c.rows.indexed() {
+			return
+		}
+		// Slow path: something was written since somebody read.
+		c.mu.RUnlock()
+		c.mu.Lock()
+		c.rows.index()
+		c.mu.Unlock()
+	}
+}
+
 // cachedRows is what a cache has of one replica: exactly what the store holds
 // at one seq. That can be known, because nobody but the applier writes the
-// store.
+// store. The lock is the cache's: there is one for all replicas, which is held
+// once for a transaction or a question.
 type cachedRows struct {
 	cache  *cache
 	schema events.Schema
-
-	mu   sync.RWMutex
-	life uint32 // begins the names of what is cached; 0: nothing is
-	seq  uint64
+	life   uint32 // begins the names of what is cached; 0: nothing is
+	seq    uint64
 }
 
 var _ mirror = (*cachedRows)(nil)
 
 // Begin implements mirror.
 func (c *cachedRows) Begin(at events.Position) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.life, c.seq = c.cache.lives.Add(1), at.Seq
+	c.cache.mu.Lock()
+	defer c.cache.mu.Unlock()
+	c.cache.lives++
+	c.life, c.seq = c.cache.lives, at.Seq
 }
 
 // Applied implements mirror. An op that may not have changed what it names,
 // because it was a repetition, only makes forget.
 func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var text []byte
+	c.cache.mu.Lock()
+	defer c.cache.mu.Unlock()
+	text := make([]byte, 0, 512)
 	for i := range entries {
 		e := &entries[i]
 		for j := range e.Batch.Ops {
@@ -66,7 +83,7 @@ func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
 	}
 }
 
-func (c *cachedRows) name(key int64) rowName { return rowName{c.life, key} }
+func (c *cachedRows) name(key int64) rowName { return nameOf(c.life, key) }
 
 // known are the rows that are kept of some keys, and those keys whose rows are
 // not; all of it at one seq of one life.
@@ -86,8 +103,8 @@ type line struct {
 
 // look finds the rows of keys.
 func (c *cachedRows) look(keys []int64) known {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.cache.rLock()
+	defer c.cache.mu.RUnlock()
 	k := known{life: c.life, seq: c.seq, rows: make([]line, 0, len(keys))}
 	texts := make([]byte, 0, 128*len(keys))
 	for _, key := range keys {
@@ -106,8 +123,8 @@ func (c *cachedRows) look(keys []int64) known {
 
 // write appends the rows of keys and their end; false if not all are kept.
 func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.cache.rLock()
+	defer c.cache.mu.RUnlock()
 	if c.life == 0 {
 		return nil, false
 	}
@@ -125,8 +142,8 @@ func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
 // learn takes what the store said of the keys that were missing, unless the
 // replica has moved since, and reports whether it has not.
 func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.cache.mu.Lock()
+	defer c.cache.mu.Unlock()
 	if c.life == 0 || k.life != c.life || k.seq != c.seq || k.seq != seq {
 		return false
 	}

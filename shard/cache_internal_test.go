@@ -8,8 +8,7 @@ import (
 )
 
 func TestCachedRows(t *testing.T) {
-	schema := events.Schema{Columns: []string{"id", "name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
-	c := &cachedRows{cache: newCache(512 << 10), schema: schema}
+	c := &cachedRows{cache: newCache(512 << 10), schema: twoColumns}
 	is := func(want string, keys ...int64) {
 		t.Helper()
 		got := ""

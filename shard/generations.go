@@ -1,95 +1,71 @@
 package shard
 
-import "sync"
-
-const (
-	segments = 16 // locks
-	// What the memory of one text takes beside it, about: its place in a map that
-	// is between a half and seven eighths full.
-	beside = 40
+import (
+	"hash/maphash"
+	"math/bits"
 )
 
-// generations keep texts by name, up to a number of bytes: those that were set
+// generations keep texts by name, in a number of bytes: those that were set
 // last. Forgetting costs nothing for each text: what was set is young, and when
 // the young fill half of the room, they become the old, and what was old is
 // gone all at once. A cache that picks what goes one by one was a sixth of what
 // a write cost a shard server.
-type generations [segments]segment
-
-type segment struct {
-	mu         sync.RWMutex
-	most       int // bytes of a generation
+//
+// Writing and indexing are for one goroutine at a time, and append for any number
+// of them while nothing is written.
+type generations struct {
+	seed       maphash.Seed // keys are what clients say: nobody shall know which of them collide
+	log        int          // bytes of a generation's log
+	slots      int          // of its index
 	young, old generation
 }
 
-type generation struct {
-	at   map[rowName]span
-	text []byte
-}
-
-type rowName struct {
-	life uint32
-	key  int64
-}
-
-type span struct{ from, to uint32 }
-
-func newGenerations(bytes int) *generations {
-	g := &generations{}
-	for i := range g {
-		s := &g[i]
-		s.most = bytes / (2 * segments)
-		s.young.at, s.old.at = map[rowName]span{}, map[rowName]span{}
-	}
-	return g
-}
-
-func (g *generations) segment(name rowName) *segment {
-	const golden = 0x9E3779B97F4A7C15 // Fibonacci hashing, Knuth, TAOCP 6.4
-	return &g[(uint64(name.key)+uint64(name.life))*golden>>60]
+func newGenerations(size int) *generations {
+	half := size / 2
+	// A sixteenth to an eighth, which rows of 64 to 40 bytes fill with the log.
+	slots := 1 << (bits.Len(uint(half/8/4)) - 1)
+	return &generations{seed: maphash.MakeSeed(), log: half - 4*slots, slots: slots}
 }
 
 // set keeps a copy of text, unless it is too long to be worth what it displaces.
 func (g *generations) set(name rowName, text []byte) {
-	s := g.segment(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(text) > s.most/8 {
-		s.forget(name)
+	if len(text) > g.log/128 {
+		g.forget(name)
 		return
 	}
-	young := &s.young
-	if len(young.text)+len(text)+beside*(len(young.at)+1) > s.most {
-		s.young, s.old = s.old, s.young
-		clear(young.at)
-		young.text = young.text[:0]
+	g.add(name, uint32(len(text)), text)
+}
+
+// forget hides what is kept of name, in both generations.
+func (g *generations) forget(name rowName) { g.add(name, gone, nil) }
+
+func (g *generations) add(name rowName, length uint32, text []byte) {
+	y := &g.young
+	if len(y.log)+header+len(text) > g.log || y.records == g.slots/4*3 {
+		g.young, g.old = g.old, g.young
+		y.empty()
 	}
-	from := len(young.text)
-	young.text = append(young.text, text...)
-	young.at[name] = span{uint32(from), uint32(len(young.text))}
+	if y.log == nil {
+		y.log = make([]byte, 0, g.log)
+	}
+	y.add(name, length, text)
 }
 
-func (g *generations) forget(name rowName) {
-	s := g.segment(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forget(name)
+// indexed reports whether all is; the old are whenever the young are, which
+// begin with something that is not.
+func (g *generations) indexed() bool { return g.young.indexed == len(g.young.log) }
+
+func (g *generations) index() {
+	g.young.index(g.seed, g.slots)
+	g.old.index(g.seed, g.slots)
 }
 
-func (s *segment) forget(name rowName) {
-	delete(s.young.at, name)
-	delete(s.old.at, name)
-}
-
-// append adds the text of name to a text; false if it is not kept.
+// append adds the text of name to a text; false if it is not kept. All must be
+// indexed.
 func (g *generations) append(to []byte, name rowName) ([]byte, bool) {
-	s := g.segment(name)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, kept := range []*generation{&s.young, &s.old} {
-		if at, ok := kept.at[name]; ok {
-			return append(to, kept.text[at.from:at.to]...), true
-		}
+	text, isGone, ok := g.young.find(g.seed, name)
+	if !ok {
+		text, isGone, ok = g.old.find(g.seed, name)
 	}
-	return to, false
+	return append(to, text...), ok && !isGone
 }
