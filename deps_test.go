@@ -44,6 +44,7 @@ var rules = []struct {
 	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "events/statedir", "shard/state"}, nil},
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
 	{"lab/rig", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus"}, []string{}},
+	{"cli/timers", "a process coarsens its timers before it does anything", nil, []string{"golang.org/x/sys"}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 
