@@ -64,9 +64,10 @@ func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
 	text := make([]byte, 0, 512)
 	for i := range entries {
 		e := &entries[i]
+		all := len(done[i].Notable) == 0
 		for j := range e.Batch.Ops {
 			op := &e.Batch.Ops[j]
-			sure := done[i].Seq == e.Seq && op.Idempotency == nil && done[i].Op(j).Outcome == events.Done
+			sure := done[i].Seq == e.Seq && op.Idempotency == nil && (all || done[i].Op(j).Outcome == events.Done)
 			for _, row := range op.Rows {
 				if sure {
 					text = append(c.schema.AppendRow(text[:0], row), '\n')
