@@ -15,7 +15,7 @@ func ours(size int64) database { return spread(3, 4, 3, size) }
 func writes(ctx context.Context, o options) error {
 	p := pace{clients: []int{1, 16, 64, 256}, rounds: 5, warm: time.Second, measure: 3 * time.Second}
 	if o.quick {
-		p = pace{clients: []int{256}, rounds: 3, warm: time.Second, measure: 2500 * time.Millisecond}
+		p = pace{clients: []int{256}, rounds: 5, warm: time.Second, measure: 2 * time.Second}
 	}
 	d := ours(1 << 24)
 	both, err := open(ctx, o, d)
