@@ -12,7 +12,8 @@ func (s *Schema) ScanRow(text string, at int) (row Row, end int, ok bool) {
 	}
 	row = make(Row, len(s.Columns))
 	for n := range row {
-		i, v := -1, Value{}
+		var i int
+		var v Value
 		if i, at = s.scanColumn(text, Blank(text, at+1), n); i < 0 || row[i].set {
 			return nil, at, false
 		}

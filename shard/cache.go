@@ -131,7 +131,8 @@ func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
 	}
 	n := 0
 	for _, key := range keys {
-		before, kept := len(to), false
+		before := len(to)
+		var kept bool
 		if to, kept = c.cache.rows.append(to, c.name(key)); !kept {
 			return nil, false
 		}

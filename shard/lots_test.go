@@ -43,7 +43,12 @@ func gathering(t *testing.T, s *site) *shard.Applier {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	s.append(0)
 	<-log.gathers
 	if at := a.Applied().Seq; at != 0 {

@@ -66,7 +66,7 @@ func run(t *testing.T, slack time.Duration) (pid int, said string) {
 		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(usual), 0, 0, 0)
+		defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(usual), 0, 0, 0) }() // it could be set just now
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

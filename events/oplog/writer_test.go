@@ -405,7 +405,7 @@ func (c *crowd) after(hold time.Duration, ops int) {
 	}
 	time.Sleep(hold - 1)
 	c.sent(before...)
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	c.sent(append(before, ops)...)
 }
 
@@ -641,8 +641,8 @@ func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
 		c.reply()
 		c.begin(1)
 		c.sent(1, 8)
-		served := c.desk.answer
-		c.desk.answer = func(context.Context, int, events.Batch) (uint64, error) { return 0, errors.New("away") }
+		served := c.answer
+		c.answer = func(context.Context, int, events.Batch) (uint64, error) { return 0, errors.New("away") }
 		c.reply()
 		var refused []<-chan error
 		for key := range int64(8) {
@@ -651,7 +651,7 @@ func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
 		for _, done := range refused {
 			wantCode(t, <-done, 503)
 		}
-		c.desk.answer = served
+		c.answer = served
 		time.Sleep(paceMost)
 		before := len(c.seen())
 		c.begin(1)

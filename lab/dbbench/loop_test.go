@@ -79,7 +79,7 @@ func TestLoop_IsOnTheSocketOrThePort(t *testing.T) {
 		}
 		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { served[i].Add(1); pretend(ctx) }}
 		go func() { _ = s.Serve(l) }()
-		defer s.Shutdown()
+		defer func() { _ = s.Shutdown() }() // its clients have gone
 	}
 	for i, base := range bases {
 		l, err := writers(t, base, 3).drive(t.Context(), each(make([]int, 30)), time.Minute)
