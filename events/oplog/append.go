@@ -68,7 +68,8 @@ func (l *lane) acknowledgeUnsent(b *batch) {
 // While Config.Ahead batches are unanswered the next one would not be applied
 // sooner, and is held for Linger. Afterwards it is held for those who were there
 // at the last answer: they are likely to be back soon, in Pace for each but the
-// first, or in PaceMost. It ends early when most of them are, or the batch is
+// first, or in PaceMost, or in as long as that batch took: where everything is
+// slow, so are they. It ends early when most of them are back, or the batch is
 // full. One client alone is all of its crowd, and is not held up.
 func (l *lane) hold(ctx context.Context) {
 	for since := time.Now(); ctx.Err() == nil; {
@@ -100,7 +101,8 @@ func (l *lane) early(since, now time.Time) time.Duration {
 	case len(l.queue) >= l.enough():
 		return 0
 	}
-	return l.answered.Add(min(time.Duration(l.crowd-1)*cfg.Pace, cfg.PaceMost)).Sub(now)
+	most := max(cfg.PaceMost, min(l.took, cfg.Linger))
+	return l.answered.Add(min(time.Duration(l.crowd-1)*cfg.Pace, most)).Sub(now)
 }
 
 // enough is how many of the crowd need not wait for the rest. Calls whose

@@ -46,6 +46,7 @@ func (l *lane) settle(b *batch, tell func(*call) answer) {
 		}
 	}
 	l.answered, l.crowd = time.Now(), l.ops
+	l.took = l.answered.Sub(b.made)
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
 	l.writer.forget(b)

@@ -91,6 +91,7 @@ type batch struct {
 	lane     *lane
 	id       string
 	calls    []*call
+	made     time.Time
 	cut      context.CancelFunc // ends the append that runs
 	sent     time.Time          // for the first time, perhaps; zero: surely not
 	seq      uint64             // 0: not acknowledged

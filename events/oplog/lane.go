@@ -25,6 +25,7 @@ type lane struct {
 	told     chan struct{} // the batch that is held may be due
 	answered time.Time     // when a batch was last answered
 	crowd    int           // the ops that were there then, its own included
+	took     time.Duration // from its making to its answer
 	down     time.Time     // since when the log took nothing; zero: it does
 	why      error         // it took nothing
 	asking   bool
@@ -112,7 +113,7 @@ func (l *lane) gather(ctx context.Context) (*batch, []byte) {
 		l.sending = false
 		return nil, nil
 	}
-	b := &batch{lane: l, calls: slices.Clone(l.queue[:n])}
+	b := &batch{lane: l, calls: slices.Clone(l.queue[:n]), made: time.Now()}
 	l.writer.register(b)
 	data := b.encode(l.writer.cfg.Writer)
 	for i, c := range b.calls {

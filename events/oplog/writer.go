@@ -23,7 +23,7 @@ type Config struct {
 	Ahead      int           // batches without results, for each log, from which on the next one waits until it is full or fewer are
 	Linger     time.Duration // but no longer than this
 	Pace       time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
-	PaceMost   time.Duration // and no longer than this
+	PaceMost   time.Duration // and no longer than this, or than the batch before took and Linger
 	Patience   time.Duration // how long an op waits to be sent for the first time
 	Resend     time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
 	AskAfter   time.Duration // without results before a replica is asked, and between two times

@@ -542,6 +542,28 @@ func TestDo_NoCrowdIsWaitedForLonger(t *testing.T) {
 	})
 }
 
+func TestDo_WhereBatchesTakeLongACrowdMayToo(t *testing.T) {
+	for _, f := range []struct{ took, hold time.Duration }{
+		{paceMost / 2, paceMost},
+		{paceMost + 1, paceMost + 1},
+		{2 * paceMost, 2 * paceMost},
+		{2 * linger, linger},
+	} {
+		t.Run(f.took.String(), func(t *testing.T) {
+			crowded(t, nil, func(_ *testing.T, c *crowd) {
+				c.begin(80)
+				c.reply()
+				c.sent(1, 79)
+				time.Sleep(f.took)
+				c.reply()
+				c.begin(20)
+				c.after(f.hold, 20)
+				c.reply()
+			})
+		})
+	}
+}
+
 func TestDo_GathersUntilTheAnswer(t *testing.T) {
 	crowded(t, nil, func(_ *testing.T, c *crowd) {
 		c.begin(1)
