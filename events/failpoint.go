@@ -36,6 +36,9 @@ func FailPoint(name string) {
 	}
 }
 
+// FailsAt reports whether the environment names a point.
+func FailsAt(name string) bool { return failing[name] != nil }
+
 func failPoints(list string) map[string]*atomic.Int64 {
 	if list == "" {
 		return nil

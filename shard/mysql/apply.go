@@ -79,10 +79,13 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 // the end: a second applier that did the same meets our rows, one that did
 // something else meets the position.
 func (t *transaction) insert(from events.Position, c *state.Change) error {
-	if err := t.putRows(c.Insert, ""); err != nil {
+	if err := t.purge(c.Clock); err != nil {
 		return err
 	}
-	if err := t.purge(c.Clock); err != nil {
+	if t.isWhole(c) {
+		return t.insertWhole(from, c)
+	}
+	if err := t.putRows(c.Insert, ""); err != nil {
 		return err
 	}
 	events.FailPoint("before-commit")
@@ -153,13 +156,11 @@ func (t *transaction) write(c *state.Change) error {
 func (t *transaction) purge(clock time.Time) error {
 	t.mu.Lock()
 	due := clock.Sub(t.purged) >= purgeEvery
-	if due {
-		t.purged = clock
-	}
 	t.mu.Unlock()
 	if !due {
 		return nil
 	}
+	t.purges = clock
 	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), int64(purgeMost))
 	if err == nil {
 		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), int64(purgeMost))

@@ -4,15 +4,26 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"strings"
 )
 
-// A connection keeps at most so many prepared statements, with at most so many
-// parameters in all. To MariaDB a statement is worth 35 KB, a parameter half of
-// one: 25 MB a connection at worst.
+// A connection keeps at most so many prepared statements, of at most so much
+// weight in all. To MariaDB a statement is worth 35 KB, a compound one 150, and
+// a parameter half a KB, which is the unit: 25 MB a connection at worst.
 const (
 	statementsKept = 256
-	parametersKept = 32 << 10
+	weightKept     = 50_000
+	weight         = 70
+	compoundWeight = 300
 )
+
+// weigh is the weight of a statement.
+func weigh(query string, parameters int) int {
+	if strings.HasPrefix(query, compound) {
+		return compoundWeight + parameters
+	}
+	return weight + parameters
+}
 
 // conn is a connection that keeps the statements it has prepared. database/sql
 // keeps statements too, but prepares them on a second connection while a
@@ -20,9 +31,9 @@ const (
 // everybody.
 type conn struct {
 	full
-	prepared   map[string]statement
-	order      []string // oldest first
-	parameters int      // of all
+	prepared map[string]statement
+	order    []string // oldest first
+	weight   int      // of all
 }
 
 // full is what the driver's connections are.
@@ -96,13 +107,13 @@ func (c *conn) statement(ctx context.Context, query string) (statement, error) {
 		return nil, err
 	}
 	s := prepared.(statement)
-	n := s.NumInput()
-	for len(c.order) == statementsKept || len(c.order) > 0 && c.parameters+n > parametersKept {
+	n := weigh(query, s.NumInput())
+	for len(c.order) == statementsKept || len(c.order) > 0 && c.weight+n > weightKept {
 		c.forgetOldest()
 	}
 	c.prepared[query] = s
 	c.order = append(c.order, query)
-	c.parameters += n
+	c.weight += n
 	return s, nil
 }
 
@@ -110,7 +121,7 @@ func (c *conn) forgetOldest() {
 	oldest := c.order[0]
 	s := c.prepared[oldest]
 	c.order = c.order[1:]
-	c.parameters -= s.NumInput()
+	c.weight -= weigh(oldest, s.NumInput())
 	delete(c.prepared, oldest)
 	_ = s.Close() // a failure shows at the next use of the connection
 }

@@ -7,6 +7,7 @@
 // where entries only insert. What clients wrote travels as parameters of
 // prepared statements; names are validated by the contract and quoted. What
 // stands in a statement's text is our own: numbers, and ids in hexadecimal
-// digits. The server need not sync at a commit: DurableThrough says what it has
-// synced, the log has the rest.
+// digits. MariaDB does a usual batch, from its rows to the commit, as one
+// prepared statement. The server need not sync at a commit: DurableThrough says
+// what it has synced, the log has the rest.
 package mysql

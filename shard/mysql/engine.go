@@ -49,6 +49,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if _, err := db.ExecContext(ctx, createCatalogue); err != nil {
 		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), e.Close())
 	}
+	if writers.compounds, err = compounds(ctx, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), e.Close())
+	}
 	return e, nil
 }
 

@@ -123,18 +123,18 @@ func TestInsertion_KnowsTheUsualKinds(t *testing.T) {
 	const columns = "INSERT INTO `T$s` (`id`, `a`, `b`, `_kinds`) VALUES "
 	tr.kinds = "nnn"
 	for want, got := range map[string]string{
-		columns + "(?, ?, ?, X'6e6e6e'), (?, ?, ?, X'6e6e6e')": tr.insertion(2, true, ""),
-		columns + "(?, ?, ?, ?)":                               tr.insertion(1, false, ""),
-		columns + "(?, ?, ?, ?) more":                          tr.insertion(1, false, " more"),
+		columns + "(?, ?, ?, X'6e6e6e'), (?, ?, ?, X'6e6e6e')": tr.insertion(inserted{rows: 2, usually: true}),
+		columns + "(?, ?, ?, ?)":                               tr.insertion(inserted{rows: 1}),
+		columns + "(?, ?, ?, ?) more":                          tr.insertion(inserted{rows: 1, tail: " more"}),
 	} {
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 	for n := range 4 * len(sizes) {
-		tr.insertion(n+1, true, "")
+		tr.insertion(inserted{rows: n + 1, usually: true})
 	}
-	if len(s.insertions) > 2*len(sizes) {
+	if len(s.insertions) > 3*len(sizes) {
 		t.Errorf("%d statements are kept", len(s.insertions))
 	}
 }

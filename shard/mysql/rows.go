@@ -82,31 +82,43 @@ func rowBytes(row events.Row) int {
 	return n
 }
 
-// putRows writes rows with one statement for many. Where their kinds are those
-// of the last ones, as is usual, they are a part of it.
+// putRows writes rows with one statement for many.
 func (t *transaction) putRows(rows []events.Row, tail string) error {
 	return chunks(rows, rowBytes, func(part []events.Row) error {
-		before := t.kinds
-		usually := t.sameKinds(part) && t.kinds == before
-		schema := &t.spec.Schema
-		width := len(schema.Columns)
-		if !usually {
-			width++
-		}
-		args := t.room(len(part) * width)
-		fill(args, width, part, events.Row.Key)
-		for i := 1; i < len(schema.Columns); i++ {
-			fill(args[i:], width, part, func(row events.Row) string { return row[i].Raw() })
-		}
-		if !usually {
-			fill(args[width-1:], width, part, func(row events.Row) string { return state.Kinds(schema, row) })
-		}
-		_, err := t.execNamed(t.insertion(len(part), usually, tail), args)
-		for i := range args { // what was in them must not be held
-			args[i].Value = nil
-		}
-		return err
+		args, usually := t.rowArguments(part, 0)
+		return t.execOnce(t.insertion(inserted{rows: len(part), usually: usually, tail: tail}), args)
 	})
+}
+
+// rowArguments are those of rows, with room for more behind them. Where the
+// kinds of the rows are those of the last ones, as is usual, they are a part of
+// the statement.
+func (t *transaction) rowArguments(rows []events.Row, more int) (args []driver.NamedValue, usually bool) {
+	before := t.kinds
+	usually = t.sameKinds(rows) && t.kinds == before
+	schema := &t.spec.Schema
+	width := len(schema.Columns)
+	if !usually {
+		width++
+	}
+	args = t.room(len(rows)*width + more)
+	fill(args, width, rows, events.Row.Key)
+	for i := 1; i < len(schema.Columns); i++ {
+		fill(args[i:], width, rows, func(row events.Row) string { return row[i].Raw() })
+	}
+	if !usually {
+		fill(args[width-1:], width, rows, func(row events.Row) string { return state.Kinds(schema, row) })
+	}
+	return args, usually
+}
+
+// execOnce is execNamed with arguments out of room, which are not held after it.
+func (t *transaction) execOnce(query string, args []driver.NamedValue) error {
+	_, err := t.execNamed(query, args)
+	for i := range args {
+		args[i].Value = nil
+	}
+	return err
 }
 
 // room is room for n arguments.
@@ -157,25 +169,28 @@ type inserted struct {
 	rows        int
 	usually     bool // of the kinds that
 	kinds, tail string
+	whole       bool // it does all of a batch: insertWhole
 }
 
-// insertion is the statement for n rows.
-func (t *transaction) insertion(n int, usually bool, tail string) string {
-	which := inserted{rows: n, usually: usually, tail: tail}
-	if usually {
+// insertion is the statement for some rows; its kinds are filled in.
+func (t *transaction) insertion(which inserted) string {
+	if which.usually {
 		which.kinds = t.kinds
 	}
-	if t.insertions == nil || len(t.insertions) == 2*len(sizes) { // two are usual
+	if t.insertions == nil || len(t.insertions) == 3*len(sizes) { // three are usual
 		t.insertions = map[inserted]string{}
 	}
 	text := t.insertions[which]
 	if text == "" {
 		kinds := "?"
-		if usually {
+		if which.usually {
 			kinds = literal(t.kinds)
 		}
 		one := "(" + strings.Repeat("?, ", len(t.spec.Schema.Columns)) + kinds + ")"
-		text = "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + one + strings.Repeat(", "+one, n-1) + tail
+		text = "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + one + strings.Repeat(", "+one, which.rows-1) + which.tail
+		if which.whole {
+			text = whole(t.name, text)
+		}
 		t.insertions[which] = text
 	}
 	return text

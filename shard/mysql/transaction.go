@@ -13,8 +13,9 @@ const rollbackGrace = 2 * time.Second
 // transaction runs statements of a store in one transaction.
 type transaction struct {
 	*Store
-	ctx  context.Context // of the one call that this is part of
-	conn *sql.Conn
+	ctx    context.Context // of the one call that this is part of
+	conn   *sql.Conn
+	purges time.Time // the clock at which it purges; zero: it does not
 }
 
 // inOne runs fn, which commits as the last thing it does, or fails.
@@ -30,8 +31,14 @@ func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
 			w.undo(ctx)
 		}
 	}()
-	err = fn(&transaction{Store: s, ctx: ctx, conn: w.conn})
+	t := &transaction{Store: s, ctx: ctx, conn: w.conn}
+	err = fn(t)
 	committed = err == nil
+	if committed && !t.purges.IsZero() {
+		s.mu.Lock()
+		s.purged = t.purges
+		s.mu.Unlock()
+	}
 	return err
 }
 

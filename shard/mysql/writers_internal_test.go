@@ -86,27 +86,29 @@ func (s counted) Close() error {
 }
 
 func TestConn_KeepsSomeStatements(t *testing.T) {
-	f := func(statements, parameters, wantKept int) {
+	f := func(before string, statements, parameters, wantKept int) {
 		t.Helper()
 		raw := &preparing{}
 		c := &conn{full: raw, prepared: map[string]statement{}}
+		one := weigh(before, parameters)
 		for i := range statements {
-			query := strings.Repeat(" ", i) + strings.Repeat("?", parameters)
+			query := before + strings.Repeat(" ", i) + strings.Repeat("?", parameters)
 			for range 2 { // the second time it is there
 				if _, err := c.statement(t.Context(), query); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if raw.statements > statementsKept || raw.parameters > max(parameters, parametersKept) {
+			if raw.statements > statementsKept || raw.statements*one > max(one, weightKept) {
 				t.Fatalf("keeps %d statements with %d parameters", raw.statements, raw.parameters)
 			}
 		}
-		if raw.statements != wantKept || len(c.prepared) != wantKept || len(c.order) != wantKept || c.parameters != raw.parameters {
+		if raw.statements != wantKept || len(c.prepared) != wantKept || len(c.order) != wantKept || c.weight != wantKept*one || raw.parameters != wantKept*parameters {
 			t.Errorf("%d statements of %d parameters: keeps %d, want %d", statements, parameters, raw.statements, wantKept)
 		}
 	}
-	f(10, 1, 10)
-	f(300, 1, statementsKept)
-	f(300, 1024, parametersKept/1024)
-	f(3, parametersKept+1, 1)
+	f("", 10, 1, 10)
+	f("", 300, 1, statementsKept)
+	f("", 300, 1024, weightKept/(weight+1024))
+	f(compound, 300, 1, weightKept/(compoundWeight+1))
+	f("", 3, weightKept+1, 1)
 }

@@ -206,8 +206,103 @@ func TestStore_CancelledApplyLeavesNoLock(t *testing.T) {
 	})
 	rig.Must(t, row.Rollback())
 	rig.Eventually(t, o.quiet)
-	if _, err := store.Apply(t.Context(), origin, entries); err != nil {
-		t.Error(err)
+	at, err := store.Position(t.Context())
+	rig.Must(t, err)
+	switch at {
+	case after(entries): // the server ended what it had begun
+	case origin:
+		if _, err := store.Apply(t.Context(), origin, entries); err != nil {
+			t.Error(err)
+		}
+	default:
+		t.Errorf("at %s", at)
+	}
+	if n := o.count("SELECT COUNT(*) FROM `StudT$sh1` WHERE Stud_name = 'Ann'"); n != 1 {
+		t.Errorf("%d rows of the batch, want 1", n)
+	}
+}
+
+// What an eager replica applies all the time, it applies in one round trip, and
+// a stale one has no part of it applied.
+func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
+	sup, store := own(t)
+	o := look(t, sup)
+	var version string
+	rig.Must(t, o.db.QueryRowContext(t.Context(), "SELECT VERSION()").Scan(&version))
+	if !strings.Contains(version, "MariaDB") {
+		t.Skip("MySQL prepares no compound statements")
+	}
+	statements := func() int {
+		return o.count("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Questions'")
+	}
+	rows := func() int {
+		return o.count("SELECT COUNT(*) FROM `StudT$sh1`") + o.count("SELECT COUNT(*) FROM `StudT$sh1$results`")
+	}
+	at, now := origin, time.Now()
+	applyRows := func(n int64) error {
+		entries := inserting(store, at.Seq+1, int64(1000*at.Seq))
+		for i := range n - 1 {
+			entries[0].Batch.Ops = append(entries[0].Batch.Ops, inserting(store, 1, int64(1000*at.Seq)+i+1)[0].Batch.Ops...)
+		}
+		entries[0].Time = now                                      // nothing is out of date
+		entries[0].Batch.ID = fmt.Sprint("batch ", entries[0].Seq) // nor comes again
+		_, err := store.Apply(t.Context(), at, entries)
+		if err == nil {
+			at = after(entries)
+		}
+		return err
+	}
+	apply := func() error { return applyRows(1) }
+	rig.Must(t, apply())
+	rig.Must(t, apply()) // the usual kinds are known now, and the statement is prepared
+	before := statements()
+	const batches = 10
+	for range batches {
+		rig.Must(t, apply())
+	}
+	if n := statements() - before - 1; n != batches { // and the one that asked
+		t.Errorf("%d statements for %d batches", n, batches)
+	}
+	rig.Must(t, applyRows(70))
+	before = statements()
+	rig.Must(t, applyRows(70))
+	if n := statements() - before - 1; n != 2 {
+		t.Errorf("%d statements for 70 rows", n)
+	}
+	if n := rows(); n != 2+batches+2*70+2+batches+2 {
+		t.Errorf("%d rows and results", n)
+	}
+	for _, change := range []string{"seq = seq + 1", "incarnation = 'another'", "batch = 'another'", "copying = 1", "name = 'another'"} {
+		rig.Must(t, apply()) // the store relies on where it is
+		before := rows()
+		o.do("UPDATE ringway_replicas SET " + change)
+		if err := apply(); !errors.Is(err, shard.ErrFenced) {
+			t.Errorf("%s: %v", change, err)
+		}
+		if n := rows(); n != before {
+			t.Errorf("%s: %d rows and results, %d before", change, n, before)
+		}
+		o.do(fmt.Sprintf("UPDATE ringway_replicas SET name = 'StudT$sh1', seq = %d, incarnation = '%s', batch = '%s', copying = 0", at.Seq, at.Incarnation, at.Batch))
+	}
+	rig.Must(t, apply())
+}
+
+// A purge goes with a transaction that fails, and is done with the next one.
+func TestStore_PurgesThoughBatchesMeetDuplicates(t *testing.T) {
+	sup, store := own(t)
+	o := look(t, sup)
+	begun, at := time.Now(), origin
+	const each = 20 * time.Second
+	for n := range uint64(100) {
+		entries := inserting(store, n+1, 1)
+		entries[0].Time = begun.Add(time.Duration(n) * each)
+		entries[0].Batch.ID = fmt.Sprint("batch ", n)
+		_, err := store.Apply(t.Context(), at, entries)
+		rig.Must(t, err)
+		at = after(entries)
+	}
+	if n, most := o.count("SELECT COUNT(*) FROM `StudT$sh1$results`"), int(events.ResultsKept/each)+1; n > most {
+		t.Errorf("%d results are kept, want at most %d", n, most)
 	}
 }
 
