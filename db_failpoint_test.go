@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 // nearPurge is so many entries of a log that some hundred more make it worth a
@@ -82,7 +83,12 @@ func TestDB_Failpoints(t *testing.T) {
 				w.each(8, func(int) func() bool { // unnamed: the set has all names
 					return func() bool { return early.one(w.ctx, false) }
 				})
-				wait(w.ctx, time.Second)
+				rig.Eventually(t, func() error {
+					if n := len(early.Writes()); n < 300 {
+						return fmt.Errorf("%d rows are written", n)
+					}
+					return nil
+				})
 				w.end()
 				d.lengthen(barriers)
 			}
