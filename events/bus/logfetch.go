@@ -33,15 +33,14 @@ func (r *logReader) fetch(ctx context.Context, handle jetstream.Stream, cfg jets
 	defer r.log.conn.discard(ctx, handle, consumer)
 	var read uint64 // of this consumer
 	for behind := false; r.lotsWanted(); {
-		var lot []jetstream.Msg
+		lot, err := take(ctx, consumer, 1, jetstream.FetchContext(undated{ctx}), jetstream.FetchHeartbeat(tailHeartbeat))
+		if err != nil {
+			return err
+		}
+		if len(lot) == 0 {
+			continue
+		}
 		if !behind {
-			lot, err = take(ctx, consumer, 1, jetstream.FetchContext(undated{ctx}), jetstream.FetchHeartbeat(tailHeartbeat))
-			if err != nil {
-				return err
-			}
-			if len(lot) == 0 {
-				continue
-			}
 			r.lots.Wait(ctx)
 		}
 		more, err := take(ctx, consumer, messagesAhead-len(lot), jetstream.FetchMaxBytes(readAhead), jetstream.FetchMaxWait(lotWait))
