@@ -18,8 +18,8 @@ const (
 	// verifyPatience covers reading every row of a shard.
 	verifyPatience = time.Minute
 	// atOnce bounds how many shards are read through at a time: each costs every
-	// replica a scan.
-	atOnce = 4
+	// replica a scan, and a shard server does no more.
+	atOnce = 2
 )
 
 func (a *app) verifyCommand() *cobra.Command {

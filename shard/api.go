@@ -130,17 +130,17 @@ func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string
 	return err
 }
 
-// turn waits for a turn to read.
-func (s *Server) turn() (release func(), err error) {
-	if s.reads.try() {
-		return s.reads.give, nil
+// turn waits for a turn to do something.
+func (s *Server) turn(t turns, something string) (release func(), err error) {
+	if t.try() {
+		return t.give, nil
 	}
 	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
-	if !s.reads.take(waiting) {
-		return nil, events.Refuse(503, "too many reads; try another replica")
+	if !t.take(waiting) {
+		return nil, events.Refuse(503, "too many %s; try another replica", something)
 	}
-	return s.reads.give, nil
+	return t.give, nil
 }
 
 // Answers up to directBytes are sent whole; a range of more than directKeys
@@ -162,11 +162,11 @@ var errLong = errors.New("a long answer")
 // answerRange answers the rows of a range, streamed if they are many. A stream
 // that fails in the middle has no end, by which its reader knows.
 func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high int64, as rowsAnswer) error {
-	release, err := s.turn()
-	if err != nil {
-		return err
-	}
 	if spec := store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
+		release, err := s.turn(s.reads, "reads")
+		if err != nil {
+			return err
+		}
 		body, n := []byte(nil), 0
 		seq, err := store.Range(s.context(), low, high, func(row events.Row) error {
 			if body = as.row(body, row, n); len(body) > directBytes {
@@ -175,8 +175,8 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 			n++
 			return nil
 		})
+		release()
 		if !errors.Is(err, errLong) {
-			release()
 			if err == nil {
 				ctx.Response.SetBodyRaw(as.end(body, seq, n))
 			}
@@ -184,6 +184,10 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 		}
 	}
 	// Slow path
+	release, err := s.turn(s.streams, "long reads")
+	if err != nil {
+		return err
+	}
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer release()
 		life, cancel := context.WithCancel(s.context())

@@ -26,10 +26,10 @@ type ApplierConfig struct {
 	MaxFenced  int           // times in a row that another applier may have been first
 	Retell     time.Duration // how far back one that becomes eager tells what another may not have told
 
-	Budget *Budget                                          // shared by many appliers; nil: MaxWaiting alone bounds what is read ahead
-	Marker func(batch string, snapshot Snapshot, err error) // takes the state at a marker of OpDigest; nil: nobody wants it
-	Fault  func(error)                                      // hears of what is tried again, and nil when the store answers again
-	Mirror mirror                                           // follows what the store holds; nil: nobody does
+	Budget *Budget            // shared by many appliers; nil: MaxWaiting alone bounds what is read ahead
+	Marker func(batch string) // hears of a marker of OpDigest while the store is there; nil: nobody does
+	Fault  func(error)        // hears of what is tried again, and nil when the store answers again
+	Mirror mirror             // follows what the store holds; nil: nobody does
 }
 
 // mirror is told of every change of a store before anybody else is.
@@ -235,8 +235,7 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 		a.move(at)
 		a.tell(entries, done)
 		if a.cfg.Marker != nil && isMarker(&end.Batch) {
-			snapshot, err := a.store.Snapshot(ctx)
-			a.cfg.Marker(end.Batch.ID, snapshot, err)
+			a.cfg.Marker(end.Batch.ID)
 		}
 	}
 }

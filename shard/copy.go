@@ -27,20 +27,19 @@ const (
 
 // serveCopy hands out a replica as it is at one moment.
 func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica) error {
-	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
-	defer cancel()
-	if !s.copies.take(waiting) {
-		return events.Refuse(503, "too many copies at once")
+	release, err := s.turn(s.copies, "copies")
+	if err != nil {
+		return err
 	}
 	life, end := context.WithCancel(s.context())
 	snapshot, err := r.store.Snapshot(life)
 	if err != nil {
 		end()
-		s.copies.give()
+		release()
 		return err
 	}
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
-		defer s.copies.give()
+		defer release()
 		defer end()
 		defer snapshot.Close()
 		n, err := writeCopy(life, w, snapshot)

@@ -235,7 +235,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		}
 		stores = append(stores, at.store)
 	}
-	release, err := s.turn()
+	release, err := s.turn(s.streams, "long reads")
 	if err != nil {
 		return err
 	}

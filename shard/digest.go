@@ -2,21 +2,22 @@ package shard
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"ringway/events"
 	"ringway/shard/state"
 )
 
-// mark takes over the state at a marker of the log. Each holds a connection of
-// the engine until its turn comes.
-func (k *keeper) mark(ctx context.Context, work *sync.WaitGroup, batch string, snapshot Snapshot, err error) {
-	if err == nil && !k.s.digests.try() {
-		_ = snapshot.Close() // nothing was read of it
-		err = errors.New("too many digests at once")
+// mark holds the state at a marker of the log until it is its turn to be read.
+// The applier waits for it, so it takes no connection that may not be there.
+func (k *keeper) mark(ctx context.Context, work *sync.WaitGroup, batch string, store Store) {
+	if !k.s.digests.try() {
+		k.tellDigest(events.Digest{Batch: batch, Error: "too many digests at once"})
+		return
 	}
+	snapshot, err := store.Snapshot(ctx)
 	if err != nil {
+		k.s.digests.give()
 		k.tellDigest(events.Digest{Batch: batch, Error: err.Error()})
 		return
 	}

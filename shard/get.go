@@ -85,7 +85,7 @@ func (s *Server) part(p *events.GetPart) []byte {
 
 // many asks the engine.
 func (s *Server) many(r *replica, keys []int64) (rows []line, seq uint64, err error) {
-	release, err := s.turn()
+	release, err := s.turn(s.reads, "reads")
 	if err != nil {
 		return nil, 0, err
 	}

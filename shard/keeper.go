@@ -193,9 +193,7 @@ func (k *keeper) apply(ctx context.Context, store Store, a *aim) error {
 			poke(again)
 		}
 	}
-	cfg.Marker = func(batch string, snapshot Snapshot, err error) {
-		k.mark(ctx, &work, batch, snapshot, err)
-	}
+	cfg.Marker = func(batch string) { k.mark(ctx, &work, batch, store) }
 	rows := &cachedRows{cache: k.s.cache, schema: a.spec.Schema}
 	cfg.Mirror = rows
 	applier := NewApplier(cfg, store, log, k.s.bus, k.say)

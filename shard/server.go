@@ -17,6 +17,17 @@ import (
 	"ringway/events/oplog"
 )
 
+// What is asked of an engine at once. LongReads are the Ranges and Snapshots
+// that others hold up: beside them it has to answer what is short.
+const (
+	LongReads = streamsMost + copiesMost + digestsMost
+
+	readsMost   = 8
+	streamsMost = 3
+	copiesMost  = 2
+	digestsMost = 2 // as many as 'ringway verify' asks for
+)
+
 // Config says what a shard server is and how patient it is.
 type Config struct {
 	ID       string       // its name in the routes
@@ -26,8 +37,6 @@ type Config struct {
 
 	Applier    ApplierConfig
 	ReadWait   time.Duration // how long a read waits for its floor, or for its turn
-	ReadsMost  int           // reads of the engine at once: appliers have to find connections too
-	CopiesMost int           // copies handed out at once
 	CacheBytes int           // of rows that are kept in memory
 	MaxBody    int           // bytes of a request
 	SendMost   time.Duration // a client that takes nothing for so long is cut off
@@ -44,7 +53,7 @@ type Config struct {
 // DefaultConfig suits a server with a handful of replicas on a laptop.
 func DefaultConfig() Config {
 	cfg := Config{
-		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, ReadsMost: 8, CopiesMost: 2, CacheBytes: 11 << 20, MaxBody: 8 << 20,
+		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
 		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20, FillsMost: 2,
 		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
@@ -89,7 +98,8 @@ type Server struct {
 	http    *http.Client // to donors
 	engine  engineHolder
 	keepers atomic.Pointer[map[shardKey]*keeper]
-	reads   turns
+	reads   turns // that end by themselves
+	streams turns // that end when their clients have taken them
 	copies  turns
 	fills   turns
 	digests turns // snapshots held for digests
@@ -117,7 +127,8 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 	}
 	s := &Server{
 		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newTurns(cfg.ReadsMost), copies: newTurns(cfg.CopiesMost), fills: newTurns(cfg.FillsMost), digests: newTurns(4), digest: newTurns(1),
+		reads: newTurns(readsMost), streams: newTurns(streamsMost), copies: newTurns(copiesMost), fills: newTurns(cfg.FillsMost),
+		digests: newTurns(digestsMost), digest: newTurns(1),
 		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
 		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, beatNow: make(chan struct{}, 1),
 	}

@@ -1,9 +1,11 @@
 package shard_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -244,6 +246,57 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 			t.Errorf("at %s: %+v", m, d)
 		}
 	}
+}
+
+// Clients that take their time hold neither appliers nor digests up.
+func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	n.restart(func(cfg *shard.Config) { cfg.ReadWait, cfg.SendMost = 50*time.Millisecond, time.Hour })
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	var rows []events.Row
+	for key := range int64(14) {
+		rows = append(rows, events.Row{events.Int(key), events.Text(strings.Repeat("x", 60_000))})
+	}
+	var seq uint64
+	for range 20 { // more than sockets hold
+		seq = c.do(&events.Op{Kind: events.OpInsert, Rows: rows}).Seq
+		for i := range rows {
+			rows[i][0] = events.Int(rows[i].Key() + int64(len(rows)))
+		}
+	}
+	n.state(seq)
+	served, refused := 0, 0
+	for range 10 {
+		conn, err := net.Dial("tcp", n.addr)
+		rig.Must(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		rig.Must(t, conn.(*net.TCPConn).SetReadBuffer(4096))
+		_, err = fmt.Fprintf(conn, "GET %s?log=life1 HTTP/1.1\r\nHost: x\r\n\r\n", events.ShardPath(spec.Table, spec.Shard.ID, "rows"))
+		rig.Must(t, err)
+		status, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
+		rig.Must(t, err)
+		switch {
+		case strings.Contains(status, " 200 "):
+			served++
+		case strings.Contains(status, " 503 "):
+			refused++
+		}
+	}
+	if served < 2 || served+refused != 10 {
+		t.Errorf("%d were served, %d refused", served, refused)
+	}
+	c.append("marker", events.Op{Kind: events.OpDigest})
+	select {
+	case d := <-c.told:
+		if d.Error != "" || d.State.Rows != 280 {
+			t.Errorf("the digest is %+v", d)
+		}
+	case <-time.After(rig.Patience):
+		t.Error("there is no digest")
+	}
+	n.state(c.do(&events.Op{Kind: events.OpBarrier}).Seq)
 }
 
 func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {

@@ -48,7 +48,8 @@ type Held struct {
 }
 
 // Store is one replica. One applier calls Apply; the rest may be called at
-// once from many goroutines.
+// once from many goroutines. LongReads of them that take long, of one Engine,
+// hold up nothing else.
 type Store interface {
 	Spec() events.ShardSpec
 

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"ringway/events"
@@ -271,6 +272,47 @@ func readersDoNotWait(f *fixture) {
 	if got := f.rows(0, 10); len(got) != 1 || got[0][1].Raw() != "c" {
 		f.Errorf("got %v", got)
 	}
+}
+
+// Half of them are snapshots.
+func longReadsHoldUpNobody(f *fixture) {
+	f.create()
+	f.apply(f.batch(insert(Student(1, "a", events.Int(1)), Student(2, "b", events.Int(2)))))
+	ctx, cancel := context.WithTimeout(f.Context(), 30*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	begun, over := make(chan struct{}), make(chan struct{})
+	defer all.Wait()
+	defer close(over)
+	for i := range shard.LongReads {
+		if i%2 == 0 {
+			snap, err := f.store.Snapshot(ctx)
+			f.must(err)
+			defer snap.Close()
+			continue
+		}
+		all.Go(func() {
+			first := sync.OnceFunc(func() { begun <- struct{}{} })
+			_, err := f.store.Range(ctx, 0, math.MaxInt64, func(events.Row) error {
+				first()
+				<-over
+				return nil
+			})
+			if err != nil {
+				f.Error(err)
+			}
+		})
+		<-begun
+	}
+	_, err := f.store.Position(ctx)
+	f.must(err)
+	_, err = f.store.Results(ctx, "batch-1")
+	f.must(err)
+	_, err = f.store.Many(ctx, []int64{1}, func(events.Row) error { return nil })
+	f.must(err)
+	_, err = f.store.DurableThrough(ctx)
+	f.must(err)
+	f.apply(f.batch(remove(1)))
 }
 
 func durableThrough(f *fixture) {

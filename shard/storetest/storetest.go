@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) shard.Engine) {
 		"LargestOp":                  largestOp,
 		"RangeStops":                 rangeStops,
 		"ReadersDoNotWait":           readersDoNotWait,
+		"LongReadsHoldUpNobody":      longReadsHoldUpNobody,
 		"SnapshotStandsStill":        snapshotStandsStill,
 		"CopyIsEqual":                copyIsEqual,
 		"HalfACopyIsNone":            halfACopyIsNone,
