@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -204,6 +205,63 @@ func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What a route says of others does not put off the next try.
+func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	var sick atomic.Bool
+	var tries atomic.Int64
+	open := n.open
+	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+		e, name, err := open(ctx)
+		return &sickEngine{e, &sick, &tries}, name, err
+	}
+	n.restart(nil)
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	c.insert(0, 10)
+	sick.Store(true)
+	c.append("b", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(10), events.Text("x")}}})
+	n.is(events.ReplicaHalted)
+	before := tries.Load()
+	rig.Eventually(t, func() error { // every some milliseconds
+		c.put()
+		if tries.Load() < before+3 {
+			return fmt.Errorf("%d tries", tries.Load()-before)
+		}
+		return nil
+	})
+	sick.Store(false)
+	n.is(events.ReplicaReady)
+	c.alike(2, 11, "s1")
+}
+
+// sickEngine has replicas that cannot apply, for a reason that may pass and
+// does not look it.
+type sickEngine struct {
+	shard.Engine
+	sick  *atomic.Bool
+	tries *atomic.Int64
+}
+
+func (e *sickEngine) Open(ctx context.Context, table, shard string) (shard.Store, error) {
+	s, err := e.Engine.Open(ctx, table, shard)
+	return &sickStore{s, e}, err
+}
+
+type sickStore struct {
+	shard.Store
+	engine *sickEngine
+}
+
+func (s *sickStore) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+	if s.engine.sick.Load() {
+		s.engine.tries.Add(1)
+		return nil, errors.New("it is sick")
+	}
+	return s.Store.Apply(ctx, from, entries)
 }
 
 func TestKeeper_RefusesAReplicaOfAnotherSchema(t *testing.T) {

@@ -71,12 +71,13 @@ func (k *keeper) run(ctx context.Context) {
 	engine := k.s.engine.get(ctx)
 	var verdict error
 	var before aim
+	var due time.Time // when what failed is tried again; zero: nothing waits
 	wait := k.s.cfg.RetryMin
 	for ctx.Err() == nil {
 		k.mu.Lock()
 		a, news := k.aim, k.news
 		if !a.same(&before) {
-			verdict, wait = nil, k.s.cfg.RetryMin
+			verdict, due, wait = nil, time.Time{}, k.s.cfg.RetryMin
 		}
 		before = a
 		pursuit, leave := context.WithCancel(ctx)
@@ -101,14 +102,17 @@ func (k *keeper) run(ctx context.Context) {
 			}
 			k.tell(state, err.Error())
 		case done != rest:
-			verdict, wait = nil, k.s.cfg.RetryMin
+			verdict, due, wait = nil, time.Time{}, k.s.cfg.RetryMin
 			continue
+		}
+		if due.IsZero() {
+			due = time.Now().Add(wait)
 		}
 		select {
 		case <-ctx.Done():
-		case <-news:
-		case <-time.After(wait):
-			verdict, wait = nil, min(2*wait, k.s.cfg.RetryMax)
+		case <-news: // which does not put off what is due
+		case <-time.After(time.Until(due)):
+			verdict, due, wait = nil, time.Time{}, min(2*wait, k.s.cfg.RetryMax)
 		}
 	}
 }
