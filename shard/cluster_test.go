@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -55,6 +56,8 @@ type node struct {
 	conn   *bus.Conn
 	engine shard.Engine
 	served atomic.Int64 // copies that it handed out
+	giving atomic.Int64 // copies that it hands out now
+	hold   atomic.Bool  // copies do not go on behind their beginning
 	cut    atomic.Int64 // how many copies to it end early
 }
 
@@ -67,6 +70,9 @@ func (c *cluster) newFront(n *node) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/copy") {
 			n.served.Add(1)
+			n.giving.Add(1)
+			defer n.giving.Add(-1)
+			w = &holding{ResponseWriter: w, hold: &n.hold, ended: r.Context()}
 			for _, other := range c.nodes {
 				if other != n && other.cut.Add(-1) >= 0 {
 					w = &cutting{ResponseWriter: w, left: 10_000}
@@ -78,6 +84,36 @@ func (c *cluster) newFront(n *node) string {
 	c.Cleanup(s.Close)
 	return s.Listener.Addr().String()
 }
+
+// holding goes on behind the first line when it may.
+type holding struct {
+	http.ResponseWriter
+	hold  *atomic.Bool
+	ended context.Context
+	begun bool
+}
+
+func (w *holding) Write(b []byte) (int, error) {
+	head := 0
+	if i := bytes.IndexByte(b, '\n'); i >= 0 && !w.begun {
+		w.begun, head = true, i+1
+		if _, err := w.ResponseWriter.Write(b[:head]); err != nil {
+			return 0, err
+		}
+		w.Flush()
+	}
+	for w.begun && w.hold.Load() {
+		select {
+		case <-w.ended.Done():
+			return head, w.ended.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	n, err := w.ResponseWriter.Write(b[head:])
+	return head + n, err
+}
+
+func (w *holding) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 
 // cutting ends a connection after so many bytes.
 type cutting struct {

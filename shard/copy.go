@@ -90,17 +90,20 @@ func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
 	return append(to, b...), err
 }
 
-// fill copies the replica of a donor into the engine, in place of what is
-// there: that is erased when a donor has shown that it has something better,
-// and set aside before if it is of another history.
-func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
+// fill copies the replica of a donor into the engine.
+func (k *keeper) fill(ctx context.Context, engine Engine, a *aim) error {
 	if !k.s.fills.take(ctx) {
 		return ctx.Err()
 	}
 	defer k.s.fills.give()
+	return k.fromAny(ctx, a, func(from donor) error { return k.copyFrom(ctx, engine, a, from) })
+}
+
+// fromAny tries donors until one will do.
+func (k *keeper) fromAny(ctx context.Context, a *aim, do func(from donor) error) error {
 	var errs []error
 	for _, i := range rand.Perm(len(a.donors)) {
-		err := k.copyFrom(ctx, engine, a, a.donors[i], at, foreign)
+		err := do(a.donors[i])
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -109,38 +112,47 @@ func (k *keeper) fill(ctx context.Context, engine Engine, a *aim, at *events.Pos
 	return errors.Join(errs...)
 }
 
-func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor, at *events.Position, foreign bool) error {
+// replace erases what is there when a donor has shown that it has something
+// better, and sets it aside before if it is of another history. Both may take
+// long, so no donor waits for them with a copy.
+func (k *keeper) replace(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
+	if foreign {
+		if err := k.findBetter(ctx, a, at); err != nil {
+			return err
+		}
+		if err := k.setAside(ctx, engine, at); err != nil {
+			return err
+		}
+	}
+	if err := k.findBetter(ctx, a, at); err != nil {
+		return err
+	}
+	k.say.Warn("replica is erased", "at", at.String())
+	return engine.Drop(ctx, k.key.table, k.key.shard)
+}
+
+func (k *keeper) findBetter(ctx context.Context, a *aim, at *events.Position) error {
+	return k.fromAny(ctx, a, func(from donor) error {
+		in, head, err := k.begin(ctx, a, from, at)
+		if err != nil {
+			return err
+		}
+		in.close()
+		k.say.Warn("a donor has better than what is here", "at", at.String(), "donor", from.server, "donor_at", head.Position.String())
+		return nil
+	})
+}
+
+func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor) error {
 	began := time.Now()
-	in, err := k.ask(ctx, a, from)
+	in, head, err := k.begin(ctx, a, from, nil)
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	line, err := in.next()
-	if err != nil {
-		return err
-	}
-	head, err := events.DecodeCopyHead(line)
-	if err != nil {
-		return err
-	}
-	if err := k.judge(ctx, a, &head, at); err != nil {
-		return err
-	}
-	if at != nil {
-		if foreign {
-			if err := k.setAside(ctx, engine, at); err != nil {
-				return err
-			}
-		}
-		k.say.Warn("replica is erased, a donor has better", "at", at.String(), "donor", from.server, "donor_at", head.Position.String())
-		if err := engine.Drop(ctx, k.key.table, k.key.shard); err != nil {
-			return err
-		}
-	}
 	k.place(&head.Position)
 	k.tell(events.ReplicaCopying, "from "+from.server)
-	restore, err := engine.Restore(ctx, head)
+	restore, err := engine.Restore(ctx, *head)
 	if err != nil {
 		return err
 	}
@@ -155,6 +167,27 @@ func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor
 	}
 	k.say.Info("replica is copied", "donor", from.server, "at", head.Position.String(), "items", rows, "took", time.Since(began))
 	return store.Close()
+}
+
+// begin has a donor send a copy that is better than what is here, at at.
+func (k *keeper) begin(ctx context.Context, a *aim, from donor, at *events.Position) (*incoming, *events.CopyHead, error) {
+	in, err := k.ask(ctx, a, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	line, err := in.next()
+	var head events.CopyHead
+	if err == nil {
+		head, err = events.DecodeCopyHead(line)
+	}
+	if err == nil {
+		err = k.judge(ctx, a, &head, at)
+	}
+	if err != nil {
+		in.close()
+		return nil, nil, err
+	}
+	return in, &head, nil
 }
 
 // judge refuses a copy that would be no gain.
@@ -243,13 +276,15 @@ func (k *keeper) ask(ctx context.Context, a *aim, from donor) (*incoming, error)
 // next is the next line, which holds until the one after.
 func (in *incoming) next() ([]byte, error) {
 	in.stalled.Reset(in.patient)
-	if in.lines.Scan() && len(in.lines.Bytes()) > 0 {
-		return in.lines.Bytes(), nil
-	}
-	if err := in.lines.Err(); err != nil {
+	defer in.stalled.Stop() // what is done with a line is not the donor's time
+	more := in.lines.Scan()
+	if err := in.lines.Err(); err != nil { // the line is what came of one
 		return nil, err
 	}
-	return nil, io.ErrUnexpectedEOF
+	if !more || len(in.lines.Bytes()) == 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return in.lines.Bytes(), nil
 }
 
 func (in *incoming) close() {

@@ -62,7 +62,8 @@ const (
 	rest    step = iota // nothing, for now: state and detail say why
 	create              // an empty replica, at the log's start
 	discard             // a replica that holds nothing, of another log
-	fill                // copy from a donor, in place of what is there
+	replace             // erase what is there, if a donor has better
+	fill                // copy from a donor
 	rebase              // to the log that continues this state
 	apply
 )
@@ -107,7 +108,7 @@ func next(a *aim, s *standing) (do step, state, detail string) {
 		case s.at.Seq == 0:
 			return discard, events.ReplicaOpening, ""
 		case canFill:
-			return fill, events.ReplicaQuarantined, fmt.Sprintf("at %s, which the log does not continue; it is rebuilt", s.at)
+			return replace, events.ReplicaQuarantined, fmt.Sprintf("at %s, which the log does not continue; it is rebuilt", s.at)
 		}
 		return wait(events.ReplicaQuarantined, "at %s, which the log does not continue, %s", s.at, nobody)
 	}
@@ -115,11 +116,11 @@ func next(a *aim, s *standing) (do step, state, detail string) {
 	case s.verdict == nil:
 		return apply, events.ReplicaCatchingUp, ""
 	case errors.Is(s.verdict, events.ErrLogPurged) && canFill:
-		return fill, events.ReplicaCopying, ""
+		return replace, events.ReplicaCopying, ""
 	case errors.Is(s.verdict, events.ErrLogPurged):
 		return wait(events.ReplicaHalted, "%s, %s", s.verdict, nobody)
 	case errors.Is(s.verdict, events.ErrLogForeign) && canFill:
-		return fill, events.ReplicaQuarantined, s.verdict.Error()
+		return replace, events.ReplicaQuarantined, s.verdict.Error()
 	case errors.Is(s.verdict, events.ErrLogForeign):
 		return wait(events.ReplicaQuarantined, "%s, %s", s.verdict, nobody)
 	}

@@ -166,6 +166,58 @@ func TestFill_ANewLogThatContinuesTheStateIsFollowed(t *testing.T) {
 	c.alike(c.insert(60, 70), 70, "s1", "s3")
 }
 
+// However long it takes to erase what was there, no donor waits with a copy.
+func TestFill_NoDonorWaitsForRoom(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	n, donor := c.nodes["s2"], c.nodes["s1"]
+	c.keep("s1*", "s2*")
+	n.is(events.ReplicaReady)
+	n.state(c.insert(0, 50))
+	n.stop()
+	seq := c.insert(50, 200)
+	donor.state(seq)
+	if err := c.conn.Log(c.log).Purge(t.Context(), seq-2); err != nil {
+		t.Fatal(err)
+	}
+	open := n.open
+	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+		e, name, err := open(ctx)
+		return &slowDrop{e, func() error {
+			for wait := time.After(rig.Patience); donor.giving.Load() > 0; {
+				select {
+				case <-wait:
+					return errors.New("a donor waits with a copy")
+				case <-time.After(time.Millisecond):
+				}
+			}
+			donor.hold.Store(false)
+			return nil
+		}}, name, err
+	}
+	donor.hold.Store(true)
+	n.tune = func(cfg *shard.Config) { cfg.Stalled = time.Hour }
+	c.keep("s1*", "s2")
+	n.start()
+	n.is(events.ReplicaReady)
+	c.alike(seq, 200, "s1", "s2")
+	if donor.hold.Load() {
+		t.Error("nothing was erased")
+	}
+}
+
+// slowDrop waits before it drops.
+type slowDrop struct {
+	shard.Engine
+	wait func() error
+}
+
+func (e *slowDrop) Drop(ctx context.Context, table, shard string) error {
+	if err := e.wait(); err != nil {
+		return err
+	}
+	return e.Engine.Drop(ctx, table, shard)
+}
+
 // A donor that is cut off in the middle leaves a replica that is filled anew.
 func TestFill_BeginsAnewAfterACopyThatWasCutOff(t *testing.T) {
 	c := newCluster(t, "s1", "s2")

@@ -143,15 +143,20 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	case rebase:
 		err = store.Rebase(ctx, *at, events.Position{Incarnation: a.log.Incarnation, Seq: at.Seq, Batch: at.Batch})
 		k.say.Info("replica goes on in another log", "at", at.String(), events.KeyIncarnation, a.log.Incarnation)
-	case fill:
+	case replace:
 		k.place(at)
 		k.tell(state, detail)
-		if err = k.fill(ctx, engine, a, at, state == events.ReplicaQuarantined); err != nil && ctx.Err() == nil {
-			k.say.Warn("copying failed", events.KeyError, err)
-			if at == nil {
-				state = events.ReplicaWaiting
-			}
+		if err = k.replace(ctx, engine, a, at, state == events.ReplicaQuarantined); err != nil && ctx.Err() == nil {
+			k.say.Warn("replica is not replaced", events.KeyError, err)
 			k.tell(state, err.Error())
+			return rest, nil
+		}
+	case fill:
+		k.place(nil)
+		k.tell(state, detail)
+		if err = k.fill(ctx, engine, a); err != nil && ctx.Err() == nil {
+			k.say.Warn("copying failed", events.KeyError, err)
+			k.tell(events.ReplicaWaiting, err.Error())
 			return rest, nil
 		}
 	case rest:

@@ -98,5 +98,5 @@ func (r *replica) await(s *Server, seq uint64) error {
 }
 
 func (s step) String() string {
-	return [...]string{"rest", "create", "discard", "fill", "rebase", "apply"}[s]
+	return [...]string{"rest", "create", "discard", "replace", "fill", "rebase", "apply"}[s]
 }
