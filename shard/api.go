@@ -116,7 +116,7 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
 	}
 	schema := r.store.Spec().Schema
 	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
-	return s.answerRange(ctx, r.store, low, high, rowsAnswer{row: format, end: events.AppendShardEnd})
+	return s.answerRange(ctx, r, low, high, rowsAnswer{row: format, end: events.AppendShardEnd})
 }
 
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
@@ -161,14 +161,14 @@ var errLong = errors.New("a long answer")
 
 // answerRange answers the rows of a range, streamed if they are many. A stream
 // that fails in the middle has no end, by which its reader knows.
-func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high int64, as rowsAnswer) error {
-	if spec := store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
+func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int64, as rowsAnswer) error {
+	if spec := r.store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
 		release, err := s.turn(s.reads, "reads")
 		if err != nil {
 			return err
 		}
-		body, n := []byte(nil), 0
-		seq, err := store.Range(s.context(), low, high, func(row events.Row) error {
+		body, n, before := []byte(nil), 0, r.applier.Applied()
+		seq, err := r.store.Range(s.context(), low, high, func(row events.Row) error {
 			if body = as.row(body, row, n); len(body) > directBytes {
 				return errLong
 			}
@@ -176,6 +176,9 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 			return nil
 		})
 		release()
+		if err == nil {
+			err = r.wentBack(before, seq)
+		}
 		if !errors.Is(err, errLong) {
 			if err == nil {
 				ctx.Response.SetBodyRaw(as.end(body, seq, n))
@@ -193,14 +196,14 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, store Store, low, high in
 		life, cancel := context.WithCancel(s.context())
 		defer cancel()
 		var one []byte
-		n := 0
-		seq, err := store.Range(life, low, high, func(row events.Row) error {
+		n, before := 0, r.applier.Applied()
+		seq, err := r.store.Range(life, low, high, func(row events.Row) error {
 			one = as.row(one[:0], row, n)
 			n++
 			_, err := w.Write(one)
 			return err
 		})
-		if err == nil {
+		if err == nil && r.wentBack(before, seq) == nil {
 			_, _ = w.Write(as.end(nil, seq, n)) // fasthttp sees the failure too
 		}
 	})

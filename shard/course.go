@@ -194,7 +194,7 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 	}
 	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
 	ctx.SetContentType("application/json")
-	return s.answerRange(ctx, c.at.store, low, high, rowsAnswer{
+	return s.answerRange(ctx, c.at, low, high, rowsAnswer{
 		row: func(to []byte, row events.Row, n int) []byte {
 			if n == 0 {
 				to = append(to, begin...)

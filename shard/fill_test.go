@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -268,7 +269,13 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	open := n.open
 	n.open = func(ctx context.Context) (shard.Engine, string, error) {
 		e, name, err := open(ctx)
-		return &sickEngine{e, &sick, &tries}, name, err
+		return &applyEngine{e, func() error {
+			if !sick.Load() {
+				return nil
+			}
+			tries.Add(1)
+			return errors.New("sick, and it does not look as if that would pass")
+		}}, name, err
 	}
 	n.restart(nil)
 	c.keep("s1*")
@@ -290,28 +297,68 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	c.alike(2, 11, "s1")
 }
 
-// sickEngine has replicas that cannot apply, for a reason that may pass and
-// does not look it.
-type sickEngine struct {
+// A replica that has a transaction of the log before to end is not yet one of
+// the new log.
+func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	begun, over := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(over) })
+	var held atomic.Bool
+	open := n.open
+	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+		e, name, err := open(ctx)
+		return &applyEngine{e, func() error {
+			if held.CompareAndSwap(true, false) {
+				close(begun)
+				<-over
+			}
+			return nil
+		}}, name, err
+	}
+	n.restart(nil)
+	t.Cleanup(release)
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	at := n.state(c.insert(0, 10)).Position
+	held.Store(true)
+	c.append("b", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(10), events.Text("x")}}})
+	<-begun
+	next := c.log
+	next.Incarnation = "life2"
+	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
+	c.must2(c.conn.CreateLog(t.Context(), next, at.Seq+1))
+	c.log = next
+	c.route.Shards[0].Log = events.ShardLog{Shard: spec.Shard.ID, Incarnation: "life2", Made: true, Origin: &at}
+	c.put()
+	rig.Eventually(t, func() error { // it has heard of the route
+		if code, body := call(t, "GET", n.url("rows?log=life2"), ""); code != 503 || !strings.Contains(body, "about to go on") {
+			return fmt.Errorf("it answers %d %s", code, body)
+		}
+		return nil
+	})
+	release()
+}
+
+// applyEngine has something happen before each transaction.
+type applyEngine struct {
 	shard.Engine
-	sick  *atomic.Bool
-	tries *atomic.Int64
+	before func() error
 }
 
-func (e *sickEngine) Open(ctx context.Context, table, shard string) (shard.Store, error) {
+func (e *applyEngine) Open(ctx context.Context, table, shard string) (shard.Store, error) {
 	s, err := e.Engine.Open(ctx, table, shard)
-	return &sickStore{s, e}, err
+	return &applyStore{s, e.before}, err
 }
 
-type sickStore struct {
+type applyStore struct {
 	shard.Store
-	engine *sickEngine
+	before func() error
 }
 
-func (s *sickStore) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
-	if s.engine.sick.Load() {
-		s.engine.tries.Add(1)
-		return nil, errors.New("it is sick")
+func (s *applyStore) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+	if err := s.before(); err != nil {
+		return nil, err
 	}
 	return s.Store.Apply(ctx, from, entries)
 }

@@ -91,10 +91,13 @@ func (s *Server) many(r *replica, keys []int64) (rows []line, seq uint64, err er
 	}
 	defer release()
 	s.counts.store.Add(float64(len(keys)))
-	schema := r.store.Spec().Schema
+	schema, before := r.store.Spec().Schema, r.applier.Applied()
 	seq, err = r.store.Many(s.context(), keys, func(row events.Row) error {
 		rows = append(rows, line{row.Key(), append(schema.AppendRow(nil, row), '\n')})
 		return nil
 	})
+	if err == nil {
+		err = r.wentBack(before, seq)
+	}
 	return rows, seq, err
 }

@@ -35,6 +35,7 @@ type replica struct {
 	store   Store
 	rows    *cachedRows
 	applier *Applier
+	leave   func() // has the keeper look anew at what is here
 }
 
 func newKeeper(s *Server, key shardKey, a aim) *keeper {
@@ -208,10 +209,11 @@ func (k *keeper) apply(ctx context.Context, store Store, a *aim) error {
 	applier := NewApplier(cfg, store, log, k.s.bus, k.say)
 	k.mu.Lock()
 	applier.SetEager(k.aim.eager)
-	k.here = &replica{store, rows, applier}
+	here := &replica{store, rows, applier, cancel}
+	k.here = here
 	k.mu.Unlock()
 	work.Go(func() { k.watch(ctx, store, log, applier, again) })
-	work.Go(func() { k.sync(ctx, store, applier) })
+	work.Go(func() { k.sync(ctx, here) })
 	err := applier.Run(ctx)
 	cancel()
 	work.Wait()
@@ -287,24 +289,34 @@ func agrees(ctx context.Context, log Log, at events.Position) (last uint64, err 
 }
 
 // sync finds out what a power cut cannot take back, as long as that changes.
-func (k *keeper) sync(ctx context.Context, store Store, applier *Applier) {
+func (k *keeper) sync(ctx context.Context, here *replica) {
 	tick := time.NewTicker(k.s.cfg.Durable)
 	defer tick.Stop()
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		before := here.applier.Applied()
 		k.mu.Lock()
-		known := k.status.Durable == applier.Applied()
+		known := k.status.Durable == before
 		k.mu.Unlock()
 		if known {
 			continue
 		}
-		at, err := store.DurableThrough(ctx)
-		if err != nil {
-			continue // the applier meets the same, and says so
+		at, err := here.store.DurableThrough(ctx)
+		if err != nil { // a log that is never cut grows: somebody should know why
+			if ctx.Err() == nil && err.Error() != said {
+				said = err.Error()
+				k.say.Warn("what a power cut cannot take back is not known, and the log is not cut", events.KeyError, err)
+			}
+			continue
+		}
+		said = ""
+		if here.wentBack(before, at.Seq) != nil {
+			return
 		}
 		k.mu.Lock()
 		k.status.Durable = at

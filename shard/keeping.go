@@ -65,7 +65,13 @@ func (k *keeper) reading(incarnation string) (*replica, error) {
 	if k.aim.log.Incarnation != incarnation {
 		return nil, events.Refuse(409, "shard %s has log %s here, not %s", k.key.shard, k.aim.log.Incarnation, incarnation)
 	}
-	return k.readable()
+	r, err := k.readable()
+	if err == nil {
+		if at := r.applier.Applied(); at.Incarnation != "" && at.Incarnation != incarnation {
+			return nil, events.Refuse(503, "the replica of shard %s is about to go on in log %s", k.key.shard, incarnation)
+		}
+	}
+	return r, err
 }
 
 // now is the replica and the log that it has.
@@ -95,6 +101,17 @@ func (r *replica) await(s *Server, seq uint64) error {
 		return fmt.Errorf("%w: %w", events.Refuse(503, "the replica is at %d, not yet at %d", r.applier.Applied().Seq, seq), err)
 	}
 	return nil
+}
+
+// wentBack refuses an answer of a store that had applied more before it was
+// asked: its server lost what it had not synced. Nobody else notices as long as
+// nothing is written.
+func (r *replica) wentBack(before events.Position, seq uint64) error {
+	if seq >= before.Seq {
+		return nil
+	}
+	r.leave()
+	return events.Refuse(503, "the replica is at %d and was at %d: its database lost the rest", seq, before.Seq)
 }
 
 func (s step) String() string {

@@ -299,6 +299,42 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	n.state(c.do(&events.Op{Kind: events.OpBarrier}).Seq)
 }
 
+// A database that lost its newest transactions, as one may that does not sync,
+// is not read until they are there again.
+func TestServer_NoticesADatabaseThatWentBack(t *testing.T) {
+	c := newCluster(t, "s1")
+	n := c.nodes["s1"]
+	c.keep("s1*")
+	n.is(events.ReplicaReady)
+	earlier := n.state(c.insert(0, 10)).Position
+	f := func(keys int64, thing string) {
+		t.Helper()
+		seq := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(keys - 1), events.Text("x")}}}).Seq
+		at := n.state(seq).Position
+		rig.Eventually(t, func() error { // or that would notice
+			if r := n.replica(); r.Durable != at {
+				return fmt.Errorf("it says %+v", r)
+			}
+			return nil
+		})
+		store, err := n.engine.Open(t.Context(), spec.Table, spec.Shard.ID)
+		rig.Must(t, err)
+		rig.Must(t, store.Rebase(t.Context(), at, earlier))
+		if _, body := call(t, "GET", n.url(thing), ""); strings.Contains(body, "#") { // the mark of an end
+			t.Errorf("it answers %s", body)
+		}
+		want := fmt.Sprintf("#%d %d\n", seq, keys)
+		rig.Eventually(t, func() error {
+			if code, body := call(t, "GET", n.url("rows?log=life1&floor="+fmt.Sprint(seq)), ""); code != 200 || !strings.HasSuffix(body, want) {
+				return fmt.Errorf("%d %s, want %s", code, body, want)
+			}
+			return nil
+		})
+	}
+	f(11, "rows?log=life1&floor=2")
+	f(12, "rows?log=life1&low=0&high=5")
+}
+
 func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	c := newCluster(t, "s1")
 	c.keep("s1*")

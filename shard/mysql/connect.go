@@ -11,12 +11,14 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// maxPacket is below every server's default for max_allowed_packet.
+// maxPacket is MariaDB's default for max_allowed_packet, and below that of
+// MySQL since 8.0.
 const maxPacket = 16 << 20
 
 // setUp pins what a server's settings could change in the meaning of our
 // statements, or in when they give up.
-const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO', time_zone='+00:00', autocommit=%d, completion_type='NO_CHAIN', net_write_timeout=3600, innodb_lock_wait_timeout=%d"
+const setUp = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO', time_zone='+00:00', autocommit=%d, completion_type='NO_CHAIN', net_write_timeout=3600, innodb_lock_wait_timeout=%d" +
+	" /*M!100101 , max_statement_time=0 */ /*!50708 , max_execution_time=0 */" // MariaDB's name and MySQL's; each passes over the other's
 
 const isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -23,14 +23,17 @@ var passing = []uint16{
 	1021, 1114, // disk full, table full; see also noSpace
 	1037, 1038, 1041, // out of memory
 	1040, 1203, 1226, // too many connections
-	1053, 1077, 1079, 1094, 1290, 1317, 1836, 1927, 3024, // shutting down, killed, read-only for now
+	1053, 1077, 1079, 1094, 1290, 1317, 1836, 1927, 1969, 3024, // shutting down, killed, read-only for now, slower than the server allows
 	1158, 1159, 1160, 1161, // a packet that did not come or go
 	1205, 1213, // lock wait, deadlock
 	1461, 1615, // too many prepared statements, of all clients together; prepare again
 }
 
-// noSpace are errors that may be a full disk: they tell its errno, 28.
-var noSpace = []uint16{3, 1026, 1030}
+// noSpace are errors that may be a full disk: they tell its errno.
+var (
+	noSpace = []uint16{3, 1026, 1030}
+	diskIs  = regexp.MustCompile(`(?i)\b(errno|errcode|error):? 28\b`)
+)
 
 const duplicateKey = 1062
 
@@ -45,7 +48,7 @@ func classify(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &server):
-		full := slices.Contains(noSpace, server.Number) && strings.Contains(server.Message, "28")
+		full := slices.Contains(noSpace, server.Number) && diskIs.MatchString(server.Message)
 		if !full && !slices.Contains(passing, server.Number) {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -213,6 +214,37 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 		rig.Eventually(t, beyond(counts[i], 20))
 		stops[i]()
 		storetest.CheckLog(t, s)
+	}
+}
+
+// A server may allow other clients next to no time.
+func TestStore_HasNoTimeLimitOfTheServers(t *testing.T) {
+	sup, _ := start(t)
+	db, err := sql.Open("mysql", sup.DSN(""))
+	rig.Must(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), "SET GLOBAL max_statement_time=0.000001")
+	if err != nil { // MySQL; milliseconds
+		_, err = db.ExecContext(t.Context(), "SET GLOBAL max_execution_time=1")
+	}
+	rig.Must(t, err)
+	engine := open(t, sup.DSN("ringway"))
+	defer engine.Close()
+	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	rig.Must(t, err)
+	entry := storetest.Entry(store.Spec(), 1)
+	var rows []events.Row
+	for id := range int64(20_000) { // more than a millisecond can read
+		rows = append(rows, storetest.Student(id, "x", events.Int(27)))
+	}
+	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: rows}}
+	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry})
+	rig.Must(t, err)
+	n := 0
+	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(events.Row) error { n++; return nil })
+	rig.Must(t, err)
+	if n != len(rows) {
+		t.Errorf("read %d rows", n)
 	}
 }
 
