@@ -208,3 +208,43 @@ func TestDatabase_NamesTheMethodsToUse(t *testing.T) {
 		t.Errorf("HEAD /status: %d %q", got.code, got.body)
 	}
 }
+
+// What a client says of the course's table goes on to mean it when there are others.
+func TestDatabase_CallsThatNameNoTable(t *testing.T) {
+	c := configured(t)
+	f := c.router(nil)
+	add := func(name string) {
+		t.Helper()
+		route, _ := c.now()
+		route.Table.Name = name
+		value, err := json.Marshal(route)
+		rig.Must(t, err)
+		epoch, err := c.bucket.Create(t.Context(), events.TableKey(name), value)
+		rig.Must(t, err)
+		f.serves(epoch)
+	}
+	add("Marks")
+	f.fill(1, 1)
+	f.want("POST", "/read", readOne, 200, found(rows(1, 1)))
+	f.want("DELETE", "/del", `{"Stud_id":1}`, 200, `{"message":"Data entry with Stud_id:1 removed from all replicas","status":"success"}`)
+
+	add("Grades")
+	_, epoch := c.now()
+	rig.Must(t, c.bucket.Delete(t.Context(), events.TableKey(events.DefaultTable), epoch))
+	rig.Eventually(t, func() error {
+		if got := f.do("GET", "/status?table="+events.DefaultTable, ""); got.code != 404 {
+			return fmt.Errorf("the table is still served: %d %s", got.code, got.body)
+		}
+		return nil
+	})
+	which := refusal("table is missing; name one of Grades, Marks")
+	f.want("POST", "/write", `{"data":`+rows(1, 1)+`}`, 400, which)
+	f.want("POST", "/read", readOne, 400, which)
+	f.want("DELETE", "/del", `{"Stud_id":1}`, 400, which)
+	f.want("DELETE", "/rm", `{"n":1,"servers":["Server0"]}`, 400, which)
+	f.want("GET", "/status", "", 400, which)
+	f.want("GET", "/primary_elect?shard=sh1", "", 400, which)
+	const eager = `{"primary":"Server0","status":"success"}`
+	f.want("GET", "/primary_elect?shard=sh1&table=Marks", "", 200, eager)
+	f.want("GET", "/primary_elect", `{"shard":"sh1","table":"Marks"}`, 200, eager)
+}

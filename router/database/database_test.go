@@ -2,6 +2,7 @@ package database
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -133,26 +134,65 @@ func TestBehind(t *testing.T) {
 	f(events.Epoch{Incarnation: "two", Revision: 1}, true)
 }
 
+// A call that names no table means StudT, or the only table there is. Nobody
+// turns it elsewhere by making another one.
+func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
+	d := idle(t)
+	f := func(name, want string, code int) {
+		t.Helper()
+		got, err := d.tables.Load().named(name)
+		var refusal *events.Refusal
+		switch {
+		case code == 200 && (err != nil || got.name() != want):
+			t.Errorf("%q: got %v, want table %s", name, err, want)
+		case code != 200 && (!errors.As(err, &refusal) || refusal.Code != code || refusal.Message != want):
+			t.Errorf("%q: got %v, want %d %s", name, err, code, want)
+		}
+	}
+	add := func(name string) {
+		t.Helper()
+		r := routeOf("life1")
+		r.Table.Name = name
+		value, err := json.Marshal(r)
+		rig.Must(t, err)
+		rig.Must(t, d.Remember(name, Known{Route: value}))
+	}
+	f("", "no database is configured; POST /init first", 400)
+	f("Marks", "no database is configured; POST /init first", 400)
+	add("Marks")
+	f("", "Marks", 200)
+	f("StudT", `table "StudT" does not exist; there is Marks`, 404)
+	add("Grades")
+	f("", "table is missing; name one of Grades, Marks", 400)
+	f("Marks", "Marks", 200)
+	f("StudT", `table "StudT" does not exist; there is Grades, Marks`, 404)
+	add("StudT")
+	f("", "StudT", 200)
+	add("Absences")
+	f("", "StudT", 200)
+	f("Absences", "Absences", 200)
+}
+
 // What is known of a replica outlives changes of the route; a floor outlives
 // them for as long as the log does.
 func TestSwap_KeepsFloorsAndReplicas(t *testing.T) {
 	d := idle(t)
 	put(t, d, "one", 1, routeOf("life1", true, true))
-	before := d.tables.Load().only.shards[0]
+	before := d.tables.Load().unnamed.shards[0]
 	before.floor.raise(7)
 	put(t, d, "one", 2, routeOf("life1", true, false, true))
-	now := d.tables.Load().only.shards[0]
+	now := d.tables.Load().unnamed.shards[0]
 	if now.floor != before.floor || now.ready[0] != before.ready[0] || now.others[0] != before.ready[1] {
 		t.Error("the same log began anew")
 	}
 	moved := routeOf("life1", true, true)
 	moved.Servers[1].Address = "127.0.0.1:99"
 	put(t, d, "one", 3, moved)
-	if again := d.tables.Load().only.shards[0]; again.ready[0] != before.ready[0] || again.ready[1] == before.ready[1] {
+	if again := d.tables.Load().unnamed.shards[0]; again.ready[0] != before.ready[0] || again.ready[1] == before.ready[1] {
 		t.Error("a replica at another address is not another one")
 	}
 	put(t, d, "one", 4, routeOf("life2", true, true))
-	if again := d.tables.Load().only.shards[0]; again.floor.seq.Load() != 0 || again.ready[0] == before.ready[0] {
+	if again := d.tables.Load().unnamed.shards[0]; again.floor.seq.Load() != 0 || again.ready[0] == before.ready[0] {
 		t.Error("another log has the floor of the one before")
 	}
 	if n := len(d.peers); n != 2 {
@@ -163,7 +203,7 @@ func TestSwap_KeepsFloorsAndReplicas(t *testing.T) {
 func TestChoices(t *testing.T) {
 	d := idle(t)
 	put(t, d, "one", 1, routeOf("life1", true, true, true, false))
-	s := d.tables.Load().only.shards[0]
+	s := d.tables.Load().unnamed.shards[0]
 	now := time.Now()
 	first := map[string]int{}
 	for range 3000 {
@@ -200,7 +240,7 @@ func TestAnswering_AsksTheEagerOneFirst(t *testing.T) {
 	r.Shards[0].Eager = "Server1"
 	put(t, d, "one", 1, r)
 	var names []string
-	for _, r := range d.tables.Load().only.shards[0].answering() {
+	for _, r := range d.tables.Load().unnamed.shards[0].answering() {
 		names = append(names, r.server)
 	}
 	if got := strings.Join(names, " "); got != "Server1 Server0 Server2" {
@@ -211,7 +251,7 @@ func TestAnswering_AsksTheEagerOneFirst(t *testing.T) {
 func TestJudge_PutsWhatIsNotKnownFirst(t *testing.T) {
 	d := idle(t)
 	put(t, d, "one", 1, routeOf("life1"))
-	table := d.tables.Load().only
+	table := d.tables.Load().unnamed
 	f := func(want int, codes ...int) {
 		t.Helper()
 		outcomes := make([]outcome, len(codes))

@@ -167,8 +167,8 @@ func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (e
 func (d *Database) parseOp(id string) (*shard, string, int, error) {
 	fail := func(err error) (*shard, string, int, error) { return nil, "", 0, err }
 	ts := d.tables.Load()
-	if _, err := ts.named(""); err != nil {
-		return fail(err)
+	if len(ts.all) == 0 {
+		return fail(errNoTable)
 	}
 	table, rest, _ := strings.Cut(id, ".")
 	name, op, ok := strings.Cut(rest, ".")

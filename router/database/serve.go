@@ -113,9 +113,8 @@ func explain(err error) (int, string) {
 // called reads the body of a call and finds the table that it is about.
 func (d *Database) called(ctx *fasthttp.RequestCtx) (*table, object, error) {
 	ts := d.tables.Load()
-	if ts.only == nil {
-		_, err := ts.named("")
-		return nil, nil, err
+	if len(ts.all) == 0 {
+		return nil, nil, errNoTable
 	}
 	o, err := parseObject(ctx.Request.Body())
 	if err != nil {
@@ -144,9 +143,12 @@ func (d *Database) showStatus(ctx *fasthttp.RequestCtx) error {
 
 // primary names the replica of a shard that answers writers now.
 func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
-	t, err := d.queried(ctx)
+	var t *table
+	var err error
 	id := string(ctx.QueryArgs().Peek("shard"))
-	if id == "" && err == nil {
+	if id != "" {
+		t, err = d.queried(ctx)
+	} else {
 		var o object
 		if t, o, err = d.called(ctx); err == nil {
 			id, err = o.text("shard")

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,8 @@ import (
 
 // tables is one immutable snapshot of all tables.
 type tables struct {
-	all  map[string]*table
-	only *table // the table of a call that names none: the first; nil if there is none
+	all     map[string]*table
+	unnamed *table // of a call that names none; nil: it has to
 }
 
 // table is the compiled route of one table.
@@ -238,20 +239,26 @@ func raise(a *atomic.Uint64, v uint64) {
 	}
 }
 
-// named finds the table of a call; an empty name is the only one. Its error is
-// a refusal.
+var errNoTable = events.Refuse(400, "no database is configured; POST /init first")
+
+// named finds the table of a call, which may name none. Its error is a refusal.
 func (ts *tables) named(name string) (*table, error) {
-	switch t := ts.all[name]; {
-	case ts.only == nil:
-		return nil, events.Refuse(400, "no database is configured; POST /init first")
-	case name == "":
-		return ts.only, nil
-	case t == nil:
-		return nil, events.Refuse(404, "table %q does not exist; there is %s", name, ts.only.name())
-	default:
-		return t, nil
+	t := ts.all[name]
+	if name == "" {
+		t = ts.unnamed
 	}
+	switch {
+	case t != nil:
+		return t, nil
+	case len(ts.all) == 0:
+		return nil, errNoTable
+	case name == "":
+		return nil, events.Refuse(400, "table is missing; name one of %s", ts.names())
+	}
+	return nil, events.Refuse(404, "table %q does not exist; there is %s", name, ts.names())
 }
+
+func (ts *tables) names() string { return strings.Join(slices.Sorted(maps.Keys(ts.all)), ", ") }
 
 // compile reads a route that came under the name of a table. The caller holds swap.
 func (d *Database) compile(name string, epoch events.Epoch, value []byte) (*table, error) {
@@ -277,10 +284,11 @@ func (d *Database) replace(name string, t *table) {
 		next.all[name] = t
 	}
 	used := map[*peer]bool{}
-	for _, name := range slices.Sorted(maps.Keys(next.all)) {
-		one := next.all[name]
-		if next.only == nil {
-			next.only = one
+	for name, one := range next.all {
+		// Of several others none is: a table that is new beside them must not
+		// turn calls to itself.
+		if name == events.DefaultTable || len(next.all) == 1 {
+			next.unnamed = one
 		}
 		for _, s := range one.shards {
 			for _, r := range s.replicas {

@@ -24,7 +24,7 @@ type part struct {
 
 // insert answers /write.
 func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
-	if t := d.tables.Load().only; t != nil {
+	if t := d.tables.Load().unnamed; t != nil {
 		if rows := scanWrite(&t.route.Table.Schema, string(ctx.Request.Body())); rows != nil {
 			return d.insertRows(ctx, t, rows)
 		}
