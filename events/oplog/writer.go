@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -214,6 +215,9 @@ func (w *Writer) Runs() bool {
 		return false
 	}
 }
+
+// Made reports whether a batch id is of this writer.
+func (w *Writer) Made(batch string) bool { return strings.HasPrefix(batch, w.prefix) }
 
 // put queues a call for the log.
 func (w *Writer) put(log events.LogID, c *call) error {

@@ -37,6 +37,7 @@ type Config struct {
 	Stagger    time.Duration // a question for rows by key lets others of its server wait for this long
 	Gather     time.Duration // the next question for rows by key waits so long for more to join, for each read of the last one, if that was of Busy
 	GatherMost time.Duration // the longest such wait
+	Doubt      time.Duration // from the first question about another router's op until it is said to be in no log
 	Learn      time.Duration // wait for the last seq of a log that this router sees for the first time
 
 	Flying   int // questions for rows by key at one server at a time
@@ -53,12 +54,13 @@ func DefaultConfig() Config {
 		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
 		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
 		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Gather: 25 * time.Microsecond, GatherMost: time.Millisecond, Learn: 2 * time.Second,
+		Doubt:  events.LogDedup, // writers send a batch again for less than this
 		Flying: 8, Busy: 4, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 
 func (c *Config) check() error {
-	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Gather, c.GatherMost, c.Learn} {
+	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Gather, c.GatherMost, c.Learn, c.Doubt} {
 		if d <= 0 {
 			return fmt.Errorf("times: %s is too short; all must be positive", d)
 		}
@@ -91,6 +93,7 @@ type Database struct {
 	log     *slog.Logger
 	metrics *metrics
 	writer  *oplog.Writer
+	doubts  doubts
 
 	late   sync.Pool              // of timers that do not run
 	tables atomic.Pointer[tables] // one immutable snapshot
@@ -113,6 +116,7 @@ func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry pro
 	d := &Database{
 		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
 		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1), began: make(chan struct{}),
+		doubts: doubts{asked: map[string]*doubt{}},
 	}
 	d.late.New = func() any {
 		t := time.NewTimer(time.Hour)

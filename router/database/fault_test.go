@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,7 +242,7 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 		s.wait = rig.Patience / 3
 	}
 	f.stop()
-	f = c.router(nil) // another router can be asked as well
+	f = c.router(func(cfg *router.Config) { cfg.Database.Doubt = time.Nanosecond }) // another router can be asked as well
 	var tells result
 	rig.Eventually(t, func() error {
 		if tells = f.do("GET", "/v1/ops/"+op, ""); tells.code != 200 {
@@ -252,8 +253,9 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	sameJSON(t, tells.body, fmt.Sprintf(`{"op":%q,"outcome":"done","seq":1,"status":"success"}`, op))
 	f.want("POST", "/read", readAll, 200, found(rows(1, 3)))
 
-	// Of a batch that is in no log the router can be sure.
+	// Of a batch that is in no log the router can be sure, in time.
 	const never = "StudT.sh1.NEVERSENT-1.0"
+	f.want("GET", "/v1/ops/"+never, "", 503, refusal("op "+never+" is not known yet: its router may still be sending it; ask again, for 1s at most"))
 	f.want("GET", "/v1/ops/"+never, "", 404, refusal("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
 	beyond := op[:len(op)-1] + "7" // the batch has one op
 	f.want("GET", "/v1/ops/"+beyond, "", 404, refusal("op "+beyond+" is not known: it was never applied, or more than 10m0s ago"))
@@ -263,6 +265,33 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	if got := f.do("GET", "/v1/ops/"+op, ""); got.code != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("nobody can be asked: got %d %s", got.code, got.body)
 	}
+}
+
+// A router gives up a client before it gives up the batch: what another router
+// does not find in the log may come.
+func TestWrite_AnotherRouterDoesNotDenyWhatMayStillCome(t *testing.T) {
+	c := oneShard(t)
+	f := c.router(nil)
+	const batch, op = "ELSEWHERE-1", "StudT.sh1.ELSEWHERE-1.0"
+	if got := f.do("GET", "/v1/ops/"+op, ""); got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "not known yet") {
+		t.Fatalf("nobody can know yet: got %d %s", got.code, got.body)
+	}
+	row := events.Row{events.Int(1), events.Text("name 1"), events.Int(1)}
+	b, err := json.Marshal(events.Batch{ID: batch, Writer: "elsewhere", Table: "StudT", Shard: "sh1", Ops: []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row}}}})
+	rig.Must(t, err)
+	log := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: life}
+	seq, err := c.conn.Log(log).Append(t.Context(), batch, b) // now it comes
+	rig.Must(t, err)
+	f.want("GET", "/v1/ops/"+op, "", 200, fmt.Sprintf(`{"op":%q,"outcome":"done","seq":%d,"status":"success"}`, op, seq))
+
+	// What it made itself it knows to be sent no more.
+	got := f.do("POST", "/write", `{"data":`+rows(1, 1)+`}`)
+	mine := regexp.MustCompile(`"op":"([^"]*-)[^"]*"`).FindStringSubmatch(got.body)
+	if mine == nil {
+		t.Fatalf("no op in %s", got.body)
+	}
+	never := mine[1] + "zzz.0"
+	f.want("GET", "/v1/ops/"+never, "", 404, refusal("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
 }
 
 // The eager replica's database hangs: it neither tells nor answers.

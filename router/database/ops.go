@@ -122,10 +122,14 @@ func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 	whole, cancel := d.bounded(d.cfg.Read)
 	defer cancel()
 	results, err := d.results(whole, s, batch)
+	var open time.Duration // how long it may be on its way still
 	if errors.Is(err, events.ErrNotFound) {
+		open = d.mayCome(batch) // before the barrier
 		results, err = d.resultsBeyond(whole, s, batch)
 	}
 	switch {
+	case errors.Is(err, events.ErrNotFound) && open > 0:
+		return events.Refuse(503, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
 	case errors.Is(err, events.ErrNotFound), err == nil && i >= results.Ops:
 		return events.Refuse(404, "op %.200s is not known: it was never applied, or more than %s ago", id, events.ResultsKept)
 	case err != nil:
@@ -143,6 +147,16 @@ func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 		Status  string         `json:"status"`
 	}{id, r.Outcome, r.Keys, r.Count, r.Of, r.Detail, results.Seq, answer.Success})
 	return nil
+}
+
+// mayCome is how long a batch may still come into the log behind a barrier, at
+// most. One of this router cannot: both go one way, one after the other.
+func (d *Database) mayCome(batch string) time.Duration {
+	if d.writer.Made(batch) {
+		return 0
+	}
+	now := time.Now()
+	return d.cfg.Doubt - now.Sub(d.doubts.since(batch, now))
 }
 
 // resultsBeyond asks again a replica that has applied all that is in the log

@@ -1,0 +1,40 @@
+package database
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+func TestDoubts_RememberTheFirstQuestion(t *testing.T) {
+	d := doubts{asked: map[string]*doubt{}}
+	begun := time.Unix(1000, 0)
+	at := begun
+	f := func(batch string, want time.Time) {
+		t.Helper()
+		if got := d.since(batch, at); !got.Equal(want) {
+			t.Errorf("%s after %s: asked since %s", batch, at.Sub(begun), got.Sub(begun))
+		}
+	}
+	f("a", begun)
+	at = at.Add(time.Minute)
+	f("a", begun)
+	full := at
+	for i := range mostDoubts - 1 {
+		f(fmt.Sprint(i), full)
+	}
+	at = at.Add(time.Minute)
+	f("one too many", at)
+	at = at.Add(events.ResultsKept - time.Minute)
+	f("one too many", at) // the others might still be asked about
+	f("a", begun)
+	at = at.Add(time.Second)
+	again := at
+	f("one too many", again)
+	at = at.Add(time.Minute)
+	f("one too many", again)
+	f("a", begun)
+	f("0", at)
+}
