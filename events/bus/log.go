@@ -21,7 +21,8 @@ type Log struct {
 
 	mu         sync.Mutex
 	handle     jetstream.Stream // nil: ask the bus
-	reconnects uint64           // of the connection when handle was read
+	reconnects uint64           // of the connection when handle was asked for
+	forgets    uint64           // so far
 	newest     uint64           // seq of the newest batch that was acknowledged here
 }
 
@@ -156,16 +157,16 @@ func own(id events.LogID, info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// open asks the bus for the log, once a connection or after forget.
+// open asks the bus for the log, once a connection or after forget. Some who
+// come together may all ask: who waited for another's answer would be held up
+// by it past the end of its own ctx.
 func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// Read before asking: a reconnect in between makes the answer old.
+	// Read before asking: a reconnect or forget in between makes the answer old.
 	reconnects := l.conn.nats.Stats().Reconnects
-	if l.handle != nil && l.reconnects == reconnects {
-		return l.handle, nil
+	known, forgets := l.opened(reconnects)
+	if known != nil {
+		return known, nil
 	}
-	l.handle = nil
 	if err := l.id.Validate(); err != nil {
 		return nil, err
 	}
@@ -179,8 +180,23 @@ func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
 	if err := own(l.id, handle.CachedInfo()); err != nil {
 		return nil, err
 	}
-	l.handle, l.reconnects = handle, reconnects
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.forgets == forgets && l.reconnects <= reconnects {
+		l.handle, l.reconnects = handle, reconnects
+	}
 	return handle, nil
+}
+
+// opened is the handle of a connection, nil if there is none, and how often one
+// was forgotten.
+func (l *Log) opened(reconnects uint64) (jetstream.Stream, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reconnects != reconnects {
+		return nil, l.forgets
+	}
+	return l.handle, l.forgets
 }
 
 // forget makes the next open ask the bus again.
@@ -188,6 +204,7 @@ func (l *Log) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.handle = nil
+	l.forgets++
 }
 
 // ask makes one exchange with the bus about the log. It reports whether
