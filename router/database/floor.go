@@ -94,12 +94,9 @@ func (l level) atHand(shards []*shard, floors []uint64) bool {
 	return true
 }
 
-// floorOf is the seq that a read of a shard has to see.
+// floorOf is the seq that a read of a shard has to see, of a level that has one.
 func (d *Database) floorOf(ctx context.Context, l level, s *shard) (uint64, error) {
-	switch l {
-	case eventual:
-		return 0, nil
-	case linearizable:
+	if l == linearizable {
 		barrier, err := d.writer.Do(ctx, s.log, &events.Op{Kind: events.OpBarrier})
 		if err != nil {
 			return 0, fmt.Errorf("shard %s: no barrier: %w", s.ID, err)
