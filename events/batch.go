@@ -78,7 +78,7 @@ func ParseOpID(id string) (batch string, i int, err error) {
 // rows it holds. Writers refuse what it refuses; appliers give it the outcome
 // Invalid. Its errors name the column or field.
 func (o *Op) Validate(schema *Schema, shard Shard) error {
-	if err := o.wellFormed(); err != nil {
+	if err := o.WellFormed(); err != nil {
 		return err
 	}
 	rising, last := true, int64(0)
@@ -114,8 +114,9 @@ func outside(schema *Schema, key int64, shard Shard) error {
 	return Refuse(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
 }
 
-// wellFormed checks what can be checked without a schema.
-func (o *Op) wellFormed() error {
+// WellFormed is the part of Validate that needs no schema. A batch is read as
+// a whole, so no op of it may lack this.
+func (o *Op) WellFormed() error {
 	rows, key := 0, false
 	switch o.Kind {
 	case OpInsert:
@@ -180,7 +181,7 @@ func DecodeBatch(b []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("decode batch %s: %d ops; want 1 to %d", batch.ID, len(batch.Ops), MaxBatchOps)
 	}
 	for i := range batch.Ops {
-		if err := batch.Ops[i].wellFormed(); err != nil {
+		if err := batch.Ops[i].WellFormed(); err != nil {
 			return Batch{}, fmt.Errorf("decode batch %s: op %d: %w", batch.ID, i, err)
 		}
 	}

@@ -66,7 +66,3 @@ type LogState struct {
 	Last        uint64 `json:"last_seq"`
 	Bytes       uint64 `json:"bytes"`
 }
-
-// WellFormed is the part of Validate that needs no schema. A batch is read as
-// a whole, so no op of it may lack this.
-func (o *Op) WellFormed() error { return o.wellFormed() }
