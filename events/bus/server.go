@@ -105,14 +105,6 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 // URL is where clients connect to.
 func (s *Server) URL() string { return s.nats.ClientURL() }
 
-// MonitorURL is the root of the monitoring endpoints, empty when there are none.
-func (s *Server) MonitorURL() string {
-	if a := s.nats.MonitorAddr(); a != nil {
-		return "http://" + a.String()
-	}
-	return ""
-}
-
 // Shutdown ends the server and returns when it has ended.
 func (s *Server) Shutdown() {
 	s.once.Do(func() { close(s.stop) })

@@ -6,6 +6,9 @@ import (
 	"testing"
 )
 
+// MonitorURL is the root of the monitoring endpoints.
+func (s *Server) MonitorURL() string { return "http://" + s.nats.MonitorAddr().String() }
+
 // What nats-server does when its disk is full. It has no way back but a new
 // start, so whoever runs the bus has to learn it.
 func TestServer_EndsWhenJetStreamIsGone(t *testing.T) {
