@@ -85,7 +85,7 @@ func (d *Database) get(until time.Time, s *shard, keys []int64, floor uint64) ([
 
 // join has a asked, alone or with others.
 func (d *Database) join(a *ask) {
-	d.metrics.asks(a.replica, a.floor)
+	d.metrics.mayWait(a.replica, a.floor)
 	p := a.replica.peer
 	g := &p.gets[0]
 	if a.floor > 0 {

@@ -43,8 +43,8 @@ func (m *metrics) op(table, kind, outcome string) { m.ops.WithLabelValues(table,
 
 func took(o prometheus.Observer, begun time.Time) { o.Observe(time.Since(begun).Seconds()) }
 
-// asks counts a read of a replica that may have to wait for its floor.
-func (m *metrics) asks(r *replica, floor uint64) {
+// mayWait counts a read of a replica that may have to wait for its floor.
+func (m *metrics) mayWait(r *replica, floor uint64) {
 	if r.seen.Load() < floor {
 		m.waits.Inc()
 	}

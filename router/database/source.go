@@ -111,7 +111,7 @@ func (s *source) first(ctx context.Context, order []*replica) (a answering, rest
 	open := map[*replica]context.CancelFunc{}
 	ask := func() (r *replica) {
 		r, order = order[0], order[1:]
-		s.d.metrics.asks(r, s.floor)
+		s.d.metrics.mayWait(r, s.floor)
 		asking, stop := context.WithCancel(ctx)
 		open[r] = stop
 		go func() {
