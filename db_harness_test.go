@@ -255,6 +255,9 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 			}
 			return rows, nil
 		}
+		if len(line) > 0 && line[0] == events.ShardSeq {
+			continue
+		}
 		row, err := writers.ParseRow(line)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s: %d %s (%v)", url, resp.StatusCode, line, err)

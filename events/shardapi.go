@@ -7,7 +7,7 @@ import "strconv"
 // a shard that the server does not hold. A replica that cannot answer now is
 // 503; both with the body of a Refusal. Answers of rows are lines of JSON
 // objects in the order of keys, and end with a line of ShardEnd: an answer
-// without one was cut off.
+// without one was cut off. Those of a range begin with a line of ShardSeq.
 //
 //	GET  /v1/tables/<table>/shards/<shard>/rows?log=…&floor=…&low=…&high=…   rows from low to high, both included
 //	POST /v1/get                                                [GetPart, …] → rows by key; see ShardGet
@@ -28,6 +28,16 @@ func ShardPath(table, shard, thing string) string {
 // ShardEnd begins the last line of an answer of many lines: "#<seq> <lines>",
 // the seq at which all lines were read and how many there were before.
 const ShardEnd = '#'
+
+// ShardSeq begins the first line of the rows of a range, if there are any:
+// "@<seq>", the seq that the last line has too. Who passes on rows before the
+// end has then shown that seq.
+const ShardSeq = '@'
+
+// AppendShardSeq writes the first line.
+func AppendShardSeq(to []byte, seq uint64) []byte {
+	return append(strconv.AppendUint(append(to, ShardSeq), seq, 10), '\n')
+}
 
 // AppendShardEnd writes the last line.
 func AppendShardEnd(to []byte, seq uint64, lines int) []byte {

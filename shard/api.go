@@ -116,7 +116,7 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
 	}
 	schema := r.store.Spec().Schema
 	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
-	return s.answerRange(ctx, r, low, high, rowsAnswer{row: format, end: events.AppendShardEnd})
+	return s.answerRange(ctx, r, low, high, rowsAnswer{head: events.AppendShardSeq, row: format, end: events.AppendShardEnd})
 }
 
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
@@ -153,8 +153,9 @@ const (
 
 // rowsAnswer is how rows are written.
 type rowsAnswer struct {
-	row func(to []byte, row events.Row, n int) []byte
-	end func(to []byte, seq uint64, rows int) []byte
+	head func(to []byte, seq uint64) []byte // if there are rows
+	row  func(to []byte, row events.Row, n int) []byte
+	end  func(to []byte, seq uint64, rows int) []byte
 }
 
 var errLong = errors.New("a long answer")
@@ -168,7 +169,10 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 			return err
 		}
 		body, n, before := []byte(nil), 0, r.applier.Applied()
-		seq, err := r.store.Range(s.context(), low, high, func(row events.Row) error {
+		seq, err := r.store.Range(s.context(), low, high, func(row events.Row, seq uint64) error {
+			if n == 0 {
+				body = as.head(body, seq)
+			}
 			if body = as.row(body, row, n); len(body) > directBytes {
 				return errLong
 			}
@@ -197,8 +201,15 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		defer cancel()
 		var one []byte
 		n, before := 0, r.applier.Applied()
-		seq, err := r.store.Range(life, low, high, func(row events.Row) error {
-			one = as.row(one[:0], row, n)
+		seq, err := r.store.Range(life, low, high, func(row events.Row, seq uint64) error {
+			one = one[:0]
+			if n == 0 {
+				if err := r.wentBack(before, seq); err != nil {
+					return err
+				}
+				one = as.head(one, seq)
+			}
+			one = as.row(one, row, n)
 			n++
 			_, err := w.Write(one)
 			return err

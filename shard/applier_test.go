@@ -114,7 +114,7 @@ func (s *site) wait(a *shard.Applier, seq uint64) {
 
 func (s *site) rows() (keys []int64) {
 	s.t.Helper()
-	if _, err := s.store.Range(s.t.Context(), 0, 1<<20, func(r events.Row) error { keys = append(keys, r.Key()); return nil }); err != nil {
+	if _, err := s.store.Range(s.t.Context(), 0, 1<<20, func(r events.Row, _ uint64) error { keys = append(keys, r.Key()); return nil }); err != nil {
 		s.t.Fatal(err)
 	}
 	return keys

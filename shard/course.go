@@ -195,6 +195,7 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
 	ctx.SetContentType("application/json")
 	return s.answerRange(ctx, c.at, low, high, rowsAnswer{
+		head: func(to []byte, _ uint64) []byte { return to },
 		row: func(to []byte, row events.Row, n int) []byte {
 			if n == 0 {
 				to = append(to, begin...)
@@ -256,7 +257,7 @@ func copyRows(ctx context.Context, w *bufio.Writer, stores []Store) error {
 	for _, store := range stores {
 		spec, between := store.Spec(), ""
 		line = append(append(append(line, '"'), spec.Shard.ID...), `":[`...)
-		_, err := store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row) error {
+		_, err := store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
 			line = spec.Schema.AppendRow(append(line, between...), row)
 			_, err := w.Write(line)
 			line, between = line[:0], ","

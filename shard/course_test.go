@@ -109,7 +109,7 @@ func TestCourse_LargeAnswersAreWhole(t *testing.T) {
 		}
 		_, body = call(t, "GET", n.url(fmt.Sprintf("rows?log=life1&low=0&high=%d", high)), "")
 		lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
-		if last := lines[len(lines)-1]; len(lines) != want+1 || last != fmt.Sprintf("#1 %d", want) {
+		if last := lines[len(lines)-1]; len(lines) != want+2 || lines[0] != "@1" || last != fmt.Sprintf("#1 %d", want) {
 			t.Errorf("up to %d: %d lines, the last is %q", high, len(lines), last)
 		}
 	}

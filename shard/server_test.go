@@ -90,7 +90,7 @@ func TestServer_AnswersRouters(t *testing.T) {
 		code                int
 		want                string
 	}{
-		{"GET", "rows?log=life1&low=2&high=5", "", 200, `{"Stud_id":2,"Stud_name":2}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
+		{"GET", "rows?log=life1&low=2&high=5", "", 200, "@1\n" + `{"Stud_id":2,"Stud_name":2}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"},
 		{"GET", "rows?log=life1&low=3&high=4", "", 200, "#1 0\n"},
 		{"GET", "rows?log=life1&low=5&high=1", "", 200, "#1 0\n"},
 		{"POST", "rows?log=life1", "", 405, "GET"},

@@ -69,17 +69,14 @@ type Store interface {
 	// ErrFenced if the replica is not there.
 	Rebase(ctx context.Context, from, to events.Position) error
 
-	// Get reads one row, and the seq at which it was read: events.ErrNotFound,
-	// with the seq, if it was not there.
-	Get(ctx context.Context, key int64) (events.Row, uint64, error)
-
 	// Many reads the rows of keys that are there, each once and by key, all at
 	// one seq, which it returns. Keys may repeat; there are at most MaxKeys.
 	Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error)
 
 	// Range reads the rows from low to high, both included, by key, all at one
-	// seq. It holds one row at a time; an error of fn ends it.
-	Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error)
+	// seq, which fn hears with each and Range returns. It holds one row at a
+	// time; an error of fn ends it.
+	Range(ctx context.Context, low, high int64, fn func(row events.Row, seq uint64) error) (uint64, error)
 
 	// Results is what became of a batch: events.ErrNotFound if it was never
 	// applied here, or longer than events.ResultsKept ago.

@@ -111,7 +111,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	for i, a := range appliers {
 		s.wait(a, end.Last)
 		there := map[int64]int{}
-		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r events.Row) error { there[r.Key()]++; return nil }); err != nil {
+		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r events.Row, _ uint64) error { there[r.Key()]++; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		for key, said := range outcome {

@@ -140,6 +140,33 @@ func TestRead_NeverGoesBack(t *testing.T) {
 	}
 }
 
+// A client has seen the beginning of an answer whose end does not come.
+func TestRead_NeverGoesBackBehindAPartOfAnAnswer(t *testing.T) {
+	c := oneShard(t)
+	writer := c.router(nil)
+	reader := c.router(func(cfg *router.Config) {
+		notAvoiding(cfg)
+		cfg.Database.Hold, cfg.Database.Prefetch = 1000, 1000
+	})
+	if n := reader.stale(10, readOne, found("[]")); n > 0 { // it knows the log's end, which is none
+		t.Fatalf("%d reads saw a row that was not written", n)
+	}
+	c.behind()
+	writer.fill(1, 200)
+	c.servers["Server0"].cutAt.Store(150)
+	rig.Eventually(t, func() error {
+		got, err := reader.try("POST", "/read", `{"Stud_id":{"low":1,"high":200}}`, "Ringway-Consistency", "eventual")
+		if err == nil || !strings.Contains(got.body, `"Stud_id":100,`) {
+			return fmt.Errorf("got %v, %s", err, got.body)
+		}
+		return nil
+	})
+	c.servers["Server0"].cutAt.Store(0)
+	if n := reader.stale(20, readOne, found(rows(1, 1))); n > 0 {
+		t.Errorf("%d of 20 reads went back", n)
+	}
+}
+
 func TestRead_LinearizableSeesWhatAnotherRouterWrote(t *testing.T) {
 	c := oneShard(t)
 	writer := c.router(nil)

@@ -217,11 +217,13 @@ func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
 
 func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int64, keys map[int64]bool) {
 	n := 0
-	seq, err := one.store.Range(context.Background(), low, high, func(row events.Row) error {
+	seq, err := one.store.Range(context.Background(), low, high, func(row events.Row, seq uint64) error {
 		if keys != nil && !keys[row.Key()] {
 			return nil
 		}
-		n++
+		if n++; n == 1 && keys == nil {
+			_, _ = w.Write(events.AppendShardSeq(nil, seq))
+		}
 		if cut := s.cutAt.Load(); cut > 0 && int64(n) >= cut {
 			_ = http.NewResponseController(w).Flush()
 			if nc, _, err := http.NewResponseController(w).Hijack(); err == nil {

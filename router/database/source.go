@@ -192,6 +192,14 @@ func (s *source) copy(ctx context.Context, a answering) error {
 		if long != nil {
 			line, long = append(long, part...), nil
 		}
+		if line[0] == events.ShardSeq && n == 0 {
+			seq, err := strconv.ParseUint(string(line[1:len(line)-1]), 10, 64)
+			if err != nil {
+				return fmt.Errorf("%w: it begins with %.50q", errCut, line)
+			}
+			s.shard.floor.raise(seq) // before a client sees a row
+			continue
+		}
 		if line[0] == events.ShardEnd {
 			seq, err := parseEnd(line, n)
 			if err != nil {

@@ -102,7 +102,7 @@ func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 	rig.Eventually(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, _, err := store.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := storetest.Get(ctx, store, 1); !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("a read of a server that stands still: %w", err)
 		}
 		return nil
@@ -241,7 +241,7 @@ func TestStore_HasNoTimeLimitOfTheServers(t *testing.T) {
 	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry})
 	rig.Must(t, err)
 	n := 0
-	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(events.Row) error { n++; return nil })
+	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(events.Row, uint64) error { n++; return nil })
 	rig.Must(t, err)
 	if n != len(rows) {
 		t.Errorf("read %d rows", n)

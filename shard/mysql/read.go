@@ -14,7 +14,7 @@ import (
 // rowReader reads one row after another into the same memory.
 type rowReader struct {
 	schema *events.Schema
-	key    sql.NullInt64
+	key    int64
 	raw    []sql.RawBytes // the columns after the key, then the kinds
 	texts  []string
 	into   []any
@@ -30,32 +30,15 @@ func (s *Store) newRowReader(before ...any) *rowReader {
 	return r
 }
 
-// scan returns nil where a LEFT JOIN found no row.
 func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
-	if err := rows.Scan(r.into...); err != nil || !r.key.Valid {
+	if err := rows.Scan(r.into...); err != nil {
 		return nil, err
 	}
 	last := len(r.raw) - 1
 	for i, raw := range r.raw[:last] {
 		r.texts[i] = string(raw)
 	}
-	return state.ReadRow(r.schema, r.key.Int64, r.texts, string(r.raw[last]))
-}
-
-// Get implements shard.Store.
-func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) {
-	var row events.Row
-	seq, found, err := s.read(ctx, s.single, []any{key, s.name}, func(r events.Row) error {
-		row = r
-		return nil
-	})
-	if err == nil && (!found || row == nil) { // the replica itself, or the row
-		err = events.ErrNotFound
-	}
-	if err != nil {
-		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
-	}
-	return row, seq, nil
+	return state.ReadRow(r.schema, r.key, r.texts, string(r.raw[last]))
 }
 
 // Many implements shard.Store.
@@ -64,7 +47,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
 	}
 	args := padded(keys)
-	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, fn)
+	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, func(row events.Row, _ uint64) error { return fn(row) })
 	if err != nil {
 		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
 	}
@@ -72,7 +55,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 }
 
 // Range implements shard.Store.
-func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error) {
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
 	seq, err := s.readWhere(ctx, " BETWEEN ? AND ?", []any{low, high}, fn)
 	if err != nil {
 		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
@@ -83,7 +66,7 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) 
 // readWhere reads the rows whose key meets a condition, by key. Where there are
 // none, nothing tells the position; the look that does may find that there are
 // some by then.
-func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(events.Row) error) (uint64, error) {
+func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(events.Row, uint64) error) (uint64, error) {
 	for {
 		seq, found, err := s.read(ctx, s.rows+condition+" ORDER BY "+s.key, append([]any{s.name}, args...), fn)
 		if err != nil || found {
@@ -102,7 +85,7 @@ func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn 
 
 // read runs one query, which sees rows and position at one moment. It reports
 // whether there was an answer.
-func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row) error) (seq uint64, found bool, err error) {
+func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row, uint64) error) (seq uint64, found bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Close, which would read all that is left
 	rows, err := s.db.QueryContext(ctx, query, args...)
@@ -113,10 +96,10 @@ func (s *Store) read(ctx context.Context, query string, args []any, fn func(even
 	err = each(rows, cancel, func() error {
 		found = true
 		row, err := reader.scan(rows)
-		if err != nil || row == nil {
+		if err != nil {
 			return err
 		}
-		return fn(row)
+		return fn(row, seq)
 	})
 	return seq, found, err
 }

@@ -20,7 +20,6 @@ type Store struct {
 	writers *writers
 	spec    events.ShardSpec
 	name    string // of its table
-	single  string // SELECT of one row, with the position
 	rows    string // SELECT of rows, with the position: what stands before the condition
 	none    string // SELECT of the position, and of whether there are rows
 	key     string
@@ -42,7 +41,6 @@ func newStore(db *sql.DB, writers *writers, spec events.ShardSpec) *Store {
 	s := &Store{db: db, writers: writers, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
 	s.key = "r." + quote(spec.Schema.KeyColumn())
 	columns, table := columnList(&spec.Schema, "r."), quote(s.name)+" r"
-	s.single = "SELECT p.seq, " + columns + " FROM ringway_replicas p LEFT JOIN " + table + " ON " + s.key + " = ? WHERE p.name = ?"
 	// Not as a join: sorting one takes a temporary table.
 	s.rows = "SELECT (SELECT seq FROM ringway_replicas WHERE name = ?), " + columns + " FROM " + table + " WHERE " + s.key
 	s.none = "SELECT p.seq, EXISTS (SELECT 1 FROM " + table + " WHERE " + s.key + "%s) FROM ringway_replicas p WHERE p.name = ?"

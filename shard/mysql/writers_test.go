@@ -420,7 +420,7 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 			if err != nil || len(results[0].Notable) > 0 {
 				t.Fatalf("table %d, seq %d: %v, %v", i, seq, results, err)
 			}
-			if got, _, err := store.Get(t.Context(), int64(seq)); err != nil || len(got) != len(row) || got[3].Raw() != row[3].Raw() {
+			if got, _, err := storetest.Get(t.Context(), store, int64(seq)); err != nil || len(got) != len(row) || got[3].Raw() != row[3].Raw() {
 				t.Fatalf("table %d, key %d: got %v, %v", i, seq, got, err)
 			}
 			at = after([]events.LogEntry{entry})

@@ -30,11 +30,11 @@ type file struct {
 
 	writing, reading gate
 
-	move, find, insert, update, remove         *sql.Stmt
-	findResults, putResults, forgetResults     *sql.Stmt
-	findIdempotency, putIdempotency            *sql.Stmt
-	purgeResults, purgeIdempotency, single, on *sql.Stmt
-	in                                         *sql.Stmt
+	move, find, insert, update, remove     *sql.Stmt
+	findResults, putResults, forgetResults *sql.Stmt
+	findIdempotency, putIdempotency        *sql.Stmt
+	purgeResults, purgeIdempotency, on     *sql.Stmt
+	in                                     *sql.Stmt
 }
 
 // open opens a file as SQLite's URI has it.
@@ -168,7 +168,6 @@ func (f *file) prepare(ctx context.Context, schema *events.Schema) error {
 		{&f.putIdempotency, f.write, "REPLACE INTO _keys (name, body, at, op, first) VALUES (?, ?, ?, ?, ?)"},
 		{&f.purgeResults, f.write, "DELETE FROM _results WHERE (at, batch) IN (SELECT at, batch FROM _results WHERE at <= ? ORDER BY at LIMIT ?)"},
 		{&f.purgeIdempotency, f.write, "DELETE FROM _keys WHERE name IN (SELECT name FROM _keys WHERE at <= ? ORDER BY at LIMIT ?)"},
-		{&f.single, f.read, joined + " = ?"},
 		{&f.in, f.read, joined + " IN (SELECT value FROM json_each(?)) ORDER BY r." + key},
 		{&f.on, f.read, joined + " BETWEEN ? AND ? ORDER BY r." + key},
 	} {

@@ -43,22 +43,6 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 	return state.ReadRow(r.schema, r.key.Int64, r.plain[:last], r.plain[last])
 }
 
-// Get implements shard.Store.
-func (s *Store) Get(ctx context.Context, key int64) (events.Row, uint64, error) {
-	var row events.Row
-	seq, err := s.joined(ctx, s.single, []any{key}, func(r events.Row) error {
-		row = r
-		return nil
-	})
-	if err == nil && row == nil {
-		err = events.ErrNotFound
-	}
-	if err != nil {
-		return nil, seq, fmt.Errorf("get %d from shard %s: %w", key, s.spec.Shard.ID, classify(err))
-	}
-	return row, seq, nil
-}
-
 // Many implements shard.Store.
 func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
 	if len(keys) == 0 || len(keys) > shard.MaxKeys {
@@ -68,7 +52,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 	if err != nil {
 		return 0, err
 	}
-	seq, err := s.joined(ctx, s.in, []any{string(list)}, fn)
+	seq, err := s.joined(ctx, s.in, []any{string(list)}, func(row events.Row, _ uint64) error { return fn(row) })
 	if err != nil {
 		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
 	}
@@ -76,7 +60,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 }
 
 // Range implements shard.Store.
-func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) error) (uint64, error) {
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
 	seq, err := s.joined(ctx, s.on, []any{low, high}, fn)
 	if err != nil {
 		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
@@ -85,7 +69,7 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row) 
 }
 
 // joined runs one query, which sees rows and position at one moment.
-func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row) error) (uint64, error) {
+func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row, uint64) error) (uint64, error) {
 	calm, err := s.reading.enter(ctx)
 	if err != nil {
 		return 0, err
@@ -102,7 +86,7 @@ func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(
 		if err != nil || row == nil {
 			return err
 		}
-		return fn(row)
+		return fn(row, seq)
 	})
 	return seq, err
 }

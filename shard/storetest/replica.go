@@ -103,15 +103,15 @@ func readsWhatWasWritten(f *fixture) {
 		remove(9),
 	))...)
 	f.agree()
-	row, seq, err := f.store.Get(f.Context(), 5)
+	row, seq, err := Get(f.Context(), f.store, 5)
 	f.must(err)
 	if seq != 5 || shown(row) != `[5,"e","5",5]` {
 		f.Errorf("got %s at %d", shown(row), seq)
 	}
-	_, seq, err = f.store.Get(f.Context(), 9)
-	f.is(err, events.ErrNotFound)
-	if seq != 5 {
-		f.Errorf("missing at seq %d, want 5", seq)
+	row, seq, err = Get(f.Context(), f.store, 9)
+	f.must(err)
+	if seq != 5 || row != nil {
+		f.Errorf("got %s at %d, want nothing at 5", shown(row), seq)
 	}
 	for _, c := range []struct {
 		low, high int64
@@ -188,7 +188,7 @@ func valuesComeBack(f *fixture) {
 			row[3] = v
 		}
 		f.apply(f.batch(insert(row)))
-		got, _, err := f.store.Get(f.Context(), int64(i))
+		got, _, err := Get(f.Context(), f.store, int64(i))
 		if err != nil || !reflect.DeepEqual(got, row) {
 			f.Errorf("value %d: got %.200s, %v, want %.200s", i, shown(got), err, shown(row))
 		}
@@ -208,7 +208,7 @@ func extremeKeys(f *fixture) {
 	if got, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{f.batch(insert(row))}); err != nil || got[0].Notable != nil {
 		f.Fatalf("got %+v, %v", got, err)
 	}
-	if got, _, err := f.store.Get(f.Context(), math.MaxInt64); err != nil || !reflect.DeepEqual(got, row) {
+	if got, _, err := Get(f.Context(), f.store, math.MaxInt64); err != nil || !reflect.DeepEqual(got, row) {
 		f.Errorf("got %v, %v", got, err)
 	}
 }
@@ -235,7 +235,7 @@ func rangeStops(f *fixture) {
 	f.apply(f.batch(insert(rows...)))
 	enough := fmt.Errorf("enough")
 	n := 0
-	_, err := f.store.Range(f.Context(), 0, math.MaxInt64, func(events.Row) error {
+	_, err := f.store.Range(f.Context(), 0, math.MaxInt64, func(events.Row, uint64) error {
 		if n++; n == 3 {
 			return enough
 		}
@@ -243,7 +243,7 @@ func rangeStops(f *fixture) {
 	})
 	f.is(err, enough)
 	ctx, cancel := context.WithCancel(f.Context())
-	_, err = f.store.Range(ctx, 0, math.MaxInt64, func(events.Row) error {
+	_, err = f.store.Range(ctx, 0, math.MaxInt64, func(events.Row, uint64) error {
 		cancel()
 		return nil
 	})
@@ -258,7 +258,7 @@ func readersDoNotWait(f *fixture) {
 	f.create()
 	f.apply(f.batch(insert(Student(1, "a", events.Int(1)), Student(2, "b", events.Int(2)))))
 	var seen []string
-	seq, err := f.store.Range(f.Context(), 0, 10, func(r events.Row) error {
+	seq, err := f.store.Range(f.Context(), 0, 10, func(r events.Row, _ uint64) error {
 		if len(seen) == 0 {
 			f.apply(f.batch(update(Student(2, "c", events.Int(3))), remove(1)))
 		}
@@ -293,7 +293,7 @@ func longReadsHoldUpNobody(f *fixture) {
 		}
 		all.Go(func() {
 			first := sync.OnceFunc(func() { begun <- struct{}{} })
-			_, err := f.store.Range(ctx, 0, math.MaxInt64, func(events.Row) error {
+			_, err := f.store.Range(ctx, 0, math.MaxInt64, func(events.Row, uint64) error {
 				first()
 				<-over
 				return nil

@@ -227,11 +227,23 @@ func modelDigest(t *testing.T, m *model) events.StateDigest {
 	return d
 }
 
+// Get reads one row; nil if it is not there.
+func Get(ctx context.Context, store shard.Store, key int64) (row events.Row, seq uint64, err error) {
+	seq, err = store.Many(ctx, []int64{key}, func(r events.Row) error {
+		row = r
+		return nil
+	})
+	return row, seq, err
+}
+
 // rows reads a range.
 func (f *fixture) rows(low, high int64) []events.Row {
 	f.Helper()
 	var all []events.Row
-	seq, err := f.store.Range(f.Context(), low, high, func(r events.Row) error {
+	seq, err := f.store.Range(f.Context(), low, high, func(r events.Row, at uint64) error {
+		if at != f.model.position.Seq {
+			return fmt.Errorf("row %d is said to be read at seq %d", r.Key(), at)
+		}
 		all = append(all, r)
 		return nil
 	})
