@@ -59,6 +59,9 @@ func (s *Schema) Validate() error {
 	case s.DTypes[0] != DTypeNumber:
 		return Refuse(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
 	}
+	if key := s.Columns[0]; slices.Contains(callFields, key) {
+		return Refuse(400, "columns: the key cannot be called %s, which calls have for something else", key)
+	}
 	seen := map[string]bool{}
 	for i, c := range s.Columns {
 		if err := ValidIdentifier(c); err != nil {
@@ -74,6 +77,9 @@ func (s *Schema) Validate() error {
 	}
 	return nil
 }
+
+// callFields are those of calls, where the key's name is one too.
+var callFields = []string{"table", "data", "shard"}
 
 // Equal reports whether both are the same columns.
 func (s *Schema) Equal(o *Schema) bool {

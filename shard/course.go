@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
 		Shards []string       `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.Refuse(400, "the body is not the JSON of a configuration: %s", err)
+		return events.Refuse(400, "the body is not the JSON of a configuration: %s", wrong(err))
 	}
 	if ask.Schema == nil {
 		return events.Refuse(400, "schema: missing")
@@ -138,9 +139,21 @@ func (c *courseCall) field(name string, into any) error {
 		return events.Refuse(400, "%s: missing", name)
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return events.Refuse(400, "%s: %s", name, strings.TrimPrefix(err.Error(), "json: "))
+		return events.Refuse(400, "%s: %s", name, wrong(err))
 	}
 	return nil
+}
+
+// wrong is what is wrong with JSON, without the types of this program.
+func wrong(err error) string {
+	var t *json.UnmarshalTypeError
+	switch {
+	case !errors.As(err, &t):
+		return strings.TrimPrefix(err.Error(), "json: ")
+	case t.Field != "":
+		return t.Field + " cannot be a JSON " + t.Value
+	}
+	return "it cannot be a JSON " + t.Value
 }
 
 // id is the key that a call names, as a number or as its text.
@@ -219,7 +232,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		Shards []string `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.Refuse(400, "the body is no list of shards: %s", err)
+		return events.Refuse(400, "the body is no list of shards: %s", wrong(err))
 	}
 	if err := listed(ask.Shards); err != nil {
 		return err
@@ -293,6 +306,9 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 	}
 	if len(objects) == 0 {
 		return events.Refuse(400, "data: no entries")
+	}
+	if index > math.MaxInt64-int64(len(objects)) {
+		return events.Refuse(400, "curr_idx: %d is too large", index)
 	}
 	op := events.Op{Kind: events.OpInsert}
 	for i, object := range objects {

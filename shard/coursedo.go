@@ -63,10 +63,7 @@ func courseDone(ctx *fasthttp.RequestCtx, c *courseCall, id int64, message strin
 
 // courseFail answers what went wrong as the course has it.
 func courseFail(ctx *fasthttp.RequestCtx, err error) {
-	var refusal *events.Refusal
-	if !errors.As(err, &refusal) {
-		refusal = events.Refuse(503, "%s", err)
-	}
+	refusal := refusalOf(err)
 	ctx.Response.Reset()
 	writeJSON(ctx, refusal.Code, map[string]string{"message": "<Error> " + refusal.Message, "status": "failure"})
 }
