@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,59 @@ func TestImportsPointAtEvents(t *testing.T) {
 					t.Errorf("%s imports %s, which only %s may", pkg, imp, home)
 				}
 			}
+		}
+	}
+}
+
+// docs/ARCHITECTURE.md tells what each room knows. Rooms of one row know each
+// other, and what lies below a room and has no row of its own belongs to it.
+func TestRoomsAreAsTheyAreTold(t *testing.T) {
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile("`([a-z/]+)`")
+	names := func(cell string) (all []string) {
+		for _, m := range code.FindAllStringSubmatch(cell, -1) {
+			all = append(all, m[1])
+		}
+		return all
+	}
+	rows := map[string][]string{} // rooms by each of them
+	knows := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if rooms := names(cells[min(1, len(cells)-1)]); len(cells) == 5 && len(rooms) > 0 {
+			for _, room := range rooms {
+				rows[room], knows[room] = rooms, names(cells[3])
+			}
+		}
+	}
+	home := func(pkg string) string {
+		for rows[pkg] == nil && pkg != "." {
+			pkg = path.Dir(pkg)
+		}
+		return pkg
+	}
+	found := map[string][]string{}
+	for pkg, imports := range imports(t) {
+		room := home(pkg)
+		if room == "." || room == "lab" || slices.Contains(forTests, pkg) && pkg != "lab/rig" {
+			continue
+		}
+		for _, imp := range imports {
+			if own, ours := strings.CutPrefix(imp, "ringway/"); ours && !slices.Contains(rows[room], home(own)) {
+				found[rows[room][0]] = append(found[rows[room][0]], home(own))
+			}
+		}
+	}
+	for room, rooms := range rows {
+		if room != rooms[0] || room == "lab" {
+			continue
+		}
+		is := slices.Compact(slices.Sorted(slices.Values(found[room])))
+		if told := slices.Sorted(slices.Values(knows[room])); !slices.Equal(is, told) {
+			t.Errorf("%s knows %q, and is told to know %q", room, is, told)
 		}
 	}
 }
