@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -401,7 +400,7 @@ func (n *node) state(seq uint64) events.StateDigest {
 	}
 	defer snapshot.Close()
 	d, err := state.Digest(n.c.Context(), snapshot)
-	if err = errors.Join(err, store.Close()); err != nil {
+	if err != nil {
 		n.c.Fatal(err)
 	}
 	return d

@@ -156,17 +156,15 @@ func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor
 	if err != nil {
 		return err
 	}
-	defer restore.Close()
 	rows, err := pour(ctx, in, restore, head.Position.Seq)
 	if err != nil {
 		return err
 	}
-	store, err := restore.Finish(ctx)
-	if err != nil {
+	if err := restore.Finish(ctx); err != nil {
 		return err
 	}
 	k.say.Info("replica is copied", "donor", from.server, "at", head.Position.String(), "items", rows, "took", time.Since(began))
-	return store.Close()
+	return nil
 }
 
 // begin has a donor send a copy that is better than what is here, at at.

@@ -266,6 +266,7 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	n := c.nodes["s1"]
 	var sick atomic.Bool
 	var tries atomic.Int64
+	n.stop()
 	open := n.open
 	n.open = func(ctx context.Context) (shard.Engine, string, error) {
 		e, name, err := open(ctx)
@@ -277,7 +278,7 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 			return errors.New("sick, and it does not look as if that would pass")
 		}}, name, err
 	}
-	n.restart(nil)
+	n.start()
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
 	c.insert(0, 10)
@@ -305,6 +306,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 	begun, over := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(over) })
 	var held atomic.Bool
+	n.stop()
 	open := n.open
 	n.open = func(ctx context.Context) (shard.Engine, string, error) {
 		e, name, err := open(ctx)
@@ -316,7 +318,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 			return nil
 		}}, name, err
 	}
-	n.restart(nil)
+	n.start()
 	t.Cleanup(release)
 	c.keep("s1*")
 	n.is(events.ReplicaReady)

@@ -138,7 +138,7 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 			k.tell(events.ReplicaWaiting, err.Error())
 			return rest, nil
 		}
-		store, err = engine.Create(ctx, a.spec, a.log.Incarnation)
+		_, err = engine.Create(ctx, a.spec, a.log.Incarnation)
 	case discard:
 		err = engine.Drop(ctx, k.key.table, k.key.shard)
 	case rebase:
@@ -163,9 +163,6 @@ func (k *keeper) once(ctx context.Context, engine Engine, a *aim, verdict error)
 	case rest:
 		k.place(at)
 		k.tell(state, detail)
-	}
-	if store != nil {
-		_ = store.Close() // what it holds is the engine's
 	}
 	return do, err
 }

@@ -89,9 +89,6 @@ type Store interface {
 	// DurableThrough returns a position that a power cut cannot take back. It
 	// waits until the present one is such.
 	DurableThrough(ctx context.Context) (events.Position, error)
-
-	// Close ends what the Store holds, not the replica.
-	Close() error
 }
 
 // MaxKeys bounds what Many reads at once.
@@ -109,16 +106,14 @@ type Snapshot interface {
 	Close() error
 }
 
-// Restore fills a replica. One goroutine uses it.
+// Restore fills a replica. One goroutine uses it, and may give it up.
 type Restore interface {
 	// Add puts in the next items.
 	Add(ctx context.Context, items []events.CopyItem) error
 
-	// Finish makes the replica whole. Before that nobody can open it.
-	Finish(ctx context.Context) (Store, error)
-
-	// Close gives up what was not finished. The replica stays marked as copying.
-	Close() error
+	// Finish makes the replica whole. Before that nobody can open it, and what
+	// is not finished stays marked as copying.
+	Finish(ctx context.Context) error
 }
 
 // Errors of engines. Test them with errors.Is.

@@ -29,12 +29,16 @@ type waiting struct {
 	mu     sync.Mutex
 	max    int
 	bytes  int
-	sizes  []int
-	queue  []events.LogEntry
+	queue  []sized
 	more   bool // what was put last is not the end of its lot
 	full   bool // somebody waits for room
 	closed bool
 	change chan struct{} // closed at each change
+}
+
+type sized struct {
+	events.LogEntry
+	size int // of its message
 }
 
 func newWaiting(maxBytes int, budget *Budget) *waiting {
@@ -70,7 +74,7 @@ func (w *waiting) put(ctx context.Context, e events.LogEntry, size int, more boo
 		return context.Canceled
 	}
 	w.more, w.full = more, false
-	w.queue, w.sizes, w.bytes = append(w.queue, e), append(w.sizes, size), w.bytes+size
+	w.queue, w.bytes = append(w.queue, sized{e, size}), w.bytes+size
 	w.budget.add(size)
 	if !more {
 		w.changed()
@@ -110,15 +114,15 @@ func (w *waiting) cut(n int) []events.LogEntry {
 	if n == 0 {
 		return nil
 	}
-	head := append([]events.LogEntry(nil), w.queue[:n]...)
-	for _, size := range w.sizes[:n] {
-		w.bytes -= size
-		w.budget.add(-size)
+	head := make([]events.LogEntry, n)
+	for i, e := range w.queue[:n] {
+		head[i] = e.LogEntry
+		w.bytes -= e.size
+		w.budget.add(-e.size)
 	}
 	clear(w.queue[:n]) // what is taken must not be held by what waits
-	w.queue, w.sizes = w.queue[n:], w.sizes[n:]
-	if len(w.queue) == 0 {
-		w.queue, w.sizes = nil, nil
+	if w.queue = w.queue[n:]; len(w.queue) == 0 {
+		w.queue = nil
 	}
 	w.changed()
 	return head

@@ -96,13 +96,8 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry) (state.
 	// The position first: its lock orders us after any other applier, and what
 	// is looked up below is then read after it.
 	from, last := before.Position, &entries[len(entries)-1]
-	clock := before.Clock
-	for i := range entries {
-		if at := entries[i].Time; at.After(clock) {
-			clock = at
-		}
-	}
-	if err := one(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, state.Nanos(clock), t.name, from.Incarnation, from.Seq, from.Batch)); err != nil {
+	clock := state.Nanos(state.ClockAfter(before.Clock, entries))
+	if err := mustMove(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, clock, t.name, from.Incarnation, from.Seq, from.Batch)); err != nil {
 		return state.Change{}, err
 	}
 	need := state.Need(entries)

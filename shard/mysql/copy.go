@@ -107,11 +107,9 @@ func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 	return nil
 }
 
-func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
+func (r *restore) Finish(ctx context.Context) error {
 	if _, err := r.store.db.ExecContext(ctx, makeWhole, r.store.name); err != nil {
-		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
+		return fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
 	}
-	return newStore(r.store.db, r.store.writers, r.store.spec), nil
+	return nil
 }
-
-func (r *restore) Close() error { return r.store.Close() }

@@ -75,15 +75,15 @@ func scanPosition(row *sql.Row) (p events.Position, clock time.Time, err error) 
 // Rebase implements shard.Store.
 func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 	s.forget()
-	err := one(s.db.ExecContext(ctx, rebasePosition, to.Incarnation, to.Seq, to.Batch, s.name, from.Incarnation, from.Seq, from.Batch))
+	err := mustMove(s.db.ExecContext(ctx, rebasePosition, to.Incarnation, to.Seq, to.Batch, s.name, from.Incarnation, from.Seq, from.Batch))
 	if err != nil {
 		return fmt.Errorf("rebase shard %s from %s to %s: %w", s.spec.Shard.ID, from, to, classify(err))
 	}
 	return nil
 }
 
-// one demands that a compare-and-set found its row.
-func one(res driver.Result, err error) error {
+// mustMove demands that a compare-and-set found its row.
+func mustMove(res driver.Result, err error) error {
 	if err != nil {
 		return err
 	}
@@ -113,6 +113,3 @@ func (s *Store) Results(ctx context.Context, batch string) (events.Results, erro
 	}
 	return kept.Results, nil
 }
-
-// Close implements shard.Store. The connections are the engine's.
-func (s *Store) Close() error { return nil }

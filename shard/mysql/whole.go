@@ -18,9 +18,9 @@ const mostWhole = 64
 // compound begins a statement of several, which only MariaDB prepares.
 const compound = "BEGIN NOT ATOMIC "
 
-// moved is the error that a whole statement raises where the position is another.
+// errnoMoved is what a whole statement raises where the position is another.
 // Servers have none of that number.
-const moved = 30001
+const errnoMoved = 30001
 
 // compounds reports whether the server does prepared compound statements.
 func compounds(ctx context.Context, db *sql.DB) (bool, error) {
@@ -47,7 +47,7 @@ func (t *transaction) isWhole(c *state.Change) bool {
 // more: whoever did not hear how it ended asks for the position, as always.
 func whole(replica, insertion string) string {
 	return compound + insertion + "; " +
-		movePosition + "; IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = " + strconv.Itoa(moved) + "; END IF; " +
+		movePosition + "; IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = " + strconv.Itoa(errnoMoved) + "; END IF; " +
 		"INSERT INTO " + quote(resultsTable(replica)) + " (seq, batch, at, ops, notable) VALUES (?, ?, ?, ?, ''); COMMIT; END"
 }
 
@@ -68,7 +68,7 @@ func (t *transaction) insertWhole(from events.Position, c *state.Change) error {
 		args[len(args)-len(rest)+i].Value = value
 	}
 	err := t.execOnce(t.insertion(inserted{rows: len(rows), usually: usually, whole: true}), args)
-	if isServerError(err, moved) {
+	if isServerError(err, errnoMoved) {
 		return shard.ErrFenced // or the replica was dropped
 	}
 	return err

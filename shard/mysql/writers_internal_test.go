@@ -25,7 +25,7 @@ func TestInTransaction_NothingOfAFailureStays(t *testing.T) {
 	rig.Must(t, err)
 	store := made.(*Store)
 	rebase := func(t *transaction, seq int64) error {
-		return one(t.exec("UPDATE ringway_replicas SET seq = ? WHERE name = ?", seq, t.name))
+		return mustMove(t.exec("UPDATE ringway_replicas SET seq = ? WHERE name = ?", seq, t.name))
 	}
 	failure := errors.New("as the test wants it")
 	err = store.inTransaction(t.Context(), func(t *transaction) error { return errors.Join(rebase(t, 1), failure) })

@@ -228,15 +228,13 @@ func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 	return nil
 }
 
-func (r *restore) Finish(ctx context.Context) (shard.Store, error) {
+func (r *restore) Finish(ctx context.Context) error {
 	err := r.store.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE _replica SET copying = 0")
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
+		return fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
 	}
-	return r.store, nil
+	return nil
 }
-
-func (r *restore) Close() error { return nil }

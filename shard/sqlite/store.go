@@ -286,6 +286,3 @@ func (s *Store) DurableThrough(ctx context.Context) (events.Position, error) {
 	}
 	return p, nil
 }
-
-// Close implements shard.Store. The file is the engine's.
-func (s *Store) Close() error { return nil }

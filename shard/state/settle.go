@@ -145,6 +145,14 @@ func (s *settling) entry(e *events.LogEntry) error {
 	return nil
 }
 
+// ClockAfter is the clock after entries.
+func ClockAfter(clock time.Time, entries []events.LogEntry) time.Time {
+	for i := range entries {
+		clock = later(clock, entries[i].Time)
+	}
+	return clock
+}
+
 // later is the clock after an entry. A log's clock may step back; ours may not,
 // or replicas would disagree on what is out of date.
 func later(clock, at time.Time) time.Time {

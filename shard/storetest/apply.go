@@ -186,7 +186,6 @@ func secondApplierIsFenced(f *fixture) {
 	f.agree()
 	f.apply(f.batch(remove(1))) // and the first goes on when it has looked
 	f.agree()
-	f.must(second.Close())
 }
 
 // What the second applier writes meets nothing of what the first does: the
@@ -208,7 +207,6 @@ func secondApplierLeavesNothing(f *fixture) {
 		f.agree()
 		f.apply(f.batch(remove(int64(20 + i)))) // so that the first knows again
 	}
-	f.must(second.Close())
 }
 
 func oneOfTwoAppliersWins(f *fixture) {
@@ -230,7 +228,6 @@ func oneOfTwoAppliersWins(f *fixture) {
 		f.model.apply(entry)
 	}
 	f.agree()
-	f.must(second.Close())
 }
 
 func rebase(f *fixture) {

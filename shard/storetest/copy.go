@@ -57,9 +57,7 @@ func copyIsEqual(f *fixture) {
 		f.must(restore.Add(f.Context(), all[:n]))
 		all = all[n:]
 	}
-	f.store, err = restore.Finish(f.Context())
-	f.must(err)
-	f.must(restore.Close())
+	f.finish(restore)
 	if after := f.digest(f.store); after != before {
 		f.Errorf("got %+v, want %+v", after, before)
 	}
@@ -78,9 +76,6 @@ func halfACopyIsNone(f *fixture) {
 	f.must(restore.Add(f.Context(), all[:1]))
 	_, err = f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
 	f.is(err, shard.ErrCopying)
-	f.must(restore.Close())
-	f.must(f.store.Close())
-	f.store = nil
 	f.close() // as after a crash
 	f.open()
 	_, err = f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
@@ -91,8 +86,7 @@ func halfACopyIsNone(f *fixture) {
 	restore, err = f.engine.Restore(f.Context(), head) // begins anew
 	f.must(err)
 	f.must(restore.Add(f.Context(), all))
-	f.store, err = restore.Finish(f.Context())
-	f.must(err)
+	f.finish(restore)
 	f.agree()
 }
 
@@ -109,8 +103,7 @@ func copyOfRubbishIsRefused(f *fixture) {
 			f.Errorf("%v was copied", bad.Row)
 		}
 	}
-	f.store, err = restore.Finish(f.Context())
-	f.must(err)
+	f.finish(restore)
 	f.model.position = head.Position
 	f.agree() // nothing of what was refused
 }

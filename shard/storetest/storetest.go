@@ -102,9 +102,6 @@ func (f *fixture) close() {
 	if f.engine == nil {
 		return
 	}
-	if f.store != nil {
-		f.must(f.store.Close())
-	}
 	f.must(f.engine.Close())
 	f.engine, f.store = nil, nil
 }
@@ -121,6 +118,15 @@ func (f *fixture) is(err, want error) {
 	if !errors.Is(err, want) {
 		f.Fatalf("got error %v, want %v", err, want)
 	}
+}
+
+// finish ends a copy, and opens what came of it.
+func (f *fixture) finish(restore shard.Restore) {
+	f.Helper()
+	f.must(restore.Finish(f.Context()))
+	var err error
+	f.store, err = f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
+	f.must(err)
 }
 
 // create makes the replica.
