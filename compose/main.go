@@ -8,7 +8,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +75,9 @@ func run(ctx context.Context, args []string) error {
 		}
 		return s.makeImages(ctx)
 	case "down":
-		return s.down(ctx, false)
+		err := s.down(ctx, false)
+		s.tellOfProcesses()
+		return err
 	case "logs":
 		return s.logs(ctx)
 	case "with-engine":
@@ -86,19 +87,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return withEngine(ctx, t, orSkip, rest)
 	case "clean":
-		yes := len(rest) > 0 && rest[0] == "--yes"
-		if !yes && !confirmed(s, root) {
-			return errors.New("nothing was removed")
-		}
-		if err := s.down(ctx, true); err != nil {
-			return err
-		}
-		if t.engine != "" {
-			for _, image := range []string{s.shardImage, s.image, shardBase} {
-				_, _ = output(ctx, "docker", "image", "rm", image) // there may be none
-			}
-		}
-		return os.RemoveAll(filepath.Join(root, ".ringway"))
+		return s.clean(ctx, len(rest) > 0 && rest[0] == "--yes", os.Stdin)
 	}
 	return fmt.Errorf("unknown verb %q\n%s", verb, help)
 }
@@ -111,12 +100,6 @@ func becomeUp(root string, flags []string) error {
 		return fmt.Errorf("run %s: %w", binary, err)
 	}
 	return nil
-}
-
-func confirmed(s *stack, root string) bool {
-	fmt.Fprintf(os.Stderr, "This removes all data of cluster %s (its volumes, and %s). Type yes: ", s.cluster, filepath.Join(root, ".ringway"))
-	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	return strings.TrimSpace(line) == "yes"
 }
 
 // findRoot is the directory of go.mod.

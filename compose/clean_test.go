@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ringway/cli/supervise"
+	"ringway/events/statedir"
+	"ringway/lab/rig"
+)
+
+// noEngine is a stack on a machine without Docker.
+func noEngine(t *testing.T) (*stack, *rig.Buffer) {
+	said := &rig.Buffer{}
+	s := newStack(t.TempDir(), tools{missing: "no Docker engine answers"})
+	s.out, s.err = said, said
+	return s, said
+}
+
+func there(t *testing.T, path string, want bool) {
+	t.Helper()
+	if _, err := os.Stat(path); (err == nil) != want {
+		t.Errorf("%s: %v, want it there: %t", path, err, want)
+	}
+}
+
+func TestClean_LeavesWhatARunningClusterHas(t *testing.T) {
+	s, said := noEngine(t)
+	data, err := supervise.OpenData(t.Context(), s.data(), func() {})
+	rig.Must(t, err)
+	kept := data.Path("bus", "written")
+	rig.Must(t, os.WriteFile(kept, nil, 0o600))
+
+	err = s.clean(t.Context(), true, nil)
+	if pid := fmt.Sprintf("`kill %d`", os.Getpid()); !errors.Is(err, errInUse) || !strings.Contains(err.Error(), pid) {
+		t.Errorf("while it runs: %v; want %s", err, pid)
+	}
+	there(t, kept, true)
+	rig.Must(t, s.down(t.Context(), false))
+	s.tellOfProcesses()
+	if !strings.Contains(said.String(), "child processes runs on "+s.data()) {
+		t.Errorf("down said %q", said)
+	}
+
+	rig.Must(t, data.Close())
+	rig.Must(t, s.clean(t.Context(), true, nil))
+	there(t, s.data(), false)
+	rig.Must(t, s.clean(t.Context(), true, nil)) // there is nothing any more
+}
+
+// Roles that were started one by one have no lock of `ringway up` over them.
+func TestClean_LeavesWhatARoleHas(t *testing.T) {
+	for _, name := range []string{"bus/lock", "hosts/host-1/agent.lock", "hosts/host-1/volumes/v1/lock"} {
+		s, _ := noEngine(t)
+		path := filepath.Join(s.data(), name)
+		rig.Must(t, os.MkdirAll(filepath.Dir(path), 0o750))
+		lock, err := statedir.Take(t.Context(), filepath.Dir(path), filepath.Base(path), 0)
+		rig.Must(t, err)
+		if err := s.clean(t.Context(), true, nil); !errors.Is(err, errInUse) {
+			t.Errorf("%s: %v", name, err)
+		}
+		there(t, path, true)
+		rig.Must(t, lock.Close())
+		rig.Must(t, s.clean(t.Context(), true, nil))
+		there(t, s.data(), false)
+	}
+}
+
+func TestClean_NamesAllBeforeItAsks(t *testing.T) {
+	s, said := noEngine(t)
+	rig.Must(t, os.MkdirAll(s.data(), 0o750))
+	s.engine = "20.10"
+	if err := s.clean(t.Context(), false, strings.NewReader("no\n")); err == nil {
+		t.Error("no was taken for yes")
+	}
+	there(t, s.data(), true)
+	for _, want := range []string{s.cluster, "volumes", s.data(), s.image, s.shardImage, shardBase} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it asks %q, without %s", said, want)
+		}
+	}
+	s.engine = ""
+	rig.Must(t, s.clean(t.Context(), false, strings.NewReader("yes\n")))
+	there(t, s.data(), false)
+}
