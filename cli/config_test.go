@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/lab/rig"
 )
 
 func overlay(t *testing.T, text string, base events.ServiceSpec) (events.ServiceSpec, error) {
@@ -230,4 +231,22 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%q: the error has no place: %v", text, err)
 		}
 	})
+}
+
+func TestController_CheckRunsNothing(t *testing.T) {
+	w := Wiring{Controller: func(context.Context, ControllerOptions) error {
+		t.Error("the role was run")
+		return nil
+	}}
+	file := filepath.Join(t.TempDir(), "f.yaml")
+	f := func(text string, code int, want string) {
+		t.Helper()
+		rig.Must(t, os.WriteFile(file, []byte(text), 0o600))
+		if got, _, errs := run(t, w, "controller", "--check", "--config", file); got != code || errs != want {
+			t.Errorf("%q: code %d, %q; want %d, %q", text, got, errs, code, want)
+		}
+	}
+	f("services: {web: {replicas: 4}}", ExitOK, "")
+	f("services:\n  web:\n    replica: 4\n", ExitUsage, "ringway: "+file+":3:5: unknown key \"replica\"; did you mean \"replicas\"?\n")
+	f("tables: {StudT: {engine: oracle}}", ExitUsage, "ringway: "+file+":1:26: engine: want auto, mysql or sqlite, got the text \"oracle\"\n")
 }

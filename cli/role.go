@@ -137,11 +137,13 @@ func (a *app) controllerCommand() *cobra.Command {
 	var logs logFlags
 	var spec specFlags
 	var run, table string
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Run a controller: one leads and decides, others stand by",
 		Example: `  ringway controller
-  ringway controller --nats nats://bus-1:4222,nats://bus-2:4222 --config ringway.yaml`,
+  ringway controller --nats nats://bus-1:4222,nats://bus-2:4222 --config ringway.yaml
+  ringway controller --config ringway.yaml --check     # before it is started anew`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
@@ -157,6 +159,9 @@ func (a *app) controllerCommand() *cobra.Command {
 				}
 				o.Tables = []TableWish{wish}
 			}
+			if check {
+				return nil
+			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
 				return a.w.Controller(ctx, o)
@@ -167,6 +172,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
 	cmd.Flags().StringVar(&table, "table", "", "YAML or JSON file of a table to make if it is not there, see ringway init")
+	cmd.Flags().BoolVar(&check, "check", false, "say what is wrong with --config and --table, and end")
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")

@@ -14,10 +14,17 @@ var making sync.Mutex // bin/image is one, and so is the base
 // makeImages makes that of all roles and that of shard servers. The same
 // source gives the same images, so that nothing is replaced for it.
 func (s *stack) makeImages(ctx context.Context) error {
+	if err := s.makeImage(ctx); err != nil {
+		return err
+	}
+	return s.makeShardImage(ctx)
+}
+
+func (s *stack) makeImage(ctx context.Context) error {
 	making.Lock()
 	defer making.Unlock()
 	fmt.Fprintln(s.err, "making the image", s.image)
-	dir := filepath.Join(s.root, "bin", "image")
+	dir := s.imageDir()
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		return fmt.Errorf("make the image: %w", err)
 	}
@@ -32,9 +39,13 @@ func (s *stack) makeImages(ctx context.Context) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build ringway for the image: %w", err)
 	}
-	if err := s.build(ctx, s.image, "Dockerfile", dir); err != nil {
-		return err
-	}
+	return s.build(ctx, s.image, "Dockerfile")
+}
+
+// makeShardImage takes the binary that makeImage has left.
+func (s *stack) makeShardImage(ctx context.Context) error {
+	making.Lock()
+	defer making.Unlock()
 	base, what, err := s.findShardBase(ctx)
 	if err != nil {
 		return err
@@ -46,12 +57,14 @@ func (s *stack) makeImages(ctx context.Context) error {
 		}
 		return nil
 	}
-	return s.build(ctx, s.shardImage, "shard.Dockerfile", dir, "--build-arg", "BASE="+base)
+	return s.build(ctx, s.shardImage, "shard.Dockerfile", "--build-arg", "BASE="+base)
 }
 
-func (s *stack) build(ctx context.Context, image, file, dir string, flags ...string) error {
+func (s *stack) imageDir() string { return filepath.Join(s.root, "bin", "image") }
+
+func (s *stack) build(ctx context.Context, image, file string, flags ...string) error {
 	args := append([]string{"build", "-q", "-t", image, "-f", filepath.Join(s.root, "compose", file)}, flags...)
-	if _, err := output(ctx, "docker", append(args, dir)...); err != nil {
+	if _, err := output(ctx, "docker", append(args, s.imageDir())...); err != nil {
 		return fmt.Errorf("make the image %s: %w", image, err)
 	}
 	return nil

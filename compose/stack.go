@@ -44,18 +44,28 @@ type stack struct {
 
 func newStack(root string, t tools) *stack {
 	get := func(name, otherwise string) string { return cmp.Or(os.Getenv(name), otherwise) }
+	config := get("RINGWAY_CONFIG", filepath.Join(root, "compose", "ringway.yaml"))
+	if absolute, err := filepath.Abs(config); err == nil {
+		config = absolute // docker takes another for the name of a volume
+	}
 	return &stack{
 		tools: t, root: root, out: os.Stdout, err: os.Stderr,
 		cluster: get("RINGWAY_CLUSTER", "ringway"), image: get("RINGWAY_IMAGE", "ringway:dev"), shardImage: get("RINGWAY_SHARD_IMAGE", "ringway-shard:dev"),
 		base:   os.Getenv("RINGWAY_SHARD_BASE"),
-		config: get("RINGWAY_CONFIG", filepath.Join(root, "compose", "ringway.yaml")),
+		config: config,
 		http:   get("RINGWAY_HTTP_PORT", "5000"), admin: get("RINGWAY_ADMIN_PORT", "5001"), nats: get("RINGWAY_NATS_PORT", "4222"),
 	}
 }
 
 // up starts what is missing, replaces what has changed, and waits.
 func (s *stack) up(ctx context.Context) error {
-	if err := s.makeImages(ctx); err != nil {
+	if err := s.makeImage(ctx); err != nil {
+		return err
+	}
+	if err := s.checkConfig(ctx); err != nil {
+		return err
+	}
+	if err := s.makeShardImage(ctx); err != nil {
 		return err
 	}
 	if err := s.composeQuietly(ctx, "up", "-d", "--remove-orphans"); err != nil {
@@ -194,9 +204,9 @@ func (s *stack) await(ctx context.Context) error {
 	begun := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	shown := ""
+	shown, told := "", map[string]bool{}
 	for {
-		missing := s.missingNow(ctx)
+		missing, why := s.missingNow(ctx)
 		if missing == "" {
 			return nil
 		}
@@ -204,9 +214,15 @@ func (s *stack) await(ctx context.Context) error {
 			fmt.Fprintln(s.err, "waiting for", missing)
 			shown = missing
 		}
+		for _, words := range s.ended(ctx) {
+			if !told[words] {
+				told[words] = true
+				fmt.Fprintln(s.err, words)
+			}
+		}
 		late := time.Since(begun) > startWithin && !strings.HasPrefix(missing, "shard ")
 		if late || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("not ready within %s: still waiting for %s; `go tool task logs` tells more", time.Since(begun).Round(time.Second), shown)
+			return fmt.Errorf("not ready within %s: still waiting for %s%s; `go tool task logs` tells more", time.Since(begun).Round(time.Second), shown, why)
 		}
 		select {
 		case <-tick.C:
@@ -218,36 +234,40 @@ func (s *stack) await(ctx context.Context) error {
 	}
 }
 
-// missingNow is what does not serve yet, in a word.
-func (s *stack) missingNow(ctx context.Context) string {
+// missingNow is what does not serve yet, in a word, and why if that is known.
+func (s *stack) missingNow(ctx context.Context) (what, why string) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	st, err := s.status(ctx)
 	if err != nil {
-		return "a leader (" + firstLine(err) + ")"
+		return "a leader", " (" + lastLine(err) + ")"
 	}
 	if missing := missingIn(st); missing != "" {
-		return missing
+		return missing, ""
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+s.admin+"/readyz", nil)
 	if err != nil {
-		return "the router"
+		return "the router", ""
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "the router"
+		return "the router", ""
 	}
 	_ = resp.Body.Close() // only the code counts
 	if resp.StatusCode != http.StatusOK {
-		return "the router"
+		return "the router", ""
 	}
-	return ""
+	return "", ""
 }
 
 // status asks the leader from within, where the bus is.
 func (s *stack) status(ctx context.Context) (events.Status, error) {
 	var st events.Status
 	said, err := s.composeCommand(ctx, "exec", "-T", "controller", "/ringway", "status", "-o", "json", "--nats", "nats://bus:4222", "--timeout", "3s").Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return st, fmt.Errorf("ask the leader: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
 	if err != nil {
 		return st, fmt.Errorf("ask the leader: %w", err)
 	}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// mounted is where the controller finds the configuration.
+const mounted = "/etc/ringway.yaml"
+
+// checkConfig has the controller's own code read the file, in the image that is
+// about to run it: one that it refuses would take a running controller down.
+func (s *stack) checkConfig(ctx context.Context) error {
+	if _, err := os.Stat(s.config); err != nil { // the engine would make a directory of it
+		return fmt.Errorf("configuration: %w; RINGWAY_CONFIG names another", err)
+	}
+	cmd := exec.CommandContext(ctx, "docker", "run", "--rm", "--network", "none", "--volume", s.config+":"+mounted+":ro", s.image,
+		"controller", "--check", "--config", mounted)
+	cmd.WaitDelay = time.Second
+	said, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	text := strings.ReplaceAll(strings.TrimSpace(string(said)), mounted, s.config)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 { // the configuration is wrong
+		return fmt.Errorf("%s; nothing was changed", strings.TrimPrefix(text, "ringway: "))
+	}
+	return fmt.Errorf("check %s: %w: %s", s.config, err, text)
+}
+
+// ended are the roles whose containers do not run, with their last words.
+func (s *stack) ended(ctx context.Context) (words []string) {
+	said, err := output(ctx, "docker", "ps", "-a", "--filter", "label=com.docker.compose.project="+s.cluster,
+		"--filter", "status=exited", "--filter", "status=restarting", "--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
+	if err != nil {
+		return nil // it is only an explanation
+	}
+	for line := range strings.Lines(said) {
+		id, role, _ := strings.Cut(strings.TrimSpace(line), " ")
+		last, _ := exec.CommandContext(ctx, "docker", "logs", "--tail", "1", id).CombinedOutput()
+		words = append(words, strings.TrimSpace(role+" ended: "+strings.TrimPrefix(string(last), "ringway: ")))
+	}
+	return words
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/lab/rig"
+)
+
+func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
+	t.Parallel()
+	e := newE2E(t)
+	e.config = filepath.Join(t.TempDir(), "other.yaml")
+	f := func(text, want string) {
+		t.Helper()
+		if text != "" {
+			rig.Must(t, os.WriteFile(e.config, []byte(text), 0o644))
+		}
+		if err := e.stack.up(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+		if ids := e.docker("ps", "-aq", "--filter", "name="+e.cluster); ids != "" {
+			t.Fatalf("%q: started: %s", text, ids)
+		}
+	}
+	f("", e.config+": no such file")
+	f("services:\n  web:\n    replica: 4\n", e.config+`:3:5: unknown key "replica"; did you mean "replicas"?`)
+	f("tables: {StudT: {engine: oracle}}\n", e.config+":1:26: engine: want auto")
+	rig.Must(t, os.WriteFile(e.config, []byte("services: {web: {replicas: 4}}\n"), 0o644))
+	if err := e.checkConfig(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAwait_TellsTheLastWordsOfARoleThatEnded(t *testing.T) {
+	t.Parallel()
+	e := newE2E(t)
+	rig.Must(t, e.makeImage(t.Context()))
+	e.docker("run", "-d", "--name", e.cluster+"-controller", "--network", "none", "--restart", "unless-stopped",
+		"--label", "com.docker.compose.project="+e.cluster, "--label", "com.docker.compose.service=controller",
+		e.image, "controller", "--config", "/missing.yaml")
+	e.eventually(30*time.Second, func() error {
+		words := e.ended(t.Context())
+		if i := slices.IndexFunc(words, func(w string) bool {
+			return strings.HasPrefix(w, "controller ended: configuration: open /missing.yaml: no such file")
+		}); i < 0 {
+			return fmt.Errorf("got %q", words)
+		}
+		return nil
+	})
+}
