@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -47,4 +49,35 @@ func (s *stack) ended(ctx context.Context) (words []string) {
 		words = append(words, strings.TrimSpace(role+" ended: "+strings.TrimPrefix(string(last), "ringway: ")))
 	}
 	return words
+}
+
+// port is one that a role publishes at 127.0.0.1.
+type port struct{ number, variable string }
+
+// checkPorts refuses a port that another program has, before anything is
+// started: the tool starts what it can and says little.
+func (s *stack) checkPorts(ctx context.Context) error {
+	for _, p := range []port{{s.http, "RINGWAY_HTTP_PORT"}, {s.admin, "RINGWAY_ADMIN_PORT"}, {s.nats, "RINGWAY_NATS_PORT"}} {
+		l, err := net.Listen("tcp", "127.0.0.1:"+p.number)
+		if err == nil {
+			_ = l.Close() // for the engine
+			continue
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			continue // the engine may do what we may not
+		}
+		said, err := output(ctx, "docker", "ps", "--filter", "publish="+p.number, "--format", `{{.Label "com.docker.compose.project"}} {{.Names}}`)
+		if err != nil {
+			return fmt.Errorf("look who has port %s: %w", p.number, err)
+		}
+		if strings.HasPrefix(said, s.cluster+" ") || strings.Contains(said, "\n"+s.cluster+" ") {
+			continue
+		}
+		who := "another program"
+		if _, name, _ := strings.Cut(said, " "); name != "" {
+			who = "container " + strings.ReplaceAll(name, "\n", ", ")
+		}
+		return fmt.Errorf("port %s of 127.0.0.1 is taken by %s, and nothing was changed; choose another with %s", p.number, who, p.variable)
+	}
+	return nil
 }

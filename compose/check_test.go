@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,4 +55,31 @@ func TestAwait_TellsTheLastWordsOfARoleThatEnded(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestUp_RefusesAPortThatIsTaken(t *testing.T) {
+	t.Parallel()
+	e := newE2E(t)
+	l, err := net.Listen("tcp", "127.0.0.1:"+e.admin)
+	rig.Must(t, err)
+	err = e.stack.up(t.Context())
+	if want := "port " + e.admin + " of 127.0.0.1 is taken by another program, and nothing was changed; choose another with RINGWAY_ADMIN_PORT"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if ids := e.docker("ps", "-aq", "--filter", "name="+e.cluster); ids != "" {
+		t.Errorf("started: %s", ids)
+	}
+	rig.Must(t, l.Close())
+	rig.Must(t, e.checkPorts(t.Context()))
+
+	rig.Must(t, e.makeImage(t.Context()))
+	name := e.cluster + "-router"
+	t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rm", "-f", name) }) // the tool does not know it
+	e.docker("run", "-d", "--name", name, "--label", "com.docker.compose.project="+e.cluster, "-p", "127.0.0.1:"+e.http+":5000", e.image, "server", "--id", "S1")
+	rig.Must(t, e.checkPorts(t.Context())) // its own
+	other := *e.stack
+	other.cluster = "other"
+	if err := other.checkPorts(t.Context()); err == nil || !strings.Contains(err.Error(), "container "+name+",") {
+		t.Errorf("another cluster: %v", err)
+	}
 }

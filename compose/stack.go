@@ -59,6 +59,9 @@ func newStack(root string, t tools) *stack {
 
 // up starts what is missing, replaces what has changed, and waits.
 func (s *stack) up(ctx context.Context) error {
+	if err := s.checkPorts(ctx); err != nil {
+		return err
+	}
 	if err := s.makeImage(ctx); err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (s *stack) up(ctx context.Context) error {
 		return err
 	}
 	if err := s.composeQuietly(ctx, "up", "-d", "--remove-orphans"); err != nil {
-		return fmt.Errorf("start the containers: %w", err)
+		return fmt.Errorf("start the containers: %w\nthose that were started run on; `go tool task down` stops them", err)
 	}
 	if err := s.await(ctx); err != nil {
 		return err
