@@ -112,6 +112,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		return fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
 	}
 
+	a.log.Info("agent started", "data", a.cfg.Dir)
+
 	// The work goes on after ctx has ended if there are instances to stop.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
