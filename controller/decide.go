@@ -160,7 +160,7 @@ func (s *state) replace(now time.Time) (effects []effect) {
 				continue
 			}
 			s.noteFailure(place, now)
-			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, s.freshName(svc)), ID: old.ID}
+			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, s.freshName(svc)), ID: old.ID, Request: old.Request}
 			cause = append(cause,
 				s.event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
 				s.event(now, events.EntityInstance, events.VerbReplaced, old.Name, map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))

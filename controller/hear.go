@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"sync"
 	"time"
@@ -111,6 +113,7 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 			if err := json.Unmarshal(body, &req); err != nil {
 				return nil, events.Refuse(400, "the request is no JSON: %s", err)
 			}
+			req.ID = cmp.Or(req.ID, rand.Text())
 			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
 				r := &request{add: add, ask: req, deadline: now.Add(t.cfg.RequestTimeout), done: func(v events.ScaleReply, err error) { done(v, err) }}
 				return s.accept(r, now)

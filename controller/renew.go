@@ -41,7 +41,7 @@ func (s *state) follow(svc *events.Service, now time.Time) (cause []events.Event
 		why, _ := s.failed(r.Next, now)
 		switch {
 		case placed && heard && st.State == events.Ready && st.Address != "" && s.hosts[at].state == events.Alive:
-			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID}
+			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID, Request: r.Request}
 			cause = append(cause, s.event(now, events.EntityInstance, events.VerbReplaced, r.Name,
 				map[string]any{"service": svc.Spec.Name, "id": r.ID, "by": r.Next, "reason": "the configuration changed, and " + r.Next + " is ready"}))
 		case why != "" && s.hosts[at].state == events.Lost:

@@ -17,7 +17,7 @@ type request struct {
 	add      bool
 	ask      events.ScaleRequest
 	service  string
-	ids      []int    // of the replicas added, by which they are known even when one is replaced
+	added    []string // as they were called then
 	removed  []string // must own no slot at any router
 	deadline time.Time
 	done     func(events.ScaleReply, error)
@@ -31,8 +31,11 @@ func (s *state) accept(r *request, now time.Time) []effect {
 		return []effect{answer{request: r, err: err}}
 	}
 	r.service = svc.Spec.Name
+	if err := checkID(r.ask.ID); err != nil {
+		return []effect{answer{request: r, err: err}}
+	}
 	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.ask.ID != "" && a.Request == r.ask.ID }); i >= 0 {
-		r.removed, r.ids = svc.Answered[i].Removed, idsOf(svc, svc.Answered[i].Added)
+		r.removed, r.added = svc.Answered[i].Removed, svc.Answered[i].Added
 		s.requests = append(s.requests, r)
 		return nil
 	}
@@ -45,7 +48,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 			return nil
 		}
 		if err == nil {
-			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names)
+			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names, r.ask.ID)
 		}
 	} else {
 		if err = checkRemove(svc, r.ask); err == nil {
@@ -55,7 +58,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	if err != nil {
 		return []effect{answer{request: r, err: err}}
 	}
-	r.ids, r.removed = idsOf(svc, done.Added), done.Removed
+	r.added, r.removed = done.Added, done.Removed
 	svc.Spec.Replicas = len(svc.Replicas)
 	svc.Answered = append(slices.Clone(svc.Answered), done)
 	if len(svc.Answered) > s.cfg.Remembered {
@@ -204,7 +207,7 @@ func (s *state) nameWanted(svc events.Service, name string) bool {
 }
 
 // grow adds n replicas, the named ones first.
-func (s *state) grow(svc events.Service, n int, names []string) (all []events.Replica, added []string) {
+func (s *state) grow(svc events.Service, n int, names []string, request string) (all []events.Replica, added []string) {
 	svc.Replicas = slices.Clone(svc.Replicas)
 	for i := range n {
 		var name string
@@ -213,7 +216,7 @@ func (s *state) grow(svc events.Service, n int, names []string) (all []events.Re
 		} else {
 			name = s.freshName(svc)
 		}
-		svc.Replicas = append(svc.Replicas, events.Replica{Name: name, ID: freeID(svc.Replicas)})
+		svc.Replicas = append(svc.Replicas, events.Replica{Name: name, ID: freeID(svc.Replicas), Request: request})
 		added = append(added, name)
 	}
 	return svc.Replicas, added
@@ -236,7 +239,7 @@ func (s *state) shrink(svc events.Service, n int, names []string) (left []events
 func (s *state) resize(svc events.Service, n int) []events.Replica {
 	switch have := len(svc.Replicas); {
 	case n > have:
-		svc.Replicas, _ = s.grow(svc, n-have, nil)
+		svc.Replicas, _ = s.grow(svc, n-have, nil, "")
 	case n < have:
 		svc.Replicas, _ = s.shrink(svc, have-n, nil)
 	}
@@ -274,7 +277,10 @@ func (s *state) reply(now time.Time) (effects []effect) {
 	s.requests = slices.DeleteFunc(s.requests, func(r *request) bool {
 		route, ok := s.routes[r.service]
 		missing := s.missing(r)
+		lost := s.lost(r)
 		switch {
+		case lost != nil:
+			effects = append(effects, answer{request: r, err: lost})
 		case ok && missing == "" && s.served(r.service, route.version, now):
 			effects = append(effects, answer{request: r, reply: s.scaled(r)})
 		case !now.Before(r.deadline):
@@ -300,36 +306,65 @@ func (s *state) missing(r *request) string {
 			return name + " is still in rotation"
 		}
 	}
-	for _, id := range r.ids {
-		i := slices.IndexFunc(svc.value.Replicas, func(x events.Replica) bool { return x.ID == id })
-		if i >= 0 && !owns(route.value, svc.value.Replicas[i].Name) {
-			return svc.value.Replicas[i].Name + " is not ready yet"
+	for _, x := range svc.value.Replicas {
+		if r.has(x) && !owns(route.value, x.Name) {
+			return x.Name + " is not ready yet"
 		}
 	}
 	return ""
 }
 
+// has reports whether a replica is one that the request added, or its
+// replacement.
+func (r *request) has(x events.Replica) bool { return r.add && x.Request == r.ask.ID }
+
+// lost refuses to call a request done if what it added was removed meanwhile.
+func (s *state) lost(r *request) error {
+	svc, ok := s.services[r.service]
+	if !ok {
+		return nil
+	}
+	left := 0
+	for _, x := range svc.value.Replicas {
+		if r.has(x) {
+			left++
+		}
+	}
+	return removedMeanwhile(r.added, left)
+}
+
+func removedMeanwhile(added []string, left int) error {
+	switch lost := len(added) - left; {
+	case lost <= 0:
+		return nil
+	case len(added) == 1:
+		return events.Refuse(http.StatusConflict, "'%s' was added, and removed by somebody else before it served", added[0])
+	default:
+		return events.Refuse(http.StatusConflict, "%d were added, and %d of them removed by somebody else before all served", len(added), lost)
+	}
+}
+
+// checkID bounds what every replica keeps.
+func checkID(request string) error {
+	if len(request) > events.MaxRequestBytes {
+		return events.Refuse(http.StatusBadRequest, "id: %d bytes are too many; at most %d", len(request), events.MaxRequestBytes)
+	}
+	return nil
+}
+
 func (s *state) scaled(r *request) events.ScaleReply {
 	route := s.routes[r.service]
 	reply := events.ScaleReply{Service: r.service, Replicas: []string{}, Removed: r.removed, Epoch: route.version}
+	replicas := s.services[r.service].value.Replicas
 	for _, m := range route.value.Members {
 		if !m.Draining {
 			reply.Replicas = append(reply.Replicas, m.Name)
-			if slices.Contains(r.ids, m.ID) {
+			if slices.ContainsFunc(replicas, func(x events.Replica) bool { return x.Name == m.Name && r.has(x) }) {
 				reply.Added = append(reply.Added, m.Name)
 			}
 		}
 	}
 	return reply
-}
-
-func idsOf(svc events.Service, names []string) (ids []int) {
-	for _, r := range svc.Replicas {
-		if slices.Contains(names, r.Name) {
-			ids = append(ids, r.ID)
-		}
-	}
-	return ids
 }
 
 func replicaNames(replicas []events.Replica) []string {

@@ -105,6 +105,11 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	f(false, 4, nil, 400, "only 3 replicas")
 	f(false, 1, []string{"S1", "S2"}, 400, "Length of hostname list is more than removable instances")
 	f(false, 1, []string{"S99"}, 400, "'S99' is not a replica")
+
+	w := started(t, webConfig(1), "h1")
+	if got := w.askID(strings.Repeat("x", 65), true, 1); got.err == nil || !strings.Contains(got.err.Error(), "id: 65 bytes") {
+		t.Errorf("a long id: got %v", got.err)
+	}
 }
 
 func TestScale_CourseRefusesThe57thServer(t *testing.T) {
@@ -194,6 +199,55 @@ func TestScale_AddedReplicaThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T
 	w.run(3 * time.Second)
 	if got.request == nil || got.err != nil || len(got.reply.Replicas) != 4 {
 		t.Fatalf("got %+v, want an answer with 4 replicas", got)
+	}
+}
+
+// Its id is free then, and the next one gets it.
+func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	first := w.ask(true, 1, "S5")
+	w.ask(false, 1, "S5")
+	second := w.ask(true, 1, "S6")
+	w.run(3 * time.Second)
+	var refusal *events.Refusal
+	if !errors.As(first.err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "'S5'") {
+		t.Fatalf("got %+v, want 409 about S5", first)
+	}
+	if second.err != nil || !slices.Equal(second.reply.Added, []string{"S6"}) {
+		t.Errorf("the second got %+v, want S6", second)
+	}
+	if w.s.services["web"].value.Replicas[3].ID != 4 {
+		t.Fatal("the id is not used again: this test shows nothing")
+	}
+	if again := w.askID(first.request.ask.ID, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
+		t.Errorf("the same request again got %+v, want 409", again)
+	}
+}
+
+func TestScale_AddOfSeveralOfWhichOneWasRemovedIsNoSuccess(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	got := w.ask(true, 2, "S5", "S6")
+	w.ask(false, 1, "S6")
+	w.run(3 * time.Second)
+	if got.err == nil || !strings.Contains(got.err.Error(), "2 were added, and 1 of them removed") {
+		t.Fatalf("got %+v", got)
+	}
+	if !slices.Contains(w.members(), "S5") {
+		t.Error("S5, which nobody removed, does not serve")
+	}
+}
+
+func TestScale_AReplacementIsKnownToTheNextLeader(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.askID("same", true, 1, "S5")
+	w.agents["h1"]["S5"] = &events.InstanceStatus{Name: "S5", Service: "web", ID: 4, State: events.Dead, Detail: "exit status 1"}
+	w.run(time.Second)
+	w.elect()
+	w.run(3 * time.Second)
+	again := w.askID("same", true, 1, "S5")
+	w.run(time.Second)
+	if again.request == nil || again.err != nil || len(again.reply.Added) != 1 || again.reply.Added[0] == "S5" {
+		t.Fatalf("got %+v, want the replacement of S5", again)
 	}
 }
 

@@ -18,7 +18,9 @@ type tableRequest struct {
 	reply    func(*state, *tableRequest) any
 	begun    bool
 	table    string
-	ids      []int    // of the servers whose replicas must be ready, by which they are known even when one is replaced
+	id       string   // of the request, if the replicas on the servers that it added must be ready
+	added    []string // those servers as they were called then, if all must still be wanted
+	ids      []int    // of other servers whose replicas must be ready
 	shard    string   // if set, only the replicas of this shard
 	log      string   // if set, on this incarnation of its log
 	removed  []string // must not be in the route
@@ -75,7 +77,10 @@ func (s *state) replyTables(now time.Time) (effects []effect) {
 		if r.begun {
 			missing = s.missingOfTable(r, now)
 		}
+		lost := s.lostOfTable(r)
 		switch {
+		case lost != nil:
+			effects = append(effects, answerTable{request: r, err: lost})
 		case missing == "":
 			effects = append(effects, answerTable{request: r, reply: r.reply(s, r)})
 		case now.Before(r.deadline):
@@ -116,7 +121,7 @@ func (s *state) missingOfTable(r *tableRequest, now time.Time) string {
 		}
 	}
 	for _, srv := range db.value.Servers {
-		if !slices.Contains(r.ids, srv.ID) {
+		if !r.has(srv) {
 			continue
 		}
 		for _, shard := range srv.Shards {
@@ -132,6 +137,28 @@ func (s *state) missingOfTable(r *tableRequest, now time.Time) string {
 		return "a router serves an older route"
 	}
 	return ""
+}
+
+// has reports whether a server is one that the request is about, or its
+// replacement.
+func (r *tableRequest) has(srv events.ShardServer) bool {
+	return r.id != "" && srv.Request == r.id || slices.Contains(r.ids, srv.ID)
+}
+
+// lostOfTable refuses to call a request done if what it added was removed
+// meanwhile.
+func (s *state) lostOfTable(r *tableRequest) error {
+	db, ok := s.tables[r.table]
+	if !ok {
+		return nil
+	}
+	left := 0
+	for _, srv := range db.value.Servers {
+		if r.has(srv) {
+			left++
+		}
+	}
+	return removedMeanwhile(r.added, left)
 }
 
 // readyIn reports whether a replica is ready in a route; log "" is any.
@@ -194,7 +221,7 @@ func (s *state) serversReply(r *tableRequest) any {
 	db := s.tables[r.table].value
 	reply := events.ServersReply{Table: r.table, N: len(db.Servers), Removed: r.removed}
 	for _, srv := range db.Servers {
-		if slices.Contains(r.ids, srv.ID) {
+		if r.has(srv) {
 			reply.Added = append(reply.Added, srv.Name)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 var engines = []string{"", "auto", "mysql", "sqlite"}
 
 func initTable(ask events.InitRequest) *tableRequest {
+	ask.ID = cmp.Or(ask.ID, rand.Text())
 	return &tableRequest{
 		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.makeTable(r, ask, "", now) },
 		reply: (*state).serversReply,
@@ -29,7 +30,7 @@ func (s *state) makeTable(r *tableRequest, ask events.InitRequest, configured st
 	ask.Table.Name, r.table = name, name
 	if have, ok := s.tables[name]; ok {
 		if a, ok := answered(have.value, ask.ID); ok {
-			r.ids = serverIDs(have.value, a.Added)
+			r.id = a.Request
 			return nil, nil
 		}
 	}
@@ -54,8 +55,8 @@ func (s *state) makeTable(r *tableRequest, ask events.InitRequest, configured st
 	for _, sh := range db.Table.Shards {
 		db.Logs = append(db.Logs, events.ShardLog{Shard: sh.ID, Incarnation: rand.Text()})
 	}
-	added := s.hire(&db, ask.Servers, placed)
-	r.ids = serverIDs(db, added)
+	added := s.hire(&db, ask.ID, ask.Servers, placed)
+	r.id = ask.ID
 	s.remember(&db, events.Answered{Request: ask.ID, Added: added})
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
 		"reason": orElse(reason(ask.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
@@ -71,7 +72,7 @@ func reason(request string) string {
 }
 
 // hire adds servers that keep what is placed, the named ones under their names.
-func (s *state) hire(db *events.Database, named []events.Placement, placed [][]string) (added []string) {
+func (s *state) hire(db *events.Database, request string, named []events.Placement, placed [][]string) (added []string) {
 	var given []string
 	for _, p := range named {
 		given = append(given, p.Name)
@@ -83,7 +84,7 @@ func (s *state) hire(db *events.Database, named []events.Placement, placed [][]s
 		} else {
 			name = s.freshServer(append(slices.Clone(given), added...)...)
 		}
-		db.Servers = append(db.Servers, events.ShardServer{Name: name, ID: freeServerID(db.Servers), Shards: shards, Volume: freshVolume()})
+		db.Servers = append(db.Servers, events.ShardServer{Name: name, ID: freeServerID(db.Servers), Request: request, Shards: shards, Volume: freshVolume()})
 		added = append(added, name)
 	}
 	return added
@@ -94,6 +95,9 @@ func anyName(name string) bool { return name == "" || strings.ContainsAny(name, 
 
 func (s *state) checkInit(ask events.InitRequest) error {
 	name := ask.Table.Name
+	if err := checkID(ask.ID); err != nil {
+		return err
+	}
 	for other := range s.tables {
 		if strings.EqualFold(other, name) {
 			return events.Refuse(http.StatusConflict, "table '%s' is configured already", other)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"crypto/rand"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 )
 
 func addServers(ask events.ServersRequest) *tableRequest {
+	ask.ID = cmp.Or(ask.ID, rand.Text())
 	return &tableRequest{
 		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.addServers(r, ask, now) },
 		reply: (*state).serversReply,
@@ -32,8 +34,11 @@ func (s *state) addServers(r *tableRequest, ask events.ServersRequest, now time.
 	}
 	r.table = have.Table.Name
 	if a, ok := answered(have, ask.ID); ok {
-		r.ids = serverIDs(have, a.Added)
+		r.id, r.added = a.Request, a.Added
 		return nil, nil
+	}
+	if err := checkID(ask.ID); err != nil {
+		return nil, err
 	}
 	switch {
 	case ask.N <= 0:
@@ -76,8 +81,8 @@ func (s *state) addServers(r *tableRequest, ask events.ServersRequest, now time.
 	}
 	db.Logs = logs
 	before := len(db.Servers)
-	names := s.hire(&db, ask.Servers, added)
-	r.ids = serverIDs(db, names)
+	names := s.hire(&db, ask.ID, ask.Servers, added)
+	r.id, r.added = ask.ID, names
 	s.remember(&db, events.Answered{Request: ask.ID, Added: names})
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(ask.ID), "added": names, "new_shards": append([]string{}, shardIDs(ask.NewShards)...), "from": before, "to": len(db.Servers),

@@ -125,6 +125,56 @@ func TestTable_AddPlacesOldAndNewShards(t *testing.T) {
 	w.wantTold("table.scaled", "StudT")
 }
 
+// Its id is free then, and the next one gets it.
+func TestTable_AddedServerThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	w.slow = true
+	first := w.addServers(events.ServersRequest{ID: "first", N: 1, Servers: []events.Placement{place("XX", "sh1")}})
+	id := w.server("XX").ID
+	w.removeServers(1, "XX")
+	second := w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("YY", "sh1")}})
+	if w.server("YY").ID != id {
+		t.Fatal("the id is not used again: this test shows nothing")
+	}
+	if got := first.refused(t, 409); !strings.Contains(got, "'XX'") {
+		t.Errorf("refused with %q, want XX in it", got)
+	}
+	w.slow = false
+	w.run(5 * time.Second)
+	if added := second.servers(t).Added; !slices.Equal(added, []string{"YY"}) {
+		t.Errorf("the second added %v, want YY", added)
+	}
+	again := w.addServers(events.ServersRequest{ID: "first", N: 1, Servers: []events.Placement{place("XX", "sh1")}})
+	again.refused(t, 409)
+}
+
+func TestTable_AddedServerThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	got := w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("XX", "sh1")}})
+	w.step(events.BeatEvery)
+	w.agents["h1"]["XX"].State = events.Dead
+	w.run(5 * time.Second)
+	if added := got.servers(t).Added; len(added) != 1 || added[0] == "XX" {
+		t.Fatalf("added %v, want the replacement of XX", added)
+	}
+}
+
+func TestTable_InitEndsThoughAServerWasRemovedMeanwhile(t *testing.T) {
+	w := newSim(t, DefaultConfig(), "h1")
+	w.run(2 * time.Second)
+	w.mute["S3"] = true
+	got := w.init(events.InitRequest{N: 3, Table: students("sh1"), Servers: []events.Placement{place("S1"), place("S2"), place("S3")}})
+	w.run(3 * time.Second)
+	if got.there {
+		t.Fatal("answered before S3 is ready")
+	}
+	w.removeServers(1, "S3")
+	w.run(2 * time.Second)
+	if r := got.servers(t); r.N != 2 || !slices.Equal(r.Added, []string{"S1", "S2"}) {
+		t.Fatalf("got %+v", r)
+	}
+}
+
 func TestTable_AddDoesNotHoldUpTheRouteOfOldShards(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	w.noLogs = events.ErrLogForeign

@@ -80,11 +80,13 @@ func (l *ShardLog) First() uint64 {
 }
 
 // ShardServer is one wanted shard server. Its ID is the smallest positive
-// integer that was free when it joined; a replacement inherits it, and the
-// Volume if it runs on the same host.
+// integer that was free when it joined; a replacement inherits it, and Request,
+// and the Volume if it runs on the same host.
 type ShardServer struct {
-	Name   string   `json:"name"`
-	ID     int      `json:"id"`
+	Name    string `json:"name"`
+	ID      int    `json:"id"`
+	Request string `json:"request,omitempty"` // that added it; unlike name and id, never used again
+
 	Shards []string `json:"shards"`
 	Volume string   `json:"volume"`         // id of its data directory, which outlives instances
 	Host   string   `json:"host,omitempty"` // where the volume lies; empty: nowhere yet

@@ -19,7 +19,7 @@ func sampleDatabase() events.Database {
 		},
 		Servers: []events.ShardServer{
 			{Name: "Server0", ID: 1, Shards: []string{"sh1", "sh2"}, Volume: "vol-a", Host: "h1", Behind: true, Renewal: &events.Renewal{Why: "another image is configured", Stopped: true}},
-			{Name: "Server58127", ID: 2, Shards: []string{"sh2"}, Volume: "vol-b", Was: &events.Volume{ID: "vol-c", Host: "h2"}},
+			{Name: "Server58127", ID: 2, Request: "r2", Shards: []string{"sh2"}, Volume: "vol-b", Was: &events.Volume{ID: "vol-c", Host: "h2"}},
 		},
 		Answered: []events.Answered{{Request: "r1", Added: []string{"Server0"}}},
 		Decision: decision,

@@ -34,7 +34,7 @@ func sampleService() events.Service {
 	before := events.DefaultServiceSpec()
 	return events.Service{
 		Spec:     spec,
-		Replicas: []events.Replica{{Name: "quiet-fox", ID: 1, Next: "bold-cat"}, {Name: "S5", ID: 2}},
+		Replicas: []events.Replica{{Name: "quiet-fox", ID: 1, Next: "bold-cat"}, {Name: "S5", ID: 2, Request: "r1"}},
 		Before:   &before, Stuck: "bold-cat did not become ready",
 		Answered: []events.Answered{{Request: "r1", Added: []string{"S5"}, Removed: []string{"S4"}}},
 		Decision: decision,

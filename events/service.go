@@ -188,13 +188,18 @@ func (s *Service) Runs() ServiceSpec {
 }
 
 // Replica is one wanted instance. ID is the smallest positive integer that was
-// free when it joined; a replacement inherits it. Next is the instance that
-// takes its place as soon as that is ready.
+// free when it joined. A replacement inherits it, and Request. Next is the
+// instance that takes its place as soon as that is ready.
 type Replica struct {
-	Name string `json:"name"`
-	ID   int    `json:"id"`
-	Next string `json:"next,omitempty"`
+	Name    string `json:"name"`
+	ID      int    `json:"id"`
+	Request string `json:"request,omitempty"` // that added it; unlike name and id, never used again
+	Next    string `json:"next,omitempty"`
 }
+
+// MaxRequestBytes is the longest id of a request: every replica that it added
+// keeps it.
+const MaxRequestBytes = 64
 
 // Answered remembers one request that changed the service.
 type Answered struct {
