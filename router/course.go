@@ -73,6 +73,10 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 		r.fail(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
+	if req.N <= 0 {
+		r.fail(ctx, fasthttp.StatusBadRequest, fmt.Sprintf("n is %d; it must be at least 1", req.N))
+		return
+	}
 	if len(req.Names) > req.N {
 		r.fail(ctx, fasthttp.StatusBadRequest, tooMany)
 		return

@@ -40,10 +40,7 @@ func TestCourseAPI(t *testing.T) {
 	var asked []events.ScaleRequest
 	w.bus.leader = func(verb string, req events.ScaleRequest) (events.ScaleReply, error) {
 		asked = append(asked, req)
-		switch {
-		case req.N < 1:
-			return events.ScaleReply{}, events.Refuse(400, "n is %d; use at least 1", req.N)
-		case verb == events.APIAdd:
+		if verb == events.APIAdd {
 			return events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2", "S3", "S5", "S4"}, Epoch: epoch}, nil
 		}
 		return events.ScaleReply{Service: "web", Replicas: []string{"S1"}, Epoch: epoch}, nil
@@ -90,10 +87,12 @@ func TestCourseAPI(t *testing.T) {
 		f(path.method, path.path, `{"n":3,"hostnames":["S5",4]}`, 400, fail("hostnames[1] is not a string"))
 		f(path.method, path.path, `{"n":3,"hostnames":[null]}`, 400, fail("hostnames[0] is not a string"))
 		f(path.method, path.path, `{"n":3,"servers":{}}`, 400, fail("no database is configured; POST /init first"))
+		f(path.method, path.path, `{"n":0}`, 400, fail("n is 0; it must be at least 1"))
+		f(path.method, path.path, `{"n":-1}`, 400, fail("n is -1; it must be at least 1"))
+		f(path.method, path.path, `{"n":-1,"hostnames":["S5"]}`, 400, fail("n is -1; it must be at least 1"))
 		if len(asked) != before {
 			t.Errorf("%s: the leader was asked about a bad body", path.path)
 		}
-		f(path.method, path.path, `{"n":0}`, 400, fail("n is 0; use at least 1"))
 	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"POST", "/rep", "GET, HEAD"}, {"GET", "/add", "POST"}, {"GET", "/rm", "DELETE"}, {"POST", "/rm", "DELETE"},

@@ -85,6 +85,8 @@ func TestDatabase_RefusesBadInput(t *testing.T) {
 		servers := map[string]string{"POST": `{"Server4":["sh1"]}`, "DELETE": `["Server2"]`}[method]
 		bad(method, path, `{"servers":`+servers+`}`, 400, "n is missing")
 		bad(method, path, `{"n":"1","servers":`+servers+`}`, 400, "n is not an integer")
+		bad(method, path, `{"n":0,"servers":`+servers+`}`, 400, "n is 0; it must be at least 1")
+		bad(method, path, `{"n":-1,"servers":`+servers+`}`, 400, "n is -1; it must be at least 1")
 		bad(method, path, `{"n":1,"table":"other","servers":`+servers+`}`, 404, `table "other" does not exist; there is StudT`)
 	}
 	add := func(body, message string) { t.Helper(); bad("POST", "/add", body, 400, message) }

@@ -157,6 +157,9 @@ func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
 	if req.N, err = o.count("n"); err != nil {
 		return fail(err)
 	}
+	if req.N <= 0 {
+		return fail(events.Refuse(400, "n is %d; it must be at least 1", req.N))
+	}
 	if o.has("servers") {
 		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
 			return fail(err)
