@@ -222,17 +222,31 @@ func (s *state) grow(svc events.Service, n int, names []string, request string) 
 	return svc.Replicas, added
 }
 
-// shrink removes n replicas, the named ones first, then random ones.
+// shrink removes n replicas, the named ones first, then random ones: of those
+// that do not serve, and only then of those that do.
 func (s *state) shrink(svc events.Service, n int, names []string) (left []events.Replica, removed []string) {
 	left, removed = slices.Clone(svc.Replicas), slices.Clone(names)
-	for len(removed) < n {
-		pick := svc.Replicas[s.rng.IntN(len(svc.Replicas))].Name
-		if !slices.Contains(removed, pick) {
+	order := s.rng.Perm(len(left))
+	slices.SortStableFunc(order, func(a, b int) int {
+		return falseFirst(s.serves(svc.Spec.Name, left[a]), s.serves(svc.Spec.Name, left[b]))
+	})
+	for _, i := range order {
+		if pick := left[i].Name; len(removed) < n && !slices.Contains(removed, pick) {
 			removed = append(removed, pick)
 		}
 	}
 	left = slices.DeleteFunc(left, func(r events.Replica) bool { return slices.Contains(removed, r.Name) })
 	return left, removed
+}
+
+func falseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // resize follows a configured count.

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -175,6 +176,39 @@ func TestScale_IDsAreTheSmallestFree(t *testing.T) {
 	}
 	if got["SA"] != 2 || got["SB"] != 4 {
 		t.Fatalf("ids are %v, want SA 2 and SB 4", got)
+	}
+}
+
+func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
+	f := func(seed uint64, remove func(w *sim, dead, serves []string), left int) {
+		t.Helper()
+		w := started(t, webConfig(2), "h1")
+		serves := w.members()
+		w.broken = "nothere:1"
+		w.s.services["web"].value.Spec.Image = w.broken
+		w.ask(true, 2, "dead-1", "dead-2")
+		w.run(time.Second)
+		if got := w.members(); len(got) != 2 {
+			t.Fatalf("%v serve, want 2 of 4", got)
+		}
+		w.s.rng = rand.New(rand.NewPCG(seed, 0))
+		remove(w, []string{"dead-1", "dead-2"}, serves)
+		w.run(time.Second)
+		if got := w.members(); len(got) != left {
+			t.Errorf("seed %d: %v serve, want %d of %v; left are %v", seed, got, left, serves, w.replicas())
+		}
+	}
+	for seed := range uint64(20) {
+		f(seed, func(w *sim, _, _ []string) { w.ask(false, 1) }, 2)
+		f(seed, func(w *sim, _, _ []string) { w.ask(false, 2) }, 2)
+		f(seed, func(w *sim, _, _ []string) { w.ask(false, 3) }, 1)
+		f(seed, func(w *sim, dead, _ []string) { w.ask(false, 2, dead[0]) }, 2)
+		f(seed, func(w *sim, _, serves []string) { w.ask(false, 2, serves[0]) }, 1)
+		f(seed, func(w *sim, _, _ []string) {
+			w.s.cfg.Services = webConfig(3).Services
+			w.s.cfg.Services[0].Digest = "2"
+			w.decide()
+		}, 2)
 	}
 }
 

@@ -91,7 +91,8 @@ func (s *state) addServers(r *tableRequest, ask events.ServersRequest, now time.
 }
 
 // removeServers takes servers from a table, those that are named and then
-// random ones: never the last copy of a shard, nor the last that is ready.
+// random ones, first of those with a replica that is not ready: never the last
+// copy of a shard, nor the last that is ready.
 func (s *state) removeServers(r *tableRequest, ask events.ServersRequest, now time.Time) ([]effect, error) {
 	have, err := s.named(ask.Table)
 	if err != nil {
@@ -199,10 +200,13 @@ func (c *census) take(srv events.ShardServer, n int) {
 // answer can take for ever on hundreds of servers.
 const mostTries = 100_000
 
-// pick finds n servers that may go together, tried in the given order.
+// pick finds n servers that may go together, tried in the given order, those
+// with a replica that is not good first.
 func (c *census) pick(n int, order []int) (names []string, ok bool) {
 	tries := mostTries
 	order = slices.DeleteFunc(slices.Clone(order), func(i int) bool { return i >= len(c.servers) })
+	good := func(i int) bool { return len(c.good[c.servers[i].Name]) == len(c.servers[i].Shards) }
+	slices.SortStableFunc(order, func(a, b int) int { return falseFirst(good(a), good(b)) })
 	var try func(from, n int) bool
 	try = func(from, n int) bool {
 		if n == 0 {

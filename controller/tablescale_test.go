@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -303,6 +304,23 @@ func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
 	w.run(2 * time.Second)
 	if len(w.db().Servers) != 1 || w.db().Servers[0].Name != "S1" {
 		t.Fatalf("%v is left, want S1", w.db().Servers)
+	}
+}
+
+func TestTable_WhatIsNotReadyIsRemovedFirst(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newSim(t, DefaultConfig(), "h1")
+		w.run(2 * time.Second)
+		w.init(events.InitRequest{N: 4, Table: students("sh1"), Replicas: 4, Servers: []events.Placement{place("S1"), place("S2"), place("S3"), place("S4")}})
+		w.run(3 * time.Second)
+		w.mute["S2"] = true
+		w.run(3 * time.Second)
+		w.s.rng = rand.New(rand.NewPCG(seed, 0))
+		got := w.removeServers(1)
+		w.run(2 * time.Second)
+		if removed := got.servers(t).Removed; !slices.Equal(removed, []string{"S2"}) {
+			t.Errorf("seed %d: removed %v, want S2, which is silent", seed, removed)
+		}
 	}
 }
 
