@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names, r.ask.ID)
 		}
 	} else {
-		if err = checkRemove(svc, r.ask); err == nil {
+		if err = s.checkRemove(svc, r.ask); err == nil {
 			svc.Replicas, done.Removed = s.shrink(svc, r.ask.N, r.ask.Names)
 		}
 	}
@@ -143,7 +144,7 @@ func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bo
 	return later
 }
 
-func checkRemove(svc events.Service, ask events.ScaleRequest) error {
+func (s *state) checkRemove(svc events.Service, ask events.ScaleRequest) error {
 	switch {
 	case ask.N <= 0:
 		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
@@ -157,10 +158,31 @@ func checkRemove(svc events.Service, ask events.ScaleRequest) error {
 	}
 	for _, name := range ask.Names {
 		if !isReplica(svc, name) {
-			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is not a replica", name)
+			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is not a replica%s", name, s.butServer(name))
 		}
 	}
 	return nil
+}
+
+// butServer says how a name that is no replica's is removed, if it is a shard
+// server's.
+func (s *state) butServer(name string) string {
+	for _, table := range sorted(s.tables) {
+		if _, ok := serverOf(s.tables[table].value, name); ok {
+			return fmt.Sprintf(" but a database server of table %s; DELETE /rm {\"n\":1,\"servers\":[\"%s\"]} removes it", table, name)
+		}
+	}
+	return ""
+}
+
+// butReplica is the like of a name that is no server's.
+func (s *state) butReplica(name string) string {
+	for _, service := range sorted(s.services) {
+		if isReplica(s.services[service].value, name) {
+			return fmt.Sprintf(" but a replica of service %s; DELETE /rm {\"n\":1,\"hostnames\":[\"%s\"]} removes it", service, name)
+		}
+	}
+	return ""
 }
 
 // nameTaken: by somebody who is wanted, or by an instance that is on its way out.

@@ -113,7 +113,7 @@ func (s *state) removeServers(r *tableRequest, ask events.ServersRequest, now ti
 	}
 	for i, name := range ask.Names {
 		if _, ok := serverOf(have, name); !ok {
-			return nil, events.Refuse(http.StatusBadRequest, "servers: '%.63s' is not a server", name)
+			return nil, events.Refuse(http.StatusBadRequest, "servers: '%.63s' is not a server%s", name, s.butReplica(name))
 		}
 		if slices.Contains(ask.Names[:i], name) {
 			return nil, events.Refuse(http.StatusBadRequest, "servers: '%s' is listed twice", name)

@@ -288,6 +288,26 @@ func TestTable_RemoveRefusesTheLastCopy(t *testing.T) {
 	f(3, []string{"S1", "S3"}, "no 3 servers can go")
 }
 
+// Both kinds have one /rm.
+func TestTable_RemoveSaysHowTheOtherKindIsRemoved(t *testing.T) {
+	w := started(t, webConfig(2), "h1")
+	made := w.init(events.InitRequest{N: 2, Table: students("sh1"), Servers: []events.Placement{place("Server7", "sh1")}})
+	w.run(5 * time.Second)
+	made.servers(t)
+	replica := w.replicas()[0].Name
+	want := `hostnames: 'Server7' is not a replica but a database server of table StudT; DELETE /rm {"n":1,"servers":["Server7"]} removes it`
+	if got := w.ask(false, 1, "Server7"); got.err == nil || got.err.Error() != want {
+		t.Errorf("got %v, want %s", got.err, want)
+	}
+	want = `servers: '` + replica + `' is not a server but a replica of service web; DELETE /rm {"n":1,"hostnames":["` + replica + `"]} removes it`
+	if got := w.removeServers(1, replica).refused(t, 400); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if len(w.replicas()) != 2 || len(w.db().Servers) != 2 {
+		t.Error("refused, and removed")
+	}
+}
+
 func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
 	w := newSim(t, DefaultConfig(), "h1")
 	w.run(2 * time.Second)
