@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -54,6 +55,39 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 	}
 	if len(st.Instances) != 3 || !st.Instances[0].Serving {
 		t.Errorf("instances are %+v", st.Instances)
+	}
+}
+
+func TestTable_EagerSaysTrulyWhyItIs(t *testing.T) {
+	w := withTable(t, 1, "h1")
+	name := w.db().Servers[0].Name
+	reasons := func() (all []string) {
+		for _, e := range w.told {
+			if e.Verb == events.VerbEager && e.About == "StudT.sh1" {
+				var data struct{ Server, Reason string }
+				if err := json.Unmarshal(e.Data, &data); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, data.Server+": "+data.Reason)
+			}
+		}
+		return all
+	}
+	w.agents["h1"][name].State = events.Unready
+	w.run(time.Second)
+	w.agents["h1"][name].State = events.Ready
+	w.run(time.Second)
+	const back = ": no replica was ready just before"
+	want := []string{name + back, ": no replica is ready", name + back}
+	if got := reasons(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	w.told = nil
+	delete(w.s.tableRoutes, "StudT") // somebody did
+	w.decide()
+	want = []string{name + ": it is ready in the first route of the shard"}
+	if got := reasons(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -288,8 +288,10 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 			}
 		}
 		if sh.Eager != old.Eager {
-			why := "nobody was before"
+			why := "no replica was ready just before"
 			switch {
+			case old.Shard == "":
+				why = "it is ready in the first route of the shard"
 			case sh.Eager == "":
 				why = "no replica is ready"
 			case s.stuck(old.Eager, next.Table.Name, sh.Shard, now):
