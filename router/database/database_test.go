@@ -274,6 +274,33 @@ func TestJudge_PutsWhatIsNotKnownFirst(t *testing.T) {
 	f(400, 400, 200)
 }
 
+func TestJudge_SaysThatNothingWasWrittenOnlyIfNothingWas(t *testing.T) {
+	d := idle(t)
+	put(t, d, "one", 1, routeOf("life1"))
+	table := d.tables.Load().unnamed
+	away := outcome{Outcome: notWritten, Detail: "the log of shard sh1 takes no writes now; nothing was written", code: 503}
+	done := outcome{Outcome: string(events.Done), code: 200}
+	lost := outcome{Outcome: unknown, Detail: "ask GET /v1/ops/x", code: 504}
+	missing := outcome{Outcome: string(events.Missing), Keys: []int64{5}, code: 404}
+	f := func(want string, outcomes ...outcome) {
+		t.Helper()
+		parts := make([]part, len(outcomes))
+		for i := range parts {
+			parts[i].shard = table.shards[0]
+		}
+		if _, got := judge(table, parts, outcomes); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	const closed = "the log of shard sh1 takes no writes now"
+	f(closed+"; nothing was written", away)
+	f("1 of 2 shards written: "+closed, away, done)
+	f("0 of 2 shards written: "+closed+"; "+closed+"; nothing was written", away, away)
+	f("0 of 2 shards written: "+closed+"; id: 5 is not there; nothing was written", away, missing)
+	f("0 of 2 shards written: shard sh1: the outcome is unknown; ask GET /v1/ops/x; "+closed, lost, away)
+	f("0 of 2 shards written: id: 5 is not there; id: 5 is not there", missing, missing)
+}
+
 func TestKeyOf(t *testing.T) {
 	schema := &events.Schema{Columns: []string{"id", "name"}, DTypes: []string{"Number", "String"}}
 	f := func(line string, want int64, ok bool) {

@@ -87,9 +87,13 @@ var gravest = []int{
 	fasthttp.StatusUnprocessableEntity, fasthttp.StatusConflict, fasthttp.StatusNotFound, fasthttp.StatusBadRequest,
 }
 
-// judge is the answer to a request by what became of its parts.
+// nothing ends what a part says of itself if it is in no log.
+const nothing = "; nothing was written"
+
+// judge is the answer to a request by what became of its parts. That nothing
+// was written is said of all of them or not at all.
 func judge(t *table, parts []part, outcomes []outcome) (int, string) {
-	code, done := fasthttp.StatusOK, 0
+	code, done, unsure, unwritten := fasthttp.StatusOK, 0, false, false
 	var worst []string
 	for _, c := range slices.Backward(gravest) {
 		if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.code == c }) {
@@ -104,9 +108,15 @@ func judge(t *table, parts []part, outcomes []outcome) (int, string) {
 			done++
 			continue
 		}
-		worst = append(worst, o.say(t, &parts[i]))
+		unsure = unsure || o.Outcome == unknown
+		said, is := strings.CutSuffix(o.say(t, &parts[i]), nothing)
+		unwritten = unwritten || is
+		worst = append(worst, said)
 	}
 	message := strings.Join(worst, "; ")
+	if unwritten && done == 0 && !unsure {
+		message += nothing
+	}
 	if len(parts) > 1 {
 		message = fmt.Sprintf("%d of %s written: %s", done, count(len(parts), "shard"), message)
 	}
