@@ -225,6 +225,19 @@ func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogStat
 	return c.State(ctx, log)
 }
 
+// LogBatch implements cli.Cluster.
+func (c dialled) LogBatch(ctx context.Context, log events.LogID, seq uint64) (string, time.Time, error) {
+	at, data, err := c.Log(log).Get(ctx, seq)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	b, err := events.DecodeBatch(data)
+	if err != nil { // a batch that nobody has applied, whatever it is
+		return "", at, nil
+	}
+	return b.ID, at, nil
+}
+
 // connect goes on looking for a bus that is not there yet.
 func connect(ctx context.Context, url, name string, log *slog.Logger) (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()

@@ -68,6 +68,9 @@ type Cluster interface {
 	// LogState is what a log holds; events.ErrLogMissing or ErrLogForeign if it
 	// is not there.
 	LogState(ctx context.Context, log events.LogID) (events.LogState, error)
+	// LogBatch is the id of one batch of a log, empty if it is none, and when it
+	// was stored; events.ErrNotFound if the log does not have it.
+	LogBatch(ctx context.Context, log events.LogID, seq uint64) (batch string, at time.Time, err error)
 	// Listen calls fn for each message on subject, one at a time, until stop
 	// has returned.
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)

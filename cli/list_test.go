@@ -25,7 +25,8 @@ type cluster struct {
 	events []events.Event
 	follow func(ctx context.Context)
 	mark   func(log events.LogID) (string, uint64, error)
-	log    *events.LogState // of every shard; nil: there is none
+	log    *events.LogState  // of every shard; nil: there is none
+	batch  map[uint64]string // of that log
 	listen func(subject string, fn func(string, []byte)) (func(), error)
 	since  time.Time
 	closed bool
@@ -57,6 +58,13 @@ func (c *cluster) LogState(_ context.Context, log events.LogID) (events.LogState
 		return events.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
 	}
 	return *c.log, nil
+}
+func (c *cluster) LogBatch(_ context.Context, _ events.LogID, seq uint64) (string, time.Time, error) {
+	batch, ok := c.batch[seq]
+	if !ok {
+		return "", time.Time{}, events.ErrNotFound
+	}
+	return batch, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), nil
 }
 func (c *cluster) Listen(subject string, fn func(string, []byte)) (func(), error) {
 	return c.listen(subject, fn)

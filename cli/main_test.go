@@ -291,6 +291,9 @@ func (httpCluster) Mark(context.Context, events.LogID) (string, uint64, error) {
 func (httpCluster) LogState(context.Context, events.LogID) (events.LogState, error) {
 	return events.LogState{}, errors.New("no log here")
 }
+func (httpCluster) LogBatch(context.Context, events.LogID, uint64) (string, time.Time, error) {
+	return "", time.Time{}, errors.New("no log here")
+}
 func (httpCluster) Listen(string, func(string, []byte)) (func(), error) {
 	return nil, errors.New("nobody speaks here")
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +26,8 @@ func (a *app) recoverCommand() *cobra.Command {
 
 For a shard whose log is gone, or lost its end, and which none of its replicas
 can go on with. The old log is deleted; what it or other replicas have beyond
-the most advanced one is given up. The others are filled from it again.
+the most advanced one is given up. The others are filled from it again. What
+that would mean is said first, by what the bus and the shard servers have now.
 
 It is refused while a replica is ready, or one that is wanted is not heard; with
 --force it is not.`,
@@ -44,9 +44,6 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 		if !ok || events.ValidIdentifier(table) != nil || events.ValidIdentifier(shard) != nil {
 			return usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
 		}
-		if !yes && !a.asks() {
-			return usage("this gives up data and nobody can be asked here; read 'ringway shards', then say --yes")
-		}
 		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
@@ -56,12 +53,16 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			if err != nil {
 				return err
 			}
-			log, err := logOf(ctx, c, s)
+			p, err := planOf(ctx, c, s)
 			if err != nil {
 				return err
 			}
-			a.con.say("%s", atStake(s, log))
-			if !yes && !a.confirm("Go on?") {
+			a.con.say("%s", p)
+			switch {
+			case yes:
+			case !a.asks():
+				return usage("nobody can be asked here; say --yes if that is what you want")
+			case !a.confirm("Go on?"):
 				return &exitError{ExitRefused, fmt.Errorf("nothing was changed")}
 			}
 			req := events.RecoverRequest{ID: rand.Text(), Table: table, Shard: shard, Force: force}
@@ -81,48 +82,14 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 
 func findShard(st events.Status, table, shard string) (events.ShardStatus, error) {
 	all := shardsOf(st)
+	if len(st.Tables) == 0 {
+		return events.ShardStatus{}, errNoDatabase
+	}
 	i := slices.IndexFunc(all, func(s events.ShardStatus) bool { return s.Table == table && s.Shard == shard })
 	if i < 0 {
 		return events.ShardStatus{}, fmt.Errorf("there is no shard %s.%s; the shards are in 'ringway shards'", table, shard)
 	}
 	return all[i], nil
-}
-
-// logOf is what the log of a shard holds now; nil if there is none of it.
-func logOf(ctx context.Context, c Cluster, s events.ShardStatus) (*events.LogState, error) {
-	reading, done := context.WithTimeout(ctx, leaderPatience)
-	defer done()
-	log, err := c.LogState(reading, events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
-	switch {
-	case errors.Is(err, events.ErrLogMissing), errors.Is(err, events.ErrLogForeign):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("look at the log of %s.%s: %w", s.Table, s.Shard, err)
-	}
-	return &log, nil
-}
-
-// atStake says what a recovery may give up.
-func atStake(s events.ShardStatus, log *events.LogState) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Shard %s.%s gets a new log, which continues its most advanced replica:\n", s.Table, s.Shard)
-	most := uint64(0)
-	for _, r := range s.Replicas {
-		most = max(most, r.AppliedSeq)
-		fmt.Fprintf(&b, "  %s on %s: %s, has applied %d\n", printable(r.Server), dash(printable(r.Host)), r.State, r.AppliedSeq)
-	}
-	switch {
-	case log == nil:
-		b.WriteString("The log that they followed is gone. ")
-	case log.Last > most:
-		fmt.Fprintf(&b, "The old log is deleted, and with it the batches %d to %d, which no replica has. ", most+1, log.Last)
-	case log.Last < most:
-		fmt.Fprintf(&b, "The old log, which ends at %d, is deleted. ", log.Last)
-	default:
-		b.WriteString("The old log is deleted. ")
-	}
-	b.WriteString("What only other replicas have is given up.")
-	return b.String()
 }
 
 // asks reports whether there is a person to ask.

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"ringway/events"
 )
+
+var errNoDatabase = errors.New("there is no database; make one with 'ringway init'")
 
 func (a *app) shardsCommand() *cobra.Command {
 	var f clusterFlags
@@ -39,7 +42,7 @@ another replica is ready), halted (cannot go on by itself).`,
 				return writeJSON(a.out, shards)
 			}
 			if len(shards) == 0 {
-				a.con.say("there is no database; make one with 'ringway init'")
+				a.con.say("%s", errNoDatabase)
 				return nil
 			}
 			a.printShards(shards)

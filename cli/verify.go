@@ -128,7 +128,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 		if v.table != "" {
 			return nil, fmt.Errorf("no route for table %q; the tables are in 'ringway shards'", v.table)
 		}
-		return nil, errors.New("there is no database; make one with 'ringway init'")
+		return nil, errNoDatabase
 	}
 	return routes, nil
 }

@@ -68,7 +68,7 @@ func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
 		sh, _ := route.value.Shard(log.Shard)
 		for _, r := range sh.Replicas {
 			if r.Ready {
-				return events.Refuse(http.StatusConflict, "shard '%s' is served by %s; there is nothing to recover (force gives up what its log has beyond the replicas)", log.Shard, r.Server)
+				return events.Refuse(http.StatusConflict, "shard '%s' is served by %s; there is nothing to recover (--force gives up what its log has beyond the replicas)", log.Shard, r.Server)
 			}
 		}
 	}
@@ -79,11 +79,11 @@ func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
 		case !fresh:
 			away = append(away, srv.Name)
 		case said.State == events.ReplicaOpening || said.State == events.ReplicaCopying || said.State == events.ReplicaCatchingUp:
-			return events.Refuse(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or force", log.Shard, srv.Name, said.State)
+			return events.Refuse(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or recover with --force", log.Shard, srv.Name, said.State)
 		}
 	}
 	if len(away) > 0 {
-		return events.Refuse(http.StatusConflict, "shard '%s': %s may have more than the others and cannot be heard; bring it back, or force", log.Shard, strings.Join(away, ", "))
+		return events.Refuse(http.StatusConflict, "shard '%s': %s may have more than the others and cannot be heard; bring it back, or recover with --force", log.Shard, strings.Join(away, ", "))
 	}
 	return nil
 }

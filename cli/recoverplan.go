@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ringway/events"
+)
+
+// hearFor is how long shard servers may take to say what they have: a little
+// longer than the leader waits before it calls one silent.
+const hearFor = 4 * events.BeatEvery
+
+// recovery is what a new log for a shard would mean, as far as can be known
+// before it is ordered.
+type recovery struct {
+	shard   events.ShardStatus
+	said    map[string]events.ReplicaStatus // by server, since the log was looked at
+	log     *events.LogState                // nil: none of the incarnation that is wanted
+	foreign bool                            // but there is another
+	end     uint64                          // of the log, before the servers spoke
+
+	from   string          // server of the most advanced replica; empty: none was heard
+	at     events.Position // of that replica
+	parted bool            // the log has another history than that replica
+	newest time.Time       // when the last batch of such a log was stored; zero: not known
+}
+
+// planOf asks the bus and the shard servers themselves. What the leader knows
+// may be a heartbeat old, and what was stored since would count as lost.
+func planOf(ctx context.Context, c Cluster, s events.ShardStatus) (*recovery, error) {
+	asking, done := context.WithTimeout(ctx, leaderPatience)
+	defer done()
+	r := &recovery{shard: s}
+	if err := r.look(asking, c); err != nil {
+		return nil, err
+	}
+	if r.log != nil {
+		r.end = r.log.Last
+	}
+	if err := r.hear(asking, c); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Canceled
+	}
+	return r, r.compare(asking, c)
+}
+
+func (r *recovery) id() events.LogID {
+	return events.LogID{Table: r.shard.Table, Shard: r.shard.Shard, Incarnation: r.shard.Incarnation}
+}
+
+func (r *recovery) look(ctx context.Context, c Cluster) error {
+	log, err := c.LogState(ctx, r.id())
+	r.log, r.foreign = nil, errors.Is(err, events.ErrLogForeign)
+	switch {
+	case err == nil:
+		r.log = &log
+	case r.foreign, errors.Is(err, events.ErrLogMissing):
+	default:
+		return fmt.Errorf("look at the log of %s.%s: %w", r.shard.Table, r.shard.Shard, err)
+	}
+	return nil
+}
+
+// hear takes what each server says from now on, until all have spoken and one
+// has the whole log, or the time is up.
+func (r *recovery) hear(ctx context.Context, c Cluster) error {
+	var mu sync.Mutex
+	said := map[string]events.ReplicaStatus{}
+	news := make(chan struct{}, 1)
+	for _, replica := range r.shard.Replicas {
+		stop, err := c.Listen(events.ShardSubject(replica.Server), func(_ string, data []byte) {
+			b, err := events.DecodeShardBeat(data)
+			if err != nil || b.Server != replica.Server {
+				return
+			}
+			mu.Lock()
+			said[b.Server], _ = b.Replica(r.shard.Table, r.shard.Shard)
+			mu.Unlock()
+			select {
+			case news <- struct{}{}:
+			default: // it is looked at anyway
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("listen to the replicas of %s.%s: %w", r.shard.Table, r.shard.Shard, err)
+		}
+		defer stop()
+	}
+	late := time.NewTimer(hearFor)
+	defer late.Stop()
+	for {
+		mu.Lock()
+		r.said = maps.Clone(said)
+		mu.Unlock()
+		r.choose()
+		if len(r.said) == len(r.shard.Replicas) && (r.log == nil || r.from != "" && r.at.Seq >= r.end) {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-late.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// choose finds the replica that the leader would continue.
+func (r *recovery) choose() {
+	r.from, r.at = "", events.Position{}
+	follows := func(p events.Position) int {
+		if p.Incarnation == r.shard.Incarnation {
+			return 1
+		}
+		return 0
+	}
+	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
+	for _, replica := range r.shard.Replicas {
+		said := r.said[replica.Server]
+		if !slices.Contains(states, said.State) || said.Applied.Incarnation == "" {
+			continue
+		}
+		if r.from == "" || cmp.Or(cmp.Compare(follows(said.Applied), follows(r.at)), cmp.Compare(said.Applied.Seq, r.at.Seq)) > 0 {
+			r.from, r.at = replica.Server, said.Applied
+		}
+	}
+}
+
+// compare finds out whether the log and the most advanced replica have one
+// history.
+func (r *recovery) compare(ctx context.Context, c Cluster) error {
+	if r.log == nil || r.from == "" {
+		return nil
+	}
+	if r.at.Seq > r.end { // it may have grown meanwhile
+		if err := r.look(ctx, c); err != nil || r.log == nil {
+			return err
+		}
+	}
+	switch {
+	case r.at.Incarnation != r.shard.Incarnation, r.at.Seq > r.log.Last:
+		r.parted = true
+	case r.at.Seq >= r.log.First: // what is purged they have in common
+		batch, _, err := c.LogBatch(ctx, r.id(), r.at.Seq)
+		if err != nil && !errors.Is(err, events.ErrNotFound) {
+			return err
+		}
+		r.parted = err == nil && batch != r.at.Batch
+	}
+	if r.parted {
+		_, r.newest, _ = c.LogBatch(ctx, r.id(), r.log.Last) // only for the reader
+	}
+	return nil
+}
+
+// String says it in the conditional: it may be refused.
+func (r *recovery) String() string {
+	var b strings.Builder
+	name := printable(r.shard.Table + "." + r.shard.Shard)
+	if r.from == "" {
+		fmt.Fprintf(&b, "No replica of shard %s is heard that a new log could continue:\n", name)
+	} else {
+		fmt.Fprintf(&b, "A new log for shard %s would continue %s, its most advanced replica:\n", name, printable(r.from))
+	}
+	served, givenUp := false, false
+	for _, replica := range r.shard.Replicas {
+		said, heard := r.said[replica.Server]
+		fmt.Fprintf(&b, "  %s on %s: ", printable(replica.Server), dash(printable(replica.Host)))
+		if !heard {
+			fmt.Fprintf(&b, "silent, had applied %d\n", replica.AppliedSeq)
+			givenUp = true
+			continue
+		}
+		state := cmp.Or(said.State, events.Pending)
+		fmt.Fprintf(&b, "%s, has applied %d", state, said.Applied.Seq)
+		if said.Applied.Incarnation != "" && said.Applied.Incarnation != r.shard.Incarnation {
+			b.WriteString(" of another log")
+		}
+		b.WriteString("\n")
+		served = served || said.State == events.ReplicaReady
+		followed := said.State == events.ReplicaReady || said.State == events.ReplicaCatchingUp
+		givenUp = givenUp || said.Applied.Incarnation != "" && said.Applied != r.at && !followed
+	}
+	b.WriteString(r.ofTheLog())
+	if served {
+		b.WriteString(" A replica is ready: what is written until then may be lost as well.")
+	}
+	if givenUp {
+		b.WriteString(" What only other replicas have would be given up.")
+	}
+	return b.String()
+}
+
+// ofTheLog says what of it would be lost.
+func (r *recovery) ofTheLog() string {
+	switch {
+	case r.foreign:
+		return "The log that is there is not the one they followed; it would be deleted with all that it has."
+	case r.log == nil:
+		return "The log that they followed is gone."
+	case r.from == "":
+		return fmt.Sprintf("Its log ends at %d.", r.log.Last)
+	case r.parted:
+		return fmt.Sprintf("The old log has another history than %s: it ends at %d%s. It would be deleted, and with it what was written to it since they parted.",
+			printable(r.from), r.log.Last, r.stored())
+	case r.end > r.at.Seq:
+		return fmt.Sprintf("The old log would be deleted, and with it %s, which no replica that is heard has.", span(r.at.Seq+1, r.end))
+	}
+	return fmt.Sprintf("The old log would be deleted; %s has all of it.", printable(r.from))
+}
+
+func (r *recovery) stored() string {
+	if r.newest.IsZero() {
+		return ""
+	}
+	return ", with what was stored at " + r.newest.UTC().Format(time.RFC3339)
+}
+
+func span(first, last uint64) string {
+	if last == first {
+		return fmt.Sprintf("batch %d", first)
+	}
+	return fmt.Sprintf("batches %d to %d", first, last)
+}
