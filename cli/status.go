@@ -95,7 +95,7 @@ func (a *app) remark(about, detail string) {
 // whole counts the shards that have all their replicas.
 func whole(t events.TableStatus) (n int) {
 	for _, s := range t.Shards {
-		if missing, _ := progressOf(s); missing == "" {
+		if lackOf(s).what == "" {
 			n++
 		}
 	}

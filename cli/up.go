@@ -32,6 +32,8 @@ type up struct {
 	bus     string              // name of our own
 	opened  []*supervise.Socket // whose files are ours to remove
 	sockets []*os.File          // passed on
+	without []lack              // shards that are not whole
+	shards  int                 // there are
 	stages  []*stage            // in the order in which they are started
 
 	mu      sync.Mutex
@@ -75,7 +77,8 @@ agent a host, a router, and the replicas of the sample service "web". With --tab
 also a database: it is made if there is none of its name, see 'ringway init --help'
 for the file; without the flag, one that is stored goes on.
 
-When all replicas serve it prints one line that begins with "ready". Each role is
+When all replicas serve it prints one line that begins with "ready". A shard that
+only a person can help is not waited for: it is named before that. Each role is
 a child process that is started again when it dies; the public addresses stay
 open meanwhile. What was asked for survives in the data directory. Flags and
 configuration that are given win over it; what is not given stays as stored.
@@ -348,6 +351,7 @@ func (u *up) ready() {
 	for _, more := range u.public[1:] {
 		line = append(line, "http "+clientURL(more))
 	}
+	u.sayWithout()
 	fmt.Fprintln(u.out, strings.Join(line, "  "))
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"ringway/events"
@@ -16,12 +18,21 @@ const stuckFor = 20 * time.Second
 type shardCount struct {
 	asked      bool // a table was asked for
 	there      bool // and is known, if so
-	ready, all int  // shards with all their replicas, or which wait for a person
+	ready, all int  // shards with all their replicas
+	waived     int  // that waited for a person so long that they are not waited for
 	trouble    string
+	lacking    []lack
 	stuck      map[string]time.Time // shards that cannot go on by themselves, since when
 }
 
-func (c *shardCount) complete() bool { return c.ready == c.all && (c.there || !c.asked) }
+func (c *shardCount) complete() bool {
+	return c.ready+c.waived == c.all && (c.there || !c.asked)
+}
+
+// onlyStuck reports whether nobody but a person can do more.
+func (c *shardCount) onlyStuck() bool {
+	return c.ready+len(c.stuck) == c.all && (c.there || !c.asked)
+}
 
 func (c *shardCount) line() string {
 	switch {
@@ -45,38 +56,77 @@ func (w *waiter) patience() time.Duration {
 // cluster down, for that person needs it.
 func (w *waiter) lookAtTables(st events.Status, now time.Time) {
 	c := &w.shards
-	c.asked, c.there, c.ready, c.all, c.trouble = w.wish != "", false, 0, 0, ""
-	stuck := map[string]time.Time{}
+	before := c.stuck
+	*c = shardCount{asked: w.wish != "", stuck: map[string]time.Time{}}
 	for _, t := range st.Tables {
 		c.there = c.there || t.Name == w.wish
 		for _, s := range t.Shards {
 			c.all++
-			name := s.Table + "." + s.Shard
-			missing, lost := progressOf(s)
-			if missing == "" {
+			l := lackOf(s)
+			if l.what == "" {
 				c.ready++
 				continue
 			}
-			c.trouble = printable(name + " " + missing)
-			if !lost {
+			c.lacking = append(c.lacking, l)
+			if !l.lost {
 				continue
 			}
-			since, ok := c.stuck[name]
+			since, ok := before[l.shard]
 			if !ok {
 				since = now
 			}
-			stuck[name] = since
-			if now.Sub(since) < stuckFor {
-				continue
-			}
-			c.ready++
-			if !w.told[name] {
-				w.told[name] = true
-				w.con.say("ringway: shard %s; going on without it, see 'ringway shards' and 'ringway shards recover --help'", c.trouble)
+			c.stuck[l.shard] = since
+			if now.Sub(since) >= stuckFor {
+				c.waived++
 			}
 		}
 	}
-	c.stuck = stuck
+	c.trouble = printable(c.lacks())
+}
+
+// maxLacks bounds how many shards are told of one by one.
+const maxLacks = 8
+
+func (c *shardCount) lacks() string {
+	var all []string
+	for _, l := range c.lacking {
+		all = append(all, l.shard+" "+l.what)
+	}
+	if more := len(all) - maxLacks; more > 0 {
+		all = append(all[:maxLacks], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(all, "; ")
+}
+
+// waive goes on without the shards that only a person can help, if all else is
+// there.
+func (w *waiter) waive() bool {
+	return w.leads && w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves && w.shards.onlyStuck()
+}
+
+// sayWithout tells what is not served, or not as often as it was asked for.
+func (u *up) sayWithout() {
+	dead := 0
+	for i, l := range u.without {
+		if !l.served {
+			dead++
+		}
+		switch {
+		case i >= maxLacks:
+		case l.served:
+			u.con.say("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, printable(l.what))
+		case l.recoverable:
+			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, printable(l.what))
+		default:
+			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, printable(l.what))
+		}
+	}
+	if more := len(u.without) - maxLacks; more > 0 {
+		u.con.say("ringway: and %d more, see 'ringway shards'", more)
+	}
+	if dead > 0 {
+		u.con.say("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
+	}
 }
 
 // askWhy looks into the events for why a table that was asked for is not there.
@@ -95,34 +145,60 @@ func (w *waiter) askWhy(ctx context.Context) {
 	})
 }
 
-// progressOf says which replica of a shard is missing, if one is, and whether
-// none is on its way to being ready.
-func progressOf(s events.ShardStatus) (missing string, lost bool) {
-	ready, coming := 0, 0
+// lack is what keeps a shard from being whole.
+type lack struct {
+	shard       string // TABLE.SHARD
+	what        string // empty: nothing
+	served      bool   // some replica is ready
+	lost        bool   // no other is on its way to being so
+	recoverable bool   // the leader would give it a new log
+}
+
+func lackOf(s events.ShardStatus) lack {
+	l := lack{shard: s.Table + "." + s.Shard}
+	if len(s.Replicas) == 0 {
+		l.what = "is kept by nobody"
+		return l
+	}
+	ready, halted, rebuilt, coming := 0, 0, 0, 0
+	servers, detail, states := map[string][]string{}, map[string]string{}, []string{}
 	for _, r := range s.Replicas {
 		switch r.State {
 		case events.ReplicaReady:
 			ready++
 			continue
 		case events.ReplicaHalted:
-		case events.ReplicaQuarantined, events.ReplicaWaiting: // for another that is ready, or becomes it
+			halted++
+		case events.ReplicaQuarantined: // until another is ready, or becomes it
+			rebuilt, halted = rebuilt+1, halted+1
+		case events.ReplicaWaiting:
+			rebuilt++
 		default:
 			coming++
 		}
-		missing = fmt.Sprintf("on %s is %s", r.Server, r.State)
-		if r.Detail != "" {
-			missing += ": " + r.Detail
+		if servers[r.State] == nil {
+			states = append(states, r.State)
 		}
-	}
-	if len(s.Replicas) == 0 {
-		return "is kept by nobody", false
+		servers[r.State] = append(servers[r.State], r.Server)
+		detail[r.State] = cmp.Or(detail[r.State], r.Detail)
 	}
 	if ready > 0 {
-		for _, r := range s.Replicas {
-			if r.State == events.ReplicaQuarantined || r.State == events.ReplicaWaiting {
-				coming++
-			}
-		}
+		coming += rebuilt
 	}
-	return missing, missing != "" && coming == 0
+	var parts []string
+	for _, state := range states {
+		part := state + " on " + strings.Join(servers[state], ", ")
+		if detail[state] != "" {
+			part += " (" + detail[state] + ")"
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		l.served = true
+		return l
+	}
+	l.what = "is " + strings.Join(parts, ", ")
+	l.served, l.lost = ready > 0, coming == 0
+	l.recoverable = ready == 0 && l.lost && halted > 0
+	return l
 }

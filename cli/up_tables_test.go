@@ -80,6 +80,47 @@ func TestUp_CountsShards(t *testing.T) {
 	f(false, true, events.ReplicaHalted, events.ReplicaWaiting, events.ReplicaQuarantined)
 }
 
+// What needs a person is said, with what that person can do, and is not counted
+// as if it were there.
+func TestUp_NamesTheShardsThatItGoesOnWithout(t *testing.T) {
+	table := filepath.Join(t.TempDir(), "table.yaml")
+	if err := os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaQuarantined}, "--table", table, "--start-timeout", "3s")
+	s.ready()
+	want := `  shards 1/2  router up
+ringway: shard StudT.sh2 cannot be read, and writes to it are not confirmed: it is quarantined on Server0 (no luck today); see 'ringway shards', and 'ringway shards recover StudT.sh2'
+ringway: 1 of 2 shards can be read and written
+`
+	if !strings.HasSuffix(s.errs.String(), want) {
+		t.Errorf("got %s, want at its end %s", s.errs, want)
+	}
+	s.signal(os.Interrupt)
+	s.exit(ExitOK)
+}
+
+func TestUp_TellsWhatAShardLacks(t *testing.T) {
+	f := func(want lack, replicas ...events.ReplicaReport) {
+		t.Helper()
+		want.shard = "T.s"
+		if got := lackOf(events.ShardStatus{Table: "T", Shard: "s", Replicas: replicas}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	r := func(server, state, detail string) events.ReplicaReport {
+		return events.ReplicaReport{Server: server, State: state, Detail: detail}
+	}
+	f(lack{served: true}, r("A", events.ReplicaReady, ""))
+	f(lack{what: "is kept by nobody"})
+	f(lack{what: "is quarantined on A, B (of old)", lost: true, recoverable: true}, r("A", events.ReplicaQuarantined, "of old"), r("B", events.ReplicaQuarantined, "of older"))
+	f(lack{what: "is waiting on A, halted on B (disk)", lost: true, recoverable: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
+	f(lack{what: "is waiting on A", lost: true}, r("A", events.ReplicaWaiting, "")) // of nothing there is nothing to continue
+	f(lack{what: "is halted on B", served: true, lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
+	f(lack{what: "is quarantined on B", served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))
+	f(lack{what: "is halted on A, pending on B"}, r("A", events.ReplicaHalted, ""), r("B", events.Pending, ""))
+}
+
 func TestUp_SaysWhyThereIsNoTable(t *testing.T) {
 	c := &cluster{events: []events.Event{
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "T", Data: json.RawMessage(`{"reason":"a service has this name"}`)},
