@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -17,15 +18,17 @@ func (a *app) shardsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shards",
 		Short: "List the shards of the database and their replicas",
-		Long: `List the shards of the database and their replicas: how long the log of each
-shard is, and how far each replica has applied it. The eager replica commits at
-once and answers writers.
+		Long: `List the shards of the database and their replicas. LOG is the last seq of a
+shard's log, as the bus says now; none if the log is not there. APPLIED is how
+far a replica had come at its last heartbeat, of which there are two a second.
+The eager replica commits at once and answers writers.
 
 States: pending, opening, waiting (has nothing, and nobody to copy from),
 copying, catching-up, ready, quarantined (on another history; rebuilt as soon as
-another replica is ready), halted (cannot go on by itself).`,
+another replica is ready), halted (cannot go on by itself), silent (its server
+is not heard).`,
 		Example: `  ringway shards
-  ringway shards -o json | jq '.[] | {shard, behind: (.last_seq - (.replicas[].applied_seq))}'
+  ringway shards -o json | jq '.[] | {shard, replicas: [.replicas[] | {server, state}]}'
   ringway shards recover StudT.sh1`,
 		Args: cobra.NoArgs,
 	}
@@ -38,6 +41,7 @@ another replica is ready), halted (cannot go on by itself).`,
 				return err
 			}
 			shards := shardsOf(st)
+			gone := readEnds(ctx, c, shards)
 			if *output == asJSON {
 				return writeJSON(a.out, shards)
 			}
@@ -45,7 +49,7 @@ another replica is ready), halted (cannot go on by itself).`,
 				a.con.say("%s", errNoDatabase)
 				return nil
 			}
-			a.printShards(shards)
+			a.printShards(shards, gone)
 			for _, t := range st.Tables {
 				a.remark(t.Name, t.Detail)
 			}
@@ -70,10 +74,38 @@ func shardsOf(st events.Status) []events.ShardStatus {
 	return all
 }
 
-func (a *app) printShards(all []events.ShardStatus) {
+// readEnds asks the bus where the logs end: the leader knows only what replicas
+// have told of them. It returns which are not there; those, and what the bus
+// does not tell in time, stay as the leader said.
+func readEnds(ctx context.Context, c Cluster, shards []events.ShardStatus) (gone []bool) {
+	ctx, done := context.WithTimeout(ctx, dialPatience)
+	defer done()
+	gone = make([]bool, len(shards))
+	var all sync.WaitGroup
+	turns := make(chan struct{}, 8)
+	for i := range shards {
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			s := &shards[i]
+			log, err := c.LogState(ctx, events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
+			if err == nil {
+				s.LastSeq = log.Last
+			}
+			gone[i] = errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrLogForeign)
+		})
+	}
+	all.Wait()
+	return gone
+}
+
+func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 	var rows [][]any
-	for _, s := range all {
+	for i, s := range all {
 		name, low, size, last := fmt.Sprintf("%s.%s", s.Table, s.Shard), fmt.Sprint(s.Low), fmt.Sprint(s.Size), fmt.Sprint(s.LastSeq)
+		if gone[i] {
+			last = "none"
+		}
 		if len(s.Replicas) == 0 {
 			rows = append(rows, []any{name, low, size, last, "-", "-", "nobody keeps it", ""})
 		}
@@ -87,17 +119,22 @@ func (a *app) printShards(all []events.ShardStatus) {
 		}
 	}
 	writeTable(a.out, []string{"shard", "low", "size", "log", "server", "host", "state", "applied"}, rows, 2, 3, 4, 8)
-	first := true
+	var notes []string
 	for _, s := range all {
+		name := s.Table + "." + s.Shard
 		for _, r := range s.Replicas {
-			if r.Detail == "" {
-				continue
+			if r.Detail != "" {
+				notes = append(notes, fmt.Sprintf("%s on %s: %s", name, r.Server, r.Detail))
 			}
-			if first {
-				fmt.Fprintln(a.out)
-				first = false
-			}
-			fmt.Fprintf(a.out, "%s on %s: %s\n", printable(s.Table+"."+s.Shard), printable(r.Server), printable(r.Detail))
 		}
+		if lackOf(s).recoverable {
+			notes = append(notes, fmt.Sprintf("%s: no replica can go on by itself; 'ringway shards recover %[1]s' makes a new log, and asks first", name))
+		}
+	}
+	if len(notes) > 0 {
+		fmt.Fprintln(a.out)
+	}
+	for _, n := range notes {
+		fmt.Fprintln(a.out, printable(n))
 	}
 }

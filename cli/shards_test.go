@@ -26,19 +26,43 @@ func database() events.Status {
 }
 
 func TestShards(t *testing.T) {
-	code, out, errs := run(t, statusOf(database()).wiring(), "shards")
+	st := database()
+	st.Tables[0].Shards[0].Replicas[2] = events.ReplicaReport{Server: "Server3", State: events.Silent, AppliedSeq: 3, Detail: "it was ready when it was last heard"}
+	c := statusOf(st)
+	c.log = &events.LogState{First: 1, Last: 1000000}
+	code, out, errs := run(t, c.wiring(), "shards")
 	if code != ExitOK || errs != "" {
 		t.Errorf("code %d, stderr %q", code, errs)
 	}
 	golden(t, "shards.txt", out)
 	for line := range strings.Lines(out) {
-		if len([]rune(line)) > 81 {
+		if !strings.Contains(line, "shards recover") && len([]rune(line)) > 81 {
 			t.Errorf("%d characters: %s", len(line), line)
 		}
 	}
 	code, out, errs = run(t, statusOf(events.Status{}).wiring(), "shards")
 	if code != ExitOK || out != "" || errs != "there is no database; make one with 'ringway init'\n" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
+	}
+}
+
+// What the leader knows of a log's end may be a heartbeat old.
+func TestShards_AsksTheBusWhereLogsEnd(t *testing.T) {
+	c := statusOf(database())
+	c.log = &events.LogState{First: 1, Last: 77}
+	_, out, _ := run(t, c.wiring(), "shards", "-o", "json")
+	var got []events.ShardStatus
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range got {
+		if s.LastSeq != 77 {
+			t.Errorf("%s ends at %d", s.Shard, s.LastSeq)
+		}
+	}
+	c.log = nil
+	if _, out, _ = run(t, c.wiring(), "shards"); !strings.Contains(out, " none  Server0 ") {
+		t.Errorf("no log is missing in\n%s", out)
 	}
 }
 

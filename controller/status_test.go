@@ -57,3 +57,21 @@ func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
 		t.Fatal("no answer at once, later")
 	}
 }
+
+func TestStatus_AReplicaThatIsNotHeardIsSilent(t *testing.T) {
+	w := withTable(t, 3, "h1", "h2", "h3")
+	server := w.db().Servers[1].Name
+	w.mute[server] = true
+	w.run(3 * time.Second)
+	for _, s := range w.askStatus()().Tables[0].Shards {
+		for _, r := range s.Replicas {
+			want, detail := events.ReplicaReady, ""
+			if r.Server == server {
+				want, detail = events.Silent, "it was ready when it was last heard"
+			}
+			if r.State != want || r.Detail != detail {
+				t.Errorf("%s on %s is %s (%s), want %s (%s)", s.Shard, r.Server, r.State, r.Detail, want, detail)
+			}
+		}
+	}
+}

@@ -40,7 +40,7 @@ func (s *state) shardStatus(db events.Database, route events.TableRoute, sh even
 		if said, fresh := s.said(srv.Name, db.Table.Name, sh.ID); said.State != "" {
 			report.State, report.AppliedSeq, report.DurableSeq, report.Detail = said.State, said.Applied.Seq, said.Durable.Seq, said.Detail
 			if !fresh {
-				report.Detail = "it is silent" // what it said last may no longer be so
+				report.State, report.Detail = events.Silent, "it was "+said.State+" when it was last heard"
 			}
 			if said.Applied.Incarnation == log.Incarnation && said.State != events.ReplicaCopying {
 				line.LastSeq = max(line.LastSeq, said.Applied.Seq)

@@ -136,8 +136,8 @@ type ShardStatus struct {
 type ReplicaReport struct {
 	Server     string `json:"server"`
 	Host       string `json:"host"`
-	State      string `json:"state"` // as its server says; pending before it is heard of
-	AppliedSeq uint64 `json:"applied_seq"`
+	State      string `json:"state"`       // as its server says; pending before it is heard of, silent when it is no longer heard
+	AppliedSeq uint64 `json:"applied_seq"` // as of its last heartbeat, like DurableSeq
 	DurableSeq uint64 `json:"durable_seq"`
 	Detail     string `json:"detail,omitempty"`
 }
@@ -193,3 +193,7 @@ type InstanceReport struct {
 
 // Pending is the state of an instance that no agent has reported yet.
 const Pending = "pending"
+
+// Silent is the state of a replica whose server is not heard; Detail says what
+// it was before.
+const Silent = "silent"
