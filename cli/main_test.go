@@ -178,9 +178,9 @@ func standTable(name, state string, looks int) events.TableStatus {
 	} else if looks < 3 {
 		second.State = events.ReplicaCatchingUp
 	}
-	return events.TableStatus{Name: name, Shards: []events.ShardStatus{
-		{Table: name, Shard: "sh1", Replicas: []events.ReplicaReport{{Server: "Server0", State: events.ReplicaReady}}},
-		{Table: name, Shard: "sh2", Replicas: []events.ReplicaReport{second}},
+	return events.TableStatus{Name: name, Schema: courseSchema(), Servers: []events.Placement{{Name: "Server0"}}, Shards: []events.ShardStatus{
+		{Table: name, Shard: "sh1", Size: 9, Replicas: []events.ReplicaReport{{Server: "Server0", State: events.ReplicaReady}}},
+		{Table: name, Shard: "sh2", Low: 9, Size: 9, Replicas: []events.ReplicaReport{second}},
 	}}
 }
 

@@ -21,10 +21,11 @@ import (
 type up struct {
 	*app
 	o        upFlags
-	specArgs []string      // what the flags say of the service and the table, for the controller
-	wish     string        // name of the table that is asked for; empty: none
-	patient  bool          // --start-timeout was not given, so a database takes longer
-	grace    time.Duration // that instances are given to end
+	specArgs []string           // what the flags say of the service and the table, for the controller
+	wish     string             // name of the table that is asked for; empty: none
+	asked    events.InitRequest // the rest of it
+	patient  bool               // --start-timeout was not given, so a database takes longer
+	grace    time.Duration      // that instances are given to end
 
 	data    *supervise.Data
 	public  []string            // as bound, those of the network first
@@ -75,13 +76,15 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Run a whole cluster on this machine in the foreground: a bus, a controller, one
 agent a host, a router, and the replicas of the sample service "web". With --table
 also a database: it is made if there is none of its name, see 'ringway init --help'
-for the file; without the flag, one that is stored goes on.
+for the file; without the flag, one that is stored goes on. One of that name stays
+as it is, whatever the file says; what differs is told.
 
 When all replicas serve it prints one line that begins with "ready". A shard that
 only a person can help is not waited for: it is named before that. Each role is
 a child process that is started again when it dies; the public addresses stay
 open meanwhile. What was asked for survives in the data directory. Flags and
-configuration that are given win over it; what is not given stays as stored.
+configuration that are given win over it, but for --table; what is not given stays
+as stored.
 Replicas stay on the hosts they were given to, as long as these live.
 
 Clients on this machine may be served on a Unix socket, which costs less than a
@@ -200,7 +203,7 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 		if err != nil {
 			return err
 		}
-		u.wish = wish.Request.Table.Name
+		u.wish, u.asked = wish.Request.Table.Name, wish.Request
 		u.specArgs = append(u.specArgs, "--table", u.o.table)
 	}
 	return nil

@@ -46,6 +46,9 @@ func (u *up) start(ctx context.Context) error {
 	}
 	err := u.await(ctx, w, w.rest)
 	u.without, u.shards = w.shards.lacking, w.shards.all
+	if err == nil {
+		u.sayIgnored(w.st)
+	}
 	return err
 }
 
@@ -96,6 +99,7 @@ type waiter struct {
 	began   time.Time
 	cluster Cluster
 
+	st            events.Status // as of the last look
 	leads         bool
 	hosts         int
 	ready, wanted int
@@ -149,7 +153,7 @@ func (w *waiter) rest(ctx context.Context) bool {
 }
 
 func (w *waiter) look(st events.Status) {
-	w.leads, w.hosts, w.ready, w.wanted = true, 0, 0, 0
+	w.st, w.leads, w.hosts, w.ready, w.wanted = st, true, 0, 0, 0
 	for _, h := range st.Hosts {
 		for i := range w.o.hosts {
 			if h.Name == fmt.Sprintf("host-%d", i+1) && h.State == events.Alive {

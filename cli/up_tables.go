@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,6 +128,60 @@ func (u *up) sayWithout() {
 	if dead > 0 {
 		u.con.say("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
 	}
+}
+
+// sayIgnored tells what a file says of a table that was there before it, for
+// nobody follows it.
+func (u *up) sayIgnored(st events.Status) {
+	for _, t := range st.Tables {
+		if t.Name != u.wish {
+			continue
+		}
+		if differs := ignored(t, u.asked); len(differs) > 0 {
+			u.con.say("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, printable(u.o.table), printable(strings.Join(differs, "; ")))
+		}
+	}
+}
+
+// ignored says in what a table is not as it was asked for. Which server keeps
+// what is left out: servers come and go.
+func ignored(t events.TableStatus, ask events.InitRequest) (differs []string) {
+	f := func(what string, is, file any) {
+		differs = append(differs, fmt.Sprintf("%s %v, in the file %v", what, is, file))
+	}
+	if !t.Schema.Equal(&ask.Table.Schema) {
+		f("columns", t.Schema.Columns, ask.Table.Schema.Columns)
+		if slices.Equal(t.Schema.Columns, ask.Table.Schema.Columns) {
+			differs[0] = fmt.Sprintf("dtypes %v, in the file %v", t.Schema.DTypes, ask.Table.Schema.DTypes)
+		}
+	}
+	if len(t.Shards) != len(ask.Table.Shards) {
+		f("shards", len(t.Shards), len(ask.Table.Shards))
+	}
+	for _, s := range t.Shards {
+		if want, ok := ask.Table.Shard(s.Shard); !ok {
+			differs = append(differs, "shard "+s.Shard+" is not in the file")
+		} else if is := (events.Shard{ID: s.Shard, Low: s.Low, Size: s.Size}); is != want {
+			f("keys of shard "+s.Shard, fmt.Sprintf("%d to %d", is.Low, is.High()), fmt.Sprintf("%d to %d", want.Low, want.High()))
+		}
+	}
+	if len(t.Servers) != ask.N {
+		f("servers", len(t.Servers), ask.N)
+	}
+	if ask.Replicas > 0 && len(ask.Servers) == 0 {
+		for _, s := range t.Shards {
+			if want := min(ask.Replicas, ask.N); len(s.Replicas) != want {
+				f("copies of shard "+s.Shard, len(s.Replicas), want)
+			}
+		}
+	}
+	if ask.Engine != "" && t.Engine != ask.Engine {
+		f("engine", t.Engine, ask.Engine)
+	}
+	if more := len(differs) - maxLacks; more > 0 {
+		differs = append(differs[:maxLacks], fmt.Sprintf("and %d more", more))
+	}
+	return differs
 }
 
 // askWhy looks into the events for why a table that was asked for is not there.

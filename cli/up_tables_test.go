@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,6 +120,38 @@ func TestUp_TellsWhatAShardLacks(t *testing.T) {
 	f(lack{what: "is halted on B", served: true, lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
 	f(lack{what: "is quarantined on B", served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))
 	f(lack{what: "is halted on A, pending on B"}, r("A", events.ReplicaHalted, ""), r("B", events.Pending, ""))
+}
+
+func TestUp_TellsWhatItDoesNotApplyOfAFile(t *testing.T) {
+	asked, err := ParseTable("table.yaml", []byte("{N: 3, shards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}], replicas: 2, engine: sqlite}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(want string, change func(*events.TableStatus)) {
+		t.Helper()
+		stored := events.TableStatus{Name: events.DefaultTable, Schema: courseSchema(), Engine: "sqlite", Servers: make([]events.Placement, 3), Shards: []events.ShardStatus{
+			{Shard: "sh1", Low: 0, Size: 9, Replicas: make([]events.ReplicaReport, 2)}, {Shard: "sh2", Low: 9, Size: 9, Replicas: make([]events.ReplicaReport, 2)},
+		}}
+		change(&stored)
+		var said bytes.Buffer
+		u := &up{app: &app{con: newConsole(&said)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
+		u.sayIgnored(events.Status{Tables: []events.TableStatus{{Name: "Other"}, stored}})
+		if want != "" {
+			want = "ringway: table StudT is there already and stays as it is, table.yaml is not applied: " + want + "\n"
+		}
+		if said.String() != want {
+			t.Errorf("got %s, want %s", said.String(), want)
+		}
+	}
+	f("", func(*events.TableStatus) {})
+	f("engine mysql, in the file sqlite", func(t *events.TableStatus) { t.Engine = "mysql" })
+	f("shards 1, in the file 2", func(t *events.TableStatus) { t.Shards = t.Shards[:1] })
+	f("shard sh3 is not in the file", func(t *events.TableStatus) { t.Shards[1].Shard = "sh3" })
+	f("keys of shard sh2 9 to 18, in the file 9 to 17", func(t *events.TableStatus) { t.Shards[1].Size = 10 })
+	f("servers 4, in the file 3", func(t *events.TableStatus) { t.Servers = make([]events.Placement, 4) })
+	f("copies of shard sh1 1, in the file 2", func(t *events.TableStatus) { t.Shards[0].Replicas = t.Shards[0].Replicas[:1] })
+	f("columns [a b], in the file [Stud_id Stud_name Stud_marks]", func(t *events.TableStatus) { t.Schema.Columns = []string{"a", "b"} })
+	f("dtypes [Number], in the file [Number String String]", func(t *events.TableStatus) { t.Schema.DTypes = t.Schema.DTypes[:1] })
 }
 
 func TestUp_SaysWhyThereIsNoTable(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func (s *state) tableStatus(now time.Time) (out []events.TableStatus) {
 	for _, name := range sorted(s.tables) {
 		db := s.tables[name].value
-		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: s.renewalDetail(db, now)}
+		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Engine: cmp.Or(db.Engine, "auto"), Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: s.renewalDetail(db, now)}
 		var route events.TableRoute
 		if r, ok := s.tableRoutes[name]; ok {
 			route, line.Epoch = r.value, r.version

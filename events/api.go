@@ -114,6 +114,7 @@ type Rewind struct {
 type TableStatus struct {
 	Name    string        `json:"name"`
 	Schema  Schema        `json:"schema"`
+	Engine  string        `json:"engine"` // that was asked for: auto, mysql or sqlite
 	Servers []Placement   `json:"servers"`
 	Shards  []ShardStatus `json:"shards"`
 	Epoch   Epoch         `json:"epoch"`
