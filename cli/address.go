@@ -51,7 +51,11 @@ func listenAddress(flag, s string) (string, error) {
 	s = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(s, "/"), "nats://"), "http://")
 	_, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", usage("%s %q: want host:port, like 127.0.0.1:5000", flag, s)
+		like := "127.0.0.1:5000"
+		if flag == "--nats" {
+			like = defaultNATS
+		}
+		return "", usage("%s %q: want host:port, like %s", flag, s, like)
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return "", usage("%s %q: port %q is out of range; use 0 (any free one) to 65535", flag, s, port)

@@ -207,6 +207,14 @@ func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
 	return code
 }
 
+// noArgs is for commands without any, which are no group of others.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is too much; '%s' takes only flags", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
 // New is the tree of commands, for documentation and completion.
 func New(w Wiring, s Streams) *cobra.Command {
 	return (&app{w: w, out: s.Out, con: newConsole(s.Err)}).root()
@@ -231,6 +239,8 @@ unknown, 130 interrupted.`,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.ran = true },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.Version = a.build().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetOut(a.out)
 	root.SetErr(a.con.w)

@@ -82,7 +82,6 @@ func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, d
 			return err
 		}
 		sent = sent || !errors.Is(err, events.ErrNoLeader)
-		waited := time.Since(began).Round(100 * time.Millisecond)
 		noLeader := errors.Is(err, events.ErrNoLeader) && time.Since(began) > leaderPatience
 		if asking.Err() == nil && !noLeader {
 			select {
@@ -91,6 +90,8 @@ func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, d
 			case <-asking.Done():
 			}
 		}
+		waited := time.Since(began)
+		waited = waited.Round(min(max(waited/10, time.Microsecond), 100*time.Millisecond)) // 1.1ms, or 3m0.1s
 		how := "no answer"
 		if ctx.Err() != nil {
 			how = "interrupted"

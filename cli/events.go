@@ -28,7 +28,7 @@ The bus keeps events for 7 days. No controller is needed.`,
 		Example: `  ringway events
   ringway events --since 2h -o json | jq -r 'select(.verb == "died") | .about'
   ringway events --follow`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.add(cmd, leaderPatience)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens until interrupted")

@@ -59,7 +59,7 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
   ringway init --servers 4 --shards 8 --size 100000
   ringway init --course
   ringway init --file table.yaml -o json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.add(cmd, initPatience)
 	cmd.Flags().StringVar(&o.file, "file", "", "YAML or JSON file that describes the table, in place of the flags below")

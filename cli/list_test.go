@@ -428,7 +428,8 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	f(Wiring{}, ExitUsage, `unknown command "pss"`, "pss")
 	f(Wiring{}, ExitUsage, "See 'ringway ps --help'.", "ps", "--jsno")
 	f(Wiring{}, ExitUsage, "use table or json", "ps", "-o", "xml")
-	f(Wiring{}, ExitUsage, `unknown command "extra" for "ringway ps"`, "ps", "extra")
+	f(Wiring{}, ExitUsage, `"extra" is too much; 'ringway ps' takes only flags`, "ps", "extra")
+	f(Wiring{}, ExitUsage, "like 127.0.0.1:4222", "up", "--nats", "foo")
 	f(Wiring{}, ExitUsage, "--nats", "ps", "--nats", "http://x")
 	f(Wiring{}, ExitUsage, "--timeout", "ps", "--timeout", "0s")
 	f(Wiring{}, ExitUsage, "2 names for -n 1", "add", "S1", "S2", "-n", "1")
@@ -448,6 +449,22 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	f(Wiring{}, ExitUsage, "--since", "events", "--since", "ago")
 	f(Wiring{}, ExitUsage, "no id", "server", "--listen", "127.0.0.1:0")
 	f(stand(), 2, "", "hold", "--", "a", "b")
+}
+
+func TestVersion_IsAFlagToo(t *testing.T) {
+	_, want, _ := run(t, Wiring{Version: "1.2"}, "version")
+	if code, out, errs := run(t, Wiring{Version: "1.2"}, "--version"); code != ExitOK || out != want || errs != "" {
+		t.Errorf("code %d, stdout %q, stderr %q; want %q", code, out, errs, want)
+	}
+}
+
+func TestAsk_NoAnswerAfterMoreThanNothing(t *testing.T) {
+	for _, err := range []error{events.ErrNoLeader, events.ErrUnknownOutcome} {
+		c := &cluster{answer: func(string, any, any) error { return err }}
+		if _, _, errs := run(t, c.wiring(), "init", "--timeout", "1ms"); strings.Contains(errs, " 0s") || !strings.Contains(errs, "ms") {
+			t.Errorf("%v: %s", err, errs)
+		}
+	}
 }
 
 func TestNATSURL(t *testing.T) {

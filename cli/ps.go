@@ -21,7 +21,7 @@ its state, and whether it gets requests. What shard servers keep is in 'ringway 
 States: pending, starting, ready, unready, stopping, dead.`,
 		Example: `  ringway ps
   ringway ps -o json | jq -r '.[] | select(.state != "ready") | .name'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.add(cmd, leaderPatience)
 	output := outputFlag(cmd)

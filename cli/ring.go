@@ -64,7 +64,7 @@ compiled table that name the member.`,
   ringway ring --offline --algorithm course --members 1,2,3
   ringway ring --offline --algorithm course --members 1,2,3 --functions linear
   ringway ring --offline --members a,b,c,d --size 4096`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.cluster.add(cmd, leaderPatience)
 	cmd.Flags().StringVar(&f.service, "service", "", "service (default: the only one)")

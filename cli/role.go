@@ -108,7 +108,7 @@ func (a *app) busCommand() *cobra.Command {
 		Short: "Run the bus: NATS with JetStream that syncs every write",
 		Example: `  ringway bus --store /var/lib/ringway/bus
   ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
 				return err
@@ -144,7 +144,7 @@ func (a *app) controllerCommand() *cobra.Command {
 		Example: `  ringway controller
   ringway controller --nats nats://bus-1:4222,nats://bus-2:4222 --config ringway.yaml
   ringway controller --config ringway.yaml --check     # before it is started anew`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
@@ -202,7 +202,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
   ringway agent --nats nats://bus-1:4222 --host rack3-7
   ringway agent --runtime docker --image ringway:latest --network ringway
   ringway agent --runtime docker --image ringway:latest --shard-image ringway-shard:latest --advertise 192.0.2.7`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
@@ -281,7 +281,7 @@ func (a *app) routerCommand() *cobra.Command {
 		Example: `  ringway router --listen 0.0.0.0:80 --admin 127.0.0.1:5001
   ringway router --nats nats://bus-1:4222
   ringway router --listen 0.0.0.0:80 --listen unix:/run/ringway.sock`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
@@ -330,7 +330,7 @@ Without --id it takes its id from RINGWAY_ID or SERVER_ID, without --listen its
 port from PORT.`,
 		Example: `  ringway server --id S1 --listen 127.0.0.1:7001
   SERVER_ID=S1 PORT=7001 ringway server`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			o.ID = instanceName(o.ID)
 			if o.ID == "" {

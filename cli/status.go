@@ -17,7 +17,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show who leads, and the services, tables, hosts and routers",
 		Example: `  ringway status
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.add(cmd, leaderPatience)
 	output := outputFlag(cmd)

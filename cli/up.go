@@ -124,7 +124,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
   ringway up --config ringway.yaml --listen 0.0.0.0:8080
   ringway up --table table.yaml       # with a database
   ringway up --listen 127.0.0.1:5000 --listen unix:/run/ringway.sock`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
 	publicFlag(cmd, &u.o.listen)

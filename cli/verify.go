@@ -114,8 +114,13 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 		return nil, fmt.Errorf("read the routes: %w", err)
 	}
 	var routes []events.TableRoute
+	some := false
 	for _, e := range entries {
-		if e.Deleted() || !strings.HasPrefix(e.Key, events.TableKey("")) || v.table != "" && e.Key != events.TableKey(v.table) {
+		if e.Deleted() || !strings.HasPrefix(e.Key, events.TableKey("")) {
+			continue
+		}
+		some = true
+		if v.table != "" && e.Key != events.TableKey(v.table) {
 			continue
 		}
 		r, err := events.DecodeTableRoute(e.Value)
@@ -125,7 +130,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 		routes = append(routes, r)
 	}
 	if len(routes) == 0 {
-		if v.table != "" {
+		if some {
 			return nil, fmt.Errorf("no route for table %q; the tables are in 'ringway shards'", v.table)
 		}
 		return nil, errNoDatabase

@@ -197,6 +197,9 @@ func TestVerify_SaysWhyNobodyCanBeAsked(t *testing.T) {
 	if code != ExitFailed || out != "" || !strings.Contains(errs, "there is no database") {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
+	if _, _, errs = run(t, (&cluster{routes: []events.Entry{route(t)}}).wiring(), "verify", "Other"); !strings.Contains(errs, "there is no database") {
+		t.Errorf("stderr %q", errs)
+	}
 	code, _, errs = run(t, newReplicas(honest).cluster(t).wiring(), "verify", "Other")
 	if code != ExitFailed || !strings.Contains(errs, `no route for table "Other"`) {
 		t.Errorf("code %d, stderr %q", code, errs)

@@ -24,7 +24,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Show which release this is",
 		Example: `  ringway version
   ringway version -o json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -32,14 +32,18 @@ func (a *app) versionCommand() *cobra.Command {
 		if *output == asJSON {
 			return writeJSON(a.out, b)
 		}
-		line := "ringway " + b.Version
-		if b.Commit != "" {
-			line += " (" + b.Commit + ")"
-		}
-		_, err := fmt.Fprintf(a.out, "%s, %s, %s\n", line, b.Go, b.Platform)
+		_, err := fmt.Fprintln(a.out, b)
 		return err
 	}
 	return cmd
+}
+
+func (b build) String() string {
+	line := "ringway " + b.Version
+	if b.Commit != "" {
+		line += " (" + b.Commit + ")"
+	}
+	return fmt.Sprintf("%s, %s, %s", line, b.Go, b.Platform)
 }
 
 func (a *app) build() build {
