@@ -108,7 +108,7 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	f(false, 1, []string{"S99"}, 400, "'S99' is not a replica")
 
 	w := started(t, webConfig(1), "h1")
-	if got := w.askID(strings.Repeat("x", 65), true, 1); got.err == nil || !strings.Contains(got.err.Error(), "id: 65 bytes") {
+	if got := w.askID(strings.Repeat("x", events.MaxRequestBytes+1), true, 1); got.err == nil || !strings.Contains(got.err.Error(), "id: 129 bytes") {
 		t.Errorf("a long id: got %v", got.err)
 	}
 }

@@ -199,7 +199,7 @@ type Replica struct {
 
 // MaxRequestBytes is the longest id of a request: every replica that it added
 // keeps it.
-const MaxRequestBytes = 64
+const MaxRequestBytes = 128
 
 // Answered remembers one request that changed the service.
 type Answered struct {
