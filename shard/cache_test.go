@@ -110,7 +110,7 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 		seq := step + 1
 		want := ""
 		if code, text := call(t, "GET", n.url(fmt.Sprintf("rows?log=life1&floor=%d&low=0&high=%d", seq, keys-1)), ""); code == 200 {
-			want = strings.TrimPrefix(text, string(events.AppendShardSeq(nil, uint64(seq))))
+			want = strings.TrimPrefix(text, string(events.AppendShardSeq(nil, seq)))
 		}
 		if got := get(seq); got != want {
 			t.Fatalf("seq %d: by key %q, as a range %q", seq, got, want)
