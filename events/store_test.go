@@ -216,9 +216,6 @@ func TestTable_Refuses(t *testing.T) {
 	f("table", func(x *events.Table) { x.Name = "1x" })
 	f("table", func(x *events.Table) { x.Name = "a`; DROP" })
 	f("columns: missing", func(x *events.Table) { x.Schema.Columns = nil })
-	for _, name := range []string{"table", "data", "shard"} { // no call could name a row
-		f("columns: the key cannot be called "+name+", which calls have for something else", func(x *events.Table) { x.Schema.Columns[0] = name })
-	}
 	f("dtypes: 2 for 3", func(x *events.Table) { x.Schema.DTypes = x.Schema.DTypes[:2] })
 	f("65 are too many", func(x *events.Table) { x.Schema.Columns = make([]string, 65) })
 	f("is the key", func(x *events.Table) { x.Schema.DTypes[0] = "String" })

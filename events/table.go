@@ -59,9 +59,6 @@ func (s *Schema) Validate() error {
 	case s.DTypes[0] != DTypeNumber:
 		return Refuse(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
 	}
-	if key := s.Columns[0]; slices.Contains(callFields, key) {
-		return Refuse(400, "columns: the key cannot be called %s, which calls have for something else", key)
-	}
 	seen := map[string]bool{}
 	for i, c := range s.Columns {
 		if err := ValidIdentifier(c); err != nil {
@@ -78,8 +75,14 @@ func (s *Schema) Validate() error {
 	return nil
 }
 
-// callFields are those of calls, where the key's name is one too.
-var callFields = []string{"table", "data", "shard"}
+// Callable refuses a valid schema that calls could not use: the key's name is a
+// field of theirs, beside others. What is stored already is no matter for it.
+func (s *Schema) Callable() error {
+	if key := s.Columns[0]; slices.Contains([]string{"table", "data", "shard"}, key) {
+		return Refuse(400, "columns: the key cannot be called %s, which calls have for something else", key)
+	}
+	return nil
+}
 
 // Equal reports whether both are the same columns.
 func (s *Schema) Equal(o *Schema) bool {

@@ -96,6 +96,11 @@ func (k *keeper) fill(ctx context.Context, engine Engine, a *aim) error {
 		return ctx.Err()
 	}
 	defer k.s.fills.give()
+	return k.fillNow(ctx, engine, a)
+}
+
+// fillNow is fill by who has the turn.
+func (k *keeper) fillNow(ctx context.Context, engine Engine, a *aim) error {
 	return k.fromAny(ctx, a, func(from donor) error { return k.copyFrom(ctx, engine, a, from) })
 }
 
@@ -114,21 +119,42 @@ func (k *keeper) fromAny(ctx context.Context, a *aim, do func(from donor) error)
 
 // replace erases what is there when a donor has shown that it has something
 // better, and sets it aside before if it is of another history. Both may take
-// long, so no donor waits for them with a copy.
+// long, so no donor waits for them with a copy; but the replica keeps what it
+// has until it is its turn to be filled.
 func (k *keeper) replace(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
-	if foreign {
+	if !k.s.fills.take(ctx) {
+		return ctx.Err()
+	}
+	defer k.s.fills.give()
+	if foreign && k.aside != *at {
 		if err := k.findBetter(ctx, a, at); err != nil {
 			return err
 		}
 		if err := k.setAside(ctx, engine, at); err != nil {
 			return err
 		}
+		k.aside = *at
+	}
+	// The verdict may be of long ago.
+	_, err := agrees(ctx, k.s.logs(a.logID()), *at)
+	switch {
+	case err == nil && at.Incarnation == a.log.Incarnation:
+		k.say.Info("replica and log agree after all", "at", at.String())
+		return nil
+	case err != nil && !errors.Is(err, events.ErrLogForeign) && !errors.Is(err, events.ErrLogPurged):
+		return err
 	}
 	if err := k.findBetter(ctx, a, at); err != nil {
 		return err
 	}
 	k.say.Warn("replica is erased", "at", at.String())
-	return engine.Drop(ctx, k.key.table, k.key.shard)
+	if err := engine.Drop(ctx, k.key.table, k.key.shard); err != nil {
+		return err
+	}
+	if err := k.fillNow(ctx, engine, a); err != nil { // the next step fills what is empty
+		k.say.Warn("copying failed", events.KeyError, err)
+	}
+	return nil
 }
 
 func (k *keeper) findBetter(ctx context.Context, a *aim, at *events.Position) error {

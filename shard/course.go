@@ -237,7 +237,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 	if err := listed(ask.Shards); err != nil {
 		return err
 	}
-	var stores []Store
+	var replicas []*replica
 	for _, id := range ask.Shards {
 		k := s.byShard(id)
 		if k == nil {
@@ -247,7 +247,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		if err != nil {
 			return err
 		}
-		stores = append(stores, at.store)
+		replicas = append(replicas, at)
 	}
 	release, err := s.turn(s.streams, "long reads")
 	if err != nil {
@@ -258,24 +258,27 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		defer release()
 		life, cancel := context.WithCancel(s.context())
 		defer cancel()
-		if copyRows(life, w, stores) == nil {
+		if copyRows(life, w, replicas) == nil {
 			_, _ = w.WriteString(`"status":"success"}` + "\n") // without it the copy is no JSON
 		}
 	})
 	return nil
 }
 
-func copyRows(ctx context.Context, w *bufio.Writer, stores []Store) error {
+func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica) error {
 	line := []byte{'{'}
-	for _, store := range stores {
-		spec, between := store.Spec(), ""
+	for _, r := range replicas {
+		spec, between, before := r.store.Spec(), "", r.applier.Applied()
 		line = append(append(append(line, '"'), spec.Shard.ID...), `":[`...)
-		_, err := store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
+		seq, err := r.store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
 			line = spec.Schema.AppendRow(append(line, between...), row)
 			_, err := w.Write(line)
 			line, between = line[:0], ","
 			return err
 		})
+		if err == nil {
+			err = r.wentBack(before, seq)
+		}
 		if err != nil {
 			return err
 		}

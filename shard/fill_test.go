@@ -206,6 +206,42 @@ func TestFill_NoDonorWaitsForRoom(t *testing.T) {
 	}
 }
 
+// A verdict is of the moment when the applier ended. What the log agrees with by
+// now is not erased for it.
+func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
+	c := newCluster(t, "s1", "s2")
+	n := c.nodes["s2"]
+	n.stop()
+	open := n.open
+	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+		e, name, err := open(ctx)
+		return &slowDrop{e, func() error { t.Error("it is erased"); return errors.New("it shall not be") }}, name, err
+	}
+	n.tune = func(cfg *shard.Config) { cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour }
+	n.start()
+	c.keep("s1*", "s2*")
+	history := func() {
+		for i := range int64(3) {
+			c.append(fmt.Sprint("b", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(i), events.Text("x")}}})
+		}
+	}
+	history()
+	n.state(3)
+	c.nodes["s1"].state(3)
+	c.keep("s1", "s2") // nobody could replace what it has
+	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
+	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
+	n.is(events.ReplicaQuarantined) // until somebody tries again
+	c.conn = c.connect() // the one of before would not write to a log that went back
+	history()
+	c.append("b3", events.Op{Kind: events.OpBarrier})
+	c.nodes["s1"].state(4)
+	c.nodes["s1"].is(events.ReplicaReady)
+	c.keep("s1*", "s2")
+	n.is(events.ReplicaReady)
+	c.alike(4, 3, "s1", "s2")
+}
+
 // slowDrop waits before it drops.
 type slowDrop struct {
 	shard.Engine

@@ -21,6 +21,7 @@ type keeper struct {
 	stop  context.CancelFunc
 	ended chan struct{}   // closed when run has returned
 	after <-chan struct{} // of the keeper before; nil: there was none
+	aside events.Position // of what was set aside last; for run alone
 
 	mu     sync.Mutex
 	aim    aim

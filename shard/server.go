@@ -20,12 +20,14 @@ import (
 // What is asked of an engine at once. LongReads are the Ranges and Snapshots
 // that others hold up: beside them it has to answer what is short.
 const (
-	LongReads = streamsMost + copiesMost + digestsMost
+	LongReads = StreamsMost + copiesMost + digestsMost + fillsMost
 
-	readsMost   = 8
-	streamsMost = 3
+	StreamsMost = 8 // each router asks for several at once, and holds those that it does not read yet
 	copiesMost  = 2
 	digestsMost = 2 // as many as 'ringway verify' asks for
+	fillsMost   = 2 // before which a replica may be set aside
+
+	readsMost = 8
 )
 
 // Config says what a shard server is and how patient it is.
@@ -42,7 +44,6 @@ type Config struct {
 	SendMost   time.Duration // a client that takes nothing for so long is cut off
 	ReplayMost uint64        // a log of fewer batches, and
 	ReplaySize uint64        // fewer bytes, is replayed from its start although somebody could be copied
-	FillsMost  int           // replicas filled at once
 	Stalled    time.Duration // without a line from a donor, before its copy is given up
 	RetryMin   time.Duration // first wait after a failure of a replica or of the engine; doubles
 	RetryMax   time.Duration
@@ -54,7 +55,7 @@ type Config struct {
 func DefaultConfig() Config {
 	cfg := Config{
 		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
-		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20, FillsMost: 2,
+		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20,
 		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
 	}
@@ -127,7 +128,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 	}
 	s := &Server{
 		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newTurns(readsMost), streams: newTurns(streamsMost), copies: newTurns(copiesMost), fills: newTurns(cfg.FillsMost),
+		reads: newTurns(readsMost), streams: newTurns(StreamsMost), copies: newTurns(copiesMost), fills: newTurns(fillsMost),
 		digests: newTurns(digestsMost), digest: newTurns(1),
 		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
 		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, beatNow: make(chan struct{}, 1),

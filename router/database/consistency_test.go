@@ -233,9 +233,9 @@ func TestRead_SharesQuestions(t *testing.T) {
 				return nil
 			})
 		}
-		rig.Eventually(t, func() error { // the others wait
+		rig.Eventually(t, func() error { // the others wait, and perhaps one for the end of the read before
 			m := sharedReads.FindStringSubmatch(f.get(f.admin + "/metrics").body)
-			if n, _ := strconv.Atoi(m[1]); n != clients-flying {
+			if n, _ := strconv.Atoi(m[1]); n < clients-flying {
 				return fmt.Errorf("%d wait", n)
 			}
 			return nil

@@ -3,8 +3,6 @@ package database
 import (
 	"sync"
 	"time"
-
-	"ringway/events"
 )
 
 // doubts remembers since when this router has been asked about batches of
@@ -18,11 +16,10 @@ type doubts struct {
 
 type doubt struct{ first, last time.Time }
 
-// mostDoubts bounds what is remembered; about more a router is never sure.
+// mostDoubts bounds what is remembered.
 const mostDoubts = 4096
 
-// since takes a question at now, and returns when the first one was. One that
-// was not repeated within events.ResultsKept is forgotten.
+// since takes a question at now, and returns when the first one was.
 func (d *doubts) since(batch string, now time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,14 +28,19 @@ func (d *doubts) since(batch string, now time.Time) time.Time {
 		return one.first
 	}
 	if len(d.asked) >= mostDoubts {
-		for other, one := range d.asked {
-			if now.Sub(one.last) > events.ResultsKept {
-				delete(d.asked, other)
-			}
+		d.forgetOne()
+	}
+	d.asked[batch] = &doubt{first: now, last: now}
+	return now
+}
+
+// forgetOne forgets what was not asked about for the longest time.
+func (d *doubts) forgetOne() {
+	longest := ""
+	for batch, one := range d.asked {
+		if longest == "" || one.last.Before(d.asked[longest].last) {
+			longest = batch
 		}
 	}
-	if len(d.asked) < mostDoubts {
-		d.asked[batch] = &doubt{first: now, last: now}
-	}
-	return now
+	delete(d.asked, longest)
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"ringway/events"
 )
 
 func TestDoubts_RememberTheFirstQuestion(t *testing.T) {
@@ -26,15 +24,13 @@ func TestDoubts_RememberTheFirstQuestion(t *testing.T) {
 		f(fmt.Sprint(i), full)
 	}
 	at = at.Add(time.Minute)
-	f("one too many", at)
-	at = at.Add(events.ResultsKept - time.Minute)
-	f("one too many", at) // the others might still be asked about
 	f("a", begun)
-	at = at.Add(time.Second)
 	again := at
-	f("one too many", again)
+	f("one too many", again) // in place of one that nobody asked about since
 	at = at.Add(time.Minute)
 	f("one too many", again)
 	f("a", begun)
-	f("0", at)
+	if n := len(d.asked); n != mostDoubts {
+		t.Errorf("it remembers %d", n)
+	}
 }

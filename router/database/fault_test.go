@@ -337,7 +337,7 @@ func TestWrite_IdempotencyKeyMakesARepetitionHarmless(t *testing.T) {
 	if got.code != 422 || !strings.Contains(got.body, "Idempotency-Key: it was used with another request") {
 		t.Errorf("another body: got %d %s", got.code, got.body)
 	}
-	if got := f.do("POST", "/write", `{"data":`+rows(3, 3)+`}`, key, ""); got.code != 400 || !strings.Contains(got.body, "idempotency key: use 1 to") {
+	if got := f.do("POST", "/write", `{"data":`+rows(3, 3)+`}`, "A", "1", "B", "2", "C", "3", key, ""); got.code != 400 || !strings.Contains(got.body, "idempotency key: use 1 to") {
 		t.Errorf("an empty key, which would protect nothing: got %d %s", got.code, got.body)
 	}
 	const remove, removed = `{"Stud_id":1}`, `{"message":"Data entry with Stud_id:1 removed from all replicas","status":"success"}`

@@ -272,8 +272,8 @@ func (d *Database) do(p *part) (result oplog.Result, err error) {
 // idempotency is what the client sent to make a repetition harmless; nil if
 // it did not.
 func idempotency(ctx *fasthttp.RequestCtx) (*events.Idempotency, error) {
-	key := ctx.Request.Header.Peek("Idempotency-Key")
-	if key == nil {
+	keys := ctx.Request.Header.PeekAll("Idempotency-Key") // Peek takes an empty one for none, or not, by its place
+	if len(keys) == 0 {
 		return nil, nil //nolint:nilnil // most requests have none
 	}
 	h := sha256.New()
@@ -282,7 +282,7 @@ func idempotency(ctx *fasthttp.RequestCtx) (*events.Idempotency, error) {
 	h.Write(ctx.Request.Header.RequestURI())
 	h.Write([]byte{'\n'})
 	h.Write(ctx.Request.Body())
-	mark := &events.Idempotency{Key: string(key), Body: hex.EncodeToString(h.Sum(nil))}
+	mark := &events.Idempotency{Key: string(keys[0]), Body: hex.EncodeToString(h.Sum(nil))}
 	if err := mark.Validate(); err != nil {
 		return nil, err
 	}

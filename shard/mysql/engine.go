@@ -26,7 +26,7 @@ type Config struct {
 
 // DefaultConfig suits a server that is ours alone.
 func DefaultConfig() Config {
-	return Config{Connections: 16, LockWait: 10 * time.Second, IO: 2 * time.Minute}
+	return Config{Connections: 24, LockWait: 10 * time.Second, IO: 2 * time.Minute}
 }
 
 // Engine is a database with replicas in it.

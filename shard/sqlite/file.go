@@ -19,8 +19,8 @@ import (
 	"ringway/shard/state"
 )
 
-// readers is how many read one replica at once.
-const readers = 8
+// readers is how many read one replica at once: some beside those that take long.
+const readers = shard.LongReads + 2
 
 // file is one replica's file, open.
 type file struct {

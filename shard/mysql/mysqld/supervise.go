@@ -28,7 +28,7 @@ type Config struct {
 
 // DefaultConfig is small: a shard server may share its host with many.
 func DefaultConfig(dir string) Config {
-	return Config{Dir: dir, Connections: 16, BufferPool: 128 << 20, Grace: 30 * time.Second, BackOff: 100 * time.Millisecond, MostBackOff: 10 * time.Second}
+	return Config{Dir: dir, Connections: 24, BufferPool: 128 << 20, Grace: 30 * time.Second, BackOff: 100 * time.Millisecond, MostBackOff: 10 * time.Second}
 }
 
 // Supervisor keeps one server running.
