@@ -91,7 +91,11 @@ func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, d
 			}
 		}
 		waited := time.Since(began)
-		waited = waited.Round(min(max(waited/10, time.Microsecond), 100*time.Millisecond)) // 1.1ms, or 3m0.1s
+		if unit := 100 * time.Millisecond; waited > unit {
+			waited = waited.Round(unit)
+		} else {
+			waited = waited.Round(100 * time.Microsecond)
+		}
 		how := "no answer"
 		if ctx.Err() != nil {
 			how = "interrupted"

@@ -20,16 +20,17 @@ import (
 
 // cluster is a canned one. Request calls answer.
 type cluster struct {
-	answer func(verb string, req, reply any) error
-	routes []events.Entry
-	events []events.Event
-	follow func(ctx context.Context)
-	mark   func(log events.LogID) (string, uint64, error)
-	log    *events.LogState  // of every shard; nil: there is none
-	batch  map[uint64]string // of that log
-	listen func(subject string, fn func(string, []byte)) (func(), error)
-	since  time.Time
-	closed bool
+	answer     func(verb string, req, reply any) error
+	routes     []events.Entry
+	events     []events.Event
+	follow     func(ctx context.Context)
+	mark       func(log events.LogID) (string, uint64, error)
+	log        *events.LogState  // of every shard; nil: there is none
+	batch      map[uint64]string // of that log
+	unreadable error
+	listen     func(subject string, fn func(string, []byte)) (func(), error)
+	since      time.Time
+	closed     bool
 }
 
 func (c *cluster) Request(_ context.Context, verb string, req, reply any) error {
@@ -61,6 +62,9 @@ func (c *cluster) LogState(_ context.Context, log events.LogID) (events.LogState
 }
 func (c *cluster) LogBatch(_ context.Context, _ events.LogID, seq uint64) (string, time.Time, error) {
 	batch, ok := c.batch[seq]
+	if c.unreadable != nil {
+		return "", time.Time{}, c.unreadable
+	}
 	if !ok {
 		return "", time.Time{}, events.ErrNotFound
 	}

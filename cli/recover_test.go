@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -110,6 +111,26 @@ func TestRecover_SaysWhatIsGivenUp(t *testing.T) {
 	f("S2 on h: silent, had applied 3\n", &events.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
 	f("S1 has all of it. What only", &events.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
 	f("No replica of shard T.s is heard", &events.LogState{First: 1, Last: 7}, nil, nil, nil)
+}
+
+// A log that cannot be read is one to recover from.
+func TestRecover_OfADamagedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{log: &events.LogState{First: 20, Last: 25}, unreadable: errors.New("no block")}
+		heard(t, c, "S1", position(events.ReplicaHalted, 20, "twenty"))
+		said := planned(t, c, shard("S1"))
+		want := "The old log would be deleted, and with it batches 21 to 25, which no replica that is heard has. It could not be compared with S1 (no block): it may have another history."
+		if !strings.Contains(said, want) {
+			t.Errorf("got %s, want %s", said, want)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{log: &events.LogState{First: 20, Last: 25}}
+		heard(t, c, "S1", position(events.ReplicaHalted, 7, "seven"))
+		if said, want := planned(t, c, shard("S1")), "with it batches 20 to 25, which"; !strings.Contains(said, want) {
+			t.Errorf("got %s, want %s", said, want)
+		}
+	})
 }
 
 // A log that grows is not one that went back.

@@ -30,6 +30,7 @@ type recovery struct {
 	from   string          // server of the most advanced replica; empty: none was heard
 	at     events.Position // of that replica
 	parted bool            // the log has another history than that replica
+	why    error           // that could not be seen
 	newest time.Time       // when the last batch of such a log was stored; zero: not known
 }
 
@@ -153,10 +154,10 @@ func (r *recovery) compare(ctx context.Context, c Cluster) error {
 		r.parted = true
 	case r.at.Seq >= r.log.First: // what is purged they have in common
 		batch, _, err := c.LogBatch(ctx, r.id(), r.at.Seq)
-		if err != nil && !errors.Is(err, events.ErrNotFound) {
-			return err
-		}
 		r.parted = err == nil && batch != r.at.Batch
+		if err != nil && !errors.Is(err, events.ErrNotFound) {
+			r.why = err // a log that is damaged is what a recovery is for
+		}
 	}
 	if r.parted {
 		_, r.newest, _ = c.LogBatch(ctx, r.id(), r.log.Last) // only for the reader
@@ -193,6 +194,9 @@ func (r *recovery) String() string {
 		givenUp = givenUp || said.Applied.Incarnation != "" && said.Applied != r.at && !followed
 	}
 	b.WriteString(r.ofTheLog())
+	if r.why != nil {
+		fmt.Fprintf(&b, " It could not be compared with %s (%s): it may have another history.", printable(r.from), printable(r.why.Error()))
+	}
 	if served {
 		b.WriteString(" A replica is ready: what is written until then may be lost as well.")
 	}
@@ -215,7 +219,7 @@ func (r *recovery) ofTheLog() string {
 		return fmt.Sprintf("The old log has another history than %s: it ends at %d%s. It would be deleted, and with it what was written to it since they parted.",
 			printable(r.from), r.log.Last, r.stored())
 	case r.end > r.at.Seq:
-		return fmt.Sprintf("The old log would be deleted, and with it %s, which no replica that is heard has.", span(r.at.Seq+1, r.end))
+		return fmt.Sprintf("The old log would be deleted, and with it %s, which no replica that is heard has.", span(max(r.at.Seq+1, r.log.First), r.end))
 	}
 	return fmt.Sprintf("The old log would be deleted; %s has all of it.", printable(r.from))
 }

@@ -127,7 +127,10 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 				notes = append(notes, fmt.Sprintf("%s on %s: %s", name, r.Server, r.Detail))
 			}
 		}
-		if lackOf(s).recoverable {
+		switch l := lackOf(s); {
+		case l.retries:
+			notes = append(notes, fmt.Sprintf("%s: what halted is tried again, each half minute at least; where that does not help 'ringway shards recover %[1]s' makes a new log, and asks first", name))
+		case l.recoverable:
 			notes = append(notes, fmt.Sprintf("%s: no replica can go on by itself; 'ringway shards recover %[1]s' makes a new log, and asks first", name))
 		}
 	}

@@ -12,8 +12,11 @@ import (
 )
 
 // stuckFor is how long a shard may need a person before `up` goes on without
-// it: longer than a replica that halted waits before it tries again.
+// it. A replica that halted tries again meanwhile.
 const stuckFor = 20 * time.Second
+
+// stuckLeast is how long it does at least when the time for all else is over.
+const stuckLeast = 5 * time.Second
 
 // shardCount is how far the databases are.
 type shardCount struct {
@@ -30,8 +33,14 @@ func (c *shardCount) complete() bool {
 	return c.ready+c.waived == c.all && (c.there || !c.asked)
 }
 
-// onlyStuck reports whether nobody but a person can do more.
-func (c *shardCount) onlyStuck() bool {
+// onlyStuck reports whether nobody but a person can do more, and has for a
+// while: a replica that halted may go on a moment later.
+func (c *shardCount) onlyStuck(now time.Time) bool {
+	for _, since := range c.stuck {
+		if now.Sub(since) < stuckLeast {
+			return false
+		}
+	}
 	return c.ready+len(c.stuck) == c.all && (c.there || !c.asked)
 }
 
@@ -102,7 +111,7 @@ func (c *shardCount) lacks() string {
 // waive goes on without the shards that only a person can help, if all else is
 // there.
 func (w *waiter) waive() bool {
-	return w.leads && w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves && w.shards.onlyStuck()
+	return w.leads && w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves && w.shards.onlyStuck(time.Now())
 }
 
 // sayWithout tells what is not served, or not as often as it was asked for.
@@ -116,7 +125,7 @@ func (u *up) sayWithout() {
 		case i >= maxLacks:
 		case l.served:
 			u.con.say("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, printable(l.what))
-		case l.recoverable:
+		case l.recoverable && !l.retries:
 			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, printable(l.what))
 		default:
 			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, printable(l.what))
@@ -207,6 +216,7 @@ type lack struct {
 	served      bool   // some replica is ready
 	lost        bool   // no other is on its way to being so
 	recoverable bool   // the leader would give it a new log
+	retries     bool   // a replica halted for a reason that is not its log, which may pass
 }
 
 func lackOf(s events.ShardStatus) lack {
@@ -224,6 +234,7 @@ func lackOf(s events.ShardStatus) lack {
 			continue
 		case events.ReplicaHalted:
 			halted++
+			l.retries = l.retries || !ofItsLog(r.Detail)
 		case events.ReplicaQuarantined: // until another is ready, or becomes it
 			rebuilt, halted = rebuilt+1, halted+1
 		case events.ReplicaWaiting:
@@ -255,5 +266,11 @@ func lackOf(s events.ShardStatus) lack {
 	l.what = "is " + strings.Join(parts, ", ")
 	l.served, l.lost = ready > 0, coming == 0
 	l.recoverable = ready == 0 && l.lost && halted > 0
+	l.retries = l.retries && l.recoverable
 	return l
+}
+
+// ofItsLog reports whether a replica halted because its log is gone or purged.
+func ofItsLog(detail string) bool {
+	return strings.Contains(detail, events.ErrLogMissing.Error()) || strings.Contains(detail, events.ErrLogPurged.Error())
 }

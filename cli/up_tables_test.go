@@ -88,7 +88,7 @@ func TestUp_NamesTheShardsThatItGoesOnWithout(t *testing.T) {
 	if err := os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaQuarantined}, "--table", table, "--start-timeout", "3s")
+	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaQuarantined}, "--table", table, "--start-timeout", "9s")
 	s.ready()
 	want := `  shards 1/2  router up
 ringway: shard StudT.sh2 cannot be read, and writes to it are not confirmed: it is quarantined on Server0 (no luck today); see 'ringway shards', and 'ringway shards recover StudT.sh2'
@@ -115,7 +115,9 @@ func TestUp_TellsWhatAShardLacks(t *testing.T) {
 	f(lack{served: true}, r("A", events.ReplicaReady, ""))
 	f(lack{what: "is kept by nobody"})
 	f(lack{what: "is quarantined on A, B (of old)", lost: true, recoverable: true}, r("A", events.ReplicaQuarantined, "of old"), r("B", events.ReplicaQuarantined, "of older"))
-	f(lack{what: "is waiting on A, halted on B (disk)", lost: true, recoverable: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
+	f(lack{what: "is waiting on A, halted on B (disk)", lost: true, recoverable: true, retries: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
+	gone := events.ErrLogMissing.Error()
+	f(lack{what: "is halted on B (" + gone + ")", lost: true, recoverable: true}, r("B", events.ReplicaHalted, gone))
 	f(lack{what: "is waiting on A", lost: true}, r("A", events.ReplicaWaiting, "")) // of nothing there is nothing to continue
 	f(lack{what: "is halted on B", served: true, lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
 	f(lack{what: "is quarantined on B", served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))

@@ -31,7 +31,7 @@ func (s *stack) checkConfig(ctx context.Context) error {
 	text := strings.ReplaceAll(strings.TrimSpace(string(said)), mounted, s.config)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 { // the configuration is wrong
-		return fmt.Errorf("%s; nothing was changed", strings.TrimPrefix(text, "ringway: "))
+		return fmt.Errorf("%s; nothing was started", strings.TrimPrefix(text, "ringway: "))
 	}
 	return fmt.Errorf("check %s: %w: %s", s.config, err, text)
 }
@@ -77,7 +77,7 @@ func (s *stack) checkPorts(ctx context.Context) error {
 		if _, name, _ := strings.Cut(said, " "); name != "" {
 			who = "container " + strings.ReplaceAll(name, "\n", ", ")
 		}
-		return fmt.Errorf("port %s of 127.0.0.1 is taken by %s, and nothing was changed; choose another with %s", p.number, who, p.variable)
+		return fmt.Errorf("port %s of 127.0.0.1 is taken by %s, and nothing was started; choose another with %s", p.number, who, p.variable)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func TestUp_RefusesAPortThatIsTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:"+e.admin)
 	rig.Must(t, err)
 	err = e.stack.up(t.Context())
-	if want := "port " + e.admin + " of 127.0.0.1 is taken by another program, and nothing was changed; choose another with RINGWAY_ADMIN_PORT"; err == nil || err.Error() != want {
+	if want := "port " + e.admin + " of 127.0.0.1 is taken by another program, and nothing was started; choose another with RINGWAY_ADMIN_PORT"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if ids := e.docker("ps", "-aq", "--filter", "name="+e.cluster); ids != "" {

@@ -79,8 +79,9 @@ func (s *stack) clean(ctx context.Context, yes bool, answer io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("nothing was removed: %w", err)
 	}
-	defer free()
-	if err := s.down(ctx, true); err != nil {
+	err = s.down(ctx, true)
+	free() // and take it again, with what is new since
+	if err != nil {
 		return err
 	}
 	if s.engine != "" {
@@ -88,6 +89,10 @@ func (s *stack) clean(ctx context.Context, yes bool, answer io.Reader) error {
 			_, _ = output(ctx, "docker", "image", "rm", image) // there may be none
 		}
 	}
+	if free, err = takeData(s.data()); err != nil {
+		return fmt.Errorf("%s was not removed: %w", s.data(), err)
+	}
+	defer free()
 	return removeWhole(s.data())
 }
 

@@ -169,7 +169,11 @@ func (s *state) checkRemove(svc events.Service, ask events.ScaleRequest) error {
 func (s *state) butServer(name string) string {
 	for _, table := range sorted(s.tables) {
 		if _, ok := serverOf(s.tables[table].value, name); ok {
-			return fmt.Sprintf(" but a database server of table %s; DELETE /rm {\"n\":1,\"servers\":[\"%s\"]} removes it", table, name)
+			which := ""
+			if len(s.tables) > 1 {
+				which = fmt.Sprintf(`"table":%q,`, table)
+			}
+			return fmt.Sprintf(` but a database server of table %s; DELETE /rm {%s"n":1,"servers":[%q]} removes it`, table, which, name)
 		}
 	}
 	return ""
@@ -179,7 +183,10 @@ func (s *state) butServer(name string) string {
 func (s *state) butReplica(name string) string {
 	for _, service := range sorted(s.services) {
 		if isReplica(s.services[service].value, name) {
-			return fmt.Sprintf(" but a replica of service %s; DELETE /rm {\"n\":1,\"hostnames\":[\"%s\"]} removes it", service, name)
+			if len(s.services) > 1 {
+				return fmt.Sprintf(" but a replica of service %s; 'ringway rm --service %[1]s %s' removes it", service, name)
+			}
+			return fmt.Sprintf(` but a replica of service %s; DELETE /rm {"n":1,"hostnames":[%q]} removes it`, service, name)
 		}
 	}
 	return ""
@@ -374,9 +381,9 @@ func removedMeanwhile(added []string, left int) error {
 	case lost <= 0:
 		return nil
 	case len(added) == 1:
-		return events.Refuse(http.StatusConflict, "'%s' was added, and removed by somebody else before it served", added[0])
+		return events.Refuse(http.StatusConflict, "'%s' was added, and has been removed since", added[0])
 	default:
-		return events.Refuse(http.StatusConflict, "%d were added, and %d of them removed by somebody else before all served", len(added), lost)
+		return events.Refuse(http.StatusConflict, "of %d that were added %d have been removed since", len(added), lost)
 	}
 }
 

@@ -263,7 +263,7 @@ func TestScale_AddOfSeveralOfWhichOneWasRemovedIsNoSuccess(t *testing.T) {
 	got := w.ask(true, 2, "S5", "S6")
 	w.ask(false, 1, "S6")
 	w.run(3 * time.Second)
-	if got.err == nil || !strings.Contains(got.err.Error(), "2 were added, and 1 of them removed") {
+	if got.err == nil || !strings.Contains(got.err.Error(), "of 2 that were added 1 have been removed since") {
 		t.Fatalf("got %+v", got)
 	}
 	if !slices.Contains(w.members(), "S5") {

@@ -112,6 +112,9 @@ func (s *state) checkInit(ask events.InitRequest) error {
 	if err := ask.Table.Validate(); err != nil {
 		return err
 	}
+	if err := ask.Table.Schema.Callable(); err != nil {
+		return err
+	}
 	switch {
 	case ask.N <= 0:
 		return events.Refuse(http.StatusBadRequest, "N is %d; it must be at least 1", ask.N)

@@ -98,7 +98,8 @@ func (s *state) mostAdvanced(db events.Database, shard, prefer string) (best eve
 		return 0
 	}
 	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
-	for _, srv := range keepers(db, shard) {
+	byID := func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) }
+	for _, srv := range slices.SortedFunc(slices.Values(keepers(db, shard)), byID) { // of equals the one that status names first
 		said, fresh := s.said(srv.Name, db.Table.Name, shard)
 		if !fresh || !slices.Contains(states, said.State) || said.Applied.Incarnation == "" {
 			continue

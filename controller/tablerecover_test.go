@@ -213,6 +213,23 @@ func TestTable_RecoverPrefersTheLogThatTheShardHasNow(t *testing.T) {
 	}
 }
 
+// People are told which replica it will be, by status, where the least id comes
+// first.
+func TestTable_RecoverTakesTheFirstOfEquals(t *testing.T) {
+	w := lost(t)
+	log, _ := w.log("sh1")
+	for _, srv := range w.db().Servers {
+		w.at(srv.Name, "sh1").Applied = events.Position{Incarnation: log.Incarnation, Seq: 9, Batch: "of " + srv.Name}
+	}
+	w.run(time.Second)
+	db := w.db()
+	db.Servers = slices.Clone(db.Servers)
+	slices.Reverse(db.Servers) // as it is when the first was removed, and another has its id
+	if srv, at, ok := w.s.mostAdvanced(db, "sh1", log.Incarnation); !ok || srv.ID != 1 || at.Batch != "of "+srv.Name {
+		t.Errorf("it would continue %+v at %s", srv, at)
+	}
+}
+
 func TestTable_ACopyThatRunsPinsWhatFollowsIt(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	w.s.cfg.KeepTail = 0

@@ -43,6 +43,11 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		}
 	}
 	f("N is 0", 400, func(a *events.InitRequest) { a.N = 0 })
+	for _, name := range []string{"table", "data", "shard"} { // no call could name a row
+		f("the key cannot be called "+name, 400, func(a *events.InitRequest) {
+			a.Table.Schema.Columns = append([]string{name}, a.Table.Schema.Columns[1:]...)
+		})
+	}
 	f("N is -1", 400, func(a *events.InitRequest) { a.N = -1 })
 	f("at most 500", 400, func(a *events.InitRequest) { a.N = 501 })
 	f("3 are placed", 400, func(a *events.InitRequest) { a.Servers = []events.Placement{place("S1"), place("S2"), place("S3")} })

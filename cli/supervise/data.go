@@ -106,8 +106,14 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 	began := time.Now()
 	for told := false; ; {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		if err == nil && isAt(f, path) {
 			return f, nil
+		}
+		if err == nil { // the directory was removed, and who removed it had the lock
+			if err := f.Close(); err != nil {
+				return nil, err
+			}
+			return nil, fmt.Errorf("%s was removed a moment ago; start again", filepath.Dir(path))
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
@@ -126,6 +132,16 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// isAt reports whether a file is what its path leads to.
+func isAt(f *os.File, path string) bool {
+	have, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(have, now)
 }
 
 func inUse(path string, pid int, lives bool) error {

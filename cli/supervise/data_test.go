@@ -102,6 +102,31 @@ func TestOpenData_InUseSaysByWhom(t *testing.T) {
 	}
 }
 
+// Who removes a directory has its lock until it is gone, and who waited for the
+// lock has that of nothing then.
+func TestOpenData_SeesThatItWasRemovedMeanwhile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	d, err := open(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A holder that is not alive any more is waited for.
+	if err := os.WriteFile(d.Path("LOCK"), fmt.Appendf(nil, "%d 1\n", os.Getpid()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenData(t.Context(), dir, func() {
+		if err := errors.Join(os.RemoveAll(dir), d.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	wantError(t, err, "was removed a moment ago")
+	if again, err := open(t, dir); err != nil {
+		t.Error(err)
+	} else {
+		_ = again.Close()
+	}
+}
+
 // What a supervisor that was killed left behind holds the lock a little longer.
 func TestOpenData_WaitsForTheChildrenOfADeadHolder(t *testing.T) {
 	dir := t.TempDir()
