@@ -232,7 +232,7 @@ func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
 	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
 	n.is(events.ReplicaQuarantined) // until somebody tries again
-	c.conn = c.connect() // the one of before would not write to a log that went back
+	c.conn = c.connect()            // the one of before would not write to a log that went back
 	history()
 	c.append("b3", events.Op{Kind: events.OpBarrier})
 	c.nodes["s1"].state(4)
