@@ -367,17 +367,18 @@ func (s *state) lost(r *request) error {
 	if !ok {
 		return nil
 	}
-	left := 0
-	for _, x := range svc.value.Replicas {
-		if r.has(x) {
-			left++
-		}
-	}
-	return removedMeanwhile(r.added, left)
+	return removedMeanwhile(r.added, svc.value.Replicas, r.has)
 }
 
-func removedMeanwhile(added []string, left int) error {
-	switch lost := len(added) - left; {
+// removedMeanwhile compares what was added with those that are there of it.
+func removedMeanwhile[T any](added []string, all []T, has func(T) bool) error {
+	lost := len(added)
+	for _, x := range all {
+		if has(x) {
+			lost--
+		}
+	}
+	switch {
 	case lost <= 0:
 		return nil
 	case len(added) == 1:

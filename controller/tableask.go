@@ -152,13 +152,7 @@ func (s *state) lostOfTable(r *tableRequest) error {
 	if !ok {
 		return nil
 	}
-	left := 0
-	for _, srv := range db.value.Servers {
-		if r.has(srv) {
-			left++
-		}
-	}
-	return removedMeanwhile(r.added, left)
+	return removedMeanwhile(r.added, db.value.Servers, r.has)
 }
 
 // readyIn reports whether a replica is ready in a route; log "" is any.
