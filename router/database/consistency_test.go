@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -118,6 +119,62 @@ func TestRead_BeginsAtTheEndOfTheLog(t *testing.T) {
 	}
 	first.stop()
 	c.router(notAvoiding).firstOfEach(0)
+}
+
+// The replicas know what was acknowledged when nobody else can tell.
+func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
+	c := eightShards(t)
+	file := filepath.Join(t.TempDir(), "routes.json")
+	tune := func(cfg *router.Config) {
+		notAvoiding(cfg)
+		cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond
+	}
+	first := c.router(tune)
+	c.behind()
+	for i := range 8 {
+		first.fill(i*100, i*100)
+	}
+	first.stop()
+	c.bus.Shutdown()
+	second := c.newRouter(tune)
+	second.firstOfEach(0)
+	second.firstOfEach(99)
+}
+
+// One that does not say what it has may be the only one that has it.
+func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
+	c := oneShard(t)
+	file := filepath.Join(t.TempDir(), "routes.json")
+	tune := func(cfg *router.Config) {
+		notAvoiding(cfg)
+		cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond
+	}
+	first := c.router(tune)
+	c.behind()
+	first.fill(1, 1)
+	first.stop()
+	c.bus.Shutdown()
+	one := c.servers["Server0"]
+	one.refuse.Store(503)
+	second := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
+	for _, body := range []string{readOne, readAll} {
+		got := second.do("POST", "/read", body)
+		if got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "Server0") || !strings.Contains(got.body, "Ringway-Consistency: eventual") {
+			t.Errorf("%s: got %d %s", body, got.code, got.body)
+		}
+		if got := second.do("POST", "/read", body, "Ringway-Consistency", "eventual"); got.body != found("[]") {
+			t.Errorf("%s, eventual: got %d %s", body, got.code, got.body)
+		}
+	}
+	third := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.ID = "r3" })
+	var late sync.WaitGroup
+	late.Go(func() {
+		if got, err := third.try("POST", "/read", readOne); err != nil || got.body != found(rows(1, 1)) {
+			t.Errorf("got %v %d %s", err, got.code, got.body)
+		}
+	})
+	one.refuse.Store(0)
+	late.Wait()
 }
 
 func TestRead_NeverGoesBack(t *testing.T) {

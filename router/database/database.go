@@ -38,7 +38,7 @@ type Config struct {
 	Gather     time.Duration // the next question for rows by key waits so long for more to join, for each read of the last one, if that was of Busy
 	GatherMost time.Duration // the longest such wait
 	Doubt      time.Duration // from the first question about another router's op until it is said to be in no log
-	Learn      time.Duration // wait for the last seq of a log that this router sees for the first time
+	Learn      time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
 
 	Flying   int // questions for rows by key at one server at a time
 	Busy     int // reads in one question that say that there are many

@@ -1,9 +1,11 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,21 +47,37 @@ func parseLevel(s []byte) (level, error) {
 type floor struct {
 	seq    atomic.Uint64
 	known  atomic.Bool   // the log's last seq is in it
-	asked  chan struct{} // closed when the bus was asked for it, whatever it said
+	whole  atomic.Bool   // all that was acknowledged before this router came is in it
+	filled chan struct{} // closed when it is whole
 	closes sync.Once
+	doubt  atomic.Pointer[error] // why it is not whole
 }
 
-func newFloor() *floor { return &floor{asked: make(chan struct{})} }
+func newFloor() *floor { return &floor{filled: make(chan struct{})} }
 
 func (f *floor) raise(seq uint64) { raise(&f.seq, seq) }
 
-// learned takes the log's last seq; an error is why it is not known yet.
-func (f *floor) learned(last uint64, err error) {
-	if err == nil {
-		f.raise(last)
-		f.known.Store(true)
+// fill says that all that was acknowledged is in it, or why that is not known.
+func (f *floor) fill(doubt error) {
+	if doubt != nil {
+		f.doubt.Store(&doubt)
+		return
 	}
-	f.closes.Do(func() { close(f.asked) })
+	f.whole.Store(true)
+	f.closes.Do(func() { close(f.filled) })
+}
+
+// await returns when the floor is whole.
+func (f *floor) await(ctx context.Context) error {
+	select {
+	case <-f.filled:
+		return nil
+	case <-ctx.Done():
+	}
+	if doubt := f.doubt.Load(); doubt != nil {
+		return *doubt
+	}
+	return context.Cause(ctx)
 }
 
 // floors are the seqs that a read has to see, by shard.
@@ -86,7 +104,7 @@ func (l level) atHand(shards []*shard, floors []uint64) bool {
 		return true
 	}
 	for i, s := range shards {
-		if l == linearizable || !s.floor.known.Load() {
+		if l == linearizable || !s.floor.whole.Load() {
 			return false
 		}
 		floors[i] = s.floor.seq.Load()
@@ -104,21 +122,14 @@ func (d *Database) floorOf(ctx context.Context, l level, s *shard) (uint64, erro
 		s.floor.raise(barrier.Seq)
 		return barrier.Seq, nil
 	}
-	if !s.floor.known.Load() {
-		// Without a bus reads go on from what is known.
-		patience := time.NewTimer(d.cfg.Learn)
-		defer patience.Stop()
-		select {
-		case <-s.floor.asked:
-		case <-patience.C:
-		case <-ctx.Done():
-		}
+	if err := s.floor.await(ctx); err != nil {
+		return 0, fmt.Errorf("shard %s: neither the bus nor all replicas say what was acknowledged before this router started: %w; %s: eventual reads what is at hand", s.ID, err, consistencyHeader)
 	}
 	return s.floor.seq.Load(), nil
 }
 
-// learnFloors asks the bus for the last seq of each log that is new here,
-// until it is known.
+// learnFloors finds out what was acknowledged in each log that is new here,
+// until the log itself has said so.
 func (d *Database) learnFloors(ctx context.Context) {
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -134,29 +145,75 @@ func (d *Database) learnFloors(ctx context.Context) {
 	}
 }
 
-// learnOnce returns how many are still not known.
+// learnOnce returns how many logs have still not said it.
 func (d *Database) learnOnce(ctx context.Context) int {
-	var asking sync.WaitGroup
-	var left atomic.Int64
-	slots := make(chan struct{}, 16)
+	var shards []*shard
 	for _, t := range d.tables.Load().all {
 		for _, s := range t.shards {
-			if s.floor.known.Load() {
-				continue
+			if !s.floor.known.Load() {
+				shards = append(shards, s)
 			}
-			slots <- struct{}{}
-			asking.Go(func() {
-				defer func() { <-slots }()
-				ctx, stop := context.WithTimeout(ctx, d.cfg.Learn)
-				defer stop()
-				state, err := d.logs.State(ctx, s.log)
-				if s.floor.learned(state.Last, err); err != nil {
-					left.Add(1)
-					d.log.Debug("the end of a log is not known", events.KeyTable, s.log.Table, events.KeyShard, s.ID, events.KeyError, err)
-				}
-			})
 		}
 	}
+	eachOf(shards, 256, func(s *shard) { d.learnFromLog(ctx, s) })
+	shards = slices.DeleteFunc(shards, func(s *shard) bool { return s.floor.known.Load() })
+	eachOf(shards, 32, func(s *shard) { d.learnFromReplicas(ctx, s) })
+	return len(shards)
+}
+
+func (d *Database) learnFromLog(ctx context.Context, s *shard) {
+	ctx, stop := context.WithTimeout(ctx, d.cfg.Learn)
+	defer stop()
+	state, err := d.logs.State(ctx, s.log)
+	if err != nil {
+		d.log.Debug("the end of a log is not known", events.KeyTable, s.log.Table, events.KeyShard, s.ID, events.KeyError, err)
+		return
+	}
+	s.floor.raise(state.Last)
+	s.floor.known.Store(true)
+	s.floor.fill(nil)
+}
+
+// learnFromReplicas does without a bus: what was acknowledged or shown, some
+// replica has applied. Each that the route calls ready has to say how far it
+// is, or each of all where none is.
+func (d *Database) learnFromReplicas(ctx context.Context, s *shard) {
+	if s.floor.whole.Load() {
+		return
+	}
+	all := slices.Concat(s.ready, s.others)
+	if len(all) == 0 {
+		s.floor.fill(errNotReady)
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, d.cfg.Learn)
+	defer stop()
+	errs := make([]error, len(all))
+	var asking sync.WaitGroup
+	for i, r := range all {
+		asking.Go(func() {
+			if err := d.seen(ctx, s, r, 0); err != nil { // raises the floor
+				errs[i] = fmt.Errorf("server %s: %w", r.server, err)
+			}
+		})
+	}
 	asking.Wait()
-	return int(left.Load())
+	if len(s.ready) > 0 {
+		errs = errs[:len(s.ready)]
+	}
+	s.floor.fill(cmp.Or(errs...))
+}
+
+// eachOf does something for all shards, some at a time.
+func eachOf(shards []*shard, atOnce int, do func(*shard)) {
+	turns := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for _, s := range shards {
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			do(s)
+		})
+	}
+	all.Wait()
 }
