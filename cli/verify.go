@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ const (
 	// atOnce bounds how many shards are read through at a time: each costs every
 	// replica a scan, and a shard server does no more.
 	atOnce = 2
+	// verifyBusy is the first pause before replicas that could not tell are asked
+	// again; the next ones are longer. Others may verify too.
+	verifyBusy = 500 * time.Millisecond
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -140,7 +144,8 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 
 // shard puts a marker into the log and waits for what the replicas say at it.
 // A replica that was replaced meanwhile, or a digest that was lost on its way,
-// does not spoil it: half of the time is for a second marker.
+// does not spoil it: half of the time is for a second marker. Nor does a
+// replica that could not tell just then: it is asked again.
 func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 	heard := make(chan events.Digest, 256)
 	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
@@ -164,7 +169,7 @@ func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 		return first.verdict(table, shard) // it will not pass by itself
 	}
 	tries := []*try{first}
-	again := time.NewTimer(v.timeout / 2)
+	again, busy := time.NewTimer(v.timeout/2), verifyBusy
 	defer again.Stop()
 	for {
 		for _, t := range tries {
@@ -176,6 +181,10 @@ func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 		case d := <-heard:
 			for _, t := range tries {
 				t.take(d)
+			}
+			if last := tries[len(tries)-1]; d.Batch == last.batch && last.answered() && !last.complete() {
+				again.Reset(busy)
+				busy *= 2
 			}
 		case <-again.C:
 			tries = append(tries, v.mark(ctx, table, shard))
@@ -225,11 +234,27 @@ func (t *try) take(d events.Digest) {
 	}
 }
 
-func (t *try) complete() bool {
+// answered is whether all have said something.
+func (t *try) answered() bool {
 	return t.err == nil && len(t.expected) > 0 && len(t.said) == len(t.expected)
+}
+
+// complete is whether all have said their digests.
+func (t *try) complete() bool { return t.answered() && t.digests() == len(t.expected) }
+
+// digests is how many have.
+func (t *try) digests() (n int) {
+	for _, d := range t.said {
+		if d.Error == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // best is the try that says most.
 func best(tries []*try) *try {
-	return slices.MaxFunc(tries, func(a, b *try) int { return len(a.said) - len(b.said) })
+	return slices.MaxFunc(tries, func(a, b *try) int {
+		return cmp.Or(cmp.Compare(a.digests(), b.digests()), cmp.Compare(len(a.said), len(b.said)))
+	})
 }

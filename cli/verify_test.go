@@ -169,6 +169,20 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 	}
 }
 
+// Others may verify too, and a server digests so many at a time.
+func TestVerify_WhoCouldNotTellIsAskedAgain(t *testing.T) {
+	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
+		if marker < 3 && d.Server == "Server1" {
+			d.Error, d.State = "too many digests at once", events.StateDigest{}
+		}
+		return &d
+	})
+	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
+	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
+		t.Errorf("code %d, %s", code, out)
+	}
+}
+
 // What is said at another marker, or by a stranger, counts for nothing.
 func TestVerify_ComparesAtOneMarker(t *testing.T) {
 	say := func(_ int, d events.Digest) *events.Digest {
