@@ -21,9 +21,9 @@ const (
 	// atOnce bounds how many shards are read through at a time: each costs every
 	// replica a scan, and a shard server does no more.
 	atOnce = 2
-	// verifyBusy is the first pause before replicas that could not tell are asked
-	// again; the next ones are longer. Others may verify too.
-	verifyBusy = 500 * time.Millisecond
+	// verifyBusy is the first pause before a server that has others to digest is
+	// asked again; the next ones are longer, up to verifyBusyMost.
+	verifyBusy, verifyBusyMost = 500 * time.Millisecond, 4 * time.Second
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -145,7 +145,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 // shard puts a marker into the log and waits for what the replicas say at it.
 // A replica that was replaced meanwhile, or a digest that was lost on its way,
 // does not spoil it: half of the time is for a second marker. Nor does a
-// replica that could not tell just then: it is asked again.
+// server that has others to digest just then: it is asked again soon.
 func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 	heard := make(chan events.Digest, 256)
 	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
@@ -184,10 +184,11 @@ func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 			}
 			if last := tries[len(tries)-1]; d.Batch == last.batch && last.answered() && !last.complete() {
 				again.Reset(busy)
-				busy *= 2
+				busy = min(2*busy, verifyBusyMost)
 			}
 		case <-again.C:
 			tries = append(tries, v.mark(ctx, table, shard))
+			again.Reset(v.timeout / 2)
 		case <-ctx.Done():
 			return best(tries).verdict(table, shard)
 		}
@@ -239,8 +240,10 @@ func (t *try) answered() bool {
 	return t.err == nil && len(t.expected) > 0 && len(t.said) == len(t.expected)
 }
 
-// complete is whether all have said their digests.
-func (t *try) complete() bool { return t.answered() && t.digests() == len(t.expected) }
+// complete is whether all have said what they will.
+func (t *try) complete() bool {
+	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.said[server].Error == events.DigestBusy })
+}
 
 // digests is how many have.
 func (t *try) digests() (n int) {

@@ -173,13 +173,43 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 func TestVerify_WhoCouldNotTellIsAskedAgain(t *testing.T) {
 	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
 		if marker < 3 && d.Server == "Server1" {
-			d.Error, d.State = "too many digests at once", events.StateDigest{}
+			d.Error, d.State = events.DigestBusy, events.StateDigest{}
 		}
 		return &d
 	})
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
 	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
 		t.Errorf("code %d, %s", code, out)
+	}
+}
+
+func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
+	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
+		switch {
+		case marker == 1 && d.Server == "Server1":
+			d.Error, d.State = events.DigestBusy, events.StateDigest{}
+		case marker == 2 && d.Server == "Server1":
+			return nil
+		}
+		return &d
+	})
+	code, out, _ := run(t, r.cluster(t).wiring(), "verify", "--timeout", "4s")
+	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
+		t.Errorf("code %d, %s", code, out)
+	}
+}
+
+// What does not pass by itself is said at once.
+func TestVerify_DoesNotAskAgainWhoCannotTell(t *testing.T) {
+	r := newReplicas(func(_ int, d events.Digest) *events.Digest {
+		if d.Server == "Server1" {
+			d.Error, d.State = "the disk cannot be read", events.StateDigest{}
+		}
+		return &d
+	})
+	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
+	if code != ExitFailed || strings.Count(out, "Server1 could not tell: the disk cannot be read") != 2 || r.marks["sh1"] != 1 {
+		t.Errorf("code %d, markers %v, %s", code, r.marks, out)
 	}
 }
 

@@ -76,6 +76,10 @@ type Digest struct {
 	Error  string      `json:"error,omitempty"` // it could not be computed
 }
 
+// DigestBusy is the Error of a digest that will be had later: its server had
+// others to compute.
+const DigestBusy = "too many digests at once"
+
 // DecodeDigest reads what a replica says of its state.
 func DecodeDigest(b []byte) (Digest, error) {
 	var d Digest

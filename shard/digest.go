@@ -12,7 +12,7 @@ import (
 // The applier waits for it, so it takes no connection that may not be there.
 func (k *keeper) mark(ctx context.Context, work *sync.WaitGroup, batch string, store Store) {
 	if !k.s.digests.try() {
-		k.tellDigest(events.Digest{Batch: batch, Error: "too many digests at once"})
+		k.tellDigest(events.Digest{Batch: batch, Error: events.DigestBusy})
 		return
 	}
 	snapshot, err := store.Snapshot(ctx)

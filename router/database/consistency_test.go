@@ -121,14 +121,20 @@ func TestRead_BeginsAtTheEndOfTheLog(t *testing.T) {
 	c.router(notAvoiding).firstOfEach(0)
 }
 
-// The replicas know what was acknowledged when nobody else can tell.
-func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
-	c := eightShards(t)
+// cached is settings of a router that keeps its routes, and soon sees that
+// there is no bus.
+func cached(t *testing.T) func(*router.Config) {
 	file := filepath.Join(t.TempDir(), "routes.json")
-	tune := func(cfg *router.Config) {
+	return func(cfg *router.Config) {
 		notAvoiding(cfg)
 		cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond
 	}
+}
+
+// The replicas know what was acknowledged when nobody else can tell.
+func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
+	c := eightShards(t)
+	tune := cached(t)
 	first := c.router(tune)
 	c.behind()
 	for i := range 8 {
@@ -141,40 +147,103 @@ func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
 	second.firstOfEach(99)
 }
 
-// One that does not say what it has may be the only one that has it.
+// A replica that does not say what it has may be the only one that has it,
+// whatever the route thinks of it by now.
 func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
-	c := oneShard(t)
-	file := filepath.Join(t.TempDir(), "routes.json")
-	tune := func(cfg *router.Config) {
-		notAvoiding(cfg)
-		cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond
+	f := func(name string, change func(*events.TableRoute)) {
+		t.Run(name, func(t *testing.T) {
+			c := oneShard(t)
+			tune := cached(t)
+			first := c.router(tune)
+			c.behind()
+			first.fill(1, 1)
+			first.serves(c.put(change))
+			first.stop()
+			c.bus.Shutdown()
+			one := c.servers["Server0"]
+			one.refuse.Store(503)
+			short := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
+			for _, body := range []string{readOne, readAll} {
+				got := short.do("POST", "/read", body)
+				if got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "server Server0: ") || !strings.Contains(got.body, "Ringway-Consistency: eventual") {
+					t.Errorf("%s: got %d %s", body, got.code, got.body)
+				}
+				if got := short.do("POST", "/read", body, "Ringway-Consistency", "eventual"); got.body != found("[]") {
+					t.Errorf("%s, eventual: got %d %s", body, got.code, got.body)
+				}
+			}
+			if route, _ := c.now(); route.Servers[0].Address == "" {
+				return
+			}
+			patient := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.ID = "r3" })
+			rig.Eventually(t, func() error {
+				if got := patient.get(patient.admin + "/routes"); !strings.Contains(got.body, `"floor_doubt": `) {
+					return fmt.Errorf("no doubt in %s", got.body)
+				}
+				return nil
+			})
+			one.refuse.Store(0)
+			patient.want("POST", "/read", readOne, 200, found(rows(1, 1)))
+		})
 	}
-	first := c.router(tune)
-	c.behind()
-	first.fill(1, 1)
-	first.stop()
-	c.bus.Shutdown()
-	one := c.servers["Server0"]
-	one.refuse.Store(503)
-	second := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
-	for _, body := range []string{readOne, readAll} {
-		got := second.do("POST", "/read", body)
-		if got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "Server0") || !strings.Contains(got.body, "Ringway-Consistency: eventual") {
-			t.Errorf("%s: got %d %s", body, got.code, got.body)
-		}
-		if got := second.do("POST", "/read", body, "Ringway-Consistency", "eventual"); got.body != found("[]") {
-			t.Errorf("%s, eventual: got %d %s", body, got.code, got.body)
-		}
-	}
-	third := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.ID = "r3" })
-	var late sync.WaitGroup
-	late.Go(func() {
-		if got, err := third.try("POST", "/read", readOne); err != nil || got.body != found(rows(1, 1)) {
-			t.Errorf("got %v %d %s", err, got.code, got.body)
-		}
+	f("eager", func(*events.TableRoute) {})
+	f("silent", func(r *events.TableRoute) {
+		r.Shards[0].Eager, r.Shards[0].Replicas[0].Ready = "Server1", false
 	})
-	one.refuse.Store(0)
-	late.Wait()
+	f("dead", func(r *events.TableRoute) {
+		r.Servers[0].Address, r.Shards[0].Eager, r.Shards[0].Replicas[0].Ready = "", "Server1", false
+	})
+	f("nobody is ready", func(r *events.TableRoute) {
+		r.Servers[0].Address, r.Shards[0].Eager = "", ""
+		r.Shards[0].Replicas[0].Ready, r.Shards[0].Replicas[1].Ready = false, false
+	})
+}
+
+// What only a person can mend is said at once.
+func TestRead_DoesNotWaitForALogThatIsGone(t *testing.T) {
+	c := oneShard(t)
+	rig.Must(t, c.conn.DeleteLog(t.Context(), events.LogID{Table: events.DefaultTable, Shard: "sh1", Incarnation: life}))
+	for _, s := range c.servers {
+		s.refuse.Store(503)
+	}
+	f := c.router(cached(t))
+	for range 3 {
+		if got := f.do("POST", "/read", readOne); got.code != 503 || !strings.Contains(got.body, "the log does not exist") {
+			t.Errorf("got %d %s", got.code, got.body)
+		}
+	}
+}
+
+// A read of many shards says of one why it cannot be answered.
+func TestRead_NamesOneShardThatItWaitedFor(t *testing.T) {
+	c := eightShards(t)
+	tune := cached(t)
+	c.router(tune).stop()
+	c.bus.Shutdown()
+	for _, s := range c.servers {
+		s.refuse.Store(503)
+	}
+	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
+	got := f.do("POST", "/read", `{"Stud_id":{"low":0,"high":800}}`)
+	if got.code != 503 || strings.Count(got.body, "shard sh") != 1 {
+		t.Errorf("got %d %s", got.code, got.body)
+	}
+}
+
+// The database of a replica may go back between its look at the floor and its
+// answer.
+func TestRead_TakesNoAnswerBelowItsFloor(t *testing.T) {
+	c := oneShard(t)
+	f := c.router(notAvoiding)
+	f.do("POST", "/read", readOne) // the log's end is known
+	s := c.behind()
+	f.fill(1, 1)
+	s.lies.Store(true)
+	for _, body := range []string{readOne, readAll} {
+		if n := f.stale(20, body, found(rows(1, 1))); n > 0 {
+			t.Errorf("%s: %d of 20 reads took an answer below their floor", body, n)
+		}
+	}
 }
 
 func TestRead_NeverGoesBack(t *testing.T) {

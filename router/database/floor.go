@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,34 +47,44 @@ type floor struct {
 	seq    atomic.Uint64
 	known  atomic.Bool   // the log's last seq is in it
 	whole  atomic.Bool   // all that was acknowledged before this router came is in it
-	filled chan struct{} // closed when it is whole
+	ended  chan struct{} // closed when it is whole, or only a person can help
 	closes sync.Once
 	doubt  atomic.Pointer[error] // why it is not whole
 }
 
-func newFloor() *floor { return &floor{filled: make(chan struct{})} }
+func newFloor() *floor { return &floor{ended: make(chan struct{})} }
 
 func (f *floor) raise(seq uint64) { raise(&f.seq, seq) }
 
 // fill says that all that was acknowledged is in it, or why that is not known.
 func (f *floor) fill(doubt error) {
-	if doubt != nil {
+	if doubt == nil {
+		f.whole.Store(true)
+	} else {
 		f.doubt.Store(&doubt)
-		return
 	}
-	f.whole.Store(true)
-	f.closes.Do(func() { close(f.filled) })
+	if doubt == nil || errors.Is(doubt, events.ErrLogMissing) {
+		f.closes.Do(func() { close(f.ended) })
+	}
+}
+
+// why is the reason for which it is not whole; nil if it is, or nobody knows.
+func (f *floor) why() error {
+	doubt := f.doubt.Load()
+	if doubt == nil || f.whole.Load() {
+		return nil
+	}
+	return *doubt
 }
 
 // await returns when the floor is whole.
 func (f *floor) await(ctx context.Context) error {
 	select {
-	case <-f.filled:
-		return nil
+	case <-f.ended:
 	case <-ctx.Done():
 	}
-	if doubt := f.doubt.Load(); doubt != nil {
-		return *doubt
+	if err := f.why(); err != nil || f.whole.Load() {
+		return err
 	}
 	return context.Cause(ctx)
 }
@@ -89,10 +98,19 @@ func (d *Database) floors(until time.Time, l level, shards []*shard) ([]uint64, 
 	// Slow path
 	ctx, cancel := d.bounded(time.Until(until))
 	defer cancel()
+	if l == session { // all wait for others, and till the same moment
+		for i, s := range shards {
+			var err error
+			if floors[i], err = sessionFloor(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+		return floors, nil
+	}
 	errs := make([]error, len(shards))
 	var all sync.WaitGroup
 	for i, s := range shards {
-		all.Go(func() { floors[i], errs[i] = d.floorOf(ctx, l, s) })
+		all.Go(func() { floors[i], errs[i] = d.barrier(ctx, s) })
 	}
 	all.Wait()
 	return floors, errors.Join(errs...)
@@ -112,16 +130,19 @@ func (l level) atHand(shards []*shard, floors []uint64) bool {
 	return true
 }
 
-// floorOf is the seq that a read of a shard has to see, of a level that has one.
-func (d *Database) floorOf(ctx context.Context, l level, s *shard) (uint64, error) {
-	if l == linearizable {
-		barrier, err := d.writer.Do(ctx, s.log, &events.Op{Kind: events.OpBarrier})
-		if err != nil {
-			return 0, fmt.Errorf("shard %s: no barrier: %w", s.ID, err)
-		}
-		s.floor.raise(barrier.Seq)
-		return barrier.Seq, nil
+// barrier puts one through the log and returns its seq.
+func (d *Database) barrier(ctx context.Context, s *shard) (uint64, error) {
+	barrier, err := d.writer.Do(ctx, s.log, &events.Op{Kind: events.OpBarrier})
+	if err != nil {
+		return 0, fmt.Errorf("shard %s: no barrier: %w", s.ID, err)
 	}
+	s.floor.raise(barrier.Seq)
+	return barrier.Seq, nil
+}
+
+// sessionFloor waits until it is known what was acknowledged before this router
+// started.
+func sessionFloor(ctx context.Context, s *shard) (uint64, error) {
 	if err := s.floor.await(ctx); err != nil {
 		return 0, fmt.Errorf("shard %s: neither the bus nor all replicas say what was acknowledged before this router started: %w; %s: eventual reads what is at hand", s.ID, err, consistencyHeader)
 	}
@@ -147,73 +168,79 @@ func (d *Database) learnFloors(ctx context.Context) {
 
 // learnOnce returns how many logs have still not said it.
 func (d *Database) learnOnce(ctx context.Context) int {
-	var shards []*shard
+	var left atomic.Int64
+	var asking sync.WaitGroup
+	turns := make(chan struct{}, 256)
 	for _, t := range d.tables.Load().all {
 		for _, s := range t.shards {
-			if !s.floor.known.Load() {
-				shards = append(shards, s)
+			if s.floor.known.Load() {
+				continue
 			}
+			turns <- struct{}{}
+			asking.Go(func() {
+				defer func() { <-turns }()
+				if d.learnFloor(ctx, s); !s.floor.known.Load() {
+					left.Add(1)
+				}
+			})
 		}
 	}
-	eachOf(shards, 256, func(s *shard) { d.learnFromLog(ctx, s) })
-	shards = slices.DeleteFunc(shards, func(s *shard) bool { return s.floor.known.Load() })
-	eachOf(shards, 32, func(s *shard) { d.learnFromReplicas(ctx, s) })
-	return len(shards)
+	asking.Wait()
+	return int(left.Load())
 }
 
-func (d *Database) learnFromLog(ctx context.Context, s *shard) {
+// learnFloor asks the bus, and without one the replicas.
+func (d *Database) learnFloor(ctx context.Context, s *shard) {
+	away := d.learnFromLog(ctx, s)
+	if away != nil && s.floor.whole.Load() {
+		return
+	}
+	err := away
+	if away != nil {
+		err = d.learnFromReplicas(ctx, s)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; %w", away, err)
+		d.log.Debug("nobody says where reads begin", events.KeyTable, s.log.Table, events.KeyShard, s.ID, events.KeyError, err)
+	}
+	s.floor.fill(err)
+}
+
+func (d *Database) learnFromLog(ctx context.Context, s *shard) error {
 	ctx, stop := context.WithTimeout(ctx, d.cfg.Learn)
 	defer stop()
 	state, err := d.logs.State(ctx, s.log)
-	if err != nil {
-		d.log.Debug("the end of a log is not known", events.KeyTable, s.log.Table, events.KeyShard, s.ID, events.KeyError, err)
-		return
+	if err == nil {
+		s.floor.raise(state.Last)
+		s.floor.known.Store(true)
 	}
-	s.floor.raise(state.Last)
-	s.floor.known.Store(true)
-	s.floor.fill(nil)
+	return err
 }
 
-// learnFromReplicas does without a bus: what was acknowledged or shown, some
-// replica has applied. Each that the route calls ready has to say how far it
-// is, or each of all where none is.
-func (d *Database) learnFromReplicas(ctx context.Context, s *shard) {
-	if s.floor.whole.Load() {
-		return
-	}
-	all := slices.Concat(s.ready, s.others)
-	if len(all) == 0 {
-		s.floor.fill(errNotReady)
-		return
-	}
+// learnFromReplicas takes the largest seq that a replica has applied. What was
+// acknowledged or shown some replica has applied, and it may be one that the
+// route does not call ready any more: so each of them has to say it.
+func (d *Database) learnFromReplicas(ctx context.Context, s *shard) error {
 	ctx, stop := context.WithTimeout(ctx, d.cfg.Learn)
 	defer stop()
-	errs := make([]error, len(all))
+	errs := make([]error, len(s.named))
 	var asking sync.WaitGroup
-	for i, r := range all {
+	for i, server := range s.named {
 		asking.Go(func() {
-			if err := d.seen(ctx, s, r, 0); err != nil { // raises the floor
-				errs[i] = fmt.Errorf("server %s: %w", r.server, err)
+			err := errNoAddress
+			if r := s.replicas[server]; r != nil {
+				err = d.seen(ctx, s, r, 0) // raises the floor
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("server %s: %w", server, err)
 			}
 		})
 	}
 	asking.Wait()
-	if len(s.ready) > 0 {
-		errs = errs[:len(s.ready)]
+	if len(s.named) == 0 {
+		return errNotReady
 	}
-	s.floor.fill(cmp.Or(errs...))
+	return cmp.Or(errs...)
 }
 
-// eachOf does something for all shards, some at a time.
-func eachOf(shards []*shard, atOnce int, do func(*shard)) {
-	turns := make(chan struct{}, atOnce)
-	var all sync.WaitGroup
-	for _, s := range shards {
-		turns <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turns }()
-			do(s)
-		})
-	}
-	all.Wait()
-}
+var errNoAddress = errors.New("it has no address")

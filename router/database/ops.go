@@ -162,7 +162,7 @@ func (d *Database) mayCome(batch string) time.Duration {
 // resultsBeyond asks again a replica that has applied all that is in the log
 // by now.
 func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (events.Results, error) {
-	barrier, err := d.floorOf(ctx, linearizable, s)
+	barrier, err := d.barrier(ctx, s)
 	if err != nil {
 		return events.Results{}, err
 	}

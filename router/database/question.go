@@ -129,7 +129,11 @@ func (q *portion) read(text []byte) (rest []byte, err error) {
 			return rest, nil
 		case one[0] == events.ShardEnd:
 			seq, err := parseEnd(one, len(q.rows))
-			if err == nil {
+			switch {
+			case err != nil:
+			case seq < q.floor:
+				q.err = below(seq, q.floor)
+			default:
 				q.replica.answered(seq)
 				q.shard.floor.raise(seq)
 			}
@@ -148,6 +152,10 @@ func (q *portion) read(text []byte) (rest []byte, err error) {
 }
 
 var errCut = errors.New("the answer was cut off")
+
+// below is of a replica whose database went back between its look at the floor
+// and its answer.
+func below(seq, floor uint64) error { return fmt.Errorf("it answers at %d, below %d", seq, floor) }
 
 // parseEnd reads the last line of an answer of n lines.
 func parseEnd(line []byte, n int) (uint64, error) {

@@ -38,6 +38,7 @@ type shardServer struct {
 	hold   chan struct{} // if not nil, questions wait for it
 	floors atomic.Uint64 // the last floor asked for
 	wait   time.Duration // for a floor
+	lies   atomic.Bool   // answers below the floor after that
 }
 
 type replica struct {
@@ -178,7 +179,7 @@ func (s *shardServer) replica(ctx context.Context, table, id, log string, floor 
 	s.floors.Store(floor)
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
-	if err := one.wait(ctx, floor); err != nil {
+	if err := one.wait(ctx, floor); err != nil && !s.lies.Load() {
 		return nil, events.Refuse(503, "%s", err)
 	}
 	return one, nil

@@ -22,7 +22,8 @@ type ShardView struct {
 	Size        int64         `json:"size"`
 	Incarnation string        `json:"incarnation"` // of its log
 	Floor       uint64        `json:"floor"`       // what reads have to see
-	FloorKnown  bool          `json:"floor_known"` // the log was asked for its end
+	FloorKnown  bool          `json:"floor_known"` // all that was acknowledged is in it
+	FloorDoubt  string        `json:"floor_doubt,omitempty"`
 	Eager       string        `json:"eager,omitempty"`
 	Replicas    []ReplicaView `json:"replicas"`
 }
@@ -54,7 +55,10 @@ func (d *Database) Tables() []TableView {
 func (s *shard) view(now time.Time) ShardView {
 	v := ShardView{
 		Shard: s.ID, Low: s.Low, Size: s.Size, Incarnation: s.log.Incarnation,
-		Floor: s.floor.seq.Load(), FloorKnown: s.floor.known.Load(), Eager: s.eager, Replicas: []ReplicaView{},
+		Floor: s.floor.seq.Load(), FloorKnown: s.floor.whole.Load(), Eager: s.eager, Replicas: []ReplicaView{},
+	}
+	if err := s.floor.why(); err != nil {
+		v.FloorDoubt = err.Error()
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.replicas)) {
 		r := s.replicas[name]

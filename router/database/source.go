@@ -197,6 +197,9 @@ func (s *source) copy(ctx context.Context, a answering) error {
 			if err != nil {
 				return fmt.Errorf("%w: it begins with %.50q", errCut, line)
 			}
+			if seq < s.floor {
+				return below(seq, s.floor)
+			}
 			s.shard.floor.raise(seq) // before a client sees a row
 			continue
 		}
@@ -204,6 +207,9 @@ func (s *source) copy(ctx context.Context, a answering) error {
 			seq, err := parseEnd(line, n)
 			if err != nil {
 				return err
+			}
+			if seq < s.floor {
+				return below(seq, s.floor)
 			}
 			a.replica.answered(seq)
 			s.shard.floor.raise(seq)

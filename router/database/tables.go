@@ -42,6 +42,7 @@ type shard struct {
 	log      events.LogID
 	schema   *events.Schema
 	table    *ring.Table // of the ready replicas, by which reads are spread
+	named    []string    // the servers of all replicas
 	ready    []*replica  // in the order that table refers to
 	others   []*replica  // may be ready before the route says so
 	eager    string
@@ -85,6 +86,7 @@ func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []by
 		}
 		var members []ring.Member
 		for _, r := range sr.Replicas {
+			s.named = append(s.named, r.Server)
 			server, _ := route.Server(r.Server)
 			if server.Address == "" {
 				continue
