@@ -24,7 +24,7 @@ var studs = events.ShardSpec{
 	Shard: events.Shard{ID: "sh1", Low: 0, Size: 1 << 40},
 }
 
-// stud is a row as lab/dbbench writes it.
+// stud is a row as lab/bench writes it.
 func stud(key int64) events.Row {
 	return events.Row{events.Int(key), events.Text("Student " + strconv.FormatInt(key, 36)), events.Int(key % 101)}
 }

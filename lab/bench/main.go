@@ -1,11 +1,12 @@
-// Command dbbench measures Ringway's database over HTTP, as its clients do:
+// Command bench measures Ringway over HTTP, as its clients do:
 //
-//	dbbench writes   single-row writes beside one MariaDB with full durability
-//	dbbench reads    single-row reads beside prepared reads of one MariaDB, and a long range
-//	dbbench limit    what writes over HTTP cost at least, beside the same MariaDB
-//	dbbench shards   the course's analyses A-1 to A-3 of assignment 2
+//	bench gets     GETs through its router beside HAProxy and nginx
+//	bench writes   single-row writes beside one MariaDB with full durability
+//	bench reads    single-row reads beside prepared reads of one MariaDB, and a long range
+//	bench limit    what writes over HTTP cost at least, beside the same MariaDB
+//	bench shards   the course's analyses A-1 to A-3 of assignment 2
 //
-// It starts `ringway up` and the peer by itself, in a temporary directory, and
+// It starts `ringway up` and the peers by itself, in a temporary directory, and
 // counts what was written after each run: a time for writes that wrote nothing
 // is worth nothing. QUICK=1 makes it short.
 package main
@@ -42,17 +43,17 @@ func main() {
 	if flag.Arg(0) == bareVerb {
 		exit(bare(flag.Arg(1)))
 	}
-	measures := map[string]func(context.Context, options) error{"writes": writes, "reads": reads, "limit": limit, "shards": shards}
+	measures := map[string]func(context.Context, options) error{"gets": gets, "writes": writes, "reads": reads, "limit": limit, "shards": shards}
 	measure := measures[flag.Arg(0)]
 	if measure != nil {
 		_ = flag.CommandLine.Parse(flag.Args()[1:]) // flags may follow; it exits by itself
 	}
 	if o.rows < 4 {
-		fmt.Fprintln(os.Stderr, "dbbench: -rows: 4 at least, one a shard")
+		fmt.Fprintln(os.Stderr, "bench: -rows: 4 at least, one a shard")
 		os.Exit(2)
 	}
 	if measure == nil || flag.NArg() != 0 {
-		fmt.Fprintln(os.Stderr, "dbbench: say what to measure: writes, reads, limit or shards")
+		fmt.Fprintln(os.Stderr, "bench: say what to measure: gets, writes, reads, limit or shards")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -63,14 +64,14 @@ func main() {
 
 func exit(err error) {
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "dbbench:", err)
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
 func run(ctx context.Context, o options, measure func(context.Context, options) error) error {
-	dir, err := os.MkdirTemp(o.dir, "dbbench-")
+	dir, err := os.MkdirTemp(o.dir, "bench-")
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,8 +31,9 @@ type cluster struct {
 
 var readyLine = regexp.MustCompile(`^ready\s+http (http://\S+)\s+admin (http://\S+)`)
 
-// start starts a cluster without a database on free ports.
-func start(ctx context.Context, o options) (*cluster, error) {
+// start starts a cluster on free ports, with replicas of the sample service and
+// without a database.
+func start(ctx context.Context, o options, replicas int) (*cluster, error) {
 	binary, err := filepath.Abs(o.binary)
 	if err != nil {
 		return nil, err
@@ -40,12 +42,12 @@ func start(ctx context.Context, o options) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := os.MkdirTemp("", "dbbench-") // o.dir may be too long for a socket
+	sockets, err := os.MkdirTemp("", "bench-") // o.dir may be too long for a socket
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http"), ended: make(chan struct{}), said: &bytes.Buffer{}}
-	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", "1", "--log-level", "warn")
+	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", strconv.Itoa(replicas), "--log-level", "warn")
 	c.cmd.Stderr = c.said
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is ours to pass on
 	out, err := c.cmd.StdoutPipe()

@@ -35,7 +35,7 @@ func reads(ctx context.Context, o options) error {
 	fmt.Printf("%d rows are in both after %s\n\n", d.keys(), time.Since(began).Round(100*time.Millisecond))
 	key := func() (int64, bool) { return rand.Int64N(d.keys()), true }
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: inGoroutines(both.peer.readers)}
-	ratios, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", readBody, oneRow)...)
+	scores, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", readBody, oneRow)...)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func reads(ctx context.Context, o options) error {
 	if err := both.cluster.longRange(ctx, d.keys()); err != nil {
 		return err
 	}
-	fmt.Print(verdict(p, ratios))
+	fmt.Print(verdict(p, scores))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,23 @@ func TestClient_AsksInHTTP(t *testing.T) {
 		if n, _ := all.Discard(1); n > 0 {
 			t.Error("more than one request")
 		}
+	}
+}
+
+func TestClient_GetsWithTheKeyInAHeader(t *testing.T) {
+	c := newClient("/home", nil, "Hello")
+	for _, key := range []int64{7, 123456} {
+		all := bufio.NewReader(bytes.NewReader(c.ask(key)))
+		r, err := http.ReadRequest(all)
+		if err != nil || r.Method != http.MethodGet || r.URL.Path != "/home" || r.Header.Get(keyHeader) != strconv.FormatInt(key, 10) || all.Buffered() > 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if err := hear(c, strings.ToLower(answer("200 OK", "", "hello")), ""); err == nil {
+		t.Error("a strange version was taken")
+	}
+	if err := hear(c, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello"); err != nil {
+		t.Error(err)
 	}
 }
 

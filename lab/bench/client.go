@@ -12,7 +12,7 @@ const mostAnswer = 4 << 10 // bytes
 // client is one connection's share of the work: a request is put together in
 // one piece, and an answer is looked at for no more than tells where it ends
 // and whether it is the right one. It speaks to servers that say
-// Content-Length, written so; anything else is an error.
+// Content-Length, written so or all in small letters; anything else is an error.
 type client struct {
 	socket     int
 	path, head string
@@ -26,16 +26,26 @@ type client struct {
 	have, need       int // bytes of the answer; need is 0 while it is not known
 }
 
+// newClient makes one that posts what body makes of a key, or, without a body,
+// gets path with the key in a header.
 func newClient(path string, body func(to []byte, key int64) []byte, want string) *client {
-	return &client{
-		path: path, body: body, want: []byte(want), answer: make([]byte, mostAnswer),
-		head: "POST " + path + " HTTP/1.1\r\nHost: ringway\r\nContent-Type: application/json\r\nContent-Length: ",
+	c := &client{path: path, body: body, want: []byte(want), answer: make([]byte, mostAnswer)}
+	if c.head = "POST " + path + " HTTP/1.1\r\nHost: ringway\r\nContent-Type: application/json\r\nContent-Length: "; body == nil {
+		c.head = "GET " + path + " HTTP/1.1\r\nHost: ringway\r\n" + keyHeader + ": "
 	}
+	return c
 }
+
+// keyHeader carries what a proxy hashes.
+const keyHeader = "X-Ringway-Key"
 
 // ask is the request of the next op.
 func (c *client) ask(key int64) []byte {
 	c.key, c.have, c.need = key, 0, 0
+	if c.body == nil {
+		c.request = append(strconv.AppendInt(append(c.request[:0], c.head...), key, 10), "\r\n\r\n"...)
+		return c.request
+	}
 	c.payload = c.body(c.payload[:0], key)
 	c.request = strconv.AppendInt(append(c.request[:0], c.head...), int64(len(c.payload)), 10)
 	c.request = append(append(c.request, "\r\n\r\n"...), c.payload...)
@@ -81,8 +91,11 @@ func whole(head []byte) (int, error) {
 	if end < 0 {
 		return 0, nil
 	}
-	const field = "\r\nContent-Length: "
+	const field, haproxys = "\r\nContent-Length: ", "\r\ncontent-length: "
 	at := bytes.Index(head[:end], []byte(field))
+	if at < 0 {
+		at = bytes.Index(head[:end], []byte(haproxys))
+	}
 	if at < 0 {
 		return 0, fmt.Errorf("no Content-Length")
 	}

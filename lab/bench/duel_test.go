@@ -26,8 +26,13 @@ func TestDuel_LetsAllTakeTurnsAndComparesEachWithThePeer(t *testing.T) {
 	var turns []string
 	p := pace{clients: []int{1, 2}, rounds: 2, warm: time.Hour, measure: time.Hour}
 	got, err := duel(t.Context(), p, idle("p", &turns), idle("u", &turns), idle("t", &turns))
-	if err != nil || len(got) != 2 || got[0] <= 0 || got[1] <= 0 {
+	if err != nil || len(got) != 3 {
 		t.Fatalf("got %v, %v", got, err)
+	}
+	for _, s := range got {
+		if len(s.rates) != 2 || s.rates[0] <= 0 || len(s.costs) != 2 || s.last.ops != 10 {
+			t.Errorf("got %+v", s)
+		}
 	}
 	if want := strings.Fields("p u t t u p p u t p u t t u p p u t"); !slices.Equal(turns, want) {
 		t.Errorf("turns %v", turns)
@@ -48,7 +53,15 @@ func TestPlay_EndsAtAFailure(t *testing.T) {
 // Tools read the last line: it is like for like.
 func TestVerdict_EndsWithTheSocketsRatio(t *testing.T) {
 	want := "over TCP: ringway/mariadb at 64 clients: 0.50\nringway/mariadb at 64 clients: 1.25\n"
-	if got := verdict(pace{clients: []int{1, 64}}, []float64{1.25, 0.5}); got != want {
+	if got := verdict(pace{clients: []int{1, 64}}, []score{{rates: []float64{100}}, {rates: []float64{125}}, {rates: []float64{50}}}); got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestGetsVerdict_EndsWithTheRatioToHAProxy(t *testing.T) {
+	scores := []score{{rates: []float64{100, 50}, costs: []float64{20, 40}}, {rates: []float64{125, 100}, costs: []float64{10, 10}}, {rates: []float64{1, 1}, costs: []float64{5, 5}}}
+	want := "processor time of a GET, nginx/ringway at 64 clients: 0.50 (0.50–0.50)\nprocessor time of a GET, haproxy/ringway at 64 clients: 4.00 (2.00–4.00)\nringway/haproxy at 64 clients: 2.00\n"
+	if got := getsVerdict(pace{clients: []int{1, 64}}, scores); got != want {
 		t.Errorf("got %q", got)
 	}
 }

@@ -16,8 +16,9 @@ type side struct {
 	name  string
 	begin func(ctx context.Context, clients int) (crew, error)
 	keys  func() (int64, bool)
-	root  int // its process, whose children are counted too
-	ops   int // in all, warm-up included
+	root  int    // its process, whose children are counted too
+	role  string // of those processes whose time of one op is compared; may be empty
+	ops   int    // in all, warm-up included
 }
 
 // pace is how long a duel takes.
@@ -30,31 +31,29 @@ type pace struct {
 // score is what one side did at one number of clients.
 type score struct {
 	rates []float64 // by round
+	costs []float64 // by round: processor time of the side's role for one op, in µs
 	last  load
 	used  usage // in the last round
 }
 
 // duel lets all sides work in every round, at every number of clients, and
-// prints medians with their spread. It returns, for each of ours, the median of
-// its ratios to the peer at the number of clients that is given last.
-func duel(ctx context.Context, p pace, peer *side, ours ...*side) ([]float64, error) {
+// prints medians with their spread. It returns the scores at the number of
+// clients that is given last, the peer's first.
+func duel(ctx context.Context, p pace, peer *side, ours ...*side) ([]score, error) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(out, "clients\tsystem\tops/s\tto %s\tp50, p99 ms\n", peer.name)
 	sides := append([]*side{peer}, ours...)
-	var last []float64
+	var scores []score
 	var costs []string
 	for _, clients := range p.clients {
-		scores, err := p.play(ctx, clients, sides)
-		if err != nil {
+		var err error
+		if scores, err = p.play(ctx, clients, sides); err != nil {
 			return nil, err
 		}
-		last = nil
 		for i, s := range sides {
 			own, lead, ratio := scores[i], fmt.Sprint(clients), ""
 			if i > 0 {
-				rounds := ratios(own.rates, scores[0].rates)
-				last = append(last, median(rounds))
-				lead, ratio = "", spreadOf(rounds, "%.2f")
+				lead, ratio = "", spreadOf(ratios(own.rates, scores[0].rates), "%.2f")
 			}
 			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s, %s\n", lead, s.name, spreadOf(own.rates, "%.0f"), ratio, ms(own.last.percentile(50)), ms(own.last.percentile(99)))
 			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, own.used.each(own.last.ops)))
@@ -64,7 +63,7 @@ func duel(ctx context.Context, p pace, peer *side, ours ...*side) ([]float64, er
 		return nil, err
 	}
 	fmt.Printf("\nprocessor time of one op by process, in µs, in the last round:\n  %s\n", strings.Join(costs, "\n  "))
-	return last, nil
+	return scores, nil
 }
 
 // play is all rounds at one number of clients. Every other one is played
@@ -88,12 +87,18 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 				return nil, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
 			}
 			if round >= 0 {
-				scores[i] = score{append(scores[i].rates, l.perSecond()), l, usageOf(s.root).since(before)}
+				scores[i].add(s.role, l, usageOf(s.root).since(before))
 			}
 		}
 		slices.Reverse(order)
 	}
 	return scores, nil
+}
+
+func (s *score) add(role string, l load, used usage) {
+	s.rates = append(s.rates, l.perSecond())
+	s.costs = append(s.costs, float64(used[role].Microseconds())/float64(max(l.ops, 1)))
+	s.last, s.used = l, used
 }
 
 func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load, error) {
@@ -120,7 +125,8 @@ func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]b
 
 // verdict is what a duel against the peer comes to; its last line is like for
 // like.
-func verdict(p pace, ratios []float64) string {
+func verdict(p pace, scores []score) string {
 	clients := p.clients[len(p.clients)-1]
-	return fmt.Sprintf("over TCP: ringway/mariadb at %d clients: %.2f\nringway/mariadb at %d clients: %.2f\n", clients, ratios[1], clients, ratios[0])
+	to := func(i int) float64 { return median(ratios(scores[i].rates, scores[0].rates)) }
+	return fmt.Sprintf("over TCP: ringway/mariadb at %d clients: %.2f\nringway/mariadb at %d clients: %.2f\n", clients, to(2), clients, to(1))
 }

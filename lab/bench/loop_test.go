@@ -22,7 +22,7 @@ import (
 // socketPath is short enough for a socket.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dbbench-")
+	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		t.Fatal(err)
 	}

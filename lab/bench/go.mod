@@ -1,4 +1,4 @@
-module ringway/lab/dbbench
+module ringway/lab/bench
 
 go 1.26.0
 

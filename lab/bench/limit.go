@@ -228,7 +228,7 @@ func startBare(ctx context.Context) (*bareServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "dbbench-")
+	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func shards(ctx context.Context, o options) error {
 }
 
 func analyse(ctx context.Context, o options, a analysis, ops, clients int) (found outcome, err error) {
-	c, err := start(ctx, o)
+	c, err := start(ctx, o, 1)
 	if err != nil {
 		return found, err
 	}

@@ -26,7 +26,7 @@ func writes(ctx context.Context, o options) error {
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
 	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: inGoroutines(both.peer.inserters)}
 	ringway := both.cluster.overHTTP(ourKeys.take, "/write", writeBody, oneAdded)
-	ratios, err := duel(ctx, p, peer, ringway...)
+	scores, err := duel(ctx, p, peer, ringway...)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func writes(ctx context.Context, o options) error {
 		return fmt.Errorf("ringway has %d rows, acknowledged %d", rows, written)
 	}
 	fmt.Printf("counted back: %d rows in %s, %d in ringway, as acknowledged\n", theirs, both.peer.name, rows)
-	fmt.Print(verdict(p, ratios))
+	fmt.Print(verdict(p, scores))
 	return nil
 }
 
@@ -56,7 +56,7 @@ type pair struct {
 }
 
 func open(ctx context.Context, o options, d database) (*pair, error) {
-	c, err := start(ctx, o)
+	c, err := start(ctx, o, 1)
 	if err != nil {
 		return nil, err
 	}
