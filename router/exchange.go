@@ -28,10 +28,7 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, e
 	if idempotent(&ctx.Request.Header) {
 		c.await()
 	}
-	if err := c.send(&ctx.Request); err != nil {
-		return false, c.fail(err, false, deadline)
-	}
-	if _, err := c.br.Peek(1); err != nil {
+	if err := c.ask(&ctx.Request); err != nil {
 		return false, c.fail(err, false, deadline)
 	}
 	if !c.awaited() {
@@ -63,22 +60,12 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, e
 	return keep, c.stream(ctx, length, keep, deadline) // Slow path
 }
 
-// send writes the request as it is now; its body is in memory.
-func (c *conn) send(req *fasthttp.Request) error {
-	c.bw.Reset(c.nc)
-	if err := req.Header.Write(c.bw); err != nil {
-		return err
-	}
-	if _, err := c.bw.Write(req.Body()); err != nil {
-		return err
-	}
-	return c.bw.Flush()
-}
-
 // fail says what an error means for a retry.
 func (c *conn) fail(err error, answering bool, deadline time.Time) error {
 	var network *net.OpError
 	switch {
+	case errors.Is(err, errDead):
+		return err
 	case c.waits.Load() == waitsNoMore && time.Now().Before(deadline):
 		return &failure{broken, errAbandoned}
 	case isTimeout(err), errors.Is(err, fasthttp.ErrTimeout), !time.Now().Before(deadline):

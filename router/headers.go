@@ -11,11 +11,21 @@ import (
 )
 
 // Fields that concern one connection only (RFC 9110, 7.6.1) are not passed on,
-// in either direction, nor are those that Connection names.
+// in either direction, nor are those that Connection names. All are written as
+// fasthttp has them: it need not make each so to look for it.
 var (
-	hopByHop       = []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Upgrade", "Expect", "Http2-Settings"}
-	hopByHopAnswer = []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Upgrade"}
+	hopByHop       = fields("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Upgrade", "Expect", "Http2-Settings")
+	hopByHopAnswer = fields("Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Upgrade", "Trailer")
+	connection     = []byte(fasthttp.HeaderConnection)
+	upgrade        = []byte(fasthttp.HeaderUpgrade)
 )
+
+func fields(names ...string) (all [][]byte) {
+	for _, name := range names {
+		all = append(all, []byte(name))
+	}
+	return all
+}
 
 const (
 	forwardedFor   = "X-Forwarded-For"
@@ -76,7 +86,7 @@ func plain(h *fasthttp.RequestHeader) bool {
 	return (h.IsGet() || h.IsPost() || h.IsHead() || h.IsPut() || h.IsDelete()) &&
 		target[0] == '/' && bytes.IndexByte(target, '#') < 0 &&
 		h.IsHTTP11() && len(h.Host()) > 0 &&
-		len(h.Peek(fasthttp.HeaderUpgrade)) == 0 &&
+		len(h.PeekCanonical(upgrade)) == 0 &&
 		!hasChunks(h.RawHeaders())
 }
 
@@ -165,13 +175,13 @@ func (r *Router) forwardable(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
 	// The server has noted already whether the client wants to close.
 	h.ResetConnectionClose()
-	if len(h.Peek(fasthttp.HeaderConnection)) > 0 {
+	if len(h.PeekCanonical(connection)) > 0 {
 		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
 		h.Del(fasthttp.HeaderConnection)
 	}
 	for _, name := range hopByHop {
-		if len(h.Peek(name)) > 0 {
-			h.Del(name)
+		if len(h.PeekCanonical(name)) > 0 {
+			h.DelBytes(name)
 		}
 	}
 	if !h.IsHTTP11() {
@@ -225,17 +235,14 @@ func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 func cleanAnswer(resp *fasthttp.Response) {
 	h := &resp.Header
 	h.ResetConnectionClose()
-	if len(h.Peek(fasthttp.HeaderConnection)) > 0 {
+	if len(h.PeekCanonical(connection)) > 0 {
 		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
 		h.Del(fasthttp.HeaderConnection)
 	}
 	for _, name := range hopByHopAnswer {
-		if len(h.Peek(name)) > 0 {
-			h.Del(name)
+		if len(h.PeekCanonical(name)) > 0 {
+			h.DelBytes(name)
 		}
-	}
-	if len(h.Peek(fasthttp.HeaderTrailer)) > 0 {
-		h.Del(fasthttp.HeaderTrailer)
 	}
 	if !h.IsHTTP11() || len(h.Protocol()) == 0 {
 		h.SetProtocol(http11)

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"bufio"
 	"errors"
 	"net"
 	"sync"
@@ -34,30 +33,33 @@ func newPool(owner *upstream, cfg *Config) *pool {
 
 // exchange implements wire.
 func (p *pool) exchange(ctx *fasthttp.RequestCtx, deadline time.Time, fresh bool) error {
-	var c *conn
-	if !fresh {
-		c = p.take()
-	}
-	if c == nil {
-		var err error
-		if c, err = p.dial(deadline); err != nil {
+	for {
+		var c *conn
+		if !fresh {
+			c = p.take()
+		}
+		if c == nil {
+			var err error
+			if c, err = p.dial(deadline); err != nil {
+				return err
+			}
+		}
+		keep, err := c.carry(ctx, deadline)
+		switch {
+		case err == nil && ctx.Response.IsBodyStream():
+			return nil // streamed.Close puts it back
+		case err == nil:
+			p.put(c, keep)
+			return nil
+		}
+		p.close(c)
+		if !errors.Is(err, errDead) {
 			return err
 		}
 	}
-	keep, err := c.carry(ctx, deadline)
-	if err != nil {
-		p.close(c)
-		return err
-	}
-	if ctx.Response.IsBodyStream() {
-		return nil // streamed.Close puts it back
-	}
-	p.put(c, keep)
-	return nil
 }
 
-// take gives the connection used last that is alive still, or nil. Looking
-// before a request is sent saves those that cannot be sent twice.
+// take gives the connection used last, or nil.
 func (p *pool) take() *conn {
 	for {
 		p.mu.Lock()
@@ -70,7 +72,7 @@ func (p *pool) take() *conn {
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
 		p.mu.Unlock()
-		if time.Since(c.idleSince) < p.cfg.Keep && c.alive() {
+		if time.Since(c.idleSince) < p.cfg.Keep {
 			return c
 		}
 		p.close(c)
@@ -82,7 +84,7 @@ func (p *pool) put(c *conn, keep bool) {
 		p.close(c)
 		return
 	}
-	c.idleSince = time.Now()
+	c.idleSince, c.kept = time.Now(), true
 	p.mu.Lock()
 	if p.retired {
 		p.mu.Unlock()
@@ -103,7 +105,11 @@ func (p *pool) dial(deadline time.Time) (*conn, error) {
 	if err != nil {
 		return nil, &failure{blame(err, wait < p.cfg.Connect), err}
 	}
-	c := newConn(nc, p)
+	c, err := newConn(nc, p)
+	if err != nil {
+		_ = nc.Close() // nothing was sent
+		return nil, &failure{exhausted, err}
+	}
 	p.mu.Lock()
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
@@ -226,73 +232,4 @@ func isLocal(err error) bool {
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
-}
-
-// conn is one connection to a member.
-type conn struct {
-	nc        net.Conn
-	pool      *pool
-	br        *bufio.Reader
-	bw        *bufio.Writer
-	used      bool // has carried an answer
-	idleSince time.Time
-	waits     atomic.Int32 // waits…, of a request that may be sent elsewhere
-
-	raw  syscall.RawConn
-	peek func(fd uintptr) bool // made once, so that alive does not allocate
-	buf  [1]byte
-	dead bool
-}
-
-func newConn(nc net.Conn, p *pool) *conn {
-	c := &conn{nc: nc, pool: p, br: bufio.NewReaderSize(nc, p.cfg.MaxHeader), bw: bufio.NewWriterSize(nc, 4096)}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil { // on an error alive answers yes, and a retry does the rest
-			c.raw, c.peek = raw, c.readable
-		}
-	}
-	return c
-}
-
-const (
-	waitsNot int32 = iota
-	waitsForAnswer
-	waitsNoMore // its member was abandoned
-)
-
-// await begins the time in which giveUp may end the request.
-func (c *conn) await() {
-	c.waits.Store(waitsForAnswer)
-	if c.pool.abandoned.Load() {
-		c.giveUp()
-	}
-}
-
-// awaited ends it, and reports whether the request goes on.
-func (c *conn) awaited() bool {
-	return c.waits.Load() == waitsNot || c.waits.CompareAndSwap(waitsForAnswer, waitsNot)
-}
-
-func (c *conn) giveUp() {
-	if c.waits.CompareAndSwap(waitsForAnswer, waitsNoMore) {
-		_ = c.nc.SetDeadline(time.Unix(1, 0)) // fails only if it is closed, which is as good
-	}
-}
-
-// alive looks whether the other end closed the connection or sent something
-// unasked, without waiting.
-func (c *conn) alive() bool {
-	if c.raw == nil {
-		return true
-	}
-	if err := c.raw.Read(c.peek); err != nil {
-		return false
-	}
-	return !c.dead
-}
-
-func (c *conn) readable(fd uintptr) bool {
-	_, err := syscall.Read(int(fd), c.buf[:])
-	c.dead = err != syscall.EAGAIN && err != syscall.EWOULDBLOCK
-	return true
 }

@@ -1,0 +1,138 @@
+package router
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/lab/rig"
+)
+
+// dialed is a connection to a member, and its other end.
+func dialed(t *testing.T) (*conn, *net.TCPConn) {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = nc.Close() })
+	other, err := l.Accept()
+	rig.Must(t, err)
+	t.Cleanup(func() { _ = other.Close() })
+	rig.Must(t, nc.SetDeadline(time.Now().Add(rig.Patience)))
+	rig.Must(t, other.SetDeadline(time.Now().Add(rig.Patience)))
+	cfg := DefaultConfig()
+	c, err := newConn(nc, newPool(nil, &cfg))
+	rig.Must(t, err)
+	return c, other.(*net.TCPConn)
+}
+
+func posting(body string) *fasthttp.Request {
+	req := &fasthttp.Request{}
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.SetRequestURI("/home")
+	req.Header.SetHost("ringway")
+	req.SetBodyString(body)
+	req.Header.SetContentLength(len(body))
+	return req
+}
+
+func TestConn_SendsAllOfARequest(t *testing.T) {
+	for _, size := range []int{0, 1, 1000, mostAtOnce - 500, mostAtOnce, 2 * mostAtOnce} {
+		c, other := dialed(t)
+		got := make(chan int, 1)
+		go func() {
+			br := bufio.NewReader(other)
+			for range 2 {
+				req, err := http.ReadRequest(br)
+				if err != nil {
+					got <- -1
+					return
+				}
+				body, _ := io.ReadAll(req.Body)
+				_, _ = io.WriteString(other, okAnswer)
+				got <- strings.Count(string(body), "x")
+			}
+		}()
+		for range 2 {
+			rig.Must(t, c.ask(posting(strings.Repeat("x", size))))
+			if n := <-got; n != size {
+				t.Errorf("%d bytes of %d came", n, size)
+			}
+			answer := make([]byte, len(okAnswer))
+			if _, err := io.ReadFull(c.br, answer); err != nil || string(answer) != okAnswer {
+				t.Errorf("got %q, %v", answer, err)
+			}
+			c.kept = true
+		}
+	}
+}
+
+func TestConn_WaitsForRoom(t *testing.T) {
+	for _, size := range []int{10, 2 * mostAtOnce} {
+		c, other := dialed(t)
+		filled, turns, take := 0, 0, c.turn
+		c.turn = func(fd uintptr) bool {
+			turns++
+			for err := error(nil); err == nil; {
+				var n int
+				n, err = syscall.Write(int(fd), make([]byte, 1<<10))
+				filled += max(n, 0)
+			}
+			done := take(fd)
+			go func() {
+				br := bufio.NewReader(other)
+				_, _ = br.Discard(filled)
+				readRequest(br)
+				_, _ = io.WriteString(other, okAnswer)
+			}()
+			return done
+		}
+		if err := c.ask(posting(strings.Repeat("x", size))); err != nil || turns != 1 {
+			t.Errorf("%d bytes: %v after %d turns", size, err, turns)
+		}
+	}
+}
+
+func TestConn_LooksForAnAnswerWhenThereIsOne(t *testing.T) {
+	c, other := dialed(t)
+	turns, take := 0, c.turn
+	c.turn = func(fd uintptr) bool { turns++; return take(fd) }
+	go func() {
+		readRequest(bufio.NewReader(other))
+		_, _ = io.WriteString(other, okAnswer)
+	}()
+	rig.Must(t, c.ask(posting("x")))
+	if turns != 2 {
+		t.Errorf("%d turns, want one to send and one to read", turns)
+	}
+}
+
+func TestConn_SendsNothingToWhomHasGone(t *testing.T) {
+	for name, leave := range map[string]func(*net.TCPConn){
+		"end": func(c *net.TCPConn) { _ = c.CloseWrite() }, "unasked": func(c *net.TCPConn) { _, _ = io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\n\r\n") },
+	} {
+		c, other := dialed(t)
+		c.kept = true
+		leave(other)
+		rig.Must(t, c.raw.Read(func(fd uintptr) bool { // it has arrived
+			_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+			return err == nil
+		}))
+		if err := c.ask(posting("x")); !errors.Is(err, errDead) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		_ = c.nc.Close()
+		if b, _ := io.ReadAll(other); len(b) > 0 {
+			t.Errorf("%s: %q was sent", name, b)
+		}
+	}
+}
