@@ -199,6 +199,28 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 	})
 }
 
+// A server that hangs costs nobody else.
+func TestRead_WaitsOnlyForTheReplicasOfItsShard(t *testing.T) {
+	var shards []events.Shard
+	var ids []string
+	for i := range int64(100) {
+		shards = append(shards, events.Shard{ID: fmt.Sprintf("sh%d", i), Low: i * 10, Size: 10})
+		ids = append(ids, shards[i].ID)
+	}
+	c := withTable(t, shards, []events.Placement{{Name: "Server0", Shards: ids}, {Name: "Server1", Shards: ids[:99]}})
+	tune := cached(t)
+	c.router(tune).stop()
+	c.bus.Shutdown()
+	hung := c.servers["Server1"]
+	hung.hold = make(chan struct{})
+	defer close(hung.hold)
+	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Learn = 2 * time.Second })
+	f.want("POST", "/read", `{"Stud_id":{"low":990,"high":990}}`, 200, `{"shards_queried":["sh99"],"data":[],"status":"success"}`)
+	if got := f.get(f.admin + "/routes"); strings.Contains(got.body, `"floor_doubt"`) {
+		t.Error("the first replicas that hang were given up before the read was answered")
+	}
+}
+
 // What only a person can mend is said at once.
 func TestRead_DoesNotWaitForALogThatIsGone(t *testing.T) {
 	c := oneShard(t)
