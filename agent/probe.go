@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -17,11 +18,7 @@ const maxProbeBody = 64 << 10
 // start to start and are 10 to 25 % shorter than configured, so that the
 // probes of instances started together drift apart.
 func (h *host) probe(ctx context.Context, in Instance, path string) {
-	// Each probe opens a connection: that the instance accepts is half of the question.
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := prober(h.cfg.ProbeTimeout)
 	interval := h.cfg.ProbeFirst
 	giveUpHurry := time.Now().Add(h.cfg.ReadyWithin)
 	for ctx.Err() == nil {
@@ -41,6 +38,16 @@ func (h *host) probe(ctx context.Context, in Instance, path string) {
 		}
 		h.post(ctx, func(h *host) { h.probed(in, err) })
 		pause(ctx, time.Until(next))
+	}
+}
+
+// prober opens a connection for each probe: that the instance accepts it is half
+// of the question. A transport goes on to dial for whom nobody waits any more,
+// hence the dialer's own timeout.
+func prober(timeout time.Duration) *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: timeout}).DialContext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 

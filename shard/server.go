@@ -130,7 +130,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
 		reads: newTurns(readsMost), streams: newTurns(StreamsMost), copies: newTurns(copiesMost), fills: newTurns(fillsMost),
 		digests: newTurns(digestsMost), digest: newTurns(1),
-		http:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled}},
+		http:   newHTTP(&cfg),
 		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, beatNow: make(chan struct{}, 1),
 	}
 	s.engine.opened = make(chan struct{})
@@ -141,6 +141,15 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 	}
 	s.writer = writer
 	return s, nil
+}
+
+// newHTTP asks other shard servers. A transport goes on to dial for whom nobody
+// waits any more, hence the dialer's own timeout.
+func newHTTP(cfg *Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled,
+		DialContext: (&net.Dialer{Timeout: min(cfg.Stalled, 5*time.Second)}).DialContext,
+	}}
 }
 
 // Run serves until ctx ends. It answers /heartbeat at once: an engine that is

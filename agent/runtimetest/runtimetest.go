@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -172,7 +173,8 @@ func Shell(name, script string) events.InstanceSpec {
 
 // Get returns nil when the instance answers 200 with a body that contains want.
 func Get(address, path, want string) error {
-	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	dialer := &net.Dialer{Timeout: time.Second} // or it goes on to dial an address that is gone
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}}
 	res, err := client.Get("http://" + address + path)
 	if err != nil {
 		return err
