@@ -34,8 +34,10 @@ type conn struct {
 	out  []byte                // head's memory
 }
 
-// mostAtOnce is how long a request may be, in bytes, to be sent in one piece.
-const mostAtOnce = 16 << 10
+const (
+	mostAtOnce = 16 << 10 // bytes of a request that is sent in one piece
+	mostKept   = 4 << 10  // of memory for it that an idle connection keeps
+)
 
 // errDead is of a connection that the other end closed while nobody used it.
 // Nothing was sent.
@@ -63,6 +65,9 @@ func (c *conn) ask(req *fasthttp.Request) error {
 	c.head = c.out
 	_, err := c.br.Peek(1)
 	c.head, c.body = nil, nil
+	if cap(c.out) > mostKept {
+		c.out = nil
+	}
 	return err
 }
 
@@ -88,10 +93,11 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // takeTurn sends the request and then, when the member has sent something,
-// reads. In between the runtime waits for that: since it began to watch before
-// the request was sent it misses nothing, and so needs not try in vain to read
-// an answer that cannot be there yet. Looking before a request is sent whether
-// a kept connection has ended saves those that cannot be sent twice.
+// reads. In between the runtime waits for that. It tells once what came since
+// the turn began, and what came before the look at a kept connection finds: so
+// nobody needs to try in vain to read an answer that cannot be there yet. On a
+// fresh one, where no look was needed, somebody does. The look also saves
+// requests that cannot be sent twice from a connection that has ended.
 func (c *conn) takeTurn(fd uintptr) (done bool) {
 	if c.sent {
 		c.n, c.err = retried(syscall.Read, fd, c.in)
@@ -116,8 +122,11 @@ func (c *conn) takeTurn(fd uintptr) (done bool) {
 		c.err = err
 		return true
 	}
-	c.head = c.head[max(n, 0):]
-	return len(c.head) > 0 || len(c.body) > 0
+	c.head = c.head[n:]
+	if len(c.head) > 0 || len(c.body) > 0 {
+		return true
+	}
+	return !c.kept && c.takeTurn(fd)
 }
 
 // retried calls again what a signal interrupted.

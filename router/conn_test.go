@@ -104,6 +104,7 @@ func TestConn_WaitsForRoom(t *testing.T) {
 
 func TestConn_LooksForAnAnswerWhenThereIsOne(t *testing.T) {
 	c, other := dialed(t)
+	c.kept = true
 	turns, take := 0, c.turn
 	c.turn = func(fd uintptr) bool { turns++; return take(fd) }
 	go func() {
@@ -113,6 +114,48 @@ func TestConn_LooksForAnAnswerWhenThereIsOne(t *testing.T) {
 	rig.Must(t, c.ask(posting("x")))
 	if turns != 2 {
 		t.Errorf("%d turns, want one to send and one to read", turns)
+	}
+}
+
+func TestConn_AsksWithoutAllocating(t *testing.T) {
+	c, other := dialed(t)
+	c.kept = true
+	go func() { // nor does this
+		in, out := make([]byte, 4<<10), []byte(okAnswer)
+		for {
+			if _, err := other.Read(in); err != nil {
+				return
+			}
+			if _, err := other.Write(out); err != nil {
+				return
+			}
+		}
+	}()
+	req := posting("x")
+	if n := testing.AllocsPerRun(1000, func() {
+		rig.Must(t, c.ask(req))
+		_, _ = c.br.Discard(c.br.Buffered()) // it came in one piece
+	}); n != 0 {
+		t.Errorf("%v allocations for each request", n)
+	}
+}
+
+// What a member says at once may have been told before the turn began.
+func TestConn_HearsWhatCameBeforeTheFirstRequest(t *testing.T) {
+	for name, early := range map[string]func(*net.TCPConn){
+		"end": func(c *net.TCPConn) { _ = c.CloseWrite() }, "answer": func(c *net.TCPConn) { _, _ = io.WriteString(c, okAnswer) },
+	} {
+		c, other := dialed(t)
+		told := 0
+		rig.Must(t, c.raw.Read(func(uintptr) bool { // it is told here, and once only
+			if told++; told == 1 {
+				early(other)
+			}
+			return told > 1
+		}))
+		if err := c.ask(posting("x")); err != nil && !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

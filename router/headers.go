@@ -11,21 +11,11 @@ import (
 )
 
 // Fields that concern one connection only (RFC 9110, 7.6.1) are not passed on,
-// in either direction, nor are those that Connection names. All are written as
-// fasthttp has them: it need not make each so to look for it.
+// in either direction, nor are those that Connection names.
 var (
-	hopByHop       = fields("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Upgrade", "Expect", "Http2-Settings")
-	hopByHopAnswer = fields("Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Upgrade", "Trailer")
-	connection     = []byte(fasthttp.HeaderConnection)
-	upgrade        = []byte(fasthttp.HeaderUpgrade)
+	hopByHop       = []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Upgrade", "Expect", "Http2-Settings"}
+	hopByHopAnswer = []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Upgrade", "Trailer"}
 )
-
-func fields(names ...string) (all [][]byte) {
-	for _, name := range names {
-		all = append(all, []byte(name))
-	}
-	return all
-}
 
 const (
 	forwardedFor   = "X-Forwarded-For"
@@ -38,7 +28,8 @@ const (
 // declares, what no proxy may pass on.
 func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 	h := &ctx.Request.Header
-	if !plain(h) && !r.admitOdd(ctx) { // Slow path
+	found := oddLines(h.RawHeaders())
+	if !plain(h, found) && !r.admitOdd(ctx) { // Slow path
 		return false
 	}
 	path := pathOf(h.RequestURI())
@@ -61,7 +52,7 @@ func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 			return false
 		}
 	}
-	r.forwardable(ctx)
+	r.forwardable(ctx, found)
 	return true
 }
 
@@ -81,34 +72,12 @@ func (r *Router) forDatabase(rt *routes, path []byte) bool {
 
 // plain tells a request that needs no further look: known method, target in
 // origin form, a host, length by Content-Length, nothing about connections.
-func plain(h *fasthttp.RequestHeader) bool {
+func plain(h *fasthttp.RequestHeader, found oddity) bool {
 	target := h.RequestURI()
 	return (h.IsGet() || h.IsPost() || h.IsHead() || h.IsPut() || h.IsDelete()) &&
 		target[0] == '/' && bytes.IndexByte(target, '#') < 0 &&
 		h.IsHTTP11() && len(h.Host()) > 0 &&
-		len(h.PeekCanonical(upgrade)) == 0 &&
-		!hasChunks(h.RawHeaders())
-}
-
-// hasChunks tells whether Transfer-Encoding or Trailer is among the header
-// lines as they came; fasthttp has interpreted and forgotten them by now.
-func hasChunks(raw []byte) bool {
-	for len(raw) > 0 {
-		line := raw
-		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
-			line, raw = raw[:i], raw[i+1:]
-		} else {
-			raw = nil
-		}
-		if len(line) == 0 || line[0]|0x20 != 't' {
-			continue
-		}
-		name := line[:max(bytes.IndexByte(line, ':'), 0)]
-		if bytes.EqualFold(name, transferEncoding) || bytes.EqualFold(name, trailer) {
-			return true
-		}
-	}
-	return false
+		found&(ofUpgrade|ofFraming) == 0
 }
 
 // admitOdd refuses what is wrong, and makes the rest of the unusual plain.
@@ -171,17 +140,17 @@ func (r *Router) bad(ctx *fasthttp.RequestCtx, why string) bool {
 }
 
 // forwardable turns the client's request into ours to the member.
-func (r *Router) forwardable(ctx *fasthttp.RequestCtx) {
+func (r *Router) forwardable(ctx *fasthttp.RequestCtx, found oddity) {
 	h := &ctx.Request.Header
 	// The server has noted already whether the client wants to close.
 	h.ResetConnectionClose()
-	if len(h.PeekCanonical(connection)) > 0 {
+	if found&ofConnection != 0 {
 		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
 		h.Del(fasthttp.HeaderConnection)
 	}
-	for _, name := range hopByHop {
-		if len(h.PeekCanonical(name)) > 0 {
-			h.DelBytes(name)
+	if found&(ofHop|ofUpgrade) != 0 { // Slow path
+		for _, name := range hopByHop {
+			h.Del(name)
 		}
 	}
 	if !h.IsHTTP11() {
@@ -235,13 +204,15 @@ func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 func cleanAnswer(resp *fasthttp.Response) {
 	h := &resp.Header
 	h.ResetConnectionClose()
-	if len(h.PeekCanonical(connection)) > 0 {
-		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
-		h.Del(fasthttp.HeaderConnection)
+	var found oddity
+	for name := range h.All() {
+		found |= oddityOf(name)
 	}
-	for _, name := range hopByHopAnswer {
-		if len(h.PeekCanonical(name)) > 0 {
-			h.DelBytes(name)
+	if found != 0 { // Slow path
+		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del)
+		h.Del(fasthttp.HeaderConnection)
+		for _, name := range hopByHopAnswer {
+			h.Del(name)
 		}
 	}
 	if !h.IsHTTP11() || len(h.Protocol()) == 0 {
@@ -294,5 +265,4 @@ var (
 	keepAlive = []byte("keep-alive")
 
 	transferEncoding = []byte(fasthttp.HeaderTransferEncoding)
-	trailer          = []byte(fasthttp.HeaderTrailer)
 )

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -81,6 +82,32 @@ func TestForward_PassesOnlyWhatIsEndToEnd(t *testing.T) {
 	for _, name := range []string{"X-Secret", "Keep-Alive", "Connection"} {
 		if _, ok := resp.header[name]; ok {
 			t.Errorf("%s of the answer was passed on", name)
+		}
+	}
+}
+
+// A field may come twice, and the first one say nothing.
+func TestForward_DropsFieldsWhateverTheySay(t *testing.T) {
+	w := start(t, nil)
+	var back http.Header
+	answers := http.Header{"Keep-Alive": {"", "timeout=5"}, "Proxy-Authenticate": {"", "Basic"}, "Upgrade": {"", "h2c"}, "Connection": {"", "X-Back"}, "X-Back": {"1"}}
+	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		back = r.Header.Clone()
+		maps.Copy(rw.Header(), answers)
+	})))))
+	answer := w.raw("GET /home HTTP/1.1\r\nHost: x\r\nte:\r\nTE: trailers\r\nProxy-Authorization:\r\nProxy-authorization: secret\r\nUpgrade:\r\nUpgrade: h2c\r\n" +
+		"Connection:\r\nConnection: X-Hop, Upgrade, close\r\nX-Hop: 1\r\nX-Stays: 1\r\n\r\n")
+	for _, name := range []string{"Te", "Proxy-Authorization", "Upgrade", "Connection", "X-Hop"} {
+		if v, ok := back[name]; ok {
+			t.Errorf("%s: %q was passed on", name, v)
+		}
+	}
+	if back.Get("X-Stays") == "" {
+		t.Errorf("got %v", back)
+	}
+	for name := range answers {
+		if strings.Contains(strings.Replace(answer, "\r\nConnection: close\r\n", "\r\n", 1), "\r\n"+name+":") {
+			t.Errorf("%s came back in %q", name, answer)
 		}
 	}
 }
