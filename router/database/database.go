@@ -28,20 +28,17 @@ type Config struct {
 	Write time.Duration // longest wait for what became of a write; 504 beyond
 	Read  time.Duration // all tries of a read until its first byte
 
-	Try        time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
-	Stall      time.Duration // a replica may pause this long within an answer
-	Connect    time.Duration // a connection to a shard server
-	Keep       time.Duration // an unused connection
-	Avoid      time.Duration // a replica that failed is no first choice for this long
-	Hedge      time.Duration // until another replica is asked too
-	Stagger    time.Duration // a question for rows by key lets others of its server wait for this long
-	Gather     time.Duration // the next question for rows by key waits so long for more to join, for each read of the last one, if that was of Busy
-	GatherMost time.Duration // the longest such wait
-	Doubt      time.Duration // from the first question about another router's op until it is said to be in no log
-	Learn      time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
+	Try     time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
+	Stall   time.Duration // a replica may pause this long within an answer
+	Connect time.Duration // a connection to a shard server
+	Keep    time.Duration // an unused connection
+	Avoid   time.Duration // a replica that failed is no first choice for this long
+	Hedge   time.Duration // until another replica is asked too
+	Stagger time.Duration // a question for rows by key lets others of its server wait for this long
+	Doubt   time.Duration // from the first question about another router's op until it is said to be in no log
+	Learn   time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
 
 	Flying   int // questions for rows by key at one server at a time
-	Busy     int // reads in one question that say that there are many
 	Ahead    int // shards of a range that are read at the same time
 	Prefetch int // bytes of each that wait to be sent on
 	Hold     int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
@@ -53,20 +50,20 @@ func DefaultConfig() Config {
 	return Config{
 		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
 		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
-		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Gather: 25 * time.Microsecond, GatherMost: time.Millisecond, Learn: 2 * time.Second,
+		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Learn: 2 * time.Second,
 		Doubt:  events.LogDedup, // writers send a batch again for less than this
-		Flying: 8, Busy: 4, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+		Flying: 8, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 
 func (c *Config) check() error {
-	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Gather, c.GatherMost, c.Learn, c.Doubt} {
+	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Learn, c.Doubt} {
 		if d <= 0 {
 			return fmt.Errorf("times: %s is too short; all must be positive", d)
 		}
 	}
-	if c.Flying < 1 || c.Busy < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
-		return errors.New("limits: flying, busy, ahead and prefetch are at least 1, the others are not negative")
+	if c.Flying < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
+		return errors.New("limits: flying, ahead and prefetch are at least 1, the others are not negative")
 	}
 	return nil
 }

@@ -110,10 +110,10 @@ func (d *Database) join(a *ask) {
 // fly asks for what waits until nothing does. When a question fails, all who
 // wait go elsewhere.
 func (d *Database) fly(ctx context.Context, p *peer, g *gatherer) {
-	var batch []*ask
 	for {
-		d.gather(len(batch))
-		if batch = g.take(); batch == nil {
+		runtime.Gosched() // those join who are about to: a question costs as much as many rows
+		batch := g.take()
+		if batch == nil {
 			return
 		}
 		err := d.together(ctx, p, batch)
@@ -127,15 +127,6 @@ func (d *Database) fly(ctx context.Context, p *peer, g *gatherer) {
 		}
 		refuseAll(batch, err)
 		return
-	}
-}
-
-// gather lets those join who are about to: a question costs as much as many
-// rows. The last one was of so many.
-func (d *Database) gather(last int) {
-	runtime.Gosched()
-	if last >= d.cfg.Busy {
-		time.Sleep(min(time.Duration(last)*d.cfg.Gather, d.cfg.GatherMost))
 	}
 }
 
