@@ -102,7 +102,7 @@ func (c *conn) takeTurn(fd uintptr) (done bool) {
 	if c.sent {
 		c.n, c.err = retried(syscall.Read, fd, c.in)
 		switch {
-		case c.err == syscall.EAGAIN:
+		case errors.Is(c.err, syscall.EAGAIN):
 			c.err = nil
 			return false
 		case c.n == 0 && c.err == nil:
@@ -112,13 +112,13 @@ func (c *conn) takeTurn(fd uintptr) (done bool) {
 	}
 	c.sent = true
 	if c.kept {
-		if _, err := retried(syscall.Read, fd, c.in[:1]); err != syscall.EAGAIN {
+		if _, err := retried(syscall.Read, fd, c.in[:1]); !errors.Is(err, syscall.EAGAIN) {
 			c.err = errDead
 			return true
 		}
 	}
 	n, err := retried(syscall.Write, fd, c.head)
-	if err != nil && err != syscall.EAGAIN {
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
 		c.err = err
 		return true
 	}
@@ -132,7 +132,7 @@ func (c *conn) takeTurn(fd uintptr) (done bool) {
 // retried calls again what a signal interrupted.
 func retried(call func(int, []byte) (int, error), fd uintptr, b []byte) (n int, err error) {
 	for {
-		if n, err = call(int(fd), b); err != syscall.EINTR {
+		if n, err = call(int(fd), b); !errors.Is(err, syscall.EINTR) {
 			return max(n, 0), err
 		}
 	}
