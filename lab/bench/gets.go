@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -66,18 +65,13 @@ func getsVerdict(p pace, scores []score) string {
 
 // members are the addresses of the replicas that the router serves.
 func (c *cluster) members(ctx context.Context) ([]string, error) {
-	body, err := get(ctx, c.admin+"/routes")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }() // it was read
 	var routes []struct {
 		Members []struct {
 			Address string `json:"address"`
 		} `json:"members"`
 	}
-	if err := json.NewDecoder(body).Decode(&routes); err != nil {
-		return nil, fmt.Errorf("%s/routes: %w", c.admin, err)
+	if err := c.routes(ctx, &routes); err != nil {
+		return nil, err
 	}
 	var all []string
 	for _, route := range routes {

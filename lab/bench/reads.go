@@ -154,11 +154,6 @@ func (c *cluster) sayFound(ctx context.Context) error {
 
 // shardServers are their addresses.
 func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
-	body, err := get(ctx, c.admin+"/routes")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }() // it was read
 	var routes []struct {
 		Shards []struct {
 			Replicas []struct {
@@ -166,8 +161,8 @@ func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
 			} `json:"replicas"`
 		} `json:"shards"` // of tables only
 	}
-	if err := json.NewDecoder(body).Decode(&routes); err != nil {
-		return nil, fmt.Errorf("%s/routes: %w", c.admin, err)
+	if err := c.routes(ctx, &routes); err != nil {
+		return nil, err
 	}
 	var all []string
 	for _, route := range routes {
@@ -179,6 +174,19 @@ func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
+}
+
+// routes reads what the router serves.
+func (c *cluster) routes(ctx context.Context, into any) error {
+	body, err := get(ctx, c.admin+"/routes")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }() // it was read
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return fmt.Errorf("%s/routes: %w", c.admin, err)
+	}
+	return nil
 }
 
 // metric is one of what a process tells of itself.
