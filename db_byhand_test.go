@@ -164,7 +164,7 @@ func (s *handServer) kill() {
 }
 
 // status is what a shard server says of itself; false if it does not answer.
-func (s *handServer) status() (b events.ShardBeat, address string, ok bool) {
+func (s *handServer) status() (b events.ShardHeartbeat, address string, ok bool) {
 	s.mu.Lock()
 	address = s.address
 	s.mu.Unlock()
@@ -220,7 +220,7 @@ func (h *byHand) judge() ([]byte, error) {
 			ready := r.State == events.ReplicaReady
 			sh.Replicas = append(slices.Clip(sh.Replicas), events.ShardReplica{Server: s.name, Ready: ready})
 			if ready {
-				sh.Eager = s.name
+				sh.Responder = s.name
 			}
 		}
 		route.Servers = append(route.Servers, line)

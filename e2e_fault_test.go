@@ -51,11 +51,11 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 	pids["controller-2"] = c.start("controller", "--id", "controller-2").Process.Pid
 
 	var mu sync.Mutex
-	var last events.ControllerBeat
+	var last events.ControllerHeartbeat
 	var wrong []string
 	beats := 0
 	stop, err := c.dial().Listen(events.HeartbeatController, func(_ string, data []byte) {
-		b, err := events.DecodeControllerBeat(data)
+		b, err := events.DecodeControllerHeartbeat(data)
 		if err != nil {
 			return
 		}
@@ -72,7 +72,7 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	heard := func() (events.ControllerBeat, int) {
+	heard := func() (events.ControllerHeartbeat, int) {
 		mu.Lock()
 		defer mu.Unlock()
 		return last, beats

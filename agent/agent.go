@@ -78,9 +78,9 @@ type Agent struct {
 	bus         bus
 	log         *slog.Logger
 	incarnation string
-	beats       chan events.HostBeat // the newest one that was not sent
-	inbox       chan func(*host)     // what happened, for the loop
-	probes      chan struct{}        // a place in it is a probe in flight
+	beats       chan events.HostHeartbeat // the newest one that was not sent
+	inbox       chan func(*host)          // what happened, for the loop
+	probes      chan struct{}             // a place in it is a probe in flight
 }
 
 // New starts nothing.
@@ -90,7 +90,7 @@ func New(cfg Config, rt Runtime, assignments assignments, bus bus, log *slog.Log
 	}
 	return &Agent{
 		cfg: cfg, rt: rt, assignments: assignments, bus: bus, log: log.With(events.KeyHost, cfg.Host),
-		incarnation: rand.Text(), beats: make(chan events.HostBeat, 1), inbox: make(chan func(*host)),
+		incarnation: rand.Text(), beats: make(chan events.HostHeartbeat, 1), inbox: make(chan func(*host)),
 		probes: make(chan struct{}, max(1, cfg.Probes)),
 	}, nil
 }
@@ -135,7 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // loop is the only goroutine that touches h. Nothing in it waits for a disk,
 // a runtime, an instance or the bus.
 func (a *Agent) loop(ctx context.Context, h *host, failed <-chan error) error {
-	tick := time.NewTicker(events.BeatEvery)
+	tick := time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	ended := ctx.Done()
 	var giveUp <-chan time.Time

@@ -81,7 +81,7 @@ func (b *board) Watch(ctx context.Context, key string, fn func(events.Entry)) er
 // air carries heartbeats, and keeps those of one agent.
 type air struct {
 	mu    sync.Mutex
-	beats []events.HostBeat
+	beats []events.HostHeartbeat
 	away  bool
 	hear  func(string, []byte)
 }
@@ -95,7 +95,7 @@ func (a *air) Listen(_ string, fn func(string, []byte)) (stop func(), err error)
 
 // lead says what a leader does.
 func (a *air) lead(assigned events.Version) {
-	b, err := json.Marshal(events.ControllerBeat{Controller: "c1", Assigned: map[string]events.Version{"host-1": assigned}})
+	b, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Assigned: map[string]events.Version{"host-1": assigned}})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil && a.hear != nil {
@@ -113,7 +113,7 @@ func (a *air) Publish(subject string, v any) error {
 	if err != nil {
 		return err
 	}
-	beat, err := events.DecodeHostBeat(b)
+	beat, err := events.DecodeHostHeartbeat(b)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (a *air) cut(away bool) {
 	a.away = away
 }
 
-func (a *air) all() []events.HostBeat {
+func (a *air) all() []events.HostHeartbeat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.beats)
@@ -145,7 +145,7 @@ func (a *air) states() string {
 	return short(all[len(all)-1])
 }
 
-func short(beat events.HostBeat) string {
+func short(beat events.HostHeartbeat) string {
 	var parts []string
 	for _, i := range beat.Instances {
 		parts = append(parts, i.Name+"="+i.State)
@@ -307,7 +307,7 @@ func TestAgent_RunsWhatIsAssigned(t *testing.T) {
 	if f.last("S2").PID != kept {
 		t.Fatal("S2 was started again")
 	}
-	if !slices.ContainsFunc(f.all(), func(b events.HostBeat) bool { return strings.Contains(short(b), "S1=stopping") }) {
+	if !slices.ContainsFunc(f.all(), func(b events.HostHeartbeat) bool { return strings.Contains(short(b), "S1=stopping") }) {
 		t.Error("S1 was never reported as stopping")
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // send leaves beat for the publisher, in place of one that it did not take.
-func (a *Agent) send(beat events.HostBeat) {
+func (a *Agent) send(beat events.HostHeartbeat) {
 	select {
 	case <-a.beats:
 	default:

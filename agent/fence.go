@@ -120,9 +120,9 @@ func (a *Agent) follow(ctx, work context.Context, f fence) {
 			read.Store(&entry.Version)
 			f = a.accept(ctx, work, f, entry)
 		},
-		Heard: func(b events.ControllerBeat) (behind bool) {
+		Heard: func(b events.ControllerHeartbeat) (behind bool) {
 			ours := map[string]events.Version{a.cfg.Host: b.Assigned[a.cfg.Host]}
-			return events.Ahead(ours, func(string) events.Version { return *read.Load() })
+			return events.IsNewer(ours, func(string) events.Version { return *read.Load() })
 		},
 	}
 	follower.Run(ctx)

@@ -277,7 +277,7 @@ func (h *host) beatIfDue(now time.Time) time.Duration {
 		return wait
 	}
 	h.dirty, h.beaten = false, now
-	beat := events.HostBeat{
+	beat := events.HostHeartbeat{
 		Host: h.cfg.Host, Incarnation: h.incarnation, Token: h.fence.Token, Assigned: h.fence.Assigned, Detail: cmp.Or(h.hung, h.refused),
 		Instances: []events.InstanceStatus{},
 	}

@@ -90,7 +90,7 @@ func spawn(t *testing.T, dir, file string, root *lifeline.Root) *spawned {
 	go func() {
 		defer close(p.ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var beat events.HostBeat
+			var beat events.HostHeartbeat
 			if json.Unmarshal(lines.Bytes(), &beat) == nil {
 				_ = p.Publish(events.AgentSubject("host-1"), beat) // only notes it
 			}

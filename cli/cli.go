@@ -54,7 +54,7 @@ type Wiring struct {
 type Cluster interface {
 	// Bus is the name of the server that was reached.
 	Bus() string
-	// Request asks the leader. It returns a *events.Refusal, or an error that
+	// Request asks the leader. It returns a *events.StatusError, or an error that
 	// wraps events.ErrNoLeader (nothing was done) or events.ErrUnknownOutcome.
 	Request(ctx context.Context, verb string, req, reply any) error
 	// Routes are the current values of events.BucketRoutes.
@@ -299,7 +299,7 @@ func usage(format string, args ...any) error {
 
 func exitCode(err error) int {
 	var e *exitError
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	switch {
 	case errors.As(err, &e):
 		return e.code

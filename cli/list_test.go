@@ -186,7 +186,7 @@ func TestListings(t *testing.T) {
 	f("status.txt", statusOf(sample()), "status")
 	f("status_database.txt", statusOf(database()), "status")
 	back := sample()
-	back.Rewound = &events.Rewind{Noticed: time.Now().Add(-3 * time.Minute), Reason: "host host-1 obeys k3v9/62 of host-1 in RINGWAY_ASSIGN, which is at k3v9/4"}
+	back.RolledBack = &events.Rollback{Noticed: time.Now().Add(-3 * time.Minute), Reason: "host host-1 obeys k3v9/62 of host-1 in RINGWAY_ASSIGN, which is at k3v9/4"}
 	f("status_rewound.txt", statusOf(back), "status")
 	f("status_none.txt", statusOf(events.Status{Controller: "c", Since: time.Now()}), "status")
 	f("ring.txt", &cluster{routes: []events.Entry{route(t)}}, "ring")
@@ -410,7 +410,7 @@ func TestScale_TheNumberDefaultsToTheNames(t *testing.T) {
 func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	leaderless := func() *cluster { return &cluster{answer: func(string, any, any) error { return events.ErrNoLeader }} }
 	silent := &cluster{answer: func(string, any, any) error { return events.ErrUnknownOutcome }}
-	refusing, _ := scaling(events.ScaleReply{}, events.Refuse(400, "<Error> no replica %q", "S9"))
+	refusing, _ := scaling(events.ScaleReply{}, events.StatusErrorf(400, "<Error> no replica %q", "S9"))
 	nobody := Wiring{Dial: func(context.Context, string) (Cluster, error) { return nil, errors.New("connection refused") }}
 	f := func(w Wiring, code int, want string, args ...string) {
 		t.Helper()

@@ -29,7 +29,7 @@ func recovering(st events.Status, refusal error) (*cluster, *[]events.RecoverReq
 		for _, s := range st.Tables[0].Shards {
 			for _, r := range s.Replicas {
 				if events.ShardSubject(r.Server) == subject {
-					b := events.ShardBeat{Server: r.Server, Replicas: []events.ReplicaStatus{{Table: s.Table, Shard: s.Shard, State: r.State,
+					b := events.ShardHeartbeat{Server: r.Server, Replicas: []events.ReplicaStatus{{Table: s.Table, Shard: s.Shard, State: r.State,
 						Applied: events.Position{Incarnation: s.Incarnation, Seq: r.AppliedSeq}}}}
 					if s.Shard == "sh2" {
 						said, err := json.Marshal(b)
@@ -172,13 +172,13 @@ func heard(t *testing.T, c *cluster, server string, said ...events.ReplicaStatus
 		ctx, stop := context.WithCancel(t.Context())
 		go func() {
 			for _, r := range said {
-				b, err := json.Marshal(events.ShardBeat{Server: server, Replicas: []events.ReplicaStatus{r}})
+				b, err := json.Marshal(events.ShardHeartbeat{Server: server, Replicas: []events.ReplicaStatus{r}})
 				if err != nil {
 					panic(err)
 				}
 				fn(subject, b)
 				select {
-				case <-time.After(events.BeatEvery):
+				case <-time.After(events.HeartbeatInterval):
 				case <-ctx.Done():
 					return
 				}
@@ -200,7 +200,7 @@ func planned(t *testing.T, c *cluster, s events.ShardStatus) string {
 func TestRecover_NothingWithoutAnOrder(t *testing.T) {
 	f := func(code int, want string, args ...string) {
 		t.Helper()
-		c, asked := recovering(database(), events.Refuse(409, "Server0 is ready"))
+		c, asked := recovering(database(), events.StatusErrorf(409, "Server0 is ready"))
 		got, out, errs := run(t, c.wiring(), append([]string{"shards", "recover"}, args...)...)
 		if got != code || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)

@@ -16,7 +16,7 @@ import (
 
 // hearFor is how long shard servers may take to say what they have: a little
 // longer than the leader waits before it calls one silent.
-const hearFor = 4 * events.BeatEvery
+const hearFor = 4 * events.HeartbeatInterval
 
 // recovery is what a new log for a shard would mean, as far as can be known
 // before it is ordered.
@@ -80,7 +80,7 @@ func (r *recovery) hear(ctx context.Context, c Cluster) error {
 	news := make(chan struct{}, 1)
 	for _, replica := range r.shard.Replicas {
 		stop, err := c.Listen(events.ShardSubject(replica.Server), func(_ string, data []byte) {
-			b, err := events.DecodeShardBeat(data)
+			b, err := events.DecodeShardHeartbeat(data)
 			if err != nil || b.Server != replica.Server {
 				return
 			}

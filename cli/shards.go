@@ -111,7 +111,7 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 		}
 		for _, r := range s.Replicas {
 			state := r.State
-			if r.Server == s.Eager {
+			if r.Server == s.Responder {
 				state += ", eager"
 			}
 			rows = append(rows, []any{name, low, size, last, r.Server, dash(r.Host), state, fmt.Sprint(r.AppliedSeq)})

@@ -12,7 +12,7 @@ import (
 // database is one with something of everything that can happen to a shard.
 func database() events.Status {
 	return events.Status{Controller: "c", Since: time.Now().Add(-90*time.Minute - 10*time.Second), Tables: []events.TableStatus{{Name: "StudT", Schema: courseSchema(), Epoch: events.Epoch{Incarnation: "k3v9", Revision: 9}, Servers: make([]events.Placement, 3), Shards: []events.ShardStatus{
-		{Table: "StudT", Shard: "sh1", Low: 0, Size: 4096, Incarnation: "k1", Eager: "Server0", LastSeq: 1042, Replicas: []events.ReplicaReport{
+		{Table: "StudT", Shard: "sh1", Low: 0, Size: 4096, Incarnation: "k1", Responder: "Server0", LastSeq: 1042, Replicas: []events.ReplicaReport{
 			{Server: "Server0", Host: "host-1", State: events.ReplicaReady, AppliedSeq: 1042, DurableSeq: 1000},
 			{Server: "Server58127", Host: "host-2", State: events.ReplicaCatchingUp, AppliedSeq: 17},
 			{Server: "Server3", State: events.Pending},

@@ -39,7 +39,7 @@ func (a *app) statusCommand() *cobra.Command {
 
 func (a *app) printStatus(st events.Status, now time.Time) {
 	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
-	if r := st.Rewound; r != nil {
+	if r := st.RolledBack; r != nil {
 		fmt.Fprintf(a.out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), printable(r.Reason))
 	}
 	var rows [][]any

@@ -168,7 +168,7 @@ func TestInit(t *testing.T) {
 func TestInit_Refused(t *testing.T) {
 	f := func(code int, want string, args ...string) {
 		t.Helper()
-		c, _ := initial(events.ServersReply{}, events.Refuse(409, "table StudT is there already"))
+		c, _ := initial(events.ServersReply{}, events.StatusErrorf(409, "table StudT is there already"))
 		got, out, errs := run(t, c.wiring(), append([]string{"init"}, args...)...)
 		if got != code || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)
@@ -185,7 +185,7 @@ func TestInit_Refused(t *testing.T) {
 	f(ExitUsage, `--engine "oracle" is unknown`, "--engine", "oracle")
 	f(ExitUsage, "no such file", "--file", filepath.Join(t.TempDir(), "none"))
 
-	late, _ := initial(events.ServersReply{}, events.Refuse(504, "2 of 12 replicas are not ready; it goes on"))
+	late, _ := initial(events.ServersReply{}, events.StatusErrorf(504, "2 of 12 replicas are not ready; it goes on"))
 	if code, _, errs := run(t, late.wiring(), "init"); code != ExitUnknown || !strings.Contains(errs, "it goes on") {
 		t.Errorf("code %d, stderr %q", code, errs)
 	}

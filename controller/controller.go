@@ -119,9 +119,9 @@ type Bucket interface {
 	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
 	Delete(ctx context.Context, key string, last events.Version) error
 	// BeginAnew makes all versions of before foreign to the bucket, and keeps its values.
-	BeginAnew(ctx context.Context, why events.Rewind) error
+	BeginAnew(ctx context.Context, why events.Rollback) error
 	// Rewind is why the bucket's present life was begun so; nil if it was not.
-	Rewind() *events.Rewind
+	Rewind() *events.Rollback
 }
 
 // Controller leads or stands by.

@@ -93,7 +93,7 @@ func (s *site) host(name string) {
 	beat := func() {
 		mu.Lock()
 		defer mu.Unlock()
-		b := events.HostBeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Instances: []events.InstanceStatus{}}
+		b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Instances: []events.InstanceStatus{}}
 		for i, spec := range have.Instances {
 			b.Instances = append(b.Instances, events.InstanceStatus{Name: spec.Name, Service: spec.Service, ID: spec.ID, Kind: spec.Kind, Volume: spec.Volume, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
 		}
@@ -134,7 +134,7 @@ func (s *site) router(id string) {
 	beat := func() {
 		mu.Lock()
 		defer mu.Unlock()
-		_ = conn.Publish(events.RouterSubject(id), events.RouterBeat{Router: id, Sent: time.Now(), Epochs: epochs, Tables: tables})
+		_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: epochs, Tables: tables})
 	}
 	s.background(func(ctx context.Context) {
 		b, err := conn.Bucket(ctx, events.BucketRoutes)
@@ -159,7 +159,7 @@ func (s *site) router(id string) {
 }
 
 func every(ctx context.Context, f func()) {
-	tick := time.NewTicker(events.BeatEvery)
+	tick := time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	for {
 		f()
@@ -231,7 +231,7 @@ func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
 		t.Fatalf("rm: %+v %v", reply, err)
 	}
 	_, err = s.scale(events.APIRemove, events.ScaleRequest{ID: "q3", N: 9})
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if !errors.As(err, &refusal) || refusal.Code != 400 {
 		t.Fatalf("rm of too many: %v, want a refusal", err)
 	}

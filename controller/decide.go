@@ -383,10 +383,10 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 // served reports whether every live router obeys this epoch. Right after a
 // break nobody can tell which routers live.
 func (s *state) served(service string, epoch events.Epoch, now time.Time) bool {
-	return s.servedBy(func(b *events.RouterBeat) events.Epoch { return b.Epochs[service] }, epoch, now)
+	return s.servedBy(func(b *events.RouterHeartbeat) events.Epoch { return b.Epochs[service] }, epoch, now)
 }
 
-func (s *state) servedBy(epochAt func(*events.RouterBeat) events.Epoch, epoch events.Epoch, now time.Time) bool {
+func (s *state) servedBy(epochAt func(*events.RouterHeartbeat) events.Epoch, epoch events.Epoch, now time.Time) bool {
 	live := 0
 	for _, r := range s.routers {
 		if s.silence(r.seen, now) >= s.cfg.SuspectAfter {

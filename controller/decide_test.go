@@ -89,7 +89,7 @@ func TestDecide_InstanceThatKeepsDyingIsReplacedEverMoreSlowly(t *testing.T) {
 		if host := w.agents["h1"][last]; host != nil {
 			host.State = events.Dead
 		}
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		if now := w.replicas()[0].Name; now != last {
 			replaced, last = replaced+1, now
 		}
@@ -228,16 +228,16 @@ func TestDecide_DeafLeaderJudgesNobody(t *testing.T) {
 		t.Fatalf("after a pause of its own the leader took %d members out", 3-len(w.members()))
 	}
 	// It hears again: everybody counts as just seen.
-	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
 	w.now = w.now.Add(time.Second)
-	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
 	w.decide()
 	if len(w.members()) != 3 {
 		t.Fatal("hosts were judged by their silence during the leader's pause")
 	}
 	// A beat of its own that is old proves nothing.
 	w.now = w.now.Add(10 * time.Second)
-	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now.Add(-9 * time.Second)}, w.now)
+	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now.Add(-9 * time.Second)}, w.now)
 	w.decide()
 	if len(w.members()) != 3 {
 		t.Fatal("an old heartbeat of its own made the leader judge")

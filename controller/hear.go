@@ -27,19 +27,19 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 	}
 	for subject, fold := range map[string]func([]byte) (input, error){
 		events.HeartbeatAgents: func(b []byte) (input, error) {
-			beat, err := events.DecodeHostBeat(b)
+			beat, err := events.DecodeHostHeartbeat(b)
 			return func(s *state, now time.Time) []effect { return s.observeHost(beat, now) }, err
 		},
 		events.HeartbeatRouters: func(b []byte) (input, error) {
-			beat, err := events.DecodeRouterBeat(b)
+			beat, err := events.DecodeRouterHeartbeat(b)
 			return func(s *state, now time.Time) []effect { return s.observeRouter(beat, now) }, err
 		},
 		events.HeartbeatShards: func(b []byte) (input, error) {
-			beat, err := events.DecodeShardBeat(b)
+			beat, err := events.DecodeShardHeartbeat(b)
 			return func(s *state, now time.Time) []effect { return s.observeServer(beat, now) }, err
 		},
 		events.HeartbeatController: func(b []byte) (input, error) {
-			beat, err := events.DecodeControllerBeat(b)
+			beat, err := events.DecodeControllerHeartbeat(b)
 			return func(s *state, now time.Time) []effect { s.observeSelf(beat, now); return nil }, err
 		},
 	} {
@@ -111,7 +111,7 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		return func(ctx context.Context, body []byte) (any, error) {
 			var req events.ScaleRequest
 			if err := json.Unmarshal(body, &req); err != nil {
-				return nil, events.Refuse(400, "the request is no JSON: %s", err)
+				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
 			}
 			req.ID = cmp.Or(req.ID, rand.Text())
 			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
@@ -134,7 +134,7 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		verbs[verb] = func(ctx context.Context, body []byte) (any, error) {
 			r, err := read(body)
 			if err != nil {
-				return nil, events.Refuse(400, "the request is no JSON: %s", err)
+				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
 			}
 			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
 				r.deadline, r.done = now.Add(t.cfg.TableTimeout), done

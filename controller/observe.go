@@ -8,7 +8,7 @@ import (
 )
 
 // heartbeat of an agent.
-func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
+func (s *state) observeHost(b events.HostHeartbeat, now time.Time) []effect {
 	h := s.hosts[b.Host]
 	if h == nil {
 		h = &host{name: b.Host, state: events.Alive}
@@ -38,7 +38,7 @@ func (s *state) observeHost(b events.HostBeat, now time.Time) []effect {
 	return nil
 }
 
-func (s *state) observeUnready(b events.HostBeat, now time.Time) {
+func (s *state) observeUnready(b events.HostHeartbeat, now time.Time) {
 	for _, i := range b.Instances {
 		if i.State != events.Unready {
 			delete(s.unready, i.Name)
@@ -49,7 +49,7 @@ func (s *state) observeUnready(b events.HostBeat, now time.Time) {
 }
 
 // heartbeat of a router.
-func (s *state) observeRouter(b events.RouterBeat, now time.Time) []effect {
+func (s *state) observeRouter(b events.RouterHeartbeat, now time.Time) []effect {
 	if effects := s.doubtEpochs("router "+b.Router, b.Epochs, b.Tables, now); effects != nil {
 		return effects
 	}
@@ -64,7 +64,7 @@ func (s *state) observeRouter(b events.RouterBeat, now time.Time) []effect {
 
 // observeSelf takes the leader's own heartbeat, come back over the bus: proof
 // that silence of others is theirs. After a break everybody counts as just seen.
-func (s *state) observeSelf(b events.ControllerBeat, now time.Time) {
+func (s *state) observeSelf(b events.ControllerHeartbeat, now time.Time) {
 	if b.Term != s.term || now.Sub(b.Sent) > s.cfg.DeafAfter {
 		return
 	}

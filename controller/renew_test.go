@@ -39,7 +39,7 @@ func TestDecide_AnotherCommandIsRolledOutOneReplicaAtATime(t *testing.T) {
 	before := w.replicas()
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
 	for range 20 {
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		if n := len(w.members()); n < 3 {
 			t.Fatalf("%d of 3 serve during the change, want all", n)
 		}
@@ -68,7 +68,7 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 	w.broken = "typo"
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"typo"} })
 	for range 120 {
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		if n := len(w.members()); n != 3 {
 			t.Fatalf("%d of 3 serve with a command that does not work, want all of the old", n)
 		}
@@ -108,7 +108,7 @@ func TestDecide_NextOfADeadReplicaTakesItsPlace(t *testing.T) {
 	}
 	_, st := w.find(w.replicas()[0].Name)
 	st.State = events.Dead
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	if got := w.replicas()[0]; got.Name != next {
 		t.Fatalf("the dead replica became %+v, want %s", got, next)
 	}
@@ -123,7 +123,7 @@ func TestDecide_CommandThatNeverWorkedIsReplacedEverywhereAtOnce(t *testing.T) {
 	w.broken = "typo"
 	w.run(3 * time.Second)
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	w.run(3 * events.BeatEvery)
+	w.run(3 * events.HeartbeatInterval)
 	if len(w.members()) != 3 {
 		t.Fatalf("%v serve after the correction (%v), want 3", w.members(), w.commands())
 	}

@@ -35,7 +35,7 @@ func (s *stored[T]) never(v events.Version) bool {
 
 // doubtHost looks for what an agent cannot have obeyed. The proof is its own
 // assignment, stored once more: a later leader would have written it first.
-func (s *state) doubtHost(b events.HostBeat, now time.Time) []effect {
+func (s *state) doubtHost(b events.HostHeartbeat, now time.Time) []effect {
 	have, ok := s.assigned[b.Host]
 	if !ok {
 		return nil
@@ -93,7 +93,7 @@ func (t *term) beginAnew(ctx context.Context, e rewound) error {
 	// that no other leader begins in between.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.cfg.RenewEvery)
 	defer cancel()
-	why := events.Rewind{Noticed: time.Now().UTC(), Reason: e.why}
+	why := events.Rollback{Noticed: time.Now().UTC(), Reason: e.why}
 	for _, b := range []Bucket{t.lease.bucket, t.assign, t.routes, t.desired} {
 		if err := b.BeginAnew(ctx, why); err != nil {
 			return fmt.Errorf("%w: %w", errRewound, err)

@@ -50,7 +50,7 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	epoch := w.s.routes["web"].version
 	g := func(v events.Epoch, want int) {
 		t.Helper()
-		b := events.RouterBeat{Router: "r1", Epochs: map[string]events.Epoch{"web": v, "unknown": moved(v, 9)}, Sent: w.now}
+		b := events.RouterHeartbeat{Router: "r1", Epochs: map[string]events.Epoch{"web": v, "unknown": moved(v, 9)}, Sent: w.now}
 		if got := rewounds(w.s.observeRouter(b, w.now)); got != want {
 			t.Errorf("a router that obeys %s is doubted %d times, want %d", v, got, want)
 		}
@@ -81,8 +81,8 @@ func TestObserve_ProofChangesNothing(t *testing.T) {
 // Half an hour of scaling, deaths, silence and lag in which the bus never went back.
 func TestObserve_DoubtsNobodyWhileTheBusGoesOn(t *testing.T) {
 	w := started(t, webConfig(4), "h1", "h2", "h3")
-	var late []events.HostBeat
-	var lateRouter []events.RouterBeat
+	var late []events.HostHeartbeat
+	var lateRouter []events.RouterHeartbeat
 	for i := range 2000 {
 		switch i % 9 {
 		case 2:
@@ -95,7 +95,7 @@ func TestObserve_DoubtsNobodyWhileTheBusGoesOn(t *testing.T) {
 			b.Token = w.s.term
 			late = append(late, b)
 		}
-		lateRouter = append(lateRouter, events.RouterBeat{Router: "r1", Epochs: map[string]events.Epoch{"web": w.s.routes["web"].version}})
+		lateRouter = append(lateRouter, events.RouterHeartbeat{Router: "r1", Epochs: map[string]events.Epoch{"web": w.s.routes["web"].version}})
 		w.run(time.Second)
 		for range 3 { // heartbeats come late, as old as they like
 			b := late[w.s.rng.IntN(len(late))]

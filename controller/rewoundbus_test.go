@@ -64,15 +64,15 @@ func (s *site) fencedHost(name string) *fenced {
 		})
 	}
 	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Obey: obey, Log: rig.Quiet,
-		Heard: func(b events.ControllerBeat) bool {
-			return events.Ahead(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
+		Heard: func(b events.ControllerHeartbeat) bool {
+			return events.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {
 		every(ctx, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			b := events.HostBeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Token: f.term, Assigned: f.at, Instances: []events.InstanceStatus{}}
+			b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Token: f.term, Assigned: f.at, Instances: []events.InstanceStatus{}}
 			for i, n := range f.names {
 				b.Instances = append(b.Instances, events.InstanceStatus{Name: n, Service: specs[n].Service, ID: specs[n].ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
 			}
@@ -95,14 +95,14 @@ func (s *site) fencedRouter(id string) *fenced {
 				f.at = e.Version
 			}
 		},
-		Heard: func(b events.ControllerBeat) bool {
-			return events.Ahead(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
+		Heard: func(b events.ControllerHeartbeat) bool {
+			return events.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {
 		every(ctx, func() {
 			at, _ := f.obeys()
-			_ = conn.Publish(events.RouterSubject(id), events.RouterBeat{Router: id, Sent: time.Now(), Epochs: map[string]events.Epoch{"web": at}})
+			_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: map[string]events.Epoch{"web": at}})
 		})
 	})
 	return f
@@ -170,7 +170,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if st.Rewound == nil || st.Rewound.Noticed.Before(back) {
+				if st.RolledBack == nil || st.RolledBack.Noticed.Before(back) {
 					return errors.New("nobody noticed")
 				}
 				return nil
@@ -231,8 +231,8 @@ func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
 		stop = next
 		s.serving(2 + (i/4)*2 + min(i%4+1, 2))
 	}
-	if st, err := s.status(); err != nil || st.Rewound != nil || s.told("bus", "rewound") > 0 {
-		t.Fatalf("%+v, %v: the bus never went back", st.Rewound, err)
+	if st, err := s.status(); err != nil || st.RolledBack != nil || s.told("bus", "rewound") > 0 {
+		t.Fatalf("%+v, %v: the bus never went back", st.RolledBack, err)
 	}
 }
 

@@ -98,20 +98,20 @@ func (s *state) service(name string) (events.Service, error) {
 	case ok:
 		return svc.value, nil
 	case len(s.services) == 0:
-		return events.Service{}, events.Refuse(http.StatusServiceUnavailable, "there is no service yet; try again in a moment")
+		return events.Service{}, events.StatusErrorf(http.StatusServiceUnavailable, "there is no service yet; try again in a moment")
 	case name == "":
-		return events.Service{}, events.Refuse(http.StatusBadRequest, "service is missing; name one of %s", strings.Join(sorted(s.services), ", "))
+		return events.Service{}, events.StatusErrorf(http.StatusBadRequest, "service is missing; name one of %s", strings.Join(sorted(s.services), ", "))
 	}
-	return events.Service{}, events.Refuse(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(sorted(s.services), ", "))
+	return events.Service{}, events.StatusErrorf(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(sorted(s.services), ", "))
 }
 
 func checkNames(ask events.ScaleRequest) error {
 	for i, name := range ask.Names {
 		if err := events.ValidName(name); err != nil {
-			return events.Refuse(http.StatusBadRequest, "hostnames: %s", err)
+			return events.StatusErrorf(http.StatusBadRequest, "hostnames: %s", err)
 		}
 		if slices.Contains(ask.Names[:i], name) {
-			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is listed twice", name)
+			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is listed twice", name)
 		}
 	}
 	return nil
@@ -120,9 +120,9 @@ func checkNames(ask events.ScaleRequest) error {
 func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bool) error {
 	switch {
 	case ask.N <= 0:
-		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
 	case len(ask.Names) > ask.N:
-		return events.Refuse(http.StatusBadRequest, "Length of hostname list is more than newly added instances")
+		return events.StatusErrorf(http.StatusBadRequest, "Length of hostname list is more than newly added instances")
 	}
 	if err := checkNames(ask); err != nil {
 		return err
@@ -134,11 +134,11 @@ func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bo
 		case mayWait && s.nameEnds(svc, name):
 			later = errLater
 		default:
-			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is already in use", name)
+			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is already in use", name)
 		}
 	}
 	if free := svc.Spec.MaxReplicas() - len(svc.Replicas); ask.N > free {
-		return events.Refuse(http.StatusBadRequest, "n is %d, but no slot is left for so many: %d slots of algorithm %s hold at most %d replicas, there are %d",
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d, but no slot is left for so many: %d slots of algorithm %s hold at most %d replicas, there are %d",
 			ask.N, svc.Spec.Slots, svc.Spec.Algorithm, svc.Spec.MaxReplicas(), len(svc.Replicas))
 	}
 	return later
@@ -147,18 +147,18 @@ func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bo
 func (s *state) checkRemove(svc events.Service, ask events.ScaleRequest) error {
 	switch {
 	case ask.N <= 0:
-		return events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
 	case len(ask.Names) > ask.N:
-		return events.Refuse(http.StatusBadRequest, "Length of hostname list is more than removable instances")
+		return events.StatusErrorf(http.StatusBadRequest, "Length of hostname list is more than removable instances")
 	case ask.N > len(svc.Replicas):
-		return events.Refuse(http.StatusBadRequest, "n is %d, but there are only %d replicas", ask.N, len(svc.Replicas))
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d, but there are only %d replicas", ask.N, len(svc.Replicas))
 	}
 	if err := checkNames(ask); err != nil {
 		return err
 	}
 	for _, name := range ask.Names {
 		if !isReplica(svc, name) {
-			return events.Refuse(http.StatusBadRequest, "hostnames: '%s' is not a replica%s", name, s.butServer(name))
+			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is not a replica%s", name, s.butServer(name))
 		}
 	}
 	return nil
@@ -327,7 +327,7 @@ func (s *state) reply(now time.Time) (effects []effect) {
 		case ok && missing == "" && s.served(r.service, route.version, now):
 			effects = append(effects, answer{request: r, reply: s.scaled(r)})
 		case !now.Before(r.deadline):
-			effects = append(effects, answer{request: r, err: events.Refuse(http.StatusGatewayTimeout,
+			effects = append(effects, answer{request: r, err: events.StatusErrorf(http.StatusGatewayTimeout,
 				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
 		default:
 			return false
@@ -382,16 +382,16 @@ func removedMeanwhile[T any](added []string, all []T, has func(T) bool) error {
 	case lost <= 0:
 		return nil
 	case len(added) == 1:
-		return events.Refuse(http.StatusConflict, "'%s' was added, and has been removed since", added[0])
+		return events.StatusErrorf(http.StatusConflict, "'%s' was added, and has been removed since", added[0])
 	default:
-		return events.Refuse(http.StatusConflict, "of %d that were added %d have been removed since", len(added), lost)
+		return events.StatusErrorf(http.StatusConflict, "of %d that were added %d have been removed since", len(added), lost)
 	}
 }
 
 // checkID bounds what every replica keeps.
 func checkID(request string) error {
 	if len(request) > events.MaxRequestBytes {
-		return events.Refuse(http.StatusBadRequest, "id: %d bytes are too many; at most %d", len(request), events.MaxRequestBytes)
+		return events.StatusErrorf(http.StatusBadRequest, "id: %d bytes are too many; at most %d", len(request), events.MaxRequestBytes)
 	}
 	return nil
 }

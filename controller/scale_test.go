@@ -38,10 +38,10 @@ func TestScale_AddAnswersWhenTheReplicasServe(t *testing.T) {
 func TestScale_AnswerWaitsForEveryLiveRouter(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	w.routers["r2"] = map[string]map[string]int{}
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	w.silent["r2"] = true
 	got := w.ask(false, 1)
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	if got.request != nil {
 		t.Fatal("answered while a router that was heard 0.5 s ago serves the old epoch")
 	}
@@ -80,7 +80,7 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		}
 		before := slices.Clone(w.replicas())
 		got := w.ask(add, n, names...)
-		var refusal *events.Refusal
+		var refusal *events.StatusError
 		if !errors.As(got.err, &refusal) {
 			t.Errorf("add=%v n=%d %v: got %v, want a refusal", add, n, names, got.err)
 			return
@@ -243,7 +243,7 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	w.ask(false, 1, "S5")
 	second := w.ask(true, 1, "S6")
 	w.run(3 * time.Second)
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if !errors.As(first.err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "'S5'") {
 		t.Fatalf("got %+v, want 409 about S5", first)
 	}
@@ -290,7 +290,7 @@ func TestScale_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	w.silent["h1"] = true
 	got := w.ask(true, 1, "S5")
 	w.run(61 * time.Second)
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if !errors.As(got.err, &refusal) || refusal.Code != 504 || !strings.Contains(refusal.Message, "S5") {
 		t.Fatalf("got %v, want 504 about S5", got.err)
 	}

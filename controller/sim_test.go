@@ -122,7 +122,7 @@ func (w *sim) decide() {
 func (w *sim) step(d time.Duration) {
 	w.t.Helper()
 	w.now = w.now.Add(d)
-	w.s.observeSelf(events.ControllerBeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
+	w.s.observeSelf(events.ControllerHeartbeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
 	for _, name := range sorted(w.agents) {
 		if w.silent[name] {
 			if w.voices {
@@ -146,7 +146,7 @@ func (w *sim) step(d time.Duration) {
 		for table, r := range w.s.tableRoutes {
 			tables[table] = r.version
 		}
-		w.apply(w.s.observeRouter(events.RouterBeat{Router: id, Epochs: epochs, Tables: tables, InFlight: inFlight, Sent: w.now}, w.now))
+		w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: id, Epochs: epochs, Tables: tables, InFlight: inFlight, Sent: w.now}, w.now))
 	}
 	w.decide()
 }
@@ -155,7 +155,7 @@ func (w *sim) step(d time.Duration) {
 func (w *sim) run(d time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(d); w.now.Before(end); {
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 	}
 }
 
@@ -179,8 +179,8 @@ func (w *sim) obey(host string) {
 	}
 }
 
-func (w *sim) beat(host string) events.HostBeat {
-	b := events.HostBeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
+func (w *sim) beat(host string) events.HostHeartbeat {
+	b := events.HostHeartbeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
 	if a, ok := w.s.assigned[host]; ok {
 		b.Assigned = a.version
 	}

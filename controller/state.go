@@ -34,7 +34,7 @@ type state struct {
 	published map[string]bool      // hosts whose arrival has been told
 	refused   map[string]string    // what cannot be had as it is asked for: why
 	torn      map[string]bool      // services of which nobody can read what was asked for
-	rewound   *events.Rewind       // why this life of the bus was begun with the values of another
+	rewound   *events.Rollback     // why this life of the bus was begun with the values of another
 
 	tableState
 }
@@ -50,13 +50,13 @@ type stored[T any] struct {
 // only by what is assigned to it.
 type host struct {
 	name  string
-	beat  *events.HostBeat
+	beat  *events.HostHeartbeat
 	seen  time.Time
 	state string // events.Alive, Suspect, Lost
 }
 
 type router struct {
-	beat events.RouterBeat
+	beat events.RouterHeartbeat
 	seen time.Time
 }
 

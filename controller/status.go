@@ -11,7 +11,7 @@ import (
 // replyStatus waits for a first heartbeat of each host and shard server that is
 // there: a new leader has everything in rotation and knows of nothing that runs.
 func (s *state) replyStatus(now time.Time) (effects []effect) {
-	if len(s.curious) == 0 || now.Sub(s.since) < 2*events.BeatEvery && !s.heardAll() {
+	if len(s.curious) == 0 || now.Sub(s.since) < 2*events.HeartbeatInterval && !s.heardAll() {
 		return nil
 	}
 	st := s.status(now)
@@ -39,7 +39,7 @@ func (s *state) heardAll() bool {
 // status is all that the leader knows, for people.
 func (s *state) status(now time.Time) events.Status {
 	out := events.Status{
-		Controller: s.cfg.ID, Term: s.term, Since: s.since, Rewound: s.rewound,
+		Controller: s.cfg.ID, Term: s.term, Since: s.since, RolledBack: s.rewound,
 		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
 	}
 	for _, name := range sorted(s.services) {

@@ -44,13 +44,13 @@ func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
 	w.silent["h2"] = true
 
 	answer := w.askStatus()
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	if answer() != nil {
 		t.Fatal("it answered though a host may be heard in a moment")
 	}
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	if answer() == nil {
-		t.Fatalf("no answer after %s", 2*events.BeatEvery)
+		t.Fatalf("no answer after %s", 2*events.HeartbeatInterval)
 	}
 	w.run(3 * time.Second)
 	if w.askStatus()() == nil {

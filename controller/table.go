@@ -26,7 +26,7 @@ type tableState struct {
 // shardServer is a shard server as heard in this term. beat is nil for one
 // that is known only by what is stored.
 type shardServer struct {
-	beat   *events.ShardBeat
+	beat   *events.ShardHeartbeat
 	seen   time.Time
 	silent bool                 // so long that it is doubted
 	former string               // incarnation of the life before, of which a late heartbeat says nothing of this one
@@ -56,7 +56,7 @@ func (s *state) assumeServers(now time.Time) {
 }
 
 // heartbeat of a shard server.
-func (s *state) observeServer(b events.ShardBeat, now time.Time) (effects []effect) {
+func (s *state) observeServer(b events.ShardHeartbeat, now time.Time) (effects []effect) {
 	srv := s.servers[b.Server]
 	if srv == nil {
 		srv = &shardServer{}

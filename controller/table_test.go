@@ -39,7 +39,7 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 		}
 	}
 	for _, sh := range w.table().Shards {
-		eager[sh.Eager]++
+		eager[sh.Responder]++
 	}
 	if len(hosts) != 3 || len(eager) != 3 {
 		t.Errorf("servers lie on %v, eager ones are %v; want each on its own", hosts, eager)
@@ -63,7 +63,7 @@ func TestTable_EagerSaysTrulyWhyItIs(t *testing.T) {
 	name := w.db().Servers[0].Name
 	reasons := func() (all []string) {
 		for _, e := range w.told {
-			if e.Verb == events.VerbEager && e.About == "StudT.sh1" {
+			if e.Verb == events.VerbResponder && e.About == "StudT.sh1" {
 				var data struct{ Server, Reason string }
 				if err := json.Unmarshal(e.Data, &data); err != nil {
 					t.Fatal(err)
@@ -140,10 +140,10 @@ func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 3, Table: students("sh1")})
 	w.run(3 * time.Second)
-	eager := w.table().Shards[0].Eager
+	eager := w.table().Shards[0].Responder
 	w.write("sh1", 3)
 	w.mute[eager] = true // the others are heard to be ahead of it
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	delete(w.mute, eager)
 	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != eager })]
 	_, st := w.find(victim.Name)
@@ -151,12 +151,12 @@ func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
 	w.now = w.now.Add(10 * time.Millisecond)
 	w.apply(w.s.observeHost(w.beat(victim.Host), w.now))
 	w.decide()
-	if got := w.table().Shards[0].Eager; got != eager {
+	if got := w.table().Shards[0].Responder; got != eager {
 		t.Fatalf("eager %s became %s though it is ready", eager, got)
 	}
 	w.run(3 * time.Second)
 	w.wantWhole()
-	if got := w.table().Shards[0].Eager; got != eager {
+	if got := w.table().Shards[0].Responder; got != eager {
 		t.Fatalf("eager %s became %s though it is ready", eager, got)
 	}
 }
@@ -168,7 +168,7 @@ func TestTable_EagerTasksAreSpreadAgain(t *testing.T) {
 		t.Helper()
 		tasks := map[string]int{}
 		for _, sh := range w.table().Shards {
-			tasks[sh.Eager]++
+			tasks[sh.Responder]++
 		}
 		if len(tasks) != 4 {
 			t.Fatalf("eager tasks are %v, want one on each of four servers", tasks)

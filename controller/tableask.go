@@ -86,9 +86,9 @@ func (s *state) replyTables(now time.Time) (effects []effect) {
 		case now.Before(r.deadline):
 			return false
 		case !r.begun:
-			effects = append(effects, answerTable{request: r, err: events.Refuse(http.StatusServiceUnavailable, "%s", missing)})
+			effects = append(effects, answerTable{request: r, err: events.StatusErrorf(http.StatusServiceUnavailable, "%s", missing)})
 		default:
-			effects = append(effects, answerTable{request: r, err: events.Refuse(http.StatusGatewayTimeout,
+			effects = append(effects, answerTable{request: r, err: events.StatusErrorf(http.StatusGatewayTimeout,
 				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
 		}
 		return true
@@ -163,7 +163,7 @@ func readyIn(route events.TableRoute, server, shard, log string) bool {
 }
 
 func (s *state) tableServed(table string, epoch events.Epoch, now time.Time) bool {
-	return s.servedBy(func(b *events.RouterBeat) events.Epoch { return b.Tables[table] }, epoch, now)
+	return s.servedBy(func(b *events.RouterHeartbeat) events.Epoch { return b.Tables[table] }, epoch, now)
 }
 
 // named finds the table that a request is about; the empty name means the only
@@ -177,11 +177,11 @@ func (s *state) named(table string) (events.Database, error) {
 	case ok:
 		return db.value, nil
 	case len(s.tables) == 0:
-		return events.Database{}, events.Refuse(http.StatusBadRequest, "no database is configured; use /init first")
+		return events.Database{}, events.StatusErrorf(http.StatusBadRequest, "no database is configured; use /init first")
 	case table == "":
-		return events.Database{}, events.Refuse(http.StatusBadRequest, "table is missing; there are %v", sorted(s.tables))
+		return events.Database{}, events.StatusErrorf(http.StatusBadRequest, "table is missing; there are %v", sorted(s.tables))
 	}
-	return events.Database{}, events.Refuse(http.StatusNotFound, "table '%s' does not exist; there are %v", table, sorted(s.tables))
+	return events.Database{}, events.StatusErrorf(http.StatusNotFound, "table '%s' does not exist; there are %v", table, sorted(s.tables))
 }
 
 // answered finds a request that was accepted before, perhaps by another leader.

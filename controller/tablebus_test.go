@@ -29,7 +29,7 @@ func (s *site) shardServers() {
 			if volumes[srv.ID] == nil {
 				volumes[srv.ID] = map[string]events.Position{}
 			}
-			b := events.ShardBeat{Server: srv.Name, Incarnation: srv.Name, Sent: time.Now()}
+			b := events.ShardHeartbeat{Server: srv.Name, Incarnation: srv.Name, Sent: time.Now()}
 			for _, id := range srv.Shards {
 				sh, ok := route.Shard(id)
 				if !ok {
@@ -83,7 +83,7 @@ func ask[R any](s *site, verb string, req any) (reply R, err error) {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 		defer cancel()
 		err = s.conn.Request(ctx, verb, req, &reply)
-		var refusal *events.Refusal
+		var refusal *events.StatusError
 		if errors.As(err, &refusal) {
 			return nil
 		}
@@ -136,7 +136,7 @@ func TestController_InitMakesATableThatOutlivesItsLeader(t *testing.T) {
 	if err != nil || fmt.Sprint(again.Added) != fmt.Sprint(reply.Added) {
 		t.Fatalf("the same init again: %+v, %v, want %v", again, err, reply.Added)
 	}
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i2", N: 4, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
 		t.Fatalf("another init: %v, want 409", err)
 	}

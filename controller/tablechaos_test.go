@@ -44,7 +44,7 @@ func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
 				}
 				w.write("sh1", 1)
 				served := w.able()
-				w.step(events.BeatEvery)
+				w.step(events.HeartbeatInterval)
 				w.wantOrder(told, served)
 			}
 			clear(w.silent)

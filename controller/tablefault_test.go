@@ -96,7 +96,7 @@ func TestController_RecoversAShardWhoseLogIsLost(t *testing.T) {
 	id, before := s.logOf("sh1")
 	s.append(id, 1, 5)
 	s.applied("sh1", 5)
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if _, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r0", Shard: "sh1"}); !errors.As(err, &refusal) || refusal.Code != 409 {
 		t.Fatalf("recover of a shard that is served: %v, want 409", err)
 	}
@@ -323,7 +323,7 @@ func TestController_TableThatCannotBeReadGoesBackOrIsLeftAlone(t *testing.T) {
 				}
 				return
 			}
-			var refusal *events.Refusal
+			var refusal *events.StatusError
 			if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
 				t.Fatalf("init in place of a table that cannot be read: %v, want 409", err)
 			}
@@ -400,7 +400,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 		}
 		return nil
 	})
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
 		t.Fatalf("init over running servers: %v, want 409", err)
 	}

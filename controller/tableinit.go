@@ -100,14 +100,14 @@ func (s *state) checkInit(ask events.InitRequest) error {
 	}
 	for other := range s.tables {
 		if strings.EqualFold(other, name) {
-			return events.Refuse(http.StatusConflict, "table '%s' is configured already", other)
+			return events.StatusErrorf(http.StatusConflict, "table '%s' is configured already", other)
 		}
 	}
 	if _, ok := s.services[name]; ok || s.torn[name] {
-		return events.Refuse(http.StatusConflict, "table: a service is called '%s' already", name)
+		return events.StatusErrorf(http.StatusConflict, "table: a service is called '%s' already", name)
 	}
 	if s.tornTables[name] {
-		return events.Refuse(http.StatusConflict, "what was asked for table '%s' before cannot be read; nothing is made in its place", name)
+		return events.StatusErrorf(http.StatusConflict, "what was asked for table '%s' before cannot be read; nothing is made in its place", name)
 	}
 	if err := ask.Table.Validate(); err != nil {
 		return err
@@ -117,15 +117,15 @@ func (s *state) checkInit(ask events.InitRequest) error {
 	}
 	switch {
 	case ask.N <= 0:
-		return events.Refuse(http.StatusBadRequest, "N is %d; it must be at least 1", ask.N)
+		return events.StatusErrorf(http.StatusBadRequest, "N is %d; it must be at least 1", ask.N)
 	case ask.N > events.MaxShardServers:
-		return events.Refuse(http.StatusBadRequest, "N is %d; a table can have at most %d servers", ask.N, events.MaxShardServers)
+		return events.StatusErrorf(http.StatusBadRequest, "N is %d; a table can have at most %d servers", ask.N, events.MaxShardServers)
 	case len(ask.Servers) > ask.N:
-		return events.Refuse(http.StatusBadRequest, "servers: %d are placed, but N is %d", len(ask.Servers), ask.N)
+		return events.StatusErrorf(http.StatusBadRequest, "servers: %d are placed, but N is %d", len(ask.Servers), ask.N)
 	case ask.Replicas < 0:
-		return events.Refuse(http.StatusBadRequest, "replicas: %d is negative", ask.Replicas)
+		return events.StatusErrorf(http.StatusBadRequest, "replicas: %d is negative", ask.Replicas)
 	case !slices.Contains(engines, ask.Engine):
-		return events.Refuse(http.StatusBadRequest, "engine: '%s' is unknown; use auto, mysql or sqlite", ask.Engine)
+		return events.StatusErrorf(http.StatusBadRequest, "engine: '%s' is unknown; use auto, mysql or sqlite", ask.Engine)
 	}
 	if err := s.checkPlacements(ask.Table, ask.Servers); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (s *state) checkInit(ask events.InitRequest) error {
 	for _, h := range s.alive() {
 		for _, i := range s.hosts[h].beat.Instances {
 			if stray(i) && i.Service == name {
-				return events.Refuse(http.StatusConflict, "%s", errStrays)
+				return events.StatusErrorf(http.StatusConflict, "%s", errStrays)
 			}
 		}
 	}
@@ -147,22 +147,22 @@ func (s *state) checkPlacements(t events.Table, placements []events.Placement) e
 	for _, p := range placements {
 		if !anyName(p.Name) {
 			if err := events.ValidName(p.Name); err != nil {
-				return events.Refuse(http.StatusBadRequest, "servers: %s", err)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: %s", err)
 			}
 			if seen[p.Name] {
-				return events.Refuse(http.StatusBadRequest, "servers: '%s' is listed twice", p.Name)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' is listed twice", p.Name)
 			}
 			if s.nameTaken(events.Service{}, p.Name) {
-				return events.Refuse(http.StatusBadRequest, "servers: '%s' is already in use", p.Name)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' is already in use", p.Name)
 			}
 			seen[p.Name] = true
 		}
 		for i, id := range p.Shards {
 			if _, ok := t.Shard(id); !ok {
-				return events.Refuse(http.StatusBadRequest, "servers: %s: shard '%.63s' is not defined", orElse(p.Name, "a server"), id)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%.63s' is not defined", orElse(p.Name, "a server"), id)
 			}
 			if slices.Contains(p.Shards[:i], id) {
-				return events.Refuse(http.StatusBadRequest, "servers: %s: shard '%s' is listed twice", orElse(p.Name, "a server"), id)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%s' is listed twice", orElse(p.Name, "a server"), id)
 			}
 		}
 	}
@@ -171,7 +171,7 @@ func (s *state) checkPlacements(t events.Table, placements []events.Placement) e
 
 func checkSize(placed [][]string) error {
 	if n := countAll(placed); n > events.MaxReplicas {
-		return events.Refuse(http.StatusBadRequest, "%d replicas are too many; a table can have at most %d", n, events.MaxReplicas)
+		return events.StatusErrorf(http.StatusBadRequest, "%d replicas are too many; a table can have at most %d", n, events.MaxReplicas)
 	}
 	return nil
 }

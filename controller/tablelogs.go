@@ -21,7 +21,7 @@ type making struct {
 
 // originSettles is how long replicas may still tell of what they read from a
 // log before it was deleted.
-const originSettles = 3 * events.BeatEvery
+const originSettles = 3 * events.HeartbeatInterval
 
 // makeLogs makes the logs that are wanted and not made yet, and remembers
 // those that are made: nobody ever makes one again.

@@ -155,7 +155,7 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	}
 	w.run(5 * time.Second)
 	for _, sh := range w.table().Shards {
-		if !slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Ready }) || sh.Eager == "" {
+		if !slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Ready }) || sh.Responder == "" {
 			t.Fatalf("suspicion alone took out all of %s: %+v", sh.Shard, sh)
 		}
 	}
@@ -179,7 +179,7 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	victim := w.db().Servers[1].Name
-	eager := w.table().Shards[0].Eager
+	eager := w.table().Shards[0].Responder
 	w.mute[victim] = true
 	w.run(time.Second)
 	w.wantWhole()
@@ -188,8 +188,8 @@ func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
 		t.Fatalf("%d of %d ready with one of three servers silent", n, of)
 	}
 	w.wantTold("shard.unready", "StudT.sh1")
-	if victim != eager && w.table().Shards[0].Eager != eager {
-		t.Errorf("the eager replica changed from %s to %s without need", eager, w.table().Shards[0].Eager)
+	if victim != eager && w.table().Shards[0].Responder != eager {
+		t.Errorf("the eager replica changed from %s to %s without need", eager, w.table().Shards[0].Responder)
 	}
 	delete(w.mute, victim)
 	w.run(time.Second)
@@ -204,12 +204,12 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 	sh := w.table().Shards[0]
 	var other []string
 	for _, r := range sh.Replicas {
-		if r.Server != sh.Eager {
+		if r.Server != sh.Responder {
 			other = append(other, r.Server)
 		}
 	}
 	w.write("sh1", 5)
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	behind, _ := w.s.servers[other[0]].beat.Replica("StudT", "sh1")
 	for i, r := range w.s.servers[other[0]].beat.Replicas {
 		if r.Shard == "sh1" {
@@ -218,13 +218,13 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 		}
 	}
 	w.mute[other[0]] = true
-	_, st := w.find(sh.Eager)
+	_, st := w.find(sh.Responder)
 	st.State = events.Dead
-	host, _ := w.find(sh.Eager)
+	host, _ := w.find(sh.Responder)
 	w.now = w.now.Add(10 * time.Millisecond)
 	w.apply(w.s.observeHost(w.beat(host), w.now))
 	w.decide()
-	if got := w.table().Shards[0].Eager; got != other[1] {
+	if got := w.table().Shards[0].Responder; got != other[1] {
 		t.Fatalf("eager is %s, want %s, which is ahead of %s", got, other[1], other[0])
 	}
 }
@@ -233,22 +233,22 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	w.run(5 * time.Second)
-	hung := w.table().Shards[0].Eager
+	hung := w.table().Shards[0].Responder
 	w.hung = map[string]bool{hung: true}
 	w.run(5 * time.Second)
-	if got := w.table().Shards[0].Eager; got != hung {
+	if got := w.table().Shards[0].Responder; got != hung {
 		t.Fatalf("eager went from %s to %s while nothing was written", hung, got)
 	}
 	w.write("sh1", 1)
 	w.run(1500 * time.Millisecond)
-	if got := w.table().Shards[0].Eager; got != hung {
+	if got := w.table().Shards[0].Responder; got != hung {
 		t.Fatalf("eager went from %s to %s, which was ahead for a moment", hung, got)
 	}
 	w.run(time.Second)
-	if got := w.table().Shards[0].Eager; got == hung {
+	if got := w.table().Shards[0].Responder; got == hung {
 		t.Fatalf("eager is %s still, whose database hangs", hung)
 	}
-	if told := w.told[len(w.told)-1]; told.Verb != events.VerbEager || !strings.Contains(string(told.Data), hung+" stays where it is") {
+	if told := w.told[len(w.told)-1]; told.Verb != events.VerbResponder || !strings.Contains(string(told.Data), hung+" stays where it is") {
 		t.Errorf("told last: %s %s %s", told.Verb, told.About, told.Data)
 	}
 	w.hung = nil
@@ -267,7 +267,7 @@ func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w.decide()
 	w.wantWhole()
 	w.now = w.now.Add(time.Second)
-	w.s.observeSelf(events.ControllerBeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
 	w.decide()
 	w.wantWhole()
 	before := w.table()
@@ -301,7 +301,7 @@ func TestTable_ServerThatKeepsDyingIsReplacedEverMoreSlowly(t *testing.T) {
 		if i := w.agents["h1"][last]; i != nil {
 			i.State = events.Dead
 		}
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		if now := w.db().Servers[0].Name; now != last {
 			replaced, last = replaced+1, now
 		}

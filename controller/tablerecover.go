@@ -27,7 +27,7 @@ func (s *state) recoverShard(r *tableRequest, ask events.RecoverRequest, now tim
 	}
 	log, ok := have.Log(ask.Shard)
 	if !ok {
-		return nil, events.Refuse(http.StatusBadRequest, "shard '%.63s' is not defined", ask.Shard)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "shard '%.63s' is not defined", ask.Shard)
 	}
 	r.table, r.shard, r.log = have.Table.Name, log.Shard, log.Incarnation
 	if a, ok := answered(have, ask.ID); ok {
@@ -35,14 +35,14 @@ func (s *state) recoverShard(r *tableRequest, ask events.RecoverRequest, now tim
 		return nil, nil
 	}
 	if !log.Made {
-		return nil, events.Refuse(http.StatusConflict, "the log of shard '%s' is being made; try again in a moment", log.Shard)
+		return nil, events.StatusErrorf(http.StatusConflict, "the log of shard '%s' is being made; try again in a moment", log.Shard)
 	}
 	if err := s.mayRecover(have, log); err != nil && !ask.Force {
 		return nil, err
 	}
 	srv, at, ok := s.mostAdvanced(have, log.Shard, log.Incarnation)
 	if !ok {
-		return nil, events.Refuse(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
+		return nil, events.StatusErrorf(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
 	}
 	db := editable(have)
 	s.remember(&db, events.Answered{Request: ask.ID, Added: []string{srv.Name}})
@@ -68,7 +68,7 @@ func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
 		sh, _ := route.value.Shard(log.Shard)
 		for _, r := range sh.Replicas {
 			if r.Ready {
-				return events.Refuse(http.StatusConflict, "shard '%s' is served by %s; there is nothing to recover (--force gives up what its log has beyond the replicas)", log.Shard, r.Server)
+				return events.StatusErrorf(http.StatusConflict, "shard '%s' is served by %s; there is nothing to recover (--force gives up what its log has beyond the replicas)", log.Shard, r.Server)
 			}
 		}
 	}
@@ -79,11 +79,11 @@ func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
 		case !fresh:
 			away = append(away, srv.Name)
 		case said.State == events.ReplicaOpening || said.State == events.ReplicaCopying || said.State == events.ReplicaCatchingUp:
-			return events.Refuse(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or recover with --force", log.Shard, srv.Name, said.State)
+			return events.StatusErrorf(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or recover with --force", log.Shard, srv.Name, said.State)
 		}
 	}
 	if len(away) > 0 {
-		return events.Refuse(http.StatusConflict, "shard '%s': %s may have more than the others and cannot be heard; bring it back, or recover with --force", log.Shard, strings.Join(away, ", "))
+		return events.StatusErrorf(http.StatusConflict, "shard '%s': %s may have more than the others and cannot be heard; bring it back, or recover with --force", log.Shard, strings.Join(away, ", "))
 	}
 	return nil
 }

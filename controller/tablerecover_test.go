@@ -240,7 +240,7 @@ func TestTable_ACopyThatRunsPinsWhatFollowsIt(t *testing.T) {
 		if i == 2 {
 			r.State, r.Applied, r.Durable = events.ReplicaCopying, at(50), events.Position{}
 		}
-		w.s.servers[srv.Name].beat = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
+		w.s.servers[srv.Name].beat = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
 	}
 	if got := w.s.purgeable(w.db(), log); got != 51 {
 		t.Fatalf("purged below %d while a copy of 50 is under way, want 51", got)
@@ -260,7 +260,7 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 			r.Durable = events.Position{Incarnation: incarnation, Seq: rapid.Uint64Range(0, 200).Draw(t, "durable")}
 			r.Applied = events.Position{Incarnation: incarnation, Seq: r.Durable.Seq + rapid.Uint64Range(0, 50).Draw(t, "more")}
 			heard := w.s.servers[srv.Name]
-			heard.beat, heard.silent = &events.ShardBeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
+			heard.beat, heard.silent = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
 			needs := r.Durable.Seq
 			if r.State == events.ReplicaCopying {
 				needs = r.Applied.Seq

@@ -53,7 +53,7 @@ func (w *sim) wantImages(image string) {
 func (w *sim) roll(d time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(d); w.now.Before(end); {
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		w.wantOneDownAtMost()
 	}
 }
@@ -96,7 +96,7 @@ func (w *sim) until(what string, so func() bool) {
 		if so() {
 			return
 		}
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 	}
 	w.t.Fatalf("it never came to this: %s; servers are %+v", what, w.db().Servers)
 }
@@ -128,7 +128,7 @@ func TestTable_AnotherImageIsRolledOutOneServerAtATime(t *testing.T) {
 	for range 60 {
 		w.write("sh1", 1)
 		w.write("sh3", 1)
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		w.wantOneDownAtMost()
 		if n := strings.Count(strings.Join(w.verbs(), " "), "instance.renewing") - strings.Count(strings.Join(w.verbs(), " "), "instance.renewed"); n > 1 {
 			t.Fatalf("%d are renewed at once", n)

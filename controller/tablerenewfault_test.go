@@ -93,7 +93,7 @@ func TestTable_NextLeaderGoesOnWithTheRoll(t *testing.T) {
 			term++
 			w.follow(term)
 		}
-		w.step(events.BeatEvery)
+		w.step(events.HeartbeatInterval)
 		w.wantOneDownAtMost()
 	}
 	w.roll(20 * time.Second)
@@ -179,7 +179,7 @@ func TestTable_ServerThatIsNeededAfterAllStays(t *testing.T) {
 	if ok {
 		t.Fatalf("%s was begun although a router serves an older route", first.Name)
 	}
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	first, ok = w.renewing()
 	if !ok || !first.Stopping() {
 		t.Fatalf("nothing is to end: %+v", w.db().Servers)

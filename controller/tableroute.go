@@ -190,13 +190,13 @@ func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, re
 func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shards []events.ShardRoute, now time.Time) {
 	tasks := map[string]int{}
 	for i := range shards {
-		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Eager) && !s.stuck(old.Eager, table, old.Shard, now) {
-			shards[i].Eager = old.Eager
-			tasks[old.Eager]++
+		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Responder) && !s.stuck(old.Responder, table, old.Shard, now) {
+			shards[i].Responder = old.Responder
+			tasks[old.Responder]++
 		}
 	}
 	for i := range shards {
-		if shards[i].Eager != "" {
+		if shards[i].Responder != "" {
 			continue
 		}
 		var ahead uint64
@@ -205,21 +205,21 @@ func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shar
 				continue
 			}
 			st, _ := s.said(r.Server, table, shards[i].Shard)
-			best := shards[i].Eager
+			best := shards[i].Responder
 			if best == "" || st.Applied.Seq > ahead || st.Applied.Seq == ahead && tasks[r.Server] < tasks[best] {
-				shards[i].Eager, ahead = r.Server, st.Applied.Seq
+				shards[i].Responder, ahead = r.Server, st.Applied.Seq
 			}
 		}
-		tasks[shards[i].Eager]++
+		tasks[shards[i].Responder]++
 	}
 	for i := range shards {
-		at, _ := s.said(shards[i].Eager, table, shards[i].Shard)
+		at, _ := s.said(shards[i].Responder, table, shards[i].Shard)
 		for _, r := range shards[i].Replicas {
 			st, fresh := s.said(r.Server, table, shards[i].Shard)
-			if r.Ready && fresh && st.Applied.Seq >= at.Applied.Seq && tasks[r.Server]+1 < tasks[shards[i].Eager] {
-				tasks[shards[i].Eager]--
+			if r.Ready && fresh && st.Applied.Seq >= at.Applied.Seq && tasks[r.Server]+1 < tasks[shards[i].Responder] {
+				tasks[shards[i].Responder]--
 				tasks[r.Server]++
-				shards[i].Eager = r.Server
+				shards[i].Responder = r.Server
 			}
 		}
 	}
@@ -287,21 +287,21 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 				tell(events.VerbUnready, r.Server, "it is replaced or removed")
 			}
 		}
-		if sh.Eager != old.Eager {
+		if sh.Responder != old.Responder {
 			why := "no replica was ready just before"
 			switch {
 			case old.Shard == "":
 				why = "it is ready in the first route of the shard"
-			case sh.Eager == "":
+			case sh.Responder == "":
 				why = "no replica is ready"
-			case s.stuck(old.Eager, next.Table.Name, sh.Shard, now):
-				why = old.Eager + " stays where it is while others go on"
-			case isReady(sh, old.Eager):
-				why = old.Eager + " does so for more shards"
-			case old.Eager != "":
-				why = old.Eager + " is no longer ready"
+			case s.stuck(old.Responder, next.Table.Name, sh.Shard, now):
+				why = old.Responder + " stays where it is while others go on"
+			case isReady(sh, old.Responder):
+				why = old.Responder + " does so for more shards"
+			case old.Responder != "":
+				why = old.Responder + " is no longer ready"
 			}
-			tell(events.VerbEager, sh.Eager, why)
+			tell(events.VerbResponder, sh.Responder, why)
 		}
 	}
 	changed := s.event(now, events.EntityRoute, events.VerbChanged, next.Table.Name, map[string]any{

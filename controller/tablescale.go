@@ -42,13 +42,13 @@ func (s *state) addServers(r *tableRequest, ask events.ServersRequest, now time.
 	}
 	switch {
 	case ask.N <= 0:
-		return nil, events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
 	case ask.N > len(ask.Servers):
-		return nil, events.Refuse(http.StatusBadRequest, "Number of new servers (n) is greater than newly added instances")
+		return nil, events.StatusErrorf(http.StatusBadRequest, "Number of new servers (n) is greater than newly added instances")
 	case ask.N < len(ask.Servers):
-		return nil, events.Refuse(http.StatusBadRequest, "servers: %d are named, but n is %d", len(ask.Servers), ask.N)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "servers: %d are named, but n is %d", len(ask.Servers), ask.N)
 	case len(have.Servers)+ask.N > events.MaxShardServers:
-		return nil, events.Refuse(http.StatusBadRequest, "n is %d, and there are %d; a table can have at most %d servers", ask.N, len(have.Servers), events.MaxShardServers)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "n is %d, and there are %d; a table can have at most %d servers", ask.N, len(have.Servers), events.MaxShardServers)
 	}
 	db := editable(have)
 	db.Table.Shards = append(db.Table.Shards, ask.NewShards...)
@@ -105,18 +105,18 @@ func (s *state) removeServers(r *tableRequest, ask events.ServersRequest, now ti
 	}
 	switch {
 	case ask.N <= 0:
-		return nil, events.Refuse(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
 	case len(ask.Names) > ask.N:
-		return nil, events.Refuse(http.StatusBadRequest, "Length of server list is more than removable instances")
+		return nil, events.StatusErrorf(http.StatusBadRequest, "Length of server list is more than removable instances")
 	case ask.N > len(have.Servers):
-		return nil, events.Refuse(http.StatusBadRequest, "n is %d, but there are only %d servers", ask.N, len(have.Servers))
+		return nil, events.StatusErrorf(http.StatusBadRequest, "n is %d, but there are only %d servers", ask.N, len(have.Servers))
 	}
 	for i, name := range ask.Names {
 		if _, ok := serverOf(have, name); !ok {
-			return nil, events.Refuse(http.StatusBadRequest, "servers: '%.63s' is not a server%s", name, s.butReplica(name))
+			return nil, events.StatusErrorf(http.StatusBadRequest, "servers: '%.63s' is not a server%s", name, s.butReplica(name))
 		}
 		if slices.Contains(ask.Names[:i], name) {
-			return nil, events.Refuse(http.StatusBadRequest, "servers: '%s' is listed twice", name)
+			return nil, events.StatusErrorf(http.StatusBadRequest, "servers: '%s' is listed twice", name)
 		}
 	}
 	c := s.census(have)
@@ -127,7 +127,7 @@ func (s *state) removeServers(r *tableRequest, ask events.ServersRequest, now ti
 	}
 	more, ok := c.pick(ask.N-len(ask.Names), s.rng.Perm(len(have.Servers)))
 	if !ok {
-		return nil, events.Refuse(http.StatusBadRequest, "n is %d, but no %d servers can go so that every shard keeps a copy that is ready", ask.N, ask.N)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "n is %d, but no %d servers can go so that every shard keeps a copy that is ready", ask.N, ask.N)
 	}
 	r.removed = append(slices.Clone(ask.Names), more...)
 	db := editable(have)
@@ -140,7 +140,7 @@ func (s *state) removeServers(r *tableRequest, ask events.ServersRequest, now ti
 }
 
 func lastCopy(name, shard string) error {
-	return events.Refuse(http.StatusBadRequest, "servers: '%s' has the last copy of shard '%s' that is ready; nothing was removed", name, shard)
+	return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' has the last copy of shard '%s' that is ready; nothing was removed", name, shard)
 }
 
 // census counts the copies of each shard that are ready.

@@ -157,7 +157,7 @@ func TestTable_AddedServerThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 func TestTable_AddedServerThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	got := w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("XX", "sh1")}})
-	w.step(events.BeatEvery)
+	w.step(events.HeartbeatInterval)
 	w.agents["h1"]["XX"].State = events.Dead
 	w.run(5 * time.Second)
 	if added := got.servers(t).Added; len(added) != 1 || added[0] == "XX" {

@@ -103,14 +103,14 @@ func (w *sim) serverBeats(host string) {
 	}
 }
 
-func (w *sim) serverBeat(i events.InstanceStatus) events.ShardBeat {
+func (w *sim) serverBeat(i events.InstanceStatus) events.ShardHeartbeat {
 	if w.volumes == nil {
 		w.volumes = map[string]map[string]*events.ReplicaStatus{}
 	}
 	if w.volumes[i.Volume] == nil {
 		w.volumes[i.Volume] = map[string]*events.ReplicaStatus{}
 	}
-	b := events.ShardBeat{Server: i.Name, Incarnation: i.Name + " at " + i.Address, Sent: w.now, Volume: i.Volume}
+	b := events.ShardHeartbeat{Server: i.Name, Incarnation: i.Name + " at " + i.Address, Sent: w.now, Volume: i.Volume}
 	route, ok := w.s.tableRoutes[i.Service]
 	if !ok {
 		return b
@@ -216,7 +216,7 @@ func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
 // refused wants a refusal, and returns what it says.
 func (a *tableAnswer) refused(t *testing.T, code int) string {
 	t.Helper()
-	var r *events.Refusal
+	var r *events.StatusError
 	if !a.there || !errors.As(a.err, &r) || r.Code != code {
 		t.Fatalf("answered %v with %v, want a refusal with %d", a.there, a.err, code)
 	}

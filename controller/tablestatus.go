@@ -32,7 +32,7 @@ func (s *state) shardStatus(db events.Database, route events.TableRoute, sh even
 	log, _ := db.Log(sh.ID)
 	at, _ := route.Shard(sh.ID)
 	line := events.ShardStatus{
-		Table: db.Table.Name, Shard: sh.ID, Low: sh.Low, Size: sh.Size, Incarnation: log.Incarnation, Eager: at.Eager, Replicas: []events.ReplicaReport{},
+		Table: db.Table.Name, Shard: sh.ID, Low: sh.Low, Size: sh.Size, Incarnation: log.Incarnation, Responder: at.Responder, Replicas: []events.ReplicaReport{},
 	}
 	servers := slices.SortedFunc(slices.Values(keepers(db, sh.ID)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
 	for _, srv := range servers {

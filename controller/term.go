@@ -87,7 +87,7 @@ func (t *term) run(ctx context.Context) error {
 	defer t.jobs.Wait()
 	defer cancel() // first: whoever waits to put an input in lets go
 
-	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.BeatEvery)
+	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	defer beat.Stop()
 	t.beat(t.state, time.Now())
@@ -233,7 +233,7 @@ func (t *term) beat(s *state, now time.Time) []effect {
 	for host, a := range s.assigned {
 		assigned[host] = a.version
 	}
-	_ = t.bus.Publish(events.HeartbeatController, events.ControllerBeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs, Tables: tables, Assigned: assigned})
+	_ = t.bus.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: t.cfg.ID, Term: t.lease.token, Sent: now.UTC(), Epochs: epochs, Tables: tables, Assigned: assigned})
 	return nil
 }
 

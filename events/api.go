@@ -101,11 +101,11 @@ type Status struct {
 	Routers    []RouterStatus   `json:"routers"`
 	Instances  []InstanceReport `json:"instances"`
 	Tables     []TableStatus    `json:"tables,omitempty"`
-	Rewound    *Rewind          `json:"rewound,omitempty"` // nil: never
+	RolledBack *Rollback        `json:"rewound,omitempty"` // nil: never
 }
 
-// Rewind is how the bus was last found to be an older copy of itself.
-type Rewind struct {
+// Rollback is how the bus was last found to be an older copy of itself.
+type Rollback struct {
 	Noticed time.Time `json:"noticed"`
 	Reason  string    `json:"reason"`
 }
@@ -128,7 +128,7 @@ type ShardStatus struct {
 	Low         int64           `json:"low"`
 	Size        int64           `json:"size"`
 	Incarnation string          `json:"incarnation"` // of its log
-	Eager       string          `json:"eager,omitempty"`
+	Responder   string          `json:"eager,omitempty"`
 	LastSeq     uint64          `json:"last_seq"` // of its log, as far as anybody has read; 0: nothing yet
 	Replicas    []ReplicaReport `json:"replicas"`
 }

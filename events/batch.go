@@ -65,11 +65,11 @@ func OpID(batch string, i int) string { return batch + "." + strconv.Itoa(i) }
 func ParseOpID(id string) (batch string, i int, err error) {
 	dot := strings.LastIndexByte(id, '.')
 	if dot < 0 || validID(id[:dot]) != nil {
-		return "", 0, Refuse(400, "op id %q: want <batch>.<number>", shorten(id))
+		return "", 0, StatusErrorf(400, "op id %q: want <batch>.<number>", shorten(id))
 	}
 	n, err := strconv.ParseUint(id[dot+1:], 10, 16)
 	if err != nil || n >= MaxBatchOps || OpID(id[:dot], int(n)) != id {
-		return "", 0, Refuse(400, "op id %q: want <batch>.<number>", shorten(id))
+		return "", 0, StatusErrorf(400, "op id %q: want <batch>.<number>", shorten(id))
 	}
 	return id[:dot], int(n), nil
 }
@@ -103,7 +103,7 @@ func (o *Op) Validate(schema *Schema, shard Shard) error {
 	for _, row := range o.Rows {
 		key := row.Key()
 		if seen[key] {
-			return Refuse(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
+			return StatusErrorf(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
 		}
 		seen[key] = true
 	}
@@ -111,7 +111,7 @@ func (o *Op) Validate(schema *Schema, shard Shard) error {
 }
 
 func outside(schema *Schema, key int64, shard Shard) error {
-	return Refuse(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
+	return StatusErrorf(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
 }
 
 // WellFormed is the part of Validate that needs no schema. A batch is read as
@@ -127,17 +127,17 @@ func (o *Op) WellFormed() error {
 		key = true
 	case OpBarrier, OpDigest:
 	default:
-		return Refuse(400, "op: %q is unknown", shorten(o.Kind))
+		return StatusErrorf(400, "op: %q is unknown", shorten(o.Kind))
 	}
 	switch {
 	case rows > 0 && len(o.Rows) == 0:
-		return Refuse(400, "rows: missing")
+		return StatusErrorf(400, "rows: missing")
 	case len(o.Rows) > rows:
-		return Refuse(400, "rows: %d are too many for op %s", len(o.Rows), o.Kind)
+		return StatusErrorf(400, "rows: %d are too many for op %s", len(o.Rows), o.Kind)
 	case key && o.Key == nil:
-		return Refuse(400, "key: missing")
+		return StatusErrorf(400, "key: missing")
 	case !key && o.Key != nil:
-		return Refuse(400, "key: not for op %s", o.Kind)
+		return StatusErrorf(400, "key: not for op %s", o.Kind)
 	case o.Idempotency != nil:
 		return o.Idempotency.Validate()
 	}
@@ -147,10 +147,10 @@ func (o *Op) WellFormed() error {
 // Validate names the first thing that cannot be.
 func (i *Idempotency) Validate() error {
 	if i.Key == "" || len(i.Key) > MaxIdempotency || !printable(i.Key) {
-		return Refuse(400, "idempotency key: use 1 to %d printable ASCII characters", MaxIdempotency)
+		return StatusErrorf(400, "idempotency key: use 1 to %d printable ASCII characters", MaxIdempotency)
 	}
 	if err := validID(i.Body); err != nil {
-		return Refuse(400, "idempotency body: %s", err)
+		return StatusErrorf(400, "idempotency body: %s", err)
 	}
 	return nil
 }

@@ -196,10 +196,10 @@ type TableServer struct {
 
 // ShardRoute is one shard: its log, and who keeps it.
 type ShardRoute struct {
-	Shard    string         `json:"shard"`
-	Log      ShardLog       `json:"log"`
-	Eager    string         `json:"eager,omitempty"` // the server that commits at once and answers writers; empty: none is ready
-	Replicas []ShardReplica `json:"replicas"`        // all that shall keep it, by the id of their server
+	Shard     string         `json:"shard"`
+	Log       ShardLog       `json:"log"`
+	Responder string         `json:"eager,omitempty"` // the server that commits at once and answers writers; empty: none is ready
+	Replicas  []ShardReplica `json:"replicas"`        // all that shall keep it, by the id of their server
 }
 
 // ShardReplica is one copy of a shard on a server of the route.
@@ -276,8 +276,8 @@ func DecodeTableRoute(b []byte) (TableRoute, error) {
 			}
 			seen[replica.Server] = true
 		}
-		if s.Eager != "" && !seen[s.Eager] {
-			return fail("shard %s: eager %q has no replica", s.Shard, shorten(s.Eager))
+		if s.Responder != "" && !seen[s.Responder] {
+			return fail("shard %s: eager %q has no replica", s.Shard, shorten(s.Responder))
 		}
 	}
 	return r, nil

@@ -35,15 +35,15 @@ func sampleTableRoute() events.TableRoute {
 			{Name: "Server58127", ID: 2, Shards: []string{"sh2"}},
 		},
 		Shards: []events.ShardRoute{
-			{Shard: "sh1", Log: db.Logs[0], Eager: "Server0", Replicas: []events.ShardReplica{{Server: "Server0", Ready: true}}},
+			{Shard: "sh1", Log: db.Logs[0], Responder: "Server0", Replicas: []events.ShardReplica{{Server: "Server0", Ready: true}}},
 			{Shard: "sh2", Log: db.Logs[1], Replicas: []events.ShardReplica{{Server: "Server0"}, {Server: "Server58127"}}},
 		},
 		Decision: decision,
 	}
 }
 
-func sampleShardBeat() events.ShardBeat {
-	return events.ShardBeat{
+func sampleShardBeat() events.ShardHeartbeat {
+	return events.ShardHeartbeat{
 		Server: "Server0", Incarnation: "boot-1", Sent: noon, Engine: "MariaDB 10.11.14", Volume: "vol-a",
 		Epochs: map[string]events.Epoch{"StudT": epoch},
 		Replicas: []events.ReplicaStatus{{
@@ -62,7 +62,7 @@ func sampleDigest() events.Digest {
 func TestGolden_Tables(t *testing.T) {
 	checkGolden(t, "database", sampleDatabase(), events.DecodeDatabase)
 	checkGolden(t, "table_route", sampleTableRoute(), events.DecodeTableRoute)
-	checkGolden(t, "shard_beat", sampleShardBeat(), events.DecodeShardBeat)
+	checkGolden(t, "shard_beat", sampleShardBeat(), events.DecodeShardHeartbeat)
 	checkGolden(t, "digest", sampleDigest(), events.DecodeDigest)
 	checkGolden(t, "init_request", events.InitRequest{
 		ID: "r1", N: 2, Table: students, Servers: []events.Placement{{Name: "Server0", Shards: []string{"sh1"}}}, Replicas: 3, Engine: "auto",
@@ -78,7 +78,7 @@ func TestGolden_Tables(t *testing.T) {
 
 func FuzzDecodeDatabase(f *testing.F)   { stable(f, events.DecodeDatabase, sampleDatabase()) }
 func FuzzDecodeTableRoute(f *testing.F) { stable(f, events.DecodeTableRoute, sampleTableRoute()) }
-func FuzzDecodeShardBeat(f *testing.F)  { stable(f, events.DecodeShardBeat, sampleShardBeat()) }
+func FuzzDecodeShardBeat(f *testing.F)  { stable(f, events.DecodeShardHeartbeat, sampleShardBeat()) }
 func FuzzDecodeDigest(f *testing.F)     { stable(f, events.DecodeDigest, sampleDigest()) }
 
 func TestDecodeDatabase_Refuses(t *testing.T) {
@@ -118,7 +118,7 @@ func TestDecodeTableRoute_Refuses(t *testing.T) {
 	f("repeated", func(r *events.TableRoute) { r.Servers[1].Name = "Server0" })
 	f("no server", func(r *events.TableRoute) { r.Shards[0].Replicas[0].Server = "Server9" })
 	f("named twice", func(r *events.TableRoute) { r.Shards[1].Replicas[1].Server = "Server0" })
-	f("no replica", func(r *events.TableRoute) { r.Shards[0].Eager = "Server58127" })
+	f("no replica", func(r *events.TableRoute) { r.Shards[0].Responder = "Server58127" })
 	_, err := events.DecodeTableRoute([]byte("x"))
 	refused(t, err, "decode route of a table")
 }

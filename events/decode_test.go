@@ -29,28 +29,28 @@ func encoded(t *testing.T, v any) []byte {
 }
 
 func TestDecodeHostBeat_Refuses(t *testing.T) {
-	f := func(want string, change func(*events.HostBeat)) {
+	f := func(want string, change func(*events.HostHeartbeat)) {
 		t.Helper()
 		b := sampleHostBeat()
 		change(&b)
-		_, err := events.DecodeHostBeat(encoded(t, b))
+		_, err := events.DecodeHostHeartbeat(encoded(t, b))
 		refused(t, err, want)
 	}
-	f("host", func(b *events.HostBeat) { b.Host = "" })
-	f("host", func(b *events.HostBeat) { b.Host = "a b" })
-	f(`"h1"`, func(b *events.HostBeat) { b.Instances[1].Name = "../x" })
-	_, err := events.DecodeHostBeat([]byte("{"))
+	f("host", func(b *events.HostHeartbeat) { b.Host = "" })
+	f("host", func(b *events.HostHeartbeat) { b.Host = "a b" })
+	f(`"h1"`, func(b *events.HostHeartbeat) { b.Instances[1].Name = "../x" })
+	_, err := events.DecodeHostHeartbeat([]byte("{"))
 	refused(t, err, "decode heartbeat of an agent")
 }
 
 func TestDecodeBeats_Refuse(t *testing.T) {
-	_, err := events.DecodeRouterBeat([]byte(`{}`))
+	_, err := events.DecodeRouterHeartbeat([]byte(`{}`))
 	refused(t, err, "router is missing")
-	_, err = events.DecodeRouterBeat([]byte(`[]`))
+	_, err = events.DecodeRouterHeartbeat([]byte(`[]`))
 	refused(t, err, "decode heartbeat of a router")
-	_, err = events.DecodeControllerBeat([]byte(`{}`))
+	_, err = events.DecodeControllerHeartbeat([]byte(`{}`))
 	refused(t, err, "controller is missing")
-	_, err = events.DecodeControllerBeat(nil)
+	_, err = events.DecodeControllerHeartbeat(nil)
 	refused(t, err, "decode heartbeat of the controller")
 }
 

@@ -17,24 +17,24 @@ var (
 	ErrUnknownOutcome = errors.New("outcome unknown")
 )
 
-// Refusal is a request that was understood and declined; nothing changed.
+// StatusError is a request that was understood and declined; nothing changed.
 // Code is an HTTP status (400, 404, 409, 503), Message is for people.
-type Refusal struct {
+type StatusError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 }
 
-func (r *Refusal) Error() string { return r.Message }
+func (r *StatusError) Error() string { return r.Message }
 
 // Status is what clients are answered: the code, or 400 if that is no failure.
-func (r *Refusal) Status() int {
+func (r *StatusError) Status() int {
 	if r.Code < 400 || r.Code > 599 {
 		return 400
 	}
 	return r.Code
 }
 
-// Refuse builds a Refusal.
-func Refuse(code int, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Message: fmt.Sprintf(format, args...)}
+// StatusErrorf builds a StatusError.
+func StatusErrorf(code int, format string, args ...any) *StatusError {
+	return &StatusError{Code: code, Message: fmt.Sprintf(format, args...)}
 }

@@ -40,7 +40,7 @@ const (
 	VerbChanged  = "changed"  // route; table: what its servers are to be started with
 	VerbElected  = "elected"  // controller
 
-	VerbEager       = "eager"       // shard: another replica answers writers
+	VerbResponder   = "eager"       // shard: another replica answers writers
 	VerbFilling     = "filling"     // shard: a replica is being copied
 	VerbFilled      = "filled"      // shard: a replica has become ready
 	VerbQuarantined = "quarantined" // shard: a replica is on another history

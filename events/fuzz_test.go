@@ -40,10 +40,10 @@ func stable[T any](f *testing.F, decode func([]byte) (T, error), samples ...any)
 	})
 }
 
-func FuzzDecodeHostBeat(f *testing.F)   { stable(f, events.DecodeHostBeat, sampleHostBeat()) }
-func FuzzDecodeRouterBeat(f *testing.F) { stable(f, events.DecodeRouterBeat, sampleRouterBeat()) }
+func FuzzDecodeHostBeat(f *testing.F)   { stable(f, events.DecodeHostHeartbeat, sampleHostBeat()) }
+func FuzzDecodeRouterBeat(f *testing.F) { stable(f, events.DecodeRouterHeartbeat, sampleRouterBeat()) }
 func FuzzDecodeControllerBeat(f *testing.F) {
-	stable(f, events.DecodeControllerBeat, sampleControllerBeat())
+	stable(f, events.DecodeControllerHeartbeat, sampleControllerBeat())
 }
 func FuzzDecodeService(f *testing.F)    { stable(f, events.DecodeService, sampleService()) }
 func FuzzDecodeAssignment(f *testing.F) { stable(f, events.DecodeAssignment, sampleAssignment()) }

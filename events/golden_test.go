@@ -55,8 +55,8 @@ func sampleRoute() events.Route {
 	}
 }
 
-func sampleHostBeat() events.HostBeat {
-	return events.HostBeat{
+func sampleHostBeat() events.HostHeartbeat {
+	return events.HostHeartbeat{
 		Host: "h1", Incarnation: "boot-1", Sent: noon, Token: term, Assigned: events.Version{Incarnation: "ASGN", Revision: 3},
 		Load: events.Load{CPUs: 2, Load1: 0.5, Memory: 1 << 33, Free: 1 << 32},
 		Instances: []events.InstanceStatus{
@@ -66,15 +66,15 @@ func sampleHostBeat() events.HostBeat {
 	}
 }
 
-func sampleRouterBeat() events.RouterBeat {
-	return events.RouterBeat{
+func sampleRouterBeat() events.RouterHeartbeat {
+	return events.RouterHeartbeat{
 		Router: "r1", Address: "127.0.0.1:5000", Sent: noon, Epochs: map[string]events.Epoch{"web": epoch},
 		InFlight: map[string]map[string]int{"web": {"S5": 3}},
 	}
 }
 
-func sampleControllerBeat() events.ControllerBeat {
-	return events.ControllerBeat{Controller: "c1", Term: term, Sent: noon, Epochs: map[string]events.Epoch{"web": epoch}}
+func sampleControllerBeat() events.ControllerHeartbeat {
+	return events.ControllerHeartbeat{Controller: "c1", Term: term, Sent: noon, Epochs: map[string]events.Epoch{"web": epoch}}
 }
 
 func sampleAssignment() events.Assignment {
@@ -100,9 +100,9 @@ func sampleStatus() events.Status {
 // What is in these files is on the wire between roles of different releases,
 // and what people read on the bus: changing one is changing the contract.
 func TestGolden(t *testing.T) {
-	checkGolden(t, "host_beat", sampleHostBeat(), events.DecodeHostBeat)
-	checkGolden(t, "router_beat", sampleRouterBeat(), events.DecodeRouterBeat)
-	checkGolden(t, "controller_beat", sampleControllerBeat(), events.DecodeControllerBeat)
+	checkGolden(t, "host_beat", sampleHostBeat(), events.DecodeHostHeartbeat)
+	checkGolden(t, "router_beat", sampleRouterBeat(), events.DecodeRouterHeartbeat)
+	checkGolden(t, "controller_beat", sampleControllerBeat(), events.DecodeControllerHeartbeat)
 	checkGolden(t, "service", sampleService(), events.DecodeService)
 	checkGolden(t, "assignment", sampleAssignment(), events.DecodeAssignment)
 	checkGolden(t, "route", sampleRoute(), events.DecodeRoute)
@@ -113,7 +113,7 @@ func TestGolden(t *testing.T) {
 		Service: "web", Replicas: []string{"quiet-fox", "S5"}, Added: []string{"S5"}, Removed: []string{"S4"}, Epoch: epoch,
 	}, decodeJSON[events.ScaleReply])
 	checkGolden(t, "status", sampleStatus(), decodeJSON[events.Status])
-	checkGolden(t, "refusal", *events.Refuse(409, "name %q is in use", "S5"), decodeJSON[events.Refusal])
+	checkGolden(t, "refusal", *events.StatusErrorf(409, "name %q is in use", "S5"), decodeJSON[events.StatusError])
 }
 
 func decodeJSON[T any](b []byte) (T, error) {
@@ -154,7 +154,7 @@ func checkGolden[T any](t *testing.T, name string, v T, decode func([]byte) (T, 
 }
 
 func TestDecode_ToleratesNewFields(t *testing.T) {
-	b, err := events.DecodeHostBeat([]byte(`{"host":"h1","colour":"blue","instances":[{"name":"w1","mood":3}]}`))
+	b, err := events.DecodeHostHeartbeat([]byte(`{"host":"h1","colour":"blue","instances":[{"name":"w1","mood":3}]}`))
 	if err != nil || b.Host != "h1" || b.Instances[0].Name != "w1" {
 		t.Fatalf("got %+v, %v", b, err)
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BeatEvery is the time between two heartbeats of one speaker.
-const BeatEvery = 500 * time.Millisecond
+// HeartbeatInterval is the time between two heartbeats of one speaker.
+const HeartbeatInterval = 500 * time.Millisecond
 
 // States of an instance as its agent sees it.
 const (
@@ -18,9 +18,9 @@ const (
 	Dead     = "dead"     // assigned, but gone; the agent does not start it again
 )
 
-// HostBeat is what an agent knows about its host, sent every BeatEvery and at
+// HostHeartbeat is what an agent knows about its host, sent every HeartbeatInterval and at
 // once on change.
-type HostBeat struct {
+type HostHeartbeat struct {
 	Host        string           `json:"host"`
 	Incarnation string           `json:"incarnation"` // of the agent process; a new one for each start
 	Sent        time.Time        `json:"sent"`
@@ -53,8 +53,8 @@ type InstanceStatus struct {
 	Detail  string    `json:"detail,omitempty"` // exit status, or why a probe fails
 }
 
-// RouterBeat is what a router serves.
-type RouterBeat struct {
+// RouterHeartbeat is what a router serves.
+type RouterHeartbeat struct {
 	Router   string                    `json:"router"`
 	Address  string                    `json:"address"` // where clients reach it
 	Sent     time.Time                 `json:"sent"`
@@ -63,9 +63,9 @@ type RouterBeat struct {
 	InFlight map[string]map[string]int `json:"in_flight"` // requests by service and member; members without any are left out
 }
 
-// ControllerBeat is what the leader says of itself. Whoever obeys an older
+// ControllerHeartbeat is what the leader says of itself. Whoever obeys an older
 // version of something reads it again.
-type ControllerBeat struct {
+type ControllerHeartbeat struct {
 	Controller string           `json:"controller"`
 	Term       Token            `json:"term"`
 	Sent       time.Time        `json:"sent"`
@@ -75,46 +75,46 @@ type ControllerBeat struct {
 	Assigned map[string]Version `json:"assigned,omitempty"` // by host
 }
 
-// DecodeHostBeat reads a heartbeat of an agent.
-func DecodeHostBeat(b []byte) (HostBeat, error) {
-	var h HostBeat
+// DecodeHostHeartbeat reads a heartbeat of an agent.
+func DecodeHostHeartbeat(b []byte) (HostHeartbeat, error) {
+	var h HostHeartbeat
 	if err := json.Unmarshal(b, &h); err != nil {
-		return HostBeat{}, fmt.Errorf("decode heartbeat of an agent: %w", err)
+		return HostHeartbeat{}, fmt.Errorf("decode heartbeat of an agent: %w", err)
 	}
 	if err := ValidName(h.Host); err != nil {
-		return HostBeat{}, fmt.Errorf("decode heartbeat of an agent: host: %w", err)
+		return HostHeartbeat{}, fmt.Errorf("decode heartbeat of an agent: host: %w", err)
 	}
 	if len(h.Instances) > MaxInstances {
-		return HostBeat{}, fmt.Errorf("decode heartbeat of agent %q: %d instances are too many", h.Host, len(h.Instances))
+		return HostHeartbeat{}, fmt.Errorf("decode heartbeat of agent %q: %d instances are too many", h.Host, len(h.Instances))
 	}
 	for _, i := range h.Instances {
 		if err := ValidName(i.Name); err != nil {
-			return HostBeat{}, fmt.Errorf("decode heartbeat of agent %q: %w", h.Host, err)
+			return HostHeartbeat{}, fmt.Errorf("decode heartbeat of agent %q: %w", h.Host, err)
 		}
 	}
 	return h, nil
 }
 
-// DecodeRouterBeat reads a heartbeat of a router.
-func DecodeRouterBeat(b []byte) (RouterBeat, error) {
-	var r RouterBeat
+// DecodeRouterHeartbeat reads a heartbeat of a router.
+func DecodeRouterHeartbeat(b []byte) (RouterHeartbeat, error) {
+	var r RouterHeartbeat
 	if err := json.Unmarshal(b, &r); err != nil {
-		return RouterBeat{}, fmt.Errorf("decode heartbeat of a router: %w", err)
+		return RouterHeartbeat{}, fmt.Errorf("decode heartbeat of a router: %w", err)
 	}
 	if r.Router == "" {
-		return RouterBeat{}, fmt.Errorf("decode heartbeat of a router: router is missing")
+		return RouterHeartbeat{}, fmt.Errorf("decode heartbeat of a router: router is missing")
 	}
 	return r, nil
 }
 
-// DecodeControllerBeat reads a heartbeat of the leader.
-func DecodeControllerBeat(b []byte) (ControllerBeat, error) {
-	var c ControllerBeat
+// DecodeControllerHeartbeat reads a heartbeat of the leader.
+func DecodeControllerHeartbeat(b []byte) (ControllerHeartbeat, error) {
+	var c ControllerHeartbeat
 	if err := json.Unmarshal(b, &c); err != nil {
-		return ControllerBeat{}, fmt.Errorf("decode heartbeat of the controller: %w", err)
+		return ControllerHeartbeat{}, fmt.Errorf("decode heartbeat of the controller: %w", err)
 	}
 	if c.Controller == "" {
-		return ControllerBeat{}, fmt.Errorf("decode heartbeat of the controller: controller is missing")
+		return ControllerHeartbeat{}, fmt.Errorf("decode heartbeat of the controller: controller is missing")
 	}
 	return c, nil
 }

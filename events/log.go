@@ -48,13 +48,13 @@ func (id LogID) Validate() error {
 	return nil
 }
 
-// Lots has the reader of a log fetch messages many at a time, rather than be
+// BatchReader has the reader of a log fetch messages many at a time, rather than be
 // sent each as it is stored. A message costs the bus and its reader as much for
 // its way as for what is in it.
-type Lots interface {
-	// Wanted reports whether it shall, from now on.
-	Wanted() bool
-	// Wait returns when the next lot is wanted, of which one message is there.
+type BatchReader interface {
+	// Fetch reports whether it shall, from now on.
+	Fetch() bool
+	// Wait returns when the next fetch batch is due; one message of it is there.
 	Wait(ctx context.Context)
 }
 

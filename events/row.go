@@ -61,11 +61,11 @@ func (r *Row) UnmarshalJSON(b []byte) error {
 // schema and no other. Its errors name the column.
 func (s *Schema) ReadRow(object []byte) (Row, error) {
 	if !json.Valid(object) {
-		return nil, Refuse(400, "row: not JSON")
+		return nil, StatusErrorf(400, "row: not JSON")
 	}
 	in := scanner{rest: object}
 	if !in.take('{') {
-		return nil, Refuse(400, "row: %s is no object", in.kind())
+		return nil, StatusErrorf(400, "row: %s is no object", in.kind())
 	}
 	row := make(Row, len(s.Columns))
 	for n := 0; !in.take('}'); n++ {
@@ -75,15 +75,15 @@ func (s *Schema) ReadRow(object []byte) (Row, error) {
 		i, name, err := in.column(s.Columns)
 		switch {
 		case err != nil:
-			return nil, Refuse(400, "row: %s", err)
+			return nil, StatusErrorf(400, "row: %s", err)
 		case i < 0:
-			return nil, Refuse(400, "%s: no such column", shorten(name))
+			return nil, StatusErrorf(400, "%s: no such column", shorten(name))
 		case row[i].set:
-			return nil, Refuse(400, "%s: given twice", name)
+			return nil, StatusErrorf(400, "%s: given twice", name)
 		}
 		in.take(':')
 		if row[i], err = in.value(); err != nil {
-			return nil, Refuse(400, "%s: %s", name, err)
+			return nil, StatusErrorf(400, "%s: %s", name, err)
 		}
 	}
 	if err := s.Check(row); err != nil {
@@ -114,22 +114,22 @@ func (s *Schema) Check(row Row) error {
 // check is Check, and the row's key.
 func (s *Schema) check(row Row) (int64, error) {
 	if len(row) != len(s.Columns) {
-		return 0, Refuse(400, "row: %d values for %d columns", len(row), len(s.Columns))
+		return 0, StatusErrorf(400, "row: %d values for %d columns", len(row), len(s.Columns))
 	}
 	for i, v := range row {
 		if v.number { // bounded when it was made, and any column holds it
 			continue
 		}
 		if err := v.check(); err != nil {
-			return 0, Refuse(400, "%s: %s", s.Columns[i], err)
+			return 0, StatusErrorf(400, "%s: %s", s.Columns[i], err)
 		}
 		if s.DTypes[i] == DTypeNumber {
-			return 0, Refuse(400, "%s: %s is no number", s.Columns[i], v.shown())
+			return 0, StatusErrorf(400, "%s: %s is no number", s.Columns[i], v.shown())
 		}
 	}
 	key, err := row[0].Int64()
 	if err != nil {
-		return 0, Refuse(400, "%s: %s", s.Columns[0], err)
+		return 0, StatusErrorf(400, "%s: %s", s.Columns[0], err)
 	}
 	return key, nil
 }

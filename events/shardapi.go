@@ -5,7 +5,7 @@ import "strconv"
 // ShardAPI begins the native API of a shard server, for routers and other shard servers. Every
 // call names the log that the caller believes in: another one is 409, and so is
 // a shard that the server does not hold. A replica that cannot answer now is
-// 503; both with the body of a Refusal. Answers of rows are lines of JSON
+// 503; both with the body of a StatusError. Answers of rows are lines of JSON
 // objects in the order of keys, and end with a line of ShardEnd: an answer
 // without one was cut off. Those of a range begin with a line of ShardSeq.
 //
@@ -13,7 +13,7 @@ import "strconv"
 //	POST /v1/get                                                [GetPart, …] → rows by key; see ShardGet
 //	GET  /v1/tables/<table>/shards/<shard>/ops/<batch>?log=…    Results; 404: not applied here, or forgotten
 //	GET  /v1/tables/<table>/shards/<shard>/copy?log=…           a line CopyHead, lines CopyItem, ShardEnd
-//	GET  /v1/status                                             ShardBeat
+//	GET  /v1/status                                             ShardHeartbeat
 //
 // A read waits until the replica has applied floor, which is a seq, and is 503
 // if that takes long.

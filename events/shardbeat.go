@@ -17,9 +17,9 @@ const (
 	ReplicaHalted      = "halted"      // cannot go on by itself; Detail says why
 )
 
-// ShardBeat is what a shard server knows of its replicas, sent every BeatEvery
+// ShardHeartbeat is what a shard server knows of its replicas, sent every HeartbeatInterval
 // and at once when a state changes.
-type ShardBeat struct {
+type ShardHeartbeat struct {
 	Server      string           `json:"server"`
 	Incarnation string           `json:"incarnation"` // of the process
 	Sent        time.Time        `json:"sent"`
@@ -41,7 +41,7 @@ type ReplicaStatus struct {
 }
 
 // Replica finds one replica.
-func (b *ShardBeat) Replica(table, shard string) (ReplicaStatus, bool) {
+func (b *ShardHeartbeat) Replica(table, shard string) (ReplicaStatus, bool) {
 	for _, r := range b.Replicas {
 		if r.Table == table && r.Shard == shard {
 			return r, true
@@ -50,17 +50,17 @@ func (b *ShardBeat) Replica(table, shard string) (ReplicaStatus, bool) {
 	return ReplicaStatus{}, false
 }
 
-// DecodeShardBeat reads a heartbeat of a shard server.
-func DecodeShardBeat(b []byte) (ShardBeat, error) {
-	var s ShardBeat
+// DecodeShardHeartbeat reads a heartbeat of a shard server.
+func DecodeShardHeartbeat(b []byte) (ShardHeartbeat, error) {
+	var s ShardHeartbeat
 	if err := json.Unmarshal(b, &s); err != nil {
-		return ShardBeat{}, fmt.Errorf("decode heartbeat of a shard server: %w", err)
+		return ShardHeartbeat{}, fmt.Errorf("decode heartbeat of a shard server: %w", err)
 	}
 	if err := ValidName(s.Server); err != nil {
-		return ShardBeat{}, fmt.Errorf("decode heartbeat of a shard server: %w", err)
+		return ShardHeartbeat{}, fmt.Errorf("decode heartbeat of a shard server: %w", err)
 	}
 	if len(s.Replicas) > MaxReplicas {
-		return ShardBeat{}, fmt.Errorf("decode heartbeat of shard server %q: %d replicas are too many", s.Server, len(s.Replicas))
+		return ShardHeartbeat{}, fmt.Errorf("decode heartbeat of shard server %q: %d replicas are too many", s.Server, len(s.Replicas))
 	}
 	return s, nil
 }

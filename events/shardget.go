@@ -11,7 +11,7 @@ import (
 // turn, its rows and a line of ShardEnd, or a line of ShardFault.
 const ShardGet = "/v1/get"
 
-// ShardFault begins the line of a part that cannot be answered: "!<Refusal>".
+// ShardFault begins the line of a part that cannot be answered: "!<StatusError>".
 const ShardFault = '!'
 
 // Bounds of one question.
@@ -23,11 +23,11 @@ const (
 // GetPart asks one replica for rows. A log that is not the replica's is 409, as
 // is a shard that is not kept there.
 type GetPart struct {
-	Table string  `json:"table"`
-	Shard string  `json:"shard"`
-	Log   string  `json:"log"`             // incarnation
-	Floor uint64  `json:"floor,omitempty"` // seq that has to be applied first
-	Keys  []int64 `json:"keys"`            // in any order; repeated ones are answered once
+	Table  string  `json:"table"`
+	Shard  string  `json:"shard"`
+	Log    string  `json:"log"`             // incarnation
+	MinSeq uint64  `json:"floor,omitempty"` // seq that has to be applied first
+	Keys   []int64 `json:"keys"`            // in any order; repeated ones are answered once
 }
 
 // Append writes the part as json.Marshal does.
@@ -35,8 +35,8 @@ func (p *GetPart) Append(to []byte) []byte {
 	to = AppendText(append(to, `{"table":`...), p.Table)
 	to = AppendText(append(to, `,"shard":`...), p.Shard)
 	to = AppendText(append(to, `,"log":`...), p.Log)
-	if p.Floor > 0 {
-		to = strconv.AppendUint(append(to, `,"floor":`...), p.Floor, 10)
+	if p.MinSeq > 0 {
+		to = strconv.AppendUint(append(to, `,"floor":`...), p.MinSeq, 10)
 	}
 	to = append(to, `,"keys":[`...)
 	for i, key := range p.Keys {
@@ -55,27 +55,27 @@ func DecodeGet(b []byte) ([]GetPart, error) {
 	if !ok { // Slow path: it does not look as routers write it
 		parts = nil
 		if err := json.Unmarshal(b, &parts); err != nil {
-			return nil, Refuse(400, "the body is no list of parts: %s", err)
+			return nil, StatusErrorf(400, "the body is no list of parts: %s", err)
 		}
 	}
 	if len(parts) == 0 || len(parts) > MaxGetParts {
-		return nil, Refuse(400, "%d parts; want 1 to %d", len(parts), MaxGetParts)
+		return nil, StatusErrorf(400, "%d parts; want 1 to %d", len(parts), MaxGetParts)
 	}
 	keys := 0
 	for i := range parts {
 		if len(parts[i].Keys) == 0 {
-			return nil, Refuse(400, "part %d: no keys", i)
+			return nil, StatusErrorf(400, "part %d: no keys", i)
 		}
 		keys += len(parts[i].Keys)
 	}
 	if keys > MaxGetKeys {
-		return nil, Refuse(400, "%d keys; want at most %d", keys, MaxGetKeys)
+		return nil, StatusErrorf(400, "%d keys; want at most %d", keys, MaxGetKeys)
 	}
 	return parts, nil
 }
 
 // AppendShardFault writes the line of a part that is refused.
-func AppendShardFault(to []byte, r *Refusal) []byte {
+func AppendShardFault(to []byte, r *StatusError) []byte {
 	b, err := json.Marshal(r)
 	if err != nil {
 		panic("BUG: a refusal is no JSON: " + err.Error())
@@ -85,7 +85,7 @@ func AppendShardFault(to []byte, r *Refusal) []byte {
 
 // ReadShardFault is the reverse of AppendShardFault.
 func ReadShardFault(line []byte) error {
-	var r Refusal
+	var r StatusError
 	if len(line) == 0 || line[0] != ShardFault || json.Unmarshal(line[1:], &r) != nil || r.Message == "" {
 		return fmt.Errorf("%.200q instead of rows", line)
 	}
@@ -110,7 +110,7 @@ func (s *scanner) getPart() (p GetPart, whole bool) {
 		if !ok || floor < 0 {
 			return p, false
 		}
-		p.Floor = uint64(floor)
+		p.MinSeq = uint64(floor)
 	}
 	whole = s.next(`,"keys":[`) && s.list(func() bool {
 		key, ok := s.integer()

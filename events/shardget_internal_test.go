@@ -9,7 +9,7 @@ import (
 
 func someParts() []GetPart {
 	return []GetPart{
-		{Table: "StudT", Shard: "sh1", Log: "life1", Floor: 7, Keys: []int64{1, -2, 0, math.MaxInt64, math.MinInt64}},
+		{Table: "StudT", Shard: "sh1", Log: "life1", MinSeq: 7, Keys: []int64{1, -2, 0, math.MaxInt64, math.MinInt64}},
 		{Table: "StudT", Shard: "sh2", Log: `<"life">`, Keys: []int64{5}},
 	}
 }

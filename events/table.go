@@ -51,25 +51,25 @@ func (s *Schema) KeyColumn() string { return s.Columns[0] }
 func (s *Schema) Validate() error {
 	switch {
 	case len(s.Columns) == 0:
-		return Refuse(400, "columns: missing")
+		return StatusErrorf(400, "columns: missing")
 	case len(s.Columns) > MaxColumns:
-		return Refuse(400, "columns: %d are too many; use at most %d", len(s.Columns), MaxColumns)
+		return StatusErrorf(400, "columns: %d are too many; use at most %d", len(s.Columns), MaxColumns)
 	case len(s.DTypes) != len(s.Columns):
-		return Refuse(400, "dtypes: %d for %d columns", len(s.DTypes), len(s.Columns))
+		return StatusErrorf(400, "dtypes: %d for %d columns", len(s.DTypes), len(s.Columns))
 	case s.DTypes[0] != DTypeNumber:
-		return Refuse(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
+		return StatusErrorf(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
 	}
 	seen := map[string]bool{}
 	for i, c := range s.Columns {
 		if err := ValidIdentifier(c); err != nil {
-			return Refuse(400, "columns: %s", err)
+			return StatusErrorf(400, "columns: %s", err)
 		}
 		if folded := strings.ToLower(c); seen[folded] {
-			return Refuse(400, "columns: %s is there twice (upper and lower case are one)", c)
+			return StatusErrorf(400, "columns: %s is there twice (upper and lower case are one)", c)
 		}
 		seen[strings.ToLower(c)] = true
 		if t := s.DTypes[i]; t != DTypeNumber && t != DTypeString {
-			return Refuse(400, "dtypes: %q of %s is unknown; use %s or %s", shorten(t), c, DTypeNumber, DTypeString)
+			return StatusErrorf(400, "dtypes: %q of %s is unknown; use %s or %s", shorten(t), c, DTypeNumber, DTypeString)
 		}
 	}
 	return nil
@@ -79,7 +79,7 @@ func (s *Schema) Validate() error {
 // field of theirs, beside others. What is stored already is no matter for it.
 func (s *Schema) Callable() error {
 	if key := s.Columns[0]; slices.Contains([]string{"table", "data", "shard"}, key) {
-		return Refuse(400, "columns: the key cannot be called %s, which calls have for something else", key)
+		return StatusErrorf(400, "columns: the key cannot be called %s, which calls have for something else", key)
 	}
 	return nil
 }
@@ -98,13 +98,13 @@ func (s Shard) High() int64 { return s.Low + (s.Size - 1) }
 // Validate names the first thing that cannot be.
 func (s Shard) Validate() error {
 	if err := ValidIdentifier(s.ID); err != nil {
-		return Refuse(400, "shard: %s", err)
+		return StatusErrorf(400, "shard: %s", err)
 	}
 	if s.Size <= 0 {
-		return Refuse(400, "shard %s: size %d is not positive", s.ID, s.Size)
+		return StatusErrorf(400, "shard %s: size %d is not positive", s.ID, s.Size)
 	}
 	if s.Low > 0 && s.Size-1 > math.MaxInt64-s.Low {
-		return Refuse(400, "shard %s: low %d and size %d reach beyond 64 bits", s.ID, s.Low, s.Size)
+		return StatusErrorf(400, "shard %s: low %d and size %d reach beyond 64 bits", s.ID, s.Low, s.Size)
 	}
 	return nil
 }
@@ -112,16 +112,16 @@ func (s Shard) Validate() error {
 // Validate names the first thing that cannot be.
 func (t *Table) Validate() error {
 	if err := ValidIdentifier(t.Name); err != nil {
-		return Refuse(400, "table: %s", err)
+		return StatusErrorf(400, "table: %s", err)
 	}
 	if err := t.Schema.Validate(); err != nil {
 		return err
 	}
 	if len(t.Shards) == 0 {
-		return Refuse(400, "shards: missing")
+		return StatusErrorf(400, "shards: missing")
 	}
 	if len(t.Shards) > MaxShards {
-		return Refuse(400, "shards: %d are too many; use at most %d", len(t.Shards), MaxShards)
+		return StatusErrorf(400, "shards: %d are too many; use at most %d", len(t.Shards), MaxShards)
 	}
 	seen := map[string]bool{}
 	for _, s := range t.Shards {
@@ -129,14 +129,14 @@ func (t *Table) Validate() error {
 			return err
 		}
 		if folded := strings.ToLower(s.ID); seen[folded] {
-			return Refuse(400, "shards: %s is defined twice (upper and lower case are one)", s.ID)
+			return StatusErrorf(400, "shards: %s is defined twice (upper and lower case are one)", s.ID)
 		}
 		seen[strings.ToLower(s.ID)] = true
 	}
 	sorted := slices.SortedFunc(slices.Values(t.Shards), byLow)
 	for i, s := range sorted[1:] {
 		if sorted[i].High() >= s.Low {
-			return Refuse(400, "shards: %s and %s overlap", sorted[i].ID, s.ID)
+			return StatusErrorf(400, "shards: %s and %s overlap", sorted[i].ID, s.ID)
 		}
 	}
 	return nil

@@ -79,9 +79,9 @@ func (e Entry) News(obeyed Version) News {
 	return Fresh
 }
 
-// Ahead reports whether the leader names a version, by key, that is news to
+// IsNewer reports whether the leader names a version, by key, that is news to
 // somebody who obeys what obeyed says; zero if nothing.
-func Ahead(leader map[string]Version, obeyed func(name string) Version) bool {
+func IsNewer(leader map[string]Version, obeyed func(name string) Version) bool {
 	for name, v := range leader {
 		if have := obeyed(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
 			return true

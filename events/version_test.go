@@ -35,7 +35,7 @@ func TestAhead(t *testing.T) {
 	one := events.Version{Incarnation: "one", Revision: 5}
 	f := func(leader, obeyed events.Version, want bool) {
 		t.Helper()
-		got := events.Ahead(map[string]events.Version{"web": leader}, func(string) events.Version { return obeyed })
+		got := events.IsNewer(map[string]events.Version{"web": leader}, func(string) events.Version { return obeyed })
 		if got != want {
 			t.Errorf("the leader at %s, obeyed %s: got %v", leader, obeyed, got)
 		}

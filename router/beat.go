@@ -8,10 +8,10 @@ import (
 	"ringway/events"
 )
 
-// beat tells the bus what this router serves: every BeatEvery, and at once
+// beat tells the bus what this router serves: every HeartbeatInterval, and at once
 // when that changed or a leaving member has nothing in flight any more.
 func (r *Router) beat(ctx context.Context) {
-	ticker := time.NewTicker(events.BeatEvery)
+	ticker := time.NewTicker(events.HeartbeatInterval)
 	defer ticker.Stop()
 	silent := false
 	for {
@@ -31,9 +31,9 @@ func (r *Router) beat(ctx context.Context) {
 
 // heartbeat reads the epochs first and the counters after them, so that every
 // request of an older epoch is counted: see enter.
-func (r *Router) heartbeat(now time.Time) events.RouterBeat {
+func (r *Router) heartbeat(now time.Time) events.RouterHeartbeat {
 	rt := r.routes.Load()
-	b := events.RouterBeat{Router: r.cfg.ID, Address: addressOf(r.cfg.Public[0]), Sent: now.UTC(), Epochs: map[string]events.Epoch{}, Tables: r.database.Epochs()}
+	b := events.RouterHeartbeat{Router: r.cfg.ID, Address: addressOf(r.cfg.Public[0]), Sent: now.UTC(), Epochs: map[string]events.Epoch{}, Tables: r.database.Epochs()}
 	for name, s := range rt.services {
 		b.Epochs[name] = s.epoch
 	}

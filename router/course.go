@@ -100,7 +100,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 }
 
 func (r *Router) refuseScale(ctx *fasthttp.RequestCtx, err error) {
-	var declined *events.Refusal
+	var declined *events.StatusError
 	switch {
 	case errors.As(err, &declined):
 		code := declined.Status()
@@ -134,7 +134,7 @@ func (r *Router) Ask(ctx context.Context, verb string, req, reply any) error {
 		attempt, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
 		err := r.bus.Request(attempt, verb, req, reply)
 		cancel()
-		var declined *events.Refusal
+		var declined *events.StatusError
 		switch {
 		case err == nil, errors.As(err, &declined):
 			return err

@@ -193,8 +193,8 @@ func TestScale_GivesUpClearly(t *testing.T) {
 	}
 	f(events.ErrNoLeader, 503)
 	f(events.ErrUnknownOutcome, 504)
-	f(events.Refuse(409, "another"), 409)
-	f(events.Refuse(503, "too few hosts"), 503)
+	f(events.StatusErrorf(409, "another"), 409)
+	f(events.StatusErrorf(503, "too few hosts"), 503)
 }
 
 func TestCourse_DrawsTheSharesOfTheHandout(t *testing.T) {

@@ -96,7 +96,7 @@ func (c *Config) check() error {
 }
 
 // bus carries heartbeats and what is asked of the leader. Request returns a
-// *events.Refusal for what the leader declines, and otherwise wraps
+// *events.StatusError for what the leader declines, and otherwise wraps
 // events.ErrNoLeader or events.ErrUnknownOutcome.
 type bus interface {
 	Publish(subject string, v any) error

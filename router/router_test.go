@@ -199,7 +199,7 @@ func (b *fakeBucket) Watch(ctx context.Context, _ string, fn func(events.Entry))
 // fakeBus remembers the last heartbeat and answers requests with a function.
 type fakeBus struct {
 	mu     sync.Mutex
-	beat   events.RouterBeat
+	beat   events.RouterHeartbeat
 	beats  int
 	gone   bool
 	leader func(verb string, req events.ScaleRequest) (events.ScaleReply, error)
@@ -212,11 +212,11 @@ func (b *fakeBus) Publish(_ string, v any) error {
 	if b.gone {
 		return errors.New("no connection")
 	}
-	b.beat, b.beats = v.(events.RouterBeat), b.beats+1
+	b.beat, b.beats = v.(events.RouterHeartbeat), b.beats+1
 	return nil
 }
 
-func (b *fakeBus) last() events.RouterBeat {
+func (b *fakeBus) last() events.RouterHeartbeat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.beat

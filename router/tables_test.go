@@ -75,7 +75,7 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 		}
 		return nil
 	})
-	beat, err := json.Marshal(events.ControllerBeat{Controller: "c1", Tables: map[string]events.Epoch{"StudT": epoch}})
+	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{"StudT": epoch}})
 	rig.Must(t, err)
 	w.eventually(func() error {
 		w.bus.listen("", beat)

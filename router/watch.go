@@ -20,10 +20,10 @@ func (r *Router) follow(ctx context.Context) {
 
 // heard takes a heartbeat of the leader, and tells whether it serves an epoch
 // that we do not.
-func (r *Router) heard(b events.ControllerBeat) (behind bool) {
+func (r *Router) heard(b events.ControllerHeartbeat) (behind bool) {
 	r.leaderHeard.Store(time.Now().UnixNano())
 	services := r.routes.Load().services
-	return r.database.Behind(b.Tables) || events.Ahead(b.Epochs, func(name string) events.Epoch {
+	return r.database.Behind(b.Tables) || events.IsNewer(b.Epochs, func(name string) events.Epoch {
 		if s := services[name]; s != nil {
 			return s.epoch
 		}

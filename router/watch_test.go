@@ -67,7 +67,7 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		}
 		return nil
 	})
-	if late := time.Since(before); late > events.BeatEvery*4/5 {
+	if late := time.Since(before); late > events.HeartbeatInterval*4/5 {
 		t.Errorf("reported only after %s", late)
 	}
 }
@@ -200,7 +200,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 		}
 		return nil
 	})
-	beat, err := json.Marshal(events.ControllerBeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
+	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
 	rig.Must(t, err)
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {

@@ -54,9 +54,9 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	var err error
 	switch {
 	case handle == nil:
-		err = events.Refuse(404, "there is no %s", ctx.Path())
+		err = events.StatusErrorf(404, "there is no %s", ctx.Path())
 	case !ctx.IsGet():
-		err = events.Refuse(405, "use GET")
+		err = events.StatusErrorf(405, "use GET")
 	default:
 		err = s.serveReplica(ctx, table, shard, handle)
 	}
@@ -82,7 +82,7 @@ func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, han
 func (s *Server) reading(table, shard, log string, floor uint64) (*replica, error) {
 	k := s.keeper(table, shard)
 	if k == nil {
-		return nil, events.Refuse(409, "shard %.60s of table %.60s is not kept here", shard, table)
+		return nil, events.StatusErrorf(409, "shard %.60s of table %.60s is not kept here", shard, table)
 	}
 	r, err := k.reading(log)
 	if err != nil {
@@ -99,7 +99,7 @@ func number[N any](args *fasthttp.Args, name string, parse func(string, int, int
 	}
 	n, err := parse(string(text), 10, 64)
 	if err != nil {
-		return n, events.Refuse(400, "%s: %.40q is no number", name, text)
+		return n, events.StatusErrorf(400, "%s: %.40q is no number", name, text)
 	}
 	return n, nil
 }
@@ -122,7 +122,7 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
 	results, err := r.store.Results(s.context(), batch)
 	if errors.Is(err, events.ErrNotFound) {
-		return events.Refuse(404, "no results of batch %.80q are here", batch)
+		return events.StatusErrorf(404, "no results of batch %.80q are here", batch)
 	}
 	if err == nil {
 		writeJSON(ctx, fasthttp.StatusOK, results)
@@ -138,7 +138,7 @@ func (s *Server) turn(t turns, something string) (release func(), err error) {
 	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if !t.take(waiting) {
-		return nil, events.Refuse(503, "too many %s; try another replica", something)
+		return nil, events.StatusErrorf(503, "too many %s; try another replica", something)
 	}
 	return t.give, nil
 }
@@ -241,10 +241,10 @@ func refuse(ctx *fasthttp.RequestCtx, err error) {
 	writeJSON(ctx, refusal.Code, refusal)
 }
 
-func refusalOf(err error) *events.Refusal {
-	var refusal *events.Refusal
+func refusalOf(err error) *events.StatusError {
+	var refusal *events.StatusError
 	if !errors.As(err, &refusal) {
-		refusal = events.Refuse(503, "%s", err)
+		refusal = events.StatusErrorf(503, "%s", err)
 	}
 	return refusal
 }

@@ -15,7 +15,7 @@ import (
 
 // ApplierConfig says how an applier works.
 type ApplierConfig struct {
-	Eager      bool          // answers writers, and commits what is there at once, until SetEager says else
+	Responder  bool          // answers writers, and commits what is there at once, until SetResponder says else
 	Gather     time.Duration // how long one that is not eager waits for more, unless somebody waits for what it has
 	GatherEach time.Duration // longer, so much for each op of its last transaction,
 	GatherMost time.Duration // but no longer than this
@@ -41,7 +41,7 @@ type mirror interface {
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
-		Eager: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
+		Responder: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
 		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
 	}
 }
@@ -52,7 +52,7 @@ func DefaultApplierConfig() ApplierConfig {
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.
 type reader interface {
-	Read(ctx context.Context, after events.Position, lots events.Lots, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
+	Read(ctx context.Context, after events.Position, lots events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
 // results carries what became of batches to their writers. It is a hint: who
@@ -87,7 +87,7 @@ type Applier struct {
 // elsewhere is fenced by the store.
 func NewApplier(cfg ApplierConfig, store Store, log reader, out results, say *slog.Logger) *Applier {
 	spec := store.Spec()
-	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), hurry: make(chan struct{}, 1), eager: cfg.Eager,
+	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), hurry: make(chan struct{}, 1), eager: cfg.Responder,
 		say: say.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
 }
 
@@ -116,10 +116,10 @@ func (a *Applier) Wait(ctx context.Context, seq uint64) error {
 	}
 }
 
-// SetEager makes it the replica that answers writers, or one that does not.
+// SetResponder makes it the replica that answers writers, or one that does not.
 // One that becomes eager tells again what it has applied of late: whoever was
 // eager before may have died with it untold.
-func (a *Applier) SetEager(eager bool) {
+func (a *Applier) SetResponder(eager bool) {
 	a.mu.Lock()
 	var again []told
 	if eager && !a.eager {
@@ -133,7 +133,7 @@ func (a *Applier) SetEager(eager bool) {
 	}
 }
 
-func (a *Applier) isEager() bool {
+func (a *Applier) isResponder() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.eager

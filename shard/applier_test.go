@@ -185,7 +185,7 @@ func TestApplier_GoesOnAfterTheStoresPosition(t *testing.T) {
 func TestApplier_LivesThroughRestartsOfTheBus(t *testing.T) {
 	s := newSite(t)
 	cfg := shard.DefaultApplierConfig()
-	cfg.Eager = false
+	cfg.Responder = false
 	a, _ := apply(t, cfg, s.store, s)
 	for k := range int64(90) {
 		if k%30 == 15 {

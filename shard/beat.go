@@ -14,7 +14,7 @@ func (s *Server) beatSoon() { poke(s.beatNow) }
 
 // beat sends heartbeats. One that fails is dropped: the next one says more.
 func (s *Server) beat(ctx context.Context) {
-	tick := time.NewTicker(events.BeatEvery)
+	tick := time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	subject, away := events.ShardSubject(s.cfg.ID), false
 	for {
@@ -36,9 +36,9 @@ func (s *Server) beat(ctx context.Context) {
 }
 
 // status is what the server knows of itself now.
-func (s *Server) status() events.ShardBeat {
+func (s *Server) status() events.ShardHeartbeat {
 	engine, trouble := s.engine.about()
-	b := events.ShardBeat{
+	b := events.ShardHeartbeat{
 		Server: s.cfg.ID, Incarnation: s.life, Sent: time.Now().UTC(), Engine: engine, Volume: s.cfg.Volume,
 		Epochs: map[string]events.Epoch{}, Replicas: []events.ReplicaStatus{}, Detail: trouble,
 	}

@@ -54,7 +54,7 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 	n.is(events.ReplicaReady)
 
 	get := func(floor uint64) string {
-		part := events.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, Floor: floor}
+		part := events.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, MinSeq: floor}
 		for key := range int64(keys) {
 			part.Keys = append(part.Keys, keys-1-key)
 		}

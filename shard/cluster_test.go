@@ -260,13 +260,13 @@ func (n *node) restart(tune func(*shard.Config)) {
 func (c *cluster) keep(names ...string) {
 	c.Helper()
 	sr := &c.route.Shards[0]
-	c.route.Servers, sr.Replicas, sr.Eager = nil, nil, ""
+	c.route.Servers, sr.Replicas, sr.Responder = nil, nil, ""
 	for i, name := range names {
 		name, ready := strings.CutSuffix(name, "*")
 		c.route.Servers = append(c.route.Servers, events.TableServer{Name: name, ID: i + 1, Address: c.nodes[name].front, Shards: []string{spec.Shard.ID}})
 		sr.Replicas = append(sr.Replicas, events.ShardReplica{Server: name, Ready: ready})
-		if ready && sr.Eager == "" {
-			sr.Eager = name
+		if ready && sr.Responder == "" {
+			sr.Responder = name
 		}
 	}
 	c.put()
@@ -313,10 +313,10 @@ func call(t testing.TB, method, url, body string) (int, string) {
 
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 
-func (n *node) beat() events.ShardBeat {
+func (n *node) beat() events.ShardHeartbeat {
 	n.c.Helper()
 	_, body := call(n.c, "GET", "http://"+n.addr+"/v1/status", "")
-	b, err := events.DecodeShardBeat([]byte(body))
+	b, err := events.DecodeShardHeartbeat([]byte(body))
 	if err != nil {
 		n.c.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (s *Server) serveCourse(ctx *fasthttp.RequestCtx, path string) {
 	case "DELETE /del":
 		err = s.courseDelete(ctx)
 	default:
-		err = events.Refuse(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
+		err = events.StatusErrorf(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
 	}
 	if err != nil {
 		courseFail(ctx, err)
@@ -48,10 +48,10 @@ func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
 		Shards []string       `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.Refuse(400, "the body is not the JSON of a configuration: %s", wrong(err))
+		return events.StatusErrorf(400, "the body is not the JSON of a configuration: %s", wrong(err))
 	}
 	if ask.Schema == nil {
-		return events.Refuse(400, "schema: missing")
+		return events.StatusErrorf(400, "schema: missing")
 	}
 	if err := ask.Schema.Validate(); err != nil {
 		return err
@@ -63,13 +63,13 @@ func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
 	for _, id := range ask.Shards {
 		k := s.byShard(id)
 		if k == nil {
-			return events.Refuse(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
+			return events.StatusErrorf(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
 		}
 		k.mu.Lock()
 		same := k.aim.spec.Schema.Equal(ask.Schema)
 		k.mu.Unlock()
 		if !same {
-			return events.Refuse(409, "shard %s has another schema", id)
+			return events.StatusErrorf(409, "shard %s has another schema", id)
 		}
 		kept = append(kept, s.cfg.ID+":"+id)
 	}
@@ -80,11 +80,11 @@ func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
 // listed refuses what is no list of different shards.
 func listed(ids []string) error {
 	if len(ids) == 0 {
-		return events.Refuse(400, "shards: missing")
+		return events.StatusErrorf(400, "shards: missing")
 	}
 	for i, id := range ids {
 		if slices.Contains(ids[:i], id) {
-			return events.Refuse(400, "shards: %.60s is there twice", id)
+			return events.StatusErrorf(400, "shards: %.60s is there twice", id)
 		}
 	}
 	return nil
@@ -118,7 +118,7 @@ type courseCall struct {
 func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
 	c := &courseCall{}
 	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
-		return nil, events.Refuse(400, "the body is no JSON object")
+		return nil, events.StatusErrorf(400, "the body is no JSON object")
 	}
 	var id string
 	if err := c.field("shard", &id); err != nil {
@@ -126,7 +126,7 @@ func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
 	}
 	k := s.byShard(id)
 	if k == nil {
-		return nil, events.Refuse(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
+		return nil, events.StatusErrorf(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
 	}
 	var err error
 	c.at, c.aim, err = k.now()
@@ -136,10 +136,10 @@ func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
 func (c *courseCall) field(name string, into any) error {
 	raw, ok := c.fields[name]
 	if !ok || string(raw) == "null" {
-		return events.Refuse(400, "%s: missing", name)
+		return events.StatusErrorf(400, "%s: missing", name)
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return events.Refuse(400, "%s: %s", name, wrong(err))
+		return events.StatusErrorf(400, "%s: %s", name, wrong(err))
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func (c *courseCall) id() (int64, error) {
 	if v.IsText() {
 		n, err := strconv.ParseInt(v.Raw(), 10, 64)
 		if err != nil {
-			return 0, events.Refuse(400, "%s: %.40q is no 64-bit integer", name, v.Raw())
+			return 0, events.StatusErrorf(400, "%s: %.40q is no 64-bit integer", name, v.Raw())
 		}
 		return n, nil
 	}
@@ -176,7 +176,7 @@ func (c *courseCall) id() (int64, error) {
 func integer(name string, v events.Value) (int64, error) {
 	n, err := v.Int64()
 	if err != nil {
-		return 0, events.Refuse(400, "%s: %s", name, err)
+		return 0, events.StatusErrorf(400, "%s: %s", name, err)
 	}
 	return n, nil
 }
@@ -192,7 +192,7 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if bounds.Low == nil || bounds.High == nil {
-		return events.Refuse(400, "%s: low or high is missing", name)
+		return events.StatusErrorf(400, "%s: low or high is missing", name)
 	}
 	low, err := integer(name+".low", *bounds.Low)
 	if err != nil {
@@ -203,7 +203,7 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if low > high {
-		return events.Refuse(400, "%s: low %d is greater than high %d", name, low, high)
+		return events.StatusErrorf(400, "%s: low %d is greater than high %d", name, low, high)
 	}
 	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
 	ctx.SetContentType("application/json")
@@ -232,7 +232,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 		Shards []string `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.Refuse(400, "the body is no list of shards: %s", wrong(err))
+		return events.StatusErrorf(400, "the body is no list of shards: %s", wrong(err))
 	}
 	if err := listed(ask.Shards); err != nil {
 		return err
@@ -241,7 +241,7 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 	for _, id := range ask.Shards {
 		k := s.byShard(id)
 		if k == nil {
-			return events.Refuse(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
+			return events.StatusErrorf(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
 		}
 		at, _, err := k.now()
 		if err != nil {
@@ -308,10 +308,10 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if len(objects) == 0 {
-		return events.Refuse(400, "data: no entries")
+		return events.StatusErrorf(400, "data: no entries")
 	}
 	if index > math.MaxInt64-int64(len(objects)) {
-		return events.Refuse(400, "curr_idx: %d is too large", index)
+		return events.StatusErrorf(400, "curr_idx: %d is too large", index)
 	}
 	op := events.Op{Kind: events.OpInsert}
 	for i, object := range objects {
@@ -330,9 +330,9 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 
 // inData names the entry of a list that is at fault.
 func inData(i int, err error) error {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if errors.As(err, &refusal) {
-		return events.Refuse(refusal.Code, "data[%d]: %s", i, refusal.Message)
+		return events.StatusErrorf(refusal.Code, "data[%d]: %s", i, refusal.Message)
 	}
 	return err
 }
@@ -356,7 +356,7 @@ func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if row.Key() != id {
-		return events.Refuse(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
+		return events.StatusErrorf(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
 	if err := s.courseDo(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
 		return err

@@ -21,7 +21,7 @@ func (s *Server) courseDo(c *courseCall, op *events.Op) error {
 	r, err := s.writer.Do(s.context(), c.aim.logID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
-		return events.Refuse(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
+		return events.StatusErrorf(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
 	}
 	if err != nil {
 		return err
@@ -30,11 +30,11 @@ func (s *Server) courseDo(c *courseCall, op *events.Op) error {
 	switch r.Outcome {
 	case events.Done:
 	case events.Duplicate:
-		return events.Refuse(409, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
+		return events.StatusErrorf(409, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
 	case events.Missing:
-		return events.Refuse(404, "%s: %s not there", key, keys(r.Keys, r.Count))
+		return events.StatusErrorf(404, "%s: %s not there", key, keys(r.Keys, r.Count))
 	default:
-		return events.Refuse(400, "%s: %s", r.Outcome, r.Detail)
+		return events.StatusErrorf(400, "%s: %s", r.Outcome, r.Detail)
 	}
 	_ = c.at.await(s, r.Seq) // it is written, whenever this replica has it
 	return nil

@@ -22,7 +22,7 @@ type donor struct{ server, address string }
 // aimOf is what a route wants of the replica of a shard on server, if it wants one.
 func aimOf(route *events.TableRoute, shard events.ShardRoute, server string) (aim, bool) {
 	spec, _ := route.Spec(shard.Shard) // a decoded route has it
-	a := aim{spec: spec, log: shard.Log, eager: shard.Eager == server}
+	a := aim{spec: spec, log: shard.Log, eager: shard.Responder == server}
 	here := false
 	for _, r := range shard.Replicas {
 		other, _ := route.Server(r.Server)

@@ -41,19 +41,19 @@ func (k *keeper) doubt(ctx context.Context, a *aim, log Log) error {
 	return nil
 }
 
-func (k *keeper) statusOf(ctx context.Context, other donor) (events.ShardBeat, error) {
+func (k *keeper) statusOf(ctx context.Context, other donor) (events.ShardHeartbeat, error) {
 	ctx, cancel := context.WithTimeout(ctx, askStatus)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+other.address+"/v1/status", nil)
 	if err != nil {
-		return events.ShardBeat{}, err
+		return events.ShardHeartbeat{}, err
 	}
 	response, err := k.s.http.Do(request)
 	if err != nil {
-		return events.ShardBeat{}, err
+		return events.ShardHeartbeat{}, err
 	}
 	defer response.Body.Close()
-	var b events.ShardBeat
+	var b events.ShardHeartbeat
 	if err := json.NewDecoder(response.Body).Decode(&b); err != nil {
 		return b, err
 	}

@@ -46,7 +46,7 @@ func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
 		return nil, false
 	}
 	r, err := k.reading(p.Log)
-	if err != nil || r.applier.Applied().Seq < p.Floor {
+	if err != nil || r.applier.Applied().Seq < p.MinSeq {
 		return nil, false
 	}
 	to, ok := r.rows.write(to, p.Keys)
@@ -58,7 +58,7 @@ func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
 
 // part is the answer to one part.
 func (s *Server) part(p *events.GetPart) []byte {
-	r, err := s.reading(p.Table, p.Shard, p.Log, p.Floor)
+	r, err := s.reading(p.Table, p.Shard, p.Log, p.MinSeq)
 	if err != nil {
 		return events.AppendShardFault(nil, refusalOf(err))
 	}

@@ -60,7 +60,7 @@ func (k *keeper) aimAt(a aim) {
 	case !same && leave != nil:
 		leave()
 	case same && here != nil:
-		here.applier.SetEager(a.eager)
+		here.applier.SetResponder(a.eager)
 	}
 }
 
@@ -206,7 +206,7 @@ func (k *keeper) apply(ctx context.Context, store Store, a *aim) error {
 	cfg.Mirror = rows
 	applier := NewApplier(cfg, store, log, k.s.bus, k.say)
 	k.mu.Lock()
-	applier.SetEager(k.aim.eager)
+	applier.SetResponder(k.aim.eager)
 	here := &replica{store, rows, applier, cancel}
 	k.here = here
 	k.mu.Unlock()
@@ -229,7 +229,7 @@ func (k *keeper) watch(ctx context.Context, store Store, log Log, applier *Appli
 	for ctx.Err() == nil {
 		last, err := k.compare(ctx, store, log)
 		if err != nil {
-			pause(ctx, events.BeatEvery) // the applier finds out what that means
+			pause(ctx, events.HeartbeatInterval) // the applier finds out what that means
 			continue
 		}
 		if applier.Applied().Seq < last {

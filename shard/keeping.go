@@ -63,12 +63,12 @@ func (k *keeper) reading(incarnation string) (*replica, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.aim.log.Incarnation != incarnation {
-		return nil, events.Refuse(409, "shard %s has log %s here, not %s", k.key.shard, k.aim.log.Incarnation, incarnation)
+		return nil, events.StatusErrorf(409, "shard %s has log %s here, not %s", k.key.shard, k.aim.log.Incarnation, incarnation)
 	}
 	r, err := k.readable()
 	if err == nil {
 		if at := r.applier.Applied(); at.Incarnation != "" && at.Incarnation != incarnation {
-			return nil, events.Refuse(503, "the replica of shard %s is about to go on in log %s", k.key.shard, incarnation)
+			return nil, events.StatusErrorf(503, "the replica of shard %s is about to go on in log %s", k.key.shard, incarnation)
 		}
 	}
 	return r, err
@@ -84,7 +84,7 @@ func (k *keeper) now() (*replica, aim, error) {
 
 func (k *keeper) readable() (*replica, error) {
 	if s := k.status.State; k.here == nil || s != events.ReplicaReady && s != events.ReplicaCatchingUp {
-		return nil, events.Refuse(503, "the replica of shard %s is %s here", k.key.shard, s)
+		return nil, events.StatusErrorf(503, "the replica of shard %s is %s here", k.key.shard, s)
 	}
 	return k.here, nil
 }
@@ -98,7 +98,7 @@ func (r *replica) await(s *Server, seq uint64) error {
 	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if err := r.applier.Wait(ctx, seq); err != nil {
-		return fmt.Errorf("%w: %w", events.Refuse(503, "the replica is at %d, not yet at %d", r.applier.Applied().Seq, seq), err)
+		return fmt.Errorf("%w: %w", events.StatusErrorf(503, "the replica is at %d, not yet at %d", r.applier.Applied().Seq, seq), err)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (r *replica) wentBack(before events.Position, seq uint64) error {
 		return nil
 	}
 	r.leave()
-	return events.Refuse(503, "the replica is at %d and was at %d: its database lost the rest", seq, before.Seq)
+	return events.StatusErrorf(503, "the replica is at %d and was at %d: its database lost the rest", seq, before.Seq)
 }
 
 func (s step) String() string {

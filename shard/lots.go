@@ -12,12 +12,12 @@ import (
 // costs on its way.
 type lots struct{ *Applier }
 
-var _ events.Lots = lots{}
+var _ events.BatchReader = lots{}
 
-// Wanted implements events.Lots.
-func (l lots) Wanted() bool { return !l.isEager() }
+// Fetch implements events.BatchReader.
+func (l lots) Fetch() bool { return !l.isResponder() }
 
-// Wait implements events.Lots. It waits longer after a large transaction, and
+// Wait implements events.BatchReader. It waits longer after a large transaction, and
 // not at all if somebody waits for what is there.
 func (l lots) Wait(ctx context.Context) {
 	cfg := &l.cfg

@@ -19,17 +19,17 @@ type watched struct {
 }
 
 type watchedLots struct {
-	events.Lots
+	events.BatchReader
 	gathers chan struct{}
 }
 
-func (w *watched) Read(ctx context.Context, after events.Position, lots events.Lots, fn func(uint64, time.Time, []byte, bool) error) error {
+func (w *watched) Read(ctx context.Context, after events.Position, lots events.BatchReader, fn func(uint64, time.Time, []byte, bool) error) error {
 	return w.Log.Read(ctx, after, watchedLots{lots, w.gathers}, fn)
 }
 
 func (w watchedLots) Wait(ctx context.Context) {
 	w.gathers <- struct{}{}
-	w.Lots.Wait(ctx)
+	w.BatchReader.Wait(ctx)
 }
 
 // gathering is an applier of a replica that answers nobody. It has seen one
@@ -37,7 +37,7 @@ func (w watchedLots) Wait(ctx context.Context) {
 func gathering(t *testing.T, s *site) *shard.Applier {
 	t.Helper()
 	cfg := shard.DefaultApplierConfig()
-	cfg.Eager, cfg.Gather = false, time.Hour
+	cfg.Responder, cfg.Gather = false, time.Hour
 	log := &watched{s.log, make(chan struct{}, 100)}
 	a := shard.NewApplier(cfg, s.store, log, s.conn, rig.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -85,7 +85,7 @@ func TestApplier_WhoBecomesEagerGathersNoLonger(t *testing.T) {
 	s := newSite(t)
 	a := gathering(t, s)
 	s.append(1)
-	a.SetEager(true)
+	a.SetResponder(true)
 	reaches(t, a, 2)
 	s.append(2)
 	reaches(t, a, 3)
@@ -98,7 +98,7 @@ func TestApplier_EagerNowAndThen(t *testing.T) {
 	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
 	for k := range int64(120) {
 		if k%10 == 0 {
-			a.SetEager(k%20 == 0)
+			a.SetResponder(k%20 == 0)
 		}
 		s.append(k)
 	}

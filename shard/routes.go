@@ -24,10 +24,10 @@ func (s *Server) follow(ctx context.Context) {
 
 // heard takes a heartbeat of the leader, and tells whether it serves an epoch
 // that we do not.
-func (s *Server) heard(b events.ControllerBeat) (behind bool) {
+func (s *Server) heard(b events.ControllerHeartbeat) (behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return events.Ahead(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
+	return events.IsNewer(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
 }
 
 // obey takes one value of the bucket. A route that cannot be obeyed is refused

@@ -118,7 +118,7 @@ func TestServer_ReadsTheRoutesAgainWhenTheLeaderIsAhead(t *testing.T) {
 	go func() { ended <- s.Run(ctx) }()
 	n := &node{c: c, name: "s9", addr: listener.Addr().String()}
 	rig.Eventually(t, func() error {
-		if err := c.conn.Publish(events.HeartbeatController, events.ControllerBeat{Controller: "c1", Tables: map[string]events.Epoch{spec.Table: c.epoch}}); err != nil {
+		if err := c.conn.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{spec.Table: c.epoch}}); err != nil {
 			return err
 		}
 		if b := n.beat(); b.Epochs[spec.Table] != c.epoch {

@@ -155,7 +155,7 @@ func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) 
 	n := c.nodes["s1"]
 	n.restart(func(cfg *shard.Config) { cfg.Applier.Retell = time.Hour }) // no clock in this test
 	c.keep("s1*")
-	c.route.Shards[0].Eager = "" // nobody answers writers
+	c.route.Shards[0].Responder = "" // nobody answers writers
 	c.put()
 	n.is(events.ReplicaReady)
 	told := make(chan events.Results, 100)
@@ -177,7 +177,7 @@ func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) 
 		t.Fatalf("a replica that is not eager told %+v", r)
 	default:
 	}
-	c.route.Shards[0].Eager = "s1"
+	c.route.Shards[0].Responder = "s1"
 	c.put()
 	for i := range 3 {
 		select {

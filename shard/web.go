@@ -112,6 +112,6 @@ func unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if err == fasthttp.ErrBodyTooLarge { //nolint:errorlint // as fasthttp gives it
 		code, why = fasthttp.StatusRequestEntityTooLarge, "the body is too long"
 	}
-	courseFail(ctx, events.Refuse(code, "%s", why))
+	courseFail(ctx, events.StatusErrorf(code, "%s", why))
 	ctx.SetConnectionClose()
 }

@@ -49,7 +49,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	var appliers []*shard.Applier
 	for i, store := range stores {
 		cfg := shard.DefaultApplierConfig()
-		cfg.Eager, cfg.RetryMin, cfg.RetryMax = i == 0, time.Millisecond, 10*time.Millisecond
+		cfg.Responder, cfg.RetryMin, cfg.RetryMax = i == 0, time.Millisecond, 10*time.Millisecond
 		a, _ := apply(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
 		appliers = append(appliers, a)
 	}

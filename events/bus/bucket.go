@@ -45,7 +45,7 @@ func (b *Bucket) Incarnation() string {
 // new life with the values that it has: all versions of before are foreign to
 // it. It does nothing if the life that was seen last is over already. Whoever
 // watches the bucket learns of the new life when it watches anew.
-func (b *Bucket) BeginAnew(ctx context.Context, why events.Rewind) error {
+func (b *Bucket) BeginAnew(ctx context.Context, why events.Rollback) error {
 	note, err := json.Marshal(why)
 	if err == nil {
 		err = b.stream.beginAnew(ctx, string(note))
@@ -58,10 +58,10 @@ func (b *Bucket) BeginAnew(ctx context.Context, why events.Rewind) error {
 
 // Rewind is why the present life, as last seen, began with the values of an
 // older one; nil if it began with none.
-func (b *Bucket) Rewind() *events.Rewind {
+func (b *Bucket) Rewind() *events.Rollback {
 	b.stream.mu.Lock()
 	defer b.stream.mu.Unlock()
-	var why events.Rewind
+	var why events.Rollback
 	note := b.stream.life.handle.CachedInfo().Config.Metadata[rewindKey]
 	if note == "" || json.Unmarshal([]byte(note), &why) != nil {
 		return nil

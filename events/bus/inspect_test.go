@@ -118,7 +118,7 @@ func TestInspect_Service(t *testing.T) {
 	srv := rig.StartBus(t)
 	release := make(chan struct{})
 	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
-		"add":    func(context.Context, []byte) (any, error) { return nil, events.Refuse(400, "no") },
+		"add":    func(context.Context, []byte) (any, error) { return nil, events.StatusErrorf(400, "no") },
 		"status": func(context.Context, []byte) (any, error) { <-release; return events.Status{Controller: "c1"}, nil },
 	})
 	nc, err := nats.Connect(srv.URL())
@@ -150,7 +150,7 @@ func TestInspect_Service(t *testing.T) {
 	if !slices.Equal(subjects, []string{"add ringway.api.add", "status ringway.api.status"}) {
 		t.Errorf("endpoints: %v", subjects)
 	}
-	var refusal events.Refusal
+	var refusal events.StatusError
 	m := ask("ringway.api.add", &refusal)
 	if m.Header.Get("Nats-Service-Error-Code") != "400" || m.Header.Get("Nats-Service-Error") != "no" || refusal.Code != 400 {
 		t.Errorf("a refusal: %v %q", m.Header, m.Data)
@@ -185,14 +185,14 @@ func TestInspect_Heartbeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := rig.Connect(t, srv.URL())
-	if err := c.Publish(events.AgentSubject("h1"), events.HostBeat{Host: "h1"}); err != nil {
+	if err := c.Publish(events.AgentSubject("h1"), events.HostHeartbeat{Host: "h1"}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := sub.NextMsgWithContext(rig.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := events.DecodeHostBeat(m.Data); err != nil || m.Subject != "ringway.hb.agent.h1" || b.Host != "h1" {
+	if b, err := events.DecodeHostHeartbeat(m.Data); err != nil || m.Subject != "ringway.hb.agent.h1" || b.Host != "h1" {
 		t.Fatalf("%s: %q, %v", m.Subject, m.Data, err)
 	}
 }

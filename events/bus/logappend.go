@@ -33,7 +33,7 @@ func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, er
 		return fail(errors.New("no batch id given")) // NATS stores such a message each time it comes
 	}
 	if len(data) > events.MaxBatchBytes {
-		return fail(events.Refuse(413, "a batch of %d bytes is too large; at most %d", len(data), events.MaxBatchBytes))
+		return fail(events.StatusErrorf(413, "a batch of %d bytes is too large; at most %d", len(data), events.MaxBatchBytes))
 	}
 	var ack *jetstream.PubAck
 	var before uint64
@@ -81,7 +81,7 @@ func appendOutcome(err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		if errors.Is(err, nats.ErrMaxPayload) {
-			return fmt.Errorf("%w: %w", events.Refuse(413, "the bus takes no batch of this size"), err)
+			return fmt.Errorf("%w: %w", events.StatusErrorf(413, "the bus takes no batch of this size"), err)
 		}
 		return outcome(err)
 	}
@@ -89,7 +89,7 @@ func appendOutcome(err error) error {
 	case codeInProcess:
 		return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
 	case codeTooLarge:
-		return fmt.Errorf("%w: %w", events.Refuse(413, "the bus takes no batch of this size"), err)
+		return fmt.Errorf("%w: %w", events.StatusErrorf(413, "the bus takes no batch of this size"), err)
 	case codeOtherStream:
 		return fmt.Errorf("%w: %w", events.ErrLogForeign, err)
 	case codeNoResources, codeAccountFull, codeStorageFull:

@@ -21,7 +21,7 @@ var (
 	errFetch = errors.New("fetch")
 )
 
-func (r *logReader) lotsWanted() bool { return r.lots != nil && r.lots.Wanted() }
+func (r *logReader) lotsWanted() bool { return r.lots != nil && r.lots.Fetch() }
 
 // fetch reads through a consumer in lots. The first message of one is waited
 // for, so that a log where nothing happens costs nothing.

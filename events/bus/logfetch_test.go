@@ -38,7 +38,7 @@ func heldLots() *inLots {
 	return l
 }
 
-func (l *inLots) Wanted() bool { return l.wanted.Load() }
+func (l *inLots) Fetch() bool { return l.wanted.Load() }
 
 func (l *inLots) Wait(ctx context.Context) {
 	l.count.Add(1)
@@ -77,7 +77,7 @@ type entry struct {
 }
 
 // collect runs Read until fn returns an error or the test ends.
-func collect(t *testing.T, l *bus.Log, after events.Position, lots events.Lots, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
+func collect(t *testing.T, l *bus.Log, after events.Position, lots events.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
 	t.Helper()
 	var seen recorder[entry]
 	ended := make(chan error, 1)

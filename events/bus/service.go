@@ -22,7 +22,7 @@ import (
 // maxRequests is how many requests of one verb a service works on at once.
 const maxRequests = 64
 
-// A failure's code is an HTTP status. What was refused has a Refusal as body;
+// A failure's code is an HTTP status. What was refused has a StatusError as body;
 // the codes below mean something by themselves.
 const (
 	codeInternal = "500"
@@ -34,7 +34,7 @@ const (
 var semver = regexp.MustCompile(`^\d+\.\d+\.\d+([-+].*)?$`)
 
 // Handler answers one request. What it returns is sent as JSON; an
-// *events.Refusal, events.ErrNoLeader and events.ErrUnknownOutcome reach the
+// *events.StatusError, events.ErrNoLeader and events.ErrUnknownOutcome reach the
 // caller as such.
 type Handler = func(ctx context.Context, req []byte) (any, error)
 
@@ -136,7 +136,7 @@ func (s *service) handler(stats *verbStats, handle Handler) func(micro.Request) 
 		}
 		if stats.running.Add(1) > maxRequests {
 			stats.running.Add(-1)
-			s.answer(stats, reply, nil, events.Refuse(503, "the controller is busy with %d requests; try again", maxRequests))
+			s.answer(stats, reply, nil, events.StatusErrorf(503, "the controller is busy with %d requests; try again", maxRequests))
 			return
 		}
 		started := s.start(func() {
@@ -196,7 +196,7 @@ func (s *service) answer(stats *verbStats, reply string, value any, err error) {
 
 // failure is err as the micro service protocol has it.
 func failure(err error) (nats.Header, []byte) {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	var body []byte
 	code := codeInternal
 	switch {
@@ -213,7 +213,7 @@ func failure(err error) (nats.Header, []byte) {
 	return nats.Header{micro.ErrorHeader: {text}, micro.ErrorCodeHeader: {code}}, body
 }
 
-// Request asks the leader. A refusal comes back as *events.Refusal.
+// Request asks the leader. A refusal comes back as *events.StatusError.
 // events.ErrNoLeader: nobody was there, nothing happened.
 // events.ErrUnknownOutcome: it was sent, but no answer came before ctx or the
 // connection ended; asking again with the same id in the request is safe.
@@ -275,7 +275,7 @@ func failed(m *nats.Msg) error {
 	if code == "" && text == "" {
 		return nil
 	}
-	refusal := &events.Refusal{}
+	refusal := &events.StatusError{}
 	if len(m.Data) > 0 && json.Unmarshal(m.Data, refusal) == nil && refusal.Code != 0 {
 		return refusal
 	}

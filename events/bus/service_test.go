@@ -31,7 +31,7 @@ func TestRequest_IsAnswered(t *testing.T) {
 		events.APIAdd: func(_ context.Context, req []byte) (any, error) {
 			var r events.ScaleRequest
 			if err := json.Unmarshal(req, &r); err != nil {
-				return nil, events.Refuse(400, "no JSON: %v", err)
+				return nil, events.StatusErrorf(400, "no JSON: %v", err)
 			}
 			return events.ScaleReply{Service: r.Service, Added: r.Names}, nil
 		},
@@ -45,7 +45,7 @@ func TestRequest_IsAnswered(t *testing.T) {
 
 func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
 	srv := rig.StartBus(t)
-	refusal := events.Refuse(409, "name %q is in use", "S5\r\nX: y")
+	refusal := events.StatusErrorf(409, "name %q is in use", "S5\r\nX: y")
 	var answer atomic.Value
 	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add": func(context.Context, []byte) (any, error) { return nil, answer.Load().(error) },
@@ -55,7 +55,7 @@ func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
 		answer.Store(fmt.Errorf("add: %w", err))
 		return c.Request(rig.Context(t), "add", struct{}{}, nil)
 	}
-	var got *events.Refusal
+	var got *events.StatusError
 	if err := ask(refusal); !errors.As(err, &got) || *got != *refusal {
 		t.Errorf("got %v, want %v", err, refusal)
 	}
@@ -133,7 +133,7 @@ func TestServe_WorksOnManyRequestsAtOnceButNotOnAny(t *testing.T) {
 		}
 		return nil
 	})
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if err := c.Request(rig.Context(t), "add", struct{}{}, nil); !errors.As(err, &refusal) || refusal.Code != 503 {
 		t.Errorf("one request too many: %v", err)
 	}

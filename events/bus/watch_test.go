@@ -231,7 +231,7 @@ func TestWatch_NoticesAFrozenBus(t *testing.T) {
 		}
 		return nil
 	})
-	if err := c.Publish("ringway.hb.agent.h1", events.HostBeat{}); err == nil {
+	if err := c.Publish("ringway.hb.agent.h1", events.HostHeartbeat{}); err == nil {
 		t.Error("publishing to a frozen bus succeeds")
 	}
 	thaw()
@@ -304,7 +304,7 @@ func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
 	b, other := bucket(t, rig.Connect(t, srv.URL()), events.BucketAssign), rig.Connect(t, srv.URL())
 	before := must(t)(b.Create(ctx, "h1", []byte("one")))
 	theirs := bucket(t, other, events.BucketAssign)
-	why := events.Rewind{Noticed: time.Now().UTC().Round(0), Reason: "h1 obeys a later one"}
+	why := events.Rollback{Noticed: time.Now().UTC().Round(0), Reason: "h1 obeys a later one"}
 	if b.Rewind() != nil {
 		t.Fatalf("a bucket that was made has been rewound: %+v", b.Rewind())
 	}
@@ -318,7 +318,7 @@ func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
 		t.Fatalf("%+v, %v; it was %s", e, err, before)
 	}
 	// One who has not heard of it does not begin another.
-	if err := theirs.BeginAnew(ctx, events.Rewind{Reason: "the same"}); err != nil {
+	if err := theirs.BeginAnew(ctx, events.Rollback{Reason: "the same"}); err != nil {
 		t.Fatal(err)
 	}
 	if now := bucket(t, other, events.BucketAssign).Incarnation(); now != e.Version.Incarnation {

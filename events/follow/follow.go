@@ -32,9 +32,9 @@ type Listener interface {
 type Follower struct {
 	Values Watcher // of a bucket
 	Bus    Listener
-	Filter string                                    // of keys; empty: all
-	Obey   func(events.Entry)                        // takes one value, never two at once
-	Heard  func(events.ControllerBeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
+	Filter string                                         // of keys; empty: all
+	Obey   func(events.Entry)                             // takes one value, never two at once
+	Heard  func(events.ControllerHeartbeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
 	Log    *slog.Logger
 }
 
@@ -86,9 +86,9 @@ func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
 // heartbeat.
 func (f *Follower) hear(ctx context.Context, late chan<- struct{}) {
 	for ctx.Err() == nil {
-		behind := lag{patience: events.BeatEvery}
+		behind := lag{patience: events.HeartbeatInterval}
 		stop, err := f.Bus.Listen(events.HeartbeatController, func(_ string, data []byte) {
-			b, err := events.DecodeControllerBeat(data)
+			b, err := events.DecodeControllerHeartbeat(data)
 			if err != nil {
 				f.Log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
 				return

@@ -76,22 +76,22 @@ func obey(t *testing.T, s *silent, do func(obeyed func() events.Version, beat fu
 				defer mu.Unlock()
 				at = e.Version
 			},
-			Heard: func(b events.ControllerBeat) bool {
-				return events.Ahead(b.Epochs, func(string) events.Version { return obeyed() })
+			Heard: func(b events.ControllerHeartbeat) bool {
+				return events.IsNewer(b.Epochs, func(string) events.Version { return obeyed() })
 			},
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); f.Run(ctx) }()
 		do(obeyed, func(v events.Version) {
-			body, err := json.Marshal(events.ControllerBeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": v}})
+			body, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": v}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
 				s.hear("", []byte("rubbish"))
 				s.hear("", body)
-				time.Sleep(events.BeatEvery) // virtual
+				time.Sleep(events.HeartbeatInterval) // virtual
 			}
 			synctest.Wait()
 		})

@@ -176,7 +176,7 @@ func (l *lane) failed(ctx context.Context, b *batch, begun time.Time, err error)
 
 // lasting errors do not pass while a client waits.
 func lasting(err error) bool {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	return errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrLogFull) || errors.As(err, &refusal)
 }
 

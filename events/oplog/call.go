@@ -67,7 +67,7 @@ func (w *Writer) newCall(op *events.Op, most time.Duration) (*call, error) {
 	}
 	data := op.Append(c.space[:0])
 	if len(data) > events.MaxOpBytes {
-		return nil, events.Refuse(413, "%d bytes for one shard are too many in one request; at most %d", len(data), events.MaxOpBytes)
+		return nil, events.StatusErrorf(413, "%d bytes for one shard are too many in one request; at most %d", len(data), events.MaxOpBytes)
 	}
 	space := c.space
 	if cap(data) <= mostSpace {
@@ -137,11 +137,11 @@ func left(id events.LogID, cause error) error {
 // notSent says for people why an op is in no log, and keeps the cause for
 // errors.Is.
 func notSent(id events.LogID, cause error) error {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if errors.As(cause, &refusal) {
 		return fmt.Errorf("write to %s: %w", id, cause)
 	}
-	away := events.Refuse(503, "the log of shard %s takes no writes now; nothing was written", id.Shard)
+	away := events.StatusErrorf(503, "the log of shard %s takes no writes now; nothing was written", id.Shard)
 	if errors.Is(cause, events.ErrUnknownOutcome) { // of the batch before, not of this op
 		return fmt.Errorf("write to %s: %w: waiting for an earlier batch: %v", id, away, cause) //nolint:errorlint // on purpose
 	}

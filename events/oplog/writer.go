@@ -250,7 +250,7 @@ func (w *Writer) awaitRun(ctx context.Context) error {
 	}
 }
 
-var errNotRunning = events.Refuse(503, "the writer is not running")
+var errNotRunning = events.StatusErrorf(503, "the writer is not running")
 
 // lane finds or makes the lane of a log.
 func (w *Writer) lane(id events.LogID) (*lane, error) {

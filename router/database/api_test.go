@@ -92,7 +92,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 		200, `{"message":"Configured Database","status":"success"}`)
 	f.want("POST", "/write", `{"data":`+rows(5, 5)+`}`, 200, `{"message":"1 Data entries added","status":"success"}`) // it is served
 
-	c.decides(events.APIInit, func([]byte) (any, error) { return nil, events.Refuse(409, "table StudT exists already") })
+	c.decides(events.APIInit, func([]byte) (any, error) { return nil, events.StatusErrorf(409, "table StudT exists already") })
 	f.want("POST", "/init", `{"N":4,`+columns+`,`+shards+`}`, 409, refusal("table StudT exists already"))
 
 	c.decides(events.APIAddServers, func(b []byte) (any, error) {
@@ -124,12 +124,12 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 	})
 	f.want("DELETE", "/rm", `{"n":2,"servers":["Server4"]}`, 200, `{"message":{"N":3,"servers":["Server1","Server4"]},"status":"successful"}`)
 	c.decides(events.APIRemoveServers, func([]byte) (any, error) {
-		return nil, events.Refuse(400, "servers: Server0 has the last copy of shard sh1")
+		return nil, events.StatusErrorf(400, "servers: Server0 has the last copy of shard sh1")
 	})
 	f.want("DELETE", "/rm", `{"n":1,"servers":["Server0"]}`, 400, refusal("servers: Server0 has the last copy of shard sh1"))
 
 	// Without servers or shards it is the HTTP service's.
-	c.decides(events.APIAdd, func([]byte) (any, error) { return nil, events.Refuse(400, "of the service") })
+	c.decides(events.APIAdd, func([]byte) (any, error) { return nil, events.StatusErrorf(400, "of the service") })
 	f.want("POST", "/add", `{"n":1}`, 400, refusal("of the service"))
 }
 
@@ -139,7 +139,7 @@ func TestDatabase_AnswersWhenThisRouterServesTheChange(t *testing.T) {
 	_, before := c.now()
 	next := events.Epoch{Incarnation: before.Incarnation, Revision: before.Revision + 1}
 	asked := make(chan struct{})
-	c.decides(events.APIAddServers, func([]byte) (any, error) { return nil, events.Refuse(400, "no") })
+	c.decides(events.APIAddServers, func([]byte) (any, error) { return nil, events.StatusErrorf(400, "no") })
 	c.decides(events.APIRemoveServers, func([]byte) (any, error) {
 		close(asked)
 		return events.ServersReply{Table: "StudT", N: 2, Removed: []string{"Server2"}, Epoch: next}, nil
@@ -169,7 +169,7 @@ func TestDatabase_AnswersWhenThisRouterServesTheChange(t *testing.T) {
 func TestDatabase_GivesUpClearlyWithoutALeader(t *testing.T) {
 	c := configured(t)
 	f := c.router(func(cfg *router.Config) { cfg.NoLeader, cfg.Database.Scale = 200*time.Millisecond, 10*time.Second })
-	for err, want := range map[error]int{events.ErrNoLeader: 503, events.ErrUnknownOutcome: 504, events.Refuse(503, "too few hosts"): 503} {
+	for err, want := range map[error]int{events.ErrNoLeader: 503, events.ErrUnknownOutcome: 504, events.StatusErrorf(503, "too few hosts"): 503} {
 		c.decides(events.APIRemoveServers, func([]byte) (any, error) { return nil, err })
 		got := f.do("DELETE", "/rm", `{"n":1,"servers":["Server2"]}`)
 		if got.code != want || (want == 503) != (got.header.Get("Retry-After") != "") {

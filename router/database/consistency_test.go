@@ -188,13 +188,13 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 	}
 	f("eager", func(*events.TableRoute) {})
 	f("silent", func(r *events.TableRoute) {
-		r.Shards[0].Eager, r.Shards[0].Replicas[0].Ready = "Server1", false
+		r.Shards[0].Responder, r.Shards[0].Replicas[0].Ready = "Server1", false
 	})
 	f("dead", func(r *events.TableRoute) {
-		r.Servers[0].Address, r.Shards[0].Eager, r.Shards[0].Replicas[0].Ready = "", "Server1", false
+		r.Servers[0].Address, r.Shards[0].Responder, r.Shards[0].Replicas[0].Ready = "", "Server1", false
 	})
 	f("nobody is ready", func(r *events.TableRoute) {
-		r.Servers[0].Address, r.Shards[0].Eager = "", ""
+		r.Servers[0].Address, r.Shards[0].Responder = "", ""
 		r.Shards[0].Replicas[0].Ready, r.Shards[0].Replicas[1].Ready = false, false
 	})
 }

@@ -76,7 +76,7 @@ type Logs interface {
 }
 
 // Leader decides. Ask sends req, always with the same id, until the leader
-// answers or ctx ends: its *events.Refusal, events.ErrNoLeader if nobody can
+// answers or ctx ends: its *events.StatusError, events.ErrNoLeader if nobody can
 // have acted on it, or events.ErrUnknownOutcome.
 type Leader interface {
 	Ask(ctx context.Context, verb string, req, reply any) error

@@ -101,7 +101,7 @@ func TestObey(t *testing.T) {
 	f("one", 5, good, false, "one/5")
 	f("two", 1, good, true, "two/1") // the bus lives anew
 	bad := routeOf("life1", true)
-	bad.Shards[0].Eager = "Server9"
+	bad.Shards[0].Responder = "Server9"
 	f("two", 2, bad, false, "two/1")
 	bad = good
 	bad.Table.Name = "Other"
@@ -141,7 +141,7 @@ func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
 	f := func(name, want string, code int) {
 		t.Helper()
 		got, err := d.tables.Load().named(name)
-		var refusal *events.Refusal
+		var refusal *events.StatusError
 		switch {
 		case code == 200 && (err != nil || got.name() != want):
 			t.Errorf("%q: got %v, want table %s", name, err, want)
@@ -237,7 +237,7 @@ func TestChoices(t *testing.T) {
 func TestAnswering_AsksTheEagerOneFirst(t *testing.T) {
 	d := idle(t)
 	r := routeOf("life1", true, true, false)
-	r.Shards[0].Eager = "Server1"
+	r.Shards[0].Responder = "Server1"
 	put(t, d, "one", 1, r)
 	var names []string
 	for _, r := range d.tables.Load().unnamed.shards[0].answering() {

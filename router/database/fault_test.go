@@ -145,7 +145,7 @@ func TestRead_WithoutAReplica(t *testing.T) {
 		for i := range r.Servers {
 			r.Servers[i].Address = ""
 		}
-		r.Shards[0].Eager = ""
+		r.Shards[0].Responder = ""
 	}))
 	for _, body := range []string{readOne, readAll} {
 		f.want("POST", "/read", body, 503, refusal("shard sh1: no replica is ready"))
@@ -301,7 +301,7 @@ func TestWrite_AnotherReplicaTellsWhenTheEagerOneHangs(t *testing.T) {
 	hung.hold = make(chan struct{})
 	defer close(hung.hold)
 	f := c.router(nil)
-	f.serves(c.put(func(r *events.TableRoute) { r.Shards[0].Eager = "Server0" }))
+	f.serves(c.put(func(r *events.TableRoute) { r.Shards[0].Responder = "Server0" }))
 	for _, s := range c.servers {
 		s.pause("sh1")
 		s.replicas["sh1"].eager = false // so that nobody tells

@@ -37,7 +37,7 @@ func parseLevel(s []byte) (level, error) {
 	case "linearizable":
 		return linearizable, nil
 	}
-	return 0, events.Refuse(400, "%s: %.40q is unknown; use session, eventual or linearizable", consistencyHeader, s)
+	return 0, events.StatusErrorf(400, "%s: %.40q is unknown; use session, eventual or linearizable", consistencyHeader, s)
 }
 
 // floor is the seq of one life of a log that session reads have to see. It

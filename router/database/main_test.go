@@ -117,9 +117,9 @@ func (c *cluster) create(shards []events.Shard, placed []events.Placement) event
 		for _, id := range p.Shards {
 			at := slices.IndexFunc(r.Shards, func(s events.ShardRoute) bool { return s.Shard == id })
 			r.Shards[at].Replicas = append(r.Shards[at].Replicas, events.ShardReplica{Server: p.Name, Ready: true})
-			if r.Shards[at].Eager == "" {
-				r.Shards[at].Eager = p.Name
-				one.setEager(id)
+			if r.Shards[at].Responder == "" {
+				r.Shards[at].Responder = p.Name
+				one.setResponder(id)
 			}
 		}
 	}

@@ -82,7 +82,9 @@ func (d *Database) Epochs() map[string]events.Epoch {
 }
 
 // Behind tells whether the leader serves an epoch that this router does not.
-func (d *Database) Behind(leader map[string]events.Epoch) bool { return events.Ahead(leader, d.obeyed) }
+func (d *Database) Behind(leader map[string]events.Epoch) bool {
+	return events.IsNewer(leader, d.obeyed)
+}
 
 // obeyed is the epoch of a table that is served; zero if none is.
 func (d *Database) obeyed(name string) events.Epoch {

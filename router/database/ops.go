@@ -129,11 +129,11 @@ func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 	}
 	switch {
 	case errors.Is(err, events.ErrNotFound) && open > 0:
-		return events.Refuse(503, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
+		return events.StatusErrorf(503, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
 	case errors.Is(err, events.ErrNotFound), err == nil && i >= results.Ops:
-		return events.Refuse(404, "op %.200s is not known: it was never applied, or more than %s ago", id, events.ResultsKept)
+		return events.StatusErrorf(404, "op %.200s is not known: it was never applied, or more than %s ago", id, events.ResultsKept)
 	case err != nil:
-		return events.Refuse(503, "op %.200s: %s", id, err)
+		return events.StatusErrorf(503, "op %.200s: %s", id, err)
 	}
 	r := results.Op(i)
 	answer.Value(ctx, struct {
@@ -187,7 +187,7 @@ func (d *Database) parseOp(id string) (*shard, string, int, error) {
 	table, rest, _ := strings.Cut(id, ".")
 	name, op, ok := strings.Cut(rest, ".")
 	if !ok {
-		return fail(events.Refuse(400, "op id %.200q: want <table>.<shard>.<batch>.<number>", id))
+		return fail(events.StatusErrorf(400, "op id %.200q: want <table>.<shard>.<batch>.<number>", id))
 	}
 	batch, i, err := events.ParseOpID(op)
 	if err != nil {
@@ -195,7 +195,7 @@ func (d *Database) parseOp(id string) (*shard, string, int, error) {
 	}
 	t := ts.all[table]
 	if t == nil || t.shard(name) == nil {
-		return fail(events.Refuse(404, "op %.200q: there is no such table or shard", id))
+		return fail(events.StatusErrorf(404, "op %.200q: there is no such table or shard", id))
 	}
 	return t.shard(name), batch, i, nil
 }

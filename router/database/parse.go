@@ -26,7 +26,7 @@ func parseObject(body []byte) (object, error) {
 	}
 	o, ok := fieldsOf(body)
 	if !ok {
-		return nil, events.Refuse(400, "the body is no JSON object")
+		return nil, events.StatusErrorf(400, "the body is no JSON object")
 	}
 	return o, nil
 }
@@ -36,9 +36,9 @@ func notAnObject(body []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	var o map[string]json.RawMessage
 	if err := dec.Decode(&o); err != nil || o == nil {
-		return events.Refuse(400, "the body is no JSON object")
+		return events.StatusErrorf(400, "the body is no JSON object")
 	}
-	return events.Refuse(400, "the body goes on after the JSON object")
+	return events.StatusErrorf(400, "the body goes on after the JSON object")
 }
 
 // fieldsOf cuts valid JSON into fields; false if it is no object.
@@ -204,7 +204,7 @@ func (o object) text(field string) (string, error) {
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
-		return "", events.Refuse(400, "%s is not a string", field)
+		return "", events.StatusErrorf(400, "%s is not a string", field)
 	}
 	return s, nil
 }
@@ -213,11 +213,11 @@ func (o object) text(field string) (string, error) {
 func (o object) count(field string) (int, error) {
 	raw, ok := o.get(field)
 	if !ok {
-		return 0, events.Refuse(400, "%s is missing", field)
+		return 0, events.StatusErrorf(400, "%s is missing", field)
 	}
 	n, err := strconv.Atoi(string(raw))
 	if err != nil {
-		return 0, events.Refuse(400, "%s is not an integer", field)
+		return 0, events.StatusErrorf(400, "%s is not an integer", field)
 	}
 	return n, nil
 }
@@ -230,7 +230,7 @@ func (o object) list(field string) ([]json.RawMessage, error) {
 	}
 	all, ok := listOf(raw)
 	if !ok {
-		return nil, events.Refuse(400, "%s is not a list", field)
+		return nil, events.StatusErrorf(400, "%s is not a list", field)
 	}
 	return all, nil
 }
@@ -239,7 +239,7 @@ func (o object) list(field string) ([]json.RawMessage, error) {
 func (o object) key(field string) (int64, error) {
 	raw, ok := o.get(field)
 	if !ok {
-		return 0, events.Refuse(400, "%s is missing", field)
+		return 0, events.StatusErrorf(400, "%s is missing", field)
 	}
 	return parseKey(field, raw, true)
 }
@@ -251,17 +251,17 @@ func parseKey(field string, raw json.RawMessage, text bool) (int64, error) {
 	// Slow path
 	var v events.Value
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return 0, events.Refuse(400, "%s is not an integer", field)
+		return 0, events.StatusErrorf(400, "%s is not an integer", field)
 	}
 	if text && v.IsText() {
 		var err error
 		if v, err = events.Number(strings.TrimSpace(v.Raw())); err != nil {
-			return 0, events.Refuse(400, "%s is not an integer", field)
+			return 0, events.StatusErrorf(400, "%s is not an integer", field)
 		}
 	}
 	key, err := v.Int64()
 	if err != nil {
-		return 0, events.Refuse(400, "%s: %s", field, err)
+		return 0, events.StatusErrorf(400, "%s: %s", field, err)
 	}
 	return key, nil
 }
@@ -270,13 +270,13 @@ func parseKey(field string, raw json.RawMessage, text bool) (int64, error) {
 func texts(field string, raw json.RawMessage) ([]string, error) {
 	var all []json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil || all == nil {
-		return nil, events.Refuse(400, "%s is not a list", field)
+		return nil, events.StatusErrorf(400, "%s is not a list", field)
 	}
 	found := make([]string, len(all))
 	for i, raw := range all {
 		var s *string
 		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-			return nil, events.Refuse(400, "%s[%d] is not a string", field, i)
+			return nil, events.StatusErrorf(400, "%s[%d] is not a string", field, i)
 		}
 		found[i] = *s
 	}
@@ -289,19 +289,19 @@ func texts(field string, raw json.RawMessage) ([]string, error) {
 func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, events.Refuse(400, "servers is not an object")
+		return nil, events.StatusErrorf(400, "servers is not an object")
 	}
 	placed := []events.Placement{}
 	seen := map[string]bool{}
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
-			return nil, events.Refuse(400, "servers is not an object")
+			return nil, events.StatusErrorf(400, "servers is not an object")
 		}
 		name := fmt.Sprint(token) // keys of objects are strings
 		var list json.RawMessage
 		if err := dec.Decode(&list); err != nil {
-			return nil, events.Refuse(400, "servers is not an object")
+			return nil, events.StatusErrorf(400, "servers is not an object")
 		}
 		field := fmt.Sprintf("servers.%.70s", name)
 		shards, err := texts(field, list)
@@ -311,7 +311,7 @@ func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 		for i, id := range shards {
 			for _, before := range shards[:i] {
 				if before == id {
-					return nil, events.Refuse(400, "%s names shard %.70s twice", field, id)
+					return nil, events.StatusErrorf(400, "%s names shard %.70s twice", field, id)
 				}
 			}
 		}
@@ -320,10 +320,10 @@ func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 			continue
 		}
 		if err := events.ValidName(name); err != nil {
-			return nil, events.Refuse(400, "servers: %s", err)
+			return nil, events.StatusErrorf(400, "servers: %s", err)
 		}
 		if seen[name] {
-			return nil, events.Refuse(400, "servers: %s is named twice", name)
+			return nil, events.StatusErrorf(400, "servers: %s is named twice", name)
 		}
 		seen[name] = true
 		placed = append(placed, events.Placement{Name: name, Shards: shards})
@@ -340,11 +340,11 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 		at := fmt.Sprintf("%s[%d]", field, i)
 		o, ok := fieldsOf(raw)
 		if !ok {
-			return nil, events.Refuse(400, "%s is not an object", at)
+			return nil, events.StatusErrorf(400, "%s is not an object", at)
 		}
 		id, err := o.text("Shard_id")
 		if err == nil && !o.has("Shard_id") {
-			err = events.Refuse(400, "Shard_id is missing")
+			err = events.StatusErrorf(400, "Shard_id is missing")
 		}
 		s := &shards[i]
 		s.ID = id
@@ -355,11 +355,11 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 			if raw, ok := o.get(f.name); err == nil && ok {
 				*f.to, err = parseKey(f.name, raw, false)
 			} else if err == nil {
-				err = events.Refuse(400, "%s is missing", f.name)
+				err = events.StatusErrorf(400, "%s is missing", f.name)
 			}
 		}
 		if err != nil {
-			return nil, events.Refuse(400, "%s: %s", at, err)
+			return nil, events.StatusErrorf(400, "%s: %s", at, err)
 		}
 	}
 	return shards, nil
@@ -369,7 +369,7 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 func parseSchema(raw json.RawMessage) (events.Schema, error) {
 	o, ok := fieldsOf(raw)
 	if !ok {
-		return events.Schema{}, events.Refuse(400, "schema is not an object")
+		return events.Schema{}, events.StatusErrorf(400, "schema is not an object")
 	}
 	var s events.Schema
 	for _, f := range []struct {
@@ -378,7 +378,7 @@ func parseSchema(raw json.RawMessage) (events.Schema, error) {
 	}{{"columns", &s.Columns}, {"dtypes", &s.DTypes}} {
 		raw, ok := o.get(f.name)
 		if !ok {
-			return events.Schema{}, events.Refuse(400, "schema.%s is missing", f.name)
+			return events.Schema{}, events.StatusErrorf(400, "schema.%s is missing", f.name)
 		}
 		var err error
 		if *f.to, err = texts("schema."+f.name, raw); err != nil {

@@ -199,7 +199,7 @@ func (r *reply) refusal() error {
 	if err != nil {
 		return err
 	}
-	refusal := &events.Refusal{}
+	refusal := &events.StatusError{}
 	if err := json.Unmarshal(body, refusal); err != nil || refusal.Message == "" {
 		return fmt.Errorf("status %d: %.200q", r.code, body)
 	}

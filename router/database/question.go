@@ -92,7 +92,7 @@ func (d *Database) question(ctx context.Context, p *peer, portions []portion) er
 	body := []byte{'['}
 	for i := range portions {
 		q := &portions[i]
-		part := events.GetPart{Table: q.shard.log.Table, Shard: q.shard.ID, Log: q.shard.log.Incarnation, Floor: q.floor, Keys: q.keys}
+		part := events.GetPart{Table: q.shard.log.Table, Shard: q.shard.ID, Log: q.shard.log.Incarnation, MinSeq: q.floor, Keys: q.keys}
 		body = append(part.Append(body), ',')
 	}
 	body[len(body)-1] = ']'

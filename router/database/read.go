@@ -57,11 +57,11 @@ func (d *Database) read(ctx *fasthttp.RequestCtx) error {
 // parseRange reads {"Stud_id":{"low":…,"high":…}}.
 func parseRange(key string, o object) (low, high int64, err error) {
 	if !o.has(key) {
-		return 0, 0, events.Refuse(400, "%s is missing", key)
+		return 0, 0, events.StatusErrorf(400, "%s is missing", key)
 	}
 	ends, ok := fieldsOf(o.raw(key))
 	if !ok {
-		return 0, 0, events.Refuse(400, "%s is not an object with low and high", key)
+		return 0, 0, events.StatusErrorf(400, "%s is not an object with low and high", key)
 	}
 	if low, err = ends.end(key, "low"); err != nil {
 		return 0, 0, err
@@ -70,7 +70,7 @@ func parseRange(key string, o object) (low, high int64, err error) {
 		return 0, 0, err
 	}
 	if low > high {
-		return 0, 0, events.Refuse(400, "%s: low %d is greater than high %d", key, low, high)
+		return 0, 0, events.StatusErrorf(400, "%s: low %d is greater than high %d", key, low, high)
 	}
 	return low, high, nil
 }
@@ -79,7 +79,7 @@ func parseRange(key string, o object) (low, high int64, err error) {
 func (o object) end(key, name string) (int64, error) {
 	raw, ok := o.get(name)
 	if !ok {
-		return 0, events.Refuse(400, "%s.%s is missing", key, name)
+		return 0, events.StatusErrorf(400, "%s.%s is missing", key, name)
 	}
 	end, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil { // Slow path
@@ -90,7 +90,7 @@ func (o object) end(key, name string) (int64, error) {
 
 // unread is a read that nobody answers now. Nothing is at stake, so it may be
 // tried again whatever the reason.
-func unread(err error) error { return events.Refuse(503, "%s", err) }
+func unread(err error) error { return events.StatusErrorf(503, "%s", err) }
 
 // readKeys answers a read of few keys.
 func (d *Database) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*shard, floors []uint64, low, high int64) error {
@@ -168,7 +168,7 @@ func (d *Database) readServer(ctx *fasthttp.RequestCtx, name string) error {
 	}
 	server, ok := t.route.Server(name)
 	if !ok {
-		return events.Refuse(404, "server %.70q does not exist", name)
+		return events.StatusErrorf(404, "server %.70q does not exist", name)
 	}
 	l, err := parseLevel(ctx.Request.Header.Peek(consistencyHeader))
 	if err != nil {
@@ -183,7 +183,7 @@ func (d *Database) readServer(ctx *fasthttp.RequestCtx, name string) error {
 		}
 		r := s.replicas[name]
 		if r == nil {
-			return events.Refuse(503, "server %s cannot be reached", name)
+			return events.StatusErrorf(503, "server %s cannot be reached", name)
 		}
 		shards, replicas = append(shards, s), append(replicas, r)
 	}

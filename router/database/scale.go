@@ -35,7 +35,7 @@ func Concerns(body []byte) bool {
 
 func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 	if len(ctx.Request.Body()) > mostScaleBody {
-		return events.Refuse(413, "the body is too large")
+		return events.StatusErrorf(413, "the body is too large")
 	}
 	req, err := parseInit(ctx.Request.Body())
 	if err != nil {
@@ -62,7 +62,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		return fail(err)
 	}
 	if !o.has("schema") {
-		return fail(events.Refuse(400, "schema is missing"))
+		return fail(events.StatusErrorf(400, "schema is missing"))
 	}
 	if req.Table.Schema, err = parseSchema(o.raw("schema")); err != nil {
 		return fail(err)
@@ -71,7 +71,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		return fail(err)
 	}
 	if !o.has("shards") {
-		return fail(events.Refuse(400, "shards is missing"))
+		return fail(events.StatusErrorf(400, "shards is missing"))
 	}
 	list, err := o.list("shards")
 	if err != nil {
@@ -106,15 +106,15 @@ func parseInit(body []byte) (events.InitRequest, error) {
 // checkInit refuses what no state of the cluster can make right.
 func checkInit(req *events.InitRequest) error {
 	if req.N <= 0 {
-		return events.Refuse(400, "N is %d; it must be at least 1", req.N)
+		return events.StatusErrorf(400, "N is %d; it must be at least 1", req.N)
 	}
 	if len(req.Servers) > req.N {
-		return events.Refuse(400, "servers: %d are named, but N is %d", len(req.Servers), req.N)
+		return events.StatusErrorf(400, "servers: %d are named, but N is %d", len(req.Servers), req.N)
 	}
 	for _, p := range req.Servers {
 		for _, id := range p.Shards {
 			if _, ok := req.Table.Shard(id); !ok {
-				return events.Refuse(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
+				return events.StatusErrorf(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
 			}
 		}
 	}
@@ -150,7 +150,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
 	if o.has("hostnames") {
-		return fail(events.Refuse(400, "hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
+		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: t.Name}
 	var err error
@@ -158,7 +158,7 @@ func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
 		return fail(err)
 	}
 	if req.N <= 0 {
-		return fail(events.Refuse(400, "n is %d; it must be at least 1", req.N))
+		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
 	}
 	if o.has("servers") {
 		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
@@ -174,9 +174,9 @@ func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
 	}
 	switch named := len(req.Servers); {
 	case req.N > named:
-		return fail(events.Refuse(400, "Number of new servers (n) is greater than newly added instances"))
+		return fail(events.StatusErrorf(400, "Number of new servers (n) is greater than newly added instances"))
 	case req.N < named:
-		return fail(events.Refuse(400, "servers: %d are named, but n is %d", named, req.N))
+		return fail(events.StatusErrorf(400, "servers: %d are named, but n is %d", named, req.N))
 	}
 	return req, checkAdd(t, &req)
 }
@@ -193,7 +193,7 @@ func checkAdd(t *events.Table, req *events.ServersRequest) error {
 	for _, p := range req.Servers {
 		for _, id := range p.Shards {
 			if _, ok := after.Shard(id); !ok {
-				return events.Refuse(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
+				return events.StatusErrorf(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
 			}
 		}
 	}
@@ -244,10 +244,10 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 func parseRemove(table string, o object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
 	if o.has("hostnames") {
-		return fail(events.Refuse(400, "hostnames is for the HTTP service, servers is for the database; use one of them"))
+		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers is for the database; use one of them"))
 	}
 	if o.has("new_shards") {
-		return fail(events.Refuse(400, "new_shards is for /add"))
+		return fail(events.StatusErrorf(400, "new_shards is for /add"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: table}
 	var err error
@@ -255,7 +255,7 @@ func parseRemove(table string, o object) (events.ServersRequest, error) {
 		return fail(err)
 	}
 	if req.N <= 0 {
-		return fail(events.Refuse(400, "n is %d; it must be at least 1", req.N))
+		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
 	}
 	if o.has("servers") {
 		if req.Names, err = texts("servers", o.raw("servers")); err != nil {
@@ -263,11 +263,11 @@ func parseRemove(table string, o object) (events.ServersRequest, error) {
 		}
 	}
 	if len(req.Names) > req.N {
-		return fail(events.Refuse(400, "Length of server list is more than removable instances"))
+		return fail(events.StatusErrorf(400, "Length of server list is more than removable instances"))
 	}
 	for i, name := range req.Names {
 		if slices.Contains(req.Names[:i], name) {
-			return fail(events.Refuse(400, "servers: %.70s is named twice", name))
+			return fail(events.StatusErrorf(400, "servers: %.70s is named twice", name))
 		}
 	}
 	return req, nil
@@ -279,17 +279,17 @@ func (d *Database) order(ctx *fasthttp.RequestCtx, verb, id string, req any) (ev
 	whole, cancel := context.WithTimeout(ctx, d.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
 	err := d.leader.Ask(whole, verb, req, &reply)
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	switch {
 	case errors.As(err, &refusal):
 		return reply, err
 	case errors.Is(err, events.ErrNoLeader):
-		return reply, events.Refuse(503, "no controller answers; nothing was changed, try again")
+		return reply, events.StatusErrorf(503, "no controller answers; nothing was changed, try again")
 	case err != nil:
-		return reply, events.Refuse(504, "no answer from the controller: it may or may not happen; look at /status")
+		return reply, events.StatusErrorf(504, "no answer from the controller: it may or may not happen; look at /status")
 	}
 	if err := d.await(whole, reply.Table, reply.Epoch); err != nil {
-		return reply, events.Refuse(504, "outcome: request %s is done, but this router does not serve it yet", id)
+		return reply, events.StatusErrorf(504, "outcome: request %s is done, but this router does not serve it yet", id)
 	}
 	return reply, nil
 }

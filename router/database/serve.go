@@ -100,7 +100,7 @@ func (d *Database) refuse(ctx *fasthttp.RequestCtx, err error) {
 
 // explain is the status code of an error, and what a person may read.
 func explain(err error) (int, string) {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal.Status(), refusal.Message
@@ -158,14 +158,14 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if id == "" {
-		return events.Refuse(400, "shard is missing")
+		return events.StatusErrorf(400, "shard is missing")
 	}
 	s := t.shard(id)
 	switch {
 	case s == nil:
-		return events.Refuse(404, "shard %.70q does not exist", id)
+		return events.StatusErrorf(404, "shard %.70q does not exist", id)
 	case s.eager == "":
-		return events.Refuse(503, "no replica of shard %s is ready", id)
+		return events.StatusErrorf(503, "no replica of shard %s is ready", id)
 	}
 	answer.Value(ctx, struct {
 		Primary string `json:"primary"`

@@ -111,7 +111,7 @@ func (s *shardServer) kill() {
 func (s *shardServer) apply(id string) {
 	r := s.replicas[id]
 	cfg := shard.DefaultApplierConfig()
-	cfg.Eager = r.eager
+	cfg.Responder = r.eager
 	ctx, cancel := context.WithCancel(context.Background())
 	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, rig.Quiet)
 	done := make(chan struct{})
@@ -130,7 +130,7 @@ func (s *shardServer) pause(id string) {
 	halt()
 }
 
-func (s *shardServer) setEager(id string) {
+func (s *shardServer) setResponder(id string) {
 	s.pause(id)
 	s.replicas[id].eager = true
 	s.apply(id)
@@ -157,7 +157,7 @@ func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
 
 func deny(w http.ResponseWriter, code int, why string) {
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(events.Refuse(code, "%s", why))
+	_ = json.NewEncoder(w).Encode(events.StatusErrorf(code, "%s", why))
 }
 
 // find is the replica of a request, which has applied the floor.
@@ -171,16 +171,16 @@ func (s *shardServer) find(w http.ResponseWriter, r *http.Request) *replica {
 	return one
 }
 
-func (s *shardServer) replica(ctx context.Context, table, id, log string, floor uint64) (*replica, *events.Refusal) {
+func (s *shardServer) replica(ctx context.Context, table, id, log string, floor uint64) (*replica, *events.StatusError) {
 	one := s.replicas[id]
 	if one == nil || table != events.DefaultTable || log != one.log.Incarnation {
-		return nil, events.Refuse(409, "another log")
+		return nil, events.StatusErrorf(409, "another log")
 	}
 	s.floors.Store(floor)
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
 	if err := one.wait(ctx, floor); err != nil && !s.lies.Load() {
-		return nil, events.Refuse(503, "%s", err)
+		return nil, events.StatusErrorf(503, "%s", err)
 	}
 	return one, nil
 }
@@ -250,7 +250,7 @@ func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, p := range parts {
-		one, refusal := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.Floor)
+		one, refusal := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.MinSeq)
 		if refusal != nil {
 			_, _ = w.Write(events.AppendShardFault(nil, refusal))
 			continue

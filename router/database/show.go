@@ -21,10 +21,10 @@ type ShardView struct {
 	Low         int64         `json:"low"`
 	Size        int64         `json:"size"`
 	Incarnation string        `json:"incarnation"` // of its log
-	Floor       uint64        `json:"floor"`       // what reads have to see
-	FloorKnown  bool          `json:"floor_known"` // all that was acknowledged is in it
+	MinSeq      uint64        `json:"floor"`       // what reads have to see
+	MinSeqKnown bool          `json:"floor_known"` // all that was acknowledged is in it
 	FloorDoubt  string        `json:"floor_doubt,omitempty"`
-	Eager       string        `json:"eager,omitempty"`
+	Responder   string        `json:"eager,omitempty"`
 	Replicas    []ReplicaView `json:"replicas"`
 }
 
@@ -55,7 +55,7 @@ func (d *Database) Tables() []TableView {
 func (s *shard) view(now time.Time) ShardView {
 	v := ShardView{
 		Shard: s.ID, Low: s.Low, Size: s.Size, Incarnation: s.log.Incarnation,
-		Floor: s.floor.seq.Load(), FloorKnown: s.floor.whole.Load(), Eager: s.eager, Replicas: []ReplicaView{},
+		MinSeq: s.floor.seq.Load(), MinSeqKnown: s.floor.whole.Load(), Responder: s.eager, Replicas: []ReplicaView{},
 	}
 	if err := s.floor.why(); err != nil {
 		v.FloorDoubt = err.Error()

@@ -49,7 +49,7 @@ func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *merge) error {
 	for range mostStarts {
 		m := begin()
 		if !d.open(m) {
-			return events.Refuse(503, "the router is stopping")
+			return events.StatusErrorf(503, "the router is stopping")
 		}
 		held, err := io.ReadAll(io.LimitReader(m, int64(most)+1))
 		switch {
@@ -65,7 +65,7 @@ func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *merge) error {
 			return nil
 		case old:
 			_ = m.Close() // never fails
-			return events.Refuse(505, "an answer of more than %d bytes: use HTTP/1.1", most)
+			return events.StatusErrorf(505, "an answer of more than %d bytes: use HTTP/1.1", most)
 		}
 		m.then, m.here = m.here, held
 		answer.JSON(ctx, fasthttp.StatusOK, nil)

@@ -75,7 +75,7 @@ func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []by
 	for i, sr := range route.Shards {
 		s := &shard{
 			Shard: route.Table.Shards[i], log: route.LogID(sr), schema: &t.route.Table.Schema,
-			eager: sr.Eager, replicas: map[string]*replica{},
+			eager: sr.Responder, replicas: map[string]*replica{},
 		}
 		s.head = readHead([]string{s.ID})
 		before := old.before(s)
@@ -241,7 +241,7 @@ func raise(a *atomic.Uint64, v uint64) {
 	}
 }
 
-var errNoTable = events.Refuse(400, "no database is configured; POST /init first")
+var errNoTable = events.StatusErrorf(400, "no database is configured; POST /init first")
 
 // named finds the table of a call, which may name none. Its error is a refusal.
 func (ts *tables) named(name string) (*table, error) {
@@ -255,9 +255,9 @@ func (ts *tables) named(name string) (*table, error) {
 	case len(ts.all) == 0:
 		return nil, errNoTable
 	case name == "":
-		return nil, events.Refuse(400, "table is missing; name one of %s", ts.names())
+		return nil, events.StatusErrorf(400, "table is missing; name one of %s", ts.names())
 	}
-	return nil, events.Refuse(404, "table %q does not exist; there is %s", name, ts.names())
+	return nil, events.StatusErrorf(404, "table %q does not exist; there is %s", name, ts.names())
 }
 
 func (ts *tables) names() string { return strings.Join(slices.Sorted(maps.Keys(ts.all)), ", ") }

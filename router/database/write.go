@@ -35,14 +35,14 @@ func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if !o.has("data") {
-		return events.Refuse(400, "data is missing")
+		return events.StatusErrorf(400, "data is missing")
 	}
 	list, err := o.list("data")
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return events.Refuse(400, "data is empty")
+		return events.StatusErrorf(400, "data is empty")
 	}
 	var parts []part
 	for i, raw := range list {
@@ -81,7 +81,7 @@ func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data
 func (t *table) join(parts []part, i int, row events.Row) ([]part, error) {
 	s := t.find(row.Key())
 	if s == nil {
-		return nil, events.Refuse(400, "data[%d]: %s", i, t.nowhere(row.Key()))
+		return nil, events.StatusErrorf(400, "data[%d]: %s", i, t.nowhere(row.Key()))
 	}
 	j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
 	if j < 0 {
@@ -98,9 +98,9 @@ func (t *table) nowhere(key int64) string {
 
 // within says where an error is.
 func within(where string, err error) error {
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	if errors.As(err, &refusal) {
-		return events.Refuse(refusal.Code, "%s: %s", where, refusal.Message)
+		return events.StatusErrorf(refusal.Code, "%s: %s", where, refusal.Message)
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }
@@ -119,18 +119,18 @@ func (d *Database) update(ctx *fasthttp.RequestCtx) error {
 	}
 	raw, ok := o.get("data")
 	if !ok {
-		return events.Refuse(400, "data is missing")
+		return events.StatusErrorf(400, "data is missing")
 	}
 	row, err := schema.ReadRow(raw)
 	if err != nil {
 		return within("data", err)
 	}
 	if row.Key() != key {
-		return events.Refuse(400, "data: %s is %d: an update of %d cannot change it", name, row.Key(), key)
+		return events.StatusErrorf(400, "data: %s is %d: an update of %d cannot change it", name, row.Key(), key)
 	}
 	s := t.find(key)
 	if s == nil {
-		return events.Refuse(400, "%s", t.nowhere(key))
+		return events.StatusErrorf(400, "%s", t.nowhere(key))
 	}
 	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}},
 		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
@@ -149,7 +149,7 @@ func (d *Database) remove(ctx *fasthttp.RequestCtx) error {
 	}
 	s := t.find(key)
 	if s == nil {
-		return events.Refuse(400, "%s", t.nowhere(key))
+		return events.StatusErrorf(400, "%s", t.nowhere(key))
 	}
 	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpDelete, Key: &key}},
 		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
@@ -233,7 +233,7 @@ func (d *Database) check(p *part, body int) error {
 		return nil
 	}
 	if n := len(p.op.Append(nil)); n > events.MaxOpBytes {
-		return events.Refuse(413, "%d bytes are too many in one request for one shard; at most %d", n, events.MaxOpBytes)
+		return events.StatusErrorf(413, "%d bytes are too many in one request for one shard; at most %d", n, events.MaxOpBytes)
 	}
 	return nil
 }

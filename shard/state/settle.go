@@ -171,7 +171,7 @@ func (s *settling) op(b *events.Batch, i int) events.Result {
 		return events.Result{Outcome: events.Invalid, Detail: "this is the log of " + s.spec.Table + " " + s.spec.Shard.ID}
 	}
 	err := op.Validate(&s.spec.Schema, s.spec.Shard)
-	var refusal *events.Refusal
+	var refusal *events.StatusError
 	twice := errors.As(err, &refusal) && refusal.Code == 409
 	if err != nil && !twice {
 		return events.Result{Outcome: events.Invalid, Detail: err.Error()}
