@@ -36,7 +36,7 @@ func (r *Router) heard(b events.ControllerHeartbeat) (behind bool) {
 func (r *Router) obey(e events.Entry) {
 	name, ok := strings.CutPrefix(e.Key, events.ServiceKey(""))
 	if !ok {
-		if r.database.Obey(e) {
+		if r.database.Apply(e) {
 			r.metrics.swaps.Inc()
 			poke(r.beatNow)
 			poke(r.saveNow)

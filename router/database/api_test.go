@@ -93,7 +93,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 	f.want("POST", "/write", `{"data":`+rows(5, 5)+`}`, 200, `{"message":"1 Data entries added","status":"success"}`) // it is served
 
 	c.decides(events.APIInit, func([]byte) (any, error) { return nil, events.StatusErrorf(409, "table StudT exists already") })
-	f.want("POST", "/init", `{"N":4,`+columns+`,`+shards+`}`, 409, refusal("table StudT exists already"))
+	f.want("POST", "/init", `{"N":4,`+columns+`,`+shards+`}`, 409, failure("table StudT exists already"))
 
 	c.decides(events.APIAddServers, func(b []byte) (any, error) {
 		var req events.ServersRequest
@@ -126,11 +126,11 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 	c.decides(events.APIRemoveServers, func([]byte) (any, error) {
 		return nil, events.StatusErrorf(400, "servers: Server0 has the last copy of shard sh1")
 	})
-	f.want("DELETE", "/rm", `{"n":1,"servers":["Server0"]}`, 400, refusal("servers: Server0 has the last copy of shard sh1"))
+	f.want("DELETE", "/rm", `{"n":1,"servers":["Server0"]}`, 400, failure("servers: Server0 has the last copy of shard sh1"))
 
 	// Without servers or shards it is the HTTP service's.
 	c.decides(events.APIAdd, func([]byte) (any, error) { return nil, events.StatusErrorf(400, "of the service") })
-	f.want("POST", "/add", `{"n":1}`, 400, refusal("of the service"))
+	f.want("POST", "/add", `{"n":1}`, 400, failure("of the service"))
 }
 
 func TestDatabase_AnswersWhenThisRouterServesTheChange(t *testing.T) {
@@ -180,7 +180,7 @@ func TestDatabase_GivesUpClearlyWithoutALeader(t *testing.T) {
 
 func TestDatabase_WithoutATable(t *testing.T) {
 	f := newCluster(t).router(nil)
-	none := refusal("no database is configured; POST /init first")
+	none := failure("no database is configured; POST /init first")
 	f.want("GET", "/status", "", 400, none)
 	f.want("POST", "/read", `{"Stud_id":{"low":1,"high":2}}`, 400, none)
 	f.want("POST", "/write", `{"data":[]}`, 400, none)
@@ -237,14 +237,14 @@ func TestDatabase_CallsThatNameNoTable(t *testing.T) {
 		}
 		return nil
 	})
-	which := refusal("table is missing; name one of Grades, Marks")
+	which := failure("table is missing; name one of Grades, Marks")
 	f.want("POST", "/write", `{"data":`+rows(1, 1)+`}`, 400, which)
 	f.want("POST", "/read", readOne, 400, which)
 	f.want("DELETE", "/del", `{"Stud_id":1}`, 400, which)
 	f.want("DELETE", "/rm", `{"n":1,"servers":["Server0"]}`, 400, which)
 	f.want("GET", "/status", "", 400, which)
 	f.want("GET", "/primary_elect?shard=sh1", "", 400, which)
-	const eager = `{"primary":"Server0","status":"success"}`
-	f.want("GET", "/primary_elect?shard=sh1&table=Marks", "", 200, eager)
-	f.want("GET", "/primary_elect", `{"shard":"sh1","table":"Marks"}`, 200, eager)
+	const responder = `{"primary":"Server0","status":"success"}`
+	f.want("GET", "/primary_elect?shard=sh1&table=Marks", "", 200, responder)
+	f.want("GET", "/primary_elect", `{"shard":"sh1","table":"Marks"}`, 200, responder)
 }

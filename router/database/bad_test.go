@@ -16,7 +16,7 @@ func TestDatabase_RefusesBadInput(t *testing.T) {
 	f.want("POST", "/write", `{"data":`+rows(1, 1)+`}`, 200, `{"message":"1 Data entries added","status":"success"}`)
 	bad := func(method, path, body string, code int, message string) {
 		t.Helper()
-		f.want(method, path, body, code, refusal(message))
+		f.want(method, path, body, code, failure(message))
 	}
 	for _, call := range []string{"POST /init", "POST /read", "POST /write", "PUT /update", "DELETE /del"} {
 		method, path, _ := strings.Cut(call, " ")
@@ -118,7 +118,7 @@ func TestDatabase_RefusesBadInput(t *testing.T) {
 	read(`{"Stud_id":{"low":null,"high":5}}`, "Stud_id.low is not an integer")
 	read(`{"Stud_id":{"low":6,"high":5}}`, "Stud_id: low 6 is greater than high 5")
 	f.want("POST", "/read", `{"Stud_id":{"low":1,"high":5}}`, 400,
-		refusal(`Ringway-Consistency: "strong" is unknown; use session, eventual or linearizable`), "Ringway-Consistency", "strong")
+		failure(`Ringway-Consistency: "strong" is unknown; use session, eventual or linearizable`), "Ringway-Consistency", "strong")
 	bad("GET", "/read/Server9", "", 404, `server "Server9" does not exist`)
 	bad("GET", "/primary_elect", "{}", 400, "shard is missing")
 	bad("GET", "/primary_elect?shard=sh9", "", 404, `shard "sh9" does not exist`)

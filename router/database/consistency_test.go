@@ -17,7 +17,7 @@ import (
 	"ringway/router"
 )
 
-// oneShard is kept by Server0, which is eager, and by Server1.
+// oneShard is kept by Server0, the responder, and by Server1.
 func oneShard(t *testing.T) *cluster {
 	return withTable(t, threeShards[:1], []events.Placement{{Name: "Server0", Shards: []string{"sh1"}}, {Name: "Server1", Shards: []string{"sh1"}}})
 }
@@ -186,7 +186,7 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 			patient.want("POST", "/read", readOne, 200, found(rows(1, 1)))
 		})
 	}
-	f("eager", func(*events.TableRoute) {})
+	f("responder", func(*events.TableRoute) {})
 	f("silent", func(r *events.TableRoute) {
 		r.Shards[0].Responder, r.Shards[0].Replicas[0].Ready = "Server1", false
 	})
@@ -252,9 +252,9 @@ func TestRead_NamesOneShardThatItWaitedFor(t *testing.T) {
 	}
 }
 
-// The database of a replica may go back between its look at the floor and its
+// The database of a replica may go back between its look at the minimum seq and its
 // answer.
-func TestRead_TakesNoAnswerBelowItsFloor(t *testing.T) {
+func TestRead_TakesNoAnswerBelowItsMinSeq(t *testing.T) {
 	c := oneShard(t)
 	f := c.router(notAvoiding)
 	f.do("POST", "/read", readOne) // the log's end is known
@@ -263,7 +263,7 @@ func TestRead_TakesNoAnswerBelowItsFloor(t *testing.T) {
 	s.lies.Store(true)
 	for _, body := range []string{readOne, readAll} {
 		if n := f.stale(20, body, found(rows(1, 1))); n > 0 {
-			t.Errorf("%s: %d of 20 reads took an answer below their floor", body, n)
+			t.Errorf("%s: %d of 20 reads took an answer below their minimum seq", body, n)
 		}
 	}
 }
@@ -350,11 +350,11 @@ func (c *cluster) level() {
 
 func TestRead_SharesQuestions(t *testing.T) {
 	const clients = 100
-	f := func(flying int, stagger time.Duration) {
+	f := func(inFlight int, stagger time.Duration) {
 		t.Helper()
 		shards := threeShards[:2]
 		c := withTable(t, shards, []events.Placement{{Name: "Server0", Shards: []string{"sh1", "sh2"}}})
-		f := c.router(func(cfg *router.Config) { cfg.Database.Flying, cfg.Database.Stagger = flying, stagger })
+		f := c.router(func(cfg *router.Config) { cfg.Database.MaxInFlight, cfg.Database.Stagger = inFlight, stagger })
 		f.fill(4046, 4145) // half of them in each shard
 		s := c.servers["Server0"]
 		f.do("POST", "/read", `{"Stud_id":{"low":4095,"high":4095}}`)
@@ -375,7 +375,7 @@ func TestRead_SharesQuestions(t *testing.T) {
 		for i := range clients {
 			all.Go(func() { read(4046 + i) })
 			rig.Eventually(t, func() error { // the first ask, one after the other
-				if n := int(s.reads.Load() - before); n < min(i+1, flying) {
+				if n := int(s.reads.Load() - before); n < min(i+1, inFlight) {
 					return fmt.Errorf("%d questions after %d reads", n, i+1)
 				}
 				return nil
@@ -383,15 +383,15 @@ func TestRead_SharesQuestions(t *testing.T) {
 		}
 		rig.Eventually(t, func() error { // the others wait, and perhaps one for the end of the read before
 			m := sharedReads.FindStringSubmatch(f.get(f.admin + "/metrics").body)
-			if n, _ := strconv.Atoi(m[1]); n < clients-flying {
+			if n, _ := strconv.Atoi(m[1]); n < clients-inFlight {
 				return fmt.Errorf("%d wait", n)
 			}
 			return nil
 		})
 		close(s.hold)
 		all.Wait()
-		if n := int(s.reads.Load() - before); n < flying+1 || n > 12 {
-			t.Errorf("%d flying: %d reads made %d questions", flying, clients, n)
+		if n := int(s.reads.Load() - before); n < inFlight+1 || n > 12 {
+			t.Errorf("%d in flight: %d reads made %d questions", inFlight, clients, n)
 		}
 	}
 	f(1, time.Hour)

@@ -28,21 +28,21 @@ type Config struct {
 	Write time.Duration // longest wait for what became of a write; 504 beyond
 	Read  time.Duration // all tries of a read until its first byte
 
-	Try     time.Duration // until a replica answers, which may wait for a floor; above what shard servers wait
-	Stall   time.Duration // a replica may pause this long within an answer
-	Connect time.Duration // a connection to a shard server
-	Keep    time.Duration // an unused connection
-	Avoid   time.Duration // a replica that failed is no first choice for this long
-	Hedge   time.Duration // until another replica is asked too
-	Stagger time.Duration // a question for rows by key lets others of its server wait for this long
-	Doubt   time.Duration // from the first question about another router's op until it is said to be in no log
-	Learn   time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
+	Try        time.Duration // until a replica answers, which may wait for a minimum seq; above what shard servers wait
+	Stall      time.Duration // a replica may pause this long within an answer
+	Connect    time.Duration // a connection to a shard server
+	Keep       time.Duration // an unused connection
+	Avoid      time.Duration // a replica that failed is no first choice for this long
+	Hedge      time.Duration // until another replica is asked too
+	Stagger    time.Duration // a question for rows by key lets others of its server wait for this long
+	UnknownFor time.Duration // from the first question about another router's op until it is said to be in no log
+	Learn      time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
 
-	Flying   int // questions for rows by key at one server at a time
-	Ahead    int // shards of a range that are read at the same time
-	Prefetch int // bytes of each that wait to be sent on
-	Hold     int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
-	MaxOld   int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
+	MaxInFlight int // questions for rows by key at one server at a time
+	Ahead       int // shards of a range that are read at the same time
+	Prefetch    int // bytes of each that wait to be sent on
+	Hold        int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
+	MaxOld      int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
 }
 
 // DefaultConfig is what `ringway up` uses.
@@ -51,18 +51,18 @@ func DefaultConfig() Config {
 		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
 		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
 		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Learn: 2 * time.Second,
-		Doubt:  events.LogDedup, // writers send a batch again for less than this
-		Flying: 8, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+		UnknownFor:  events.LogDedup, // writers send a batch again for less than this
+		MaxInFlight: 8, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 
 func (c *Config) check() error {
-	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Learn, c.Doubt} {
+	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Learn, c.UnknownFor} {
 		if d <= 0 {
 			return fmt.Errorf("times: %s is too short; all must be positive", d)
 		}
 	}
-	if c.Flying < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
+	if c.MaxInFlight < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
 		return errors.New("limits: flying, ahead and prefetch are at least 1, the others are not negative")
 	}
 	return nil
@@ -84,13 +84,13 @@ type Leader interface {
 
 // Database serves all tables. New starts nothing; Run does.
 type Database struct {
-	cfg     Config
-	logs    Logs
-	leader  Leader
-	log     *slog.Logger
-	metrics *metrics
-	writer  *oplog.Writer
-	doubts  doubts
+	cfg        Config
+	logs       Logs
+	leader     Leader
+	log        *slog.Logger
+	metrics    *metrics
+	writer     *oplog.Writer
+	unknownOps unknownOps
 
 	late   sync.Pool              // of timers that do not run
 	tables atomic.Pointer[tables] // one immutable snapshot
@@ -106,14 +106,14 @@ type Database struct {
 }
 
 // New builds a database without a table.
-func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
+func New(cfg Config, logs Logs, listener oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new database: %w", err)
 	}
 	d := &Database{
 		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
 		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1), began: make(chan struct{}),
-		doubts: doubts{asked: map[string]*doubt{}},
+		unknownOps: unknownOps{ops: map[string]*unknownOp{}},
 	}
 	d.late.New = func() any {
 		t := time.NewTimer(time.Hour)
@@ -122,7 +122,7 @@ func New(cfg Config, logs Logs, hear oplog.Listener, leader Leader, registry pro
 	}
 	d.tables.Store(&tables{})
 	var err error
-	if d.writer, err = oplog.New(oplog.DefaultConfig(), logs, hear, d, log); err != nil {
+	if d.writer, err = oplog.New(oplog.DefaultConfig(), logs, listener, d, log); err != nil {
 		return nil, fmt.Errorf("new database: %w", err)
 	}
 	return d, nil
@@ -140,7 +140,7 @@ func (d *Database) Run(ctx context.Context) {
 	close(d.began)
 	var loops sync.WaitGroup
 	loops.Go(func() { d.write(ctx) })
-	loops.Go(func() { d.learnFloors(ctx) })
+	loops.Go(func() { d.learnMinSeqs(ctx) })
 	loops.Go(func() { d.sweep(ctx) })
 	<-ctx.Done()
 	d.mu.Lock()
@@ -169,7 +169,7 @@ func (d *Database) start(fn func(context.Context)) bool {
 
 // bounded is Run's context for at most so long. A request's own ends no sooner,
 // and costs a goroutine to derive from.
-func (d *Database) bounded(most time.Duration) (context.Context, context.CancelFunc) {
+func (d *Database) bounded(timeout time.Duration) (context.Context, context.CancelFunc) {
 	d.mu.Lock()
 	ctx := d.ctx
 	d.mu.Unlock()
@@ -178,7 +178,7 @@ func (d *Database) bounded(most time.Duration) (context.Context, context.CancelF
 		cancel(errStopping)
 		ctx = ended
 	}
-	return context.WithTimeout(ctx, most)
+	return context.WithTimeout(ctx, timeout)
 }
 
 // write keeps the writer running.
@@ -209,7 +209,7 @@ func (d *Database) sweep(ctx context.Context) {
 	}
 }
 
-func poke(c chan struct{}) {
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

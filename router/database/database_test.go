@@ -84,10 +84,10 @@ func put(t *testing.T, d *Database, incarnation string, revision uint64, r event
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.Obey(events.Entry{Key: events.TableKey("StudT"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
+	return d.Apply(events.Entry{Key: events.TableKey("StudT"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
 }
 
-func TestObey(t *testing.T) {
+func TestApply(t *testing.T) {
 	d := idle(t)
 	f := func(incarnation string, revision uint64, r events.TableRoute, want bool, now string) {
 		t.Helper()
@@ -106,13 +106,13 @@ func TestObey(t *testing.T) {
 	bad = good
 	bad.Table.Name = "Other"
 	f("two", 2, bad, false, "two/1")
-	if d.Obey(events.Entry{Key: events.TableKey("StudT"), Version: events.Version{Incarnation: "three", Revision: 1}}) {
+	if d.Apply(events.Entry{Key: events.TableKey("StudT"), Version: events.Version{Incarnation: "three", Revision: 1}}) {
 		t.Fatal("a wiped bus took the table away")
 	}
-	if d.Obey(events.Entry{Key: events.ServiceKey("StudT"), Value: []byte("{}"), Version: events.Version{Incarnation: "two", Revision: 9}}) {
+	if d.Apply(events.Entry{Key: events.ServiceKey("StudT"), Value: []byte("{}"), Version: events.Version{Incarnation: "two", Revision: 9}}) {
 		t.Fatal("the route of a service was taken for a table's")
 	}
-	if !d.Obey(events.Entry{Key: events.TableKey("StudT"), Version: events.Version{Incarnation: "two", Revision: 9}}) || d.Epochs() != nil {
+	if !d.Apply(events.Entry{Key: events.TableKey("StudT"), Version: events.Version{Incarnation: "two", Revision: 9}}) || d.Epochs() != nil {
 		t.Fatal("a table that is gone is served")
 	}
 }
@@ -141,11 +141,11 @@ func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
 	f := func(name, want string, code int) {
 		t.Helper()
 		got, err := d.tables.Load().named(name)
-		var refusal *events.StatusError
+		var statusErr *events.StatusError
 		switch {
 		case code == 200 && (err != nil || got.name() != want):
 			t.Errorf("%q: got %v, want table %s", name, err, want)
-		case code != 200 && (!errors.As(err, &refusal) || refusal.Code != code || refusal.Message != want):
+		case code != 200 && (!errors.As(err, &statusErr) || statusErr.Code != code || statusErr.Message != want):
 			t.Errorf("%q: got %v, want %d %s", name, err, code, want)
 		}
 	}
@@ -173,16 +173,16 @@ func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
 	f("Absences", "Absences", 200)
 }
 
-// What is known of a replica outlives changes of the route; a floor outlives
+// What is known of a replica outlives changes of the route; a minimum seq outlives
 // them for as long as the log does.
-func TestSwap_KeepsFloorsAndReplicas(t *testing.T) {
+func TestSwap_KeepsMinSeqsAndReplicas(t *testing.T) {
 	d := idle(t)
 	put(t, d, "one", 1, routeOf("life1", true, true))
 	before := d.tables.Load().unnamed.shards[0]
-	before.floor.raise(7)
+	before.minSeq.raise(7)
 	put(t, d, "one", 2, routeOf("life1", true, false, true))
 	now := d.tables.Load().unnamed.shards[0]
-	if now.floor != before.floor || now.ready[0] != before.ready[0] || now.others[0] != before.ready[1] {
+	if now.minSeq != before.minSeq || now.ready[0] != before.ready[0] || now.others[0] != before.ready[1] {
 		t.Error("the same log began anew")
 	}
 	moved := routeOf("life1", true, true)
@@ -192,8 +192,8 @@ func TestSwap_KeepsFloorsAndReplicas(t *testing.T) {
 		t.Error("a replica at another address is not another one")
 	}
 	put(t, d, "one", 4, routeOf("life2", true, true))
-	if again := d.tables.Load().unnamed.shards[0]; again.floor.seq.Load() != 0 || again.ready[0] == before.ready[0] {
-		t.Error("another log has the floor of the one before")
+	if again := d.tables.Load().unnamed.shards[0]; again.minSeq.seq.Load() != 0 || again.ready[0] == before.ready[0] {
+		t.Error("another log has the minSeq of the one before")
 	}
 	if n := len(d.peers); n != 2 {
 		t.Errorf("%d servers are kept, want 2", n)
@@ -234,7 +234,7 @@ func TestChoices(t *testing.T) {
 	}
 }
 
-func TestAnswering_AsksTheEagerOneFirst(t *testing.T) {
+func TestAnswering_AsksTheResponderFirst(t *testing.T) {
 	d := idle(t)
 	r := routeOf("life1", true, true, false)
 	r.Shards[0].Responder = "Server1"

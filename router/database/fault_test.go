@@ -148,10 +148,10 @@ func TestRead_WithoutAReplica(t *testing.T) {
 		r.Shards[0].Responder = ""
 	}))
 	for _, body := range []string{readOne, readAll} {
-		f.want("POST", "/read", body, 503, refusal("shard sh1: no replica is ready"))
+		f.want("POST", "/read", body, 503, failure("shard sh1: no replica is ready"))
 	}
-	f.want("GET", "/primary_elect", `{"shard":"sh1"}`, 503, refusal("no replica of shard sh1 is ready"))
-	f.want("GET", "/read/Server0", "", 503, refusal("server Server0 cannot be reached"))
+	f.want("GET", "/primary_elect", `{"shard":"sh1"}`, 503, failure("no replica of shard sh1 is ready"))
+	f.want("GET", "/read/Server0", "", 503, failure("server Server0 cannot be reached"))
 }
 
 // A server that hangs is given up when the route says that it is gone.
@@ -242,23 +242,23 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 		s.wait = rig.Patience / 3
 	}
 	f.stop()
-	f = c.router(func(cfg *router.Config) { cfg.Database.Doubt = time.Nanosecond }) // another router can be asked as well
-	var tells result
+	f = c.router(func(cfg *router.Config) { cfg.Database.UnknownFor = time.Nanosecond }) // another router can be asked as well
+	var settled result
 	rig.Eventually(t, func() error {
-		if tells = f.do("GET", "/v1/ops/"+op, ""); tells.code != 200 {
-			return fmt.Errorf("got %d %s", tells.code, tells.body)
+		if settled = f.do("GET", "/v1/ops/"+op, ""); settled.code != 200 {
+			return fmt.Errorf("got %d %s", settled.code, settled.body)
 		}
 		return nil
 	})
-	sameJSON(t, tells.body, fmt.Sprintf(`{"op":%q,"outcome":"done","seq":1,"status":"success"}`, op))
+	sameJSON(t, settled.body, fmt.Sprintf(`{"op":%q,"outcome":"done","seq":1,"status":"success"}`, op))
 	f.want("POST", "/read", readAll, 200, found(rows(1, 3)))
 
 	// Of a batch that is in no log the router can be sure, in time.
 	const never = "StudT.sh1.NEVERSENT-1.0"
-	f.want("GET", "/v1/ops/"+never, "", 503, refusal("op "+never+" is not known yet: its router may still be sending it; ask again, for 1s at most"))
-	f.want("GET", "/v1/ops/"+never, "", 404, refusal("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
+	f.want("GET", "/v1/ops/"+never, "", 503, failure("op "+never+" is not known yet: its router may still be sending it; ask again, for 1s at most"))
+	f.want("GET", "/v1/ops/"+never, "", 404, failure("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
 	beyond := op[:len(op)-1] + "7" // the batch has one op
-	f.want("GET", "/v1/ops/"+beyond, "", 404, refusal("op "+beyond+" is not known: it was never applied, or more than 10m0s ago"))
+	f.want("GET", "/v1/ops/"+beyond, "", 404, failure("op "+beyond+" is not known: it was never applied, or more than 10m0s ago"))
 	for _, s := range c.servers {
 		s.kill()
 	}
@@ -291,11 +291,11 @@ func TestWrite_AnotherRouterDoesNotDenyWhatMayStillCome(t *testing.T) {
 		t.Fatalf("no op in %s", got.body)
 	}
 	never := mine[1] + "zzz.0"
-	f.want("GET", "/v1/ops/"+never, "", 404, refusal("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
+	f.want("GET", "/v1/ops/"+never, "", 404, failure("op "+never+" is not known: it was never applied, or more than 10m0s ago"))
 }
 
-// The eager replica's database hangs: it neither tells nor answers.
-func TestWrite_AnotherReplicaTellsWhenTheEagerOneHangs(t *testing.T) {
+// The responder's database hangs: it neither publishes results nor answers.
+func TestWrite_AnotherReplicaTellsWhenTheResponderHangs(t *testing.T) {
 	c := oneShard(t)
 	hung := c.servers["Server0"]
 	hung.hold = make(chan struct{})
@@ -304,7 +304,7 @@ func TestWrite_AnotherReplicaTellsWhenTheEagerOneHangs(t *testing.T) {
 	f.serves(c.put(func(r *events.TableRoute) { r.Shards[0].Responder = "Server0" }))
 	for _, s := range c.servers {
 		s.pause("sh1")
-		s.replicas["sh1"].eager = false // so that nobody tells
+		s.replicas["sh1"].responder = false // so that nobody publishes results
 	}
 	c.servers["Server1"].apply("sh1")
 	f.want("POST", "/write", `{"data":`+rows(1, 1)+`}`, 200, `{"message":"1 Data entries added","status":"success"}`)
@@ -354,7 +354,7 @@ func TestWrite_IdempotencyKeyMakesARepetitionHarmless(t *testing.T) {
 		f.do("DELETE", "/del", `{"Stud_id":2}`)
 	}
 	f.want("POST", "/write", `{"data":`+rows(9, 9)+`}`, 400,
-		refusal("idempotency key: use 1 to 255 printable ASCII characters"), key, strings.Repeat("k", 256))
+		failure("idempotency key: use 1 to 255 printable ASCII characters"), key, strings.Repeat("k", 256))
 }
 
 // HTTP/1.0 has no chunks: its answer is whole or it is none.

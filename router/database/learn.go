@@ -12,13 +12,13 @@ import (
 	"ringway/events"
 )
 
-// learnFloors finds out what was acknowledged in each log that is new here,
+// learnMinSeqs finds out what was acknowledged in each log that is new here,
 // until the log itself has said so.
-func (d *Database) learnFloors(ctx context.Context) {
+func (d *Database) learnMinSeqs(ctx context.Context) {
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	for ctx.Err() == nil {
-		if left := d.learnOnce(ctx); left > 0 {
+		if unsettled := d.learnOnce(ctx); unsettled > 0 {
 			again.Reset(min(d.cfg.Learn, time.Second))
 		}
 		select {
@@ -31,31 +31,31 @@ func (d *Database) learnFloors(ctx context.Context) {
 
 // learnOnce returns how many logs have still not said it.
 func (d *Database) learnOnce(ctx context.Context) int {
-	var left atomic.Int64
+	var unsettled atomic.Int64
 	var asking sync.WaitGroup
-	turns := make(chan struct{}, 256)
+	sem := make(chan struct{}, 256)
 	for _, t := range d.tables.Load().all {
 		for _, s := range t.shards {
-			if s.floor.known.Load() {
+			if s.minSeq.known.Load() {
 				continue
 			}
-			turns <- struct{}{}
+			sem <- struct{}{}
 			asking.Go(func() {
-				defer func() { <-turns }()
-				if d.learnFloor(ctx, s); !s.floor.known.Load() {
-					left.Add(1)
+				defer func() { <-sem }()
+				if d.learnMinSeq(ctx, s); !s.minSeq.known.Load() {
+					unsettled.Add(1)
 				}
 			})
 		}
 	}
 	asking.Wait()
-	return int(left.Load())
+	return int(unsettled.Load())
 }
 
-// learnFloor asks the bus, and without one the replicas.
-func (d *Database) learnFloor(ctx context.Context, s *shard) {
+// learnMinSeq asks the bus, and without one the replicas.
+func (d *Database) learnMinSeq(ctx context.Context, s *shard) {
 	away := d.learnFromLog(ctx, s)
-	if away != nil && s.floor.whole.Load() {
+	if away != nil && s.minSeq.whole.Load() {
 		return
 	}
 	err := away
@@ -66,7 +66,7 @@ func (d *Database) learnFloor(ctx context.Context, s *shard) {
 		err = fmt.Errorf("%w; %w", away, err)
 		d.log.Debug("nobody says where reads begin", events.KeyTable, s.log.Table, events.KeyShard, s.ID, events.KeyError, err)
 	}
-	s.floor.fill(err)
+	s.minSeq.settle(err)
 }
 
 func (d *Database) learnFromLog(ctx context.Context, s *shard) error {
@@ -74,8 +74,8 @@ func (d *Database) learnFromLog(ctx context.Context, s *shard) error {
 	defer stop()
 	state, err := d.logs.State(ctx, s.log)
 	if err == nil {
-		s.floor.raise(state.Last)
-		s.floor.known.Store(true)
+		s.minSeq.raise(state.Last)
+		s.minSeq.known.Store(true)
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (d *Database) learnFromReplicas(ctx context.Context, s *shard) error {
 		asking.Go(func() {
 			err := errNoAddress
 			if r := s.replicas[server]; r != nil {
-				err = d.seen(ctx, s, r, 0) // raises the floor
+				err = d.seen(ctx, s, r, 0) // raises the minimum seq
 			}
 			if err != nil {
 				errs[i] = fmt.Errorf("server %s: %w", server, err)

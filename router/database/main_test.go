@@ -51,12 +51,12 @@ type cluster struct {
 	conn   *bus.Conn
 	bucket *bus.Bucket
 
-	mu      sync.Mutex
-	route   events.TableRoute
-	epoch   events.Epoch
-	servers map[string]*shardServer
-	leader  map[string]func(req []byte) (any, error)
-	asked   []string // verbs
+	mu       sync.Mutex
+	route    events.TableRoute
+	epoch    events.Epoch
+	servers  map[string]*shardServer
+	leader   map[string]func(req []byte) (any, error)
+	requests []string // verbs
 }
 
 // newCluster has a bus and a leader, and no table.
@@ -72,7 +72,7 @@ func newCluster(t *testing.T) *cluster {
 		verbs[verb] = func(_ context.Context, req []byte) (any, error) {
 			c.mu.Lock()
 			decide := c.leader[verb]
-			c.asked = append(c.asked, verb)
+			c.requests = append(c.requests, verb)
 			c.mu.Unlock()
 			if decide == nil {
 				return nil, fmt.Errorf("nobody expects %s %s", verb, req)
@@ -159,10 +159,10 @@ func (c *cluster) decides(verb string, decide func(req []byte) (any, error)) {
 func (c *cluster) timesAsked() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.asked)
+	return len(c.requests)
 }
 
-func refusal(message string) string {
+func failure(message string) string {
 	b, _ := json.Marshal(map[string]string{"message": "<Error> " + message, "status": "failure"})
 	return string(b)
 }

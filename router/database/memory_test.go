@@ -62,8 +62,8 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before, most := live(), uint64(0)
-	look := func() { most = max(most, live()) }
+	before, maxLive := live(), uint64(0)
+	look := func() { maxLive = max(maxLive, live()) }
 	resp, err := f.client.Post(f.url+"/read", "application/json", strings.NewReader(fmt.Sprintf(`{"Stud_id":{"low":0,"high":%d}}`, each*shards)))
 	rig.Must(t, err)
 	defer resp.Body.Close()
@@ -93,7 +93,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 	if ids != each*shards {
 		t.Errorf("%d rows, want %d", ids, each*shards)
 	}
-	if grown := int64(most) - int64(before); grown > 32<<20 {
+	if grown := int64(maxLive) - int64(before); grown > 32<<20 {
 		t.Errorf("%d MiB are held of an answer of %d MiB", grown>>20, n>>20)
 	} else {
 		t.Logf("%d KiB are held of an answer of %d MiB", grown>>10, n>>20)

@@ -43,9 +43,9 @@ func (m *metrics) op(table, kind, outcome string) { m.ops.WithLabelValues(table,
 
 func took(o prometheus.Observer, begun time.Time) { o.Observe(time.Since(begun).Seconds()) }
 
-// mayWait counts a read of a replica that may have to wait for its floor.
-func (m *metrics) mayWait(r *replica, floor uint64) {
-	if r.seen.Load() < floor {
+// mayWait counts a read of a replica that may have to wait for its minimum seq.
+func (m *metrics) mayWait(r *replica, minSeq uint64) {
+	if r.seen.Load() < minSeq {
 		m.waits.Inc()
 	}
 }

@@ -16,11 +16,11 @@ import (
 	"ringway/router/answer"
 )
 
-// mostResults is the size of the largest answer to what became of a batch:
+// maxResults is the size of the largest answer to what became of a batch:
 // every op of the largest one with all the keys that are listed.
-const mostResults = 64 << 20
+const maxResults = 64 << 20
 
-// Results implements oplog.Asker: the eager replica is asked first, then the
+// Results implements oplog.Asker: the responder is asked first, then the
 // others.
 func (d *Database) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
 	t := d.tables.Load().all[log.Table]
@@ -40,7 +40,7 @@ var errNoReplica = errors.New("no replica can be asked")
 // longer than cfg.Hedge. events.ErrNotFound: at least one could be asked, and
 // none of them knows the batch.
 func (d *Database) results(ctx context.Context, s *shard, batch string) (events.Results, error) {
-	type told struct {
+	type answered struct {
 		results events.Results
 		err     error
 	}
@@ -49,7 +49,7 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 	defer asking.Wait()
 	defer stop()
 	order := s.answering()
-	answers := make(chan told, len(order))
+	answers := make(chan answered, len(order))
 	open := 0
 	ask := func() {
 		if len(order) == 0 {
@@ -59,7 +59,7 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 		order, open = order[1:], open+1
 		asking.Go(func() {
 			results, err := d.resultsOf(ctx, s, r, batch)
-			answers <- told{results, err}
+			answers <- answered{results, err}
 		})
 	}
 	late := time.NewTicker(d.cfg.Hedge)
@@ -96,13 +96,13 @@ func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch st
 	}
 	defer reply.Close()
 	if reply.code == fasthttp.StatusNotFound {
-		_, err := reply.all(mostRefusal)
+		_, err := reply.all(maxRefusal)
 		return events.Results{}, errors.Join(events.ErrNotFound, err)
 	}
 	if reply.code != fasthttp.StatusOK {
-		return events.Results{}, reply.refusal()
+		return events.Results{}, reply.statusError()
 	}
-	body, err := reply.all(mostResults)
+	body, err := reply.all(maxResults)
 	if err != nil {
 		return events.Results{}, err
 	}
@@ -156,7 +156,7 @@ func (d *Database) mayCome(batch string) time.Duration {
 		return 0
 	}
 	now := time.Now()
-	return d.cfg.Doubt - now.Sub(d.doubts.since(batch, now))
+	return d.cfg.UnknownFor - now.Sub(d.unknownOps.firstAsked(batch, now))
 }
 
 // resultsBeyond asks again a replica that has applied all that is in the log
@@ -201,7 +201,7 @@ func (d *Database) parseOp(id string) (*shard, string, int, error) {
 }
 
 // shardURI is the native API's path of one thing of a shard, for a read that
-// has to see a floor.
-func shardURI(s *shard, thing string, floor uint64) string {
-	return events.ShardPath(s.log.Table, s.ID, thing) + "?log=" + url.QueryEscape(s.log.Incarnation) + "&floor=" + strconv.FormatUint(floor, 10)
+// has to see a minimum seq.
+func shardURI(s *shard, thing string, minSeq uint64) string {
+	return events.ShardPath(s.log.Table, s.ID, thing) + "?log=" + url.QueryEscape(s.log.Incarnation) + "&floor=" + strconv.FormatUint(minSeq, 10)
 }

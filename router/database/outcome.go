@@ -45,7 +45,7 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 			code = fasthttp.StatusServiceUnavailable
 		}
 		if code == fasthttp.StatusConflict { // twice in one write
-			return outcome{Outcome: string(events.Duplicate), Keys: twice(p.op.Rows), Detail: why, code: code}
+			return outcome{Outcome: string(events.Duplicate), Keys: repeatedKeys(p.op.Rows), Detail: why, code: code}
 		}
 		return outcome{Outcome: notWritten, Detail: why, code: code}
 	}
@@ -69,7 +69,7 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 }
 
 // twice lists keys that are there more than once.
-func twice(rows []events.Row) []int64 {
+func repeatedKeys(rows []events.Row) []int64 {
 	seen := map[int64]int{}
 	var keys []int64
 	for _, row := range rows {
@@ -80,9 +80,9 @@ func twice(rows []events.Row) []int64 {
 	return keys
 }
 
-// gravest says which of several codes a request gets: what is not known comes
+// severity says which of several codes a request gets: what is not known comes
 // before what may be tried again, and that before what is wrong.
-var gravest = []int{
+var severity = []int{
 	fasthttp.StatusGatewayTimeout, fasthttp.StatusServiceUnavailable, fasthttp.StatusRequestEntityTooLarge,
 	fasthttp.StatusUnprocessableEntity, fasthttp.StatusConflict, fasthttp.StatusNotFound, fasthttp.StatusBadRequest,
 }
@@ -95,7 +95,7 @@ const nothing = "; nothing was written"
 func judge(t *table, parts []part, outcomes []outcome) (int, string) {
 	code, done, unsure, unwritten := fasthttp.StatusOK, 0, false, false
 	var worst []string
-	for _, c := range slices.Backward(gravest) {
+	for _, c := range slices.Backward(severity) {
 		if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.code == c }) {
 			code = c
 		}
@@ -109,9 +109,9 @@ func judge(t *table, parts []part, outcomes []outcome) (int, string) {
 			continue
 		}
 		unsure = unsure || o.Outcome == unknown
-		said, is := strings.CutSuffix(o.say(t, &parts[i]), nothing)
-		unwritten = unwritten || is
-		worst = append(worst, said)
+		text, cut := strings.CutSuffix(o.describe(t, &parts[i]), nothing)
+		unwritten = unwritten || cut
+		worst = append(worst, text)
 	}
 	message := strings.Join(worst, "; ")
 	if unwritten && done == 0 && !unsure {
@@ -123,14 +123,14 @@ func judge(t *table, parts []part, outcomes []outcome) (int, string) {
 	return code, message
 }
 
-// say tells a person what became of a part that is not done.
-func (o *outcome) say(t *table, p *part) string {
+// describe is what became of a part that is not done.
+func (o *outcome) describe(t *table, p *part) string {
 	name := t.route.Table.Schema.KeyColumn()
 	switch events.Outcome(o.Outcome) {
 	case events.Duplicate:
-		return fmt.Sprintf("%s: %s in shard %s already; none of its rows was written", name, are(o.Keys, o.Count), p.shard.ID)
+		return fmt.Sprintf("%s: %s in shard %s already; none of its rows was written", name, keyList(o.Keys, o.Count), p.shard.ID)
 	case events.Missing:
-		return fmt.Sprintf("%s: %s not there", name, are(o.Keys, o.Count))
+		return fmt.Sprintf("%s: %s not there", name, keyList(o.Keys, o.Count))
 	case events.Mismatch:
 		return "Idempotency-Key: it was used with another request"
 	case events.Invalid:
@@ -142,10 +142,10 @@ func (o *outcome) say(t *table, p *part) string {
 }
 
 // are is "5 is" or "5, 6 and 98 more are".
-func are(keys []int64, all int) string {
-	const most = 10
-	shown := make([]string, 0, most)
-	for _, k := range keys[:min(len(keys), most)] {
+func keyList(keys []int64, all int) string {
+	const maxShown = 10
+	shown := make([]string, 0, maxShown)
+	for _, k := range keys[:min(len(keys), maxShown)] {
 		shown = append(shown, strconv.FormatInt(k, 10))
 	}
 	list := strings.Join(shown, ", ")

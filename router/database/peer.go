@@ -24,7 +24,7 @@ import (
 type peer struct {
 	address string
 	cfg     *Config
-	gets    [2]gatherer // rows by key for eventual reads, and for those with a floor
+	gets    [2]coalescer // rows by key for eventual reads, and for those with a minimum seq
 
 	mu      sync.Mutex
 	idle    []*link // the newest last
@@ -57,7 +57,7 @@ type reply struct {
 	closed bool
 }
 
-var errGone = errors.New("the server left the route before it answered")
+var errRetired = errors.New("the server left the route before it answered")
 
 // ask sends a question and returns when the answer's header is there, at most
 // cfg.Try later. The end of ctx ends the answer too.
@@ -73,7 +73,7 @@ func (p *peer) ask(ctx context.Context, method, uri string, body []byte) (*reply
 		}
 		p.close(l)
 		var timeout net.Error
-		if !kept || ctx.Err() != nil || errors.Is(err, errGone) || errors.As(err, &timeout) && timeout.Timeout() {
+		if !kept || ctx.Err() != nil || errors.Is(err, errRetired) || errors.As(err, &timeout) && timeout.Timeout() {
 			return nil, fmt.Errorf("ask %s: %w", p.address, err)
 		}
 	}
@@ -110,7 +110,7 @@ func (l *link) exchange(ctx context.Context, method, uri string, body []byte) (*
 		return nil, err
 	}
 	if !l.awaits(true) { // from here on retire may move the deadline
-		return nil, errGone
+		return nil, errRetired
 	}
 	stop := context.AfterFunc(ctx, func() { _ = l.nc.SetDeadline(time.Unix(1, 0)) }) // fails only if it is closed
 	r, err := l.question(method, uri, body)
@@ -119,13 +119,13 @@ func (l *link) exchange(ctx context.Context, method, uri string, body []byte) (*
 	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case err != nil && gone:
-		err = errGone
+		err = errRetired
 	}
 	if err != nil {
 		stop()
 		return nil, err
 	}
-	r.stop, r.body = stop, &patient{ctx: ctx, link: l, r: r.body}
+	r.stop, r.body = stop, &stallReader{ctx: ctx, link: l, r: r.body}
 	return r, nil
 }
 
@@ -178,33 +178,33 @@ func (r *reply) Close() {
 }
 
 // all reads the rest of a short answer.
-func (r *reply) all(most int) ([]byte, error) {
-	if n := r.length; n > 0 && n <= most {
+func (r *reply) all(limit int) ([]byte, error) {
+	if n := r.length; n > 0 && n <= limit {
 		b := make([]byte, n)
 		_, err := io.ReadFull(r.body, b)
 		return b, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r.body, int64(most)+1))
-	if err == nil && len(b) > most {
-		err = fmt.Errorf("an answer of more than %d bytes", most)
+	b, err := io.ReadAll(io.LimitReader(r.body, int64(limit)+1))
+	if err == nil && len(b) > limit {
+		err = fmt.Errorf("an answer of more than %d bytes", limit)
 	}
 	return b, err
 }
 
-const mostRefusal = 64 << 10
+const maxRefusal = 64 << 10
 
 // refusal is why a replica does not answer.
-func (r *reply) refusal() error {
-	body, err := r.all(mostRefusal)
+func (r *reply) statusError() error {
+	body, err := r.all(maxRefusal)
 	if err != nil {
 		return err
 	}
-	refusal := &events.StatusError{}
-	if err := json.Unmarshal(body, refusal); err != nil || refusal.Message == "" {
+	statusErr := &events.StatusError{}
+	if err := json.Unmarshal(body, statusErr); err != nil || statusErr.Message == "" {
 		return fmt.Errorf("status %d: %.200q", r.code, body)
 	}
-	refusal.Code = r.code
-	return refusal
+	statusErr.Code = r.code
+	return statusErr
 }
 
 func (p *peer) put(l *link, keep bool) {
@@ -262,14 +262,14 @@ func (p *peer) retire() {
 	}
 }
 
-// patient reads a body that may pause for cfg.Stall.
-type patient struct {
+// stallReader reads a body that may pause for cfg.Stall.
+type stallReader struct {
 	ctx  context.Context // of the question
 	link *link
 	r    io.Reader
 }
 
-func (p *patient) Read(b []byte) (int, error) {
+func (p *stallReader) Read(b []byte) (int, error) {
 	_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.peer.cfg.Stall)) // fails only if it is closed
 	if p.ctx.Err() != nil {                                              // after the deadline was moved: it may have overwritten ctx's
 		return 0, context.Cause(p.ctx)

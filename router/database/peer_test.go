@@ -41,7 +41,7 @@ func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *pee
 	return p
 }
 
-func hear(br *bufio.Reader) bool {
+func readRequest(br *bufio.Reader) bool {
 	req, err := http.ReadRequest(br)
 	if err != nil {
 		return false
@@ -50,7 +50,7 @@ func hear(br *bufio.Reader) bool {
 	return true
 }
 
-func asks(t *testing.T, p *peer) (string, error) {
+func request(t *testing.T, p *peer) (string, error) {
 	t.Helper()
 	r, err := p.ask(t.Context(), "GET", "/x", nil)
 	if err != nil {
@@ -68,13 +68,13 @@ func TestPeer_KeepsConnections(t *testing.T) {
 		"trailer": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX: y\r\n\r\n",
 	} {
 		p := scripted(t, func(n int, c net.Conn, br *bufio.Reader) {
-			for hear(br) {
+			for readRequest(br) {
 				body := fmt.Sprint("connection ", n)
 				fmt.Fprintf(c, answer, len(body), body)
 			}
 		})
 		for range 3 {
-			if got, err := asks(t, p); got != "connection 0" {
+			if got, err := request(t, p); got != "connection 0" {
 				t.Errorf("%s: got %q %v", name, got, err)
 			}
 		}
@@ -84,13 +84,13 @@ func TestPeer_KeepsConnections(t *testing.T) {
 // A server that ends idle connections looks just so.
 func TestPeer_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
 	p := scripted(t, func(n int, c net.Conn, br *bufio.Reader) {
-		if hear(br) {
+		if readRequest(br) {
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
 		}
-		hear(br)
+		readRequest(br)
 	})
 	for want := range 3 {
-		if got, err := asks(t, p); got != fmt.Sprint(want) {
+		if got, err := request(t, p); got != fmt.Sprint(want) {
 			t.Errorf("got %q %v, want %d", got, err, want)
 		}
 	}
@@ -102,12 +102,12 @@ func TestPeer_KeepsNoConnectionThatIsNotClean(t *testing.T) {
 		"more":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%dHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n9",
 	} {
 		p := scripted(t, func(n int, c net.Conn, br *bufio.Reader) {
-			for hear(br) {
+			for readRequest(br) {
 				fmt.Fprintf(c, answer, n)
 			}
 		})
 		for want := range 2 {
-			if got, err := asks(t, p); got != fmt.Sprint(want) {
+			if got, err := request(t, p); got != fmt.Sprint(want) {
 				t.Errorf("%s: got %q %v, want %d", name, got, err, want)
 			}
 		}
@@ -125,11 +125,11 @@ func TestPeer_RefusesWhatIsCutOff(t *testing.T) {
 		"too much": "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + fmt.Sprintf("%101d", 5),
 	} {
 		p := scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
-			if hear(br) {
+			if readRequest(br) {
 				_, _ = io.WriteString(c, answer)
 			}
 		})
-		if got, err := asks(t, p); err == nil {
+		if got, err := request(t, p); err == nil {
 			t.Errorf("%s: got %q", name, got)
 		}
 	}
@@ -139,9 +139,9 @@ func TestPeer_WaitsNoLongerThanItShall(t *testing.T) {
 	hang := make(chan struct{})
 	var once sync.Once
 	p := scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
-		hear(br)
+		readRequest(br)
 		once.Do(func() { close(hang) })
-		hear(br) // it does not answer
+		readRequest(br) // it does not answer
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-hang; cancel() }()

@@ -15,9 +15,9 @@ import (
 	"ringway/router/answer"
 )
 
-// mostKeys is how many keys a range may span to be read by key, and share its
+// maxKeys is how many keys a range may span to be read by key, and share its
 // question with others.
-const mostKeys = 16
+const maxKeys = 16
 
 // read answers /read.
 func (d *Database) read(ctx *fasthttp.RequestCtx) error {
@@ -36,19 +36,19 @@ func (d *Database) read(ctx *fasthttp.RequestCtx) error {
 	}
 	shards := t.between(low, high)
 	until := begun.Add(d.cfg.Read)
-	floors, err := d.floors(until, l, shards)
+	minSeqs, err := d.minSeqs(until, l, shards)
 	if err != nil {
-		return unread(err)
+		return unavailable(err)
 	}
-	if high-low >= 0 && high-low < mostKeys {
+	if high-low >= 0 && high-low < maxKeys {
 		defer took(t.readKeys, begun)
-		return d.readKeys(until, ctx, shards, floors, low, high)
+		return d.readKeys(until, ctx, shards, minSeqs, low, high)
 	}
 	defer took(t.readRange, begun)
-	return d.stream(ctx, func() *merge {
-		m := &merge{head: headOf(shards), tail: []byte(tailOfRead)}
+	return d.stream(ctx, func() *rangeReader {
+		m := &rangeReader{head: headOf(shards), tail: []byte(tailOfRead)}
 		for i, s := range shards {
-			m.parts = append(m.parts, d.newSource(s, floors[i], max(low, s.Low), min(high, s.High()), nil))
+			m.parts = append(m.parts, d.newShardScan(s, minSeqs[i], max(low, s.Low), min(high, s.High()), nil))
 		}
 		return m
 	})
@@ -90,13 +90,13 @@ func (o object) end(key, name string) (int64, error) {
 
 // unread is a read that nobody answers now. Nothing is at stake, so it may be
 // tried again whatever the reason.
-func unread(err error) error { return events.StatusErrorf(503, "%s", err) }
+func unavailable(err error) error { return events.StatusErrorf(503, "%s", err) }
 
 // readKeys answers a read of few keys.
-func (d *Database) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*shard, floors []uint64, low, high int64) error {
-	rows, err := d.rowsOf(until, shards, floors, low, high)
+func (d *Database) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*shard, minSeqs []uint64, low, high int64) error {
+	rows, err := d.rowsOf(until, shards, minSeqs, low, high)
 	if err != nil {
-		return unread(err)
+		return unavailable(err)
 	}
 	head, size := headOf(shards), len(tailOfRead)
 	for _, row := range rows {
@@ -114,15 +114,15 @@ func (d *Database) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []
 }
 
 // rowsOf are the rows of few keys, which shards hold.
-func (d *Database) rowsOf(until time.Time, shards []*shard, floors []uint64, low, high int64) ([][]byte, error) {
+func (d *Database) rowsOf(until time.Time, shards []*shard, minSeqs []uint64, low, high int64) ([][]byte, error) {
 	if len(shards) == 1 {
-		return d.get(until, shards[0], shards[0].keys(low, high), floors[0])
+		return d.get(until, shards[0], shards[0].keys(low, high), minSeqs[0])
 	}
 	rows := make([][][]byte, len(shards))
 	errs := make([]error, len(shards))
 	var gets sync.WaitGroup
 	for i, s := range shards {
-		gets.Go(func() { rows[i], errs[i] = d.get(until, s, s.keys(low, high), floors[i]) })
+		gets.Go(func() { rows[i], errs[i] = d.get(until, s, s.keys(low, high), minSeqs[i]) })
 	}
 	gets.Wait()
 	return slices.Concat(rows...), errors.Join(errs...)
@@ -187,14 +187,14 @@ func (d *Database) readServer(ctx *fasthttp.RequestCtx, name string) error {
 		}
 		shards, replicas = append(shards, s), append(replicas, r)
 	}
-	floors, err := d.floors(time.Now().Add(d.cfg.Read), l, shards)
+	minSeqs, err := d.minSeqs(time.Now().Add(d.cfg.Read), l, shards)
 	if err != nil {
-		return unread(err)
+		return unavailable(err)
 	}
-	return d.stream(ctx, func() *merge {
-		m := &merge{head: []byte("{"), tail: []byte(`"status":"success"}`)}
+	return d.stream(ctx, func() *rangeReader {
+		m := &rangeReader{head: []byte("{"), tail: []byte(`"status":"success"}`)}
 		for i, s := range shards {
-			p := d.newSource(s, floors[i], math.MinInt64, math.MaxInt64, replicas[i])
+			p := d.newShardScan(s, minSeqs[i], math.MinInt64, math.MaxInt64, replicas[i])
 			p.before, p.after = []byte(fmt.Sprintf("%q:[", s.ID)), []byte("],")
 			m.parts = append(m.parts, p)
 		}

@@ -15,8 +15,8 @@ import (
 	"ringway/router/answer"
 )
 
-// mostScaleBody is the size of the largest request to /init, /add or /rm.
-const mostScaleBody = 1 << 20
+// maxScaleBody is the size of the largest request to /init, /add or /rm.
+const maxScaleBody = 1 << 20
 
 // Concerns tells whether the body of /add or /rm is about the database: if it
 // speaks of servers or of shards.
@@ -34,14 +34,14 @@ func Concerns(body []byte) bool {
 }
 
 func (d *Database) init(ctx *fasthttp.RequestCtx) error {
-	if len(ctx.Request.Body()) > mostScaleBody {
+	if len(ctx.Request.Body()) > maxScaleBody {
 		return events.StatusErrorf(413, "the body is too large")
 	}
 	req, err := parseInit(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	if _, err := d.order(ctx, events.APIInit, req.ID, req); err != nil {
+	if _, err := d.askLeader(ctx, events.APIInit, req.ID, req); err != nil {
 		return err
 	}
 	answer.Value(ctx, struct {
@@ -123,7 +123,7 @@ func checkInit(req *events.InitRequest) error {
 
 // Add answers an /add that Concerns the database.
 func (d *Database) Add(ctx *fasthttp.RequestCtx) {
-	d.refuse(ctx, d.add(ctx))
+	d.fail(ctx, d.add(ctx))
 }
 
 func (d *Database) add(ctx *fasthttp.RequestCtx) error {
@@ -135,7 +135,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	reply, err := d.order(ctx, events.APIAddServers, req.ID, req)
+	reply, err := d.askLeader(ctx, events.APIAddServers, req.ID, req)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 		N       int    `json:"N"`
 		Message string `json:"message"`
 		Status  string `json:"status"`
-	}{reply.N, "Add " + spoken(reply.Added), answer.Successful})
+	}{reply.N, "Add " + listServers(reply.Added), answer.Successful})
 	return nil
 }
 
@@ -200,21 +200,21 @@ func checkAdd(t *events.Table, req *events.ServersRequest) error {
 	return nil
 }
 
-// spoken lists servers as the course does: Server:4, Server:5 and Server:6.
-func spoken(names []string) string {
-	said := make([]string, len(names))
+// listServers lists servers as the course does: Server:4, Server:5 and Server:6.
+func listServers(names []string) string {
+	listed := make([]string, len(names))
 	for i, name := range names {
-		said[i] = "Server:" + strings.TrimPrefix(name, "Server")
+		listed[i] = "Server:" + strings.TrimPrefix(name, "Server")
 	}
-	if n := len(said); n > 1 {
-		return strings.Join(said[:n-1], ", ") + " and " + said[n-1]
+	if n := len(listed); n > 1 {
+		return strings.Join(listed[:n-1], ", ") + " and " + listed[n-1]
 	}
-	return strings.Join(said, "")
+	return strings.Join(listed, "")
 }
 
 // Remove answers an /rm that Concerns the database.
 func (d *Database) Remove(ctx *fasthttp.RequestCtx) {
-	d.refuse(ctx, d.removeServers(ctx))
+	d.fail(ctx, d.removeServers(ctx))
 }
 
 func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
@@ -226,7 +226,7 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	reply, err := d.order(ctx, events.APIRemoveServers, req.ID, req)
+	reply, err := d.askLeader(ctx, events.APIRemoveServers, req.ID, req)
 	if err != nil {
 		return err
 	}
@@ -274,14 +274,14 @@ func parseRemove(table string, o object) (events.ServersRequest, error) {
 }
 
 // order asks the leader, and returns when this router serves what it decided.
-func (d *Database) order(ctx *fasthttp.RequestCtx, verb, id string, req any) (events.ServersReply, error) {
+func (d *Database) askLeader(ctx *fasthttp.RequestCtx, verb, id string, req any) (events.ServersReply, error) {
 	var reply events.ServersReply
 	whole, cancel := context.WithTimeout(ctx, d.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
 	err := d.leader.Ask(whole, verb, req, &reply)
-	var refusal *events.StatusError
+	var statusErr *events.StatusError
 	switch {
-	case errors.As(err, &refusal):
+	case errors.As(err, &statusErr):
 		return reply, err
 	case errors.Is(err, events.ErrNoLeader):
 		return reply, events.StatusErrorf(503, "no controller answers; nothing was changed, try again")

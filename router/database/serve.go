@@ -67,7 +67,7 @@ func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
 			answer.NotAllowed(ctx, allow)
 			return
 		}
-		d.refuse(ctx, c.serve(d, ctx))
+		d.fail(ctx, c.serve(d, ctx))
 		return
 	}
 	if !ctx.IsGet() {
@@ -75,10 +75,10 @@ func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
 		return
 	}
 	if name, ok := bytes.CutPrefix(path, []byte(pathServer)); ok {
-		d.refuse(ctx, d.readServer(ctx, unescaped(name)))
+		d.fail(ctx, d.readServer(ctx, unescaped(name)))
 		return
 	}
-	d.refuse(ctx, d.showOp(ctx, unescaped(bytes.TrimPrefix(path, []byte(pathOps)))))
+	d.fail(ctx, d.showOp(ctx, unescaped(bytes.TrimPrefix(path, []byte(pathOps)))))
 }
 
 func unescaped(b []byte) string {
@@ -90,7 +90,7 @@ func unescaped(b []byte) string {
 }
 
 // refuse answers with an error, if there is one.
-func (d *Database) refuse(ctx *fasthttp.RequestCtx, err error) {
+func (d *Database) fail(ctx *fasthttp.RequestCtx, err error) {
 	if err == nil {
 		return
 	}
@@ -100,10 +100,10 @@ func (d *Database) refuse(ctx *fasthttp.RequestCtx, err error) {
 
 // explain is the status code of an error, and what a person may read.
 func explain(err error) (int, string) {
-	var refusal *events.StatusError
+	var statusErr *events.StatusError
 	switch {
-	case errors.As(err, &refusal):
-		return refusal.Status(), refusal.Message
+	case errors.As(err, &statusErr):
+		return statusErr.Status(), statusErr.Message
 	case errors.Is(err, events.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded):
 		return fasthttp.StatusGatewayTimeout, "no answer in time: " + err.Error()
 	}
@@ -164,13 +164,13 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 	switch {
 	case s == nil:
 		return events.StatusErrorf(404, "shard %.70q does not exist", id)
-	case s.eager == "":
+	case s.responder == "":
 		return events.StatusErrorf(503, "no replica of shard %s is ready", id)
 	}
 	answer.Value(ctx, struct {
 		Primary string `json:"primary"`
 		Status  string `json:"status"`
-	}{s.eager, answer.Success})
+	}{s.responder, answer.Success})
 	return nil
 }
 

@@ -31,20 +31,20 @@ type shardServer struct {
 	replicas map[string]*replica
 	stop     func() // the HTTP server; its replicas go on
 
-	reads  atomic.Int64  // questions for rows
-	keys   atomic.Int64  // of gets
-	cutAt  atomic.Int64  // break the connection before this row of an answer; 0: never
-	refuse atomic.Int64  // answer with this code
-	hold   chan struct{} // if not nil, questions wait for it
-	floors atomic.Uint64 // the last floor asked for
-	wait   time.Duration // for a floor
-	lies   atomic.Bool   // answers below the floor after that
+	reads   atomic.Int64  // questions for rows
+	keys    atomic.Int64  // of gets
+	cutAt   atomic.Int64  // break the connection before this row of an answer; 0: never
+	refuse  atomic.Int64  // answer with this code
+	hold    chan struct{} // if not nil, questions wait for it
+	minSeqs atomic.Uint64 // the last minimum seq asked for
+	wait    time.Duration // for a minimum seq
+	lies    atomic.Bool   // answers below the minimum seq after that
 }
 
 type replica struct {
-	store shard.Store
-	log   events.LogID
-	eager bool
+	store     shard.Store
+	log       events.LogID
+	responder bool
 
 	mu      sync.Mutex
 	applier *shard.Applier
@@ -111,7 +111,7 @@ func (s *shardServer) kill() {
 func (s *shardServer) apply(id string) {
 	r := s.replicas[id]
 	cfg := shard.DefaultApplierConfig()
-	cfg.Responder = r.eager
+	cfg.Responder = r.responder
 	ctx, cancel := context.WithCancel(context.Background())
 	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, rig.Quiet)
 	done := make(chan struct{})
@@ -132,15 +132,15 @@ func (s *shardServer) pause(id string) {
 
 func (s *shardServer) setResponder(id string) {
 	s.pause(id)
-	s.replicas[id].eager = true
+	s.replicas[id].responder = true
 	s.apply(id)
 }
 
-func (r *replica) wait(ctx context.Context, floor uint64) error {
+func (r *replica) wait(ctx context.Context, minSeq uint64) error {
 	r.mu.Lock()
 	a := r.applier
 	r.mu.Unlock()
-	return a.Wait(ctx, floor)
+	return a.Wait(ctx, minSeq)
 }
 
 func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
@@ -160,33 +160,33 @@ func deny(w http.ResponseWriter, code int, why string) {
 	_ = json.NewEncoder(w).Encode(events.StatusErrorf(code, "%s", why))
 }
 
-// find is the replica of a request, which has applied the floor.
+// find is the replica of a request, which has applied the minimum seq.
 func (s *shardServer) find(w http.ResponseWriter, r *http.Request) *replica {
-	floor, _ := strconv.ParseUint(r.URL.Query().Get("floor"), 10, 64)
-	one, refusal := s.replica(r.Context(), r.PathValue("table"), r.PathValue("shard"), r.URL.Query().Get("log"), floor)
-	if refusal != nil {
-		deny(w, refusal.Code, refusal.Message)
+	minSeq, _ := strconv.ParseUint(r.URL.Query().Get("floor"), 10, 64)
+	one, statusErr := s.replica(r.Context(), r.PathValue("table"), r.PathValue("shard"), r.URL.Query().Get("log"), minSeq)
+	if statusErr != nil {
+		deny(w, statusErr.Code, statusErr.Message)
 		return nil
 	}
 	return one
 }
 
-func (s *shardServer) replica(ctx context.Context, table, id, log string, floor uint64) (*replica, *events.StatusError) {
+func (s *shardServer) replica(ctx context.Context, table, id, log string, minSeq uint64) (*replica, *events.StatusError) {
 	one := s.replicas[id]
 	if one == nil || table != events.DefaultTable || log != one.log.Incarnation {
 		return nil, events.StatusErrorf(409, "another log")
 	}
-	s.floors.Store(floor)
+	s.minSeqs.Store(minSeq)
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
-	if err := one.wait(ctx, floor); err != nil && !s.lies.Load() {
+	if err := one.wait(ctx, minSeq); err != nil && !s.lies.Load() {
 		return nil, events.StatusErrorf(503, "%s", err)
 	}
 	return one, nil
 }
 
-// asked counts a question for rows, and holds it up.
-func (s *shardServer) asked(r *http.Request) {
+// count counts a question for rows, and holds it up.
+func (s *shardServer) count(r *http.Request) {
 	s.reads.Add(1)
 	s.held(r)
 }
@@ -202,7 +202,7 @@ func (s *shardServer) held(r *http.Request) {
 }
 
 func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
-	s.asked(r)
+	s.count(r)
 	one := s.find(w, r)
 	if one == nil {
 		return
@@ -242,7 +242,7 @@ func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int6
 }
 
 func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
-	s.asked(r)
+	s.count(r)
 	body, _ := io.ReadAll(r.Body)
 	parts, err := events.DecodeGet(body)
 	if err != nil {
@@ -250,9 +250,9 @@ func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, p := range parts {
-		one, refusal := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.MinSeq)
-		if refusal != nil {
-			_, _ = w.Write(events.AppendShardFault(nil, refusal))
+		one, statusErr := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.MinSeq)
+		if statusErr != nil {
+			_, _ = w.Write(events.AppendShardFault(nil, statusErr))
 			continue
 		}
 		s.keys.Add(int64(len(p.Keys)))

@@ -23,7 +23,7 @@ type ShardView struct {
 	Incarnation string        `json:"incarnation"` // of its log
 	MinSeq      uint64        `json:"floor"`       // what reads have to see
 	MinSeqKnown bool          `json:"floor_known"` // all that was acknowledged is in it
-	FloorDoubt  string        `json:"floor_doubt,omitempty"`
+	MinSeqError string        `json:"floor_doubt,omitempty"`
 	Responder   string        `json:"eager,omitempty"`
 	Replicas    []ReplicaView `json:"replicas"`
 }
@@ -55,10 +55,10 @@ func (d *Database) Tables() []TableView {
 func (s *shard) view(now time.Time) ShardView {
 	v := ShardView{
 		Shard: s.ID, Low: s.Low, Size: s.Size, Incarnation: s.log.Incarnation,
-		MinSeq: s.floor.seq.Load(), MinSeqKnown: s.floor.whole.Load(), Responder: s.eager, Replicas: []ReplicaView{},
+		MinSeq: s.minSeq.seq.Load(), MinSeqKnown: s.minSeq.whole.Load(), Responder: s.responder, Replicas: []ReplicaView{},
 	}
-	if err := s.floor.why(); err != nil {
-		v.FloorDoubt = err.Error()
+	if err := s.minSeq.pending(); err != nil {
+		v.MinSeqError = err.Error()
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.replicas)) {
 		r := s.replicas[name]

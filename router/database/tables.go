@@ -39,16 +39,16 @@ type table struct {
 // shard is one shard of a snapshot.
 type shard struct {
 	events.Shard
-	log      events.LogID
-	schema   *events.Schema
-	table    *ring.Table // of the ready replicas, by which reads are spread
-	named    []string    // the servers of all replicas
-	ready    []*replica  // in the order that table refers to
-	others   []*replica  // may be ready before the route says so
-	eager    string
-	floor    *floor
-	head     []byte              // begins the answer to a read of this shard alone
-	replicas map[string]*replica // by server
+	log       events.LogID
+	schema    *events.Schema
+	table     *ring.Table // of the ready replicas, by which reads are spread
+	named     []string    // the servers of all replicas
+	ready     []*replica  // in the order that table refers to
+	others    []*replica  // may be ready before the route says so
+	responder string
+	minSeq    *minSeq
+	head      []byte              // begins the answer to a read of this shard alone
+	replicas  map[string]*replica // by server
 }
 
 // replica is one copy of a shard as this router knows it. It outlives changes
@@ -64,7 +64,7 @@ type replica struct {
 // slotsOfShard is the size of a shard's slot table.
 const slotsOfShard = 512
 
-// build compiles a route; what old knows of replicas and floors stays.
+// build compiles a route; what old knows of replicas and minimum seqs stays.
 func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []byte, old *table) (*table, error) {
 	t := &table{route: route, epoch: epoch, value: slices.Clone(value), status: statusBody(&route)}
 	t.readKeys, t.readRange = d.metrics.reads.WithLabelValues(t.name(), "keys"), d.metrics.reads.WithLabelValues(t.name(), "range")
@@ -75,14 +75,14 @@ func (d *Database) build(route events.TableRoute, epoch events.Epoch, value []by
 	for i, sr := range route.Shards {
 		s := &shard{
 			Shard: route.Table.Shards[i], log: route.LogID(sr), schema: &t.route.Table.Schema,
-			eager: sr.Responder, replicas: map[string]*replica{},
+			responder: sr.Responder, replicas: map[string]*replica{},
 		}
 		s.head = readHead([]string{s.ID})
 		before := old.before(s)
 		if before != nil {
-			s.floor = before.floor
+			s.minSeq = before.minSeq
 		} else {
-			s.floor = newFloor()
+			s.minSeq = newMinSeq()
 		}
 		var members []ring.Member
 		for _, r := range sr.Replicas {
@@ -199,14 +199,14 @@ func (s *shard) choices(now time.Time) []*replica {
 	return append(order, s.others...)
 }
 
-// answering are the replicas to ask what became of a batch: the eager one first.
+// answering are the replicas to ask what became of a batch: the responder first.
 func (s *shard) answering() []*replica {
 	var order []*replica
-	if r := s.replicas[s.eager]; r != nil {
+	if r := s.replicas[s.responder]; r != nil {
 		order = append(order, r)
 	}
 	for _, r := range slices.Concat(s.ready, s.others) {
-		if r.server != s.eager {
+		if r.server != s.responder {
 			order = append(order, r)
 		}
 	}
@@ -307,5 +307,5 @@ func (d *Database) replace(name string, t *table) {
 	}
 	close(d.news)
 	d.news = make(chan struct{})
-	poke(d.learn)
+	notify(d.learn)
 }

@@ -98,9 +98,9 @@ func (t *table) nowhere(key int64) string {
 
 // within says where an error is.
 func within(where string, err error) error {
-	var refusal *events.StatusError
-	if errors.As(err, &refusal) {
-		return events.StatusErrorf(refusal.Code, "%s: %s", where, refusal.Message)
+	var statusErr *events.StatusError
+	if errors.As(err, &statusErr) {
+		return events.StatusErrorf(statusErr.Code, "%s: %s", where, statusErr.Message)
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }
@@ -170,7 +170,7 @@ func (d *Database) writeOne(ctx *fasthttp.RequestCtx, t *table, p *part, done []
 		return nil
 	}
 	// Slow path
-	d.tell(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
+	d.respond(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
 	return nil
 }
 
@@ -203,12 +203,12 @@ func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, do
 		failWrite(ctx, code, message+"; nothing was written", refused)
 		return nil
 	}
-	d.tell(ctx, t, parts, d.doAll(parts), done)
+	d.respond(ctx, t, parts, d.doAll(parts), done)
 	return nil
 }
 
-// tell counts outcomes and answers with them.
-func (d *Database) tell(ctx *fasthttp.RequestCtx, t *table, parts []part, outcomes []outcome, done []byte) {
+// respond counts outcomes and answers with them.
+func (d *Database) respond(ctx *fasthttp.RequestCtx, t *table, parts []part, outcomes []outcome, done []byte) {
 	for i, p := range parts {
 		d.metrics.op(t.name(), p.op.Kind, outcomes[i].Outcome)
 	}
@@ -264,7 +264,7 @@ func (d *Database) do(p *part) (result oplog.Result, err error) {
 		result, err = d.writer.Do(ctx, p.shard.log, &p.op)
 	}
 	if err == nil {
-		p.shard.floor.raise(result.Seq)
+		p.shard.minSeq.raise(result.Seq)
 	}
 	return result, err
 }

@@ -17,8 +17,8 @@ import (
 // echo stands for bus and shard servers: what is appended is done.
 type echo struct {
 	Logs
-	seq  atomic.Uint64
-	hear func(string, []byte)
+	seq     atomic.Uint64
+	publish func(string, []byte)
 }
 
 func (e *echo) Append(_ context.Context, log events.LogID, id string, data []byte) (uint64, error) {
@@ -28,7 +28,7 @@ func (e *echo) Append(_ context.Context, log events.LogID, id string, data []byt
 	}
 	seq := e.seq.Add(1)
 	results, err := json.Marshal(events.Results{Batch: id, Table: log.Table, Shard: log.Shard, Seq: seq, Ops: len(batch.Ops)})
-	go e.hear("", results)
+	go e.publish("", results)
 	return seq, err
 }
 
@@ -37,7 +37,7 @@ func (e *echo) State(context.Context, events.LogID) (events.LogState, error) {
 }
 
 func (e *echo) Listen(_ string, fn func(string, []byte)) (func(), error) {
-	e.hear = fn
+	e.publish = fn
 	return func() {}, nil
 }
 

@@ -40,59 +40,59 @@ func parseLevel(s []byte) (level, error) {
 	return 0, events.StatusErrorf(400, "%s: %.40q is unknown; use session, eventual or linearizable", consistencyHeader, s)
 }
 
-// floor is the seq of one life of a log that session reads have to see. It
+// minSeq is the seq of one life of a log that session reads have to see. It
 // never falls, and it is the same for all clients of this router.
-type floor struct {
+type minSeq struct {
 	seq    atomic.Uint64
 	known  atomic.Bool   // the log's last seq is in it
 	whole  atomic.Bool   // all that was acknowledged before this router came is in it
 	ended  chan struct{} // closed when it is whole, or only a person can help
 	closes sync.Once
-	doubt  atomic.Pointer[error] // why it is not whole
+	reason atomic.Pointer[error] // why it is not whole
 }
 
-func newFloor() *floor { return &floor{ended: make(chan struct{})} }
+func newMinSeq() *minSeq { return &minSeq{ended: make(chan struct{})} }
 
-func (f *floor) raise(seq uint64) { raise(&f.seq, seq) }
+func (m *minSeq) raise(seq uint64) { raise(&m.seq, seq) }
 
-// fill says that all that was acknowledged is in it, or why that is not known.
-func (f *floor) fill(doubt error) {
-	if doubt == nil {
-		f.whole.Store(true)
+// settle says that all that was acknowledged is in it, or why that is not known.
+func (m *minSeq) settle(reason error) {
+	if reason == nil {
+		m.whole.Store(true)
 	} else {
-		f.doubt.Store(&doubt)
+		m.reason.Store(&reason)
 	}
-	if doubt == nil || errors.Is(doubt, events.ErrLogMissing) {
-		f.closes.Do(func() { close(f.ended) })
+	if reason == nil || errors.Is(reason, events.ErrLogMissing) {
+		m.closes.Do(func() { close(m.ended) })
 	}
 }
 
-// why is the reason for which it is not whole; nil if it is, or nobody knows.
-func (f *floor) why() error {
-	doubt := f.doubt.Load()
-	if doubt == nil || f.whole.Load() {
+// pending is the reason for which it is not whole; nil if it is, or nobody knows.
+func (m *minSeq) pending() error {
+	reason := m.reason.Load()
+	if reason == nil || m.whole.Load() {
 		return nil
 	}
-	return *doubt
+	return *reason
 }
 
-// await returns when the floor is whole.
-func (f *floor) await(ctx context.Context) error {
+// await returns when the minimum seq is whole.
+func (m *minSeq) await(ctx context.Context) error {
 	select {
-	case <-f.ended:
+	case <-m.ended:
 	case <-ctx.Done():
 	}
-	if err := f.why(); err != nil || f.whole.Load() {
+	if err := m.pending(); err != nil || m.whole.Load() {
 		return err
 	}
 	return context.Cause(ctx)
 }
 
-// floors are the seqs that a read has to see, by shard.
-func (d *Database) floors(until time.Time, l level, shards []*shard) ([]uint64, error) {
-	floors := make([]uint64, len(shards))
-	if l.atHand(shards, floors) {
-		return floors, nil
+// minimum seqs are the seqs that a read has to see, by shard.
+func (d *Database) minSeqs(until time.Time, l level, shards []*shard) ([]uint64, error) {
+	minSeqs := make([]uint64, len(shards))
+	if l.known(shards, minSeqs) {
+		return minSeqs, nil
 	}
 	// Slow path
 	ctx, cancel := d.bounded(time.Until(until))
@@ -100,31 +100,31 @@ func (d *Database) floors(until time.Time, l level, shards []*shard) ([]uint64, 
 	if l == session { // all wait for others, and till the same moment
 		for i, s := range shards {
 			var err error
-			if floors[i], err = sessionFloor(ctx, s); err != nil {
+			if minSeqs[i], err = sessionMinSeq(ctx, s); err != nil {
 				return nil, err
 			}
 		}
-		return floors, nil
+		return minSeqs, nil
 	}
 	errs := make([]error, len(shards))
 	var all sync.WaitGroup
 	for i, s := range shards {
-		all.Go(func() { floors[i], errs[i] = d.barrier(ctx, s) })
+		all.Go(func() { minSeqs[i], errs[i] = d.barrier(ctx, s) })
 	}
 	all.Wait()
-	return floors, errors.Join(errs...)
+	return minSeqs, errors.Join(errs...)
 }
 
-// atHand tells floors that need no question; false if one does.
-func (l level) atHand(shards []*shard, floors []uint64) bool {
+// known tells minimum seqs that need no question; false if one does.
+func (l level) known(shards []*shard, minSeqs []uint64) bool {
 	if l == eventual {
 		return true
 	}
 	for i, s := range shards {
-		if l == linearizable || !s.floor.whole.Load() {
+		if l == linearizable || !s.minSeq.whole.Load() {
 			return false
 		}
-		floors[i] = s.floor.seq.Load()
+		minSeqs[i] = s.minSeq.seq.Load()
 	}
 	return true
 }
@@ -135,15 +135,15 @@ func (d *Database) barrier(ctx context.Context, s *shard) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("shard %s: no barrier: %w", s.ID, err)
 	}
-	s.floor.raise(barrier.Seq)
+	s.minSeq.raise(barrier.Seq)
 	return barrier.Seq, nil
 }
 
-// sessionFloor waits until it is known what was acknowledged before this router
+// sessionMinSeq waits until it is known what was acknowledged before this router
 // started.
-func sessionFloor(ctx context.Context, s *shard) (uint64, error) {
-	if err := s.floor.await(ctx); err != nil {
+func sessionMinSeq(ctx context.Context, s *shard) (uint64, error) {
+	if err := s.minSeq.await(ctx); err != nil {
 		return 0, fmt.Errorf("shard %s: neither the bus nor all replicas say what was acknowledged before this router started: %w; %s: eventual reads what is at hand", s.ID, err, consistencyHeader)
 	}
-	return s.floor.seq.Load(), nil
+	return s.minSeq.seq.Load(), nil
 }

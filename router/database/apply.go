@@ -8,17 +8,17 @@ import (
 	"ringway/events"
 )
 
-// Obey takes one value of BucketRoutes; it reports whether another route is
+// Apply takes one value of BucketRoutes; it reports whether another route is
 // served now. A route that cannot be served is refused and the last good one
 // stays. Keys that are not of a table are not its business.
-func (d *Database) Obey(e events.Entry) bool {
+func (d *Database) Apply(e events.Entry) bool {
 	name, ok := strings.CutPrefix(e.Key, events.TableKey(""))
 	if !ok {
 		return false
 	}
 	d.swap.Lock()
 	defer d.swap.Unlock()
-	switch e.News(d.obeyed(name)) {
+	switch e.News(d.epochOf(name)) {
 	case events.Stale:
 		return false
 	case events.Wiped:
@@ -83,11 +83,11 @@ func (d *Database) Epochs() map[string]events.Epoch {
 
 // Behind tells whether the leader serves an epoch that this router does not.
 func (d *Database) Behind(leader map[string]events.Epoch) bool {
-	return events.IsNewer(leader, d.obeyed)
+	return events.IsNewer(leader, d.epochOf)
 }
 
-// obeyed is the epoch of a table that is served; zero if none is.
-func (d *Database) obeyed(name string) events.Epoch {
+// epochOf is the epoch of a table that is served; zero if none is.
+func (d *Database) epochOf(name string) events.Epoch {
 	if t := d.tables.Load().all[name]; t != nil {
 		return t.epoch
 	}

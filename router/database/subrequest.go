@@ -15,16 +15,16 @@ import (
 	"ringway/events"
 )
 
-// mostAnswer bounds the answer to one question, in bytes.
-const mostAnswer = 64 << 20
+// maxAnswer bounds the answer to one question, in bytes.
+const maxAnswer = 64 << 20
 
-// portion is what one question asks of one replica, for some who asked.
-type portion struct {
+// subRequest is the part of a batch that is for one replica.
+type subRequest struct {
 	shard   *shard
 	replica *replica
 	asks    []*ask
 	keys    []int64
-	floor   uint64
+	minSeq  uint64
 	rows    []line // by key
 	err     error
 }
@@ -35,46 +35,46 @@ type line struct {
 	text []byte
 }
 
-// together asks one server for a batch, and tells those who asked. After an
-// error none of them is told.
-func (d *Database) together(ctx context.Context, p *peer, batch []*ask) error {
-	portions := divide(batch)
-	if err := d.question(ctx, p, portions); err != nil {
+// sendBatch sends one request for a batch and hands out the results. After an
+// error nobody has a result.
+func (d *Database) sendBatch(ctx context.Context, p *peer, batch []*ask) error {
+	subRequests := divide(batch)
+	if err := d.question(ctx, p, subRequests); err != nil {
 		return fmt.Errorf("server %s: %w", batch[0].replica.server, err)
 	}
-	for i := range portions {
-		q := &portions[i]
+	for i := range subRequests {
+		q := &subRequests[i]
 		if q.err != nil {
 			q.replica.failed(d.cfg.Avoid, time.Now())
 		}
 		for _, a := range q.asks {
-			a.told <- q.answer(a.keys)
+			a.result <- q.answer(a.keys)
 		}
 	}
 	return nil
 }
 
-// divide makes a portion for each replica.
-func divide(batch []*ask) []portion {
-	var all []portion
+// divide makes a subRequest for each replica.
+func divide(batch []*ask) []subRequest {
+	var all []subRequest
 	for _, a := range batch {
-		i := slices.IndexFunc(all, func(q portion) bool { return q.replica == a.replica })
+		i := slices.IndexFunc(all, func(q subRequest) bool { return q.replica == a.replica })
 		if i < 0 {
 			i = len(all)
-			all = append(all, portion{shard: a.shard, replica: a.replica})
+			all = append(all, subRequest{shard: a.shard, replica: a.replica})
 		}
 		q := &all[i]
 		q.asks = append(q.asks, a)
 		q.keys = append(q.keys, a.keys...)
-		q.floor = max(q.floor, a.floor)
+		q.minSeq = max(q.minSeq, a.minSeq)
 	}
 	return all
 }
 
 // answer is the rows of some keys.
-func (q *portion) answer(keys []int64) told {
+func (q *subRequest) answer(keys []int64) keyResult {
 	if q.err != nil {
-		return told{err: q.err}
+		return keyResult{err: q.err}
 	}
 	rows := make([][]byte, 0, len(keys))
 	for _, key := range keys {
@@ -82,17 +82,17 @@ func (q *portion) answer(keys []int64) told {
 			rows = append(rows, q.rows[i].text)
 		}
 	}
-	return told{rows: rows}
+	return keyResult{rows: rows}
 }
 
-// question asks one server. Its error is of all portions.
-func (d *Database) question(ctx context.Context, p *peer, portions []portion) error {
+// question asks one server. Its error is of all subRequests.
+func (d *Database) question(ctx context.Context, p *peer, subRequests []subRequest) error {
 	ctx, stop := context.WithTimeout(ctx, d.cfg.Try)
 	defer stop()
 	body := []byte{'['}
-	for i := range portions {
-		q := &portions[i]
-		part := events.GetPart{Table: q.shard.log.Table, Shard: q.shard.ID, Log: q.shard.log.Incarnation, MinSeq: q.floor, Keys: q.keys}
+	for i := range subRequests {
+		q := &subRequests[i]
+		part := events.GetPart{Table: q.shard.log.Table, Shard: q.shard.ID, Log: q.shard.log.Incarnation, MinSeq: q.minSeq, Keys: q.keys}
 		body = append(part.Append(body), ',')
 	}
 	body[len(body)-1] = ']'
@@ -102,22 +102,22 @@ func (d *Database) question(ctx context.Context, p *peer, portions []portion) er
 	}
 	defer reply.Close()
 	if reply.code != fasthttp.StatusOK {
-		return reply.refusal()
+		return reply.statusError()
 	}
-	text, err := reply.all(mostAnswer)
+	text, err := reply.all(maxAnswer)
 	if err != nil {
 		return err
 	}
-	for i := range portions {
-		if text, err = portions[i].read(text); err != nil {
+	for i := range subRequests {
+		if text, err = subRequests[i].read(text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// read takes the lines of one portion, and returns what follows them.
-func (q *portion) read(text []byte) (rest []byte, err error) {
+// read takes the lines of one subRequest, and returns what follows them.
+func (q *subRequest) read(text []byte) (rest []byte, err error) {
 	q.rows = make([]line, 0, len(q.keys))
 	for {
 		one, rest, whole := bytes.Cut(text, []byte{'\n'})
@@ -131,11 +131,11 @@ func (q *portion) read(text []byte) (rest []byte, err error) {
 			seq, err := parseEnd(one, len(q.rows))
 			switch {
 			case err != nil:
-			case seq < q.floor:
-				q.err = below(seq, q.floor)
+			case seq < q.minSeq:
+				q.err = below(seq, q.minSeq)
 			default:
 				q.replica.answered(seq)
-				q.shard.floor.raise(seq)
+				q.shard.minSeq.raise(seq)
 			}
 			return rest, err
 		}
@@ -153,9 +153,9 @@ func (q *portion) read(text []byte) (rest []byte, err error) {
 
 var errCut = errors.New("the answer was cut off")
 
-// below is of a replica whose database went back between its look at the floor
+// below is of a replica whose database went back between its look at the minimum seq
 // and its answer.
-func below(seq, floor uint64) error { return fmt.Errorf("it answers at %d, below %d", seq, floor) }
+func below(seq, minSeq uint64) error { return fmt.Errorf("it answers at %d, below %d", seq, minSeq) }
 
 // parseEnd reads the last line of an answer of n lines.
 func parseEnd(line []byte, n int) (uint64, error) {
@@ -184,7 +184,7 @@ func keyOf(schema *events.Schema, line []byte) (int64, error) {
 
 // seen reports whether a replica has applied seq, after waiting for it.
 func (d *Database) seen(ctx context.Context, s *shard, r *replica, seq uint64) error {
-	all := []portion{{shard: s, replica: r, keys: []int64{s.Low}, floor: seq}}
+	all := []subRequest{{shard: s, replica: r, keys: []int64{s.Low}, minSeq: seq}}
 	if err := d.question(ctx, r.peer, all); err != nil {
 		return err
 	}

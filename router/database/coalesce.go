@@ -11,14 +11,14 @@ import (
 	"ringway/events"
 )
 
-// gatherer shares questions to one server, for rows of all that it keeps.
+// coalescer shares questions to one server, for rows of all that it keeps.
 // While one is unanswered, what comes waits and makes the next. One that takes
-// longer than cfg.Stagger holds nobody up, until cfg.Flying are unanswered.
-type gatherer struct {
-	mu      sync.Mutex
-	flying  int
-	left    time.Time // when the last one did
-	waiting []*ask
+// longer than cfg.Stagger holds nobody up, until cfg.MaxInFlight are unanswered.
+type coalescer struct {
+	mu       sync.Mutex
+	inFlight int
+	lastSent time.Time
+	waiting  []*ask
 }
 
 // ask is a read of some keys of one replica.
@@ -26,11 +26,11 @@ type ask struct {
 	shard   *shard
 	replica *replica
 	keys    []int64
-	floor   uint64
-	told    chan<- told // has room
+	minSeq  uint64
+	result  chan<- keyResult // buffered for all that are sent
 }
 
-type told struct {
+type keyResult struct {
 	rows [][]byte // those that are there, in the order of keys
 	err  error
 }
@@ -43,13 +43,13 @@ var (
 // get reads rows by key, as clients see them, from the ring's choice among the
 // replicas of a shard. Where that fails, or takes longer than cfg.Hedge, the
 // next is asked too, and the first answer counts.
-func (d *Database) get(until time.Time, s *shard, keys []int64, floor uint64) ([][]byte, error) {
+func (d *Database) get(until time.Time, s *shard, keys []int64, minSeq uint64) ([][]byte, error) {
 	order := s.choices(time.Now())
-	answers := make(chan told, len(order))
+	answers := make(chan keyResult, len(order))
 	asked, open, failed := 0, 0, errNotReady
 	ask := func() {
 		if asked < len(order) {
-			d.join(&ask{shard: s, replica: order[asked], keys: keys, floor: floor, told: answers})
+			d.enqueue(&ask{shard: s, replica: order[asked], keys: keys, minSeq: minSeq, result: answers})
 			asked, open = asked+1, open+1
 		}
 	}
@@ -83,61 +83,61 @@ func (d *Database) get(until time.Time, s *shard, keys []int64, floor uint64) ([
 	return nil, fmt.Errorf("shard %s: %w", s.ID, failed)
 }
 
-// join has a asked, alone or with others.
-func (d *Database) join(a *ask) {
-	d.metrics.mayWait(a.replica, a.floor)
+// enqueue sends a, alone or together with others.
+func (d *Database) enqueue(a *ask) {
+	d.metrics.mayWait(a.replica, a.minSeq)
 	p := a.replica.peer
 	g := &p.gets[0]
-	if a.floor > 0 {
-		g = &p.gets[1] // others need not wait for this floor
+	if a.minSeq > 0 {
+		g = &p.gets[1] // others need not wait for this minimum seq
 	}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, a)
-	leaves := g.flying == 0 || g.flying < d.cfg.Flying && time.Since(g.left) > d.cfg.Stagger
-	if leaves {
-		g.flying++
+	sends := g.inFlight == 0 || g.inFlight < d.cfg.MaxInFlight && time.Since(g.lastSent) > d.cfg.Stagger
+	if sends {
+		g.inFlight++
 	}
 	g.mu.Unlock()
-	if !leaves {
+	if !sends {
 		d.metrics.shared.Inc()
 		return
 	}
-	if !d.start(func(ctx context.Context) { d.fly(ctx, p, g) }) {
-		refuseAll(g.land(), errStopping)
+	if !d.start(func(ctx context.Context) { d.send(ctx, p, g) }) {
+		failAll(g.abort(), errStopping)
 	}
 }
 
-// fly asks for what waits until nothing does. When a question fails, all who
+// send sends what waits until nothing does. When a request fails, all who
 // wait go elsewhere.
-func (d *Database) fly(ctx context.Context, p *peer, g *gatherer) {
+func (d *Database) send(ctx context.Context, p *peer, g *coalescer) {
 	for {
 		runtime.Gosched() // those join who are about to: a question costs as much as many rows
 		batch := g.take()
 		if batch == nil {
 			return
 		}
-		err := d.together(ctx, p, batch)
+		err := d.sendBatch(ctx, p, batch)
 		if err == nil {
 			continue
 		}
-		batch = append(batch, g.land()...)
+		batch = append(batch, g.abort()...)
 		now := time.Now()
 		for _, a := range batch {
 			a.replica.failed(d.cfg.Avoid, now)
 		}
-		refuseAll(batch, err)
+		failAll(batch, err)
 		return
 	}
 }
 
-func refuseAll(batch []*ask, err error) {
+func failAll(batch []*ask, err error) {
 	for _, a := range batch {
-		a.told <- told{err: err}
+		a.result <- keyResult{err: err}
 	}
 }
 
-// take is as much of what waits as one question may be for. Nil ends a flight.
-func (g *gatherer) take() []*ask {
+// take is as much of what waits as one question may be for. Nil ends the sender.
+func (g *coalescer) take() []*ask {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n, keys := 0, 0
@@ -146,19 +146,19 @@ func (g *gatherer) take() []*ask {
 		n++
 	}
 	if n == 0 {
-		g.flying--
+		g.inFlight--
 		return nil
 	}
 	batch := g.waiting[:n:n]
-	g.waiting, g.left = g.waiting[n:], time.Now()
+	g.waiting, g.lastSent = g.waiting[n:], time.Now()
 	return batch
 }
 
-// land ends a flight that leaves behind all who wait.
-func (g *gatherer) land() []*ask {
+// abort ends a sender and empties the queue.
+func (g *coalescer) abort() []*ask {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.flying--
+	g.inFlight--
 	waiting := g.waiting
 	g.waiting = nil
 	return waiting

@@ -12,15 +12,15 @@ import (
 	"ringway/router/answer"
 )
 
-// mostStarts is how often an answer is begun of which nothing was sent yet.
-const mostStarts = 3
+// maxStarts is how often an answer is begun of which nothing was sent yet.
+const maxStarts = 3
 
-// merge is an answer made of the rows of some shards, one after the other. It
+// rangeReader is an answer made of the rows of some shards, one after the other. It
 // reads the next few shards ahead. An error of Read means that what came
 // before is no answer: its reader has to break the connection.
-type merge struct {
+type rangeReader struct {
 	head, tail []byte
-	parts      []*source
+	parts      []*shardScan
 
 	ctx    context.Context // of Run, ended by Close
 	close  func()          // once
@@ -39,44 +39,44 @@ var errClosed = errors.New("the client is gone")
 
 // stream answers with what begin makes. What fits cfg.Hold is sent in one
 // piece, and begun anew if it fails; the rest is sent while it is read.
-func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *merge) error {
+func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) error {
 	old := !ctx.Request.Header.IsHTTP11()
-	most := d.cfg.Hold
+	limit := d.cfg.Hold
 	if old {
-		most = d.cfg.MaxOld
+		limit = d.cfg.MaxOld
 	}
 	var failed error
-	for range mostStarts {
+	for range maxStarts {
 		m := begin()
 		if !d.open(m) {
 			return events.StatusErrorf(503, "the router is stopping")
 		}
-		held, err := io.ReadAll(io.LimitReader(m, int64(most)+1))
+		held, err := io.ReadAll(io.LimitReader(m, int64(limit)+1))
 		switch {
 		case err != nil:
 			_ = m.Close() // never fails
-			if failed = err; !errors.Is(err, errTorn) {
-				return unread(err)
+			if failed = err; !errors.Is(err, errIncomplete) {
+				return unavailable(err)
 			}
 			continue
-		case len(held) <= most:
+		case len(held) <= limit:
 			_ = m.Close() // never fails
 			answer.JSON(ctx, fasthttp.StatusOK, held)
 			return nil
 		case old:
 			_ = m.Close() // never fails
-			return events.StatusErrorf(505, "an answer of more than %d bytes: use HTTP/1.1", most)
+			return events.StatusErrorf(505, "an answer of more than %d bytes: use HTTP/1.1", limit)
 		}
 		m.then, m.here = m.here, held
 		answer.JSON(ctx, fasthttp.StatusOK, nil)
 		ctx.Response.SetBodyStream(m, -1)
 		return nil
 	}
-	return unread(failed)
+	return unavailable(failed)
 }
 
 // open makes m ready to be read. It is a part of Run until it is closed.
-func (d *Database) open(m *merge) bool {
+func (d *Database) open(m *rangeReader) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ctx == nil {
@@ -94,7 +94,7 @@ func (d *Database) open(m *merge) bool {
 }
 
 // Close ends the sources.
-func (m *merge) Close() error {
+func (m *rangeReader) Close() error {
 	m.close()
 	return nil
 }
@@ -107,7 +107,7 @@ const (
 )
 
 // Read implements io.Reader.
-func (m *merge) Read(b []byte) (int, error) {
+func (m *rangeReader) Read(b []byte) (int, error) {
 	for len(m.here) == 0 && m.err == nil {
 		if m.here, m.then = m.then, nil; len(m.here) == 0 {
 			m.here, m.err = m.next()
@@ -123,7 +123,7 @@ func (m *merge) Read(b []byte) (int, error) {
 
 // next is the next piece of the answer, if it is not empty; it is good until
 // the next call.
-func (m *merge) next() ([]byte, error) {
+func (m *rangeReader) next() ([]byte, error) {
 	switch m.state {
 	case atHead:
 		m.state = inParts
@@ -141,7 +141,7 @@ func (m *merge) next() ([]byte, error) {
 	return nil, io.EOF
 }
 
-func (m *merge) nextRows() ([]byte, error) {
+func (m *rangeReader) nextRows() ([]byte, error) {
 	for i := range min(m.ahead, len(m.parts)) {
 		if p := m.parts[i]; !p.started {
 			p.started = true

@@ -18,10 +18,10 @@ import (
 // source reads the rows of one shard from low to high, ahead of who takes
 // them, but not further than cfg.Prefetch. As long as nothing was taken it may
 // begin anew at another replica.
-type source struct {
+type shardScan struct {
 	d         *Database
 	shard     *shard
-	floor     uint64
+	minSeq    uint64
 	low, high int64
 	only      *replica // nil: any
 
@@ -38,24 +38,24 @@ type source struct {
 	space chan struct{} // poked when rows were taken
 }
 
-func (d *Database) newSource(s *shard, floor uint64, low, high int64, only *replica) *source {
-	return &source{
-		d: d, shard: s, floor: floor, low: low, high: high, only: only,
+func (d *Database) newShardScan(s *shard, minSeq uint64, low, high int64, only *replica) *shardScan {
+	return &shardScan{
+		d: d, shard: s, minSeq: minSeq, low: low, high: high, only: only,
 		moved: make(chan struct{}, 1), space: make(chan struct{}, 1),
 	}
 }
 
 // run reads until the end, a fault that no other replica can mend, or the end
 // of ctx.
-func (s *source) run(ctx context.Context) {
+func (s *shardScan) run(ctx context.Context) {
 	err := s.anyReplica(ctx)
 	s.mu.Lock()
 	s.ended, s.err = true, err
 	s.mu.Unlock()
-	poke(s.moved)
+	notify(s.moved)
 }
 
-func (s *source) anyReplica(ctx context.Context) error {
+func (s *shardScan) anyReplica(ctx context.Context) error {
 	order := []*replica{s.only}
 	if s.only == nil {
 		order = s.shard.choices(time.Now())
@@ -74,14 +74,14 @@ func (s *source) anyReplica(ctx context.Context) error {
 		failed = fmt.Errorf("server %s: %w", a.replica.server, a.err)
 		s.failed(a.replica)
 		if !s.rewind() {
-			return fmt.Errorf("%w: shard %s: %w", errTorn, s.shard.ID, failed)
+			return fmt.Errorf("%w: shard %s: %w", errIncomplete, s.shard.ID, failed)
 		}
 	}
 	return fmt.Errorf("shard %s: %w", s.shard.ID, failed)
 }
 
 // failed makes the other replicas the first choices for a while.
-func (s *source) failed(r *replica) {
+func (s *shardScan) failed(r *replica) {
 	if s.only == nil {
 		r.failed(s.d.cfg.Avoid, time.Now())
 		s.d.metrics.failed.WithLabelValues(s.shard.log.Table).Inc()
@@ -106,12 +106,12 @@ func (a answering) close() {
 // first asks the first of order, and the next one too each time that nobody
 // begins to answer within cfg.Hedge. The first answer counts, or the last
 // error. The rest can still be asked.
-func (s *source) first(ctx context.Context, order []*replica) (a answering, rest []*replica) {
+func (s *shardScan) first(ctx context.Context, order []*replica) (a answering, rest []*replica) {
 	answers := make(chan answering, len(order))
 	open := map[*replica]context.CancelFunc{}
 	ask := func() (r *replica) {
 		r, order = order[0], order[1:]
-		s.d.metrics.mayWait(r, s.floor)
+		s.d.metrics.mayWait(r, s.minSeq)
 		asking, stop := context.WithCancel(ctx)
 		open[r] = stop
 		go func() {
@@ -150,11 +150,11 @@ func (s *source) first(ctx context.Context, order []*replica) (a answering, rest
 	}
 }
 
-// errTorn is a fault in the middle of what was handed out.
-var errTorn = errors.New("a part of the answer is missing")
+// errIncomplete is a fault in the middle of what was handed out.
+var errIncomplete = errors.New("a part of the answer is missing")
 
 // rewind forgets what was read; false if some of it was taken.
-func (s *source) rewind() bool {
+func (s *shardScan) rewind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows = s.rows[:0]
@@ -162,18 +162,18 @@ func (s *source) rewind() bool {
 }
 
 // ask returns when a replica begins to answer.
-func (s *source) ask(ctx context.Context, r *replica) (*reply, error) {
-	uri := shardURI(s.shard, "rows", s.floor) + "&low=" + strconv.FormatInt(s.low, 10) + "&high=" + strconv.FormatInt(s.high, 10)
+func (s *shardScan) ask(ctx context.Context, r *replica) (*reply, error) {
+	uri := shardURI(s.shard, "rows", s.minSeq) + "&low=" + strconv.FormatInt(s.low, 10) + "&high=" + strconv.FormatInt(s.high, 10)
 	reply, err := r.peer.ask(ctx, "GET", uri, nil)
 	if err != nil || reply.code == fasthttp.StatusOK {
 		return reply, err
 	}
 	defer reply.Close()
-	return nil, reply.refusal()
+	return nil, reply.statusError()
 }
 
 // copy takes over the rows of an answer.
-func (s *source) copy(ctx context.Context, a answering) error {
+func (s *shardScan) copy(ctx context.Context, a answering) error {
 	lines := bufio.NewReaderSize(a.reply.body, 32<<10)
 	var long []byte
 	for n := 0; ; {
@@ -197,10 +197,10 @@ func (s *source) copy(ctx context.Context, a answering) error {
 			if err != nil {
 				return fmt.Errorf("%w: it begins with %.50q", errCut, line)
 			}
-			if seq < s.floor {
-				return below(seq, s.floor)
+			if seq < s.minSeq {
+				return below(seq, s.minSeq)
 			}
-			s.shard.floor.raise(seq) // before a client sees a row
+			s.shard.minSeq.raise(seq) // before a client sees a row
 			continue
 		}
 		if line[0] == events.ShardEnd {
@@ -208,11 +208,11 @@ func (s *source) copy(ctx context.Context, a answering) error {
 			if err != nil {
 				return err
 			}
-			if seq < s.floor {
-				return below(seq, s.floor)
+			if seq < s.minSeq {
+				return below(seq, s.minSeq)
 			}
 			a.replica.answered(seq)
-			s.shard.floor.raise(seq)
+			s.shard.minSeq.raise(seq)
 			_, err = io.Copy(io.Discard, lines) // so that the connection can be kept
 			return err
 		}
@@ -224,7 +224,7 @@ func (s *source) copy(ctx context.Context, a answering) error {
 }
 
 // put adds a row when there is room for it.
-func (s *source) put(ctx context.Context, row []byte, first bool) error {
+func (s *shardScan) put(ctx context.Context, row []byte, first bool) error {
 	for {
 		s.mu.Lock()
 		if len(s.rows) == 0 || len(s.rows)+len(row) < s.d.cfg.Prefetch {
@@ -233,7 +233,7 @@ func (s *source) put(ctx context.Context, row []byte, first bool) error {
 			}
 			s.rows = append(s.rows, row...)
 			s.mu.Unlock()
-			poke(s.moved)
+			notify(s.moved)
 			return nil
 		}
 		s.mu.Unlock()
@@ -246,13 +246,13 @@ func (s *source) put(ctx context.Context, row []byte, first bool) error {
 }
 
 // take waits for rows and swaps them for an empty buffer; io.EOF at the end.
-func (s *source) take(ctx context.Context, empty []byte) ([]byte, error) {
+func (s *shardScan) take(ctx context.Context, empty []byte) ([]byte, error) {
 	for {
 		s.mu.Lock()
 		if rows := s.rows; len(rows) > 0 {
 			s.rows, s.taken = empty[:0], true
 			s.mu.Unlock()
-			poke(s.space)
+			notify(s.space)
 			return rows, nil
 		}
 		ended, err := s.ended, s.err
