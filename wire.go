@@ -41,8 +41,10 @@ func wiring() cli.Wiring {
 		Router:     runRouter,
 		Shard:      runShard,
 		Server:     func(ctx context.Context, o cli.ServerOptions) error { return sample.Run(ctx, o.ID, o.Listen) },
-		Hold:       func(ctx context.Context, o cli.HoldOptions) (int, error) { return process.Hold(ctx, o.Line, o.Argv) },
-		Dial:       dial,
+		RunCommand: func(ctx context.Context, o cli.CommandOptions) (int, error) {
+			return process.RunCommand(ctx, o.Line, o.Argv)
+		},
+		Dial: dial,
 	}
 }
 

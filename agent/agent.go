@@ -37,12 +37,12 @@ type Config struct {
 	Probes       int           // probes in flight at once, so that a host full of hung instances stays calm
 	ReadyWithin  time.Duration // after which an instance that was never ready is reported unready
 
-	StartWithin time.Duration // for the runtime to start an instance
-	StopSlack   time.Duration // beyond its grace, for an instance to stop when the supervisor is gone
-	SlowAfter   time.Duration // after which a runtime that has not answered is reported
-	ListEvery   time.Duration // between two looks at all that runs, in case a notice was lost
-	RetryAfter  time.Duration // before something that failed is tried again
-	BeatGap     time.Duration // at least, between two heartbeats: changes at once share one
+	StartWithin  time.Duration // for the runtime to start an instance
+	StopSlack    time.Duration // beyond its grace, for an instance to stop when the supervisor is gone
+	SlowAfter    time.Duration // after which a runtime that has not answered is reported
+	ListEvery    time.Duration // between two looks at all that runs, in case a notice was lost
+	RetryAfter   time.Duration // before something that failed is tried again
+	HeartbeatGap time.Duration // at least, between two heartbeats: changes at once share one
 }
 
 // DefaultConfig takes a hung instance out of rotation within 4 s: an interval,
@@ -52,7 +52,7 @@ func DefaultConfig() Config {
 		ProbeFirst: 250 * time.Millisecond, ProbeEvery: time.Second, ProbeTimeout: time.Second, ProbeFails: 3,
 		Probes: 64, ReadyWithin: 30 * time.Second,
 		StartWithin: 30 * time.Second, StopSlack: 10 * time.Second, SlowAfter: 2 * time.Second, ListEvery: 5 * time.Second,
-		RetryAfter: time.Second, BeatGap: 5 * time.Millisecond,
+		RetryAfter: time.Second, HeartbeatGap: 5 * time.Millisecond,
 	}
 }
 
@@ -78,7 +78,7 @@ type Agent struct {
 	bus         bus
 	log         *slog.Logger
 	incarnation string
-	beats       chan events.HostHeartbeat // the newest one that was not sent
+	heartbeats  chan events.HostHeartbeat // the newest one that was not sent
 	inbox       chan func(*host)          // what happened, for the loop
 	probes      chan struct{}             // a place in it is a probe in flight
 }
@@ -90,7 +90,7 @@ func New(cfg Config, rt Runtime, assignments assignments, bus bus, log *slog.Log
 	}
 	return &Agent{
 		cfg: cfg, rt: rt, assignments: assignments, bus: bus, log: log.With(events.KeyHost, cfg.Host),
-		incarnation: rand.Text(), beats: make(chan events.HostHeartbeat, 1), inbox: make(chan func(*host)),
+		incarnation: rand.Text(), heartbeats: make(chan events.HostHeartbeat, 1), inbox: make(chan func(*host)),
 		probes: make(chan struct{}, max(1, cfg.Probes)),
 	}, nil
 }
@@ -141,7 +141,7 @@ func (a *Agent) loop(ctx context.Context, h *host, failed <-chan error) error {
 	var giveUp <-chan time.Time
 	for {
 		var gap <-chan time.Time
-		if wait := h.beatIfDue(time.Now()); wait > 0 {
+		if wait := h.heartbeatIfDue(time.Now()); wait > 0 {
 			gap = time.After(wait)
 		}
 		select {

@@ -80,10 +80,10 @@ func (b *board) Watch(ctx context.Context, key string, fn func(events.Entry)) er
 
 // air carries heartbeats, and keeps those of one agent.
 type air struct {
-	mu    sync.Mutex
-	beats []events.HostHeartbeat
-	away  bool
-	hear  func(string, []byte)
+	mu         sync.Mutex
+	heartbeats []events.HostHeartbeat
+	away       bool
+	hear       func(string, []byte)
 }
 
 func (a *air) Listen(_ string, fn func(string, []byte)) (stop func(), err error) {
@@ -113,14 +113,14 @@ func (a *air) Publish(subject string, v any) error {
 	if err != nil {
 		return err
 	}
-	beat, err := events.DecodeHostHeartbeat(b)
+	heartbeat, err := events.DecodeHostHeartbeat(b)
 	if err != nil {
 		return err
 	}
-	if subject != events.AgentSubject(beat.Host) {
-		return fmt.Errorf("host %q speaks on %s", beat.Host, subject)
+	if subject != events.AgentSubject(heartbeat.Host) {
+		return fmt.Errorf("host %q speaks on %s", heartbeat.Host, subject)
 	}
-	a.beats = append(a.beats, beat)
+	a.heartbeats = append(a.heartbeats, heartbeat)
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (a *air) cut(away bool) {
 func (a *air) all() []events.HostHeartbeat {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.beats)
+	return slices.Clone(a.heartbeats)
 }
 
 // states is the last heartbeat in short: "S1=ready S2=dead".
@@ -145,9 +145,9 @@ func (a *air) states() string {
 	return short(all[len(all)-1])
 }
 
-func short(beat events.HostHeartbeat) string {
+func short(heartbeat events.HostHeartbeat) string {
 	var parts []string
-	for _, i := range beat.Instances {
+	for _, i := range heartbeat.Instances {
 		parts = append(parts, i.Name+"="+i.State)
 	}
 	return strings.Join(parts, " ")
@@ -297,9 +297,9 @@ func TestAgent_RunsWhatIsAssigned(t *testing.T) {
 	if err := runtimetest.Get(f.last("S1").Address, "/home", "Server: S1"); err != nil {
 		t.Fatal(err)
 	}
-	beat := f.all()[len(f.all())-1]
-	if beat.Token != life("a", 1) || beat.Assigned.Revision != 1 || beat.Load.CPUs == 0 || beat.Load.Memory == 0 || beat.Incarnation == "" {
-		t.Fatalf("got %+v", beat)
+	heartbeat := f.all()[len(f.all())-1]
+	if heartbeat.Token != life("a", 1) || heartbeat.Assigned.Revision != 1 || heartbeat.Load.CPUs == 0 || heartbeat.Load.Memory == 0 || heartbeat.Incarnation == "" {
+		t.Fatalf("got %+v", heartbeat)
 	}
 	kept := f.last("S2").PID
 	f.assign(life("a", 1), 2, "S2", "S3")
@@ -381,7 +381,7 @@ func TestAgent_ReportsAStartThatFails(t *testing.T) {
 }
 
 // The notice of a death may overtake the answer to the start.
-func TestAgent_HearsOfADeathBeforeItsStart(t *testing.T) {
+func TestAgent_ADeathMayBeReportedBeforeItsStart(t *testing.T) {
 	f, rt := newFaulty(t, func(rt *faulty) { rt.late.Store(true) })
 	f.board.put(entry(t, life("a", 1), 1, runtimetest.Shell("S1", "exit 4")))
 	f.eventually("S1=dead")
@@ -471,7 +471,7 @@ func TestAgent_StopsEverythingWhenItsSupervisorIsGone(t *testing.T) {
 	f.eventually("S1=ready S2=ready") // the same names, from the same assignment
 }
 
-func TestAgent_BeatsWhileTheBusIsAway(t *testing.T) {
+func TestAgent_SendsHeartbeatsWhileTheBusIsAway(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")
@@ -501,7 +501,7 @@ func TestAgent_RefusesASecondOne(t *testing.T) {
 	}
 }
 
-func TestAgent_WaitsForItsDiskBeforeItObeys(t *testing.T) {
+func TestAgent_WaitsForItsDiskBeforeItApplies(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")

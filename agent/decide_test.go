@@ -41,9 +41,9 @@ func emptyFence(t *testing.T) fence {
 
 func TestFence_RefusesOlderTermsOfOneLife(t *testing.T) {
 	f := emptyFence(t)
-	obey := func(e events.Entry) {
+	apply := func(e events.Entry) {
 		t.Helper()
-		o, err := f.judge("host-1", e)
+		o, err := f.check("host-1", e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,17 +56,17 @@ func TestFence_RefusesOlderTermsOfOneLife(t *testing.T) {
 	}
 	refuse := func(e events.Entry, why string) {
 		t.Helper()
-		if _, err := f.judge("host-1", e); err == nil || !strings.Contains(err.Error(), why) {
+		if _, err := f.check("host-1", e); err == nil || !strings.Contains(err.Error(), why) {
 			t.Fatalf("got %v, want %q", err, why)
 		}
 	}
-	obey(entryOf(t, term("a", 5), 1, "S1"))
-	obey(entryOf(t, term("a", 5), 1, "S1")) // told again
-	obey(entryOf(t, term("a", 5), 2, "S1", "S2"))
+	apply(entryOf(t, term("a", 5), 1, "S1"))
+	apply(entryOf(t, term("a", 5), 1, "S1")) // told again
+	apply(entryOf(t, term("a", 5), 2, "S1", "S2"))
 	refuse(entryOf(t, term("a", 4), 3, "S1"), "older than 5")
-	refuse(entryOf(t, term("a", 5), 1, "S1"), errStale.Error())
-	obey(entryOf(t, term("a", 9), 3))
-	obey(entryOf(t, term("b", 1), 1, "S9")) // a wiped bus begins again at 1
+	refuse(entryOf(t, term("a", 5), 1, "S1"), errOvertaken.Error())
+	apply(entryOf(t, term("a", 9), 3))
+	apply(entryOf(t, term("b", 1), 1, "S9")) // a wiped bus begins again at 1
 	if f.Token != term("b", 1) {
 		t.Fatalf("token is %v", f.Token)
 	}
@@ -78,7 +78,7 @@ func TestFence_RefusesRubbish(t *testing.T) {
 	for _, v := range []string{``, `x`, `null`, `{}`, `{"host":"host-2","term":{"incarnation":"a","revision":1}}`, `{"host":"host-1"}`,
 		`{"host":"host-1","instances":[{"name":"../x"}],"term":{"incarnation":"a","revision":1}}`,
 		`{"host":"host-1","instances":[{"name":"S1"},{"name":"S1"}],"term":{"incarnation":"a","revision":1}}`} {
-		if o, err := f.judge("host-1", events.Entry{Value: []byte(v)}); err == nil {
+		if o, err := f.check("host-1", events.Entry{Value: []byte(v)}); err == nil {
 			t.Errorf("%s: accepted as %+v", v, o)
 		}
 	}
@@ -107,7 +107,7 @@ func TestFence_IsBounded(t *testing.T) {
 		for j := range names {
 			names[j] = fmt.Sprintf("S%d-%d", i, j)
 		}
-		o, err := f.judge("host-1", entryOf(t, term(fmt.Sprintf("life-%d", i), 1), 1, names...))
+		o, err := f.check("host-1", entryOf(t, term(fmt.Sprintf("life-%d", i), 1), 1, names...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,23 +133,23 @@ func TestPlan(t *testing.T) {
 		return all
 	}
 	nothing := func(map[string]*entry) {}
-	judged := func(incarnation string, owners map[string]string, names ...string) *order {
+	judged := func(incarnation string, owners map[string]string, names ...string) *accepted {
 		f := emptyFence(t)
 		for k, v := range owners {
 			f.Owners[k] = v
 		}
-		o, err := f.judge("host-1", entryOf(t, term(incarnation, 1), 1, names...))
+		o, err := f.check("host-1", entryOf(t, term(incarnation, 1), 1, names...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return &o
 	}
 	for _, c := range []struct {
-		name    string
-		entries map[string]*entry
-		order   *order
-		closing bool
-		want    string
+		name     string
+		entries  map[string]*entry
+		accepted *accepted
+		closing  bool
+		want     string
 	}{
 		{"no news", entries(nothing), nil, false, ""},
 		{"all as it should be", entries(nothing), judged("a", nil, "S1", "S2"), false, ""},
@@ -170,7 +170,7 @@ func TestPlan(t *testing.T) {
 		{"closing without news", entries(nothing), nil, true, "remove S1, remove S2"},
 	} {
 		var got []string
-		for _, s := range plan(c.entries, c.order, c.closing, now) {
+		for _, s := range plan(c.entries, c.accepted, c.closing, now) {
 			got = append(got, string(s.verb)+" "+s.spec.Name)
 		}
 		if strings.Join(got, ", ") != c.want {

@@ -23,11 +23,11 @@ type entry struct {
 	in    Instance
 	phase phase
 
-	busy    verb      // what the runtime is doing for it
-	since   time.Time // when that began
-	changed time.Time // a list from before knows less
-	retryAt time.Time
-	trouble string // why the last attempt to stop it failed
+	busy      verb      // what the runtime is doing for it
+	since     time.Time // when that began
+	changed   time.Time // a list from before knows less
+	retryAt   time.Time
+	stopError string // why the last attempt to stop it failed
 
 	health    health
 	stopProbe context.CancelFunc
@@ -44,7 +44,7 @@ type health struct {
 }
 
 // after is h after one more probe; err is nil if it succeeded.
-func (h health) after(err error, enough int) health {
+func (h health) after(err error, maxFails int) health {
 	h.probed = true
 	if err == nil {
 		h.ever, h.ready, h.fails, h.last = true, true, 0, ""
@@ -52,7 +52,7 @@ func (h health) after(err error, enough int) health {
 	}
 	h.fails++
 	h.last = err.Error()
-	if h.fails >= enough {
+	if h.fails >= maxFails {
 		h.ready = false
 	}
 	return h
@@ -65,14 +65,14 @@ func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 		Address: e.in.Address, PID: e.in.PID, Started: e.in.Started,
 	}
 	slow := ""
-	if took := now.Sub(e.since); e.busy != "" && took > e.patience(cfg) {
+	if took := now.Sub(e.since); e.busy != "" && took > e.slowAfter(cfg) {
 		slow = fmt.Sprintf("%s: the runtime has not answered for %s", e.busy, took.Round(time.Second))
 	}
 	switch {
 	case e.phase == dead:
 		s.State, s.Detail = events.Dead, e.in.Detail
 	case e.phase == stopping:
-		s.State, s.Detail = events.Stopping, e.trouble
+		s.State, s.Detail = events.Stopping, e.stopError
 	case e.phase == starting:
 		s.State = events.Starting
 	case e.health.ready:
@@ -90,7 +90,7 @@ func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 	return s
 }
 
-func (e *entry) patience(cfg Config) time.Duration {
+func (e *entry) slowAfter(cfg Config) time.Duration {
 	if e.busy == remove {
 		return e.spec.Grace.D() + cfg.SlowAfter
 	}

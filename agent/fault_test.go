@@ -27,7 +27,7 @@ type faulty struct {
 	silent atomic.Bool  // List fails
 	late   atomic.Bool  // Start answers after the death was told; List says all runs
 
-	told      chan struct{} // one death
+	reported  chan struct{} // one death
 	overtaken atomic.Bool
 }
 
@@ -47,7 +47,7 @@ func (f *faulty) Run(ctx context.Context, died func(agent.Instance)) error {
 		if !f.deaf.Load() {
 			died(in)
 			select {
-			case f.told <- struct{}{}:
+			case f.reported <- struct{}{}:
 			default:
 			}
 		}
@@ -61,7 +61,7 @@ func (f *faulty) Start(ctx context.Context, spec events.InstanceSpec, token even
 	in, err := f.Runtime.Start(ctx, spec, token)
 	if err == nil && f.late.Load() {
 		select {
-		case <-f.told:
+		case <-f.reported:
 			f.overtaken.Store(true)
 		case <-ctx.Done():
 		}
@@ -88,7 +88,7 @@ func (f *faulty) List(ctx context.Context) ([]agent.Instance, error) {
 }
 
 func newFaulty(t *testing.T, prepare func(*faulty)) (*fixture, *faulty) {
-	rt := &faulty{told: make(chan struct{}, 1)}
+	rt := &faulty{reported: make(chan struct{}, 1)}
 	prepare(rt)
 	return newFaultyFixture(t, func(real agent.Runtime) agent.Runtime {
 		rt.Runtime = real
@@ -124,7 +124,7 @@ func TestAgent_AHungRuntimeIsReportedAndWedgesNothing(t *testing.T) {
 	f.eventually("S1=ready")
 }
 
-func TestAgent_FindsADeathThatNobodyTold(t *testing.T) {
+func TestAgent_FindsADeathThatNobodyReported(t *testing.T) {
 	f, rt := newFaulty(t, func(*faulty) {})
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")

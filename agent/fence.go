@@ -26,7 +26,7 @@ type fence struct {
 }
 
 // order is an assignment that the fence let pass.
-type order struct {
+type accepted struct {
 	assignment events.Assignment
 	fence      fence
 }
@@ -38,7 +38,7 @@ const (
 
 // errStale: an assignment that was obeyed or overtaken; a reader of the bus
 // may be behind.
-var errStale = errors.New("older than the one obeyed")
+var errOvertaken = errors.New("older than the one obeyed")
 
 func loadFence(path string) (fence, error) {
 	f := fence{Newest: map[string]uint64{}, Owners: map[string]string{}, path: path}
@@ -70,21 +70,21 @@ func (f fence) save() error {
 }
 
 // judge decides whether entry is to be obeyed, and what to remember before.
-func (f fence) judge(host string, entry events.Entry) (order, error) {
+func (f fence) check(host string, entry events.Entry) (accepted, error) {
 	a, err := events.DecodeAssignment(entry.Value)
 	switch {
 	case err != nil:
-		return order{}, err
+		return accepted{}, err
 	case a.Host != host:
-		return order{}, fmt.Errorf("it is for host %q", a.Host)
+		return accepted{}, fmt.Errorf("it is for host %q", a.Host)
 	case a.Term.Incarnation == "":
-		return order{}, errors.New("it names no term")
+		return accepted{}, errors.New("it names no term")
 	case a.Term.Revision < f.Newest[a.Term.Incarnation]:
-		return order{}, fmt.Errorf("its term %s is older than %d, which was obeyed", a.Term, f.Newest[a.Term.Incarnation])
+		return accepted{}, fmt.Errorf("its term %s is older than %d, which was obeyed", a.Term, f.Newest[a.Term.Incarnation])
 	case f.Assigned.After(entry.Version):
-		return order{}, errStale
+		return accepted{}, errOvertaken
 	case f.Assigned == entry.Version && f.Token != a.Term, !a.Former.Zero() && f.Assigned.After(a.Former) && entry.Version.After(f.Assigned):
-		return order{}, fmt.Errorf("what was obeyed as %s is no part of its past: the bus went back", f.Assigned)
+		return accepted{}, fmt.Errorf("what was obeyed as %s is no part of its past: the bus went back", f.Assigned)
 	}
 	next := fence{Token: a.Term, Assigned: entry.Version, Newest: maps.Clone(f.Newest), Owners: maps.Clone(f.Owners), path: f.path}
 	next.Newest[a.Term.Incarnation] = a.Term.Revision
@@ -95,7 +95,7 @@ func (f fence) judge(host string, entry events.Entry) (order, error) {
 		next.Owners[spec.Name] = a.Term.Incarnation
 	}
 	forget(next.Owners, maxOwners, func(k string) bool { return !named[k] })
-	return order{assignment: a, fence: next}, nil
+	return accepted{assignment: a, fence: next}, nil
 }
 
 // forget shrinks m to size, if it can.
@@ -134,8 +134,8 @@ func (a *Agent) accept(ctx, work context.Context, f fence, entry events.Entry) f
 		a.log.Info("assignment is gone; everything runs on")
 		return f
 	}
-	passed, err := f.judge(a.cfg.Host, entry)
-	if errors.Is(err, errStale) {
+	passed, err := f.check(a.cfg.Host, entry)
+	if errors.Is(err, errOvertaken) {
 		a.log.Info("assignment is overtaken", "version", entry.Version.String())
 		return f
 	}
@@ -158,7 +158,7 @@ func (a *Agent) accept(ctx, work context.Context, f fence, entry events.Entry) f
 		}
 		a.post(work, func(h *host) { h.refuse(fmt.Sprintf("assignment %s waits: %v", entry.Version, err)) })
 	}
-	a.post(work, func(h *host) { h.obey(passed) })
+	a.post(work, func(h *host) { h.apply(passed) })
 	return passed.fence
 }
 

@@ -17,31 +17,31 @@ type host struct {
 	work  context.Context // of the loop's helpers; the loop itself obeys Run's
 	group *sync.WaitGroup
 
-	fence   fence
-	order   *order // the newest that was accepted; nil: no news yet
-	entries map[string]*entry
-	early   map[string]Instance  // deaths told before the start
-	removed map[string]time.Time // so that an older list brings nothing back
-	known   bool                 // the runtime has said once what runs
-	quiet   time.Time            // no heartbeat before, unless all that runs was probed
-	closing bool
-	refused string // why the newest assignment is not obeyed
-	hung    string // why nobody knows what runs
+	fence       fence
+	accepted    *accepted // the newest that was accepted; nil: no news yet
+	entries     map[string]*entry
+	earlyDeaths map[string]Instance  // deaths told before the start
+	removed     map[string]time.Time // so that an older list brings nothing back
+	known       bool                 // the runtime has said once what runs
+	quietUntil  time.Time            // no heartbeat before, unless all that runs was probed
+	closing     bool
+	refused     string // why the newest assignment is not obeyed
+	listError   string // why nobody knows what runs
 
-	dirty  bool
-	beaten time.Time
+	dirty         bool
+	lastHeartbeat time.Time
 }
 
 func newHost(work context.Context, a *Agent, group *sync.WaitGroup, f fence) *host {
 	return &host{
 		Agent: a, work: work, group: group, fence: f,
-		entries: map[string]*entry{}, early: map[string]Instance{}, removed: map[string]time.Time{},
+		entries: map[string]*entry{}, earlyDeaths: map[string]Instance{}, removed: map[string]time.Time{},
 	}
 }
 
 // obey takes an accepted assignment.
-func (h *host) obey(o order) {
-	h.order, h.fence, h.refused, h.dirty = &o, o.fence, "", true
+func (h *host) apply(o accepted) {
+	h.accepted, h.fence, h.refused, h.dirty = &o, o.fence, "", true
 	for _, spec := range o.assignment.Instances {
 		// What runs keeps its command; how it is probed and stopped may change.
 		if e := h.entries[spec.Name]; e != nil {
@@ -76,7 +76,7 @@ func (h *host) reconcile() {
 		return
 	}
 	now := time.Now()
-	for _, s := range plan(h.entries, h.order, h.closing, now) {
+	for _, s := range plan(h.entries, h.accepted, h.closing, now) {
 		h.dirty = true
 		e := h.entries[s.spec.Name]
 		if s.verb == start {
@@ -88,12 +88,12 @@ func (h *host) reconcile() {
 			h.unwatch(e)
 		}
 		e.busy, e.since, e.changed = s.verb, now, now
-		h.group.Go(h.act(s))
+		h.group.Go(h.call(s))
 	}
 }
 
 // act is one call of the runtime, and what comes of it.
-func (h *host) act(s step) func() {
+func (h *host) call(s step) func() {
 	name, token := s.spec.Name, h.fence.Token
 	if s.verb == start {
 		return func() {
@@ -116,7 +116,7 @@ func (h *host) act(s step) func() {
 
 func (h *host) started(name string, in Instance, err error) {
 	e := h.entries[name]
-	h.settle(e)
+	h.callEnded(e)
 	log := h.log.With(events.KeyInstance, name)
 	if err != nil {
 		log.Error("instance not started", events.KeyError, err)
@@ -130,23 +130,23 @@ func (h *host) started(name string, in Instance, err error) {
 
 func (h *host) stopped(name string, err error) {
 	e := h.entries[name]
-	h.settle(e)
+	h.callEnded(e)
 	log := h.log.With(events.KeyInstance, name)
 	if err != nil {
-		if e.trouble == "" {
+		if e.stopError == "" {
 			log.Warn("instance not stopped", events.KeyError, err)
 		}
-		e.trouble, e.retryAt = err.Error(), time.Now().Add(h.cfg.RetryAfter)
+		e.stopError, e.retryAt = err.Error(), time.Now().Add(h.cfg.RetryAfter)
 		return
 	}
 	log.Info("instance stopped")
 	delete(h.entries, name)
-	delete(h.early, name)
+	delete(h.earlyDeaths, name)
 	h.removed[name] = time.Now()
 	h.reconcile()
 }
 
-func (h *host) settle(e *entry) {
+func (h *host) callEnded(e *entry) {
 	e.busy, e.changed, h.dirty = "", time.Now(), true
 }
 
@@ -155,15 +155,15 @@ func (h *host) died(in Instance) {
 	e := h.entries[in.Spec.Name]
 	switch {
 	case e == nil || e.phase == starting:
-		h.early[in.Spec.Name] = in
+		h.earlyDeaths[in.Spec.Name] = in
 	case e.phase == running && e.in.same(in):
-		h.bury(e, in.Detail)
+		h.markDead(e, in.Detail)
 	case e.phase == stopping:
 		e.in.Running, e.in.Detail = false, in.Detail
 	}
 }
 
-func (h *host) bury(e *entry, detail string) {
+func (h *host) markDead(e *entry, detail string) {
 	h.log.Warn("instance died", events.KeyInstance, e.spec.Name, events.KeyPID, e.in.PID, events.KeyCause, detail)
 	e.phase, e.in.Running, e.in.Detail = dead, false, detail
 	e.changed, h.dirty = time.Now(), true
@@ -173,10 +173,10 @@ func (h *host) bury(e *entry, detail string) {
 // run takes in an instance that runs, or did when the runtime said so.
 func (h *host) run(e *entry, in Instance) {
 	e.in, e.phase = in, running
-	if notice, ok := h.early[in.Spec.Name]; ok {
-		delete(h.early, in.Spec.Name)
+	if notice, ok := h.earlyDeaths[in.Spec.Name]; ok {
+		delete(h.earlyDeaths, in.Spec.Name)
 		if notice.same(in) {
-			h.bury(e, notice.Detail)
+			h.markDead(e, notice.Detail)
 			return
 		}
 	}
@@ -224,7 +224,7 @@ func (h *host) listed(all []Instance, begun time.Time) {
 	if !h.known {
 		// The first word about adopted instances shall not be "starting": they
 		// serve, and would lose their traffic for it.
-		h.quiet = time.Now().Add(h.cfg.ProbeTimeout)
+		h.quietUntil = time.Now().Add(h.cfg.ProbeTimeout)
 	}
 	seen := map[string]bool{}
 	for _, in := range all {
@@ -236,12 +236,12 @@ func (h *host) listed(all []Instance, begun time.Time) {
 			h.adopt(in)
 		case e == nil || e.busy != "" || e.changed.After(begun):
 		case e.phase == running && !in.Running:
-			h.bury(e, in.Detail)
+			h.markDead(e, in.Detail)
 		}
 	}
 	for name, e := range h.entries {
 		if !seen[name] && e.phase == running && e.busy == "" && !e.changed.After(begun) {
-			h.bury(e, "the runtime does not know it any more")
+			h.markDead(e, "the runtime does not know it any more")
 		}
 	}
 	for name, at := range h.removed {
@@ -249,8 +249,8 @@ func (h *host) listed(all []Instance, begun time.Time) {
 			delete(h.removed, name)
 		}
 	}
-	h.dirty = h.dirty || !h.known || h.hung != ""
-	h.known, h.hung = true, ""
+	h.dirty = h.dirty || !h.known || h.listError != ""
+	h.known, h.listError = true, ""
 	h.reconcile()
 }
 
@@ -265,26 +265,26 @@ func (h *host) adopt(in Instance) {
 
 // beatIfDue sends a heartbeat if something changed, and else returns how long
 // to wait before, or 0 if there is nothing to send.
-func (h *host) beatIfDue(now time.Time) time.Duration {
+func (h *host) heartbeatIfDue(now time.Time) time.Duration {
 	if !h.known || !h.dirty {
 		return 0
 	}
-	wait := h.beaten.Add(h.cfg.BeatGap).Sub(now)
-	if h.beaten.IsZero() && h.unprobed() {
-		wait = h.quiet.Sub(now)
+	wait := h.lastHeartbeat.Add(h.cfg.HeartbeatGap).Sub(now)
+	if h.lastHeartbeat.IsZero() && h.unprobed() {
+		wait = h.quietUntil.Sub(now)
 	}
 	if wait > 0 {
 		return wait
 	}
-	h.dirty, h.beaten = false, now
-	beat := events.HostHeartbeat{
-		Host: h.cfg.Host, Incarnation: h.incarnation, Token: h.fence.Token, Assigned: h.fence.Assigned, Detail: cmp.Or(h.hung, h.refused),
+	h.dirty, h.lastHeartbeat = false, now
+	heartbeat := events.HostHeartbeat{
+		Host: h.cfg.Host, Incarnation: h.incarnation, Token: h.fence.Token, Assigned: h.fence.Assigned, Detail: cmp.Or(h.listError, h.refused),
 		Instances: []events.InstanceStatus{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.entries)) {
-		beat.Instances = append(beat.Instances, h.entries[name].status(h.cfg, now))
+		heartbeat.Instances = append(heartbeat.Instances, h.entries[name].status(h.cfg, now))
 	}
-	h.send(beat)
+	h.send(heartbeat)
 	return 0
 }
 
@@ -311,7 +311,7 @@ func (a *Agent) list(work context.Context) {
 				a.log.Error("the runtime does not say what runs", events.KeyError, err)
 				warned = true
 			}
-			a.post(work, func(h *host) { h.hung, h.dirty = "the runtime does not say what runs: "+err.Error(), true })
+			a.post(work, func(h *host) { h.listError, h.dirty = "the runtime does not say what runs: "+err.Error(), true })
 			pause(work, a.cfg.RetryAfter)
 			continue
 		}

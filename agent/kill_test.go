@@ -90,9 +90,9 @@ func spawn(t *testing.T, dir, file string, root *lifeline.Root) *spawned {
 	go func() {
 		defer close(p.ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var beat events.HostHeartbeat
-			if json.Unmarshal(lines.Bytes(), &beat) == nil {
-				_ = p.Publish(events.AgentSubject("host-1"), beat) // only notes it
+			var heartbeat events.HostHeartbeat
+			if json.Unmarshal(lines.Bytes(), &heartbeat) == nil {
+				_ = p.Publish(events.AgentSubject("host-1"), heartbeat) // only notes it
 			}
 		}
 		_ = p.cmd.Wait() // its status is in ProcessState

@@ -23,11 +23,11 @@ type step struct {
 
 // plan says what to do now so that what runs becomes what order says. A nil
 // order is no news, and no news changes nothing; closing wants nothing to run.
-func plan(entries map[string]*entry, order *order, closing bool, now time.Time) []step {
+func plan(entries map[string]*entry, accepted *accepted, closing bool, now time.Time) []step {
 	var steps []step
 	wanted := map[string]bool{}
-	if order != nil && !closing {
-		for _, spec := range order.assignment.Instances {
+	if accepted != nil && !closing {
+		for _, spec := range accepted.assignment.Instances {
 			wanted[spec.Name] = true
 			if entries[spec.Name] == nil {
 				steps = append(steps, step{start, spec})
@@ -42,8 +42,8 @@ func plan(entries map[string]*entry, order *order, closing bool, now time.Time) 
 			steps = append(steps, step{remove, e.spec})
 		case closing:
 			steps = append(steps, step{remove, e.spec})
-		case order == nil || wanted[name]:
-		case e.phase == running && e.foreign(order):
+		case accepted == nil || wanted[name]:
+		case e.phase == running && e.foreign(accepted):
 			// The bus was wiped and does not know it yet; that is no order to kill it.
 		default:
 			steps = append(steps, step{remove, e.spec})
@@ -53,7 +53,7 @@ func plan(entries map[string]*entry, order *order, closing bool, now time.Time) 
 }
 
 // foreign: neither started by nor ever named in this life of the bus.
-func (e *entry) foreign(o *order) bool {
+func (e *entry) foreign(o *accepted) bool {
 	owner := o.fence.Owners[e.spec.Name]
 	if owner == "" {
 		owner = e.in.Token.Incarnation

@@ -20,7 +20,7 @@ const maxProbeBody = 64 << 10
 func (h *host) probe(ctx context.Context, in Instance, path string) {
 	client := prober(h.cfg.ProbeTimeout)
 	interval := h.cfg.ProbeFirst
-	giveUpHurry := time.Now().Add(h.cfg.ReadyWithin)
+	hurryUntil := time.Now().Add(h.cfg.ReadyWithin)
 	for ctx.Err() == nil {
 		next := time.Now().Add(time.Duration(float64(interval) * (0.75 + 0.15*rand.Float64())))
 		select {
@@ -33,7 +33,7 @@ func (h *host) probe(ctx context.Context, in Instance, path string) {
 		if ctx.Err() != nil {
 			return // the error is our own doing
 		}
-		if err == nil || time.Now().After(giveUpHurry) {
+		if err == nil || time.Now().After(hurryUntil) {
 			interval = h.cfg.ProbeEvery
 		}
 		h.post(ctx, func(h *host) { h.probed(in, err) })

@@ -8,7 +8,7 @@ import (
 )
 
 // CheckShape refuses what no runtime can start.
-func CheckShape(spec events.InstanceSpec) error {
+func ValidateSpec(spec events.InstanceSpec) error {
 	if err := events.ValidName(spec.Name); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // The controller gives a volume back to whoever it finds it with.
-func TestAgent_TellsOfAShardServerWhatItIs(t *testing.T) {
+func TestAgent_ReportsWhatAShardServerIs(t *testing.T) {
 	f := newFixture(t)
 	f.board.put(entry(t, life("a", 1), 1, runtimetest.Shard("D1", "v1")))
 	f.eventually("D1=ready")

@@ -45,7 +45,7 @@ type Wiring struct {
 	Router     func(ctx context.Context, o RouterOptions) error
 	Shard      func(ctx context.Context, o ShardOptions) error
 	Server     func(ctx context.Context, o ServerOptions) error
-	Hold       func(ctx context.Context, o HoldOptions) (exit int, err error)
+	RunCommand func(ctx context.Context, o CommandOptions) (exit int, err error)
 	Dial       func(ctx context.Context, url string) (Cluster, error)
 }
 
@@ -158,7 +158,7 @@ type ServerOptions struct {
 }
 
 // HoldOptions are those of `ringway hold`.
-type HoldOptions struct {
+type CommandOptions struct {
 	Role
 	Argv []string
 }
@@ -200,9 +200,9 @@ func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
 	if errors.As(err, &e) && e.err == nil {
 		return code
 	}
-	a.con.say("ringway: %s", err)
+	a.con.printf("ringway: %s", err)
 	if !a.ran {
-		a.con.say("See '%s --help'.", cmd.CommandPath())
+		a.con.printf("See '%s --help'.", cmd.CommandPath())
 	}
 	return code
 }

@@ -16,11 +16,11 @@ import (
 
 const (
 	// dialPatience bounds the way to the bus, which is there or is not.
-	dialPatience = 3 * time.Second
+	dialTimeout = 3 * time.Second
 	// silentFor is how long a person waits without a word.
-	silentFor = 2 * time.Second
+	progressAfter = 2 * time.Second
 	// leaderPatience lets a new leader take over: a lease of 4 s, and some.
-	leaderPatience = 10 * time.Second
+	leaderTimeout = 10 * time.Second
 )
 
 // clusterFlags are those of all commands that talk to a cluster.
@@ -35,7 +35,7 @@ func (f *clusterFlags) add(cmd *cobra.Command, timeout time.Duration) {
 }
 
 // with dials the cluster and calls f, with a context that ctrl-C ends.
-func (a *app) with(cmd *cobra.Command, f *clusterFlags, do func(ctx context.Context, c Cluster) error) error {
+func (a *app) withCluster(cmd *cobra.Command, f *clusterFlags, do func(ctx context.Context, c Cluster) error) error {
 	url, err := natsURL(f.nats)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (a *app) with(cmd *cobra.Command, f *clusterFlags, do func(ctx context.Cont
 }
 
 func (a *app) dial(ctx context.Context, url string) (Cluster, error) {
-	dialing, done := context.WithTimeout(ctx, dialPatience)
+	dialing, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
 	c, err := a.w.Dial(dialing, url)
 	if err != nil {
@@ -68,26 +68,26 @@ func (a *app) dial(ctx context.Context, url string) (Cluster, error) {
 
 // ask asks the leader, and again while there is none: the same request, so
 // that one which was carried out already is not carried out twice.
-func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, doing string, req, reply any) error {
-	asking, done := context.WithTimeout(ctx, timeout)
+func (a *app) request(ctx context.Context, c Cluster, timeout time.Duration, verb, doing string, req, reply any) error {
+	requestCtx, done := context.WithTimeout(ctx, timeout)
 	defer done()
 	began := time.Now()
-	stopProgress := a.after(asking, began, doing)
+	stopProgress := a.showProgress(requestCtx, began, doing)
 	defer stopProgress()
 	sent := false // perhaps carried out by a leader that we did not hear
 	for {
-		err := c.Request(asking, verb, req, reply)
+		err := c.Request(requestCtx, verb, req, reply)
 		retry := errors.Is(err, events.ErrNoLeader) || errors.Is(err, events.ErrUnknownOutcome)
-		if err == nil || !retry && asking.Err() == nil {
+		if err == nil || !retry && requestCtx.Err() == nil {
 			return err
 		}
 		sent = sent || !errors.Is(err, events.ErrNoLeader)
-		noLeader := errors.Is(err, events.ErrNoLeader) && time.Since(began) > leaderPatience
-		if asking.Err() == nil && !noLeader {
+		noLeader := errors.Is(err, events.ErrNoLeader) && time.Since(began) > leaderTimeout
+		if requestCtx.Err() == nil && !noLeader {
 			select {
 			case <-time.After(200 * time.Millisecond):
 				continue
-			case <-asking.Done():
+			case <-requestCtx.Done():
 			}
 		}
 		waited := time.Since(began)
@@ -111,12 +111,12 @@ func (a *app) ask(ctx context.Context, c Cluster, timeout time.Duration, verb, d
 }
 
 // after shows what is going on once it has taken longer than silentFor.
-func (a *app) after(ctx context.Context, began time.Time, doing string) (stop func()) {
+func (a *app) showProgress(ctx context.Context, began time.Time, doing string) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		wait := time.NewTimer(silentFor)
+		wait := time.NewTimer(progressAfter)
 		defer wait.Stop()
 		for {
 			select {
@@ -137,6 +137,6 @@ func (a *app) after(ctx context.Context, began time.Time, doing string) (stop fu
 
 func (a *app) status(ctx context.Context, c Cluster, timeout time.Duration) (events.Status, error) {
 	var st events.Status
-	err := a.ask(ctx, c, timeout, events.APIStatus, "waiting for a controller", struct{}{}, &st)
+	err := a.request(ctx, c, timeout, events.APIStatus, "waiting for a controller", struct{}{}, &st)
 	return st, err
 }

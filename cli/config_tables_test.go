@@ -11,7 +11,7 @@ import (
 	"ringway/events"
 )
 
-func TestConfig_TablesSayWhatTheirServersRun(t *testing.T) {
+func TestConfig_TablesConfigureTheirServers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ringway.yaml")
 	text := "tables:\n  StudT:\n    engine: sqlite\n    env: {LEVEL: debug}\n    image: shard:2\n    limits: {memory: 1GiB}\nservices: {web: {replicas: 4}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -35,7 +35,7 @@ func newConsole(w io.Writer) *console {
 }
 
 // say writes one message.
-func (c *console) say(format string, args ...any) {
+func (c *console) printf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.width() > 0 && c.line != "" {

@@ -30,7 +30,7 @@ The bus keeps events for 7 days. No controller is needed.`,
   ringway events --follow`,
 		Args: noArgs,
 	}
-	f.add(cmd, leaderPatience)
+	f.add(cmd, leaderTimeout)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens until interrupted")
 	cmd.Flags().StringVar(&since, "since", "10m", "how far back: a duration like 10m or 3d, or a time like 2026-01-02T15:04:05Z")
 	output := outputFlag(cmd)
@@ -39,7 +39,7 @@ The bus keeps events for 7 days. No controller is needed.`,
 		if err != nil {
 			return err
 		}
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			reading, done := ctx, func() {}
 			if !follow {
 				reading, done = context.WithTimeout(ctx, f.timeout)
@@ -60,7 +60,7 @@ The bus keeps events for 7 days. No controller is needed.`,
 				return &exitError{ExitNobody, fmt.Errorf("the events did not come within %s; give more time with --timeout", f.timeout)}
 			}
 			if err == nil && quiet && *output == asTable {
-				a.con.say("nothing happened since %s; look further back with --since", from.Local().Format("2006-01-02 15:04:05"))
+				a.con.printf("nothing happened since %s; look further back with --since", from.Local().Format("2006-01-02 15:04:05"))
 			}
 			return err
 		})

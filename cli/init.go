@@ -14,7 +14,7 @@ import (
 
 // initPatience covers starting database servers, which take their time on
 // their first day.
-const initPatience = 3 * time.Minute
+const initTimeout = 3 * time.Minute
 
 // initFlags say what table is wanted.
 type initFlags struct {
@@ -61,7 +61,7 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
   ringway init --file table.yaml -o json`,
 		Args: noArgs,
 	}
-	f.add(cmd, initPatience)
+	f.add(cmd, initTimeout)
 	cmd.Flags().StringVar(&o.file, "file", "", "YAML or JSON file that describes the table, in place of the flags below")
 	cmd.Flags().BoolVar(&o.course, "course", false, "the configuration of the course's analyses: 6 servers, 4 shards, placed")
 	cmd.Flags().IntVar(&o.servers, "servers", 6, "shard servers")
@@ -76,10 +76,10 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
 			return err
 		}
 		req.ID = rand.Text()
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			var reply events.ServersReply
 			doing := fmt.Sprintf("starting %d shard servers for %d shards", req.N, len(req.Table.Shards))
-			if err := a.ask(ctx, c, f.timeout, events.APIInit, doing, req, &reply); err != nil {
+			if err := a.request(ctx, c, f.timeout, events.APIInit, doing, req, &reply); err != nil {
 				return err
 			}
 			if *output == asJSON {

@@ -325,7 +325,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestEvents_SilenceIsSaid(t *testing.T) {
+func TestEvents_SilenceIsReported(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()
 		code, out, errs := run(t, (&cluster{}).wiring(), append([]string{"events", "--since", "3s"}, args...)...)

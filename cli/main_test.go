@@ -54,7 +54,7 @@ func stand() Wiring {
 			for _, t := range o.Tables {
 				more = append(more, "table", t.Request.Table.Name, "state", os.Getenv("STAND_SHARDS"))
 			}
-			return play(ctx, "controller", o.NATS, beat(o.NATS, "controller", more...))
+			return play(ctx, "controller", o.NATS, heartbeat(o.NATS, "controller", more...))
 		},
 		Agent: func(ctx context.Context, o AgentOptions) error {
 			return play(ctx, "agent", o.NATS, func(ctx context.Context) error { return standAgent(ctx, o) })
@@ -65,7 +65,7 @@ func stand() Wiring {
 		Server: func(ctx context.Context, o ServerOptions) error {
 			return play(ctx, "server", "", func(ctx context.Context) error { <-ctx.Done(); return nil })
 		},
-		Hold: func(_ context.Context, o HoldOptions) (int, error) { return len(o.Argv), nil },
+		RunCommand: func(_ context.Context, o CommandOptions) (int, error) { return len(o.Argv), nil },
 		Dial: func(ctx context.Context, url string) (Cluster, error) {
 			var name string
 			err := httpCluster{url: url}.Request(ctx, "name", nil, &name)
@@ -97,7 +97,7 @@ func play(ctx context.Context, role, nats string, f func(context.Context) error)
 	return err
 }
 
-func beat(nats, role string, more ...string) func(context.Context) error {
+func heartbeat(nats, role string, more ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		url := strings.Replace(nats, "nats://", "http://", 1) + "/beat?role=" + role
 		for i := 0; i+1 < len(more); i += 2 {
@@ -196,7 +196,7 @@ func serve(ctx context.Context, s *http.Server, run func(*http.Server) error) er
 }
 
 func standRouter(ctx context.Context, o RouterOptions) error {
-	go func() { _ = beat(o.NATS, "router")(ctx) }()
+	go func() { _ = heartbeat(o.NATS, "router")(ctx) }()
 	go func() {
 		admin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if os.Getenv("STAND_SILENT") == "router" {
@@ -237,16 +237,16 @@ func standAgent(ctx context.Context, o AgentOptions) error {
 			return err
 		}
 	}
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for !traced("start server "+fmt.Sprint(pid)) && ctx.Err() == nil { // so that tests can tell it ran
-		<-look.C
+		<-tick.C
 	}
-	err := beat(o.NATS, o.Host)(ctx)
+	err := heartbeat(o.NATS, o.Host)(ctx)
 	if errors.Is(context.Cause(ctx), lifeline.ErrClosed) {
 		_ = os.Remove(record)
 		for running(pid) { // it hangs on the same line
-			<-look.C
+			<-tick.C
 		}
 	}
 	return err

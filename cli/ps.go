@@ -23,10 +23,10 @@ States: pending, starting, ready, unready, stopping, dead.`,
   ringway ps -o json | jq -r '.[] | select(.state != "ready") | .name'`,
 		Args: noArgs,
 	}
-	f.add(cmd, leaderPatience)
+	f.add(cmd, leaderTimeout)
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err

@@ -35,7 +35,7 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
   ringway shards recover StudT.sh1 --yes -o json`,
 		Args: cobra.ExactArgs(1),
 	}
-	f.add(cmd, initPatience)
+	f.add(cmd, initTimeout)
 	cmd.Flags().BoolVar(&force, "force", false, "although a replica is ready, or one is not heard")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	output := outputFlag(cmd)
@@ -44,7 +44,7 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 		if !ok || events.ValidIdentifier(table) != nil || events.ValidIdentifier(shard) != nil {
 			return usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
 		}
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err
@@ -57,17 +57,17 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			if err != nil {
 				return err
 			}
-			a.con.say("%s", p)
+			a.con.printf("%s", p)
 			switch {
 			case yes:
-			case !a.asks():
+			case !a.interactive():
 				return usage("nobody can be asked here; say --yes if that is what you want")
 			case !a.confirm("Go on?"):
 				return &exitError{ExitRefused, fmt.Errorf("nothing was changed")}
 			}
 			req := events.RecoverRequest{ID: rand.Text(), Table: table, Shard: shard, Force: force}
 			var reply events.RecoverReply
-			if err := a.ask(ctx, c, f.timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
+			if err := a.request(ctx, c, f.timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
 				return err
 			}
 			if *output == asJSON {
@@ -93,18 +93,18 @@ func findShard(st events.Status, table, shard string) (events.ShardStatus, error
 }
 
 // asks reports whether there is a person to ask.
-func (a *app) asks() bool {
+func (a *app) interactive() bool {
 	f, ok := a.in.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (a *app) confirm(question string) bool {
 	fmt.Fprintf(a.con.w, "%s [y/N] ", question)
-	return saidYes(a.in)
+	return isYes(a.in)
 }
 
 // saidYes takes nothing but a clear yes for one.
-func saidYes(in io.Reader) bool {
+func isYes(in io.Reader) bool {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil {
 		return false

@@ -32,8 +32,8 @@ func recovering(st events.Status, refusal error) (*cluster, *[]events.RecoverReq
 					b := events.ShardHeartbeat{Server: r.Server, Replicas: []events.ReplicaStatus{{Table: s.Table, Shard: s.Shard, State: r.State,
 						Applied: events.Position{Incarnation: s.Incarnation, Seq: r.AppliedSeq}}}}
 					if s.Shard == "sh2" {
-						said, err := json.Marshal(b)
-						fn(subject, said)
+						reports, err := json.Marshal(b)
+						fn(subject, reports)
 						return func() {}, err
 					}
 				}
@@ -57,36 +57,36 @@ func TestRecover(t *testing.T) {
 }
 
 // A batch that was stored just now, or a heartbeat of before, is no loss.
-func TestRecover_WaitsForWhatServersSayNow(t *testing.T) {
+func TestRecover_WaitsForWhatServersReportNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := shard("S1", "S2")
 		c := &cluster{log: &events.LogState{First: 1, Last: 7}, batch: map[uint64]string{7: "seven"}}
-		speaks := func(server string, said ...events.ReplicaStatus) {
-			heard(t, c, server, said...)
+		speaks := func(server string, reports ...events.ReplicaStatus) {
+			received(t, c, server, reports...)
 		}
 		speaks("S1", position(events.ReplicaReady, 6, "six"), position(events.ReplicaReady, 7, "seven"))
 		speaks("S2", position(events.ReplicaReady, 6, "six"))
-		said := planned(t, c, s)
-		if want := "The old log would be deleted; S1 has all of it. A replica is ready: what is written until then may be lost as well."; !strings.HasSuffix(said, "\n"+want) {
-			t.Errorf("got %s, want %s", said, want)
+		reports := planned(t, c, s)
+		if want := "The old log would be deleted; S1 has all of it. A replica is ready: what is written until then may be lost as well."; !strings.HasSuffix(reports, "\n"+want) {
+			t.Errorf("got %s, want %s", reports, want)
 		}
 	})
 }
 
-func TestRecover_SaysWhatIsGivenUp(t *testing.T) {
+func TestRecover_ReportsWhatIsGivenUp(t *testing.T) {
 	f := func(want string, log *events.LogState, batches map[uint64]string, a, b *events.ReplicaStatus) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			c := &cluster{log: log, batch: batches}
-			for server, said := range map[string]*events.ReplicaStatus{"S1": a, "S2": b} {
-				if said != nil {
-					heard(t, c, server, *said)
+			for server, reports := range map[string]*events.ReplicaStatus{"S1": a, "S2": b} {
+				if reports != nil {
+					received(t, c, server, *reports)
 				} else {
-					heard(t, c, server)
+					received(t, c, server)
 				}
 			}
-			if said := planned(t, c, shard("S1", "S2")); !strings.Contains(said+"\n", want) {
-				t.Errorf("got %s, want %s", said, want)
+			if reports := planned(t, c, shard("S1", "S2")); !strings.Contains(reports+"\n", want) {
+				t.Errorf("got %s, want %s", reports, want)
 			}
 		})
 	}
@@ -117,18 +117,18 @@ func TestRecover_SaysWhatIsGivenUp(t *testing.T) {
 func TestRecover_OfADamagedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{log: &events.LogState{First: 20, Last: 25}, unreadable: errors.New("no block")}
-		heard(t, c, "S1", position(events.ReplicaHalted, 20, "twenty"))
-		said := planned(t, c, shard("S1"))
+		received(t, c, "S1", position(events.ReplicaHalted, 20, "twenty"))
+		reports := planned(t, c, shard("S1"))
 		want := "The old log would be deleted, and with it batches 21 to 25, which no replica that is heard has. It could not be compared with S1 (no block): it may have another history."
-		if !strings.Contains(said, want) {
-			t.Errorf("got %s, want %s", said, want)
+		if !strings.Contains(reports, want) {
+			t.Errorf("got %s, want %s", reports, want)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{log: &events.LogState{First: 20, Last: 25}}
-		heard(t, c, "S1", position(events.ReplicaHalted, 7, "seven"))
-		if said, want := planned(t, c, shard("S1")), "with it batches 20 to 25, which"; !strings.Contains(said, want) {
-			t.Errorf("got %s, want %s", said, want)
+		received(t, c, "S1", position(events.ReplicaHalted, 7, "seven"))
+		if reports, want := planned(t, c, shard("S1")), "with it batches 20 to 25, which"; !strings.Contains(reports, want) {
+			t.Errorf("got %s, want %s", reports, want)
 		}
 	})
 }
@@ -137,14 +137,14 @@ func TestRecover_OfADamagedLog(t *testing.T) {
 func TestRecover_ALogMayGrowMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{log: &events.LogState{First: 1, Last: 7}, batch: map[uint64]string{9: "nine"}}
-		heard(t, c, "S1", position(events.ReplicaReady, 9, "nine"))
+		received(t, c, "S1", position(events.ReplicaReady, 9, "nine"))
 		speak := c.listen
 		c.listen = func(subject string, fn func(string, []byte)) (func(), error) {
 			c.log = &events.LogState{First: 1, Last: 10}
 			return speak(subject, fn)
 		}
-		if said := planned(t, c, shard("S1")); !strings.Contains(said, "S1 has all of it") {
-			t.Error(said)
+		if reports := planned(t, c, shard("S1")); !strings.Contains(reports, "S1 has all of it") {
+			t.Error(reports)
 		}
 	})
 }
@@ -162,7 +162,7 @@ func position(state string, seq uint64, batch string) events.ReplicaStatus {
 }
 
 // heard has a server say one thing in each heartbeat.
-func heard(t *testing.T, c *cluster, server string, said ...events.ReplicaStatus) {
+func received(t *testing.T, c *cluster, server string, reports ...events.ReplicaStatus) {
 	t.Helper()
 	others := c.listen
 	c.listen = func(subject string, fn func(string, []byte)) (func(), error) {
@@ -171,7 +171,7 @@ func heard(t *testing.T, c *cluster, server string, said ...events.ReplicaStatus
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		go func() {
-			for _, r := range said {
+			for _, r := range reports {
 				b, err := json.Marshal(events.ShardHeartbeat{Server: server, Replicas: []events.ReplicaStatus{r}})
 				if err != nil {
 					panic(err)
@@ -217,9 +217,9 @@ func TestRecover_NothingWithoutAnOrder(t *testing.T) {
 	f(ExitRefused, "Server0 is ready", "StudT.sh2", "--yes")
 }
 
-func TestSaidYes(t *testing.T) {
+func TestIsYes(t *testing.T) {
 	for text, want := range map[string]bool{"y\n": true, "YES\n": true, "": false, "\n": false, "y": false, "no\n": false, "yep\n": false} {
-		if got := saidYes(strings.NewReader(text)); got != want {
+		if got := isYes(strings.NewReader(text)); got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}

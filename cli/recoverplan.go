@@ -16,50 +16,50 @@ import (
 
 // hearFor is how long shard servers may take to say what they have: a little
 // longer than the leader waits before it calls one silent.
-const hearFor = 4 * events.HeartbeatInterval
+const collectFor = 4 * events.HeartbeatInterval
 
 // recovery is what a new log for a shard would mean, as far as can be known
 // before it is ordered.
 type recovery struct {
 	shard   events.ShardStatus
-	said    map[string]events.ReplicaStatus // by server, since the log was looked at
+	reports map[string]events.ReplicaStatus // by server, since the log was looked at
 	log     *events.LogState                // nil: none of the incarnation that is wanted
 	foreign bool                            // but there is another
 	end     uint64                          // of the log, before the servers spoke
 
-	from   string          // server of the most advanced replica; empty: none was heard
-	at     events.Position // of that replica
-	parted bool            // the log has another history than that replica
-	why    error           // that could not be seen
-	newest time.Time       // when the last batch of such a log was stored; zero: not known
+	from       string          // server of the most advanced replica; empty: none was heard
+	at         events.Position // of that replica
+	diverged   bool            // the log has another history than that replica
+	why        error           // that could not be seen
+	lastStored time.Time       // when the last batch of such a log was stored; zero: not known
 }
 
 // planOf asks the bus and the shard servers themselves. What the leader knows
 // may be a heartbeat old, and what was stored since would count as lost.
 func planOf(ctx context.Context, c Cluster, s events.ShardStatus) (*recovery, error) {
-	asking, done := context.WithTimeout(ctx, leaderPatience)
+	requestCtx, done := context.WithTimeout(ctx, leaderTimeout)
 	defer done()
 	r := &recovery{shard: s}
-	if err := r.look(asking, c); err != nil {
+	if err := r.observe(requestCtx, c); err != nil {
 		return nil, err
 	}
 	if r.log != nil {
 		r.end = r.log.Last
 	}
-	if err := r.hear(asking, c); err != nil {
+	if err := r.collect(requestCtx, c); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, context.Canceled
 	}
-	return r, r.compare(asking, c)
+	return r, r.compare(requestCtx, c)
 }
 
 func (r *recovery) id() events.LogID {
 	return events.LogID{Table: r.shard.Table, Shard: r.shard.Shard, Incarnation: r.shard.Incarnation}
 }
 
-func (r *recovery) look(ctx context.Context, c Cluster) error {
+func (r *recovery) observe(ctx context.Context, c Cluster) error {
 	log, err := c.LogState(ctx, r.id())
 	r.log, r.foreign = nil, errors.Is(err, events.ErrLogForeign)
 	switch {
@@ -74,9 +74,9 @@ func (r *recovery) look(ctx context.Context, c Cluster) error {
 
 // hear takes what each server says from now on, until all have spoken and one
 // has the whole log, or the time is up.
-func (r *recovery) hear(ctx context.Context, c Cluster) error {
+func (r *recovery) collect(ctx context.Context, c Cluster) error {
 	var mu sync.Mutex
-	said := map[string]events.ReplicaStatus{}
+	reports := map[string]events.ReplicaStatus{}
 	news := make(chan struct{}, 1)
 	for _, replica := range r.shard.Replicas {
 		stop, err := c.Listen(events.ShardSubject(replica.Server), func(_ string, data []byte) {
@@ -85,7 +85,7 @@ func (r *recovery) hear(ctx context.Context, c Cluster) error {
 				return
 			}
 			mu.Lock()
-			said[b.Server], _ = b.Replica(r.shard.Table, r.shard.Shard)
+			reports[b.Server], _ = b.Replica(r.shard.Table, r.shard.Shard)
 			mu.Unlock()
 			select {
 			case news <- struct{}{}:
@@ -97,14 +97,14 @@ func (r *recovery) hear(ctx context.Context, c Cluster) error {
 		}
 		defer stop()
 	}
-	late := time.NewTimer(hearFor)
+	late := time.NewTimer(collectFor)
 	defer late.Stop()
 	for {
 		mu.Lock()
-		r.said = maps.Clone(said)
+		r.reports = maps.Clone(reports)
 		mu.Unlock()
 		r.choose()
-		if len(r.said) == len(r.shard.Replicas) && (r.log == nil || r.from != "" && r.at.Seq >= r.end) {
+		if len(r.reports) == len(r.shard.Replicas) && (r.log == nil || r.from != "" && r.at.Seq >= r.end) {
 			return nil
 		}
 		select {
@@ -128,12 +128,12 @@ func (r *recovery) choose() {
 	}
 	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
 	for _, replica := range r.shard.Replicas {
-		said := r.said[replica.Server]
-		if !slices.Contains(states, said.State) || said.Applied.Incarnation == "" {
+		reports := r.reports[replica.Server]
+		if !slices.Contains(states, reports.State) || reports.Applied.Incarnation == "" {
 			continue
 		}
-		if r.from == "" || cmp.Or(cmp.Compare(follows(said.Applied), follows(r.at)), cmp.Compare(said.Applied.Seq, r.at.Seq)) > 0 {
-			r.from, r.at = replica.Server, said.Applied
+		if r.from == "" || cmp.Or(cmp.Compare(follows(reports.Applied), follows(r.at)), cmp.Compare(reports.Applied.Seq, r.at.Seq)) > 0 {
+			r.from, r.at = replica.Server, reports.Applied
 		}
 	}
 }
@@ -145,22 +145,22 @@ func (r *recovery) compare(ctx context.Context, c Cluster) error {
 		return nil
 	}
 	if r.at.Seq > r.end { // it may have grown meanwhile
-		if err := r.look(ctx, c); err != nil || r.log == nil {
+		if err := r.observe(ctx, c); err != nil || r.log == nil {
 			return err
 		}
 	}
 	switch {
 	case r.at.Incarnation != r.shard.Incarnation, r.at.Seq > r.log.Last:
-		r.parted = true
+		r.diverged = true
 	case r.at.Seq >= r.log.First: // what is purged they have in common
 		batch, _, err := c.LogBatch(ctx, r.id(), r.at.Seq)
-		r.parted = err == nil && batch != r.at.Batch
+		r.diverged = err == nil && batch != r.at.Batch
 		if err != nil && !errors.Is(err, events.ErrNotFound) {
 			r.why = err // a log that is damaged is what a recovery is for
 		}
 	}
-	if r.parted {
-		_, r.newest, _ = c.LogBatch(ctx, r.id(), r.log.Last) // only for the reader
+	if r.diverged {
+		_, r.lastStored, _ = c.LogBatch(ctx, r.id(), r.log.Last) // only for the reader
 	}
 	return nil
 }
@@ -176,24 +176,24 @@ func (r *recovery) String() string {
 	}
 	served, givenUp := false, false
 	for _, replica := range r.shard.Replicas {
-		said, heard := r.said[replica.Server]
+		reports, received := r.reports[replica.Server]
 		fmt.Fprintf(&b, "  %s on %s: ", printable(replica.Server), dash(printable(replica.Host)))
-		if !heard {
+		if !received {
 			fmt.Fprintf(&b, "silent, had applied %d\n", replica.AppliedSeq)
 			givenUp = true
 			continue
 		}
-		state := cmp.Or(said.State, events.Pending)
-		fmt.Fprintf(&b, "%s, has applied %d", state, said.Applied.Seq)
-		if said.Applied.Incarnation != "" && said.Applied.Incarnation != r.shard.Incarnation {
+		state := cmp.Or(reports.State, events.Pending)
+		fmt.Fprintf(&b, "%s, has applied %d", state, reports.Applied.Seq)
+		if reports.Applied.Incarnation != "" && reports.Applied.Incarnation != r.shard.Incarnation {
 			b.WriteString(" of another log")
 		}
 		b.WriteString("\n")
-		served = served || said.State == events.ReplicaReady
-		followed := said.State == events.ReplicaReady || said.State == events.ReplicaCatchingUp
-		givenUp = givenUp || said.Applied.Incarnation != "" && said.Applied != r.at && !followed
+		served = served || reports.State == events.ReplicaReady
+		followed := reports.State == events.ReplicaReady || reports.State == events.ReplicaCatchingUp
+		givenUp = givenUp || reports.Applied.Incarnation != "" && reports.Applied != r.at && !followed
 	}
-	b.WriteString(r.ofTheLog())
+	b.WriteString(r.logConsequence())
 	if r.why != nil {
 		fmt.Fprintf(&b, " It could not be compared with %s (%s): it may have another history.", printable(r.from), printable(r.why.Error()))
 	}
@@ -207,7 +207,7 @@ func (r *recovery) String() string {
 }
 
 // ofTheLog says what of it would be lost.
-func (r *recovery) ofTheLog() string {
+func (r *recovery) logConsequence() string {
 	switch {
 	case r.foreign:
 		return "The log that is there is not the one they followed; it would be deleted with all that it has."
@@ -215,7 +215,7 @@ func (r *recovery) ofTheLog() string {
 		return "The log that they followed is gone."
 	case r.from == "":
 		return fmt.Sprintf("Its log ends at %d.", r.log.Last)
-	case r.parted:
+	case r.diverged:
 		return fmt.Sprintf("The old log has another history than %s: it ends at %d%s. It would be deleted, and with it what was written to it since they parted.",
 			printable(r.from), r.log.Last, r.stored())
 	case r.end > r.at.Seq:
@@ -225,10 +225,10 @@ func (r *recovery) ofTheLog() string {
 }
 
 func (r *recovery) stored() string {
-	if r.newest.IsZero() {
+	if r.lastStored.IsZero() {
 		return ""
 	}
-	return ", with what was stored at " + r.newest.UTC().Format(time.RFC3339)
+	return ", with what was stored at " + r.lastStored.UTC().Format(time.RFC3339)
 }
 
 func span(first, last uint64) string {

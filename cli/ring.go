@@ -66,7 +66,7 @@ compiled table that name the member.`,
   ringway ring --offline --members a,b,c,d --size 4096`,
 		Args: noArgs,
 	}
-	f.cluster.add(cmd, leaderPatience)
+	f.cluster.add(cmd, leaderTimeout)
 	cmd.Flags().StringVar(&f.service, "service", "", "service (default: the only one)")
 	cmd.Flags().BoolVar(&f.owners, "slots", false, "show the owner of every slot")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "compute a table without a cluster")
@@ -113,7 +113,7 @@ func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err
 			return nil, usage("--%s is for a computed table; add --offline", name)
 		}
 	}
-	return views, a.with(cmd, &f.cluster, func(ctx context.Context, c Cluster) error {
+	return views, a.withCluster(cmd, &f.cluster, func(ctx context.Context, c Cluster) error {
 		reading, done := context.WithTimeout(ctx, f.cluster.timeout)
 		defer done()
 		entries, err := c.Routes(reading)

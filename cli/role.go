@@ -24,7 +24,7 @@ import (
 
 // lastGasp is how long a role may take to end after its lifeline closed:
 // longer than any role needs, but nothing outlives `up` because it hangs.
-const lastGasp = time.Minute
+const stopTimeout = time.Minute
 
 // logFlags are those of all roles.
 type logFlags struct{ level, format string }
@@ -88,8 +88,8 @@ func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Contex
 		case <-ctx.Done():
 			return
 		}
-		time.AfterFunc(lastGasp, func() {
-			log.Error("did not stop in time", "waited", lastGasp)
+		time.AfterFunc(stopTimeout, func() {
+			log.Error("did not stop in time", "waited", stopTimeout)
 			os.Exit(ExitFailed)
 		})
 	}()
@@ -361,7 +361,7 @@ func (a *app) holdCommand() *cobra.Command {
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				code, err := a.w.Hold(ctx, HoldOptions{Role: r, Argv: argv})
+				code, err := a.w.RunCommand(ctx, CommandOptions{Role: r, Argv: argv})
 				if err != nil || code != 0 {
 					return &exitError{max(code, 1), err}
 				}

@@ -14,7 +14,7 @@ import (
 )
 
 // scalePatience covers starting or draining instances.
-const scalePatience = time.Minute
+const scaleTimeout = time.Minute
 
 func (a *app) addCommand() *cobra.Command {
 	return a.scaleCommand(&cobra.Command{
@@ -43,7 +43,7 @@ The named ones go first; the rest of -n is chosen at random.`,
 func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.Command {
 	var f clusterFlags
 	req := events.ScaleRequest{ID: rand.Text()}
-	f.add(cmd, scalePatience)
+	f.add(cmd, scaleTimeout)
 	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help)
 	cmd.Flags().StringVar(&req.Service, "service", "", "service (default: the only one)")
 	output := outputFlag(cmd)
@@ -59,10 +59,10 @@ func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.
 			return err
 		}
 		req.Names = names
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			var reply events.ScaleReply
 			what := fmt.Sprintf("%s %d, waiting for the routers", doing, req.N)
-			if err := a.ask(ctx, c, f.timeout, verb, what, req, &reply); err != nil {
+			if err := a.request(ctx, c, f.timeout, verb, what, req, &reply); err != nil {
 				return err
 			}
 			if *output == asJSON {

@@ -32,26 +32,26 @@ is not heard).`,
   ringway shards recover StudT.sh1`,
 		Args: cobra.NoArgs,
 	}
-	f.add(cmd, leaderPatience)
+	f.add(cmd, leaderTimeout)
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err
 			}
 			shards := shardsOf(st)
-			gone := readEnds(ctx, c, shards)
+			gone := readLogEnds(ctx, c, shards)
 			if *output == asJSON {
 				return writeJSON(a.out, shards)
 			}
 			if len(shards) == 0 {
-				a.con.say("%s", errNoDatabase)
+				a.con.printf("%s", errNoDatabase)
 				return nil
 			}
 			a.printShards(shards, gone)
 			for _, t := range st.Tables {
-				a.remark(t.Name, t.Detail)
+				a.printDetail(t.Name, t.Detail)
 			}
 			return nil
 		})
@@ -77,16 +77,16 @@ func shardsOf(st events.Status) []events.ShardStatus {
 // readEnds asks the bus where the logs end: the leader knows only what replicas
 // have told of them. It returns which are not there; those, and what the bus
 // does not tell in time, stay as the leader said.
-func readEnds(ctx context.Context, c Cluster, shards []events.ShardStatus) (gone []bool) {
-	ctx, done := context.WithTimeout(ctx, dialPatience)
+func readLogEnds(ctx context.Context, c Cluster, shards []events.ShardStatus) (gone []bool) {
+	ctx, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
 	gone = make([]bool, len(shards))
 	var all sync.WaitGroup
-	turns := make(chan struct{}, 8)
+	semaphore := make(chan struct{}, 8)
 	for i := range shards {
-		turns <- struct{}{}
+		semaphore <- struct{}{}
 		all.Go(func() {
-			defer func() { <-turns }()
+			defer func() { <-semaphore }()
 			s := &shards[i]
 			log, err := c.LogState(ctx, events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
 			if err == nil {
@@ -127,7 +127,7 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 				notes = append(notes, fmt.Sprintf("%s on %s: %s", name, r.Server, r.Detail))
 			}
 		}
-		switch l := lackOf(s); {
+		switch l := problemOf(s); {
 		case l.retries:
 			notes = append(notes, fmt.Sprintf("%s: what halted is tried again, each half minute at least; where that does not help 'ringway shards recover %[1]s' makes a new log, and asks first", name))
 		case l.recoverable:

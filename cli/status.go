@@ -19,10 +19,10 @@ func (a *app) statusCommand() *cobra.Command {
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
 		Args: noArgs,
 	}
-	f.add(cmd, leaderPatience)
+	f.add(cmd, leaderTimeout)
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err
@@ -48,25 +48,25 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 	}
 	a.section([]string{"service", "algorithm", "serving", "epoch"}, rows, "no service")
 	for _, s := range st.Services {
-		a.remark(s.Name, s.Detail)
+		a.printDetail(s.Name, s.Detail)
 	}
 	if len(st.Tables) > 0 {
 		rows = nil
 		for _, t := range st.Tables {
-			rows = append(rows, []any{t.Name, fmt.Sprintf("%d/%d", whole(t), len(t.Shards)), len(t.Servers), t.Epoch.String()})
+			rows = append(rows, []any{t.Name, fmt.Sprintf("%d/%d", completeShards(t), len(t.Shards)), len(t.Servers), t.Epoch.String()})
 		}
 		a.section([]string{"table", "shards", "servers", "epoch"}, rows, "", 3)
 		for _, t := range st.Tables {
-			a.remark(t.Name, t.Detail)
+			a.printDetail(t.Name, t.Detail)
 		}
 	}
 	rows = nil
 	for _, h := range st.Hosts {
-		load, cpus, memory, heard := fmt.Sprintf("%.2f", h.Load.Load1), fmt.Sprint(h.Load.CPUs), size(h.Load.Free)+" of "+size(h.Load.Memory), brief(h.Silent.D())
+		load, cpus, memory, lastHeard := fmt.Sprintf("%.2f", h.Load.Load1), fmt.Sprint(h.Load.CPUs), size(h.Load.Free)+" of "+size(h.Load.Memory), ago(h.Silent.D())
 		if h.Incarnation == "" { // known from what it was given to run
-			load, cpus, memory, heard = "-", "-", "-", "not yet"
+			load, cpus, memory, lastHeard = "-", "-", "-", "not yet"
 		}
-		rows = append(rows, []any{h.Name, h.State, h.Instances, load, cpus, memory, heard})
+		rows = append(rows, []any{h.Name, h.State, h.Instances, load, cpus, memory, lastHeard})
 	}
 	a.section([]string{"host", "state", "instances", "load", "cpus", "memory free", "last heard"}, rows, "no host", 3, 4, 5)
 	rows = nil
@@ -80,22 +80,22 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 				}
 			}
 		}
-		rows = append(rows, []any{r.ID, r.Address, epoch, brief(r.Silent.D())})
+		rows = append(rows, []any{r.ID, r.Address, epoch, ago(r.Silent.D())})
 	}
 	a.section([]string{"router", "address", "epoch", "last heard"}, rows, "no router")
 }
 
 // remark says what is to be known of a thing, if anything is.
-func (a *app) remark(about, detail string) {
+func (a *app) printDetail(about, detail string) {
 	if detail != "" {
 		fmt.Fprintf(a.out, "%s: %s\n", printable(about), printable(detail))
 	}
 }
 
 // whole counts the shards that have all their replicas.
-func whole(t events.TableStatus) (n int) {
+func completeShards(t events.TableStatus) (n int) {
 	for _, s := range t.Shards {
-		if lackOf(s).what == "" {
+		if problemOf(s).what == "" {
 			n++
 		}
 	}
@@ -111,7 +111,7 @@ func (a *app) section(header []string, rows [][]any, none string, right ...int) 
 	writeTable(a.out, header, rows, right...)
 }
 
-func brief(d time.Duration) string {
+func ago(d time.Duration) string {
 	return fmt.Sprintf("%.1fs ago", max(d, 0).Seconds())
 }
 

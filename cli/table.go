@@ -270,10 +270,10 @@ func checkEngine(s string) error {
 	return fmt.Errorf("engine %q is unknown; use auto, mysql or sqlite", s)
 }
 
-func (t *tableFile) count(kv pair, of string, most int) (int, error) {
+func (t *tableFile) count(kv pair, of string, maxCount int) (int, error) {
 	n, ok := wholeOf(kv.value)
-	if !ok || n < 1 || n > int64(most) {
-		return 0, t.wrong(kv.key, kv.value, fmt.Sprintf("a number of %s from 1 to %d", of, most))
+	if !ok || n < 1 || n > int64(maxCount) {
+		return 0, t.wrong(kv.key, kv.value, fmt.Sprintf("a number of %s from 1 to %d", of, maxCount))
 	}
 	return int(n), nil
 }

@@ -59,7 +59,7 @@ func TestParseTable_LittleIsNeeded(t *testing.T) {
 	}
 }
 
-func TestParseTable_SaysWhere(t *testing.T) {
+func TestParseTable_FaultsHaveTheirPlace(t *testing.T) {
 	f := func(want, text string) {
 		t.Helper()
 		_, err := ParseTable("t.yaml", []byte(text))

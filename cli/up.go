@@ -20,22 +20,22 @@ import (
 // sockets and one child process for each role.
 type up struct {
 	*app
-	o        upFlags
-	specArgs []string           // what the flags say of the service and the table, for the controller
-	wish     string             // name of the table that is asked for; empty: none
-	asked    events.InitRequest // the rest of it
-	patient  bool               // --start-timeout was not given, so a database takes longer
-	grace    time.Duration      // that instances are given to end
+	o              upFlags
+	specArgs       []string           // what the flags say of the service and the table, for the controller
+	wish           string             // name of the table that is asked for; empty: none
+	asked          events.InitRequest // the rest of it
+	defaultTimeout bool               // --start-timeout was not given, so a database takes longer
+	grace          time.Duration      // that instances are given to end
 
-	data    *supervise.Data
-	public  []string            // as bound, those of the network first
-	admin   string              // as bound
-	bus     string              // name of our own
-	opened  []*supervise.Socket // whose files are ours to remove
-	sockets []*os.File          // passed on
-	without []lack              // shards that are not whole
-	shards  int                 // there are
-	stages  []*stage            // in the order in which they are started
+	data       *supervise.Data
+	public     []string            // as bound, those of the network first
+	admin      string              // as bound
+	bus        string              // name of our own
+	opened     []*supervise.Socket // whose files are ours to remove
+	sockets    []*os.File          // passed on
+	incomplete []shardProblem      // shards that are not whole
+	shards     int                 // there are
+	stages     []*stage            // in the order in which they are started
 
 	mu      sync.Mutex
 	started bool             // ready was said
@@ -49,15 +49,15 @@ type upFlags struct {
 	admin, nats, data string
 	table             string
 	hosts             int
-	patience          time.Duration
+	timeout           time.Duration
 	spec              specFlags
 	logs              logFlags
 }
 
 const (
-	startPatience = time.Minute
-	tablePatience = 3 * time.Minute  // database servers take their time on their first day
-	shardGrace    = 40 * time.Second // that a shard server is given to end
+	startTimeout = time.Minute
+	tableTimeout = 3 * time.Minute  // database servers take their time on their first day
+	shardGrace   = 40 * time.Second // that a shard server is given to end
 )
 
 // stage is the children of one role, which start and stop together.
@@ -132,7 +132,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
 	cmd.Flags().StringVar(&u.o.nats, "nats", defaultNATS, "address of the bus")
 	cmd.Flags().StringVar(&u.o.data, "data", ".ringway", "directory for all that is kept")
 	cmd.Flags().IntVar(&u.o.hosts, "hosts", 1, "agents to run, named host-1, host-2, …")
-	cmd.Flags().DurationVar(&u.o.patience, "start-timeout", startPatience, "longest wait until everything serves; with a database 3m")
+	cmd.Flags().DurationVar(&u.o.timeout, "start-timeout", startTimeout, "longest wait until everything serves; with a database 3m")
 	cmd.Flags().StringVar(&u.o.table, "table", "", "YAML or JSON file of a table to make if it is not there")
 	u.o.spec.add(cmd)
 	u.o.logs.add(cmd)
@@ -184,8 +184,8 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	if u.o.hosts < 1 || u.o.hosts > 50 {
 		return usage("--hosts %d: use 1 to 50", u.o.hosts)
 	}
-	if u.o.patience <= 0 {
-		return usage("--start-timeout %s: use a positive duration like 60s", u.o.patience)
+	if u.o.timeout <= 0 {
+		return usage("--start-timeout %s: use a positive duration like 60s", u.o.timeout)
 	}
 	overlay, err := u.o.spec.overlay(cmd)
 	if err != nil {
@@ -197,7 +197,7 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	}
 	u.grace = spec.Grace.D()
 	u.specArgs = u.o.spec.args(cmd)
-	u.patient = !cmd.Flags().Changed("start-timeout")
+	u.defaultTimeout = !cmd.Flags().Changed("start-timeout")
 	if u.o.table != "" {
 		wish, err := LoadTable(u.o.table)
 		if err != nil {
@@ -211,7 +211,7 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 
 // open takes the data directory and the addresses, and makes the children.
 func (u *up) open(ctx context.Context) (err error) {
-	waiting, done := context.WithTimeout(ctx, u.o.patience)
+	waiting, done := context.WithTimeout(ctx, u.o.timeout)
 	defer done()
 	u.data, err = supervise.OpenData(waiting, u.o.data, func() {
 		u.con.progress("waiting for what an earlier run left to end…")
@@ -276,25 +276,25 @@ func (u *up) makeChildren() error {
 	for i := range u.o.hosts {
 		host := fmt.Sprintf("host-%d", i+1)
 		agents = append(agents, supervise.Spec{
-			Name: "agent-" + host,
-			Args: fixed("agent", "--nats", nats, "--host", host, "--data", u.data.Path("hosts", host)),
-			Cut:  true, // its instances end with it
+			Name:       "agent-" + host,
+			Args:       fixed("agent", "--nats", nats, "--host", host, "--data", u.data.Path("hosts", host)),
+			ByLifeline: true, // its instances end with it
 			// Until its instances have ended, and a little.
-			Patience: max(u.grace, shardGrace) + 10*time.Second,
+			StopTimeout: max(u.grace, shardGrace) + 10*time.Second,
 		})
 	}
 	return errors.Join(
 		add("bus", supervise.Spec{
-			Name: "bus", Patience: 10 * time.Second,
+			Name: "bus", StopTimeout: 10 * time.Second,
 			Args: fixed("bus", "--listen", u.o.nats, "--store", u.data.Path("bus"), "--name", u.bus),
 		}),
 		add("agents", agents...),
 		add("controller", supervise.Spec{
-			Name: "controller", Patience: 10 * time.Second,
+			Name: "controller", StopTimeout: 10 * time.Second,
 			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts), "--run", randomID()}, u.specArgs...)...),
 		}),
 		add("router", supervise.Spec{
-			Name: "router", Patience: 40 * time.Second,
+			Name: "router", StopTimeout: 40 * time.Second,
 			Args:    fixed(append(router, "--admin-fd", fmt.Sprint(supervise.FirstFile+len(u.public)))...),
 			Sockets: u.sockets,
 		}),
@@ -310,7 +310,7 @@ func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
 		return append(args(), "--log-level", u.o.logs.level, "--log-format", u.o.logs.format)
 	}
 	if err := supervise.RotateLog(spec.Log); err != nil {
-		u.con.say("ringway: log of %s: %s", spec.Name, err)
+		u.con.printf("ringway: log of %s: %s", spec.Name, err)
 	}
 	return supervise.New(spec, supervise.DefaultBackoff(), u.report)
 }
@@ -354,7 +354,7 @@ func (u *up) ready() {
 	for _, more := range u.public[1:] {
 		line = append(line, "http "+clientURL(more))
 	}
-	u.sayWithout()
+	u.reportIncomplete()
 	fmt.Fprintln(u.out, strings.Join(line, "  "))
 }
 
@@ -371,7 +371,7 @@ func (u *up) watchLogs(ctx context.Context) {
 		for _, s := range u.stages {
 			for _, c := range s.children {
 				if err := supervise.TrimLog(c.Log(), supervise.MaxLog); err != nil {
-					u.con.say("ringway: log of %s: %s", c.Name(), err)
+					u.con.printf("ringway: log of %s: %s", c.Name(), err)
 				}
 			}
 		}

@@ -35,7 +35,7 @@ func (e *startError) Error() string {
 
 // start brings the stages up, the bus first, and returns when everything serves.
 func (u *up) start(ctx context.Context) error {
-	w := &waiter{up: u, began: time.Now(), told: map[string]bool{}}
+	w := &waiter{up: u, began: time.Now(), reported: map[string]bool{}}
 	defer w.close()
 	u.launch(u.stages[0])
 	if err := u.await(ctx, w, w.bus); err != nil {
@@ -45,9 +45,9 @@ func (u *up) start(ctx context.Context) error {
 		u.launch(s)
 	}
 	err := u.await(ctx, w, w.rest)
-	u.without, u.shards = w.shards.lacking, w.shards.all
+	u.incomplete, u.shards = w.shards.problems, w.shards.all
 	if err == nil {
-		u.sayIgnored(w.st)
+		u.reportIgnored(w.st)
 	}
 	return err
 }
@@ -62,14 +62,14 @@ func (u *up) launch(s *stage) {
 }
 
 // await polls until look finds nothing missing.
-func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bool) error {
+func (u *up) await(ctx context.Context, w *waiter, observe func(context.Context) bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		// It moves out when the leader tells of a database.
-		deadline := w.began.Add(w.patience())
+		deadline := w.began.Add(w.timeout())
 		looking, done := context.WithDeadline(ctx, deadline)
-		there := look(looking)
+		there := observe(looking)
 		done()
 		u.con.progress(w.line())
 		switch {
@@ -77,12 +77,12 @@ func (u *up) await(ctx context.Context, w *waiter, look func(context.Context) bo
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case time.Now().After(w.began.Add(w.patience())):
+		case time.Now().After(w.began.Add(w.timeout())):
 			if w.waive() {
 				return nil
 			}
-			w.askWhy(ctx)
-			return w.late()
+			w.findReason(ctx)
+			return w.timeoutError()
 		}
 		select {
 		case err := <-u.fatal:
@@ -106,7 +106,7 @@ type waiter struct {
 	shards        shardCount
 	serves        bool
 	trouble       string          // what the last replica that does not serve lacks
-	told          map[string]bool // deaths that were said
+	reported      map[string]bool // deaths that were said
 }
 
 func (w *waiter) close() {
@@ -118,7 +118,7 @@ func (w *waiter) close() {
 // bus reports whether the bus answers. Another one may have taken the address
 // since it was free: nothing of ours shall run on that.
 func (w *waiter) bus(ctx context.Context) bool {
-	dialing, done := context.WithTimeout(ctx, dialPatience)
+	dialing, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
 	c, err := w.w.Dial(dialing, "nats://"+reachable(w.o.nats))
 	if err != nil {
@@ -126,7 +126,7 @@ func (w *waiter) bus(ctx context.Context) bool {
 	}
 	if name := c.Bus(); name != w.up.bus {
 		c.Close()
-		w.giveUp(&startError{what: fmt.Sprintf("another bus, %q, answers at %s; choose another address with --nats HOST:PORT (port 0 picks a free one)", printable(name), w.o.nats)})
+		w.fail(&startError{what: fmt.Sprintf("another bus, %q, answers at %s; choose another address with --nats HOST:PORT (port 0 picks a free one)", printable(name), w.o.nats)})
 		return false
 	}
 	w.cluster = c
@@ -135,16 +135,16 @@ func (w *waiter) bus(ctx context.Context) bool {
 
 // rest reports whether everybody else does.
 func (w *waiter) rest(ctx context.Context) bool {
-	asking, done := context.WithTimeout(ctx, 2*time.Second)
+	requestCtx, done := context.WithTimeout(ctx, 2*time.Second)
 	defer done()
 	var st events.Status
-	if err := w.cluster.Request(asking, events.APIStatus, struct{}{}, &st); err != nil {
+	if err := w.cluster.Request(requestCtx, events.APIStatus, struct{}{}, &st); err != nil {
 		if ctx.Err() == nil { // else it is we who gave up
 			w.leads = false
 		}
 		return false
 	}
-	w.look(st)
+	w.observe(st)
 	w.serves = w.routed(st) && w.answers(ctx, w.admin, "/readyz")
 	if w.shards.complete() && w.shards.all > 0 {
 		w.serves = w.serves && w.answers(ctx, w.public[0], "/status")
@@ -152,7 +152,7 @@ func (w *waiter) rest(ctx context.Context) bool {
 	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.shards.complete() && w.serves
 }
 
-func (w *waiter) look(st events.Status) {
+func (w *waiter) observe(st events.Status) {
 	w.st, w.leads, w.hosts, w.ready, w.wanted = st, true, 0, 0, 0
 	for _, h := range st.Hosts {
 		for i := range w.o.hosts {
@@ -164,7 +164,7 @@ func (w *waiter) look(st events.Status) {
 	for _, s := range st.Services {
 		w.wanted += s.Wanted
 	}
-	w.lookAtTables(st, time.Now())
+	w.observeTables(st, time.Now())
 	for _, i := range st.Instances {
 		shard := slices.ContainsFunc(st.Tables, func(t events.TableStatus) bool { return t.Name == i.Service })
 		switch {
@@ -173,9 +173,9 @@ func (w *waiter) look(st events.Status) {
 			w.ready++
 		case i.Detail != "":
 			w.trouble = fmt.Sprintf("%s is %s: %s", printable(i.Name), i.State, printable(i.Detail))
-			if i.State == events.Dead && !w.told[i.Detail] {
-				w.told[i.Detail] = true
-				w.con.say("ringway: replica %s; trying again", w.trouble)
+			if i.State == events.Dead && !w.reported[i.Detail] {
+				w.reported[i.Detail] = true
+				w.con.printf("ringway: replica %s; trying again", w.trouble)
 			}
 		}
 	}
@@ -226,8 +226,8 @@ func (w *waiter) line() string {
 }
 
 // late says what is missing.
-func (w *waiter) late() error {
-	waited := w.patience()
+func (w *waiter) timeoutError() error {
+	waited := w.timeout()
 	last := func(stage string) *supervise.Child {
 		for _, s := range w.stages {
 			if s.name == stage {
@@ -266,7 +266,7 @@ func (u *up) report(r supervise.Report) {
 	switch r.What {
 	case supervise.Died, supervise.Failed:
 	case supervise.Killed:
-		u.con.say("ringway: %s (process %d) was killed", r.Name, r.PID)
+		u.con.printf("ringway: %s (process %d) was killed", r.Name, r.PID)
 		return
 	default:
 		return
@@ -275,16 +275,16 @@ func (u *up) report(r supervise.Report) {
 	if r.Next > 0 {
 		when = fmt.Sprintf("starting it again in %s (%d starts so far)", r.Next, r.Runs)
 	}
-	how := fmt.Sprintf("(process %d) ended: %s", r.PID, supervise.Ending(r.Err))
+	how := fmt.Sprintf("(process %d) ended: %s", r.PID, supervise.DescribeExit(r.Err))
 	if r.What == supervise.Failed {
-		how = "did not start: " + supervise.Ending(r.Err)
+		how = "did not start: " + supervise.DescribeExit(r.Err)
 	}
-	u.con.say("ringway: %s %s; %s", r.Name, how, when)
-	u.judge(r, how)
+	u.con.printf("ringway: %s %s; %s", r.Name, how, when)
+	u.checkDeaths(r, how)
 }
 
 // judge gives up a start in which a child cannot succeed.
-func (u *up) judge(r supervise.Report, how string) {
+func (u *up) checkDeaths(r supervise.Report, how string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.deaths[r.Name]++
@@ -294,14 +294,14 @@ func (u *up) judge(r supervise.Report, how string) {
 	for _, s := range u.stages {
 		for _, c := range s.children {
 			if c.Name() == r.Name {
-				u.giveUp(&startError{r.Name + " " + how, c})
+				u.fail(&startError{r.Name + " " + how, c})
 			}
 		}
 	}
 }
 
 // giveUp ends the start.
-func (u *up) giveUp(err *startError) {
+func (u *up) fail(err *startError) {
 	select {
 	case u.fatal <- err:
 	default: // one is enough

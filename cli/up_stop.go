@@ -12,7 +12,7 @@ import (
 
 // oneKey is how close two signals are when one ctrl-C caused both: the terminal
 // tells the whole foreground group, and programs around us pass it on.
-const oneKey = 500 * time.Millisecond
+const keyInterval = 500 * time.Millisecond
 
 // presses counts keys, not signals.
 type presses struct{ first time.Time }
@@ -23,7 +23,7 @@ func (p *presses) again(now time.Time) bool {
 		p.first = now
 		return false
 	}
-	return now.Sub(p.first) >= oneKey
+	return now.Sub(p.first) >= keyInterval
 }
 
 // signals ends the context at the first signal and closes kill at the second.

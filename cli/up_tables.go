@@ -13,10 +13,10 @@ import (
 
 // stuckFor is how long a shard may need a person before `up` goes on without
 // it. A replica that halted tries again meanwhile.
-const stuckFor = 20 * time.Second
+const waiveAfter = 20 * time.Second
 
 // stuckLeast is how long it does at least when the time for all else is over.
-const stuckLeast = 5 * time.Second
+const minStuck = 5 * time.Second
 
 // shardCount is how far the databases are.
 type shardCount struct {
@@ -25,7 +25,7 @@ type shardCount struct {
 	ready, all int  // shards with all their replicas
 	waived     int  // that waited for a person so long that they are not waited for
 	trouble    string
-	lacking    []lack
+	problems   []shardProblem
 	stuck      map[string]time.Time // shards that cannot go on by themselves, since when
 }
 
@@ -37,7 +37,7 @@ func (c *shardCount) complete() bool {
 // while: a replica that halted may go on a moment later.
 func (c *shardCount) onlyStuck(now time.Time) bool {
 	for _, since := range c.stuck {
-		if now.Sub(since) < stuckLeast {
+		if now.Sub(since) < minStuck {
 			return false
 		}
 	}
@@ -55,16 +55,16 @@ func (c *shardCount) line() string {
 }
 
 // patience is how long the start may take.
-func (w *waiter) patience() time.Duration {
-	if w.patient && (w.wish != "" || w.shards.all > 0) {
-		return tablePatience
+func (w *waiter) timeout() time.Duration {
+	if w.defaultTimeout && (w.wish != "" || w.shards.all > 0) {
+		return tableTimeout
 	}
-	return w.o.patience
+	return w.o.timeout
 }
 
 // lookAtTables counts. A shard that only a person can help must not keep the
 // cluster down, for that person needs it.
-func (w *waiter) lookAtTables(st events.Status, now time.Time) {
+func (w *waiter) observeTables(st events.Status, now time.Time) {
 	c := &w.shards
 	before := c.stuck
 	*c = shardCount{asked: w.wish != "", stuck: map[string]time.Time{}}
@@ -72,12 +72,12 @@ func (w *waiter) lookAtTables(st events.Status, now time.Time) {
 		c.there = c.there || t.Name == w.wish
 		for _, s := range t.Shards {
 			c.all++
-			l := lackOf(s)
+			l := problemOf(s)
 			if l.what == "" {
 				c.ready++
 				continue
 			}
-			c.lacking = append(c.lacking, l)
+			c.problems = append(c.problems, l)
 			if !l.lost {
 				continue
 			}
@@ -86,24 +86,24 @@ func (w *waiter) lookAtTables(st events.Status, now time.Time) {
 				since = now
 			}
 			c.stuck[l.shard] = since
-			if now.Sub(since) >= stuckFor {
+			if now.Sub(since) >= waiveAfter {
 				c.waived++
 			}
 		}
 	}
-	c.trouble = printable(c.lacks())
+	c.trouble = printable(c.describe())
 }
 
 // maxLacks bounds how many shards are told of one by one.
-const maxLacks = 8
+const maxProblems = 8
 
-func (c *shardCount) lacks() string {
+func (c *shardCount) describe() string {
 	var all []string
-	for _, l := range c.lacking {
+	for _, l := range c.problems {
 		all = append(all, l.shard+" "+l.what)
 	}
-	if more := len(all) - maxLacks; more > 0 {
-		all = append(all[:maxLacks], fmt.Sprintf("and %d more", more))
+	if more := len(all) - maxProblems; more > 0 {
+		all = append(all[:maxProblems], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, "; ")
 }
@@ -115,90 +115,90 @@ func (w *waiter) waive() bool {
 }
 
 // sayWithout tells what is not served, or not as often as it was asked for.
-func (u *up) sayWithout() {
+func (u *up) reportIncomplete() {
 	dead := 0
-	for i, l := range u.without {
+	for i, l := range u.incomplete {
 		if !l.served {
 			dead++
 		}
 		switch {
-		case i >= maxLacks:
+		case i >= maxProblems:
 		case l.served:
-			u.con.say("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, printable(l.what))
+			u.con.printf("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, printable(l.what))
 		case l.recoverable && !l.retries:
-			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, printable(l.what))
+			u.con.printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, printable(l.what))
 		default:
-			u.con.say("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, printable(l.what))
+			u.con.printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, printable(l.what))
 		}
 	}
-	if more := len(u.without) - maxLacks; more > 0 {
-		u.con.say("ringway: and %d more, see 'ringway shards'", more)
+	if more := len(u.incomplete) - maxProblems; more > 0 {
+		u.con.printf("ringway: and %d more, see 'ringway shards'", more)
 	}
 	if dead > 0 {
-		u.con.say("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
+		u.con.printf("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
 	}
 }
 
 // sayIgnored tells what a file says of a table that was there before it, for
 // nobody follows it.
-func (u *up) sayIgnored(st events.Status) {
+func (u *up) reportIgnored(st events.Status) {
 	for _, t := range st.Tables {
 		if t.Name != u.wish {
 			continue
 		}
 		if differs := ignored(t, u.asked); len(differs) > 0 {
-			u.con.say("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, printable(u.o.table), printable(strings.Join(differs, "; ")))
+			u.con.printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, printable(u.o.table), printable(strings.Join(differs, "; ")))
 		}
 	}
 }
 
 // ignored says in what a table is not as it was asked for. Which server keeps
 // what is left out: servers come and go.
-func ignored(t events.TableStatus, ask events.InitRequest) (differs []string) {
+func ignored(t events.TableStatus, request events.InitRequest) (differs []string) {
 	f := func(what string, is, file any) {
 		differs = append(differs, fmt.Sprintf("%s %v, in the file %v", what, is, file))
 	}
-	if !t.Schema.Equal(&ask.Table.Schema) {
-		f("columns", t.Schema.Columns, ask.Table.Schema.Columns)
-		if slices.Equal(t.Schema.Columns, ask.Table.Schema.Columns) {
-			differs[0] = fmt.Sprintf("dtypes %v, in the file %v", t.Schema.DTypes, ask.Table.Schema.DTypes)
+	if !t.Schema.Equal(&request.Table.Schema) {
+		f("columns", t.Schema.Columns, request.Table.Schema.Columns)
+		if slices.Equal(t.Schema.Columns, request.Table.Schema.Columns) {
+			differs[0] = fmt.Sprintf("dtypes %v, in the file %v", t.Schema.DTypes, request.Table.Schema.DTypes)
 		}
 	}
-	if len(t.Shards) != len(ask.Table.Shards) {
-		f("shards", len(t.Shards), len(ask.Table.Shards))
+	if len(t.Shards) != len(request.Table.Shards) {
+		f("shards", len(t.Shards), len(request.Table.Shards))
 	}
 	for _, s := range t.Shards {
-		if want, ok := ask.Table.Shard(s.Shard); !ok {
+		if want, ok := request.Table.Shard(s.Shard); !ok {
 			differs = append(differs, "shard "+s.Shard+" is not in the file")
 		} else if is := (events.Shard{ID: s.Shard, Low: s.Low, Size: s.Size}); is != want {
 			f("keys of shard "+s.Shard, fmt.Sprintf("%d to %d", is.Low, is.High()), fmt.Sprintf("%d to %d", want.Low, want.High()))
 		}
 	}
-	if len(t.Servers) != ask.N {
-		f("servers", len(t.Servers), ask.N)
+	if len(t.Servers) != request.N {
+		f("servers", len(t.Servers), request.N)
 	}
-	if ask.Replicas > 0 && len(ask.Servers) == 0 {
+	if request.Replicas > 0 && len(request.Servers) == 0 {
 		for _, s := range t.Shards {
-			if want := min(ask.Replicas, ask.N); len(s.Replicas) != want {
+			if want := min(request.Replicas, request.N); len(s.Replicas) != want {
 				f("copies of shard "+s.Shard, len(s.Replicas), want)
 			}
 		}
 	}
-	if ask.Engine != "" && t.Engine != ask.Engine {
-		f("engine", t.Engine, ask.Engine)
+	if request.Engine != "" && t.Engine != request.Engine {
+		f("engine", t.Engine, request.Engine)
 	}
-	if more := len(differs) - maxLacks; more > 0 {
-		differs = append(differs[:maxLacks], fmt.Sprintf("and %d more", more))
+	if more := len(differs) - maxProblems; more > 0 {
+		differs = append(differs[:maxProblems], fmt.Sprintf("and %d more", more))
 	}
 	return differs
 }
 
 // askWhy looks into the events for why a table that was asked for is not there.
-func (w *waiter) askWhy(ctx context.Context) {
+func (w *waiter) findReason(ctx context.Context) {
 	if !w.leads || w.shards.there || !w.shards.asked {
 		return
 	}
-	ctx, done := context.WithTimeout(ctx, dialPatience)
+	ctx, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
 	w.shards.trouble = "no table " + w.wish
 	_ = w.cluster.History(ctx, w.began, false, func(e events.Event) error { // it is only an explanation
@@ -210,7 +210,7 @@ func (w *waiter) askWhy(ctx context.Context) {
 }
 
 // lack is what keeps a shard from being whole.
-type lack struct {
+type shardProblem struct {
 	shard       string // TABLE.SHARD
 	what        string // empty: nothing
 	served      bool   // some replica is ready
@@ -219,8 +219,8 @@ type lack struct {
 	retries     bool   // a replica halted for a reason that is not its log, which may pass
 }
 
-func lackOf(s events.ShardStatus) lack {
-	l := lack{shard: s.Table + "." + s.Shard}
+func problemOf(s events.ShardStatus) shardProblem {
+	l := shardProblem{shard: s.Table + "." + s.Shard}
 	if len(s.Replicas) == 0 {
 		l.what = "is kept by nobody"
 		return l

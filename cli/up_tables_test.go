@@ -56,17 +56,17 @@ func TestUp_CountsShards(t *testing.T) {
 	}
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	// complete at once, or once it has been so for long; or never.
-	f := func(atOnce, later bool, states ...string) {
+	f := func(maxConcurrent, later bool, states ...string) {
 		t.Helper()
-		w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, told: map[string]bool{}}
+		w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, reported: map[string]bool{}}
 		st := events.Status{Tables: []events.TableStatus{{Name: "T", Shards: []events.ShardStatus{replica(states...)}}}}
-		for i, want := range []bool{atOnce, later} {
-			w.lookAtTables(st, began.Add(time.Duration(i)*stuckFor))
+		for i, want := range []bool{maxConcurrent, later} {
+			w.observeTables(st, began.Add(time.Duration(i)*waiveAfter))
 			if got := w.shards.complete(); got != want {
 				t.Errorf("%v: complete %v, want %v", states, got, want)
 			}
 		}
-		w.lookAtTables(events.Status{}, began)
+		w.observeTables(events.Status{}, began)
 		if w.shards.complete() {
 			t.Error("a table that nobody knows is complete")
 		}
@@ -101,30 +101,30 @@ ringway: 1 of 2 shards can be read and written
 	s.exit(ExitOK)
 }
 
-func TestUp_TellsWhatAShardLacks(t *testing.T) {
-	f := func(want lack, replicas ...events.ReplicaReport) {
+func TestUp_ReportsWhatAShardLacks(t *testing.T) {
+	f := func(want shardProblem, replicas ...events.ReplicaReport) {
 		t.Helper()
 		want.shard = "T.s"
-		if got := lackOf(events.ShardStatus{Table: "T", Shard: "s", Replicas: replicas}); got != want {
+		if got := problemOf(events.ShardStatus{Table: "T", Shard: "s", Replicas: replicas}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
 	r := func(server, state, detail string) events.ReplicaReport {
 		return events.ReplicaReport{Server: server, State: state, Detail: detail}
 	}
-	f(lack{served: true}, r("A", events.ReplicaReady, ""))
-	f(lack{what: "is kept by nobody"})
-	f(lack{what: "is quarantined on A, B (of old)", lost: true, recoverable: true}, r("A", events.ReplicaQuarantined, "of old"), r("B", events.ReplicaQuarantined, "of older"))
-	f(lack{what: "is waiting on A, halted on B (disk)", lost: true, recoverable: true, retries: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
+	f(shardProblem{served: true}, r("A", events.ReplicaReady, ""))
+	f(shardProblem{what: "is kept by nobody"})
+	f(shardProblem{what: "is quarantined on A, B (of old)", lost: true, recoverable: true}, r("A", events.ReplicaQuarantined, "of old"), r("B", events.ReplicaQuarantined, "of older"))
+	f(shardProblem{what: "is waiting on A, halted on B (disk)", lost: true, recoverable: true, retries: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
 	gone := events.ErrLogMissing.Error()
-	f(lack{what: "is halted on B (" + gone + ")", lost: true, recoverable: true}, r("B", events.ReplicaHalted, gone))
-	f(lack{what: "is waiting on A", lost: true}, r("A", events.ReplicaWaiting, "")) // of nothing there is nothing to continue
-	f(lack{what: "is halted on B", served: true, lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
-	f(lack{what: "is quarantined on B", served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))
-	f(lack{what: "is halted on A, pending on B"}, r("A", events.ReplicaHalted, ""), r("B", events.Pending, ""))
+	f(shardProblem{what: "is halted on B (" + gone + ")", lost: true, recoverable: true}, r("B", events.ReplicaHalted, gone))
+	f(shardProblem{what: "is waiting on A", lost: true}, r("A", events.ReplicaWaiting, "")) // of nothing there is nothing to continue
+	f(shardProblem{what: "is halted on B", served: true, lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
+	f(shardProblem{what: "is quarantined on B", served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))
+	f(shardProblem{what: "is halted on A, pending on B"}, r("A", events.ReplicaHalted, ""), r("B", events.Pending, ""))
 }
 
-func TestUp_TellsWhatItDoesNotApplyOfAFile(t *testing.T) {
+func TestUp_ReportsWhatItDoesNotApplyOfAFile(t *testing.T) {
 	asked, err := ParseTable("table.yaml", []byte("{N: 3, shards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}], replicas: 2, engine: sqlite}"))
 	if err != nil {
 		t.Fatal(err)
@@ -135,14 +135,14 @@ func TestUp_TellsWhatItDoesNotApplyOfAFile(t *testing.T) {
 			{Shard: "sh1", Low: 0, Size: 9, Replicas: make([]events.ReplicaReport, 2)}, {Shard: "sh2", Low: 9, Size: 9, Replicas: make([]events.ReplicaReport, 2)},
 		}}
 		change(&stored)
-		var said bytes.Buffer
-		u := &up{app: &app{con: newConsole(&said)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
-		u.sayIgnored(events.Status{Tables: []events.TableStatus{{Name: "Other"}, stored}})
+		var reports bytes.Buffer
+		u := &up{app: &app{con: newConsole(&reports)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
+		u.reportIgnored(events.Status{Tables: []events.TableStatus{{Name: "Other"}, stored}})
 		if want != "" {
 			want = "ringway: table StudT is there already and stays as it is, table.yaml is not applied: " + want + "\n"
 		}
-		if said.String() != want {
-			t.Errorf("got %s, want %s", said.String(), want)
+		if reports.String() != want {
+			t.Errorf("got %s, want %s", reports.String(), want)
 		}
 	}
 	f("", func(*events.TableStatus) {})
@@ -156,29 +156,29 @@ func TestUp_TellsWhatItDoesNotApplyOfAFile(t *testing.T) {
 	f("dtypes [Number], in the file [Number String String]", func(t *events.TableStatus) { t.Schema.DTypes = t.Schema.DTypes[:1] })
 }
 
-func TestUp_SaysWhyThereIsNoTable(t *testing.T) {
+func TestUp_ExplainsWhyThereIsNoTable(t *testing.T) {
 	c := &cluster{events: []events.Event{
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "T", Data: json.RawMessage(`{"reason":"a service has this name"}`)},
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "Other", Data: json.RawMessage(`{"reason":"of another"}`)},
 	}}
-	w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, cluster: c, leads: true, told: map[string]bool{}}
-	w.lookAtTables(events.Status{}, time.Now())
-	w.askWhy(t.Context())
+	w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, cluster: c, leads: true, reported: map[string]bool{}}
+	w.observeTables(events.Status{}, time.Now())
+	w.findReason(t.Context())
 	if want := `table T refused: reason="a service has this name"`; w.shards.trouble != want {
 		t.Errorf("got %q, want %q", w.shards.trouble, want)
 	}
 }
 
 func TestUp_PatienceIsLongerWithADatabase(t *testing.T) {
-	f := func(want time.Duration, patient bool, wish string, shards int) {
+	f := func(want time.Duration, defaultTimeout bool, wish string, shards int) {
 		t.Helper()
-		w := &waiter{up: &up{o: upFlags{patience: startPatience}, patient: patient, wish: wish}, shards: shardCount{all: shards}}
-		if got := w.patience(); got != want {
+		w := &waiter{up: &up{o: upFlags{timeout: startTimeout}, defaultTimeout: defaultTimeout, wish: wish}, shards: shardCount{all: shards}}
+		if got := w.timeout(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	f(startPatience, true, "", 0)
-	f(tablePatience, true, "T", 0)
-	f(tablePatience, true, "", 1)
-	f(startPatience, false, "T", 1) // as the person said
+	f(startTimeout, true, "", 0)
+	f(tableTimeout, true, "T", 0)
+	f(tableTimeout, true, "", 1)
+	f(startTimeout, false, "T", 1) // as the person said
 }

@@ -308,11 +308,11 @@ func TestPresses_OneKeyMayComeAsManySignals(t *testing.T) {
 	var keys presses
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
-		after time.Duration
-		again bool
-	}{{0, false}, {time.Millisecond, false}, {oneKey - 1, false}, {oneKey, true}, {time.Minute, true}} {
-		if got := keys.again(at.Add(c.after)); got != c.again {
-			t.Errorf("a signal after %s: second key %v, want %v", c.after, got, c.again)
+		showProgress time.Duration
+		again        bool
+	}{{0, false}, {time.Millisecond, false}, {keyInterval - 1, false}, {keyInterval, true}, {time.Minute, true}} {
+		if got := keys.again(at.Add(c.showProgress)); got != c.again {
+			t.Errorf("a signal after %s: second key %v, want %v", c.showProgress, got, c.again)
 		}
 	}
 }
@@ -348,14 +348,14 @@ func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
 	s.nothingRuns()
 }
 
-func TestUp_SaysWhatHangs(t *testing.T) {
-	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", patience: time.Minute}, data: &supervise.Data{Dir: "/d"}}
+func TestUp_ReportsWhatHangs(t *testing.T) {
+	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", timeout: time.Minute}, data: &supervise.Data{Dir: "/d"}}
 	u.app = &app{con: newConsole(io.Discard)}
 	f := func(want string, change func(*waiter)) {
 		t.Helper()
-		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, told: map[string]bool{}}
+		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, reported: map[string]bool{}}
 		change(w)
-		if got := w.late().Error(); got != "start failed: "+want {
+		if got := w.timeoutError().Error(); got != "start failed: "+want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -365,7 +365,7 @@ func TestUp_SaysWhatHangs(t *testing.T) {
 	f("2 of 3 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready = 2 })
 	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready, w.wanted = 0, 0 })
 	f("2 of 3 replicas served within 1m0s\n  web-1 is dead: exit status 127: no such program\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) {
-		w.look(events.Status{
+		w.observe(events.Status{
 			Hosts:    []events.HostStatus{{Name: "host-1", State: events.Alive}, {Name: "host-2", State: events.Alive}},
 			Services: []events.ServiceStatus{{Name: "web", Wanted: 3, Serving: 3}},
 			Instances: []events.InstanceReport{

@@ -65,12 +65,12 @@ func TestUp_ServesOnAUnixSocketToo(t *testing.T) {
 	path := socketPath(t)
 	s := begin(t, t.TempDir(), nil, "--listen", "unix:"+path, "--listen", "127.0.0.1:0")
 	// The address of the network comes first, where tools have always found it.
-	said := s.says(`^ready  http (http://\S+)  admin (http://\S+)  nats (nats://\S+)  http unix:(\S+)\n$`)
-	if said[4] != path {
-		t.Errorf("it says %s, want %s", said[4], path)
+	reports := s.says(`^ready  http (http://\S+)  admin (http://\S+)  nats (nats://\S+)  http unix:(\S+)\n$`)
+	if reports[4] != path {
+		t.Errorf("it says %s, want %s", reports[4], path)
 	}
 	router := s.of("router")[0]
-	if a, b := get(t, said[1]), getUnix(t, path); a != fmt.Sprint(router) || b != a {
+	if a, b := get(t, reports[1]), getUnix(t, path); a != fmt.Sprint(router) || b != a {
 		t.Errorf("process %s and %s answered", a, b)
 	}
 	info, err := os.Lstat(path)

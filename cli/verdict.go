@@ -20,55 +20,55 @@ type verdict struct {
 
 // replicaVerdict is one replica beside the others.
 type replicaVerdict struct {
-	Server  string   `json:"server"`
-	Said    bool     `json:"answered"`
-	Differs []string `json:"differs,omitempty"` // position, rows, data, results or idempotency: unlike most of them
-	Error   string   `json:"error,omitempty"`
+	Server   string   `json:"server"`
+	Answered bool     `json:"answered"`
+	Differs  []string `json:"differs,omitempty"` // position, rows, data, results or idempotency: unlike most of them
+	Error    string   `json:"error,omitempty"`
 	*events.StateDigest
 }
 
 // verdict judges what was said. It does not know who is right: who differs is
 // who is not like most, or at a tie not like the first.
-func (t *try) verdict(table, shard string) verdict {
+func (t *attempt) verdict(table, shard string) verdict {
 	v := verdict{Table: table, Shard: shard, Seq: t.seq, Equal: t.complete(), Replicas: []replicaVerdict{}}
 	if t.err != nil {
 		v.Error = t.err.Error()
 	} else if len(t.expected) == 0 {
 		v.Error = "nobody keeps it"
 	}
-	norm := t.norm()
-	if norm != nil {
-		v.Rows = norm.Rows
+	majority := t.majority()
+	if majority != nil {
+		v.Rows = majority.Rows
 	}
 	for _, server := range t.expected {
 		r := replicaVerdict{Server: server}
-		if d, ok := t.said[server]; ok {
-			r.Said, r.Error = true, d.Error
+		if d, ok := t.reports[server]; ok {
+			r.Answered, r.Error = true, d.Error
 			if d.Error == "" {
-				r.StateDigest, r.Differs = &d.State, differences(*norm, d.State)
+				r.StateDigest, r.Differs = &d.State, differences(*majority, d.State)
 			}
 		}
-		v.Equal = v.Equal && r.Said && r.Error == "" && len(r.Differs) == 0
+		v.Equal = v.Equal && r.Answered && r.Error == "" && len(r.Differs) == 0
 		v.Replicas = append(v.Replicas, r)
 	}
 	return v
 }
 
 // norm is the state that most replicas have; nil if none told any.
-func (t *try) norm() *events.StateDigest {
+func (t *attempt) majority() *events.StateDigest {
 	count := map[events.StateDigest]int{}
-	for _, d := range t.said {
+	for _, d := range t.reports {
 		if d.Error == "" {
 			count[d.State]++
 		}
 	}
-	var most *events.StateDigest
+	var winner *events.StateDigest
 	for _, server := range t.expected {
-		if d, ok := t.said[server]; ok && d.Error == "" && (most == nil || count[d.State] > count[*most]) {
-			most = &d.State
+		if d, ok := t.reports[server]; ok && d.Error == "" && (winner == nil || count[d.State] > count[*winner]) {
+			winner = &d.State
 		}
 	}
-	return most
+	return winner
 }
 
 // differences names the parts in which two states are not alike.
@@ -130,7 +130,7 @@ func (v *verdict) faults() (lines []string) {
 	}
 	for _, r := range v.Replicas {
 		switch {
-		case !r.Said:
+		case !r.Answered:
 			lines = append(lines, r.Server+" did not answer in time; see 'ringway shards'")
 		case r.Error != "":
 			lines = append(lines, r.Server+" could not tell: "+r.Error)

@@ -17,13 +17,13 @@ import (
 
 const (
 	// verifyPatience covers reading every row of a shard.
-	verifyPatience = time.Minute
+	verifyTimeout = time.Minute
 	// atOnce bounds how many shards are read through at a time: each costs every
 	// replica a scan, and a shard server does no more.
-	atOnce = 2
+	maxConcurrent = 2
 	// verifyBusy is the first pause before a server that has others to digest is
 	// asked again; the next ones are longer, up to verifyBusyMost.
-	verifyBusy, verifyBusyMost = 500 * time.Millisecond, 4 * time.Second
+	verifyBusy, maxVerifyBusy = 500 * time.Millisecond, 4 * time.Second
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -40,7 +40,7 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
   ringway verify StudT -o json | jq '.[] | select(.equal | not)'`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	f.add(cmd, verifyPatience)
+	f.add(cmd, verifyTimeout)
 	cmd.Flag("timeout").Usage = "longest wait for the replicas of a shard"
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -51,7 +51,7 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
 				return usage("table %w", err)
 			}
 		}
-		return a.with(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			v := &verifier{c: c, table: table, timeout: f.timeout}
 			found, err := a.verify(ctx, v)
 			if err != nil {
@@ -83,16 +83,16 @@ func (a *app) verify(ctx context.Context, v *verifier) ([]verdict, error) {
 			shards = append(shards, events.ShardSpec{Table: r.Table.Name, Shard: s})
 		}
 	}
-	stop := a.after(ctx, time.Now(), "waiting for the digests of the replicas")
+	stop := a.showProgress(ctx, time.Now(), "waiting for the digests of the replicas")
 	defer stop()
 	found := make([]verdict, len(shards))
 	var all sync.WaitGroup
-	turns := make(chan struct{}, atOnce)
+	semaphore := make(chan struct{}, maxConcurrent)
 	for i, s := range shards {
-		turns <- struct{}{}
+		semaphore <- struct{}{}
 		all.Go(func() {
 			found[i] = v.shard(ctx, s.Table, s.Shard.ID)
-			<-turns
+			<-semaphore
 		})
 	}
 	all.Wait()
@@ -111,7 +111,7 @@ type verifier struct {
 
 // routes are those of the tables, as they are now.
 func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
-	reading, done := context.WithTimeout(ctx, leaderPatience)
+	reading, done := context.WithTimeout(ctx, leaderTimeout)
 	defer done()
 	entries, err := v.c.Routes(reading)
 	if err != nil {
@@ -147,14 +147,14 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 // does not spoil it: half of the time is for a second marker. Nor does a
 // server that has others to digest just then: it is asked again soon.
 func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
-	heard := make(chan events.Digest, 256)
+	received := make(chan events.Digest, 256)
 	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
 		d, err := events.DecodeDigest(data)
 		if err != nil || d.Table != table || d.Shard != shard {
 			return
 		}
 		select {
-		case heard <- d:
+		case received <- d:
 		default: // nobody speaks that much
 		}
 	})
@@ -168,45 +168,45 @@ func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 	if first.err != nil && ctx.Err() == nil {
 		return first.verdict(table, shard) // it will not pass by itself
 	}
-	tries := []*try{first}
+	attempts := []*attempt{first}
 	again, busy := time.NewTimer(v.timeout/2), verifyBusy
 	defer again.Stop()
 	for {
-		for _, t := range tries {
+		for _, t := range attempts {
 			if t.complete() {
 				return t.verdict(table, shard)
 			}
 		}
 		select {
-		case d := <-heard:
-			for _, t := range tries {
-				t.take(d)
+		case d := <-received:
+			for _, t := range attempts {
+				t.add(d)
 			}
-			if last := tries[len(tries)-1]; d.Batch == last.batch && last.answered() && !last.complete() {
+			if last := attempts[len(attempts)-1]; d.Batch == last.batch && last.answered() && !last.complete() {
 				again.Reset(busy)
-				busy = min(2*busy, verifyBusyMost)
+				busy = min(2*busy, maxVerifyBusy)
 			}
 		case <-again.C:
-			tries = append(tries, v.mark(ctx, table, shard))
+			attempts = append(attempts, v.mark(ctx, table, shard))
 			again.Reset(v.timeout / 2)
 		case <-ctx.Done():
-			return best(tries).verdict(table, shard)
+			return best(attempts).verdict(table, shard)
 		}
 	}
 }
 
 // try is one marker and what was said at it.
-type try struct {
+type attempt struct {
 	err      error // the marker could not be written
 	batch    string
 	seq      uint64
 	expected []string // servers, in the order of the route
-	said     map[string]events.Digest
+	reports  map[string]events.Digest
 }
 
 // mark writes a marker for the replicas that the route names now.
-func (v *verifier) mark(ctx context.Context, table, shard string) *try {
-	t := &try{said: map[string]events.Digest{}}
+func (v *verifier) mark(ctx context.Context, table, shard string) *attempt {
+	t := &attempt{reports: map[string]events.Digest{}}
 	routes, err := v.routes(ctx)
 	if err != nil {
 		t.err = err
@@ -229,25 +229,25 @@ func (v *verifier) mark(ctx context.Context, table, shard string) *try {
 	return t
 }
 
-func (t *try) take(d events.Digest) {
+func (t *attempt) add(d events.Digest) {
 	if d.Batch == t.batch && slices.Contains(t.expected, d.Server) {
-		t.said[d.Server] = d
+		t.reports[d.Server] = d
 	}
 }
 
 // answered is whether all have said something.
-func (t *try) answered() bool {
-	return t.err == nil && len(t.expected) > 0 && len(t.said) == len(t.expected)
+func (t *attempt) answered() bool {
+	return t.err == nil && len(t.expected) > 0 && len(t.reports) == len(t.expected)
 }
 
 // complete is whether all have said what they will.
-func (t *try) complete() bool {
-	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.said[server].Error == events.DigestBusy })
+func (t *attempt) complete() bool {
+	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.reports[server].Error == events.DigestBusy })
 }
 
 // digests is how many have.
-func (t *try) digests() (n int) {
-	for _, d := range t.said {
+func (t *attempt) digests() (n int) {
+	for _, d := range t.reports {
 		if d.Error == "" {
 			n++
 		}
@@ -256,8 +256,8 @@ func (t *try) digests() (n int) {
 }
 
 // best is the try that says most.
-func best(tries []*try) *try {
-	return slices.MaxFunc(tries, func(a, b *try) int {
-		return cmp.Or(cmp.Compare(a.digests(), b.digests()), cmp.Compare(len(a.said), len(b.said)))
+func best(attempts []*attempt) *attempt {
+	return slices.MaxFunc(attempts, func(a, b *attempt) int {
+		return cmp.Or(cmp.Compare(a.digests(), b.digests()), cmp.Compare(len(a.reports), len(b.reports)))
 	})
 }

@@ -14,16 +14,16 @@ import (
 // replicas is a database of two shards whose replicas say their digests when a
 // log is marked. say may change what one says, or return nil for silence.
 type replicas struct {
-	mu      sync.Mutex
-	route   events.TableRoute
-	say     func(marker int, d events.Digest) *events.Digest
-	markErr error
-	marks   map[string]int // by shard
-	heard   map[string]func(string, []byte)
+	mu       sync.Mutex
+	route    events.TableRoute
+	digest   func(marker int, d events.Digest) *events.Digest
+	markErr  error
+	marks    map[string]int // by shard
+	received map[string]func(string, []byte)
 }
 
-func newReplicas(say func(marker int, d events.Digest) *events.Digest) *replicas {
-	r := &replicas{say: say, marks: map[string]int{}, heard: map[string]func(string, []byte){}, route: events.TableRoute{Table: courseTable(2, 100)}}
+func newReplicas(digest func(marker int, d events.Digest) *events.Digest) *replicas {
+	r := &replicas{digest: digest, marks: map[string]int{}, received: map[string]func(string, []byte){}, route: events.TableRoute{Table: courseTable(2, 100)}}
 	for i, name := range []string{"Server0", "Server1", "Server3"} {
 		r.route.Servers = append(r.route.Servers, events.TableServer{Name: name, ID: i + 1, Shards: []string{"sh1", "sh2"}})
 	}
@@ -45,7 +45,7 @@ func (r *replicas) cluster(t *testing.T) *cluster {
 		listen: func(subject string, fn func(string, []byte)) (func(), error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.heard[subject] = fn
+			r.received[subject] = fn
 			return func() {}, nil
 		},
 		mark: r.mark,
@@ -63,7 +63,7 @@ func (r *replicas) mark(log events.LogID) (string, uint64, error) {
 	batch := fmt.Sprintf("B%d", n)
 	state := events.StateDigest{Position: events.Position{Incarnation: log.Incarnation, Seq: uint64(40 + n), Batch: batch}, Rows: 7, Data: "d", Results: "r", Idempotency: "i"}
 	for _, s := range r.route.Servers {
-		d := r.say(n, events.Digest{Server: s.Name, Table: log.Table, Shard: log.Shard, Batch: batch, State: state})
+		d := r.digest(n, events.Digest{Server: s.Name, Table: log.Table, Shard: log.Shard, Batch: batch, State: state})
 		if d == nil {
 			continue
 		}
@@ -71,7 +71,7 @@ func (r *replicas) mark(log events.LogID) (string, uint64, error) {
 		if err != nil {
 			return "", 0, err
 		}
-		r.heard[events.DigestSubject(log.Table, log.Shard)]("", body)
+		r.received[events.DigestSubject(log.Table, log.Shard)]("", body)
 	}
 	return batch, uint64(40 + n), nil
 }
@@ -94,24 +94,24 @@ func TestVerify_Equal(t *testing.T) {
 }
 
 func TestVerify_Different(t *testing.T) {
-	say := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d events.Digest) *events.Digest {
 		if d.Server == "Server0" && d.Shard == "sh2" {
 			d.State.Rows, d.State.Data = 6, "other"
 		}
 		return &d
 	}
-	code, out, errs := run(t, newReplicas(say).cluster(t).wiring(), "verify")
+	code, out, errs := run(t, newReplicas(digest).cluster(t).wiring(), "verify")
 	want := "StudT.sh1  equal: 3 replicas, 7 rows at seq 41\nStudT.sh2  DIFFERENT at seq 41\n             Server0: rows, data, has 6 rows at seq 41; most have 7\n"
 	if code != ExitFailed || out != want || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
-	code, out, _ = run(t, newReplicas(say).cluster(t).wiring(), "verify", "-o", "json")
+	code, out, _ = run(t, newReplicas(digest).cluster(t).wiring(), "verify", "-o", "json")
 	var got []verdict
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != ExitFailed || len(got) != 2 {
 		t.Fatalf("code %d, %v: %s", code, err, out)
 	}
 	first := got[1].Replicas[0]
-	if !got[0].Equal || got[1].Equal || got[1].Rows != 7 || first.Server != "Server0" || !first.Said || first.Rows != 6 || strings.Join(first.Differs, " ") != "rows data" {
+	if !got[0].Equal || got[1].Equal || got[1].Rows != 7 || first.Server != "Server0" || !first.Answered || first.Rows != 6 || strings.Join(first.Differs, " ") != "rows data" {
 		t.Errorf("%s", out)
 	}
 }
@@ -124,13 +124,13 @@ func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
 		"results":     func(s *events.StateDigest) { s.Results += "x" },
 		"idempotency": func(s *events.StateDigest) { s.Idempotency += "x" },
 	} {
-		say := func(_ int, d events.Digest) *events.Digest {
+		digest := func(_ int, d events.Digest) *events.Digest {
 			if d.Server == "Server3" {
 				change(&d.State)
 			}
 			return &d
 		}
-		code, out, _ := run(t, newReplicas(say).cluster(t).wiring(), "verify")
+		code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify")
 		if code != ExitFailed || !strings.Contains(out, "Server3: "+part+", has") {
 			t.Errorf("%s: code %d, %s", part, code, out)
 		}
@@ -139,7 +139,7 @@ func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
 
 // A replica that is not ready is expected all the same.
 func TestVerify_NamesWhoIsSilent(t *testing.T) {
-	say := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d events.Digest) *events.Digest {
 		switch {
 		case d.Server == "Server3":
 			return nil
@@ -148,7 +148,7 @@ func TestVerify_NamesWhoIsSilent(t *testing.T) {
 		}
 		return &d
 	}
-	code, out, _ := run(t, newReplicas(say).cluster(t).wiring(), "verify", "--timeout", "60ms")
+	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
 	for _, want := range []string{"StudT.sh1  NOT VERIFIED at seq 4", "Server1 could not tell: the store was closed", "Server3 did not answer in time; see 'ringway shards'"} {
 		if code != ExitFailed || !strings.Contains(out, want) {
 			t.Errorf("code %d, want %q in\n%s", code, want, out)
@@ -170,7 +170,7 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 }
 
 // Others may verify too, and a server digests so many at a time.
-func TestVerify_WhoCouldNotTellIsAskedAgain(t *testing.T) {
+func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
 	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
 		if marker < 3 && d.Server == "Server1" {
 			d.Error, d.State = events.DigestBusy, events.StateDigest{}
@@ -200,7 +200,7 @@ func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
 }
 
 // What does not pass by itself is said at once.
-func TestVerify_DoesNotAskAgainWhoCannotTell(t *testing.T) {
+func TestVerify_DoesNotAskAgainWhoFailed(t *testing.T) {
 	r := newReplicas(func(_ int, d events.Digest) *events.Digest {
 		if d.Server == "Server1" {
 			d.Error, d.State = "the disk cannot be read", events.StateDigest{}
@@ -215,7 +215,7 @@ func TestVerify_DoesNotAskAgainWhoCannotTell(t *testing.T) {
 
 // What is said at another marker, or by a stranger, counts for nothing.
 func TestVerify_ComparesAtOneMarker(t *testing.T) {
-	say := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d events.Digest) *events.Digest {
 		switch d.Server {
 		case "Server1":
 			d.Batch = "B77"
@@ -224,13 +224,13 @@ func TestVerify_ComparesAtOneMarker(t *testing.T) {
 		}
 		return &d
 	}
-	code, out, _ := run(t, newReplicas(say).cluster(t).wiring(), "verify", "--timeout", "60ms")
+	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
 	if code != ExitFailed || strings.Count(out, "Server1 did not answer") != 2 || strings.Count(out, "Server3 did not answer") != 2 || strings.Contains(out, "Stranger") {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
 
-func TestVerify_SaysWhyNobodyCanBeAsked(t *testing.T) {
+func TestVerify_ExplainsWhyNobodyCanBeAsked(t *testing.T) {
 	r := newReplicas(honest)
 	r.markErr = fmt.Errorf("append: %w", events.ErrLogMissing)
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify")

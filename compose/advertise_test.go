@@ -99,7 +99,7 @@ func role(e *e2e, args ...string) {
 		defer close(done)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			if strings.Contains(lines.Text(), "level=ERROR") {
-				fmt.Fprintln(e.said, lines.Text())
+				fmt.Fprintln(e.out, lines.Text())
 			}
 		}
 		_ = cmd.Wait() // ended by us

@@ -34,22 +34,22 @@ type base struct {
 var errNotHere = errors.New("not here")
 
 // firstBase tries one after the other, and says why one cannot be had.
-func firstBase(ctx context.Context, bases []base, say io.Writer) (image, what string, err error) {
+func firstBase(ctx context.Context, bases []base, progress io.Writer) (image, what string, err error) {
 	for _, b := range bases {
 		image, what, err = b.get(ctx)
 		if err == nil || ctx.Err() != nil {
 			return image, what, err
 		}
 		if !errors.Is(err, errNotHere) {
-			fmt.Fprintf(say, "%s cannot be had: %s\n", b.name, firstLine(err))
+			fmt.Fprintf(progress, "%s cannot be had: %s\n", b.name, firstLine(err))
 		}
 	}
 	return "", "", fmt.Errorf("no base for shard servers: %w", err)
 }
 
 func (s *stack) findShardBase(ctx context.Context) (image, what string, err error) {
-	if said := s.base; said != "" {
-		return said, said + " (RINGWAY_SHARD_BASE)", nil
+	if out := s.base; out != "" {
+		return out, out + " (RINGWAY_SHARD_BASE)", nil
 	}
 	return firstBase(ctx, []base{
 		{shardBase, s.madeBase},
@@ -68,11 +68,11 @@ func (s *stack) findShardBase(ctx context.Context) (image, what string, err erro
 }
 
 func (s *stack) madeBase(ctx context.Context) (image, what string, err error) {
-	said, err := output(ctx, "docker", "image", "inspect", "--format", `{{index .Config.Labels "`+labelBase+`"}}`, shardBase)
+	out, err := output(ctx, "docker", "image", "inspect", "--format", `{{index .Config.Labels "`+labelBase+`"}}`, shardBase)
 	if err != nil {
 		return "", "", errNotHere
 	}
-	return shardBase, said, nil
+	return shardBase, out, nil
 }
 
 func (s *stack) hasOfficial(ctx context.Context) (image, what string, err error) {
@@ -145,13 +145,13 @@ func importSlim(ctx context.Context, archive, what string) error {
 	}()
 	cmd := exec.CommandContext(ctx, "docker", "import", "--change", "LABEL "+labelBase+"=\""+what+"\"", "-", shardBase)
 	cmd.Stdin, cmd.WaitDelay = r, time.Second
-	said, err := cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
 	_ = r.Close() // or slim would wait for a reader
 	if slimmed := <-done; err == nil {
 		err = slimmed
 	}
 	if err != nil {
-		return fmt.Errorf("import %s: %w: %s", shardBase, err, strings.TrimSpace(string(said)))
+		return fmt.Errorf("import %s: %w: %s", shardBase, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -172,8 +172,8 @@ func aptGet(ctx context.Context, packages ...string) error {
 	install := func() error {
 		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, packages...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if said, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("install %s: %w: %s", strings.Join(packages, " "), err, strings.TrimSpace(string(said)))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("install %s: %w: %s", strings.Join(packages, " "), err, strings.TrimSpace(string(out)))
 		}
 		return nil
 	}

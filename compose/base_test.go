@@ -15,12 +15,12 @@ func TestFirstBase(t *testing.T) {
 	way := func(name string, err error) base {
 		return base{name, func(context.Context) (string, string, error) { return name, "with " + name, err }}
 	}
-	f := func(want, said string, bases ...base) {
+	f := func(want, out string, bases ...base) {
 		t.Helper()
-		var say strings.Builder
-		image, what, err := firstBase(t.Context(), bases, &say)
-		if err != nil || image != want || what != "with "+want || say.String() != said {
-			t.Errorf("got %s %q %v, said %q; want %s, said %q", image, what, err, say.String(), want, said)
+		var progress strings.Builder
+		image, what, err := firstBase(t.Context(), bases, &progress)
+		if err != nil || image != want || what != "with "+want || progress.String() != out {
+			t.Errorf("got %s %q %v, said %q; want %s, said %q", image, what, err, progress.String(), want, out)
 		}
 	}
 	away := errors.New("no such host\nand more")

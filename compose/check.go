@@ -24,11 +24,11 @@ func (s *stack) checkConfig(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "docker", "run", "--rm", "--network", "none", "--volume", s.config+":"+mounted+":ro", s.image,
 		"controller", "--check", "--config", mounted)
 	cmd.WaitDelay = time.Second
-	said, err := cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
 	}
-	text := strings.ReplaceAll(strings.TrimSpace(string(said)), mounted, s.config)
+	text := strings.ReplaceAll(strings.TrimSpace(string(out)), mounted, s.config)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 { // the configuration is wrong
 		return fmt.Errorf("%s; nothing was started", strings.TrimPrefix(text, "ringway: "))
@@ -38,12 +38,12 @@ func (s *stack) checkConfig(ctx context.Context) error {
 
 // ended are the roles whose containers do not run, with their last words.
 func (s *stack) ended(ctx context.Context) (words []string) {
-	said, err := output(ctx, "docker", "ps", "-a", "--filter", "label=com.docker.compose.project="+s.cluster,
+	out, err := output(ctx, "docker", "ps", "-a", "--filter", "label=com.docker.compose.project="+s.cluster,
 		"--filter", "status=exited", "--filter", "status=restarting", "--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
 	if err != nil {
 		return nil // it is only an explanation
 	}
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(out) {
 		id, role, _ := strings.Cut(strings.TrimSpace(line), " ")
 		last, _ := exec.CommandContext(ctx, "docker", "logs", "--tail", "1", id).CombinedOutput()
 		words = append(words, strings.TrimSpace(role+" ended: "+strings.TrimPrefix(string(last), "ringway: ")))
@@ -66,15 +66,15 @@ func (s *stack) checkPorts(ctx context.Context) error {
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			continue // the engine may do what we may not
 		}
-		said, err := output(ctx, "docker", "ps", "--filter", "publish="+p.number, "--format", `{{.Label "com.docker.compose.project"}} {{.Names}}`)
+		out, err := output(ctx, "docker", "ps", "--filter", "publish="+p.number, "--format", `{{.Label "com.docker.compose.project"}} {{.Names}}`)
 		if err != nil {
 			return fmt.Errorf("look who has port %s: %w", p.number, err)
 		}
-		if strings.HasPrefix(said, s.cluster+" ") || strings.Contains(said, "\n"+s.cluster+" ") {
+		if strings.HasPrefix(out, s.cluster+" ") || strings.Contains(out, "\n"+s.cluster+" ") {
 			continue
 		}
 		who := "another program"
-		if _, name, _ := strings.Cut(said, " "); name != "" {
+		if _, name, _ := strings.Cut(out, " "); name != "" {
 			who = "container " + strings.ReplaceAll(name, "\n", ", ")
 		}
 		return fmt.Errorf("port %s of 127.0.0.1 is taken by %s, and nothing was started; choose another with %s", p.number, who, p.variable)

@@ -39,7 +39,7 @@ func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 	}
 }
 
-func TestAwait_TellsTheLastWordsOfARoleThatEnded(t *testing.T) {
+func TestAwait_ReportsTheLastLineOfARoleThatEnded(t *testing.T) {
 	t.Parallel()
 	e := newE2E(t)
 	rig.Must(t, e.makeImage(t.Context()))

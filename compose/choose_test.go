@@ -41,11 +41,11 @@ func TestChoose(t *testing.T) {
 
 func TestLook_AnEngineThatIsNotThereIsNone(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-	if got := look(t.Context()); got.engine != "" || got.missing == "" || strings.Contains(got.missing, "\n") {
+	if got := detectTools(t.Context()); got.engine != "" || got.missing == "" || strings.Contains(got.missing, "\n") {
 		t.Errorf("got %+v", got)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if got := look(t.Context()); got.engine != "" || got.missing == "" {
+	if got := detectTools(t.Context()); got.engine != "" || got.missing == "" {
 		t.Errorf("without docker: %+v", got)
 	}
 }
@@ -60,7 +60,7 @@ func TestLook_DoesNotWaitForTheOldCompose(t *testing.T) {
 		rig.Must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	}
 	t.Setenv("PATH", dir)
-	got := look(t.Context())
+	got := detectTools(t.Context())
 	if got.missing != "" || got.engine != "20.10.24" || !slices.Equal(got.compose, []string{"docker-compose"}) {
 		t.Errorf("got %+v", got)
 	}

@@ -126,7 +126,7 @@ func (s *stack) data() string { return filepath.Join(s.root, ".ringway") }
 func (s *stack) images() []string { return []string{s.shardImage, s.image, shardBase} }
 
 // tellOfProcesses says that stopping containers did not stop those.
-func (s *stack) tellOfProcesses() {
+func (s *stack) reportProcesses() {
 	free, err := takeData(s.data())
 	if err == nil {
 		free()

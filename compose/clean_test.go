@@ -15,10 +15,10 @@ import (
 
 // noEngine is a stack on a machine without Docker.
 func noEngine(t *testing.T) (*stack, *rig.Buffer) {
-	said := &rig.Buffer{}
+	out := &rig.Buffer{}
 	s := newStack(t.TempDir(), tools{missing: "no Docker engine answers"})
-	s.out, s.err = said, said
-	return s, said
+	s.out, s.err = out, out
+	return s, out
 }
 
 func there(t *testing.T, path string, want bool) {
@@ -29,7 +29,7 @@ func there(t *testing.T, path string, want bool) {
 }
 
 func TestClean_LeavesWhatARunningClusterHas(t *testing.T) {
-	s, said := noEngine(t)
+	s, out := noEngine(t)
 	data, err := supervise.OpenData(t.Context(), s.data(), func() {})
 	rig.Must(t, err)
 	kept := data.Path("bus", "written")
@@ -41,9 +41,9 @@ func TestClean_LeavesWhatARunningClusterHas(t *testing.T) {
 	}
 	there(t, kept, true)
 	rig.Must(t, s.down(t.Context(), false))
-	s.tellOfProcesses()
-	if !strings.Contains(said.String(), "child processes runs on "+s.data()) {
-		t.Errorf("down said %q", said)
+	s.reportProcesses()
+	if !strings.Contains(out.String(), "child processes runs on "+s.data()) {
+		t.Errorf("down said %q", out)
 	}
 
 	rig.Must(t, data.Close())
@@ -71,7 +71,7 @@ func TestClean_LeavesWhatARoleHas(t *testing.T) {
 }
 
 func TestClean_NamesAllBeforeItAsks(t *testing.T) {
-	s, said := noEngine(t)
+	s, out := noEngine(t)
 	rig.Must(t, os.MkdirAll(s.data(), 0o750))
 	s.engine = "20.10"
 	if err := s.clean(t.Context(), false, strings.NewReader("no\n")); err == nil {
@@ -79,8 +79,8 @@ func TestClean_NamesAllBeforeItAsks(t *testing.T) {
 	}
 	there(t, s.data(), true)
 	for _, want := range []string{s.cluster, "volumes", s.data(), s.image, s.shardImage, shardBase} {
-		if !strings.Contains(said.String(), want) {
-			t.Errorf("it asks %q, without %s", said, want)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it asks %q, without %s", out, want)
 		}
 	}
 	s.engine = ""

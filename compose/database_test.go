@@ -20,7 +20,7 @@ func TestE2E_Database(t *testing.T) {
 	t.Parallel()
 	e := newE2E(t)
 	e.up()
-	ask := func(method, path, body string) string {
+	request := func(method, path, body string) string {
 		t.Helper()
 		code, got, err := e.call(method, path, body)
 		if err != nil || code != http.StatusOK {
@@ -29,19 +29,19 @@ func TestE2E_Database(t *testing.T) {
 		return got
 	}
 	e.client.Timeout = 4 * time.Minute // database servers make their files
-	ask(http.MethodPost, "/init", tableOfThree)
+	request(http.MethodPost, "/init", tableOfThree)
 	next := 0
 	write := func(n int) {
 		t.Helper()
 		for range n {
-			ask(http.MethodPost, "/write", fmt.Sprintf(`{"data":[{"Stud_id":%d,"Stud_name":"n","Stud_marks":%d}]}`, next%8192, next))
+			request(http.MethodPost, "/write", fmt.Sprintf(`{"data":[{"Stud_id":%d,"Stud_name":"n","Stud_marks":%d}]}`, next%8192, next))
 			next += 397
 		}
 	}
 	rows := func() int {
 		t.Helper()
 		var answer struct{ Data []json.RawMessage }
-		if err := json.Unmarshal([]byte(ask(http.MethodPost, "/read", `{"Stud_id":{"low":0,"high":8191}}`)), &answer); err != nil {
+		if err := json.Unmarshal([]byte(request(http.MethodPost, "/read", `{"Stud_id":{"low":0,"high":8191}}`)), &answer); err != nil {
 			t.Fatal(err)
 		}
 		return len(answer.Data)

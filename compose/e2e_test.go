@@ -25,13 +25,13 @@ import (
 type e2e struct {
 	*stack
 	t      *testing.T
-	said   *rig.Buffer
+	out    *rig.Buffer
 	client *http.Client
 }
 
 func newE2E(t *testing.T) *e2e {
 	t.Helper()
-	tools := look(t.Context())
+	tools := detectTools(t.Context())
 	if tools.missing != "" {
 		if os.Getenv("CI") != "" {
 			t.Fatal(tools.missing)
@@ -46,8 +46,8 @@ func newE2E(t *testing.T) *e2e {
 	s.cluster = "rwtest-" + strings.ToLower(rand.Text()[:8])
 	s.image, s.shardImage = s.cluster+":test", s.cluster+"-shard:test"
 	s.http, s.admin, s.nats = freePort(t), freePort(t), freePort(t)
-	e := &e2e{stack: s, t: t, said: &rig.Buffer{}, client: &http.Client{Timeout: 30 * time.Second}}
-	s.out, s.err = e.said, e.said
+	e := &e2e{stack: s, t: t, out: &rig.Buffer{}, client: &http.Client{Timeout: 30 * time.Second}}
+	s.out, s.err = e.out, e.out
 	t.Cleanup(e.clean)
 	return e
 }
@@ -56,7 +56,7 @@ func (e *e2e) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if e.t.Failed() {
-		e.t.Logf("up said:\n%s", e.said)
+		e.t.Logf("up said:\n%s", e.out)
 		logs, _ := e.composeCommand(ctx, "logs", "--no-color", "--tail", "40").CombinedOutput()
 		e.t.Logf("%s", logs)
 	}
@@ -102,11 +102,11 @@ func (e *e2e) up() {
 
 func (e *e2e) docker(args ...string) string {
 	e.t.Helper()
-	said, err := output(e.t.Context(), "docker", args...)
+	out, err := output(e.t.Context(), "docker", args...)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return said
+	return out
 }
 
 // role is the container of a role; its name depends on the compose tool.
@@ -296,8 +296,8 @@ func TestE2E(t *testing.T) {
 	begun := time.Now()
 	e.up()
 	t.Logf("ready after %s", time.Since(begun).Round(100*time.Millisecond))
-	if !strings.Contains(e.said.String(), "\nready  http http://127.0.0.1:"+e.http+"  admin ") {
-		t.Errorf("up said %q", e.said)
+	if !strings.Contains(e.out.String(), "\nready  http http://127.0.0.1:"+e.http+"  admin ") {
+		t.Errorf("up said %q", e.out)
 	}
 	step := func(name string, f func(*testing.T, *e2e)) {
 		t.Run(name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func bringEngine(ctx context.Context, t tools) (*engine, error) {
 	if err := installEngine(ctx, t); err != nil {
 		return nil, err
 	}
-	if look(ctx).missing == "" { // the package may have started it
+	if detectTools(ctx).missing == "" { // the package may have started it
 		return &engine{}, nil
 	}
 	cache, err := os.UserCacheDir()

@@ -37,7 +37,7 @@ func TestWithEngine_WhereNoneCanBeHad(t *testing.T) {
 	f("true", true, "none can be brought")
 }
 
-func TestWithEngine_TellsHowTheCommandEnded(t *testing.T) {
+func TestWithEngine_ReportsHowTheCommandEnded(t *testing.T) {
 	there := tools{engine: "20.10", compose: []string{"docker-compose"}}
 	if err := withEngine(t.Context(), there, true, []string{"true"}); err != nil {
 		t.Error(err)

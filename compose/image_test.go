@@ -32,19 +32,19 @@ func TestImages(t *testing.T) {
 		if user := e.docker("image", "inspect", "--format", "{{.Config.User}}", image); user != "65534:65534" {
 			t.Errorf("%s runs as %q", image, user)
 		}
-		if said := e.docker("run", "--rm", "--read-only", "--cap-drop", "ALL", image, "version"); !strings.Contains(said, "ringway") {
-			t.Errorf("%s says %q", image, said)
+		if out := e.docker("run", "--rm", "--read-only", "--cap-drop", "ALL", image, "version"); !strings.Contains(out, "ringway") {
+			t.Errorf("%s says %q", image, out)
 		}
 		t.Logf("%s has %s bytes", image, e.docker("image", "inspect", "--format", "{{.Size}}", image))
 	}
-	if strings.Contains(e.said.String(), "SQLite only") {
-		t.Skip("no database server can be had here:\n" + e.said.String())
+	if strings.Contains(e.out.String(), "SQLite only") {
+		t.Skip("no database server can be had here:\n" + e.out.String())
 	}
 	args := []string{"run", "--rm", "--read-only", "--cap-drop", "ALL", "--entrypoint", "/usr/sbin/mysqld", e.shardImage, "--no-defaults", "--version"}
-	said, err := output(t.Context(), "docker", args...)
+	out, err := output(t.Context(), "docker", args...)
 	if err != nil { // MariaDB has its own name
 		args[6] = "/usr/sbin/mariadbd"
-		said = e.docker(args...)
+		out = e.docker(args...)
 	}
-	t.Log(said)
+	t.Log(out)
 }

@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	verb, rest := args[0], args[1:]
-	t := look(ctx)
+	t := detectTools(ctx)
 	s := newStack(root, t)
 	switch verb {
 	case "up":
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string) error {
 		return s.makeImages(ctx)
 	case "down":
 		err := s.down(ctx, false)
-		s.tellOfProcesses()
+		s.reportProcesses()
 		return err
 	case "logs":
 		return s.logs(ctx)
@@ -127,15 +127,15 @@ type tools struct {
 }
 
 // look asks what there is. An engine that does not answer soon is none.
-func look(ctx context.Context) tools {
+func detectTools(ctx context.Context) tools {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	said, err := output(ctx, "docker", "version", "--format", "{{.Server.Version}} {{.Server.Arch}}")
+	out, err := output(ctx, "docker", "version", "--format", "{{.Server.Version}} {{.Server.Arch}}")
 	if err != nil {
 		return tools{missing: "no Docker engine answers (" + firstLine(err) + ")"}
 	}
 	t := tools{}
-	t.engine, t.arch, _ = strings.Cut(said, " ")
+	t.engine, t.arch, _ = strings.Cut(out, " ")
 	if t.compose = findCompose(ctx); t.compose == nil {
 		t.missing = "Docker " + t.engine + " answers, and neither `docker compose` nor docker-compose is there"
 	}

@@ -151,9 +151,9 @@ func kind(role string) string {
 
 // shardServer is a random one that runs; empty if none does.
 func (n *nemesis) shardServer() string {
-	said, err := output(n.e.t.Context(), "docker", "ps", "-q", "--filter", "label=io.ringway.cluster="+n.e.cluster,
+	out, err := output(n.e.t.Context(), "docker", "ps", "-q", "--filter", "label=io.ringway.cluster="+n.e.cluster,
 		"--filter", "label=io.ringway.volume", "--filter", "status=running")
-	ids := strings.Fields(said)
+	ids := strings.Fields(out)
 	if err != nil || len(ids) == 0 {
 		return ""
 	}

@@ -102,8 +102,8 @@ func (e *e2e) initSetTable() {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	patient := http.Client{Timeout: 4 * time.Minute} // database servers make their files
-	resp, err := patient.Post("http://127.0.0.1:"+e.http+"/init", "application/json", strings.NewReader(string(b)))
+	defaultTimeout := http.Client{Timeout: 4 * time.Minute} // database servers make their files
+	resp, err := defaultTimeout.Post("http://127.0.0.1:"+e.http+"/init", "application/json", strings.NewReader(string(b)))
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -140,15 +140,15 @@ func (e *e2e) settled(c *writers.Client) map[int][]check.Replica {
 		servers, err = e.readyServers()
 		return err
 	})
-	var said string
+	var out string
 	verified := func() (err error) {
-		said, err = e.composeSays("exec", "-T", "controller", "/ringway", "verify", "--nats", "nats://bus:4222")
+		out, err = e.composeOutput("exec", "-T", "controller", "/ringway", "verify", "--nats", "nats://bus:4222")
 		return err
 	}
 	if err := within(time.Minute, verified); err != nil {
-		e.t.Errorf("verify: %v\n%s", err, said) // and see what is wrong
+		e.t.Errorf("verify: %v\n%s", err, out) // and see what is wrong
 	} else {
-		e.t.Logf("verify:\n%s", said)
+		e.t.Logf("verify:\n%s", out)
 	}
 	found := map[int][]check.Replica{}
 	e.eventually(time.Minute, func() error {
@@ -202,9 +202,9 @@ func (e *e2e) readyServers() (names []string, err error) {
 	return names, nil
 }
 
-func (e *e2e) composeSays(args ...string) (string, error) {
-	said, err := e.composeCommand(e.t.Context(), args...).CombinedOutput()
-	return string(said), err
+func (e *e2e) composeOutput(args ...string) (string, error) {
+	out, err := e.composeCommand(e.t.Context(), args...).CombinedOutput()
+	return string(out), err
 }
 
 // within polls until f succeeds or the time is over, and returns what it says

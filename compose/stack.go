@@ -115,11 +115,11 @@ func (s *stack) down(ctx context.Context, data bool) error {
 
 // removeInstances takes away what the agents started.
 func (s *stack) removeInstances(ctx context.Context) error {
-	said, err := output(ctx, "docker", "ps", "-aq", "--filter", "label=io.ringway.cluster="+s.cluster)
+	out, err := output(ctx, "docker", "ps", "-aq", "--filter", "label=io.ringway.cluster="+s.cluster)
 	if err != nil {
 		return fmt.Errorf("find the instances: %w", err)
 	}
-	ids := strings.Fields(said)
+	ids := strings.Fields(out)
 	if len(ids) == 0 {
 		return nil
 	}
@@ -135,11 +135,11 @@ func (s *stack) removeInstances(ctx context.Context) error {
 
 // removeVolumes takes away the data of shard servers.
 func (s *stack) removeVolumes(ctx context.Context) error {
-	said, err := output(ctx, "docker", "volume", "ls", "-q", "--filter", "label=io.ringway.cluster="+s.cluster)
+	out, err := output(ctx, "docker", "volume", "ls", "-q", "--filter", "label=io.ringway.cluster="+s.cluster)
 	if err != nil {
 		return fmt.Errorf("find the volumes: %w", err)
 	}
-	for _, name := range strings.Fields(said) {
+	for _, name := range strings.Fields(out) {
 		if _, err := output(ctx, "docker", "volume", "rm", name); err != nil {
 			return fmt.Errorf("remove volume %s: %w", name, err)
 		}
@@ -150,7 +150,7 @@ func (s *stack) removeVolumes(ctx context.Context) error {
 // logs follows those of the containers, or of the child processes.
 func (s *stack) logs(ctx context.Context) error {
 	if s.missing == "" {
-		if said, err := s.composeCommand(ctx, "ps", "-q").Output(); err == nil && len(said) > 0 {
+		if out, err := s.composeCommand(ctx, "ps", "-q").Output(); err == nil && len(out) > 0 {
 			cmd := s.composeCommand(ctx, "logs", "-f", "--tail", "100")
 			cmd.Stdout, cmd.Stderr = s.out, s.err
 			return interrupted(ctx, cmd.Run())
@@ -193,9 +193,9 @@ func (s *stack) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 
 // composeQuietly shows what the tool says only if it fails.
 func (s *stack) composeQuietly(ctx context.Context, args ...string) error {
-	said, err := s.composeCommand(ctx, args...).CombinedOutput()
+	out, err := s.composeCommand(ctx, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", strings.Join(s.compose, " "), strings.Join(args, " "), err, strings.TrimSpace(string(said)))
+		return fmt.Errorf("%s %s: %w\n%s", strings.Join(s.compose, " "), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (s *stack) await(ctx context.Context) error {
 	begun := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	shown, told := "", map[string]bool{}
+	shown, reported := "", map[string]bool{}
 	for {
 		missing, why := s.missingNow(ctx)
 		if missing == "" {
@@ -218,8 +218,8 @@ func (s *stack) await(ctx context.Context) error {
 			shown = missing
 		}
 		for _, words := range s.ended(ctx) {
-			if !told[words] {
-				told[words] = true
+			if !reported[words] {
+				reported[words] = true
 				fmt.Fprintln(s.err, words)
 			}
 		}
@@ -266,7 +266,7 @@ func (s *stack) missingNow(ctx context.Context) (what, why string) {
 // status asks the leader from within, where the bus is.
 func (s *stack) status(ctx context.Context) (events.Status, error) {
 	var st events.Status
-	said, err := s.composeCommand(ctx, "exec", "-T", "controller", "/ringway", "status", "-o", "json", "--nats", "nats://bus:4222", "--timeout", "3s").Output()
+	out, err := s.composeCommand(ctx, "exec", "-T", "controller", "/ringway", "status", "-o", "json", "--nats", "nats://bus:4222", "--timeout", "3s").Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return st, fmt.Errorf("ask the leader: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
@@ -274,7 +274,7 @@ func (s *stack) status(ctx context.Context) (events.Status, error) {
 	if err != nil {
 		return st, fmt.Errorf("ask the leader: %w", err)
 	}
-	if err := json.Unmarshal(said, &st); err != nil {
+	if err := json.Unmarshal(out, &st); err != nil {
 		return st, fmt.Errorf("ask the leader: %w", err)
 	}
 	return st, nil

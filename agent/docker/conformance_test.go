@@ -40,7 +40,7 @@ func harness(cfg docker.Config) runtimetest.Harness {
 				t.Fatal(err)
 			}
 		},
-		Stubborn: func(t *testing.T, instance string) (events.InstanceSpec, func() error) {
+		IgnoresSIGTERM: func(t *testing.T, instance string) (events.InstanceSpec, func() error) {
 			spec := runtimetest.Sample(instance)
 			spec.Command = []string{"/bin/sh", "stubborn"}
 			return spec, func() error {

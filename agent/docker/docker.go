@@ -72,22 +72,22 @@ func DefaultConfig() Config {
 
 // Runtime implements agent.Runtime.
 type Runtime struct {
-	cfg     Config
-	engine  *client.Client
-	log     *slog.Logger
-	meeting chan struct{} // a place in it: somebody asks the engine for its version
-	met     atomic.Bool   // the version is agreed on
+	cfg         Config
+	engine      *client.Client
+	log         *slog.Logger
+	negotiating chan struct{} // a place in it: somebody asks the engine for its version
+	negotiated  atomic.Bool   // the version is agreed on
 
-	mu     sync.Mutex
-	lives  map[string]*life // by id of the container
-	names  map[string]bool  // that Start is busy with
-	deaths []agent.Instance // for Run to tell
-	wake   chan struct{}    // there are deaths
+	mu           sync.Mutex
+	observations map[string]*observation // by id of the container
+	names        map[string]bool         // that Start is busy with
+	deaths       []agent.Instance        // for Run to tell
+	wake         chan struct{}           // there are deaths
 }
 
 // life is a container as it was seen last. Labels say nothing of pids, and the
 // engine forgets them when a container ends.
-type life struct {
+type observation struct {
 	in       agent.Instance
 	starting bool
 	ended    bool // while it was starting
@@ -115,7 +115,7 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 	}
 	return &Runtime{
 		cfg: cfg, engine: engine, log: log,
-		lives: map[string]*life{}, names: map[string]bool{}, wake: make(chan struct{}, 1), meeting: make(chan struct{}, 1),
+		observations: map[string]*observation{}, names: map[string]bool{}, wake: make(chan struct{}, 1), negotiating: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -124,17 +124,17 @@ func (r *Runtime) Close() error { return r.engine.Close() }
 
 // meet agrees with the engine on a version of its API, once. The client would do
 // that by itself, but lets its calls race with each other then.
-func (r *Runtime) meet(ctx context.Context) error {
-	if r.met.Load() {
+func (r *Runtime) negotiate(ctx context.Context) error {
+	if r.negotiated.Load() {
 		return nil
 	}
 	select {
-	case r.meeting <- struct{}{}:
-		defer func() { <-r.meeting }()
+	case r.negotiating <- struct{}{}:
+		defer func() { <-r.negotiating }()
 	case <-ctx.Done():
 		return fmt.Errorf("reach the engine: %w", ctx.Err())
 	}
-	if r.met.Load() {
+	if r.negotiated.Load() {
 		return nil
 	}
 	pong, err := r.engine.Ping(ctx)
@@ -142,14 +142,14 @@ func (r *Runtime) meet(ctx context.Context) error {
 		return fmt.Errorf("reach the engine: %w", err)
 	}
 	r.engine.NegotiateAPIVersionPing(pong)
-	r.met.Store(true)
+	r.negotiated.Store(true)
 	return nil
 }
 
-func (r *Runtime) meetSoon(ctx context.Context) error {
+func (r *Runtime) negotiateSoon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
-	return r.meet(ctx)
+	return r.negotiate(ctx)
 }
 
 // Start implements agent.Runtime.
@@ -157,14 +157,14 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	fail := func(err error) (agent.Instance, error) {
 		return agent.Instance{}, fmt.Errorf("start %q: %w", spec.Name, err)
 	}
-	if err := agent.CheckShape(spec); err != nil {
+	if err := agent.ValidateSpec(spec); err != nil {
 		return fail(err)
 	}
 	if !r.reserve(spec.Name) {
 		return fail(agent.ErrExists)
 	}
 	defer r.release(spec.Name)
-	if err := r.meetSoon(ctx); err != nil {
+	if err := r.negotiateSoon(ctx); err != nil {
 		return fail(err)
 	}
 	user, err := r.prepareImage(ctx, spec)
@@ -178,13 +178,13 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	if err != nil {
 		return fail(err)
 	}
-	r.begin(id)
+	r.startBegins(id)
 	in, err := r.launch(ctx, id)
 	if err != nil {
 		r.discard(ctx, id)
 		return fail(err)
 	}
-	r.begun(ctx, id, in)
+	r.startEnded(ctx, id, in)
 	return in, nil
 }
 
@@ -245,7 +245,7 @@ func (r *Runtime) discard(ctx context.Context, id string) {
 		r.log.Warn("cannot remove a container that was not started", events.KeyContainer, id, events.KeyError, err)
 	}
 	r.mu.Lock()
-	delete(r.lives, id)
+	delete(r.observations, id)
 	r.mu.Unlock()
 }
 
@@ -268,7 +268,7 @@ func (r *Runtime) Stop(ctx context.Context, name string, grace time.Duration) er
 func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
-	if err := r.meet(ctx); err != nil {
+	if err := r.negotiate(ctx); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	there, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: r.filter()})
@@ -298,7 +298,7 @@ func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 			all = append(all, in)
 		}
 	}
-	r.forgetAllBut(alive)
+	r.forgetExcept(alive)
 	slices.SortFunc(all, func(a, b agent.Instance) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 	return all, nil
 }
@@ -323,7 +323,7 @@ func (r *Runtime) Forget(ctx context.Context, name string) error {
 		switch {
 		case err == nil || cerrdefs.IsNotFound(err):
 			r.mu.Lock()
-			delete(r.lives, found.ID)
+			delete(r.observations, found.ID)
 			r.mu.Unlock()
 			return nil
 		case !cerrdefs.IsConflict(err):
@@ -341,7 +341,7 @@ func (r *Runtime) find(ctx context.Context, name string) (found container.Inspec
 	if events.ValidName(name) != nil {
 		return found, false, nil
 	}
-	if err := r.meet(ctx); err != nil {
+	if err := r.negotiate(ctx); err != nil {
 		return found, false, err
 	}
 	found, err = r.engine.ContainerInspect(ctx, r.containerName(name))

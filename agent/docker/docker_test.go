@@ -88,7 +88,7 @@ func (f *fixture) kill(name string) {
 	}
 }
 
-func (f *fixture) told(name string) error {
+func (f *fixture) reported(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, in := range f.deaths {
@@ -160,7 +160,7 @@ func TestRuntime_ContainersAreRestricted(t *testing.T) {
 func TestRuntime_CannotWriteToItsRoot(t *testing.T) {
 	f := newFixture(t)
 	f.start(runtimetest.Shell("S1", `echo x > /tmp/x && echo x > /run/x && echo x > /x`))
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "read-only") {
 		t.Errorf("detail is %q", d)
 	}
@@ -269,7 +269,7 @@ func TestRuntime_ALimitIsNamedAsTheCauseOfADeath(t *testing.T) {
 	spec := runtimetest.Shell("S1", `x=0123456789; while true; do x="$x$x"; done`)
 	spec.Limits.Memory = 32 << 20
 	f.start(spec)
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "memory") {
 		t.Errorf("detail is %q", d)
 	}
@@ -287,7 +287,7 @@ func (f *fixture) spoke(name string) error {
 }
 
 // A death is explained by what is known of it, and by nothing else.
-func TestRuntime_TellsHowAnInstanceEnded(t *testing.T) {
+func TestRuntime_ReportsHowAnInstanceEnded(t *testing.T) {
 	f := newFixture(t)
 	serial := 0
 	how := func(script, want string, end func(name string)) {
@@ -296,7 +296,7 @@ func TestRuntime_TellsHowAnInstanceEnded(t *testing.T) {
 		name := fmt.Sprint("S", serial)
 		f.start(runtimetest.Shell(name, script))
 		end(name)
-		rig.Eventually(t, func() error { return f.told(name) })
+		rig.Eventually(t, func() error { return f.reported(name) })
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if got := f.deaths[serial-1].Detail; got != want {
@@ -330,7 +330,7 @@ func TestRuntime_AContainerThatSomebodyRestartsHasDied(t *testing.T) {
 	if err := engine.ContainerRestart(t.Context(), f.container("S1"), container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.deaths[0]; d.PID != in.PID || !d.Started.Equal(in.Started) || d.Running {
@@ -352,7 +352,7 @@ func TestRuntime_APausedContainerCanBeStopped(t *testing.T) {
 	}
 }
 
-func TestRuntime_SaysWhatIsWrongWithAnImage(t *testing.T) {
+func TestRuntime_ExplainsWhatIsWrongWithAnImage(t *testing.T) {
 	f := newFixture(t)
 	refuse := func(spec events.InstanceSpec, want string) {
 		t.Helper()

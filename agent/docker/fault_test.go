@@ -18,12 +18,12 @@ import (
 // gate stands between a runtime and the real engine: open, hung (it accepts and
 // passes nothing on) or shut.
 type gate struct {
-	path string
-	mu   sync.Mutex
-	open *sync.Cond
-	hung bool
-	shut bool
-	all  map[net.Conn]bool
+	path      string
+	mu        sync.Mutex
+	open      *sync.Cond
+	listError bool
+	shut      bool
+	all       map[net.Conn]bool
 }
 
 func newGate(t *testing.T) *gate {
@@ -92,7 +92,7 @@ func (g *gate) pass(to, from net.Conn) {
 	for {
 		n, err := from.Read(b)
 		g.mu.Lock()
-		for g.hung && !g.shut {
+		for g.listError && !g.shut {
 			g.open.Wait()
 		}
 		g.mu.Unlock()
@@ -113,10 +113,10 @@ func (g *gate) pass(to, from net.Conn) {
 	}
 }
 
-func (g *gate) set(hung, shut bool) {
+func (g *gate) set(listError, shut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.hung, g.shut = hung, shut
+	g.listError, g.shut = listError, shut
 	if shut {
 		for c := range g.all {
 			_ = c.Close()
@@ -135,7 +135,7 @@ func behind(g *gate) func(*docker.Config) {
 // slow gives a real engine time to start a container.
 func slow(c *docker.Config) { c.CallWithin, c.StartWithin = 5*time.Second, 10*time.Second }
 
-func TestRuntime_TellsWhatHappenedWhileTheEngineHung(t *testing.T) {
+func TestRuntime_ReportsWhatHappenedWhileTheEngineHung(t *testing.T) {
 	g := newGate(t)
 	f := newFixture(t, behind(g), slow)
 	f.start(runtimetest.Sample("S1"))
@@ -160,10 +160,10 @@ func TestRuntime_TellsWhatHappenedWhileTheEngineHung(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 }
 
-func TestRuntime_TellsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
+func TestRuntime_ReportsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
 	g := newGate(t)
 	f := newFixture(t, behind(g), slow)
 	f.start(runtimetest.Sample("S1"))
@@ -173,10 +173,10 @@ func TestRuntime_TellsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 	f.start(runtimetest.Sample("S2"))
 	f.kill("S2")
-	rig.Eventually(t, func() error { return f.told("S2") })
+	rig.Eventually(t, func() error { return f.reported("S2") })
 }
 
 // An agent may be there before its engine.
@@ -191,7 +191,7 @@ func TestRuntime_WaitsForAnEngine(t *testing.T) {
 	rig.Eventually(t, func() error { _, err := f.List(t.Context()); return err })
 	f.start(runtimetest.Sample("S1"))
 	f.kill("S1")
-	rig.Eventually(t, func() error { return f.told("S1") })
+	rig.Eventually(t, func() error { return f.reported("S1") })
 }
 
 // The stream of events is opened again and again, and loses nothing.
@@ -200,7 +200,7 @@ func TestRuntime_EventsGoOnOverReopening(t *testing.T) {
 	for _, name := range []string{"S1", "S2", "S3"} {
 		f.start(runtimetest.Sample(name))
 		f.kill(name)
-		rig.Eventually(t, func() error { return f.told(name) })
+		rig.Eventually(t, func() error { return f.reported(name) })
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -29,7 +29,7 @@ func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) 
 	}
 	in := agent.Instance{Spec: spec, Token: token, PID: c.State.Pid, Started: started, Running: c.State.Running}
 	if !in.Running {
-		in.PID, in.Detail = 0, howItEnded(c.State)
+		in.PID, in.Detail = 0, exitDetail(c.State)
 		return in, nil
 	}
 	in.Address = r.address(c, port)
@@ -55,7 +55,7 @@ func (r *Runtime) address(c container.InspectResponse, port int) string {
 	return ""
 }
 
-func howItEnded(s *container.State) string {
+func exitDetail(s *container.State) string {
 	switch {
 	case s.OOMKilled:
 		return "killed: it used more memory than its limit"
@@ -71,10 +71,10 @@ func howItEnded(s *container.State) string {
 
 // endedByItself tells from how a container ended whether it did so with an error
 // of its own, of which it may have spoken.
-var endedByItself = regexp.MustCompile(`^exit status [1-9][0-9]*$`).MatchString
+var endedWithError = regexp.MustCompile(`^exit status [1-9][0-9]*$`).MatchString
 
 // lastWords is what an instance's log ends with, if that is an error.
-func (r *Runtime) lastWords(ctx context.Context, id string) string {
+func (r *Runtime) lastLogError(ctx context.Context, id string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	logs, err := r.engine.ContainerLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "5"})
@@ -84,5 +84,5 @@ func (r *Runtime) lastWords(ctx context.Context, id string) string {
 	defer logs.Close()
 	var text bytes.Buffer
 	_, _ = stdcopy.StdCopy(&text, &text, logs) // what could be read counts
-	return agent.LastWords(&text)
+	return agent.LastLogError(&text)
 }

@@ -123,13 +123,13 @@ func makeImages(ctx context.Context, c *client.Client) error {
 		return err
 	}
 	for name, entrypoint := range map[string]string{testImage: `ENTRYPOINT ["/ringway"]`, shardImage: `ENTRYPOINT ["/bin/sh"]`} {
-		said, err := c.ImageImport(ctx, image.ImportSource{Source: bytes.NewReader(archive.Bytes()), SourceName: "-"}, name,
+		progress, err := c.ImageImport(ctx, image.ImportSource{Source: bytes.NewReader(archive.Bytes()), SourceName: "-"}, name,
 			image.ImportOptions{Changes: []string{entrypoint}})
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(io.Discard, said)
-		if closed := said.Close(); err == nil {
+		_, err = io.Copy(io.Discard, progress)
+		if closed := progress.Close(); err == nil {
 			err = closed
 		}
 		if err != nil {

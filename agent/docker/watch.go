@@ -55,7 +55,7 @@ func (r *Runtime) Run(ctx context.Context, died func(agent.Instance)) error {
 func (r *Runtime) stream(parent context.Context, since *time.Time, group *sync.WaitGroup, opened func()) error {
 	ctx, cancel := context.WithTimeout(parent, r.cfg.Reopen)
 	defer cancel()
-	if err := r.meetSoon(ctx); err != nil {
+	if err := r.negotiateSoon(ctx); err != nil {
 		return err
 	}
 	f := r.filter()
@@ -138,7 +138,7 @@ func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	defer cancel()
 	id := m.Actor.ID
 	r.mu.Lock()
-	l := r.lives[id]
+	l := r.observations[id]
 	if l != nil && l.starting {
 		l.ended = true // Start tells
 	}
@@ -160,24 +160,24 @@ func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	in := l.in
 	in.Running = false
 	r.mu.Unlock()
-	in.Detail = howItEnded(&container.State{ExitCode: code})
+	in.Detail = exitDetail(&container.State{ExitCode: code})
 	r.observe(ctx, id, in)
 }
 
 // begin makes the events of a container wait for begun.
-func (r *Runtime) begin(id string) {
+func (r *Runtime) startBegins(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lives[id] = &life{starting: true}
+	r.observations[id] = &observation{starting: true}
 }
 
 // begun takes in a container that was started, and may have ended since.
-func (r *Runtime) begun(ctx context.Context, id string, in agent.Instance) {
+func (r *Runtime) startEnded(ctx context.Context, id string, in agent.Instance) {
 	r.mu.Lock()
-	l := r.lives[id]
+	l := r.observations[id]
 	if l == nil { // removed behind our back
-		l = &life{}
-		r.lives[id] = l
+		l = &observation{}
+		r.observations[id] = l
 	}
 	ended := l.ended || !in.Running
 	l.starting, l.in = false, in
@@ -200,24 +200,24 @@ func (r *Runtime) begun(ctx context.Context, id string, in agent.Instance) {
 // remember. It reports false for one that is being started.
 func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (agent.Instance, bool) {
 	r.mu.Lock()
-	l := r.lives[id]
+	l := r.observations[id]
 	if l != nil && l.starting {
 		r.mu.Unlock()
 		return in, false
 	}
 	if l == nil {
-		l = &life{}
-		r.lives[id] = l
+		l = &observation{}
+		r.observations[id] = l
 	}
 	before := l.in
-	anew := !in.Started.Equal(before.Started)
-	if !in.Running && !anew {
+	restarted := !in.Started.Equal(before.Started)
+	if !in.Running && !restarted {
 		in.PID = before.PID
 	}
-	if in.Running && !anew && in.Address == "" {
+	if in.Running && !restarted && in.Address == "" {
 		in.Address = before.Address // cut from its network it runs on, and its probes fail
 	}
-	if !in.Running && !anew && !before.Running {
+	if !in.Running && !restarted && !before.Running {
 		in.Detail = before.Detail // told already
 		r.mu.Unlock()
 		return in, true
@@ -226,8 +226,8 @@ func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (ag
 	r.mu.Unlock()
 
 	if !in.Running {
-		if endedByItself(in.Detail) {
-			if last := r.lastWords(ctx, id); last != "" {
+		if endedWithError(in.Detail) {
+			if last := r.lastLogError(ctx, id); last != "" {
 				in.Detail += ": " + last
 			}
 		}
@@ -235,19 +235,19 @@ func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (ag
 		l.in.Detail = in.Detail
 		r.mu.Unlock()
 	}
-	if before.Running && (anew || !in.Running) {
+	if before.Running && (restarted || !in.Running) {
 		gone := before
 		gone.Running, gone.Detail = false, in.Detail
-		if anew {
+		if restarted {
 			gone.Detail = "somebody started the container again"
 		}
-		r.tell(gone)
+		r.reportDeath(gone)
 	}
 	return in, true
 }
 
 // tell does not wait for whoever listens.
-func (r *Runtime) tell(in agent.Instance) {
+func (r *Runtime) reportDeath(in agent.Instance) {
 	r.mu.Lock()
 	r.deaths = append(r.deaths, in)
 	r.mu.Unlock()
@@ -266,12 +266,12 @@ func (r *Runtime) takeDeaths() []agent.Instance {
 }
 
 // forgetAllBut drops what is remembered of containers that are gone.
-func (r *Runtime) forgetAllBut(alive map[string]bool) {
+func (r *Runtime) forgetExcept(alive map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, l := range r.lives {
+	for id, l := range r.observations {
 		if !alive[id] && !l.starting {
-			delete(r.lives, id)
+			delete(r.observations, id)
 		}
 	}
 }

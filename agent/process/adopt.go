@@ -32,7 +32,7 @@ func (r *Runtime) adopt() error {
 	if err != nil {
 		return err
 	}
-	marked, err := r.settleMarks(records)
+	marked, err := r.findInstances(records)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (r *Runtime) adopt() error {
 		delete(marked, rec.Mark)
 	}
 	for _, ps := range marked {
-		r.adoptStray(ps[0])
+		r.adoptUnrecorded(ps[0])
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (r *Runtime) readRecords() ([]record, error) {
 
 // settleMarks finds what runs. A process that is executing right now shows an
 // empty environment for a moment: intents get a second look.
-func (r *Runtime) settleMarks(records []record) (map[string][]proc, error) {
+func (r *Runtime) findInstances(records []record) (map[string][]proc, error) {
 	for try := 0; ; try++ {
 		marked, err := r.findMarked()
 		if err != nil {
@@ -125,13 +125,13 @@ func (r *Runtime) adoptRecord(rec record, found []proc) error {
 	close(c.settled)
 	r.children[name] = c
 	if rec.leavesMore() {
-		r.sweep(rec.Mark)
+		r.killLeftovers(rec.Mark)
 	}
 	return nil
 }
 
 // adoptStray takes in a process that bears our mark and has no record.
-func (r *Runtime) adoptStray(p proc) {
+func (r *Runtime) adoptUnrecorded(p proc) {
 	port, _ := strconv.Atoi(p.env["PORT"])
 	id, _ := strconv.Atoi(p.env[agent.EnvNumber])
 	name := p.env[agent.EnvInstance]
@@ -171,7 +171,7 @@ func (r *Runtime) adoptProcess(c *child, p proc) error {
 	}
 	c.record.PID, c.record.Ticks = p.pid, p.ticks
 	r.children[c.name] = c
-	r.unseen = append(r.unseen, c)
+	r.unwatched = append(r.unwatched, c)
 	return nil
 }
 
@@ -197,7 +197,7 @@ func (r *Runtime) findMarked() (map[string][]proc, error) {
 }
 
 // sweep kills what an instance that has ended left behind, wherever it hid.
-func (r *Runtime) sweep(mark string) {
+func (r *Runtime) killLeftovers(mark string) {
 	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p proc) {
 		c := newChild(record{})
 		if p.env[envMark] != mark || c.attach(p.pid) != nil {

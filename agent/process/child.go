@@ -62,7 +62,7 @@ func (c *child) interrupt() { _ = c.pidfd.SetReadDeadline(time.Unix(1, 0)) }
 
 // reap collects the status of a process that has ended; byItself: with an
 // error of its own, of which it may have spoken.
-func (c *child) reap() (detail string, byItself bool) {
+func (c *child) reap() (detail string, withError bool) {
 	c.ending.Lock()
 	defer c.ending.Unlock()
 	c.ended = true
@@ -79,7 +79,7 @@ func (c *child) reap() (detail string, byItself bool) {
 // ending tells how a process ended. One that was killed had no last word: what
 // its log ends with has nothing to do with it. Hold, which runs commands,
 // passes on the signal that ended one as a status above 128.
-func ending(s *os.ProcessState, held bool) (detail string, byItself bool) {
+func ending(s *os.ProcessState, held bool) (detail string, withError bool) {
 	code := s.ExitCode()
 	if sig := syscall.Signal(code - 128); held && unix.SignalName(sig) != "" {
 		return fmt.Sprintf("%s (signal: %s)", s, sig), false

@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 					}
 				}
 			},
-			Stubborn: func(t *testing.T, name string) (events.InstanceSpec, func() error) {
+			IgnoresSIGTERM: func(t *testing.T, name string) (events.InstanceSpec, func() error) {
 				mark := filepath.Join(t.TempDir(), "ready")
 				spec := runtimetest.Shell(name, `trap "" TERM; : > "$MARK"; while :; do sleep 1; done`)
 				spec.Env = map[string]string{"MARK": mark}

@@ -13,7 +13,7 @@ import (
 )
 
 // A death is explained by what is known of it, and by nothing else.
-func TestRun_TellsHowAnInstanceEnded(t *testing.T) {
+func TestRun_ReportsHowAnInstanceEnded(t *testing.T) {
 	r := open(t, testConfig(t), nil)
 	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -135,7 +135,7 @@ func ephemeral() (low, high int) {
 }
 
 // lastWords is what an instance's log ends with, if that is an error.
-func (r *Runtime) lastWords(name string) string {
+func (r *Runtime) lastLogError(name string) string {
 	f, err := os.Open(r.logPath(name))
 	if err != nil {
 		return ""
@@ -144,7 +144,7 @@ func (r *Runtime) lastWords(name string) string {
 	if info, err := f.Stat(); err == nil && info.Size() > 4096 {
 		_, _ = f.Seek(-4096, 2)
 	}
-	return agent.LastWords(f)
+	return agent.LastLogError(f)
 }
 
 // keptLogs is how many logs of forgotten instances are kept.

@@ -59,10 +59,10 @@ type Runtime struct {
 	boot string
 	lock *os.File
 
-	mu       sync.Mutex
-	children map[string]*child
-	unseen   []*child      // run, and Run does not watch them yet
-	wake     chan struct{} // there are unseen ones
+	mu        sync.Mutex
+	children  map[string]*child
+	unwatched []*child      // run, and Run does not watch them yet
+	wake      chan struct{} // there are unseen ones
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -117,7 +117,7 @@ func (r *Runtime) Run(ctx context.Context, died func(agent.Instance)) error {
 	trim := time.NewTicker(10 * time.Second)
 	defer trim.Stop()
 	for {
-		for _, c := range r.takeUnseen() {
+		for _, c := range r.takeUnwatched() {
 			watchers.Go(func() { r.watch(ctx, c, died) })
 		}
 		select {
@@ -137,9 +137,9 @@ func (r *Runtime) watch(ctx context.Context, c *child, died func(agent.Instance)
 	if !c.wait() {
 		return // ctx ended; c runs on
 	}
-	detail, byItself := c.reap()
-	if byItself {
-		if last := r.lastWords(c.name); last != "" {
+	detail, withError := c.reap()
+	if withError {
+		if last := r.lastLogError(c.name); last != "" {
 			detail += ": " + last
 		}
 	}
@@ -149,7 +149,7 @@ func (r *Runtime) watch(ctx context.Context, c *child, died func(agent.Instance)
 	r.mu.Unlock()
 	died(record.instance())
 	if record.leavesMore() {
-		r.sweep(record.Mark)
+		r.killLeftovers(record.Mark)
 	}
 	if err := r.write(record); err != nil {
 		// A successor finds by itself that it is dead, only not why.
@@ -163,7 +163,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	fail := func(err error) (agent.Instance, error) {
 		return agent.Instance{}, fmt.Errorf("start %q: %w", spec.Name, err)
 	}
-	if err := agent.CheckShape(spec); err != nil {
+	if err := agent.ValidateSpec(spec); err != nil {
 		return fail(err)
 	}
 	if spec.Image != "" {
@@ -187,7 +187,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	r.mu.Lock()
 	c.launched = true
 	started := c.record.instance()
-	r.unseen = append(r.unseen, c)
+	r.unwatched = append(r.unwatched, c)
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -283,10 +283,10 @@ func (r *Runtime) find(name string) *child {
 	return nil
 }
 
-func (r *Runtime) takeUnseen() []*child {
+func (r *Runtime) takeUnwatched() []*child {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := r.unseen
-	r.unseen = nil
+	list := r.unwatched
+	r.unwatched = nil
 	return list
 }

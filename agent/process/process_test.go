@@ -259,7 +259,7 @@ func TestOpen_RefusesASecondRuntime(t *testing.T) {
 	}
 }
 
-func TestStart_SaysThatTheDirectoryCannotBeWritten(t *testing.T) {
+func TestStart_ReportsThatTheDirectoryCannotBeWritten(t *testing.T) {
 	cfg := testConfig(t)
 	r := open(t, cfg, nil)
 	defer run(t, r)()

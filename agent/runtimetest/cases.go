@@ -86,8 +86,8 @@ func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 	}
 }
 
-func stopEndsTheStubborn(t *testing.T, f *fixture) {
-	f.startStubborn("S1")
+func stopKillsAfterTheGracePeriod(t *testing.T, f *fixture) {
+	f.startIgnoringSIGTERM("S1")
 	begun := time.Now()
 	if err := f.rt.Stop(t.Context(), "S1", 300*time.Millisecond); err != nil {
 		t.Fatal(err)
@@ -100,8 +100,8 @@ func stopEndsTheStubborn(t *testing.T, f *fixture) {
 	}
 }
 
-func stopObeysItsContext(t *testing.T, f *fixture) {
-	f.startStubborn("S1")
+func stopEndsWithItsContext(t *testing.T, f *fixture) {
+	f.startIgnoringSIGTERM("S1")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := f.rt.Stop(ctx, "S1", time.Hour); !errors.Is(err, context.DeadlineExceeded) {

@@ -38,12 +38,12 @@ func RunAsChild() {
 	case args[0] == "shard":
 		ctx, cancel := line.Context(ctx)
 		defer cancel()
-		if err := ShardStandIn(ctx, args[1:]); err != nil {
+		if err := FakeShard(ctx, args[1:]); err != nil {
 			exit(1, err)
 		}
 		exit(0, nil)
 	case args[0] == "hold": // hold -- <command>
-		code, err := process.Hold(ctx, line, args[2:])
+		code, err := process.RunCommand(ctx, line, args[2:])
 		exit(code, err)
 	}
 }

@@ -32,7 +32,7 @@ type Harness struct {
 	// Kill ends the instance at once, behind the runtime's back.
 	Kill func(t *testing.T, in agent.Instance)
 	// Stubborn is an instance that ignores SIGTERM once ready returns nil.
-	Stubborn func(t *testing.T, name string) (spec events.InstanceSpec, ready func() error)
+	IgnoresSIGTERM func(t *testing.T, name string) (spec events.InstanceSpec, ready func() error)
 }
 
 // Token is that of every instance which the suite starts.
@@ -45,8 +45,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		"RunsACommand":                runsACommand,
 		"NameIsUsedOnce":              nameIsUsedOnce,
 		"StopIsGracefulAndIdempotent": stopIsGracefulAndIdempotent,
-		"StopEndsTheStubborn":         stopEndsTheStubborn,
-		"StopObeysItsContext":         stopObeysItsContext,
+		"StopEndsTheStubborn":         stopKillsAfterTheGracePeriod,
+		"StopObeysItsContext":         stopEndsWithItsContext,
 		"DeathIsReportedAtOnce":       deathIsReportedAtOnce,
 		"EndByItselfIsExplained":      endByItselfIsExplained,
 		"CommandThatIsNotThere":       commandThatIsNotThere,
@@ -126,9 +126,9 @@ func (f *fixture) start(spec events.InstanceSpec) agent.Instance {
 	return in
 }
 
-func (f *fixture) startStubborn(name string) {
+func (f *fixture) startIgnoringSIGTERM(name string) {
 	f.t.Helper()
-	spec, ready := f.Stubborn(f.t, name)
+	spec, ready := f.IgnoresSIGTERM(f.t, name)
 	f.start(spec)
 	rig.Eventually(f.t, ready)
 }

@@ -104,7 +104,7 @@ func TestServe_DoesNotWaitForIdleConnections(t *testing.T) {
 	}
 }
 
-func TestRun_SaysThatThePortIsTaken(t *testing.T) {
+func TestRun_ReportsThatThePortIsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

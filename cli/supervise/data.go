@@ -104,7 +104,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 		return nil, err
 	}
 	began := time.Now()
-	for told := false; ; {
+	for reported := false; ; {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil && isAt(f, path) {
 			return f, nil
@@ -123,8 +123,8 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 		if ctx.Err() != nil || lives && time.Since(began) > dying {
 			return nil, errors.Join(inUse(path, pid, lives), f.Close())
 		}
-		if !lives && !told {
-			told = true
+		if !lives && !reported {
+			reported = true
 			waiting()
 		}
 		select {

@@ -84,7 +84,7 @@ func TestOpenData_RefusesAndLeavesUntouched(t *testing.T) {
 	wantError(t, err, "/proc/nowhere", "--data")
 }
 
-func TestOpenData_InUseSaysByWhom(t *testing.T) {
+func TestOpenData_InUseNamesTheHolder(t *testing.T) {
 	dir := t.TempDir()
 	d, err := open(t, dir)
 	if err != nil {
@@ -180,7 +180,7 @@ func TestTrimLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	say := func(s string) {
+	printf := func(s string) {
 		if _, err := f.WriteString(s); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestTrimLog(t *testing.T) {
 			t.Fatalf("%s is %q (%v), want %q", filepath.Base(path), b, err, content)
 		}
 	}
-	say("one\ntwo\n")
+	printf("one\ntwo\n")
 	if err := TrimLog(path, 8); err != nil {
 		t.Fatal(err)
 	}
@@ -199,10 +199,10 @@ func TestTrimLog(t *testing.T) {
 	if err := TrimLog(path, 7); err != nil {
 		t.Fatal(err)
 	}
-	say("three\n") // a writer that knows of nothing
+	printf("three\n") // a writer that knows of nothing
 	want(path, "three\n")
 	want(path+".1", "one\ntwo\n")
-	say("four\n\n")
+	printf("four\n\n")
 	if got := LastLines(path, 1); len(got) != 1 || got[0] != "four" {
 		t.Fatalf("last line %q", got)
 	}

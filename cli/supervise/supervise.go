@@ -22,15 +22,15 @@ import (
 
 // Spec is one child.
 type Spec struct {
-	Name     string
-	Path     string          // of the executable
-	Args     func() []string // asked at every start
-	Env      []string        // added to our own
-	Sockets  []*os.File      // inherited from FirstFile on; Run closes ours when it shall stop
-	Files    []*os.File      // inherited after the sockets
-	Log      string          // file that gets its stdout and stderr
-	Cut      bool            // it is told to stop by its lifeline; otherwise by SIGTERM
-	Patience time.Duration   // between being told and SIGKILL
+	Name        string
+	Path        string          // of the executable
+	Args        func() []string // asked at every start
+	Env         []string        // added to our own
+	Sockets     []*os.File      // inherited from FirstFile on; Run closes ours when it shall stop
+	Files       []*os.File      // inherited after the sockets
+	Log         string          // file that gets its stdout and stderr
+	ByLifeline  bool            // it is told to stop by its lifeline; otherwise by SIGTERM
+	StopTimeout time.Duration   // between being told and SIGKILL
 }
 
 // FirstFile is the descriptor of the first of Spec.Sockets and Spec.Files in
@@ -102,11 +102,11 @@ func (c *Child) Run(ctx context.Context) {
 	defer func() { _ = c.root.Close() }() // closed already if the child was cut
 	defer c.release()
 	fails := 0
-	for runs := 1; !c.over(ctx); runs++ {
+	for runs := 1; !c.ending(ctx); runs++ {
 		began := time.Now()
-		r := c.live(ctx)
+		r := c.runOnce(ctx)
 		r.Name, r.Runs = c.spec.Name, runs
-		if c.over(ctx) {
+		if c.ending(ctx) {
 			c.report(r)
 			return
 		}
@@ -124,7 +124,7 @@ func (c *Child) Run(ctx context.Context) {
 	}
 }
 
-func (c *Child) over(ctx context.Context) bool {
+func (c *Child) ending(ctx context.Context) bool {
 	select {
 	case <-c.kill:
 		return true
@@ -134,7 +134,7 @@ func (c *Child) over(ctx context.Context) bool {
 }
 
 // live is one life of the child.
-func (c *Child) live(ctx context.Context) Report {
+func (c *Child) runOnce(ctx context.Context) Report {
 	cmd, err := c.start()
 	if err != nil {
 		return Report{What: Failed, Err: err}
@@ -171,17 +171,17 @@ func (c *Child) release() {
 
 // stop tells the child to end and reports whether it did.
 func (c *Child) stop(cmd *exec.Cmd, ended <-chan error) (Report, bool) {
-	if c.spec.Cut {
+	if c.spec.ByLifeline {
 		_ = c.root.Close()
 	} else {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it is gone already
 	}
-	patience := time.NewTimer(c.spec.Patience)
-	defer patience.Stop()
+	timeout := time.NewTimer(c.spec.StopTimeout)
+	defer timeout.Stop()
 	select {
 	case err := <-ended:
 		return Report{What: Stopped, PID: cmd.Process.Pid, Err: err}, true
-	case <-patience.C:
+	case <-timeout.C:
 	case <-c.kill:
 	}
 	return Report{}, false
@@ -218,7 +218,7 @@ func (c *Child) setPID(pid int) {
 }
 
 // Ending says how a process ended, for people.
-func Ending(err error) string {
+func DescribeExit(err error) string {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

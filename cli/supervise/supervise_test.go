@@ -71,8 +71,8 @@ func start(t *testing.T, spec Spec) (*watched, context.CancelFunc, <-chan struct
 	if spec.Log == "" {
 		spec.Log = filepath.Join(t.TempDir(), "log")
 	}
-	if spec.Patience == 0 {
-		spec.Patience = 20 * time.Second
+	if spec.StopTimeout == 0 {
+		spec.StopTimeout = 20 * time.Second
 	}
 	spec.Name, spec.Env = "child", append(spec.Env, "SUPERVISE_TEST=1")
 	w := &watched{}
@@ -100,7 +100,7 @@ func (w *watched) all() []Report {
 }
 
 // said waits until the log of the child holds text.
-func (w *watched) said(t *testing.T, text string) {
+func (w *watched) logged(t *testing.T, text string) {
 	t.Helper()
 	rig.Eventually(t, func() error {
 		b, _ := os.ReadFile(w.Log())
@@ -131,17 +131,17 @@ func TestChild_IsStartedAgainWithWhatItsArgumentsAreThen(t *testing.T) {
 		n++
 		return []string{"polite", fmt.Sprint("life-", n)}
 	}})
-	w.said(t, "life-1")
+	w.logged(t, "life-1")
 	first := w.PID()
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	w.said(t, "life-2")
+	w.logged(t, "life-2")
 	if second := w.PID(); second == first || second == 0 {
 		t.Fatalf("pid %d after %d", second, first)
 	}
 	died := w.all()[1]
-	if died.What != Died || died.PID != first || died.Next != 0 || Ending(died.Err) != "signal: killed" {
+	if died.What != Died || died.PID != first || died.Next != 0 || DescribeExit(died.Err) != "signal: killed" {
 		t.Fatalf("reported %+v", died)
 	}
 }
@@ -149,13 +149,13 @@ func TestChild_IsStartedAgainWithWhatItsArgumentsAreThen(t *testing.T) {
 func TestChild_StopsByTheMeansItWasPromised(t *testing.T) {
 	f := func(cut bool, code string) {
 		t.Helper()
-		w, stop, done := start(t, Spec{Args: args("polite"), Cut: cut})
-		w.said(t, "hello")
+		w, stop, done := start(t, Spec{Args: args("polite"), ByLifeline: cut})
+		w.logged(t, "hello")
 		stop()
 		ends(t, done)
 		all := w.all()
-		if last := all[len(all)-1]; last.What != Stopped || Ending(last.Err) != code {
-			t.Fatalf("cut %v: reported %s, %s; want %s, %s", cut, last.What, Ending(last.Err), Stopped, code)
+		if last := all[len(all)-1]; last.What != Stopped || DescribeExit(last.Err) != code {
+			t.Fatalf("cut %v: reported %s, %s; want %s, %s", cut, last.What, DescribeExit(last.Err), Stopped, code)
 		}
 	}
 	f(false, "exit code 0")
@@ -163,8 +163,8 @@ func TestChild_StopsByTheMeansItWasPromised(t *testing.T) {
 }
 
 func TestChild_ThatDoesNotStopIsKilledAfterItsPatience(t *testing.T) {
-	w, stop, done := start(t, Spec{Args: args("deaf"), Patience: 20 * time.Millisecond})
-	w.said(t, "deaf now")
+	w, stop, done := start(t, Spec{Args: args("deaf"), StopTimeout: 20 * time.Millisecond})
+	w.logged(t, "deaf now")
 	stop()
 	ends(t, done)
 	all := w.all()
@@ -174,8 +174,8 @@ func TestChild_ThatDoesNotStopIsKilledAfterItsPatience(t *testing.T) {
 }
 
 func TestChild_KillDoesNotWaitForPatience(t *testing.T) {
-	w, stop, done := start(t, Spec{Args: args("deaf"), Patience: time.Hour})
-	w.said(t, "deaf now")
+	w, stop, done := start(t, Spec{Args: args("deaf"), StopTimeout: time.Hour})
+	w.logged(t, "deaf now")
 	stop()
 	w.Kill()
 	ends(t, done)
@@ -237,7 +237,7 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
-	w.said(t, "hello")
+	w.logged(t, "hello")
 	get()
 	for range 3 {
 		pid := w.PID()
@@ -266,7 +266,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestListen_SaysWhichAddressAndWhichFlag(t *testing.T) {
+func TestListen_FaultsNameAddressAndFlag(t *testing.T) {
 	l, err := Listen("127.0.0.1:0", "--listen")
 	if err != nil {
 		t.Fatal(err)

@@ -26,9 +26,9 @@ func UnixPath(address string) (path string, ok bool) {
 
 // CheckUnixPath refuses a path that no socket can have.
 func CheckUnixPath(path string) error {
-	most := len(syscall.RawSockaddrUnix{}.Path) - 1 // and a NUL
-	if len(path) > most {
-		return fmt.Errorf("socket %s: the path has %d bytes, and that of a socket at most %d", path, len(path), most)
+	maxLen := len(syscall.RawSockaddrUnix{}.Path) - 1 // and a NUL
+	if len(path) > maxLen {
+		return fmt.Errorf("socket %s: the path has %d bytes, and that of a socket at most %d", path, len(path), maxLen)
 	}
 	return nil
 }
@@ -40,7 +40,7 @@ var errAnswers = errors.New("in use by another program")
 // gone is replaced; anything else that is there is refused and left as it is.
 func listenUnix(path, flag string) (*Socket, error) {
 	s, err := bindUnix(path)
-	for tries := 0; errors.Is(err, syscall.EADDRINUSE) && tries < 3; tries++ {
+	for attempts := 0; errors.Is(err, syscall.EADDRINUSE) && attempts < 3; attempts++ {
 		if err = clearStale(path); err == nil {
 			s, err = bindUnix(path)
 		}

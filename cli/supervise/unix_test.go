@@ -193,8 +193,8 @@ func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
 
 func TestListenUnix_PathMayBeAsLongAsTheSystemAllows(t *testing.T) {
 	dir := socketDir(t)
-	most := len(syscall.RawSockaddrUnix{}.Path) - 1
-	path := filepath.Join(dir, strings.Repeat("x", most-len(dir)-1))
+	maxLen := len(syscall.RawSockaddrUnix{}.Path) - 1
+	path := filepath.Join(dir, strings.Repeat("x", maxLen-len(dir)-1))
 	rig.Must(t, CheckUnixPath(path))
 	dead(t, path)
 	rig.Must(t, mustListen(t, path).Close())
@@ -231,7 +231,7 @@ func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		rig.Must(t, err)
 		resp.Body.Close()
 	}
-	w.said(t, "hello")
+	w.logged(t, "hello")
 	get()
 	for range 3 {
 		pid := w.PID()

@@ -70,7 +70,7 @@ func TestAgent_RefusesWhatHasAnotherPast(t *testing.T) {
 }
 
 // One that missed some is not of another past.
-func TestAgent_ObeysWhatFollowsWhatItMissed(t *testing.T) {
+func TestAgent_AppliesWhatFollowsWhatItMissed(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("one", 1), 5, "S1", "S2")
 	f.eventually("S1=ready S2=ready")

@@ -19,7 +19,7 @@ import (
 // shell. When ctx or the lifeline ends it passes SIGTERM on, and SIGKILL after
 // the grace period in the environment. If Hold's process is killed, the kernel
 // kills the command.
-func Hold(ctx context.Context, line *lifeline.Line, argv []string) (int, error) {
+func RunCommand(ctx context.Context, line *lifeline.Line, argv []string) (int, error) {
 	if len(argv) == 0 {
 		return 2, errors.New("hold: no command; write it after --")
 	}

@@ -17,7 +17,7 @@ const lives = "lives"
 
 // ShardStandIn plays `ringway shard` until ctx ends: GET /heartbeat is empty,
 // GET /lives names those that had the volume, and GET /args is how it was called.
-func ShardStandIn(ctx context.Context, args []string) error {
+func FakeShard(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("shard", flag.ContinueOnError)
 	name := flags.String("id", "", "")
 	listen := flags.String("listen", "", "")

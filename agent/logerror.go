@@ -11,7 +11,7 @@ import (
 // its end: the last line, unless that is a log's of less than an error. Only
 // one that ended by itself with an error has spoken of it: what the log of one
 // that was killed ends with has nothing to do with its death.
-func LastWords(log io.Reader) string {
+func LastLogError(log io.Reader) string {
 	last := ""
 	for lines := bufio.NewScanner(log); lines.Scan(); { // what could be read counts
 		if s := strings.TrimSpace(lines.Text()); s != "" {

@@ -12,12 +12,12 @@ import (
 )
 
 // send leaves beat for the publisher, in place of one that it did not take.
-func (a *Agent) send(beat events.HostHeartbeat) {
+func (a *Agent) send(heartbeat events.HostHeartbeat) {
 	select {
-	case <-a.beats:
+	case <-a.heartbeats:
 	default:
 	}
-	a.beats <- beat
+	a.heartbeats <- heartbeat
 }
 
 // publish sends heartbeats. One that fails is dropped: the next one says more.
@@ -27,9 +27,9 @@ func (a *Agent) publish(work context.Context) {
 		select {
 		case <-work.Done():
 			return
-		case beat := <-a.beats:
-			beat.Sent, beat.Load = time.Now().UTC(), load()
-			err := a.bus.Publish(subject, beat)
+		case heartbeat := <-a.heartbeats:
+			heartbeat.Sent, heartbeat.Load = time.Now().UTC(), load()
+			err := a.bus.Publish(subject, heartbeat)
 			switch {
 			case err != nil && !away:
 				a.log.Warn("heartbeats do not go out", events.KeyError, err)
