@@ -24,6 +24,7 @@ type sim struct {
 	answers []answer
 	broken  string // a command, or an image, that never gets ready
 
+	recorder *recorder // of what is decided; nil: nobody
 	database
 }
 
@@ -35,6 +36,9 @@ func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	for _, h := range hosts {
 		w.agents[h] = map[string]*events.InstanceStatus{}
+	}
+	if *record != "" {
+		w.recordTo(*record)
 	}
 	return w
 }
@@ -64,6 +68,9 @@ func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
 func (w *sim) apply(effects []effect) {
 	w.t.Helper()
 	for _, e := range effects {
+		if w.recorder != nil {
+			w.recorder.effect(w.now, e)
+		}
 		w.rev++
 		v := events.Version{Incarnation: "bus", Revision: w.rev}
 		switch e := e.(type) {
@@ -134,7 +141,8 @@ func (w *sim) step(d time.Duration) {
 		w.apply(w.s.observeHost(w.beat(name), w.now))
 		w.serverBeats(name)
 	}
-	for id, inFlight := range w.routers {
+	for _, id := range sorted(w.routers) {
+		inFlight := w.routers[id]
 		if w.silent[id] {
 			continue
 		}

@@ -1,0 +1,258 @@
+package controller
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ringway/events"
+)
+
+var (
+	update = flag.Bool("update", false, "write the recorded decisions anew")
+	record = flag.String("record", "", "a directory that is given the decisions of every simulated world, to compare two versions with diff -r")
+)
+
+// A recorder writes the effects that a world applies, one a line, in a form
+// that depends on no Go name: who moves or renames code can compare.
+type recorder struct {
+	out   io.Writer
+	names map[string]string // of random names, by themselves: the first is $1
+}
+
+var random = regexp.MustCompile(`\b[A-Z2-7]{26}\b|\bvol-[a-z2-7]{16}\b`)
+
+func (r *recorder) line(now time.Time, kind string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	b = random.ReplaceAllFunc(b, func(name []byte) []byte {
+		if r.names[string(name)] == "" {
+			r.names[string(name)] = fmt.Sprint("$", len(r.names)+1)
+		}
+		return []byte(r.names[string(name)])
+	})
+	_, _ = fmt.Fprintf(r.out, "%s %s %s\n", now.Format("15:04:05.000"), kind, b)
+}
+
+func (r *recorder) effect(now time.Time, e effect) {
+	outcome := func(v any, err error) map[string]any {
+		if err != nil {
+			v = nil
+		}
+		return map[string]any{"reply": v, "error": fmt.Sprint(err)}
+	}
+	switch e := e.(type) {
+	case putService:
+		r.line(now, "put service", e.value)
+	case putAssign:
+		r.line(now, "put assignment", e.value)
+	case putRoute:
+		r.line(now, "put route", e.value)
+	case putTable:
+		r.line(now, "put table", e.value)
+	case putTableRoute:
+		r.line(now, "put table route", e.value)
+	case emit:
+		r.line(now, "emit", e.event)
+	case resign:
+		r.line(now, "resign", e.key)
+	case answer:
+		r.line(now, "answer", outcome(e.reply, e.err))
+	case answerTable:
+		r.line(now, "answer about table", outcome(e.reply, e.err))
+	case answerStatus:
+		r.line(now, "answer status", e.status)
+	case clearLog:
+		r.line(now, "clear log", []any{e.id.Table, e.id.Shard, e.id.Incarnation})
+	case makeLog:
+		r.line(now, "make log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.first})
+	case purgeLog:
+		r.line(now, "purge log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.below, e.worth})
+	case rewound:
+		r.line(now, "rolled back", e.why)
+		r.effect(now, e.proof)
+	default:
+		panic(fmt.Sprintf("BUG: no form for %T", e))
+	}
+}
+
+// recordTo writes what a world decides into a file of the directory of -record.
+func (w *sim) recordTo(dir string) {
+	for i := 1; ; i++ {
+		name := filepath.Join(dir, fmt.Sprintf("%s-%d", strings.NewReplacer("/", "_", " ", "_").Replace(w.t.Name()), i))
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if os.IsExist(err) {
+			continue
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = f.Close() })
+		w.recorder = &recorder{out: f, names: map[string]string{}}
+		return
+	}
+}
+
+// Decisions are functions of state and time: for each seed a world that is
+// full of faults and requests sees the same effects as when they were recorded.
+// After a wanted change of a decision, -update records them anew.
+func TestDecide_RecordedDecisions(t *testing.T) {
+	var got bytes.Buffer
+	for seed := range uint64(12) {
+		sum := sha256.New()
+		eventful(t, seed, sum)
+		_, _ = fmt.Fprintf(&got, "%d %x\n", seed, sum.Sum(nil)[:12])
+	}
+	name := filepath.Join("testdata", "decisions.txt")
+	if *update {
+		if err := os.WriteFile(name, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := strings.Split(string(want), "\n")
+	for i, line := range strings.Split(got.String(), "\n") {
+		if i >= len(wants) || line != wants[i] {
+			t.Errorf("seed and hash are %q, and recorded were %q; -record DIR writes all decisions, to compare with those of another version", line, wants[min(i, len(wants)-1)])
+		}
+	}
+}
+
+// eventful runs a world in which everything happens: deaths, silence, hung
+// databases, elections, and requests and configurations, good and bad.
+func eventful(t *testing.T, seed uint64, out io.Writer) {
+	rng := rand.New(rand.NewPCG(seed, 99))
+	cfg := webConfig(2 + rng.IntN(4))
+	cfg.ExpectHosts = rng.IntN(2) * 3
+	cfg.PurgeWorth, cfg.KeepTail = 40, 20
+	w := newSim(t, cfg, "h1", "h2", "h3", "h4")
+	if out != nil {
+		files := w.recorder
+		w.recorder = &recorder{out: out, names: map[string]string{}}
+		if files != nil {
+			w.recorder.out = io.MultiWriter(out, files.out)
+		}
+	}
+	w.hung, w.broken = map[string]bool{}, "broken"
+	w.routers["r2"] = map[string]map[string]int{}
+	w.run(2 * time.Second)
+	w.init(events.InitRequest{N: 3 + rng.IntN(3), Replicas: 2 + rng.IntN(2)})
+	w.run(4 * time.Second)
+	term := uint64(1)
+	for i := range 220 {
+		switch rng.IntN(26) {
+		case 0:
+			if rng.IntN(4) == 0 {
+				term++
+				w.follow(term)
+			}
+		case 1, 2, 3: // an instance dies, or fails its probe, or recovers
+			host := fmt.Sprint("h", 1+rng.IntN(4))
+			for _, name := range sorted(w.agents[host]) {
+				if rng.IntN(3) == 0 {
+					w.agents[host][name].State = []string{events.Dead, events.Dead, events.Unready, events.Ready}[rng.IntN(4)]
+				}
+			}
+		case 4:
+			w.silent[fmt.Sprint("h", 1+rng.IntN(4))] = true
+		case 5:
+			w.silent[fmt.Sprint("r", 1+rng.IntN(2))] = true
+		case 6, 7, 8:
+			clear(w.silent)
+		case 9:
+			if db := w.s.tables["StudT"]; db != nil && len(db.value.Servers) > 0 {
+				name := db.value.Servers[rng.IntN(len(db.value.Servers))].Name
+				w.mute[name] = !w.mute[name]
+			}
+		case 10:
+			if db := w.s.tables["StudT"]; db != nil && len(db.value.Servers) > 0 {
+				name := db.value.Servers[rng.IntN(len(db.value.Servers))].Name
+				w.hung[name] = !w.hung[name]
+			}
+		case 11:
+			clear(w.mute)
+			clear(w.hung)
+			w.slow = rng.IntN(4) == 0
+		case 12, 13:
+			command := []string{"app", "other", "broken", ""}[rng.IntN(4)]
+			factor := 1 + rng.Float64()
+			w.configure(fmt.Sprint("c", i), func(s *events.ServiceSpec) {
+				s.LoadFactor, s.Command = factor, nil
+				if command != "" {
+					s.Command = []string{command}
+				}
+			})
+		case 14, 15:
+			w.configureServers(fmt.Sprint("s", i), image([]string{"new", "newer", "broken", ""}[rng.IntN(4)]))
+		case 16, 17:
+			w.askID(fmt.Sprint("add", i), true, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
+		case 18:
+			w.askID(fmt.Sprint("rm", i), false, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
+		case 19:
+			ask := events.ServersRequest{ID: fmt.Sprint("as", i), N: 1, Servers: []events.Placement{{}}}
+			if rng.IntN(3) == 0 {
+				ask.NewShards = []events.Shard{{ID: fmt.Sprint("n", i), Low: int64(i+10) * 4096, Size: 4096}}
+			}
+			w.addServers(ask)
+		case 20:
+			if servers := w.db().Servers; rng.IntN(2) == 0 && len(servers) > 0 {
+				w.removeServers(1, servers[rng.IntN(len(servers))].Name)
+			} else {
+				w.removeServers(1 + rng.IntN(2))
+			}
+		case 21:
+			w.recoverShard(fmt.Sprint("sh", 1+rng.IntN(4)), rng.IntN(3) == 0)
+		case 22:
+			if replicas := w.replicas(); len(replicas) > 0 {
+				w.routers["r1"]["web"] = map[string]int{replicas[rng.IntN(len(replicas))].Name: rng.IntN(2)}
+			}
+		case 23:
+			w.recorderStatus()
+		case 24:
+			w.askStatus()
+		case 25: // a pause of the leader, a host that is gone for long, or a bus that went back
+			switch rng.IntN(3) {
+			case 0:
+				w.now = w.now.Add(time.Duration(rng.IntN(12)) * time.Second)
+			case 1:
+				w.silent[fmt.Sprint("h", 1+rng.IntN(4))] = true
+				w.run(75 * time.Second)
+			case 2:
+				future := events.Epoch{Incarnation: "bus", Revision: w.rev + 1000}
+				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Epochs: map[string]events.Epoch{"web": future}}, w.now))
+				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Tables: map[string]events.Epoch{"StudT": future}}, w.now))
+				b := w.beat("h1")
+				b.Assigned = future
+				w.apply(w.s.observeHost(b, w.now))
+			}
+		}
+		for _, key := range sorted(w.logs) {
+			w.logs[key].last += uint64(rng.IntN(30))
+		}
+		w.step(events.HeartbeatInterval)
+	}
+	clear(w.silent)
+	clear(w.mute)
+	clear(w.hung)
+	w.slow = false
+	w.run(4 * time.Minute)
+	w.recorderStatus()
+}
+
+// recorderStatus records all that the leader knows, as people see it.
+func (w *sim) recorderStatus() { w.recorder.line(w.now, "status", w.s.status(w.now)) }
