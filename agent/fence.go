@@ -116,11 +116,11 @@ func (a *Agent) follow(ctx, work context.Context, f fence) {
 	read.Store(&events.Version{})
 	follower := follow.Follower{
 		Values: a.assignments, Bus: a.bus, Filter: a.cfg.Host, Log: a.log,
-		Obey: func(entry events.Entry) {
+		Apply: func(entry events.Entry) {
 			read.Store(&entry.Version)
 			f = a.accept(ctx, work, f, entry)
 		},
-		Heard: func(b events.ControllerHeartbeat) (behind bool) {
+		Behind: func(b events.ControllerHeartbeat) (behind bool) {
 			ours := map[string]events.Version{a.cfg.Host: b.Assigned[a.cfg.Host]}
 			return events.IsNewer(ours, func(string) events.Version { return *read.Load() })
 		},

@@ -121,7 +121,7 @@ type Bucket interface {
 	// BeginAnew makes all versions of before foreign to the bucket, and keeps its values.
 	BeginAnew(ctx context.Context, why events.Rollback) error
 	// Rewind is why the bucket's present life was begun so; nil if it was not.
-	Rewind() *events.Rollback
+	Rollback() *events.Rollback
 }
 
 // Controller leads or stands by.

@@ -395,7 +395,7 @@ func TestController_TellsWhatItsPredecessorCouldNot(t *testing.T) {
 	spec := events.DefaultServiceSpec()
 	spec.Replicas = 1
 	cause := events.NewEvent("controller/c0", events.EntityService, events.VerbScaled, "web", time.Now(), map[string]int{"to": 1})
-	value, _ := json.Marshal(events.Service{Spec: spec, Configured: "1", Replicas: []events.Replica{{Name: "S1", ID: 1}}, Decision: events.Decision{Term: events.Token{Incarnation: "x", Revision: 1}, Cause: []events.Event{cause}}})
+	value, _ := json.Marshal(events.Service{Spec: spec, ConfigHash: "1", Replicas: []events.Replica{{Name: "S1", ID: 1}}, Decision: events.Decision{Term: events.Token{Incarnation: "x", Revision: 1}, Cause: []events.Event{cause}}})
 	if _, err := b.Create(ctx, events.ServiceKey("web"), value); err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func (s *state) wish(now time.Time) (effects []effect) {
 			effects = append(effects, s.tellOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
 			continue
 		}
-		if ok && (w.Digest == "" || have.value.Configured == w.Digest) || !ok && !s.settled(now) {
+		if ok && (w.Digest == "" || have.value.ConfigHash == w.Digest) || !ok && !s.settled(now) {
 			continue
 		}
 		next := events.Service{Spec: events.DefaultServiceSpec()}
@@ -114,7 +114,7 @@ func (s *state) wish(now time.Time) (effects []effect) {
 		if before := next.Runs(); ok {
 			next.Before, next.Stuck = &before, ""
 		}
-		next.Spec, next.Configured = spec, w.Digest
+		next.Spec, next.ConfigHash = spec, w.Digest
 		verb := events.VerbScaled
 		if !ok {
 			verb = events.VerbCreated

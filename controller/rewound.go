@@ -77,7 +77,7 @@ func (s *state) doubtEpochs(who string, services, tables map[string]events.Epoch
 
 func (s *state) doubt(now time.Time, who, bucket, key string, said, is events.Version) (why string, e events.Event) {
 	return fmt.Sprintf("%s obeys %s of %s in %s, which is at %s", who, said, key, bucket, is),
-		s.event(now, events.EntityBus, events.VerbRewound, bucket, map[string]any{"by": who, "key": key, "obeyed": said.String(), "stored": is.String()})
+		s.event(now, events.EntityBus, events.VerbRolledBack, bucket, map[string]any{"by": who, "key": key, "obeyed": said.String(), "stored": is.String()})
 }
 
 // beginAnew ends this life of the buckets, all of them: agents stop what an

@@ -63,8 +63,8 @@ func (s *site) fencedHost(name string) *fenced {
 			return !named && f.owner[n] == a.Term.Incarnation
 		})
 	}
-	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Obey: obey, Log: rig.Quiet,
-		Heard: func(b events.ControllerHeartbeat) bool {
+	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: obey, Log: rig.Quiet,
+		Behind: func(b events.ControllerHeartbeat) bool {
 			return events.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
@@ -88,14 +88,14 @@ func (s *site) fencedRouter(id string) *fenced {
 	conn := s.connect()
 	f := &fenced{}
 	follower := follow.Follower{Values: conn.Values(events.BucketRoutes), Bus: conn, Log: rig.Quiet,
-		Obey: func(e events.Entry) {
+		Apply: func(e events.Entry) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if e.News(f.at) == events.Fresh {
 				f.at = e.Version
 			}
 		},
-		Heard: func(b events.ControllerHeartbeat) bool {
+		Behind: func(b events.ControllerHeartbeat) bool {
 			return events.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })

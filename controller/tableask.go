@@ -234,9 +234,9 @@ func (s *state) wishTables(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Tables {
 		name := tableName(w.Request)
 		if have, ok := s.tables[name]; ok {
-			if have.value.Configured != w.Digest {
+			if have.value.ConfigHash != w.Digest {
 				db := have.value
-				db.Configured = w.Digest
+				db.ConfigHash = w.Digest
 				db.Decision = s.because(s.event(now, events.EntityTable, events.VerbRefused, name, map[string]any{
 					"reason": "the table is there already; what the configuration says of it is not looked at"}))
 				effects = append(effects, putTable{db})

@@ -37,7 +37,7 @@ func (s *state) makeTable(r *tableRequest, ask events.InitRequest, configured st
 	if err := s.checkInit(ask); err != nil {
 		return nil, err
 	}
-	db := events.Database{Table: ask.Table, ServerSpec: events.ServerSpec{Engine: ask.Engine}, Configured: configured}
+	db := events.Database{Table: ask.Table, ServerSpec: events.ServerSpec{Engine: ask.Engine}, ConfigHash: configured}
 	db.Table.Shards = slices.Clone(db.Table.Shards)
 	db.Table.Sort()
 	var given [][]string

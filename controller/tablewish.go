@@ -11,7 +11,7 @@ import (
 func (s *state) wishServers(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Servers {
 		have, ok := s.tables[w.Table]
-		if !ok || have.value.Followed == w.Digest {
+		if !ok || have.value.ServersConfigHash == w.Digest {
 			continue
 		}
 		next, err := w.Overlay(have.value.ServerSpec)
@@ -20,7 +20,7 @@ func (s *state) wishServers(now time.Time) (effects []effect) {
 			continue
 		}
 		db := editable(have.value)
-		db.Followed = w.Digest
+		db.ServersConfigHash = w.Digest
 		db.Decision = s.because()
 		if what := s.reconfigure(&db, next); what != "" {
 			db.Decision = s.because(s.event(now, events.EntityTable, events.VerbChanged, w.Table, map[string]any{

@@ -59,7 +59,7 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}
 	now := time.Now()
 	s.assume(now)
-	s.rewound = t.assign.Rewind()
+	s.rewound = t.assign.Rollback()
 	return t.carryOut(ctx, s.tell(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
 		"incarnation": s.term.Incarnation, "services": len(s.services), "tables": len(s.tables), "hosts": len(s.hosts),
 	}))

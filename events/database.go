@@ -30,10 +30,10 @@ type Database struct {
 	Servers  []ShardServer `json:"servers"` // in the order in which people named them
 	Answered []Answered    `json:"answered,omitempty"`
 
-	Configured string      `json:"configured,omitempty"` // digest of the configuration of the table that was looked at last
-	Followed   string      `json:"followed,omitempty"`   // digest of the configuration of its servers that was followed last
-	Before     *ServerSpec `json:"before,omitempty"`     // what servers that are behind run
-	Stuck      string      `json:"stuck,omitempty"`      // why ServerSpec is not rolled out any further
+	ConfigHash        string      `json:"configured,omitempty"` // digest of the configuration of the table that was looked at last
+	ServersConfigHash string      `json:"followed,omitempty"`   // digest of the configuration of its servers that was followed last
+	Before            *ServerSpec `json:"before,omitempty"`     // what servers that are behind run
+	Stuck             string      `json:"stuck,omitempty"`      // why ServerSpec is not rolled out any further
 	Decision
 }
 

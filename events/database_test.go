@@ -12,7 +12,7 @@ func sampleDatabase() events.Database {
 		ServerSpec: events.ServerSpec{
 			Engine: "auto", Env: map[string]string{"LEVEL": "2"}, Image: "ringway-shard:2", Limits: events.Limits{Memory: 1 << 30},
 		},
-		Before: &events.ServerSpec{Engine: "auto"}, Followed: "d1", Stuck: "Server0 did not get ready",
+		Before: &events.ServerSpec{Engine: "auto"}, ServersConfigHash: "d1", Stuck: "Server0 did not get ready",
 		Logs: []events.ShardLog{
 			{Shard: "sh1", Incarnation: "LIFE1", Made: true},
 			{Shard: "sh2", Incarnation: "LIFE2", Origin: &events.Position{Incarnation: "LIFE1", Seq: 41, Batch: "B41"}},

@@ -50,7 +50,7 @@ const (
 	VerbRenewing    = "renewing"    // instance: a shard server is stopped, to be started anew under its name
 	VerbPostponed   = "postponed"   // instance: it is not renewed now, for it is needed
 	VerbRenewed     = "renewed"     // instance: it is ready again
-	VerbRewound     = "rewound"     // bus: it went back to an older copy of itself
+	VerbRolledBack  = "rewound"     // bus: it went back to an older copy of itself
 )
 
 // Event is something that happened, after CloudEvents 1.0: on the bus its

@@ -172,7 +172,7 @@ func ValidName(name string) error {
 type Service struct {
 	Spec       ServiceSpec  `json:"spec"`
 	Replicas   []Replica    `json:"replicas"`             // len is what people asked for
-	Configured string       `json:"configured,omitempty"` // digest of the configuration that was followed last
+	ConfigHash string       `json:"configured,omitempty"` // digest of the configuration that was followed last
 	Answered   []Answered   `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
 	Before     *ServiceSpec `json:"before,omitempty"`     // Spec before its last change
 	Stuck      string       `json:"stuck,omitempty"`      // why the last change is not rolled out any further: what serves goes on as Before

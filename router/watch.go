@@ -14,7 +14,7 @@ import (
 
 // follow obeys the routes of the bucket until ctx ends.
 func (r *Router) follow(ctx context.Context) {
-	f := follow.Follower{Values: r.bucket, Bus: r.bus, Obey: r.obey, Heard: r.heard, Log: r.log}
+	f := follow.Follower{Values: r.bucket, Bus: r.bus, Apply: r.obey, Behind: r.heard, Log: r.log}
 	f.Run(ctx)
 }
 

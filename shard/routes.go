@@ -18,7 +18,7 @@ type tableRoute struct {
 
 // follow obeys the routes of tables until ctx ends.
 func (s *Server) follow(ctx context.Context) {
-	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Obey: s.obey, Heard: s.heard, Log: s.log}
+	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Apply: s.obey, Behind: s.heard, Log: s.log}
 	f.Run(ctx)
 }
 

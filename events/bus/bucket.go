@@ -56,9 +56,9 @@ func (b *Bucket) BeginAnew(ctx context.Context, why events.Rollback) error {
 	return nil
 }
 
-// Rewind is why the present life, as last seen, began with the values of an
+// Rollback is why the present life, as last seen, began with the values of an
 // older one; nil if it began with none.
-func (b *Bucket) Rewind() *events.Rollback {
+func (b *Bucket) Rollback() *events.Rollback {
 	b.stream.mu.Lock()
 	defer b.stream.mu.Unlock()
 	var why events.Rollback

@@ -305,8 +305,8 @@ func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
 	before := must(t)(b.Create(ctx, "h1", []byte("one")))
 	theirs := bucket(t, other, events.BucketAssign)
 	why := events.Rollback{Noticed: time.Now().UTC().Round(0), Reason: "h1 obeys a later one"}
-	if b.Rewind() != nil {
-		t.Fatalf("a bucket that was made has been rewound: %+v", b.Rewind())
+	if b.Rollback() != nil {
+		t.Fatalf("a bucket that was made has been rewound: %+v", b.Rollback())
 	}
 	if err := b.BeginAnew(ctx, why); err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
 	if now := bucket(t, other, events.BucketAssign).Incarnation(); now != e.Version.Incarnation {
 		t.Fatalf("incarnation %s, want %s", now, e.Version.Incarnation)
 	}
-	if got := theirs.Rewind(); got == nil || *got != why {
+	if got := theirs.Rollback(); got == nil || *got != why {
 		t.Fatalf("it says %+v, want %+v", got, why)
 	}
 	after := must(t)(b.Update(ctx, "h1", []byte("two"), e.Version))

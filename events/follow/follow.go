@@ -33,8 +33,8 @@ type Follower struct {
 	Values Watcher // of a bucket
 	Bus    Listener
 	Filter string                                         // of keys; empty: all
-	Obey   func(events.Entry)                             // takes one value, never two at once
-	Heard  func(events.ControllerHeartbeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
+	Apply  func(events.Entry)                             // takes one value, never two at once
+	Behind func(events.ControllerHeartbeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
 	Log    *slog.Logger
 }
 
@@ -71,7 +71,7 @@ func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
 			anew <- true
 		}
 	}()
-	err := f.Values.Watch(ctx, f.Filter, f.Obey)
+	err := f.Values.Watch(ctx, f.Filter, f.Apply)
 	stop()
 	switch {
 	case <-anew:
@@ -93,7 +93,7 @@ func (f *Follower) hear(ctx context.Context, late chan<- struct{}) {
 				f.Log.Warn("heartbeat of the controller is unreadable", events.KeyError, err)
 				return
 			}
-			if behind.tooLong(f.Heard(b), time.Now()) {
+			if behind.tooLong(f.Behind(b), time.Now()) {
 				f.Log.Warn("behind the controller, reading again", events.KeyToken, b.Term.String())
 				select {
 				case late <- struct{}{}:

@@ -71,12 +71,12 @@ func obey(t *testing.T, s *silent, do func(obeyed func() events.Version, beat fu
 			return at
 		}
 		f := follow.Follower{Values: s, Bus: s, Log: slog.New(slog.DiscardHandler),
-			Obey: func(e events.Entry) {
+			Apply: func(e events.Entry) {
 				mu.Lock()
 				defer mu.Unlock()
 				at = e.Version
 			},
-			Heard: func(b events.ControllerHeartbeat) bool {
+			Behind: func(b events.ControllerHeartbeat) bool {
 				return events.IsNewer(b.Epochs, func(string) events.Version { return obeyed() })
 			},
 		}

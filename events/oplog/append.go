@@ -16,10 +16,10 @@ const (
 )
 
 // send appends batch after batch until the queue is empty.
-func (l *lane) send(ctx context.Context) {
+func (l *logQueue) send(ctx context.Context) {
 	for {
 		l.hold(ctx)
-		b, data := l.gather(ctx)
+		b, data := l.nextBatch(ctx)
 		if b == nil {
 			return
 		}
@@ -30,7 +30,7 @@ func (l *lane) send(ctx context.Context) {
 // append brings one batch into the log, or finds out that it cannot be known
 // whether it is there. Results say that it is as well as an acknowledgement,
 // and may be all that comes.
-func (l *lane) append(ctx context.Context, b *batch, data []byte) {
+func (l *logQueue) append(ctx context.Context, b *batch, data []byte) {
 	ctx, cut := context.WithCancel(ctx)
 	defer cut()
 	if !l.cuts(b, cut) {
@@ -55,7 +55,7 @@ func (l *lane) append(ctx context.Context, b *batch, data []byte) {
 }
 
 // acknowledgeUnsent is what a writer must not do. Tests see that it is noticed.
-func (l *lane) acknowledgeUnsent(b *batch) {
+func (l *logQueue) acknowledgeUnsent(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, c := range b.calls {
@@ -71,7 +71,7 @@ func (l *lane) acknowledgeUnsent(b *batch) {
 // first, or in PaceMost, or in as long as that batch took: where everything is
 // slow, so are they. It ends early when most of them are back, or the batch is
 // full. One client alone is all of its crowd, and is not held up.
-func (l *lane) hold(ctx context.Context) {
+func (l *logQueue) hold(ctx context.Context) {
 	for since := time.Now(); ctx.Err() == nil; {
 		left := l.early(since, time.Now())
 		if left <= 0 {
@@ -81,7 +81,7 @@ func (l *lane) hold(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-over.C:
-		case <-l.told:
+		case <-l.notified:
 		}
 		over.Stop()
 	}
@@ -89,35 +89,35 @@ func (l *lane) hold(ctx context.Context) {
 
 // early is how long the next batch, held since a time, waits still for more to
 // join it, unless told.
-func (l *lane) early(since, now time.Time) time.Duration {
+func (l *logQueue) early(since, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cfg := &l.writer.cfg
 	switch {
 	case l.bytes >= cfg.BatchBytes:
 		return 0
-	case len(l.waiting) >= cfg.Ahead:
+	case len(l.waiting) >= cfg.MaxInFlight:
 		return since.Add(cfg.Linger).Sub(now)
 	case len(l.queue) >= l.enough():
 		return 0
 	}
-	most := max(cfg.PaceMost, min(l.took, cfg.Linger))
-	return l.answered.Add(min(time.Duration(l.crowd-1)*cfg.Pace, most)).Sub(now)
+	most := max(cfg.MaxDelay, min(l.lastBatch, cfg.Linger))
+	return l.answered.Add(min(time.Duration(l.groupSize-1)*cfg.DelayPerOp, most)).Sub(now)
 }
 
 // enough is how many of the crowd need not wait for the rest. Calls whose
 // callers left the queue count: that makes a batch no later.
-func (l *lane) enough() int { return l.crowd - l.crowd/10 }
+func (l *logQueue) enough() int { return l.groupSize - l.groupSize/10 }
 
 // cuts arranges that results end the append.
-func (l *lane) cuts(b *batch, cut context.CancelFunc) bool {
+func (l *logQueue) cuts(b *batch, cut context.CancelFunc) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b.cut = cut
 	return !b.resolved
 }
 
-func (l *lane) acknowledged(b *batch, seq uint64) {
+func (l *logQueue) acknowledged(b *batch, seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b.seq, b.stored, b.cut = seq, time.Now(), nil
@@ -125,7 +125,7 @@ func (l *lane) acknowledged(b *batch, seq uint64) {
 }
 
 // up notes that the log takes batches. The caller holds the lock.
-func (l *lane) up() {
+func (l *logQueue) up() {
 	if l.down.IsZero() {
 		return
 	}
@@ -135,7 +135,7 @@ func (l *lane) up() {
 
 // failed reports whether to leave it at that, after telling the callers what
 // can be said.
-func (l *lane) failed(ctx context.Context, b *batch, begun time.Time, err error) bool {
+func (l *logQueue) failed(ctx context.Context, b *batch, begun time.Time, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b.resolved {

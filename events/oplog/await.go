@@ -16,7 +16,7 @@ var (
 )
 
 // resolve answers the calls of a batch whose results are known.
-func (l *lane) resolve(b *batch, r events.Results) error {
+func (l *logQueue) resolve(b *batch, r events.Results) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b.resolved {
@@ -35,7 +35,7 @@ func (l *lane) resolve(b *batch, r events.Results) error {
 }
 
 // settle gives each call of a batch its answer. The caller holds the lock.
-func (l *lane) settle(b *batch, tell func(*call) answer) {
+func (l *logQueue) settle(b *batch, tell func(*call) answer) {
 	b.resolved = true
 	if b.cut != nil {
 		b.cut()
@@ -45,21 +45,21 @@ func (l *lane) settle(b *batch, tell func(*call) answer) {
 			c.done <- tell(c)
 		}
 	}
-	l.answered, l.crowd = time.Now(), l.ops
-	l.took = l.answered.Sub(b.made)
+	l.answered, l.groupSize = time.Now(), l.ops
+	l.lastBatch = l.answered.Sub(b.made)
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
 	l.writer.forget(b)
-	l.tell()
+	l.notify()
 }
 
 // expire gives up what has waited too long, and has a replica asked for
 // results that do not come.
-func (l *lane) expire(now time.Time) {
+func (l *logQueue) expire(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cfg := &l.writer.cfg
-	l.shorten(func(c *call) bool {
+	l.removeCalls(func(c *call) bool {
 		late := now.Sub(c.since) > cfg.Patience
 		switch {
 		case c.gone:
@@ -80,7 +80,7 @@ func (l *lane) expire(now time.Time) {
 		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.ResultWait:
 			l.settle(b, func(c *call) answer { return b.unknown(c, errNoResults) })
 			continue
-		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.AskAfter, !b.sent.IsZero() && now.Sub(b.sent) > cfg.AskAfter:
+		case !b.stored.IsZero() && now.Sub(b.stored) > cfg.LookupAfter, !b.sent.IsZero() && now.Sub(b.sent) > cfg.LookupAfter:
 			overdue = append(overdue, b)
 		}
 		for _, c := range b.calls {
@@ -90,14 +90,14 @@ func (l *lane) expire(now time.Time) {
 			}
 		}
 	}
-	if len(overdue) > 0 && !l.asking && now.Sub(l.asked) > cfg.AskAfter {
+	if len(overdue) > 0 && !l.asking && now.Sub(l.asked) > cfg.LookupAfter {
 		l.asked = now
 		l.asking = l.writer.start(func(ctx context.Context) { l.ask(ctx, overdue) })
 	}
 }
 
 // ask asks for overdue results, the oldest first.
-func (l *lane) ask(ctx context.Context, overdue []*batch) {
+func (l *logQueue) ask(ctx context.Context, overdue []*batch) {
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -125,19 +125,19 @@ func (l *lane) ask(ctx context.Context, overdue []*batch) {
 	}
 }
 
-func (l *lane) question(ctx context.Context, b *batch) (events.Results, error) {
-	ctx, stop := context.WithTimeout(ctx, l.writer.cfg.AskTimeout)
+func (l *logQueue) question(ctx context.Context, b *batch) (events.Results, error) {
+	ctx, stop := context.WithTimeout(ctx, l.writer.cfg.LookupTimeout)
 	defer stop()
-	return l.writer.asks.Results(ctx, l.id, b.id)
+	return l.writer.replicas.Results(ctx, l.id, b.id)
 }
 
-func (l *lane) settled(b *batch) bool {
+func (l *logQueue) settled(b *batch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return b.resolved
 }
 
-func (l *lane) unsure(b *batch) bool {
+func (l *logQueue) unsure(b *batch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return b.seq == 0

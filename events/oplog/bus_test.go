@@ -161,7 +161,7 @@ func TestDo_OverAKilledBus(t *testing.T) {
 	createLog(t, c, theLog)
 	a := apply(t, rig.Connect(t, srv.URL()), theLog)
 	cfg := oplog.DefaultConfig()
-	cfg.AskAfter = 100 * time.Millisecond
+	cfg.LookupAfter = 100 * time.Millisecond
 	w, _ := run(t, cfg, c, c, a)
 	seed := rand.Uint64()
 	t.Log("seed", seed)
@@ -209,7 +209,7 @@ func TestDo_ImpatientCallersOverAKilledBus(t *testing.T) {
 	createLog(t, c, theLog)
 	a := apply(t, rig.Connect(t, srv.URL()), theLog)
 	cfg := oplog.DefaultConfig()
-	cfg.Patience, cfg.AskAfter = 50*time.Millisecond, 50*time.Millisecond
+	cfg.Patience, cfg.LookupAfter = 50*time.Millisecond, 50*time.Millisecond
 	w, _ := run(t, cfg, c, c, a)
 	var h history
 	killing, enough := context.WithCancel(context.Background())
@@ -264,7 +264,7 @@ func TestDo_LostAcknowledgements(t *testing.T) {
 		a := apply(t, rig.Connect(t, srv.URL()), theLog)
 		a.setMute(mute)
 		cfg := oplog.DefaultConfig()
-		cfg.AskAfter = 50 * time.Millisecond
+		cfg.LookupAfter = 50 * time.Millisecond
 		w, _ := run(t, cfg, c, c, a)
 		var h history
 		write(t, w, 8, &h, func(n int64) bool { return n < 20 })

@@ -41,7 +41,7 @@ func (u *Unknown) Unwrap() []error { return []error{events.ErrUnknownOutcome, u.
 type call struct {
 	data  []byte // the op as JSON; nil once it is in a batch
 	done  chan answer
-	lane  *lane
+	lane  *logQueue
 	since time.Time
 	most  time.Duration // how long its Do waits; 0: its context says
 	gone  bool          // nobody waits any more
@@ -88,7 +88,7 @@ func (c *call) told(a answer) (Result, error) {
 
 // batch is some calls on their way. What changes belongs to its lane's lock.
 type batch struct {
-	lane     *lane
+	lane     *logQueue
 	id       string
 	calls    []*call
 	made     time.Time

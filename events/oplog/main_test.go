@@ -30,7 +30,7 @@ func createLog(t testing.TB, c *bus.Conn, id events.LogID) {
 }
 
 // run runs a writer until the test, or stop, ends it.
-func run(t testing.TB, cfg oplog.Config, logs oplog.Log, hear oplog.Listener, asks oplog.Asker) (w *oplog.Writer, stop func()) {
+func run(t testing.TB, cfg oplog.Config, logs oplog.Log, hear oplog.Listener, asks oplog.ResultReader) (w *oplog.Writer, stop func()) {
 	t.Helper()
 	w, err := oplog.New(cfg, logs, hear, asks, rig.Log(t))
 	if err != nil {

@@ -17,37 +17,37 @@ import (
 
 // Config bounds a writer. Times are of the wall clock, sizes bytes of JSON.
 type Config struct {
-	Writer     string        // id to which results are sent; unique, also among lives of one process
-	BatchBytes int           // target of a batch; one op alone may be larger
-	QueueBytes int           // of ops that wait for their batch, for each log; more are refused
-	QueueOps   int           // of ops whose results are not there, for each log; more are refused
-	Ahead      int           // batches without results, for each log, from which on the next one waits until it is full or fewer are
-	Linger     time.Duration // but no longer than this
-	Pace       time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
-	PaceMost   time.Duration // and no longer than this, or than the batch before took and Linger
-	Patience   time.Duration // how long an op waits to be sent for the first time
-	Resend     time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
-	AskAfter   time.Duration // without results before a replica is asked, and between two times
-	AskTimeout time.Duration // of one question
-	ResultWait time.Duration // from a batch's acknowledgement until its results are given up
+	Writer        string        // id to which results are sent; unique, also among lives of one process
+	BatchBytes    int           // target of a batch; one op alone may be larger
+	QueueBytes    int           // of ops that wait for their batch, for each log; more are refused
+	QueueOps      int           // of ops whose results are not there, for each log; more are refused
+	MaxInFlight   int           // batches without results, for each log, from which on the next one waits until it is full or fewer are
+	Linger        time.Duration // but no longer than this
+	DelayPerOp    time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
+	MaxDelay      time.Duration // and no longer than this, or than the batch before took and Linger
+	Patience      time.Duration // how long an op waits to be sent for the first time
+	Resend        time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
+	LookupAfter   time.Duration // without results before a replica is asked, and between two times
+	LookupTimeout time.Duration // of one question
+	ResultWait    time.Duration // from a batch's acknowledgement until its results are given up
 }
 
 // DefaultConfig is a writer under a name of its own.
 func DefaultConfig() Config {
 	return Config{
-		Writer:     rand.Text(),
-		BatchBytes: events.TargetBatchBytes,
-		QueueBytes: 16 << 20, // ten ops of the largest size, or the rows of 100,000 clients
-		QueueOps:   100_000,
-		Ahead:      1,
-		Linger:     25 * time.Millisecond, // for results that are lost or slow
-		Pace:       250 * time.Microsecond,
-		PaceMost:   3 * time.Millisecond,
-		Patience:   5 * time.Second, // a restart of the bus
-		Resend:     time.Minute,     // five elections
-		AskAfter:   time.Second,
-		AskTimeout: 2 * time.Second,
-		ResultWait: 30 * time.Second,
+		Writer:        rand.Text(),
+		BatchBytes:    events.TargetBatchBytes,
+		QueueBytes:    16 << 20, // ten ops of the largest size, or the rows of 100,000 clients
+		QueueOps:      100_000,
+		MaxInFlight:   1,
+		Linger:        25 * time.Millisecond, // for results that are lost or slow
+		DelayPerOp:    250 * time.Microsecond,
+		MaxDelay:      3 * time.Millisecond,
+		Patience:      5 * time.Second, // a restart of the bus
+		Resend:        time.Minute,     // five elections
+		LookupAfter:   time.Second,
+		LookupTimeout: 2 * time.Second,
+		ResultWait:    30 * time.Second,
 	}
 }
 
@@ -65,19 +65,19 @@ type Listener interface {
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 }
 
-// Asker asks a replica of a shard what became of a batch. events.ErrNotFound:
+// ResultReader asks a replica of a shard what became of a batch. events.ErrNotFound:
 // it has not applied it, or no longer knows.
-type Asker interface {
+type ResultReader interface {
 	Results(ctx context.Context, log events.LogID, batch string) (events.Results, error)
 }
 
 // Writer writes ops to the logs of any number of shards.
 type Writer struct {
-	cfg  Config
-	logs Log
-	hear Listener
-	asks Asker
-	log  *slog.Logger
+	cfg      Config
+	logs     Log
+	listener Listener
+	replicas ResultReader
+	log      *slog.Logger
 
 	prefix string // of batch ids, no two lives share it
 
@@ -88,42 +88,42 @@ type Writer struct {
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for what Do starts; nil: not running
 	batches uint64
-	lanes   map[events.LogID]*lane
+	lanes   map[events.LogID]*logQueue
 	sent    map[string]*batch // by id, results outstanding
 	work    sync.WaitGroup
 }
 
 // New builds a writer that takes ops while Run runs. The first ones may come
 // before it does.
-func New(cfg Config, logs Log, hear Listener, asks Asker, log *slog.Logger) (*Writer, error) {
+func New(cfg Config, logs Log, hear Listener, asks ResultReader, log *slog.Logger) (*Writer, error) {
 	switch {
 	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
 		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
 	case cfg.BatchBytes <= 0, cfg.BatchBytes > events.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
 		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", events.MaxOpBytes)
-	case cfg.Ahead <= 0:
+	case cfg.MaxInFlight <= 0:
 		return nil, errors.New("writer: ahead has to be positive")
-	case cfg.Linger < 0, cfg.Pace < 0, cfg.PaceMost < 0:
+	case cfg.Linger < 0, cfg.DelayPerOp < 0, cfg.MaxDelay < 0:
 		return nil, errors.New("writer: linger and pace may be 0 and not less")
-	case cfg.Pace > math.MaxInt64/time.Duration(cfg.QueueOps):
-		return nil, fmt.Errorf("writer: pace: %s is too long for %d ops", cfg.Pace, cfg.QueueOps)
-	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.AskAfter <= 0, cfg.AskTimeout <= 0, cfg.ResultWait <= 0:
+	case cfg.DelayPerOp > math.MaxInt64/time.Duration(cfg.QueueOps):
+		return nil, fmt.Errorf("writer: pace: %s is too long for %d ops", cfg.DelayPerOp, cfg.QueueOps)
+	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.LookupAfter <= 0, cfg.LookupTimeout <= 0, cfg.ResultWait <= 0:
 		return nil, errors.New("writer: times have to be positive")
 	case cfg.Resend >= events.LogDedup:
 		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, events.LogDedup)
 	}
 	begun := make(chan struct{})
 	return &Writer{
-		cfg: cfg, logs: logs, hear: hear, asks: asks, log: log, prefix: rand.Text() + "-",
+		cfg: cfg, logs: logs, listener: hear, replicas: asks, log: log, prefix: rand.Text() + "-",
 		begun: begun, begin: sync.OnceFunc(func() { close(begun) }),
-		lanes: map[events.LogID]*lane{}, sent: map[string]*batch{},
+		lanes: map[events.LogID]*logQueue{}, sent: map[string]*batch{},
 	}, nil
 }
 
 // Run writes until ctx ends. Ops that are on their way then have an unknown
 // outcome: end the callers of Do first. It returns when no goroutine is left.
 func (w *Writer) Run(ctx context.Context) error {
-	stop, err := w.hear.Listen(events.AllResults(w.cfg.Writer), func(_ string, data []byte) { w.results(data) })
+	stop, err := w.listener.Listen(events.AllResults(w.cfg.Writer), func(_ string, data []byte) { w.results(data) })
 	if err != nil {
 		return fmt.Errorf("writer %s: %w", w.cfg.Writer, err)
 	}
@@ -131,7 +131,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	w.ctx = ctx
 	w.mu.Unlock()
 	w.begin()
-	w.mind(ctx)
+	w.expireOverdue(ctx)
 	w.mu.Lock()
 	w.ctx = nil
 	w.mu.Unlock()
@@ -145,9 +145,9 @@ func (w *Writer) Run(ctx context.Context) error {
 
 var errEnded = errors.New("the writer has ended")
 
-// mind looks after ops whose time is over and results that do not come.
-func (w *Writer) mind(ctx context.Context) {
-	tick := time.NewTicker(min(w.cfg.AskAfter, w.cfg.Patience, w.cfg.ResultWait) / 4)
+// expireOverdue looks after ops whose time is over and results that do not come.
+func (w *Writer) expireOverdue(ctx context.Context) {
+	tick := time.NewTicker(min(w.cfg.LookupAfter, w.cfg.Patience, w.cfg.ResultWait) / 4)
 	defer tick.Stop()
 	for {
 		select {
@@ -156,7 +156,7 @@ func (w *Writer) mind(ctx context.Context) {
 		case now := <-tick.C:
 			for _, l := range w.all() {
 				l.expire(now)
-				w.drop(l)
+				w.forgetIdle(l)
 			}
 		}
 	}
@@ -173,7 +173,7 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Resul
 	if err != nil {
 		return Result{}, err
 	}
-	if err := w.awaitRun(ctx); err != nil {
+	if err := w.awaitRunning(ctx); err != nil {
 		return Result{}, err
 	}
 	if ctx.Err() != nil {
@@ -186,7 +186,7 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Resul
 	case a := <-c.done:
 		return c.told(a)
 	case <-ctx.Done():
-		a := c.lane.leave(c, context.Cause(ctx))
+		a := c.lane.abandon(c, context.Cause(ctx))
 		return a.result, a.err
 	}
 }
@@ -206,8 +206,8 @@ func (w *Writer) DoFor(most time.Duration, log events.LogID, op *events.Op) (Res
 	return c.told(<-c.done) // Run answers all, before it returns at the latest
 }
 
-// Runs reports whether Run has begun to take ops.
-func (w *Writer) Runs() bool {
+// Running reports whether Run has begun to take ops.
+func (w *Writer) Running() bool {
 	select {
 	case <-w.begun:
 		return true
@@ -216,8 +216,8 @@ func (w *Writer) Runs() bool {
 	}
 }
 
-// Made reports whether a batch id is of this writer.
-func (w *Writer) Made(batch string) bool { return strings.HasPrefix(batch, w.prefix) }
+// Owns reports whether a batch id is of this writer.
+func (w *Writer) Owns(batch string) bool { return strings.HasPrefix(batch, w.prefix) }
 
 // put queues a call for the log.
 func (w *Writer) put(log events.LogID, c *call) error {
@@ -232,10 +232,10 @@ func (w *Writer) put(log events.LogID, c *call) error {
 	}
 }
 
-// awaitRun returns once Run takes ops: clients come as soon as their sockets
+// awaitRunning returns once Run takes ops: clients come as soon as their sockets
 // are there, and hearing needs a bus that answers.
-func (w *Writer) awaitRun(ctx context.Context) error {
-	if w.Runs() {
+func (w *Writer) awaitRunning(ctx context.Context) error {
+	if w.Running() {
 		return nil
 	}
 	late := time.NewTimer(w.cfg.Patience)
@@ -253,7 +253,7 @@ func (w *Writer) awaitRun(ctx context.Context) error {
 var errNotRunning = events.StatusErrorf(503, "the writer is not running")
 
 // lane finds or makes the lane of a log.
-func (w *Writer) lane(id events.LogID) (*lane, error) {
+func (w *Writer) lane(id events.LogID) (*logQueue, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx == nil {
@@ -264,25 +264,25 @@ func (w *Writer) lane(id events.LogID) (*lane, error) {
 		if err := id.Validate(); err != nil {
 			return nil, err
 		}
-		l = &lane{writer: w, id: id, told: make(chan struct{}, 1)}
+		l = &logQueue{writer: w, id: id, notified: make(chan struct{}, 1)}
 		w.lanes[id] = l
 	}
 	return l, nil
 }
 
-func (w *Writer) all() []*lane {
+func (w *Writer) all() []*logQueue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]*lane, 0, len(w.lanes))
+	all := make([]*logQueue, 0, len(w.lanes))
 	for _, l := range w.lanes {
 		all = append(all, l)
 	}
 	return all
 }
 
-// drop forgets a lane that has nothing to do: logs come and go. Who takes
+// forgetIdle forgets a lane that has nothing to do: logs come and go. Who takes
 // both locks takes the lane's first.
-func (w *Writer) drop(l *lane) {
+func (w *Writer) forgetIdle(l *logQueue) {
 	if !l.retire() {
 		return
 	}

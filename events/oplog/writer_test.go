@@ -197,7 +197,7 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	f(&events.Op{Kind: events.OpInsert}, 400)
 	f(big, 413)
 	f(insert(1), 503) // it does not run
-	if w.Runs() {
+	if w.Running() {
 		t.Error("it runs")
 	}
 	_, err = w.DoFor(time.Hour, theLog, insert(1))
@@ -247,10 +247,10 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 	f(func(cfg *oplog.Config) { cfg.Writer = "" })
 	f(func(cfg *oplog.Config) { cfg.BatchBytes = events.MaxOpBytes + 1 })
 	f(func(cfg *oplog.Config) { cfg.QueueOps = 0 })
-	f(func(cfg *oplog.Config) { cfg.AskAfter = 0 })
-	f(func(cfg *oplog.Config) { cfg.Ahead = 0 })
+	f(func(cfg *oplog.Config) { cfg.LookupAfter = 0 })
+	f(func(cfg *oplog.Config) { cfg.MaxInFlight = 0 })
 	f(func(cfg *oplog.Config) { cfg.Linger = -1 })
-	f(func(cfg *oplog.Config) { cfg.Pace, cfg.QueueOps = time.Hour, 1<<22 }) // the product is no Duration
+	f(func(cfg *oplog.Config) { cfg.DelayPerOp, cfg.QueueOps = time.Hour, 1<<22 }) // the product is no Duration
 	f(func(cfg *oplog.Config) { cfg.Resend = events.LogDedup })
 }
 
@@ -281,7 +281,7 @@ func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 
 func TestDo_OneAppendAtATime(t *testing.T) {
 	d := &desk{}
-	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes, cfg.Pace = 200, 0 }, func(t *testing.T, w *oplog.Writer) {
+	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes, cfg.DelayPerOp = 200, 0 }, func(t *testing.T, w *oplog.Writer) {
 		acks := d.acknowledged()
 		var done []<-chan error
 		for key := range int64(11) {
@@ -334,7 +334,7 @@ func crowded(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c
 	t.Helper()
 	d := &desk{}
 	paced := func(cfg *oplog.Config) {
-		cfg.Pace, cfg.PaceMost, cfg.Linger = pace, paceMost, linger
+		cfg.DelayPerOp, cfg.MaxDelay, cfg.Linger = pace, paceMost, linger
 		if change != nil {
 			change(cfg)
 		}
@@ -896,7 +896,7 @@ func TestDoFor_EndsInTime(t *testing.T) {
 		if u := wantUnknown(t, <-sent); !errors.Is(u, context.DeadlineExceeded) || u.OpID != events.OpID(d.batches[0].ID, 0) {
 			t.Errorf("what was sent: %v", u)
 		}
-		if took := time.Since(begun); took < 2*time.Second || took > 2*time.Second+oplog.DefaultConfig().AskAfter/4 {
+		if took := time.Since(begun); took < 2*time.Second || took > 2*time.Second+oplog.DefaultConfig().LookupAfter/4 {
 			t.Errorf("it took %s", took)
 		}
 		acks <- 1

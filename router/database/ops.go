@@ -152,7 +152,7 @@ func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 // mayCome is how long a batch may still come into the log behind a barrier, at
 // most. One of this router cannot: both go one way, one after the other.
 func (d *Database) mayCome(batch string) time.Duration {
-	if d.writer.Made(batch) {
+	if d.writer.Owns(batch) {
 		return 0
 	}
 	now := time.Now()

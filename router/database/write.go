@@ -256,7 +256,7 @@ func (d *Database) doAll(parts []part) []outcome {
 
 // do writes one part.
 func (d *Database) do(p *part) (result oplog.Result, err error) {
-	if d.writer.Runs() {
+	if d.writer.Running() {
 		result, err = d.writer.DoFor(d.cfg.Write, p.shard.log, &p.op)
 	} else { // Slow path: Do waits for that
 		ctx, cancel := d.bounded(d.cfg.Write)

@@ -9,31 +9,31 @@ import (
 	"ringway/events"
 )
 
-// lane is the way to one log: ops wait in it for their batch, batches for
+// logQueue is the way to one log: ops wait in it for their batch, batches for
 // their acknowledgement and then for their results.
-type lane struct {
+type logQueue struct {
 	writer *Writer
 	id     events.LogID
 
-	mu       sync.Mutex
-	retired  bool // another lane has its place
-	queue    []*call
-	bytes    int           // of queue
-	ops      int           // of queue and waiting
-	sending  bool          // a goroutine appends until the queue is empty
-	waiting  []*batch      // sent, results outstanding, in the order of the log
-	told     chan struct{} // the batch that is held may be due
-	answered time.Time     // when a batch was last answered
-	crowd    int           // the ops that were there then, its own included
-	took     time.Duration // from its making to its answer
-	down     time.Time     // since when the log took nothing; zero: it does
-	why      error         // it took nothing
-	asking   bool
-	asked    time.Time // when a replica was last asked
+	mu        sync.Mutex
+	retired   bool // another lane has its place
+	queue     []*call
+	bytes     int           // of queue
+	ops       int           // of queue and waiting
+	sending   bool          // a goroutine appends until the queue is empty
+	waiting   []*batch      // sent, results outstanding, in the order of the log
+	notified  chan struct{} // the batch that is held may be due
+	answered  time.Time     // when a batch was last answered
+	groupSize int           // the ops that were there then, its own included
+	lastBatch time.Duration // from its making to its answer
+	down      time.Time     // since when the log took nothing; zero: it does
+	why       error         // it took nothing
+	asking    bool
+	asked     time.Time // when a replica was last asked
 }
 
 // put queues a call. It reports false when the lane has retired.
-func (l *lane) put(c *call) (bool, error) {
+func (l *logQueue) put(c *call) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cfg := &l.writer.cfg
@@ -51,20 +51,20 @@ func (l *lane) put(c *call) (bool, error) {
 	l.bytes += len(c.data)
 	l.ops++
 	if l.bytes >= cfg.BatchBytes || len(l.queue) == l.enough() {
-		l.tell()
+		l.notify()
 	}
 	if !l.sending && l.writer.start(l.send) {
 		l.sending = true
 	}
 	if !l.sending {
-		l.shorten(func(other *call) bool { return other == c })
+		l.removeCalls(func(other *call) bool { return other == c })
 		return false, notSent(l.id, errEnded)
 	}
 	return true, nil
 }
 
-// shorten takes calls out of the queue.
-func (l *lane) shorten(out func(*call) bool) {
+// removeCalls takes calls out of the queue.
+func (l *logQueue) removeCalls(out func(*call) bool) {
 	before := len(l.queue)
 	l.queue = slices.DeleteFunc(l.queue, func(c *call) bool {
 		if !out(c) {
@@ -77,9 +77,9 @@ func (l *lane) shorten(out func(*call) bool) {
 	l.ops -= before - len(l.queue)
 }
 
-// leave is what a caller is told that waits no longer. The others of its
+// abandon is what a caller is told that waits no longer. The others of its
 // batch are not concerned.
-func (l *lane) leave(c *call, cause error) answer {
+func (l *logQueue) abandon(c *call, cause error) answer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -97,11 +97,11 @@ func (l *lane) leave(c *call, cause error) answer {
 	return answer{err: left(l.id, cause)}
 }
 
-// gather makes the next batch of what waits, and registers it.
-func (l *lane) gather(ctx context.Context) (*batch, []byte) {
+// nextBatch makes the next batch of what waits, and registers it.
+func (l *logQueue) nextBatch(ctx context.Context) (*batch, []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shorten(func(c *call) bool { return c.gone })
+	l.removeCalls(func(c *call) bool { return c.gone })
 	n, size := 0, 0
 	for n < len(l.queue) && n < events.MaxBatchOps {
 		if size += len(l.queue[n].data) + 1; n > 0 && size > l.writer.cfg.BatchBytes {
@@ -125,16 +125,16 @@ func (l *lane) gather(ctx context.Context) (*batch, []byte) {
 	return b, data
 }
 
-// tell has a batch that is held look again whether it is still early.
-func (l *lane) tell() {
+// notify has a batch that is held look again whether it is still early.
+func (l *logQueue) notify() {
 	select {
-	case l.told <- struct{}{}:
+	case l.notified <- struct{}{}:
 	default:
 	}
 }
 
 // retire reports whether the lane has nothing to do, and ends it then.
-func (l *lane) retire() bool {
+func (l *logQueue) retire() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	idle := !l.sending && !l.asking && l.ops == 0
@@ -143,13 +143,13 @@ func (l *lane) retire() bool {
 }
 
 // end answers all who still wait, when nothing runs any more.
-func (l *lane) end(why error) {
+func (l *logQueue) end(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.queue {
 		c.done <- answer{err: notSent(l.id, why)}
 	}
-	l.shorten(func(*call) bool { return true })
+	l.removeCalls(func(*call) bool { return true })
 	for _, b := range slices.Clone(l.waiting) {
 		l.settle(b, func(c *call) answer { return b.unknown(c, why) })
 	}
