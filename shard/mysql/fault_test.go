@@ -45,28 +45,43 @@ func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
 	return sup, store
 }
 
-// applying runs an applier until the test calls stop, and counts.
-func applying(t *testing.T, store shard.Store) (seq *atomic.Uint64, stop func()) {
+// applier is one that runs until the end of the test at the latest.
+type applier struct {
+	seq    atomic.Uint64 // the last that was applied
+	stop   func()        // after a transaction
+	cancel func()        // in one; whether that is committed afterwards nobody knows
+}
+
+func applying(t *testing.T, store shard.Store) *applier {
 	t.Helper()
-	seq = new(atomic.Uint64)
+	a := &applier{}
 	ctx, cancel := context.WithCancel(t.Context())
-	var applier sync.WaitGroup
-	applier.Go(func() {
-		if err := storetest.ApplyLog(ctx, store, seq.Store); err != nil {
+	var stopping atomic.Bool
+	var running sync.WaitGroup
+	running.Go(func() {
+		err := storetest.ApplyLog(ctx, store, func(seq uint64) bool {
+			a.seq.Store(seq)
+			return !stopping.Load()
+		})
+		if err != nil {
 			t.Error(err)
 		}
 	})
-	stop = sync.OnceFunc(func() {
+	a.stop = func() {
+		stopping.Store(true)
+		running.Wait()
+	}
+	a.cancel = func() {
 		cancel()
-		applier.Wait()
-	})
-	t.Cleanup(stop)
-	return seq, stop
+		running.Wait()
+	}
+	t.Cleanup(a.cancel)
+	return a
 }
 
-func beyond(seq *atomic.Uint64, n uint64) func() error {
+func (a *applier) beyond(n uint64) func() error {
 	return func() error {
-		if got := seq.Load(); got <= n {
+		if got := a.seq.Load(); got <= n {
 			return fmt.Errorf("applied %d, want more than %d", got, n)
 		}
 		return nil
@@ -78,22 +93,22 @@ func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	seq, stop := applying(t, store)
+	a := applying(t, store)
 	for range 6 {
-		rig.Eventually(t, beyond(seq, seq.Load()+random.Uint64N(200)))
+		rig.Eventually(t, a.beyond(a.seq.Load()+random.Uint64N(200)))
 		if err := syscall.Kill(sup.PID(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, beyond(seq, seq.Load()+1))
+		rig.Eventually(t, a.beyond(a.seq.Load()+1))
 	}
-	stop()
+	a.stop()
 	t.Logf("applied %d", storetest.CheckLog(t, store))
 }
 
 func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 	sup, store := own(t)
-	seq, stop := applying(t, store)
-	rig.Eventually(t, beyond(seq, 20))
+	a := applying(t, store)
+	rig.Eventually(t, a.beyond(20))
 	pid := sup.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -108,16 +123,16 @@ func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 		return nil
 	})
 	began := time.Now()
-	stop() // in the middle of an Apply, most likely
+	a.cancel() // in the middle of an Apply, most likely
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("a cancelled Apply took %s to return", took)
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	seq, stop = applying(t, store)
-	rig.Eventually(t, beyond(seq, 40))
-	stop()
+	a = applying(t, store)
+	rig.Eventually(t, a.beyond(40))
+	a.stop()
 	storetest.CheckLog(t, store)
 }
 
@@ -204,15 +219,13 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 		}
 		stores = append(stores, store)
 	}
-	var counts []*atomic.Uint64
-	var stops []func()
+	var appliers []*applier
 	for _, s := range stores {
-		seq, stop := applying(t, s)
-		counts, stops = append(counts, seq), append(stops, stop)
+		appliers = append(appliers, applying(t, s))
 	}
 	for i, s := range stores {
-		rig.Eventually(t, beyond(counts[i], 20))
-		stops[i]()
+		rig.Eventually(t, appliers[i].beyond(20))
+		appliers[i].stop()
 		storetest.CheckLog(t, s)
 	}
 }

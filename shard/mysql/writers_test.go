@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -361,14 +360,13 @@ func TestEngine_KeepsToItsConnections(t *testing.T) {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer cancel()
-	var counts []*atomic.Uint64
+	var appliers []*applier
 	for i := range 8 {
 		spec := storetest.Students()
 		spec.Shard.ID = fmt.Sprint("s", i)
 		store, err := engine.Create(t.Context(), spec, storetest.Log)
 		rig.Must(t, err)
-		seq, _ := applying(t, store)
-		counts = append(counts, seq)
+		appliers = append(appliers, applying(t, store))
 		readers.Go(func() {
 			for ctx.Err() == nil {
 				snapshot, err := store.Snapshot(ctx)
@@ -384,10 +382,10 @@ func TestEngine_KeepsToItsConnections(t *testing.T) {
 	o := look(t, sup)
 	o.db.SetMaxOpenConns(1) // which does not count itself
 	most := 0
-	for _, seq := range counts {
+	for _, a := range appliers {
 		rig.Eventually(t, func() error {
 			most = max(most, o.connections())
-			return beyond(seq, 20)()
+			return a.beyond(20)()
 		})
 	}
 	if most > cfg.Connections || most < 3 {

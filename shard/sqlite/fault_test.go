@@ -48,7 +48,10 @@ func applyUntilKilled(dir string) error {
 	if err != nil {
 		return err
 	}
-	return storetest.ApplyLog(ctx, store, func(seq uint64) { fmt.Println(seq) })
+	return storetest.ApplyLog(ctx, store, func(seq uint64) bool {
+		fmt.Println(seq)
+		return true
+	})
 }
 
 func TestStore_AppliesOnceWhenItsProcessIsKilled(t *testing.T) {

@@ -33,10 +33,13 @@ func Entry(spec events.ShardSpec, seq uint64) events.LogEntry {
 }
 
 // ApplyLog applies the log of Entry as an applier does: from the position that
-// the store tells, again after every error that may pass, until ctx ends. After
-// every transaction it calls applied. It returns the first error that
-// is no fault of a crash.
-func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64)) error {
+// the store tells, again after every error that may pass, until ctx ends or
+// applied, which it calls after every transaction, returns false. It returns the
+// first error that is no fault of a crash.
+//
+// A transaction that was under way when ctx ended may be committed by the
+// database server at any time afterwards, or never.
+func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64) (more bool)) error {
 	var from events.Position
 	known := false
 	for ctx.Err() == nil {
@@ -61,7 +64,9 @@ func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64)) 
 		case err == nil:
 			last := entries[len(entries)-1]
 			from.Seq, from.Batch = last.Seq, last.Batch.ID
-			applied(last.Seq)
+			if !applied(last.Seq) {
+				return nil
+			}
 		case ctx.Err() == nil && !errors.Is(err, shard.ErrRetry) && !errors.Is(err, shard.ErrFenced):
 			return err
 		default:
@@ -72,7 +77,7 @@ func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64)) 
 }
 
 // CheckLog demands that the replica is what the log of Entry leads to at its
-// position, and returns that.
+// position, and returns that. Nothing may be applied meanwhile.
 func CheckLog(t *testing.T, store shard.Store) uint64 {
 	t.Helper()
 	p, err := store.Position(t.Context())
