@@ -69,9 +69,9 @@ func (a *app) dial(ctx context.Context, url string) (Cluster, error) {
 // ask asks the leader, and again while there is none: the same request, so
 // that one which was carried out already is not carried out twice.
 func (a *app) request(ctx context.Context, c Cluster, timeout time.Duration, verb, doing string, req, reply any) error {
+	began := time.Now() // before the timeout begins, so that no less is reported
 	requestCtx, done := context.WithTimeout(ctx, timeout)
 	defer done()
-	began := time.Now()
 	stopProgress := a.showProgress(requestCtx, began, doing)
 	defer stopProgress()
 	sent := false // perhaps carried out by a leader that we did not hear

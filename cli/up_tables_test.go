@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,24 +20,20 @@ func TestUp_WithATableWaitsForItsShards(t *testing.T) {
 	if err := os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := begin(t, t.TempDir(), nil, "--table", table)
-	s.ready()
-	for _, want := range []string{"  replicas 5/5  shards 1/2  router ", "  shards 2/2  router up"} {
-		if !strings.Contains(s.errs.String(), want) {
-			t.Errorf("no progress %q in %s", want, s.errs)
-		}
+	whole := filepath.Join(t.TempDir(), "whole")
+	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaCatchingUp, "STAND_WHOLE=" + whole}, "--table", table)
+	s.shows("  replicas 5/5  shards 1/2  router ")
+	if err := os.WriteFile(whole, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	s.ready()
+	s.shows("  shards 2/2  router up")
 	if l := s.lives("start"); !slices.ContainsFunc(l, func(l life) bool { return l.role == "controller" && strings.Contains(l.args, "--table "+table) }) {
 		t.Errorf("the controller was not told: %v", l)
 	}
 
 	slow := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaCopying}, "--table", table)
-	slow.wait(func() error {
-		if !strings.Contains(slow.errs.String(), "  shards 1/2  router up") {
-			return errors.New("not there yet")
-		}
-		return nil
-	})
+	slow.shows("  shards 1/2  router up")
 	slow.signal(os.Interrupt)
 	slow.exit(ExitInterrupted, "interrupted")
 	if slow.out.String() != "" {
@@ -84,19 +79,23 @@ func TestUp_CountsShards(t *testing.T) {
 // What needs a person is said, with what that person can do, and is not counted
 // as if it were there.
 func TestUp_NamesTheShardsThatItGoesOnWithout(t *testing.T) {
+	t.Parallel() // it waits for its timeout, which has to be long enough for a start
 	table := filepath.Join(t.TempDir(), "table.yaml")
 	if err := os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaQuarantined}, "--table", table, "--start-timeout", "9s")
+	s := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaQuarantined}, "--table", table, "--start-timeout", "20s")
 	s.ready()
 	want := `  shards 1/2  router up
 ringway: shard StudT.sh2 cannot be read, and writes to it are not confirmed: it is quarantined on Server0 (no luck today); see 'ringway shards', and 'ringway shards recover StudT.sh2'
 ringway: 1 of 2 shards can be read and written
 `
-	if !strings.HasSuffix(s.errs.String(), want) {
-		t.Errorf("got %s, want at its end %s", s.errs, want)
-	}
+	s.wait(func() error {
+		if !strings.HasSuffix(s.errs.String(), want) {
+			return fmt.Errorf("want at the end of stderr %s", want)
+		}
+		return nil
+	})
 	s.signal(os.Interrupt)
 	s.exit(ExitOK)
 }

@@ -98,11 +98,23 @@ func (s *session) wait(f func() error) {
 	})
 }
 
+// shows waits until stderr has text. What was written there before the ready
+// line may be read after it, for each stream is read by a goroutine of its own.
+func (s *session) shows(text string) {
+	s.t.Helper()
+	s.wait(func() error {
+		if !strings.Contains(s.errs.String(), text) {
+			return fmt.Errorf("%q is not on stderr", text)
+		}
+		return nil
+	})
+}
+
 func (s *session) exit(code int, parts ...string) {
 	s.t.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(rig.Patience):
 		s.t.Fatalf("up still runs\nstderr: %s", s.errs)
 	}
 	if got := s.cmd.ProcessState.ExitCode(); got != code {
@@ -319,12 +331,7 @@ func TestPresses_OneKeyMayComeAsManySignals(t *testing.T) {
 
 func TestUp_InterruptedWhileItStarts(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"})
-	s.wait(func() error {
-		if !strings.Contains(s.errs.String(), "replicas 5/5  router …") {
-			return errors.New("not there yet")
-		}
-		return nil
-	})
+	s.shows("replicas 5/5  router …")
 	s.signal(os.Interrupt)
 	s.exit(ExitInterrupted, "interrupted")
 }
