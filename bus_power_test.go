@@ -10,16 +10,16 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // powerLog is a log on a bus whose store is on the disk.
-func powerLog(t *testing.T, b *rig.Bus) *bus.Log {
+func powerLog(t *testing.T, b *testkit.Bus) *bus.Log {
 	t.Helper()
-	c := rig.Connect(t, b.URL())
+	c := testkit.Connect(t, b.URL())
 	id := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
-	_, err := c.CreateLog(rig.Context(t), id, 0)
-	rig.Must(t, err)
+	_, err := c.CreateLog(testkit.Context(t), id, 0)
+	testkit.Must(t, err)
 	return c.Log(id)
 }
 
@@ -45,7 +45,7 @@ func wantSeq(t *testing.T, l *bus.Log, id string, want uint64) {
 // sent, and is not there afterwards.
 func TestBus_SaysNothingOfABatchThatItCouldNotSync(t *testing.T) {
 	disk := newPowerDisk(t)
-	b := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = filepath.Join(disk.dir, "store") })
+	b := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = filepath.Join(disk.dir, "store") })
 	l := powerLog(t, b)
 	wantSeq(t, l, "kept", 1)
 	disk.cut()
@@ -66,13 +66,13 @@ func TestBus_SaysNothingOfABatchThatItCouldNotSync(t *testing.T) {
 // its successor finds, and answers as stored when it is sent again.
 func TestBus_SyncsWhatAKilledOneWrote(t *testing.T) {
 	disk := newPowerDisk(t)
-	killed := rig.StartBus(t)
+	killed := testkit.StartBus(t)
 	wantSeq(t, powerLog(t, killed), "batch", 1)
 	store := filepath.Join(disk.dir, "store")
-	rig.Must(t, os.CopyFS(store, os.DirFS(killed.Config.Store))) // written, and never synced
+	testkit.Must(t, os.CopyFS(store, os.DirFS(killed.Config.Store))) // written, and never synced
 	killed.Shutdown()
 
-	b := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = store })
+	b := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = store })
 	l := powerLog(t, b)
 	wantSeq(t, l, "batch", 1)
 	disk.cut()

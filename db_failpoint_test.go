@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // nearPurge is so many entries of a log that some hundred more make it worth a
@@ -83,7 +83,7 @@ func TestDB_Failpoints(t *testing.T) {
 				w.each(8, func(int) func() bool { // unnamed: the set has all names
 					return func() bool { return early.one(w.ctx, false) }
 				})
-				rig.Eventually(t, func() error {
+				testkit.Eventually(t, func() error {
 					if n := len(early.Writes()); n < 300 {
 						return fmt.Errorf("%d rows are written", n)
 					}

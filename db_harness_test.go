@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"ringway/e2e/check"
+	"ringway/e2e/writers"
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/check"
-	"ringway/lab/writers"
 )
 
 // The table of the fault tests: four shards, three replicas of each, on four

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringway/lab/writers"
+	"ringway/e2e/writers"
 )
 
 // nemesis does harm to the processes of a cluster, at random but for its seed.

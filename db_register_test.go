@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/check"
-	"ringway/lab/writers"
+	"ringway/e2e/check"
+	"ringway/e2e/writers"
 )
 
 // registers are keys that all clients read and write, a new one in place of

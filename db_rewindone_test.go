@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"ringway/e2e/check"
 	"ringway/events"
-	"ringway/lab/check"
 )
 
 // volumes are the data directories of the shard servers that run, by server.

@@ -5,8 +5,8 @@ import (
 	"os"
 	"testing"
 
-	"ringway/lab/check"
-	"ringway/lab/writers"
+	"ringway/e2e/check"
+	"ringway/e2e/writers"
 )
 
 // dbTable is how the keys of the fault tests are cut.

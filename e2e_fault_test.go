@@ -16,7 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // start runs one more role beside those of the cluster until the test ends.
@@ -35,7 +35,7 @@ func (c *cluster) dial() *bus.Conn {
 	c.t.Helper()
 	cfg := bus.DefaultConfig()
 	cfg.URL = c.nats
-	conn, err := bus.Connect(c.t.Context(), cfg, rig.Quiet)
+	conn, err := bus.Connect(c.t.Context(), cfg, testkit.Quiet)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestUp_ServesHomeFromThreeReplicas(t *testing.T) {
@@ -91,7 +91,7 @@ func TestUp_SuspendedAgentIsReplacedAndComesBack(t *testing.T) {
 	l := startLoad(c.http+"/home", 20, 10*time.Millisecond)
 	agent, victim := c.role("agent", "host-2"), spread["host-2"]
 	c.kill(agent, syscall.SIGSTOP)
-	stopped := rig.StartWatch()
+	stopped := testkit.StartWatch()
 	out := stopped.Within(t, 2*time.Second, func() error {
 		if names, err := c.rep(); err != nil || slices.Contains(names, victim) {
 			return fmt.Errorf("%v %v", names, err)
@@ -236,7 +236,7 @@ func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
 // Whoever comes while a killed router is restarted waits at the socket.
 func TestUp_UnixSocketRefusesNobodyWhileItsRouterIsRestarted(t *testing.T) {
 	dir, err := os.MkdirTemp("", "unix-") // that of the test may be too long for a socket
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "s")
 	c := up(t, "--listen", "unix:"+path)

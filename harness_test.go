@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // The tests boot the real thing: this test binary, started again, is `ringway`.
@@ -430,7 +430,7 @@ func (l *load) end(t *testing.T) {
 	t.Logf("%d requests, %d answered with 200", l.sent.Load(), l.good.Load())
 }
 
-// What this package calls pieces of the rig. Every wait here names its bound.
-var try, eventually = rig.Try, rig.Within
+// What this package calls pieces of the testkit. Every wait here names its bound.
+var try, eventually = testkit.Try, testkit.Within
 
-type syncBuffer = rig.Buffer
+type syncBuffer = testkit.Buffer

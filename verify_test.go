@@ -6,13 +6,13 @@ import (
 	"ringway/cli"
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // The marker of `ringway verify` is a batch that every applier accepts, in the
 // log that was meant and no other.
 func TestDial_MarksALog(t *testing.T) {
-	dialled, err := dial(t.Context(), rig.StartBus(t).URL())
+	dialled, err := dial(t.Context(), testkit.StartBus(t).URL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 	"ringway/agent/runtimetest"
 	"ringway/events"
 	"ringway/events/statedir"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -179,7 +179,7 @@ func (f *fixture) open() {
 	f.t.Helper()
 	cfg := process.DefaultConfig()
 	cfg.Dir, cfg.Host = filepath.Join(f.dir, "process"), "host-1"
-	log := rig.Log(f.t)
+	log := testkit.Log(f.t)
 	rt, err := process.Open(context.Background(), cfg, nil, log)
 	if err != nil {
 		f.t.Fatal(err)
@@ -242,7 +242,7 @@ func encode(t *testing.T, v any) []byte {
 
 func (f *fixture) eventually(want string) {
 	f.t.Helper()
-	rig.Eventually(f.t, func() error {
+	testkit.Eventually(f.t, func() error {
 		if got := f.states(); got != want {
 			return fmt.Errorf("got %q, want %q", got, want)
 		}
@@ -265,7 +265,7 @@ func (f *fixture) last(name string) events.InstanceStatus {
 
 func (f *fixture) detail(want string) {
 	f.t.Helper()
-	rig.Eventually(f.t, func() error {
+	testkit.Eventually(f.t, func() error {
 		all := f.all()
 		if got := all[len(all)-1].Detail; want == "" && got != "" || !strings.Contains(got, want) {
 			return fmt.Errorf("detail is %q, want %q", got, want)
@@ -278,7 +278,7 @@ func (f *fixture) detail(want string) {
 func (f *fixture) more(n int) {
 	f.t.Helper()
 	before := len(f.all())
-	rig.Eventually(f.t, func() error {
+	testkit.Eventually(f.t, func() error {
 		if got := len(f.all()) - before; got < n {
 			return fmt.Errorf("%d heartbeats", got)
 		}
@@ -316,7 +316,7 @@ func TestAgent_ReportsADeathAtOnceAndDoesNotRestart(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1", "S2")
 	f.eventually("S1=ready S2=ready")
-	begun := rig.StartWatch()
+	begun := testkit.StartWatch()
 	if err := syscall.Kill(f.last("S1").PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestAgent_TakesAHungInstanceOutAndBack(t *testing.T) {
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")
 	pid := f.last("S1").PID
-	begun := rig.StartWatch()
+	begun := testkit.StartWatch()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +477,7 @@ func TestAgent_SendsHeartbeatsWhileTheBusIsAway(t *testing.T) {
 	f.eventually("S1=ready")
 	f.cut(true)
 	f.assign(life("a", 1), 2, "S1", "S2")
-	rig.Eventually(t, func() error { // it works on
+	testkit.Eventually(t, func() error { // it works on
 		all, err := f.rt.List(t.Context())
 		if err == nil && len(all) != 2 {
 			err = fmt.Errorf("%d instances", len(all))
@@ -492,7 +492,7 @@ func TestAgent_RefusesASecondOne(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")
-	second, err := agent.New(config(f.dir), f.rt, f.board, f.air, rig.Quiet)
+	second, err := agent.New(config(f.dir), f.rt, f.board, f.air, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"ringway/agent/lifeline"
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // faulty is a real runtime behind faults.
@@ -102,7 +102,7 @@ func TestAgent_AHungRuntimeIsReportedAndWedgesNothing(t *testing.T) {
 	f.eventually("S1=starting S2=ready")
 	slow := func(verb string) {
 		t.Helper()
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if d := f.last("S1").Detail; !strings.Contains(d, verb+": the runtime has not answered") {
 				return fmt.Errorf("detail is %q", d)
 			}
@@ -140,7 +140,7 @@ func TestAgent_FindsADeathThatNobodyReported(t *testing.T) {
 func TestAgent_IsSilentUntilItKnowsWhatRuns(t *testing.T) {
 	f, rt := newFaulty(t, func(rt *faulty) { rt.silent.Store(true) })
 	f.assign(life("a", 1), 1, "S1")
-	rig.Eventually(t, func() error { // the assignment has arrived
+	testkit.Eventually(t, func() error { // the assignment has arrived
 		_, err := os.Stat(filepath.Join(f.dir, "agent.json"))
 		return err
 	})
@@ -165,7 +165,7 @@ func TestAgent_AnInstanceThatIsWantedAgainWhileItStopsIsStartedAnew(t *testing.T
 	slow := runtimetest.Shell("S1", `trap "sleep 0.5; exit 0" TERM; : > "$MARK"; while :; do sleep 0.05; done`)
 	slow.Env = map[string]string{"MARK": mark}
 	f.board.put(entry(t, life("a", 1), 1, slow))
-	rig.Eventually(t, func() error { _, err := os.Stat(mark); return err })
+	testkit.Eventually(t, func() error { _, err := os.Stat(mark); return err })
 	f.eventually("S1=starting")
 	pid := f.last("S1").PID
 	f.assign(life("a", 1), 2)

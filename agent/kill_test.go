@@ -21,7 +21,7 @@ import (
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // stdout is a bus that prints heartbeats.
@@ -103,7 +103,7 @@ func spawn(t *testing.T, dir, file string, root *lifeline.Root) *spawned {
 
 func (p *spawned) pids(t *testing.T, want string) map[string]int {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := p.states(); got != want {
 			return fmt.Errorf("got %q, want %q", got, want)
 		}
@@ -145,7 +145,7 @@ func TestAgent_KilledIsSucceededAndNothingOutlivesTheRoot(t *testing.T) {
 		}
 	}
 	// An adopted instance is no child of the agent, and its end is seen as fast.
-	begun := rig.StartWatch()
+	begun := testkit.StartWatch()
 	if err := syscall.Kill(first["S2"], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestAgent_KilledIsSucceededAndNothingOutlivesTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, pid := range first {
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			if err == nil && !strings.Contains(string(b), ") Z ") {
 				return fmt.Errorf("%s runs: %s", name, b)

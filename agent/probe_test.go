@@ -8,19 +8,19 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // deaf is an address that answers no more attempts to connect.
 func deaf(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	rig.Must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	rig.Must(t, syscall.Listen(fd, 0))
+	testkit.Must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	testkit.Must(t, syscall.Listen(fd, 0))
 	name, err := syscall.Getsockname(fd)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	address := (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}).String()
 	for range 10 { // nobody accepts
 		c, err := net.DialTimeout("tcp", address, 100*time.Millisecond)

@@ -7,7 +7,7 @@ import (
 
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // A watch that has fallen silent, or is in a life of the bus that is over.
@@ -22,7 +22,7 @@ func TestAgent_ReadsAgainWhatTheLeaderNames(t *testing.T) {
 	if got := f.states(); got != "S1=ready S2=ready" {
 		t.Fatalf("%s, and nobody told", got)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		f.lead(next.Version)
 		if got := f.states(); got != "S1=ready S2=ready S3=ready" { // S2 is no order of this life
 			return fmt.Errorf("got %q", got)

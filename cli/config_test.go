@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func overlay(t *testing.T, text string, base events.ServiceSpec) (events.ServiceSpec, error) {
@@ -241,7 +241,7 @@ func TestController_CheckRunsNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f.yaml")
 	f := func(text string, code int, want string) {
 		t.Helper()
-		rig.Must(t, os.WriteFile(file, []byte(text), 0o600))
+		testkit.Must(t, os.WriteFile(file, []byte(text), 0o600))
 		if got, _, errs := run(t, w, "controller", "--check", "--config", file); got != code || errs != want {
 			t.Errorf("%q: code %d, %q; want %d, %q", text, got, errs, code, want)
 		}

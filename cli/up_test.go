@@ -20,7 +20,7 @@ import (
 
 	"ringway/cli/supervise"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // session is one `ringway up` in a process of its own.
@@ -29,8 +29,8 @@ type session struct {
 	cmd   *exec.Cmd
 	dir   string
 	trace string
-	out   *rig.Buffer
-	errs  *rig.Buffer
+	out   *testkit.Buffer
+	errs  *testkit.Buffer
 	ended chan struct{}
 }
 
@@ -38,7 +38,7 @@ type session struct {
 // stand-ins.
 func begin(t *testing.T, dir string, env []string, args ...string) *session {
 	t.Helper()
-	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &rig.Buffer{}, errs: &rig.Buffer{}, ended: make(chan struct{})}
+	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &testkit.Buffer{}, errs: &testkit.Buffer{}, ended: make(chan struct{})}
 	all := []string{"up", "--data", filepath.Join(dir, "data"), "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0"}
 	if !slices.Contains(args, "--listen") {
 		all = append(all, "--listen", "127.0.0.1:0")
@@ -84,7 +84,7 @@ func (s *session) ready() (public, admin, nats string) {
 // wait is eventually, and gives up when the session ended.
 func (s *session) wait(f func() error) {
 	s.t.Helper()
-	rig.Eventually(s.t, func() error {
+	testkit.Eventually(s.t, func() error {
 		err := f()
 		if err == nil {
 			return nil
@@ -114,7 +114,7 @@ func (s *session) exit(code int, parts ...string) {
 	s.t.Helper()
 	select {
 	case <-s.ended:
-	case <-time.After(rig.Patience):
+	case <-time.After(testkit.Patience):
 		s.t.Fatalf("up still runs\nstderr: %s", s.errs)
 	}
 	if got := s.cmd.ProcessState.ExitCode(); got != code {
@@ -160,7 +160,7 @@ func (s *session) of(role string) (pids []int) {
 
 func (s *session) nothingRuns() {
 	s.t.Helper()
-	rig.Eventually(s.t, func() error {
+	testkit.Eventually(s.t, func() error {
 		for _, l := range s.lives("start") {
 			if running(l.pid) {
 				return fmt.Errorf("%s, process %d, still runs", l.role, l.pid)

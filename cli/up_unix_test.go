@@ -16,14 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // socketPath is short, as those of sockets have to be.
 func socketPath(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "unix-")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "s")
 }
@@ -32,7 +32,7 @@ func socketPath(t *testing.T) string {
 func getUnix(t *testing.T, path string) string {
 	t.Helper()
 	body, err := tryUnix(path)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return body
 }
 
@@ -74,12 +74,12 @@ func TestUp_ServesOnAUnixSocketToo(t *testing.T) {
 		t.Errorf("process %s and %s answered", a, b)
 	}
 	info, err := os.Lstat(path)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	if got := info.Mode(); got != fs.ModeSocket|0o660 {
 		t.Errorf("mode %s", got)
 	}
 	// A dead router neither refuses anybody nor takes the file along.
-	rig.Must(t, syscall.Kill(router, syscall.SIGKILL))
+	testkit.Must(t, syscall.Kill(router, syscall.SIGKILL))
 	s.wait(func() error {
 		if running(router) {
 			return errors.New("the router still runs")
@@ -102,7 +102,7 @@ func TestUp_ServesOnAUnixSocketToo(t *testing.T) {
 func TestUp_ServesOnAUnixSocketAlone(t *testing.T) {
 	path := socketPath(t)
 	table := filepath.Join(t.TempDir(), "table.yaml") // with one, up asks at the public address too
-	rig.Must(t, os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600))
+	testkit.Must(t, os.WriteFile(table, []byte("N: 1\nshards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}]\n"), 0o600))
 	s := begin(t, t.TempDir(), nil, "--listen", "unix:"+path, "--table", table)
 	s.says(`^ready  http unix:` + regexp.QuoteMeta(path) + `  admin http://\S+  nats nats://\S+\n$`)
 	if got := getUnix(t, path); got != fmt.Sprint(s.of("router")[0]) {
@@ -133,7 +133,7 @@ func TestUp_TakesTheSocketOfAKilledOneAndNotOfALiveOne(t *testing.T) {
 func TestUp_RefusesWhereNoSocketCanBe(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	rig.Must(t, os.WriteFile(file, []byte("precious"), 0o600))
+	testkit.Must(t, os.WriteFile(file, []byte("precious"), 0o600))
 	f := func(code int, path string, parts ...string) {
 		t.Helper()
 		args := []string{"up", "--data", filepath.Join(dir, "data"), "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--listen", "127.0.0.1:0,unix:" + path}
@@ -177,7 +177,7 @@ func TestRouter_RemovesItsSocketHoweverItEnds(t *testing.T) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file is left: %v", err)
 	}
-	rig.Must(t, os.WriteFile(path, nil, 0o600))
+	testkit.Must(t, os.WriteFile(path, nil, 0o600))
 	code, _, errs = run(t, w, "router", "--listen", "unix:"+path, "--admin", "127.0.0.1:0")
 	if code != ExitFailed || !strings.Contains(errs, "no socket") {
 		t.Errorf("code %d, %s", code, errs)
@@ -186,7 +186,7 @@ func TestRouter_RemovesItsSocketHoweverItEnds(t *testing.T) {
 
 func TestPublicAddresses(t *testing.T) {
 	here, err := os.Getwd()
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	f := func(want string, given ...string) {
 		t.Helper()
 		all, err := publicAddresses("--listen", given)

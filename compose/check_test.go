@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
@@ -21,7 +21,7 @@ func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		if text != "" {
-			rig.Must(t, os.WriteFile(e.config, []byte(text), 0o644))
+			testkit.Must(t, os.WriteFile(e.config, []byte(text), 0o644))
 		}
 		if err := e.stack.up(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %s", text, err, want)
@@ -33,7 +33,7 @@ func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 	f("", e.config+": no such file")
 	f("services:\n  web:\n    replica: 4\n", e.config+`:3:5: unknown key "replica"; did you mean "replicas"?`)
 	f("tables: {StudT: {engine: oracle}}\n", e.config+":1:26: engine: want auto")
-	rig.Must(t, os.WriteFile(e.config, []byte("services: {web: {replicas: 4}}\n"), 0o644))
+	testkit.Must(t, os.WriteFile(e.config, []byte("services: {web: {replicas: 4}}\n"), 0o644))
 	if err := e.checkConfig(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -42,7 +42,7 @@ func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 func TestAwait_ReportsTheLastLineOfARoleThatEnded(t *testing.T) {
 	t.Parallel()
 	e := newE2E(t)
-	rig.Must(t, e.makeImage(t.Context()))
+	testkit.Must(t, e.makeImage(t.Context()))
 	e.docker("run", "-d", "--name", e.cluster+"-controller", "--network", "none", "--restart", "unless-stopped",
 		"--label", "com.docker.compose.project="+e.cluster, "--label", "com.docker.compose.service=controller",
 		e.image, "controller", "--config", "/missing.yaml")
@@ -61,7 +61,7 @@ func TestUp_RefusesAPortThatIsTaken(t *testing.T) {
 	t.Parallel()
 	e := newE2E(t)
 	l, err := net.Listen("tcp", "127.0.0.1:"+e.admin)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	err = e.stack.up(t.Context())
 	if want := "port " + e.admin + " of 127.0.0.1 is taken by another program, and nothing was started; choose another with RINGWAY_ADMIN_PORT"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -69,14 +69,14 @@ func TestUp_RefusesAPortThatIsTaken(t *testing.T) {
 	if ids := e.docker("ps", "-aq", "--filter", "name="+e.cluster); ids != "" {
 		t.Errorf("started: %s", ids)
 	}
-	rig.Must(t, l.Close())
-	rig.Must(t, e.checkPorts(t.Context()))
+	testkit.Must(t, l.Close())
+	testkit.Must(t, e.checkPorts(t.Context()))
 
-	rig.Must(t, e.makeImage(t.Context()))
+	testkit.Must(t, e.makeImage(t.Context()))
 	name := e.cluster + "-router"
 	t.Cleanup(func() { _, _ = output(context.Background(), "docker", "rm", "-f", name) }) // the tool does not know it
 	e.docker("run", "-d", "--name", name, "--label", "com.docker.compose.project="+e.cluster, "-p", "127.0.0.1:"+e.http+":5000", e.image, "server", "--id", "S1")
-	rig.Must(t, e.checkPorts(t.Context())) // its own
+	testkit.Must(t, e.checkPorts(t.Context())) // its own
 	other := *e.stack
 	other.cluster = "other"
 	if err := other.checkPorts(t.Context()); err == nil || !strings.Contains(err.Error(), "container "+name+",") {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestChoose(t *testing.T) {
@@ -57,7 +57,7 @@ func TestLook_DoesNotWaitForTheOldCompose(t *testing.T) {
 		"docker":         `[ "$1" = version ] && echo 20.10.24 amd64`,
 		"docker-compose": "exec /bin/sleep 60",
 	} {
-		rig.Must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	}
 	t.Setenv("PATH", dir)
 	got := detectTools(t.Context())

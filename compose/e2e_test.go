@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // e2e is a whole cluster on containers of the real engine, with a name of its
@@ -25,7 +25,7 @@ import (
 type e2e struct {
 	*stack
 	t      *testing.T
-	out    *rig.Buffer
+	out    *testkit.Buffer
 	client *http.Client
 }
 
@@ -46,7 +46,7 @@ func newE2E(t *testing.T) *e2e {
 	s.cluster = "rwtest-" + strings.ToLower(rand.Text()[:8])
 	s.image, s.shardImage = s.cluster+":test", s.cluster+"-shard:test"
 	s.http, s.admin, s.nats = freePort(t), freePort(t), freePort(t)
-	e := &e2e{stack: s, t: t, out: &rig.Buffer{}, client: &http.Client{Timeout: 30 * time.Second}}
+	e := &e2e{stack: s, t: t, out: &testkit.Buffer{}, client: &http.Client{Timeout: 30 * time.Second}}
 	s.out, s.err = e.out, e.out
 	t.Cleanup(e.clean)
 	return e

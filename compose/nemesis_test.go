@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"ringway/lab/writers"
+	"ringway/e2e/writers"
 )
 
 // nemesis harms the containers of a cluster, at random but for its seed.

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"ringway/e2e/check"
+	"ringway/e2e/writers"
 	"ringway/events"
-	"ringway/lab/check"
-	"ringway/lab/writers"
 )
 
 // The table of the set test: four shards, three replicas of each, on four

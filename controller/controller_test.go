@@ -15,7 +15,7 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,13 +23,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // site is a real bus with pretended hosts and routers on it.
 type site struct {
 	t    *testing.T
-	bus  *rig.Bus
+	bus  *testkit.Bus
 	conn *bus.Conn
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, bus: rig.StartBus(t)}
+	s := &site{t: t, bus: testkit.StartBus(t)}
 	s.conn = s.connect()
 	return s
 }
@@ -46,7 +46,7 @@ func (s *site) restart(wiped bool) {
 
 func (s *site) connect() *bus.Conn {
 	s.t.Helper()
-	return rig.Connect(s.t, s.bus.URL())
+	return testkit.Connect(s.t, s.bus.URL())
 }
 
 // lead runs a controller until stop.
@@ -71,7 +71,7 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 	for _, f := range change {
 		f(&cfg)
 	}
-	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, rig.Quiet)
+	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, testkit.Quiet)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func (s *site) scale(verb string, ask events.ScaleRequest) (reply events.ScaleRe
 
 func (s *site) serving(want int) {
 	s.t.Helper()
-	rig.Within(s.t, 20*time.Second, func() error {
+	testkit.Within(s.t, 20*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -236,7 +236,7 @@ func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
 		t.Fatalf("rm of too many: %v, want a refusal", err)
 	}
 	// Everything that happened can be read.
-	rig.Within(t, 5*time.Second, func() error {
+	testkit.Within(t, 5*time.Second, func() error {
 		told := map[string]int{}
 		for _, e := range s.events() {
 			told[e.Entity+"."+e.Verb]++
@@ -262,7 +262,7 @@ func TestController_OneLeadsAndTheNextTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	rig.Within(t, 10*time.Second, func() error {
+	testkit.Within(t, 10*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -342,7 +342,7 @@ func TestController_LostCompareAndSetEndsTheTermAndReadsAgain(t *testing.T) {
 		t.Fatalf("add: %+v %v, want success, nobody or an unknown outcome", reply, err)
 	}
 	// The same request again, to the next term: done once, on top of the other change.
-	rig.Within(t, 20*time.Second, func() error {
+	testkit.Within(t, 20*time.Second, func() error {
 		reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 1})
 		return err
 	})
@@ -372,7 +372,7 @@ func TestController_PutsRightWhatIsChangedByHand(t *testing.T) {
 	if err := b.Delete(ctx, e.Key, e.Version); err != nil {
 		t.Fatal(err)
 	}
-	rig.Within(t, 10*time.Second, func() error {
+	testkit.Within(t, 10*time.Second, func() error {
 		e, err := b.Get(ctx, events.ServiceKey("web"))
 		if err != nil {
 			return err
@@ -408,7 +408,7 @@ func TestController_TellsWhatItsPredecessorCouldNot(t *testing.T) {
 		}
 		return n
 	}
-	rig.Within(t, 10*time.Second, func() error {
+	testkit.Within(t, 10*time.Second, func() error {
 		if n := count(); n != 1 {
 			return fmt.Errorf("told %d times", n)
 		}
@@ -436,7 +436,7 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.restart(wiped)
-			rig.Within(t, 30*time.Second, func() error {
+			testkit.Within(t, 30*time.Second, func() error {
 				after, err := s.status()
 				if err != nil {
 					return err
@@ -454,7 +454,7 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 			// The term that knew the former bus may end in the middle of this; the
 			// same request to the next one is done once.
 			var reply events.ScaleReply
-			rig.Within(t, 30*time.Second, func() (err error) {
+			testkit.Within(t, 30*time.Second, func() (err error) {
 				reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q9", N: 1})
 				return err
 			})

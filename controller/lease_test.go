@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // deaf stores renewals and does not hear so, as often as is left.
@@ -29,7 +29,7 @@ func (d *deaf) Update(ctx context.Context, key string, value []byte, last events
 
 func leases(t *testing.T) (*deaf, Config) {
 	t.Helper()
-	b, err := rig.Connect(t, rig.StartBus(t).URL()).Bucket(t.Context(), events.BucketLease)
+	b, err := testkit.Connect(t, testkit.StartBus(t).URL()).Bucket(t.Context(), events.BucketLease)
 	if err != nil {
 		t.Fatal(err)
 	}

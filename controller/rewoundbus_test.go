@@ -14,7 +14,7 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/follow"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // fenced is a pretended agent or router that refuses what is older than what
@@ -63,7 +63,7 @@ func (s *site) fencedHost(name string) *fenced {
 			return !named && f.owner[n] == a.Term.Incarnation
 		})
 	}
-	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: obey, Log: rig.Quiet,
+	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: obey, Log: testkit.Quiet,
 		Behind: func(b events.ControllerHeartbeat) bool {
 			return events.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
@@ -87,7 +87,7 @@ func (s *site) fencedRouter(id string) *fenced {
 	s.t.Helper()
 	conn := s.connect()
 	f := &fenced{}
-	follower := follow.Follower{Values: conn.Values(events.BucketRoutes), Bus: conn, Log: rig.Quiet,
+	follower := follow.Follower{Values: conn.Values(events.BucketRoutes), Bus: conn, Log: testkit.Quiet,
 		Apply: func(e events.Entry) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *site) keep() (restore func()) {
 	s.t.Helper()
 	older := filepath.Join(s.t.TempDir(), "older")
 	s.bus.Shutdown()
-	rig.Must(s.t, os.CopyFS(older, os.DirFS(s.bus.Config.Store)))
+	testkit.Must(s.t, os.CopyFS(older, os.DirFS(s.bus.Config.Store)))
 	s.bus.Start()
 	return func() {
 		s.t.Helper()
@@ -125,7 +125,7 @@ func (s *site) keep() (restore func()) {
 
 func (s *site) add(id string) {
 	s.t.Helper()
-	rig.Within(s.t, 30*time.Second, func() error {
+	testkit.Within(s.t, 30*time.Second, func() error {
 		_, err := s.scale(events.APIAdd, events.ScaleRequest{ID: id, N: 1})
 		return err
 	})
@@ -165,7 +165,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 			}
 			restore()
 			back := time.Now()
-			rig.Within(t, 30*time.Second, func() error {
+			testkit.Within(t, 30*time.Second, func() error {
 				st, err := s.status()
 				if err != nil {
 					return err
@@ -178,7 +178,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 			s.add("after")
 			s.serving(3)
 			t.Logf("all obey %s after the restart", time.Since(back).Round(time.Millisecond))
-			rig.Within(t, 10*time.Second, func() error {
+			testkit.Within(t, 10*time.Second, func() error {
 				st, err := s.status()
 				if err != nil {
 					return err
@@ -239,7 +239,7 @@ func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
 // deleteLease ends the present leader's term, as if it had not renewed.
 func (s *site) deleteLease() {
 	s.t.Helper()
-	rig.Within(s.t, 20*time.Second, func() error {
+	testkit.Within(s.t, 20*time.Second, func() error {
 		b, err := s.conn.Bucket(s.t.Context(), events.BucketLease)
 		if err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // shardServers pretends to be all shard servers of the table: each follows the
@@ -79,7 +79,7 @@ func studT(shards ...string) events.Table {
 // ask repeats a request until somebody answers it.
 func ask[R any](s *site, verb string, req any) (reply R, err error) {
 	s.t.Helper()
-	rig.Within(s.t, 60*time.Second, func() error {
+	testkit.Within(s.t, 60*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 		defer cancel()
 		err = s.conn.Request(ctx, verb, req, &reply)

@@ -13,7 +13,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // withTable is a site with a table of two shards on three servers.
@@ -55,7 +55,7 @@ func (s *site) append(id events.LogID, from, to int) {
 // that the route names.
 func (s *site) ready(shard string, want int) (sh events.ShardRoute) {
 	s.t.Helper()
-	rig.Within(s.t, 60*time.Second, func() error {
+	testkit.Within(s.t, 60*time.Second, func() error {
 		var route events.TableRoute
 		read(s, events.BucketRoutes, &route)
 		sh, _ = route.Shard(shard)
@@ -75,7 +75,7 @@ func (s *site) ready(shard string, want int) (sh events.ShardRoute) {
 
 func (s *site) applied(shard string, seq uint64) {
 	s.t.Helper()
-	rig.Within(s.t, 60*time.Second, func() error {
+	testkit.Within(s.t, 60*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -236,7 +236,7 @@ func TestController_PurgesWhatAllReplicasHave(t *testing.T) {
 	s, _ := withTable(t, func(c *controller.Config) { c.KeepTail, c.PurgeWorth, c.PurgeEvery = 10, 20, 100*time.Millisecond })
 	id, _ := s.logOf("sh1")
 	s.append(id, 1, 100)
-	rig.Within(t, 60*time.Second, func() error {
+	testkit.Within(t, 60*time.Second, func() error {
 		st, err := s.conn.Log(id).State(t.Context())
 		if err != nil {
 			return err
@@ -246,7 +246,7 @@ func TestController_PurgesWhatAllReplicasHave(t *testing.T) {
 		}
 		return nil
 	})
-	rig.Within(t, 30*time.Second, func() error {
+	testkit.Within(t, 30*time.Second, func() error {
 		for _, e := range s.events() {
 			if e.Entity == events.EntityShard && e.Verb == events.VerbPurged && e.About == "StudT.sh1" {
 				return nil
@@ -352,7 +352,7 @@ func TestController_TableChangedByHandEndsTheTerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The leader may be writing as well: whoever comes second tries again.
-	rig.Within(t, 30*time.Second, func() error {
+	testkit.Within(t, 30*time.Second, func() error {
 		e, err := b.Get(ctx, events.TableKey("StudT"))
 		if err != nil {
 			return err
@@ -369,7 +369,7 @@ func TestController_TableChangedByHandEndsTheTerm(t *testing.T) {
 		_, err = b.Update(ctx, e.Key, value, e.Version)
 		return err
 	})
-	rig.Within(t, 30*time.Second, func() error {
+	testkit.Within(t, 30*time.Second, func() error {
 		st, err := s.status()
 		if err == nil && !st.Term.After(first.Term) {
 			err = errors.New("the term goes on")
@@ -385,7 +385,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 	s, _ := withTable(t)
 	before := s.database()
 	s.restart(true)
-	rig.Within(t, 60*time.Second, func() error {
+	testkit.Within(t, 60*time.Second, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -404,7 +404,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
 		t.Fatalf("init over running servers: %v, want 409", err)
 	}
-	rig.Within(t, 30*time.Second, func() error {
+	testkit.Within(t, 30*time.Second, func() error {
 		for _, e := range s.events() {
 			if e.Entity == events.EntityTable && e.Verb == events.VerbRefused {
 				return nil

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // A member that hangs, or whose host fell silent, answers nothing and refuses
@@ -65,7 +65,7 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 		if want == "S2" {
 			close(answer)
 		}
-		rig.Must(t, w.stop())
+		testkit.Must(t, w.stop())
 	}
 	f("not answered", "GET", "", "", "S2")
 	f("not idempotent", "POST", "", okAnswer, "ok")

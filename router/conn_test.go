@@ -13,7 +13,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // dialed is a connection to a member, and its other end.
@@ -22,16 +22,16 @@ func dialed(t *testing.T) (*conn, *net.TCPConn) {
 	l := listen(t)
 	defer l.Close()
 	nc, err := net.Dial("tcp", l.Addr().String())
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
 	other, err := l.Accept()
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = other.Close() })
-	rig.Must(t, nc.SetDeadline(time.Now().Add(rig.Patience)))
-	rig.Must(t, other.SetDeadline(time.Now().Add(rig.Patience)))
+	testkit.Must(t, nc.SetDeadline(time.Now().Add(testkit.Patience)))
+	testkit.Must(t, other.SetDeadline(time.Now().Add(testkit.Patience)))
 	cfg := DefaultConfig()
 	c, err := newConn(nc, newPool(nil, &cfg))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return c, other.(*net.TCPConn)
 }
 
@@ -63,7 +63,7 @@ func TestConn_SendsAllOfARequest(t *testing.T) {
 			}
 		}()
 		for range 2 {
-			rig.Must(t, c.ask(posting(strings.Repeat("x", size))))
+			testkit.Must(t, c.ask(posting(strings.Repeat("x", size))))
 			if n := <-got; n != size {
 				t.Errorf("%d bytes of %d came", n, size)
 			}
@@ -111,7 +111,7 @@ func TestConn_LooksForAnAnswerWhenThereIsOne(t *testing.T) {
 		readRequest(bufio.NewReader(other))
 		_, _ = io.WriteString(other, okAnswer)
 	}()
-	rig.Must(t, c.ask(posting("x")))
+	testkit.Must(t, c.ask(posting("x")))
 	if turns != 2 {
 		t.Errorf("%d turns, want one to send and one to read", turns)
 	}
@@ -133,7 +133,7 @@ func TestConn_AsksWithoutAllocating(t *testing.T) {
 	}()
 	req := posting("x")
 	if n := testing.AllocsPerRun(1000, func() {
-		rig.Must(t, c.ask(req))
+		testkit.Must(t, c.ask(req))
 		_, _ = c.br.Discard(c.br.Buffered()) // it came in one piece
 	}); n != 0 {
 		t.Errorf("%v allocations for each request", n)
@@ -147,7 +147,7 @@ func TestConn_HearsWhatCameBeforeTheFirstRequest(t *testing.T) {
 	} {
 		c, other := dialed(t)
 		told := 0
-		rig.Must(t, c.raw.Read(func(uintptr) bool { // it is told here, and once only
+		testkit.Must(t, c.raw.Read(func(uintptr) bool { // it is told here, and once only
 			if told++; told == 1 {
 				early(other)
 			}
@@ -166,7 +166,7 @@ func TestConn_SendsNothingToWhomHasGone(t *testing.T) {
 		c, other := dialed(t)
 		c.kept = true
 		leave(other)
-		rig.Must(t, c.raw.Read(func(fd uintptr) bool { // it has arrived
+		testkit.Must(t, c.raw.Read(func(fd uintptr) bool { // it has arrived
 			_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
 			return err == nil
 		}))

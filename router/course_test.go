@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func sameJSON(t *testing.T, got, want string) {
@@ -19,7 +19,7 @@ func sameJSON(t *testing.T, got, want string) {
 		t.Errorf("answer %q: %v", got, err)
 		return
 	}
-	rig.Must(t, json.Unmarshal([]byte(want), &w))
+	testkit.Must(t, json.Unmarshal([]byte(want), &w))
 	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -189,7 +189,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 		if got.code != want || want == 503 && got.header.Get("Retry-After") == "" {
 			t.Errorf("%v: got %d %s, want %d", err, got.code, got.body, want)
 		}
-		rig.Must(t, w.stop())
+		testkit.Must(t, w.stop())
 	}
 	f(events.ErrNoLeader, 503)
 	f(events.ErrUnknownOutcome, 504)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // echo answers with the request as the member saw it.
@@ -123,7 +123,7 @@ func TestForward_TellsWhoAsked(t *testing.T) {
 				t.Errorf("trust %v, %s: got %q, want %q", trust, name, got, v)
 			}
 		}
-		rig.Must(t, w.stop())
+		testkit.Must(t, w.stop())
 	}
 	spoof := "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Host: worse\r\n"
 	f(false, spoof, map[string]string{"X-Forwarded-For": "1.1.1.1, 2.2.2.2, 127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "h"})
@@ -261,9 +261,9 @@ func slowClientTimesOut(t *testing.T, public func(*Config)) {
 		t.Helper()
 		c := w.dial()
 		defer c.Close()
-		rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		testkit.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 		_, err := io.WriteString(c, sent)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		got, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(got), want) {
 			t.Errorf("%q: got %q, %v; want %q and the end", sent, got, err, want)
@@ -297,13 +297,13 @@ func readsOutWhatItRefused(t *testing.T, public func(*Config)) {
 	w := start(t, public)
 	c := w.dial()
 	defer c.Close()
-	rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+	testkit.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 	const size = 12_000_000
 	_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
 	if err != nil {
 		t.Fatalf("the body was cut off: %v", err)
 	}
-	rig.Must(t, c.(interface{ CloseWrite() error }).CloseWrite())
+	testkit.Must(t, c.(interface{ CloseWrite() error }).CloseWrite())
 	got, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 413") {
 		t.Fatalf("got %q, %v", got, err)

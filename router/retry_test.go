@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -65,7 +65,7 @@ func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 	key := firstChoice(w)
 	w.do("GET", "/home", "", "X-Ringway-Key", key)
 	l, err := net.Listen("tcp", address)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
@@ -86,7 +86,7 @@ func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
 		t.Fatalf("got %d %v", got.code, got.header)
 	}
 	l, err := net.Listen("tcp", address)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
@@ -107,7 +107,7 @@ func TestRouter_RepeatsOnlyWhatMayBeRepeated(t *testing.T) {
 		if n := w.r.routes.Load().only.load.Load(); n != 0 {
 			t.Errorf("%s %s: %d requests are in flight afterwards", name, method, n)
 		}
-		rig.Must(t, w.stop())
+		testkit.Must(t, w.stop())
 	}
 	resets := func(_ int, c net.Conn, br *bufio.Reader) { readRequest(br); reset(c) }
 	ends := func(_ int, _ net.Conn, br *bufio.Reader) { readRequest(br) }
@@ -284,7 +284,7 @@ func TestRouter_PassesOnWhatIsThereOfAnEndlessAnswer(t *testing.T) {
 	w := start(t, nil)
 	w.put(route(member(1, address)))
 	resp, err := w.client.Get(w.url + "/home")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer resp.Body.Close()
 	br := bufio.NewReader(resp.Body)
 	for i := range 3 {
@@ -308,7 +308,7 @@ func TestRouter_AnAnswerThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 		if got, err := w.try("GET", "/home", ""); err == nil && got.code == 200 {
 			t.Errorf("%s: got %d with %d bytes and no error", name, got.code, len(got.body))
 		}
-		rig.Must(t, w.stop())
+		testkit.Must(t, w.stop())
 	}
 	f("length", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
 	f("chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n")

@@ -23,7 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router/ring"
 )
 
@@ -69,13 +69,13 @@ func startProcess(t *testing.T, id string) *process {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), replicaEnv+"="+id)
 	in, err := cmd.StdinPipe()
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	out, err := cmd.StdoutPipe()
-	rig.Must(t, err)
-	rig.Must(t, cmd.Start())
+	testkit.Must(t, err)
+	testkit.Must(t, cmd.Start())
 	t.Cleanup(func() { _ = in.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return &process{cmd, strings.TrimSpace(line)}
 }
 
@@ -136,7 +136,7 @@ func reset(c net.Conn) {
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return l
 }
 
@@ -266,7 +266,7 @@ type world struct {
 	client *http.Client
 	stop   func() error
 	rev    atomic.Uint64
-	log    *rig.Buffer
+	log    *testkit.Buffer
 }
 
 func start(t *testing.T, tune func(*Config)) *world {
@@ -278,10 +278,10 @@ func start(t *testing.T, tune func(*Config)) *world {
 	if tune != nil {
 		tune(&cfg)
 	}
-	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public[0].Addr().String(), log: &rig.Buffer{}}
+	w := &world{t: t, bucket: newBucket(), bus: &fakeBus{}, url: "http://" + cfg.Public[0].Addr().String(), log: &testkit.Buffer{}}
 	var err error
 	w.r, err = New(cfg, w.bucket, w.bus, noLogs{}, nil, slog.New(slog.NewTextHandler(w.log, nil)))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.r.Run(ctx) }()
@@ -360,7 +360,7 @@ func (w *world) put(r events.Route) events.Epoch {
 func (w *world) store(r events.Route) events.Epoch {
 	w.t.Helper()
 	value, err := json.Marshal(r)
-	rig.Must(w.t, err)
+	testkit.Must(w.t, err)
 	epoch := events.Epoch{Incarnation: "one", Revision: w.rev.Add(1)}
 	w.bucket.put(events.Entry{Key: events.ServiceKey(r.Service), Value: value, Version: epoch})
 	return epoch
@@ -375,7 +375,7 @@ type result struct {
 func (w *world) do(method, path, body string, header ...string) result {
 	w.t.Helper()
 	res, err := w.try(method, path, body, header...)
-	rig.Must(w.t, err)
+	testkit.Must(w.t, err)
 	return res
 }
 
@@ -402,7 +402,7 @@ func (w *world) raw(sent string) string {
 	w.t.Helper()
 	c := w.dial()
 	defer c.Close()
-	rig.Must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
+	testkit.Must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
 	_, _ = io.WriteString(c, sent)
 	b, _ := io.ReadAll(c)
 	return string(b)
@@ -412,7 +412,7 @@ func (w *world) raw(sent string) string {
 func (w *world) dial() net.Conn {
 	w.t.Helper()
 	c, err := w.tryDial()
-	rig.Must(w.t, err)
+	testkit.Must(w.t, err)
 	return c
 }
 
@@ -430,7 +430,7 @@ func onEach(t *testing.T, f func(t *testing.T, public func(*Config))) {
 // onUnix puts a Unix socket in the place of the port.
 func onUnix(t *testing.T) func(*Config) {
 	return func(c *Config) {
-		rig.Must(t, c.Public[0].Close())
+		testkit.Must(t, c.Public[0].Close())
 		c.Public[0] = listenUnix(t)
 	}
 }
@@ -438,14 +438,14 @@ func onUnix(t *testing.T) func(*Config) {
 func listenUnix(t *testing.T) net.Listener {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "unix-") // that of the test may be too long for a socket
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return l
 }
 
-func (w *world) eventually(f func() error) { w.t.Helper(); rig.Eventually(w.t, f) }
+func (w *world) eventually(f func() error) { w.t.Helper(); testkit.Eventually(w.t, f) }
 
 func newLoopback() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 
@@ -461,7 +461,7 @@ func courseRoute(t *testing.T, addresses ...string) events.Route {
 		members = append(members, ring.Member{Name: r.Members[i].Name, ID: i + 1, Weight: 1})
 	}
 	table, err := ring.Course(events.CourseSlots, events.CourseK, members, ring.Official())
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	r.Slots = table.Slots()
 	return r
 }

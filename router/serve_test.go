@@ -13,7 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestRouter_ForwardsByKey(t *testing.T) {
@@ -97,7 +97,7 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	cfg.Public = []net.Listener{l}
-	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, rig.Quiet)
+	r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestRun_LetsOpenRequestsFinish(t *testing.T) { onEach(t, letsOpenRequestsFinish) }
@@ -45,7 +45,7 @@ func letsOpenRequestsFinish(t *testing.T, public func(*Config)) {
 	if got := <-answered; got.code != 200 || got.body != "done" {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
-	rig.Must(t, <-stopped)
+	testkit.Must(t, <-stopped)
 }
 
 func TestRun_EndsInTimeWhateverIsOpen(t *testing.T) { onEach(t, endsInTimeWhateverIsOpen) }
@@ -66,8 +66,8 @@ func endsInTimeWhateverIsOpen(t *testing.T, public func(*Config)) {
 	<-arrived
 	silent := w.dial()
 	defer silent.Close()
-	before := rig.StartWatch()
-	rig.Must(t, w.stop())
+	before := testkit.StartWatch()
+	testkit.Must(t, w.stop())
 	if took := before.Elapsed(); took > 3*time.Second {
 		t.Errorf("took %s", took)
 	}
@@ -79,10 +79,10 @@ func TestAdmin(t *testing.T) {
 	get := func(path string) (int, string) {
 		t.Helper()
 		resp, err := w.client.Get(admin + path)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		return resp.StatusCode, string(b)
 	}
 	f := func(path string, code int, parts ...string) {
@@ -125,7 +125,7 @@ func TestMetrics_ForgetMembersThatAreGone(t *testing.T) {
 		w.put(route(member(i+1, "127.0.0.1:1")))
 	}
 	families, err := w.r.metrics.registry.Gather()
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	for _, f := range families {
 		if n := len(f.Metric); f.GetName() == "ringway_router_answers_total" && n > 3*len(classes) {
 			t.Errorf("%d series of %s", n, f.GetName())

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // tableRoute is the route of a table of one shard without a replica.
@@ -76,7 +76,7 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 		return nil
 	})
 	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{"StudT": epoch}})
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	w.eventually(func() error {
 		w.bus.listen("", beat)
 		if got := w.r.database.Epochs()["StudT"]; got != epoch {
@@ -98,7 +98,7 @@ func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 		}
 		return err
 	})
-	rig.Must(t, first.stop())
+	testkit.Must(t, first.stop())
 	second := start(t, func(c *Config) { c.Cache = file })
 	second.servesTable(epoch)
 	if got := second.do("GET", "/status", ""); got.code != 200 || !strings.Contains(got.body, "sh1") {
@@ -111,7 +111,7 @@ func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 
 func TestTables_ABadCacheIsNotObeyed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
-	rig.Must(t, os.WriteFile(file, []byte(`[{"table":"Other","epoch":{"incarnation":"one","revision":1},"route":`+string(tableRoute("sh1"))+`}]`), 0o600))
+	testkit.Must(t, os.WriteFile(file, []byte(`[{"table":"Other","epoch":{"incarnation":"one","revision":1},"route":`+string(tableRoute("sh1"))+`}]`), 0o600))
 	w := start(t, func(c *Config) { c.Cache = file })
 	if got := w.do("GET", "/status", ""); got.code != 400 || !strings.Contains(w.log.String(), "cached route is ignored") {
 		t.Errorf("/status: got %d %s", got.code, got.body)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // A client on a Unix socket has no address, and members are told of none.
@@ -89,11 +89,11 @@ func TestRouter_ServesAtEveryListener(t *testing.T) {
 	all := w.r.cfg.Public
 	for _, l := range all {
 		c, err := net.Dial(l.Addr().Network(), l.Addr().String())
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		defer c.Close()
-		rig.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		testkit.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
 		_, err = io.WriteString(c, "GET /home HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(got), "S1") {
 			t.Errorf("at %s: got %q, %v", l.Addr(), got, err)
 		}
@@ -104,7 +104,7 @@ func TestRouter_ServesAtEveryListener(t *testing.T) {
 	if got := addressOf(all[1]); got != "unix:"+all[1].Addr().String() {
 		t.Errorf("the socket is told as %s", got)
 	}
-	rig.Must(t, w.stop())
+	testkit.Must(t, w.stop())
 	for _, l := range all {
 		if c, err := l.Accept(); err == nil {
 			_ = c.Close()

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
@@ -118,7 +118,7 @@ func TestObey(t *testing.T) {
 	put := func(incarnation string, revision uint64, r events.Route) {
 		t.Helper()
 		value, err := json.Marshal(r)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
 	}
 	serves := func(incarnation string, revision uint64) {
@@ -201,7 +201,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 		return nil
 	})
 	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {
 		w.bus.listen("", beat)
@@ -218,7 +218,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 	first := start(t, func(c *Config) { c.Cache = file })
 	first.put(route(member(1, address)))
 	first.eventually(func() error { _, err := os.Stat(file); return err })
-	rig.Must(t, first.stop())
+	testkit.Must(t, first.stop())
 
 	second := start(t, func(c *Config) { c.Cache = file })
 	if got := second.do("GET", "/home", ""); got.code != 200 || got.body != "S1" {
@@ -230,7 +230,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
 	left, err := os.ReadDir(filepath.Dir(file))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	second.eventually(func() error {
 		if len(left) != 1 {
 			left, _ = os.ReadDir(filepath.Dir(file))
@@ -244,13 +244,13 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 	f := func(content string) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "routes.json")
-		rig.Must(t, os.WriteFile(file, []byte(content), 0o600))
-		var log rig.Buffer
+		testkit.Must(t, os.WriteFile(file, []byte(content), 0o600))
+		var log testkit.Buffer
 		cfg := DefaultConfig()
 		cfg.ID, cfg.Public, cfg.Cache = "r1", []net.Listener{listen(t)}, file
 		defer cfg.Public[0].Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())
 		}

@@ -16,7 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 )
@@ -44,7 +44,7 @@ var spec = events.ShardSpec{
 // site is a bus with one log, and a replica of it.
 type site struct {
 	t     *testing.T
-	bus   *rig.Bus
+	bus   *testkit.Bus
 	conn  *bus.Conn
 	log   *bus.Log
 	store shard.Store
@@ -52,8 +52,8 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, bus: rig.StartBus(t)}
-	s.conn = rig.Connect(t, s.bus.URL())
+	s := &site{t: t, bus: testkit.StartBus(t)}
+	s.conn = testkit.Connect(t, s.bus.URL())
 	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
 	if _, err := s.conn.CreateLog(t.Context(), id, 0); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func (s *site) append(key int64) {
 // apply runs an applier until stop, which returns how it ended.
 func apply(t *testing.T, cfg shard.ApplierConfig, store shard.Store, s *site) (a *shard.Applier, stop func() error) {
 	t.Helper()
-	a = shard.NewApplier(cfg, store, s.log, s.conn, rig.Quiet)
+	a = shard.NewApplier(cfg, store, s.log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -244,7 +244,7 @@ func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.append(1)
-	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, rig.Quiet)
+	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err := a.Run(ctx)
@@ -275,7 +275,7 @@ func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, rig.Quiet).Run(ctx)
+	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, testkit.Quiet).Run(ctx)
 	if !errors.Is(err, events.ErrLogForeign) {
 		t.Fatalf("it ended with %v, want %v", err, events.ErrLogForeign)
 	}

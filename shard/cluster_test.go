@@ -21,7 +21,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
@@ -31,7 +31,7 @@ import (
 // starts, stops and has on its routes.
 type cluster struct {
 	*testing.T
-	bus    *rig.Bus
+	bus    *testkit.Bus
 	conn   *bus.Conn
 	bucket *bus.Bucket
 	log    events.LogID
@@ -132,7 +132,7 @@ func (w *cutting) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, told: make(chan events.Digest, 100)}
-	c.bus = rig.StartBus(t)
+	c.bus = testkit.StartBus(t)
 	c.conn = c.connect()
 	var err error
 	c.must2(c.conn.CreateLog(t.Context(), c.log, 0))
@@ -166,7 +166,7 @@ func (c *cluster) must2(_ any, err error) {
 
 func (c *cluster) connect() *bus.Conn {
 	c.Helper()
-	return rig.Connect(c.T, c.bus.URL())
+	return testkit.Connect(c.T, c.bus.URL())
 }
 
 // nobody knows no results.
@@ -178,7 +178,7 @@ func (nobody) Results(context.Context, events.LogID, string) (events.Results, er
 
 func (c *cluster) newWriter() *oplog.Writer {
 	c.Helper()
-	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, rig.Quiet)
+	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, testkit.Quiet)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func (n *node) start() {
 	if err != nil {
 		n.c.Fatal(err)
 	}
-	s, err := shard.New(cfg, open, logs, bucket, n.conn, rig.Quiet)
+	s, err := shard.New(cfg, open, logs, bucket, n.conn, testkit.Quiet)
 	if err != nil {
 		n.c.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func (n *node) replica() events.ReplicaStatus {
 func (n *node) is(want string) events.ReplicaStatus {
 	n.c.Helper()
 	var got events.ReplicaStatus
-	rig.Eventually(n.c.T, func() error {
+	testkit.Eventually(n.c.T, func() error {
 		got = n.replica()
 		if got.State != want {
 			return fmt.Errorf("%s is %+v, want %s", n.name, got, want)
@@ -384,7 +384,7 @@ func (c *cluster) append(id string, op events.Op) {
 // state is what a replica holds when it has applied seq.
 func (n *node) state(seq uint64) events.StateDigest {
 	n.c.Helper()
-	rig.Eventually(n.c.T, func() error {
+	testkit.Eventually(n.c.T, func() error {
 		if got := n.replica(); got.Applied.Seq < seq {
 			return fmt.Errorf("%s is %+v, want it at %d", n.name, got, seq)
 		}

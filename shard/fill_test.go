@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 )
 
@@ -51,7 +51,7 @@ func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
 	c.keep("s1*", "s2")
 	c.nodes["s2"].is(events.ReplicaReady)
 	before := next.Load()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if next.Load() < before+20 {
 			return fmt.Errorf("no writes")
 		}
@@ -145,7 +145,7 @@ func TestFill_ANewLogThatContinuesTheStateIsFollowed(t *testing.T) {
 	for _, n := range c.nodes {
 		n.is(events.ReplicaReady)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		for _, n := range c.nodes {
 			if r := n.replica(); r.Applied.Incarnation != "life2" {
 				return fmt.Errorf("%s is %+v", n.name, r)
@@ -184,7 +184,7 @@ func TestFill_NoDonorWaitsForRoom(t *testing.T) {
 	n.open = func(ctx context.Context) (shard.Engine, string, error) {
 		e, name, err := open(ctx)
 		return &slowDrop{e, func() error {
-			for wait := time.After(rig.Patience); donor.giving.Load() > 0; {
+			for wait := time.After(testkit.Patience); donor.giving.Load() > 0; {
 				select {
 				case <-wait:
 					return errors.New("a donor waits with a copy")
@@ -288,7 +288,7 @@ func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
 		t.Errorf("it skipped: %+v", r)
 	}
 	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if r := n.replica(); r.State != events.ReplicaHalted || !strings.Contains(r.Detail, events.ErrLogMissing.Error()) {
 			return fmt.Errorf("it says %+v", r)
 		}
@@ -322,7 +322,7 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	c.append("b", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(10), events.Text("x")}}})
 	n.is(events.ReplicaHalted)
 	before := tries.Load()
-	rig.Eventually(t, func() error { // every some milliseconds
+	testkit.Eventually(t, func() error { // every some milliseconds
 		c.put()
 		if tries.Load() < before+3 {
 			return fmt.Errorf("%d tries", tries.Load()-before)
@@ -369,7 +369,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 	c.log = next
 	c.route.Shards[0].Log = events.ShardLog{Shard: spec.Shard.ID, Incarnation: "life2", Made: true, Origin: &at}
 	c.put()
-	rig.Eventually(t, func() error { // it has heard of the route
+	testkit.Eventually(t, func() error { // it has heard of the route
 		if code, body := call(t, "GET", n.url("rows?log=life2"), ""); code != 503 || !strings.Contains(body, "about to go on") {
 			return fmt.Errorf("it answers %d %s", code, body)
 		}

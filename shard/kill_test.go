@@ -19,7 +19,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/volume"
@@ -233,7 +233,7 @@ func TestServer_GoesOnAfterItsDatabaseServerCrashed(t *testing.T) {
 	n.stop()
 	where := volume.DefaultConfig(t.TempDir())
 	where.Engine = volume.MySQL
-	vol := volume.New(where, rig.Quiet)
+	vol := volume.New(where, testkit.Quiet)
 	t.Cleanup(func() { _ = vol.Close() })
 	n.open = vol.Open
 	n.start()

@@ -8,7 +8,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 )
 
@@ -39,7 +39,7 @@ func gathering(t *testing.T, s *site) *shard.Applier {
 	cfg := shard.DefaultApplierConfig()
 	cfg.Responder, cfg.Gather = false, time.Hour
 	log := &watched{s.log, make(chan struct{}, 100)}
-	a := shard.NewApplier(cfg, s.store, log, s.conn, rig.Quiet)
+	a := shard.NewApplier(cfg, s.store, log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -61,7 +61,7 @@ func gathering(t *testing.T, s *site) *shard.Applier {
 // finds that nothing comes.
 func reaches(t *testing.T, a *shard.Applier, seq uint64) {
 	t.Helper()
-	rig.Within(t, 5*time.Second, func() error {
+	testkit.Within(t, 5*time.Second, func() error {
 		if at := a.Applied().Seq; at != seq {
 			return fmt.Errorf("at %d, want %d", at, seq)
 		}

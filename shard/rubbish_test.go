@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 )
 
@@ -45,7 +45,7 @@ func TestServer_LivesThroughRubbish(t *testing.T) {
 	}
 	// The server does not read it to its end: at times the client is cut off
 	// before it has read the answer.
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		response, err := client.Post("http://"+n.addr+"/write", "application/json", strings.NewReader(strings.Repeat(" ", 9<<20)))
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func TestServer_ReadsTheRoutesAgainWhenTheLeaderIsAhead(t *testing.T) {
 	cfg := shard.DefaultConfig()
 	cfg.ID, cfg.Listener = "s9", listener
 	open := func(ctx context.Context) (shard.Engine, string, error) { <-ctx.Done(); return nil, "", ctx.Err() }
-	s, err := shard.New(cfg, open, func(id events.LogID) shard.Log { return c.conn.Log(id) }, &deaf{entry: value}, c.conn, rig.Quiet)
+	s, err := shard.New(cfg, open, func(id events.LogID) shard.Log { return c.conn.Log(id) }, &deaf{entry: value}, c.conn, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestServer_ReadsTheRoutesAgainWhenTheLeaderIsAhead(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- s.Run(ctx) }()
 	n := &node{c: c, name: "s9", addr: listener.Addr().String()}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if err := c.conn.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{spec.Table: c.epoch}}); err != nil {
 			return err
 		}

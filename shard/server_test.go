@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 )
 
@@ -32,7 +32,7 @@ func TestServer_KeepsWhatTheRouteNamesItFor(t *testing.T) {
 	if n := len(c.nodes["s3"].beat().Replicas); n != 0 {
 		t.Errorf("c keeps %d replicas", n)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if r := c.nodes["s2"].replica(); r.Durable != r.Applied || r.Durable.Seq != seq {
 			return fmt.Errorf("it says %+v", r)
 		}
@@ -66,7 +66,7 @@ func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	}
 	c.keep("s1")
 	n.is(events.ReplicaOpening)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if b := n.beat(); b.Detail != "the disk is in the post" || b.Engine != "" {
 			return fmt.Errorf("it says %+v", b)
 		}
@@ -271,13 +271,13 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	served, refused := 0, 0
 	for range 10 {
 		conn, err := net.Dial("tcp", n.addr)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
-		rig.Must(t, conn.(*net.TCPConn).SetReadBuffer(4096))
+		testkit.Must(t, conn.(*net.TCPConn).SetReadBuffer(4096))
 		_, err = fmt.Fprintf(conn, "GET %s?log=life1 HTTP/1.1\r\nHost: x\r\n\r\n", events.ShardPath(spec.Table, spec.Shard.ID, "rows"))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		status, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		switch {
 		case strings.Contains(status, " 200 "):
 			served++
@@ -294,7 +294,7 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 		if d.Error != "" || d.State.Rows != 280 {
 			t.Errorf("the digest is %+v", d)
 		}
-	case <-time.After(rig.Patience):
+	case <-time.After(testkit.Patience):
 		t.Error("there is no digest")
 	}
 	n.state(c.do(&events.Op{Kind: events.OpBarrier}).Seq)
@@ -312,20 +312,20 @@ func TestServer_NoticesADatabaseThatWentBack(t *testing.T) {
 		t.Helper()
 		seq := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(keys - 1), events.Text("x")}}}).Seq
 		at := n.state(seq).Position
-		rig.Eventually(t, func() error { // or that would notice
+		testkit.Eventually(t, func() error { // or that would notice
 			if r := n.replica(); r.Durable != at {
 				return fmt.Errorf("it says %+v", r)
 			}
 			return nil
 		})
 		store, err := n.engine.Open(t.Context(), spec.Table, spec.Shard.ID)
-		rig.Must(t, err)
-		rig.Must(t, store.Rebase(t.Context(), at, earlier))
+		testkit.Must(t, err)
+		testkit.Must(t, store.Rebase(t.Context(), at, earlier))
 		if _, body := call(t, "GET", n.url(thing), ""); strings.Contains(body, "#") { // the mark of an end
 			t.Errorf("it answers %s", body)
 		}
 		want := fmt.Sprintf("#%d %d\n", seq, keys)
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if code, body := call(t, "GET", n.url("rows?log=life1&floor="+fmt.Sprint(seq)), ""); code != 200 || !strings.HasSuffix(body, want) {
 				return fmt.Errorf("%d %s, want %s", code, body, want)
 			}
@@ -346,7 +346,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	n.state(seq)
 	c.add("s2")
 	c.keep("s2")
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if b := n.beat(); len(b.Replicas) != 0 || b.Epochs[spec.Table] != c.epoch {
 			return fmt.Errorf("it says %+v", b)
 		}
@@ -362,7 +362,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	if err := c.bucket.Delete(t.Context(), events.TableKey(spec.Table), c.epoch); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if b := n.beat(); len(b.Replicas) != 0 || len(b.Epochs) != 0 {
 			return fmt.Errorf("it says %+v", b)
 		}

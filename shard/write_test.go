@@ -12,7 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
@@ -53,7 +53,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		a, _ := apply(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
 		appliers = append(appliers, a)
 	}
-	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, rig.Quiet)
+	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		_, err := w.Do(call, id, &events.Op{Kind: events.OpBarrier})
 		return err
 	}
-	rig.Eventually(t, barrier) // the writer runs
+	testkit.Eventually(t, barrier) // the writer runs
 
 	const writers, each = 8, 60
 	told := make(chan struct{}, writers*each)
@@ -106,7 +106,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	done.Wait()
 
 	var end events.LogState
-	rig.Eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
+	testkit.Eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
 	var first string
 	for i, a := range appliers {
 		s.wait(a, end.Last)

@@ -16,7 +16,7 @@ import (
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // fixture is a runtime that runs, and the deaths it told of.
@@ -160,7 +160,7 @@ func TestRuntime_ContainersAreRestricted(t *testing.T) {
 func TestRuntime_CannotWriteToItsRoot(t *testing.T) {
 	f := newFixture(t)
 	f.start(runtimetest.Shell("S1", `echo x > /tmp/x && echo x > /run/x && echo x > /x`))
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "read-only") {
 		t.Errorf("detail is %q", d)
 	}
@@ -171,7 +171,7 @@ func TestRuntime_AddressesThatRoutersReach(t *testing.T) {
 	shared := newNetwork(t)
 	get := func(in agent.Instance) {
 		t.Helper()
-		rig.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Server: S1") })
+		testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Server: S1") })
 	}
 	t.Run("default bridge", func(t *testing.T) { get(newFixture(t).start(runtimetest.Sample("S1"))) })
 	t.Run("fixed port", func(t *testing.T) {
@@ -251,7 +251,7 @@ func TestRuntime_WhatWasNeverStartedIsInNobodysWay(t *testing.T) {
 	}
 	leave("S1")
 	again := run(t, f.cfg)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if _, err := engine.ContainerInspect(t.Context(), f.container("S1")); err == nil {
 			return errors.New("it is still there")
 		}
@@ -269,7 +269,7 @@ func TestRuntime_ALimitIsNamedAsTheCauseOfADeath(t *testing.T) {
 	spec := runtimetest.Shell("S1", `x=0123456789; while true; do x="$x$x"; done`)
 	spec.Limits.Memory = 32 << 20
 	f.start(spec)
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 	if d := f.deaths[0].Detail; !strings.Contains(d, "memory") {
 		t.Errorf("detail is %q", d)
 	}
@@ -296,7 +296,7 @@ func TestRuntime_ReportsHowAnInstanceEnded(t *testing.T) {
 		name := fmt.Sprint("S", serial)
 		f.start(runtimetest.Shell(name, script))
 		end(name)
-		rig.Eventually(t, func() error { return f.reported(name) })
+		testkit.Eventually(t, func() error { return f.reported(name) })
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if got := f.deaths[serial-1].Detail; got != want {
@@ -306,7 +306,7 @@ func TestRuntime_ReportsHowAnInstanceEnded(t *testing.T) {
 	byItself := func(string) {}
 	signal := func(s string) func(string) {
 		return func(name string) {
-			rig.Eventually(t, func() error { return f.spoke(name) })
+			testkit.Eventually(t, func() error { return f.spoke(name) })
 			if err := engine.ContainerKill(t.Context(), f.inspect(name).ID, s); err != nil {
 				t.Fatal(err)
 			}
@@ -330,7 +330,7 @@ func TestRuntime_AContainerThatSomebodyRestartsHasDied(t *testing.T) {
 	if err := engine.ContainerRestart(t.Context(), f.container("S1"), container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.deaths[0]; d.PID != in.PID || !d.Started.Equal(in.Started) || d.Running {

@@ -12,7 +12,7 @@ import (
 
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // gate stands between a runtime and the real engine: open, hung (it accepts and
@@ -160,7 +160,7 @@ func TestRuntime_ReportsWhatHappenedWhileTheEngineHung(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 }
 
 func TestRuntime_ReportsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
@@ -173,10 +173,10 @@ func TestRuntime_ReportsWhatHappenedWhileTheEngineWasAway(t *testing.T) {
 	}
 	f.kill("S1")
 	g.set(false, false)
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 	f.start(runtimetest.Sample("S2"))
 	f.kill("S2")
-	rig.Eventually(t, func() error { return f.reported("S2") })
+	testkit.Eventually(t, func() error { return f.reported("S2") })
 }
 
 // An agent may be there before its engine.
@@ -188,10 +188,10 @@ func TestRuntime_WaitsForAnEngine(t *testing.T) {
 		t.Error("list succeeded")
 	}
 	g.set(false, false)
-	rig.Eventually(t, func() error { _, err := f.List(t.Context()); return err })
+	testkit.Eventually(t, func() error { _, err := f.List(t.Context()); return err })
 	f.start(runtimetest.Sample("S1"))
 	f.kill("S1")
-	rig.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Eventually(t, func() error { return f.reported("S1") })
 }
 
 // The stream of events is opened again and again, and loses nothing.
@@ -200,7 +200,7 @@ func TestRuntime_EventsGoOnOverReopening(t *testing.T) {
 	for _, name := range []string{"S1", "S2", "S3"} {
 		f.start(runtimetest.Sample(name))
 		f.kill(name)
-		rig.Eventually(t, func() error { return f.reported(name) })
+		testkit.Eventually(t, func() error { return f.reported(name) })
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

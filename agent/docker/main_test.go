@@ -24,7 +24,7 @@ import (
 
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // engine is the real one of this machine; nil if none answers.
@@ -191,7 +191,7 @@ func newNetwork(t *testing.T) string {
 
 func open(t *testing.T, cfg docker.Config) *docker.Runtime {
 	t.Helper()
-	rt, err := docker.New(cfg, rig.Log(t))
+	rt, err := docker.New(cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,14 +6,14 @@ import (
 
 	"ringway/agent/docker"
 	"ringway/agent/runtimetest"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // A shard server is restricted as everything is, and has one thing more.
 func TestRuntime_AShardServerWritesToItsVolumeOnly(t *testing.T) {
 	f := newFixture(t)
 	in := f.start(runtimetest.Shard("D1", "v1"))
-	rig.Eventually(t, func() error { return runtimetest.Get(in.Address, "/lives", "D1 ") })
+	testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/lives", "D1 ") })
 	c := f.inspect("D1")
 	if len(c.Mounts) != 1 || c.Mounts[0].Name != f.cfg.Cluster+"-v1" || c.Mounts[0].Destination != "/data" || len(c.HostConfig.Binds) != 0 {
 		t.Errorf("mounts: %+v, binds: %v", c.Mounts, c.HostConfig.Binds)

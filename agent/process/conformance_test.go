@@ -12,7 +12,7 @@ import (
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 		cfg.Dir, cfg.Host, cfg.NATS = t.TempDir(), "host-1", runtimetest.NATS
 		return runtimetest.Harness{
 			Open: func(t *testing.T) (agent.Runtime, func()) {
-				rt, err := process.Open(t.Context(), cfg, nil, rig.Log(t))
+				rt, err := process.Open(t.Context(), cfg, nil, testkit.Log(t))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -22,7 +22,7 @@ import (
 	"ringway/agent/lifeline"
 	"ringway/events"
 	"ringway/events/statedir"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func testConfig(t *testing.T) Config {
@@ -33,7 +33,7 @@ func testConfig(t *testing.T) Config {
 
 func open(t *testing.T, cfg Config, line *lifeline.Line) *Runtime {
 	t.Helper()
-	r, err := Open(t.Context(), cfg, line, rig.Log(t))
+	r, err := Open(t.Context(), cfg, line, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestOpen_AdoptsAnInstanceWithoutARecord(t *testing.T) {
 	if err := second.Stop(t.Context(), "S1", 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, gone(in.PID))
+	testkit.Eventually(t, gone(in.PID))
 }
 
 // Of a shard server the environment tells what the agent has to know of it.
@@ -295,7 +295,7 @@ func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		b, _ := os.ReadFile(pids)
 		if lines = strings.Fields(string(b)); len(lines) != 3 {
 			return fmt.Errorf("got %q", b)
@@ -310,7 +310,7 @@ func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, gone(pid))
+		testkit.Eventually(t, gone(pid))
 	}
 	if err := r.Stop(t.Context(), "S1", 0); err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		res, err := client.Get("http://" + web.Address + "/heartbeat")
 		if err == nil {
@@ -353,7 +353,7 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 		}
 		return err
 	})
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if b, _ := os.ReadFile(r.logPath("S2")); !bytes.Contains(b, []byte("up")) {
 			return fmt.Errorf("log is %q", b)
 		}
@@ -368,8 +368,8 @@ func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 	if err := root.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, gone(web.PID))
-	rig.Eventually(t, gone(held.PID))
+	testkit.Eventually(t, gone(web.PID))
+	testkit.Eventually(t, gone(held.PID))
 	if b, _ := os.ReadFile(r.logPath("S2")); !bytes.Contains(b, []byte("asked")) {
 		t.Errorf("the command was not asked to end: %q", b)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ringway/agent"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func startServesAndIsListed(t *testing.T, f *fixture) {
@@ -21,7 +21,7 @@ func startServesAndIsListed(t *testing.T, f *fixture) {
 	if !in.Running || in.Address == "" || in.PID == 0 || in.Started.IsZero() || in.Token != Token {
 		t.Fatalf("got %+v", in)
 	}
-	rig.Eventually(t, func() error { return Get(in.Address, "/home", "Hello from Server: S1") })
+	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "Hello from Server: S1") })
 	if listed, ok := f.find("S1"); !ok || !reflect.DeepEqual(listed, in) {
 		t.Fatalf("listed as %+v, started as %+v", listed, in)
 	}
@@ -32,7 +32,7 @@ func runsACommand(t *testing.T, f *fixture) {
 	spec := Shell("S1", `[ "$PORT" = {port} ] && [ "$RINGWAY_INSTANCE" = S1 ] && [ "$COLOUR" = "light blue" ] && [ -z "$RINGWAY_LIFELINE" ] && echo as promised; exit 9`)
 	spec.Env = map[string]string{"COLOUR": "light blue", "PORT": "1", "RINGWAY_INSTANCE": "x"}
 	f.start(spec)
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	if in, _ := f.find("S1"); !strings.Contains(in.Detail, "as promised") {
 		t.Fatalf("the environment is not as promised: %s", in.Detail)
 	}
@@ -44,7 +44,7 @@ func nameIsUsedOnce(t *testing.T, f *fixture) {
 		t.Fatalf("second start: %v", err)
 	}
 	f.Kill(t, in)
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	if _, err := f.rt.Start(t.Context(), Sample("S1"), Token); !errors.Is(err, agent.ErrExists) {
 		t.Fatalf("start of a dead one: %v", err)
 	}
@@ -63,7 +63,7 @@ func nameIsUsedOnce(t *testing.T, f *fixture) {
 
 func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 	in := f.start(Sample("S1"))
-	rig.Eventually(t, func() error { return Get(in.Address, "/home", "") })
+	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "") })
 	begun := time.Now()
 	for range 2 {
 		if err := f.rt.Stop(t.Context(), "S1", time.Minute); err != nil {
@@ -77,7 +77,7 @@ func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 	if !ok || dead.Running || !strings.Contains(dead.Detail, "status 0") {
 		t.Fatalf("listed as %+v", dead)
 	}
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	if err := Get(in.Address, "/home", ""); err == nil {
 		t.Fatal("it still answers")
 	}
@@ -111,10 +111,10 @@ func stopEndsWithItsContext(t *testing.T, f *fixture) {
 
 func deathIsReportedAtOnce(t *testing.T, f *fixture) {
 	in := f.start(Sample("S1"))
-	rig.Eventually(t, func() error { return Get(in.Address, "/home", "") })
+	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "") })
 	begun := time.Now()
 	f.Kill(t, in)
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	took := time.Since(begun)
 	t.Logf("reported after %s", took)
 	if took > 5*time.Second {
@@ -127,7 +127,7 @@ func deathIsReportedAtOnce(t *testing.T, f *fixture) {
 
 func endByItselfIsExplained(t *testing.T, f *fixture) {
 	f.start(Shell("S1", `echo no such database >&2; exit 3`))
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	dead, _ := f.find("S1")
 	if !strings.Contains(dead.Detail, "3") || !strings.Contains(dead.Detail, "no such database") {
 		t.Fatalf("detail is %q", dead.Detail)
@@ -140,7 +140,7 @@ func commandThatIsNotThere(t *testing.T, f *fixture) {
 	if _, err := f.rt.Start(t.Context(), spec, Token); err != nil {
 		return // as good
 	}
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	if dead, _ := f.find("S1"); !strings.Contains(dead.Detail, "/no/such/command") {
 		t.Fatalf("detail is %q", dead.Detail)
 	}
@@ -172,7 +172,7 @@ func successorAdopts(t *testing.T, f *fixture) {
 	dies := f.start(Sample("S2"))
 	known := f.start(Sample("S3"))
 	f.Kill(t, known)
-	rig.Eventually(t, f.died("S3"))
+	testkit.Eventually(t, f.died("S3"))
 	f.stop()
 	f.Kill(t, dies)
 	f.open()
@@ -180,9 +180,9 @@ func successorAdopts(t *testing.T, f *fixture) {
 	if in, _ := f.find("S1"); !reflect.DeepEqual(in, lives) {
 		t.Fatalf("adopted as %+v, was %+v", in, lives)
 	}
-	rig.Eventually(t, func() error { return Get(lives.Address, "/home", "S1") })
+	testkit.Eventually(t, func() error { return Get(lives.Address, "/home", "S1") })
 	// What died while nobody watched is dead at once or as soon as it is seen.
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		// An engine has forgotten its pid by then.
 		if in, _ := f.find("S2"); in.Running || in.PID != dies.PID && in.PID != 0 || in.Detail == "" {
 			return fmt.Errorf("listed as %+v", in)
@@ -193,7 +193,7 @@ func successorAdopts(t *testing.T, f *fixture) {
 		t.Fatalf("the dead one is listed as %+v", in)
 	}
 	f.Kill(t, lives)
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 }
 
 func manyAtOnce(t *testing.T, f *fixture) {
@@ -210,6 +210,6 @@ func manyAtOnce(t *testing.T, f *fixture) {
 	}
 	wait.Wait()
 	for i, in := range found {
-		rig.Eventually(t, func() error { return Get(in.Address, "/home", fmt.Sprintf("Server: S%d", i)) })
+		testkit.Eventually(t, func() error { return Get(in.Address, "/home", fmt.Sprintf("Server: S%d", i)) })
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // NATS is what the runtime is to tell shard servers.
@@ -130,7 +130,7 @@ func (f *fixture) startIgnoringSIGTERM(name string) {
 	f.t.Helper()
 	spec, ready := f.IgnoresSIGTERM(f.t, name)
 	f.start(spec)
-	rig.Eventually(f.t, ready)
+	testkit.Eventually(f.t, ready)
 }
 
 func (f *fixture) find(name string) (agent.Instance, bool) {

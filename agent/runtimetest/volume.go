@@ -7,7 +7,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // Shard is the spec of a shard server.
@@ -20,7 +20,7 @@ func Shard(name, volume string) events.InstanceSpec {
 
 func (f *fixture) had(in agent.Instance, want string) {
 	f.t.Helper()
-	rig.Eventually(f.t, func() error { return Get(in.Address, "/lives", want) })
+	testkit.Eventually(f.t, func() error { return Get(in.Address, "/lives", want) })
 }
 
 func (f *fixture) remove(name string) {
@@ -35,7 +35,7 @@ func (f *fixture) remove(name string) {
 
 func shardServerIsStarted(t *testing.T, f *fixture) {
 	in := f.start(Shard("D1", "v1"))
-	rig.Eventually(t, func() error { return Get(in.Address, "/heartbeat", "") })
+	testkit.Eventually(t, func() error { return Get(in.Address, "/heartbeat", "") })
 	for _, want := range []string{"--id D1 ", "--engine sqlite", "--nats " + NATS} {
 		if err := Get(in.Address, "/args", want); err != nil {
 			t.Errorf("want %q: %v", want, err)
@@ -44,7 +44,7 @@ func shardServerIsStarted(t *testing.T, f *fixture) {
 	auto := Shard("D2", "v2")
 	auto.Engine = ""
 	other := f.start(auto)
-	rig.Eventually(t, func() error { return Get(other.Address, "/args", "--engine auto") })
+	testkit.Eventually(t, func() error { return Get(other.Address, "/args", "--engine auto") })
 }
 
 // The next instance finds what the last one left, whatever became of that.
@@ -55,7 +55,7 @@ func volumeOutlivesItsInstances(t *testing.T, f *fixture) {
 	f.had(second, "D1 D2 ")
 	f.had(f.start(Shard("D9", "v2")), "D9 ")
 	f.Kill(t, second)
-	rig.Eventually(t, f.died("D2"))
+	testkit.Eventually(t, f.died("D2"))
 	f.had(f.start(Shard("D3", "v1")), "D1 D2 D3 ") // before anybody forgets D2
 	f.remove("D2")
 	f.stop()
@@ -80,11 +80,11 @@ func commandWithAVolume(t *testing.T, f *fixture) {
 	spec := Shell("S1", `echo kept > "$RINGWAY_DATA/note"`)
 	spec.Volume = "v1"
 	f.start(spec)
-	rig.Eventually(t, f.died("S1"))
+	testkit.Eventually(t, f.died("S1"))
 	spec = Shell("S2", `read x < "$RINGWAY_DATA/note"; echo "$x $RINGWAY_VOLUME"; exit 3`)
 	spec.Volume = "v1"
 	f.start(spec)
-	rig.Eventually(t, f.died("S2"))
+	testkit.Eventually(t, f.died("S2"))
 	if in, _ := f.find("S2"); !strings.Contains(in.Detail, "kept v1") {
 		t.Fatalf("detail is %q", in.Detail)
 	}

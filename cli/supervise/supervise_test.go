@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/agent/lifeline"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // The test binary plays the children; the role is its first argument.
@@ -102,7 +102,7 @@ func (w *watched) all() []Report {
 // said waits until the log of the child holds text.
 func (w *watched) logged(t *testing.T, text string) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		b, _ := os.ReadFile(w.Log())
 		if !strings.Contains(string(b), text) {
 			return fmt.Errorf("the log says %q, want %q", b, text)
@@ -185,7 +185,7 @@ func TestChild_ThatCannotRunIsTriedWithBackoff(t *testing.T) {
 	f := func(spec Spec, want string) {
 		t.Helper()
 		w, _, _ := start(t, spec)
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			var waits []time.Duration
 			for _, r := range w.all() {
 				if r.What == want {
@@ -209,7 +209,7 @@ func TestChild_ThatCannotRunIsTriedWithBackoff(t *testing.T) {
 
 func TestChild_RunsWithoutItsLog(t *testing.T) {
 	w, _, _ := start(t, Spec{Args: args("polite"), Log: "/no/such/dir/log"})
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if w.PID() == 0 {
 			return errors.New("it does not run")
 		}
@@ -244,7 +244,7 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, func() error { // a request that it took with it is another matter
+		testkit.Eventually(t, func() error { // a request that it took with it is another matter
 			if w.PID() == pid {
 				return errors.New("it still runs")
 			}

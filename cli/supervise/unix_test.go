@@ -14,14 +14,14 @@ import (
 	"syscall"
 	"testing"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // socketDir is short, as paths of sockets have to be.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "unix-")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -29,7 +29,7 @@ func socketDir(t *testing.T) string {
 func mustListen(t *testing.T, path string) *Socket {
 	t.Helper()
 	s, err := Listen("unix:"+path, "--listen")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -37,7 +37,7 @@ func mustListen(t *testing.T, path string) *Socket {
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	found, err := os.ReadDir(dir)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	for _, f := range found {
 		all = append(all, f.Name())
 	}
@@ -48,9 +48,9 @@ func names(t *testing.T, dir string) (all []string) {
 func dead(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	rig.Must(t, l.Close())
+	testkit.Must(t, l.Close())
 }
 
 func TestListenUnix_ModeIsThatOfOwnerAndGroupWhateverTheUmask(t *testing.T) {
@@ -59,13 +59,13 @@ func TestListenUnix_ModeIsThatOfOwnerAndGroupWhateverTheUmask(t *testing.T) {
 		old := syscall.Umask(umask) // of the whole process: no test here runs beside another
 		s, err := Listen("unix:"+path, "--listen")
 		syscall.Umask(old)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		info, err := os.Lstat(path)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		if got := info.Mode(); got != fs.ModeSocket|0o660 {
 			t.Errorf("umask %o: mode %s", umask, got)
 		}
-		rig.Must(t, s.Close())
+		testkit.Must(t, s.Close())
 	}
 }
 
@@ -77,10 +77,10 @@ func TestNarrow_IsSoBeforeTheChmod(t *testing.T) {
 	old := syscall.Umask(0)
 	l, err := narrow.Listen(t.Context(), "unix", path)
 	syscall.Umask(old)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer l.Close()
 	info, err := os.Lstat(path)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	if got := info.Mode(); got != fs.ModeSocket|0o660 {
 		t.Errorf("mode %s", got)
 	}
@@ -92,9 +92,9 @@ func TestListenUnix_ReplacesTheFileOfTheDead(t *testing.T) {
 	dead(t, path)
 	s := mustListen(t, path)
 	c, err := net.Dial("unix", path)
-	rig.Must(t, err)
-	rig.Must(t, c.Close())
-	rig.Must(t, s.Close())
+	testkit.Must(t, err)
+	testkit.Must(t, c.Close())
+	testkit.Must(t, s.Close())
 	if left := names(t, dir); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
@@ -126,11 +126,11 @@ func TestListenUnix_OneOfManyReplacesIt(t *testing.T) {
 			}
 			n++
 			c, err := net.Dial("unix", path)
-			rig.Must(t, err)
+			testkit.Must(t, err)
 			defer c.Close()
 			_, err = s.Accept()
-			rig.Must(t, err)
-			rig.Must(t, s.Close())
+			testkit.Must(t, err)
+			testkit.Must(t, s.Close())
 		}
 		if n != 1 {
 			t.Fatalf("%d have it", n)
@@ -160,25 +160,25 @@ func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	live := mustListen(t, in("live"))
 	f(in("live"), "in use by another program")
 	c, err := net.Dial("unix", in("live"))
-	rig.Must(t, err)
-	rig.Must(t, c.Close())
+	testkit.Must(t, err)
+	testkit.Must(t, c.Close())
 	_, err = live.Accept() // of the look
-	rig.Must(t, err)
+	testkit.Must(t, err)
 
 	packets, err := net.ListenPacket("unixgram", in("packets"))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer packets.Close()
 	f(in("packets"), "in use by another program")
 
-	rig.Must(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
+	testkit.Must(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
 	f(in("file"), "a file", "no socket")
 	if b, _ := os.ReadFile(in("file")); string(b) != "precious" {
 		t.Errorf("the file has %q", b)
 	}
 	f(filepath.Join(in("file"), "s"), "not a directory")
-	rig.Must(t, os.Mkdir(in("dir"), 0o700))
+	testkit.Must(t, os.Mkdir(in("dir"), 0o700))
 	f(in("dir"), "a directory")
-	rig.Must(t, os.Symlink(in("nowhere"), in("link")))
+	testkit.Must(t, os.Symlink(in("nowhere"), in("link")))
 	f(in("link"), "a symbolic link")
 	f(in("missing/s"), "no directory "+in("missing"))
 	f(in(strings.Repeat("x", 200)), "at most")
@@ -186,7 +186,7 @@ func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("there is %s now", got)
 	}
 	if os.Getuid() != 0 { // who may anything
-		rig.Must(t, os.Chmod(in("dir"), 0o500))
+		testkit.Must(t, os.Chmod(in("dir"), 0o500))
 		f(in("dir/s"), "not permitted")
 	}
 }
@@ -195,9 +195,9 @@ func TestListenUnix_PathMayBeAsLongAsTheSystemAllows(t *testing.T) {
 	dir := socketDir(t)
 	maxLen := len(syscall.RawSockaddrUnix{}.Path) - 1
 	path := filepath.Join(dir, strings.Repeat("x", maxLen-len(dir)-1))
-	rig.Must(t, CheckUnixPath(path))
+	testkit.Must(t, CheckUnixPath(path))
 	dead(t, path)
-	rig.Must(t, mustListen(t, path).Close())
+	testkit.Must(t, mustListen(t, path).Close())
 	if CheckUnixPath(path+"x") == nil {
 		t.Error("one more is not refused")
 	}
@@ -208,13 +208,13 @@ func TestSocket_RemovesOnlyItsOwnFile(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	for range 20 { // a file system may give the number of the old file to the new one
 		first := mustListen(t, path)
-		rig.Must(t, os.Remove(path))
+		testkit.Must(t, os.Remove(path))
 		second := mustListen(t, path)
-		rig.Must(t, first.Close())
+		testkit.Must(t, first.Close())
 		c, err := net.Dial("unix", path)
-		rig.Must(t, err)
-		rig.Must(t, c.Close())
-		rig.Must(t, second.Close())
+		testkit.Must(t, err)
+		testkit.Must(t, c.Close())
+		testkit.Must(t, second.Close())
 	}
 }
 
@@ -222,21 +222,21 @@ func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	s := mustListen(t, path)
 	file, err := s.Pass() // the child's from now on
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	w, _, _ := start(t, Spec{Args: args("http"), Sockets: []*os.File{file}})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	get := func() {
 		t.Helper()
 		resp, err := client.Get("http://ringway")
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		resp.Body.Close()
 	}
 	w.logged(t, "hello")
 	get()
 	for range 3 {
 		pid := w.PID()
-		rig.Must(t, syscall.Kill(pid, syscall.SIGKILL))
-		rig.Eventually(t, func() error {
+		testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+		testkit.Eventually(t, func() error {
 			if w.PID() == pid {
 				return fmt.Errorf("it still runs")
 			}
@@ -244,7 +244,7 @@ func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 		})
 		get()
 	}
-	rig.Must(t, s.Remove())
+	testkit.Must(t, s.Remove())
 	if left := names(t, filepath.Dir(path)); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}

@@ -13,12 +13,12 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestBucket_CompareAndSet(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketRoutes)
 
 	v1, err := b.Create(ctx, "service.web", []byte("one"))
 	if err != nil {
@@ -54,8 +54,8 @@ func TestBucket_CompareAndSet(t *testing.T) {
 }
 
 func TestBucket_Delete(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketAssign)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketAssign)
 	v1, err := b.Create(ctx, "h1", []byte("x"))
 	if err != nil {
 		t.Fatal(err)
@@ -82,8 +82,8 @@ func TestBucket_Delete(t *testing.T) {
 }
 
 func TestBucket_Former(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketRoutes)
 	if all, err := b.Former(ctx, "service.web"); err != nil || len(all) != 0 {
 		t.Fatalf("of a key that never was: %+v, %v", all, err)
 	}
@@ -113,8 +113,8 @@ func TestBucket_Former(t *testing.T) {
 }
 
 func TestBucket_Entries(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketDesired)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketDesired)
 	if all, err := b.Entries(ctx); err != nil || len(all) != 0 {
 		t.Fatalf("an empty bucket has %v, %v", all, err)
 	}
@@ -155,9 +155,9 @@ func TestBucket_Entries(t *testing.T) {
 // What is overwritten while it is listed is never delivered; the list must be
 // complete all the same.
 func TestBucket_EntriesWhileWritten(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketDesired)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketDesired)
 	const keys = 40
 	for i := range keys {
 		must(t)(b.Create(ctx, fmt.Sprintf("k%d", i), []byte("x")))
@@ -165,7 +165,7 @@ func TestBucket_EntriesWhileWritten(t *testing.T) {
 	writing, enough := context.WithCancel(ctx)
 	var writers sync.WaitGroup
 	for w := range 4 {
-		other := bucket(t, rig.Connect(t, srv.URL()), events.BucketDesired)
+		other := bucket(t, testkit.Connect(t, srv.URL()), events.BucketDesired)
 		writers.Go(func() {
 			for i := w; writing.Err() == nil; i += 4 {
 				key := fmt.Sprintf("k%d", i%keys)
@@ -187,8 +187,8 @@ func TestBucket_EntriesWhileWritten(t *testing.T) {
 }
 
 func TestBucket_RefusesWhatItCannotKeep(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketRoutes)
 	for _, key := range []string{"", ".", "a.", ".a", "a..b", "a*", "a.>", "a b", "ü", "a\r\nb"} {
 		if _, err := b.Create(ctx, key, []byte("x")); err == nil {
 			t.Errorf("key %q is accepted", key)
@@ -204,11 +204,11 @@ func TestBucket_RefusesWhatItCannotKeep(t *testing.T) {
 }
 
 func TestBucket_SameIncarnationForAll(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	const clients = 8
 	ids := make(chan string, clients)
 	for range clients {
-		c := rig.Connect(t, srv.URL())
+		c := testkit.Connect(t, srv.URL())
 		go func() {
 			b, err := c.Bucket(t.Context(), events.BucketRoutes)
 			if err != nil {
@@ -227,16 +227,16 @@ func TestBucket_SameIncarnationForAll(t *testing.T) {
 }
 
 func TestBucket_KeepsItsIncarnationOverARestart(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	b := bucket(t, c, events.BucketRoutes)
 	v1, err := b.Create(ctx, "k", []byte("one"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Shutdown()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("still connected")
 		}
@@ -247,7 +247,7 @@ func TestBucket_KeepsItsIncarnationOverARestart(t *testing.T) {
 		t.Fatalf("an update that was never sent: %v", err)
 	}
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		_, err := b.Update(ctx, "k", []byte("two"), v1)
 		return err
 	})
@@ -259,9 +259,9 @@ func TestBucket_KeepsItsIncarnationOverARestart(t *testing.T) {
 // A wiped bus starts its revisions again: without the incarnation, a leader of
 // before would overwrite what a new one decided.
 func TestBucket_RefusesVersionsOfAWipedBus(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	old := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	old := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	v1, err := old.Create(ctx, "k", []byte("old"))
 	if err != nil {
 		t.Fatal(err)
@@ -269,14 +269,14 @@ func TestBucket_RefusesVersionsOfAWipedBus(t *testing.T) {
 	srv.Shutdown()
 	srv.Wipe()
 	srv.Start()
-	v2, err := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "k", []byte("new"))
+	v2, err := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "k", []byte("new"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v2.Revision != v1.Revision || !v2.Foreign(v1) {
 		t.Fatalf("want the same revision in another life, got %v and %v", v1, v2)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		_, err := old.Update(ctx, "k", []byte("stale"), v1)
 		if err == nil {
 			t.Fatal("a version of the wiped bus was taken")
@@ -292,9 +292,9 @@ func TestBucket_RefusesVersionsOfAWipedBus(t *testing.T) {
 }
 
 func TestBucket_TellsWhenTheOutcomeIsUnknown(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
-	v, err := b.Create(rig.Context(t), "k", []byte("x"))
+	srv := testkit.StartBusProcess(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
+	v, err := b.Create(testkit.Context(t), "k", []byte("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,13 +306,13 @@ func TestBucket_TellsWhenTheOutcomeIsUnknown(t *testing.T) {
 }
 
 func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
-	ctx := rig.Context(t)
-	c := rig.Connect(t, rig.StartBus(t).URL(), func(cfg *bus.Config) { cfg.LeaseTTL = 500 * time.Millisecond })
+	ctx := testkit.Context(t)
+	c := testkit.Connect(t, testkit.StartBus(t).URL(), func(cfg *bus.Config) { cfg.LeaseTTL = 500 * time.Millisecond })
 	b := bucket(t, c, events.BucketLease)
 	var last events.Version
 	for range 3 {
 		var v events.Version
-		rig.Eventually(t, func() (err error) { // the predecessor's has to expire
+		testkit.Eventually(t, func() (err error) { // the predecessor's has to expire
 			v, err = b.Create(ctx, events.LeaseKey, []byte("me"))
 			if err != nil && !errors.Is(err, events.ErrConflict) {
 				t.Fatal(err)
@@ -328,7 +328,7 @@ func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
 		}
 		last = renewed
 	}
-	rig.Eventually(t, func() error { // and a holder that slept learns it
+	testkit.Eventually(t, func() error { // and a holder that slept learns it
 		_, err := b.Get(ctx, events.LeaseKey)
 		if errors.Is(err, events.ErrNotFound) {
 			return nil
@@ -342,10 +342,10 @@ func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
 // The last revision must survive even if nothing else of the stream does: a
 // term that is older than its predecessor would lose to it everywhere.
 func TestLease_RevisionsGrowOverKill(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBusProcess(t)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBusProcess(t)
 	short := func(cfg *bus.Config) { cfg.LeaseTTL = 300 * time.Millisecond }
-	b := bucket(t, rig.Connect(t, srv.URL(), short), events.BucketLease)
+	b := bucket(t, testkit.Connect(t, srv.URL(), short), events.BucketLease)
 	var last events.Version
 	for range 5 {
 		v, err := b.Create(ctx, events.LeaseKey, []byte("me"))
@@ -356,7 +356,7 @@ func TestLease_RevisionsGrowOverKill(t *testing.T) {
 			t.Fatalf("term %v does not follow %v", v, last)
 		}
 		last = v
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			_, err := b.Get(ctx, events.LeaseKey)
 			if errors.Is(err, events.ErrNotFound) {
 				return nil
@@ -365,7 +365,7 @@ func TestLease_RevisionsGrowOverKill(t *testing.T) {
 		})
 		srv.Kill()
 		srv.Start()
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if _, err := b.Get(ctx, events.LeaseKey); !errors.Is(err, events.ErrNotFound) {
 				return fmt.Errorf("not back: %v", err)
 			}
@@ -375,9 +375,9 @@ func TestLease_RevisionsGrowOverKill(t *testing.T) {
 }
 
 func TestBucket_KeepsWhatItAcknowledgedOverKill(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBusProcess(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketDesired)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBusProcess(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketDesired)
 	last := events.Version{}
 	for i := range 20 {
 		v, err := b.Create(ctx, fmt.Sprintf("service.s%d", i), []byte("x"))
@@ -388,7 +388,7 @@ func TestBucket_KeepsWhatItAcknowledgedOverKill(t *testing.T) {
 	}
 	srv.Kill()
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		all, err := b.Entries(ctx)
 		if err == nil && (len(all) != 20 || !slices.ContainsFunc(all, func(e events.Entry) bool { return e.Version == last })) {
 			t.Fatalf("%d of 20 entries are left", len(all))

@@ -10,19 +10,19 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // startCluster starts three buses that know each other.
-func startCluster(t *testing.T) []*rig.Bus {
+func startCluster(t *testing.T) []*testkit.Bus {
 	t.Helper()
 	var routes []string
 	for range 3 {
 		routes = append(routes, "nats://"+nobody(t))
 	}
-	var all []*rig.Bus
+	var all []*testkit.Bus
 	for i, r := range routes {
-		all = append(all, rig.StartBus(t, func(cfg *bus.ServerConfig) {
+		all = append(all, testkit.StartBus(t, func(cfg *bus.ServerConfig) {
 			cfg.Name, cfg.Cluster = fmt.Sprintf("bus-%d", i), strings.TrimPrefix(r, "nats://")
 			for j, other := range routes {
 				if j != i { // never a route to itself
@@ -38,13 +38,13 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("elections take some seconds")
 	}
-	ctx := rig.Context(t)
+	ctx := testkit.Context(t)
 	cluster := startCluster(t)
 	var urls []string
 	for _, b := range cluster {
 		urls = append(urls, b.URL())
 	}
-	c := rig.Connect(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
+	c := testkit.Connect(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
 	b := bucket(t, c, events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
@@ -73,14 +73,14 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	}
 	emit(t, c, before, after) // across the election
 	wantIDs(t, told(t, c, time.Time{}), before, after)
-	rig.Eventually(t, func() error { // an outcome may be unknown meanwhile
+	testkit.Eventually(t, func() error { // an outcome may be unknown meanwhile
 		e, err := b.Get(ctx, "k")
 		if err == nil {
 			_, err = b.Update(ctx, "k", []byte("2"), e.Version)
 		}
 		return err
 	})
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if all := seen.list(); string(all[len(all)-1].Value) != "2" {
 			return fmt.Errorf("got %v", spell(all))
 		}
@@ -92,10 +92,10 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 // buckets have another code for those who come while one is being stored.
 func raceForOneVersion(t *testing.T, b *bus.Bucket) {
 	t.Helper()
-	ctx := rig.Context(t)
+	ctx := testkit.Context(t)
 	v := must(t)(b.Create(ctx, "race", []byte("x")))
 	for won := 0; won < 10; {
-		rig.Must(t, ctx.Err()) // nobody wins any more
+		testkit.Must(t, ctx.Err()) // nobody wins any more
 		var winners recorder[events.Version]
 		var wait sync.WaitGroup
 		for range 8 {

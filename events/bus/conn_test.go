@@ -13,7 +13,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // nobody is an address where nothing listens.
@@ -30,7 +30,7 @@ func nobody(t *testing.T) string {
 func TestConnect_FailsAtOnceWithoutABus(t *testing.T) {
 	cfg := bus.DefaultConfig()
 	cfg.URL = "nats://" + nobody(t)
-	_, err := bus.Connect(t.Context(), cfg, rig.Log(t))
+	_, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err == nil || !strings.Contains(err.Error(), cfg.URL) {
 		t.Fatalf("got %v, want an error that names %s", err, cfg.URL)
 	}
@@ -40,7 +40,7 @@ func TestConnect_FindsABusThatComesLater(t *testing.T) {
 	cfg := bus.DefaultConfig()
 	address := nobody(t)
 	cfg.URL, cfg.Wait = "nats://"+address, true
-	c, err := bus.Connect(t.Context(), cfg, rig.Log(t))
+	c, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +60,12 @@ func TestConnect_FindsABusThatComesLater(t *testing.T) {
 		_, err := c.Bucket(t.Context(), events.BucketRoutes)
 		opened <- err
 	}()
-	srv := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Listen = address })
+	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Listen = address })
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}
-	from := rig.Connect(t, srv.URL())
-	rig.Eventually(t, func() error {
+	from := testkit.Connect(t, srv.URL())
+	testkit.Eventually(t, func() error {
 		if err := from.Publish(events.AgentSubject("h1"), 1); err != nil {
 			return err
 		}
@@ -77,8 +77,8 @@ func TestConnect_FindsABusThatComesLater(t *testing.T) {
 }
 
 func TestPublish_ReachesListenersInOrder(t *testing.T) {
-	srv := rig.StartBus(t)
-	from, to := rig.Connect(t, srv.URL()), rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	from, to := testkit.Connect(t, srv.URL()), testkit.Connect(t, srv.URL())
 	var seen recorder[string]
 	stop, err := to.Listen(events.HeartbeatAgents, func(subject string, data []byte) { seen.add(subject + " " + string(data)) })
 	if err != nil {
@@ -89,7 +89,7 @@ func TestPublish_ReachesListenersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if n := len(seen.list()); n < 100 {
 			return fmt.Errorf("%d of 100", n)
 		}
@@ -105,10 +105,10 @@ func TestPublish_ReachesListenersInOrder(t *testing.T) {
 }
 
 func TestPublish_KeepsNothingForLater(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	srv.Shutdown()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if err := c.Publish("ringway.hb.agent.h1", "stale"); err != nil {
 			return nil
 		}
@@ -116,14 +116,14 @@ func TestPublish_KeepsNothingForLater(t *testing.T) {
 	})
 	srv.Start()
 	var seen recorder[string]
-	other := rig.Connect(t, srv.URL())
+	other := testkit.Connect(t, srv.URL())
 	stop, err := other.Listen("ringway.hb.agent.*", func(_ string, data []byte) { seen.add(string(data)) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	rig.Eventually(t, func() error { return c.Publish("ringway.hb.agent.h1", "fresh") })
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error { return c.Publish("ringway.hb.agent.h1", "fresh") })
+	testkit.Eventually(t, func() error {
 		if got := seen.list(); len(got) != 1 || got[0] != `"fresh"` {
 			return fmt.Errorf("got %q", got)
 		}
@@ -132,8 +132,8 @@ func TestPublish_KeepsNothingForLater(t *testing.T) {
 }
 
 func TestListen_OutlivesARestart(t *testing.T) {
-	srv := rig.StartBus(t)
-	from, to := rig.Connect(t, srv.URL()), rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	from, to := testkit.Connect(t, srv.URL()), testkit.Connect(t, srv.URL())
 	var seen recorder[string]
 	stop, err := to.Listen("ringway.hb.>", func(_ string, data []byte) { seen.add(string(data)) })
 	if err != nil {
@@ -142,7 +142,7 @@ func TestListen_OutlivesARestart(t *testing.T) {
 	defer stop()
 	srv.Shutdown()
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if err := from.Publish("ringway.hb.controller", 1); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func TestListen_OutlivesARestart(t *testing.T) {
 }
 
 func TestListen_DropsTheOldestWhenSlow(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	var said recorder[string]
 	cfg := bus.DefaultConfig()
 	cfg.URL = srv.URL()
@@ -179,21 +179,21 @@ func TestListen_DropsTheOldestWhenSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	from := rig.Connect(t, srv.URL())
+	from := testkit.Connect(t, srv.URL())
 	for i := range sent {
 		if err := from.Publish("ringway.hb.x", i); err != nil {
 			t.Fatal(err)
 		}
 	}
 	<-busy
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if !strings.Contains(strings.Join(said.list(), ""), "dropping the oldest") {
 			return errors.New("nothing is dropped")
 		}
 		return nil
 	})
 	close(free)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := seen.list(); len(got) == 0 || got[len(got)-1] != sent-1 {
 			return errors.New("the newest message did not come")
 		}
@@ -214,16 +214,16 @@ type lines struct{ *recorder[string] }
 func (l lines) Write(b []byte) (int, error) { l.add(string(b)); return len(b), nil }
 
 func TestClose_SendsWhatWasPublished(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	var seen recorder[string]
-	stop, err := rig.Connect(t, srv.URL()).Listen("ringway.hb.>", func(_ string, data []byte) { seen.add(string(data)) })
+	stop, err := testkit.Connect(t, srv.URL()).Listen("ringway.hb.>", func(_ string, data []byte) { seen.add(string(data)) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
 	cfg := bus.DefaultConfig()
 	cfg.URL = srv.URL()
-	c, err := bus.Connect(t.Context(), cfg, rig.Log(t))
+	c, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestClose_SendsWhatWasPublished(t *testing.T) {
 	if c.Connected() {
 		t.Error("connected after Close")
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if len(seen.list()) != 1 {
 			return errors.New("the last word is lost")
 		}

@@ -16,17 +16,17 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // These tests look at the bus as a stranger does: with NATS's own client and
 // the server's monitoring endpoints.
 
 func TestInspect_Events(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
 	e := event(events.VerbReady, "w.1")
-	emit(t, rig.Connect(t, srv.URL()), e)
+	emit(t, testkit.Connect(t, srv.URL()), e)
 
 	stream, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_EVENTS")
 	if err != nil {
@@ -69,9 +69,9 @@ func TestInspect_Events(t *testing.T) {
 }
 
 func TestInspect_Buckets(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	js := rawJS(t, srv.URL())
 	f := func(name string, history int64, ttl time.Duration) {
 		t.Helper()
@@ -115,9 +115,9 @@ func TestInspect_Buckets(t *testing.T) {
 }
 
 func TestInspect_Service(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	release := make(chan struct{})
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add":    func(context.Context, []byte) (any, error) { return nil, events.StatusErrorf(400, "no") },
 		"status": func(context.Context, []byte) (any, error) { <-release; return events.Status{Controller: "c1"}, nil },
 	})
@@ -128,7 +128,7 @@ func TestInspect_Service(t *testing.T) {
 	defer nc.Close()
 	ask := func(subject string, v any) *nats.Msg {
 		t.Helper()
-		m, err := nc.RequestWithContext(rig.Context(t), subject, []byte("{}"))
+		m, err := nc.RequestWithContext(testkit.Context(t), subject, []byte("{}"))
 		if err != nil {
 			t.Fatalf("%s: %v", subject, err)
 		}
@@ -160,7 +160,7 @@ func TestInspect_Service(t *testing.T) {
 	if ask("ringway.api.status", &status); status.Controller != "c1" {
 		t.Errorf("status: %+v", status)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		var stats micro.Stats
 		ask("$SRV.STATS.ringway", &stats)
 		if len(stats.Endpoints) != 2 || stats.Endpoints[0].NumRequests != 1 || string(stats.Endpoints[0].Data) != `{"failed":0,"refused":1,"running":0}` {
@@ -171,7 +171,7 @@ func TestInspect_Service(t *testing.T) {
 }
 
 func TestInspect_Heartbeats(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	nc, err := nats.Connect(srv.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -184,11 +184,11 @@ func TestInspect_Heartbeats(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	if err := c.Publish(events.AgentSubject("h1"), events.HostHeartbeat{Host: "h1"}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := sub.NextMsgWithContext(rig.Context(t))
+	m, err := sub.NextMsgWithContext(testkit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,8 +198,8 @@ func TestInspect_Heartbeats(t *testing.T) {
 }
 
 func TestInspect_Monitoring(t *testing.T) {
-	srv := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Monitor = "127.0.0.1:0" })
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Monitor = "127.0.0.1:0" })
+	c := testkit.Connect(t, srv.URL())
 	bucket(t, c, events.BucketRoutes)
 	emit(t, c, event(events.VerbReady, "w1"))
 
@@ -252,7 +252,7 @@ func TestInspect_Monitoring(t *testing.T) {
 
 func get(t *testing.T, url string, v any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(rig.Context(t), http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(testkit.Context(t), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,13 +268,13 @@ func get(t *testing.T, url string, v any) {
 }
 
 func TestStream_TakesOurSettings(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
 	js := rawJS(t, srv.URL())
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: events.StreamEvents, Subjects: []string{"ringway.evt.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	emit(t, rig.Connect(t, srv.URL()), event(events.VerbReady, "w1"))
+	emit(t, testkit.Connect(t, srv.URL()), event(events.VerbReady, "w1"))
 	s, err := js.Stream(ctx, events.StreamEvents)
 	if err != nil {
 		t.Fatal(err)
@@ -285,17 +285,17 @@ func TestStream_TakesOurSettings(t *testing.T) {
 }
 
 func TestStream_RefusesWhatItCannotChange(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
 	js := rawJS(t, srv.URL())
 	if _, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: events.BucketRoutes, Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	if _, err := c.Bucket(ctx, events.BucketRoutes); err == nil || !strings.Contains(err.Error(), "Memory storage") {
 		t.Errorf("a bucket in memory: %v", err)
 	}
-	three := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Replicas = 3 })
+	three := testkit.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Replicas = 3 })
 	if _, err := three.Bucket(ctx, events.BucketAssign); err == nil || ctx.Err() != nil {
 		t.Errorf("three replicas on one server: %v", err)
 	}
@@ -303,12 +303,12 @@ func TestStream_RefusesWhatItCannotChange(t *testing.T) {
 
 // A bucket that a person made has an incarnation all the same.
 func TestBucket_MadeByOthers(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
 	if _, err := rawJS(t, srv.URL()).CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: events.BucketRoutes}); err != nil {
 		t.Fatal(err)
 	}
-	a, b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes), bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	a, b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes), bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	if a.Incarnation() == "" || a.Incarnation() != b.Incarnation() {
 		t.Fatalf("incarnations %q and %q", a.Incarnation(), b.Incarnation())
 	}

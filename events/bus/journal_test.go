@@ -14,7 +14,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -26,7 +26,7 @@ func event(verb, about string) events.Event {
 func emit(t *testing.T, c *bus.Conn, all ...events.Event) {
 	t.Helper()
 	for _, e := range all {
-		if err := c.Emit(rig.Context(t), e); err != nil {
+		if err := c.Emit(testkit.Context(t), e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func emit(t *testing.T, c *bus.Conn, all ...events.Event) {
 func told(t *testing.T, c *bus.Conn, since time.Time) []string {
 	t.Helper()
 	var ids []string
-	err := c.History(rig.Context(t), since, false, func(e events.Event) error {
+	err := c.History(testkit.Context(t), since, false, func(e events.Event) error {
 		ids = append(ids, e.ID)
 		return nil
 	})
@@ -58,7 +58,7 @@ func wantIDs(t *testing.T, got []string, want ...events.Event) {
 }
 
 func TestEmit_OnceForEachID(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	wantIDs(t, told(t, c, time.Time{}))
 	a, b := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, a, b, a, b, b)
@@ -66,12 +66,12 @@ func TestEmit_OnceForEachID(t *testing.T) {
 }
 
 func TestEmit_ArrivesAsItWas(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	want := event(events.VerbReady, "w.1")
 	bare := events.Event{ID: "bare", Entity: "host", Verb: "joined", About: "h1", Source: "agent/h1", Time: noon}
 	emit(t, c, want, bare)
 	var got []events.Event
-	if err := c.History(rig.Context(t), time.Time{}, false, func(e events.Event) error { got = append(got, e); return nil }); err != nil {
+	if err := c.History(testkit.Context(t), time.Time{}, false, func(e events.Event) error { got = append(got, e); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(got) != 2 || fmt.Sprintf("%+v", got[0]) != fmt.Sprintf("%+v", want) {
@@ -83,8 +83,8 @@ func TestEmit_ArrivesAsItWas(t *testing.T) {
 }
 
 func TestEmit_WaitsForTheBus(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	first, second := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, first)
 	srv.Shutdown()
@@ -103,8 +103,8 @@ func TestEmit_WaitsForTheBus(t *testing.T) {
 }
 
 func TestEmit_MakesTheStreamOfAWipedBus(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	emit(t, c, event(events.VerbReady, "w1"))
 	srv.Shutdown()
 	srv.Wipe()
@@ -115,18 +115,18 @@ func TestEmit_MakesTheStreamOfAWipedBus(t *testing.T) {
 }
 
 func TestEmit_GivesUpOnWhatCannotBe(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	huge := events.NewEvent("x", "host", "joined", "h1", noon, strings.Repeat("x", 2<<20))
-	if err := c.Emit(rig.Context(t), huge); !errors.Is(err, nats.ErrMaxPayload) {
+	if err := c.Emit(testkit.Context(t), huge); !errors.Is(err, nats.ErrMaxPayload) {
 		t.Fatalf("got %v", err)
 	}
 }
 
 func TestEmitted_TellsANewLeader(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	check := func(e events.Event, want bool) {
 		t.Helper()
-		if got, err := c.Emitted(rig.Context(t), e); err != nil || got != want {
+		if got, err := c.Emitted(testkit.Context(t), e); err != nil || got != want {
 			t.Fatalf("emitted: got %v, %v, want %v", got, err, want)
 		}
 	}
@@ -141,7 +141,7 @@ func TestEmitted_TellsANewLeader(t *testing.T) {
 }
 
 func TestHistory_Since(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	early, late := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, early)
 	between := time.Now()
@@ -151,8 +151,8 @@ func TestHistory_Since(t *testing.T) {
 }
 
 func TestHistory_SkipsWhatIsNoEvent(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	a, b := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, a)
 	js := rawJS(t, srv.URL())
@@ -160,7 +160,7 @@ func TestHistory_SkipsWhatIsNoEvent(t *testing.T) {
 		{Subject: "ringway.evt.rubbish", Data: []byte("\xff\x00")},
 		{Subject: "ringway.evt.host.joined.x", Header: nats.Header{"ce-specversion": {"1.0"}, "ce-time": {"yesterday"}}},
 	} {
-		if _, err := js.PublishMsg(rig.Context(t), m); err != nil {
+		if _, err := js.PublishMsg(testkit.Context(t), m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,19 +169,19 @@ func TestHistory_SkipsWhatIsNoEvent(t *testing.T) {
 }
 
 func TestHistory_ReturnsTheCallbacksError(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
 	emit(t, c, event(events.VerbReady, "w1"), event(events.VerbReady, "w2"))
 	enough := errors.New("enough")
 	n := 0
-	err := c.History(rig.Context(t), time.Time{}, true, func(events.Event) error { n++; return enough })
+	err := c.History(testkit.Context(t), time.Time{}, true, func(events.Event) error { n++; return enough })
 	if wantErr(t, err, enough); n != 1 {
 		t.Fatalf("called %d times", n)
 	}
 }
 
 func TestHistory_FollowsOverRestartAndWipe(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen recorder[string]
 	var running sync.WaitGroup
@@ -198,7 +198,7 @@ func TestHistory_FollowsOverRestartAndWipe(t *testing.T) {
 		e := event(verb, "w1")
 		emit(t, c, e)
 		want = append(want, e.ID)
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if got := seen.list(); !slices.Equal(got, want) {
 				return fmt.Errorf("got %v, want %v", got, want)
 			}

@@ -15,14 +15,14 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 var theLog = events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
 
 func createLog(t *testing.T, c *bus.Conn, id events.LogID) *bus.Log {
 	t.Helper()
-	if _, err := c.CreateLog(rig.Context(t), id, 0); err != nil {
+	if _, err := c.CreateLog(testkit.Context(t), id, 0); err != nil {
 		t.Fatal(err)
 	}
 	return c.Log(id)
@@ -38,7 +38,7 @@ func batchOf(id string) []byte {
 func appendAll(t *testing.T, l *bus.Log, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if _, err := l.Append(rig.Context(t), id, batchOf(id)); err != nil {
+		if _, err := l.Append(testkit.Context(t), id, batchOf(id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,7 +46,7 @@ func appendAll(t *testing.T, l *bus.Log, ids ...string) {
 
 func wantState(t *testing.T, l *bus.Log, first, last uint64) {
 	t.Helper()
-	s, err := l.State(rig.Context(t))
+	s, err := l.State(testkit.Context(t))
 	if err != nil || s.First != first || s.Last != last {
 		t.Fatalf("the log holds %d to %d, %v; want %d to %d", s.First, s.Last, err, first, last)
 	}
@@ -68,9 +68,9 @@ func wantNotStored(t *testing.T, err error) {
 }
 
 func TestCreateLog_IsExplicit(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	l := c.Log(theLog)
 	_, err := l.State(ctx)
 	wantErr(t, err, events.ErrLogMissing)
@@ -112,12 +112,12 @@ func TestCreateLog_IsExplicit(t *testing.T) {
 
 // A shard that is recovered goes on counting where its best replica is.
 func TestCreateLog_BeginsWhereItShould(t *testing.T) {
-	c := rig.Connect(t, rig.StartBus(t).URL())
-	s, err := c.CreateLog(rig.Context(t), theLog, 101)
+	c := testkit.Connect(t, testkit.StartBus(t).URL())
+	s, err := c.CreateLog(testkit.Context(t), theLog, 101)
 	if err != nil || s.First != 101 || s.Last != 100 {
 		t.Fatalf("got %+v, %v", s, err)
 	}
-	if seq, err := c.Log(theLog).Append(rig.Context(t), "b", batchOf("b")); err != nil || seq != 101 {
+	if seq, err := c.Log(theLog).Append(testkit.Context(t), "b", batchOf("b")); err != nil || seq != 101 {
 		t.Fatalf("the first batch is at %d, %v", seq, err)
 	}
 	got := readLog(t, c.Log(theLog), events.Position{Incarnation: "first", Seq: 100, Batch: "of the life before"}, 1)
@@ -127,9 +127,9 @@ func TestCreateLog_BeginsWhereItShould(t *testing.T) {
 }
 
 func TestInspect_Log(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), "b1")
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	appendAll(t, createLog(t, testkit.Connect(t, srv.URL()), theLog), "b1")
 	stream, err := rawJS(t, srv.URL()).Stream(ctx, "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
 		t.Fatal(err)
@@ -161,9 +161,9 @@ func TestInspect_Log(t *testing.T) {
 }
 
 func TestLogAppend_OnceForEachID(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
 	seq, err := l.Append(ctx, "b1", batchOf("b1"))
@@ -171,7 +171,7 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 		t.Fatalf("sent again: %d, %v", seq, err)
 	}
 	srv.Shutdown()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("still connected")
 		}
@@ -180,7 +180,7 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 	_, err = l.Append(ctx, "b3", batchOf("b3"))
 	wantNotStored(t, err)
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		seq, err := l.Append(ctx, "b2", batchOf("b2"))
 		if err == nil && seq != 2 {
 			t.Fatalf("sent again after a restart: %d", seq)
@@ -196,19 +196,19 @@ func TestLogAppend_OnceForEachID(t *testing.T) {
 // Whoever waits no longer for an acknowledgement, since results came first,
 // learnt nothing against the log: the next append asks the bus for nothing else.
 func TestLogAppend_ThatIsCutAsksForNothing(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1")
 	conn, err := nats.Connect(srv.URL())
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer conn.Close()
 	asked, err := conn.SubscribeSync("$JS.API.STREAM.INFO.*")
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	stored, err := conn.SubscribeSync(events.LogSubject(theLog.Table, theLog.Shard))
-	rig.Must(t, err)
-	rig.Must(t, conn.Flush())
+	testkit.Must(t, err)
+	testkit.Must(t, conn.Flush())
 	for i, cuts := 2, 0; cuts < 3; i++ {
-		ctx, cut := context.WithCancel(rig.Context(t))
+		ctx, cut := context.WithCancel(testkit.Context(t))
 		go func() {
 			_, _ = stored.NextMsg(10 * time.Second) // before it is synced, and so acknowledged
 			cut()
@@ -216,29 +216,29 @@ func TestLogAppend_ThatIsCutAsksForNothing(t *testing.T) {
 		if _, err := l.Append(ctx, fmt.Sprint("b", i), batchOf("b")); errors.Is(err, context.Canceled) {
 			cuts++
 		} else {
-			rig.Must(t, err)
+			testkit.Must(t, err)
 		}
 	}
 	appendAll(t, l, "last")
-	rig.Must(t, conn.Flush())
+	testkit.Must(t, conn.Flush())
 	if n, _, err := asked.Pending(); n > 0 || err != nil {
 		t.Errorf("the bus was asked for the log %d times, %v", n, err)
 	}
 }
 
 func TestLogAppend_TooLarge(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
-	_, err := l.Append(rig.Context(t), "b", make([]byte, events.MaxBatchBytes+1))
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
+	_, err := l.Append(testkit.Context(t), "b", make([]byte, events.MaxBatchBytes+1))
 	wantRefusal(t, err, 413)
-	if _, err := l.Append(rig.Context(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
+	if _, err := l.Append(testkit.Context(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
 		t.Fatalf("the largest batch: %v", err)
 	}
 }
 
 func TestLogAppend_Full(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.LogBytes = 10_000 })
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.LogBytes = 10_000 })
 	l := createLog(t, c, theLog)
 	var err error
 	n := uint64(0)
@@ -259,20 +259,20 @@ func TestLogAppend_Full(t *testing.T) {
 		t.Fatalf("after the purge: %d, %v", seq, err)
 	}
 	// A person may give it more room.
-	createLog(t, rig.Connect(t, srv.URL()), theLog)
+	createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	if _, err := l.Append(ctx, "big", make([]byte, 100_000)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestLogAppend_NoticesANewLife(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
 	// By another client, so that no reconnect gives it away.
-	who := rig.Connect(t, srv.URL())
+	who := testkit.Connect(t, srv.URL())
 	if err := who.DeleteLog(ctx, theLog); err != nil {
 		t.Fatal(err)
 	}
@@ -287,14 +287,14 @@ func TestLogAppend_NoticesANewLife(t *testing.T) {
 }
 
 func TestLogAppend_AfterAWipe(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1")
 	srv.Shutdown()
 	srv.Wipe()
 	srv.Start()
-	rig.Eventually(t, func() error {
-		_, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
+	testkit.Eventually(t, func() error {
+		_, err := l.Append(testkit.Context(t), "b2", batchOf("b2"))
 		if err == nil {
 			t.Fatal("stored in a log that nobody made")
 		}
@@ -306,8 +306,8 @@ func TestLogAppend_AfterAWipe(t *testing.T) {
 }
 
 func TestLogPurge(t *testing.T) {
-	ctx := rig.Context(t)
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	ctx := testkit.Context(t)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	purge := func(below uint64) {
 		t.Helper()
 		if err := l.Purge(ctx, below); err != nil {
@@ -334,8 +334,8 @@ func TestLogPurge(t *testing.T) {
 }
 
 func TestLogGet(t *testing.T) {
-	ctx := rig.Context(t)
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	ctx := testkit.Context(t)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, "b1")
 	at, data, err := l.Get(ctx, 1)
 	if err != nil || !bytes.Equal(data, batchOf("b1")) || time.Since(at) > time.Minute {
@@ -350,7 +350,7 @@ func readLog(t *testing.T, l *bus.Log, after events.Position, n int) []string {
 	t.Helper()
 	var got []string
 	enough := errors.New("enough")
-	err := l.Read(rig.Context(t), after, nil, func(seq uint64, at time.Time, data []byte, _ bool) error {
+	err := l.Read(testkit.Context(t), after, nil, func(seq uint64, at time.Time, data []byte, _ bool) error {
 		got = append(got, spellMsg(t, seq, data))
 		if at.IsZero() {
 			t.Errorf("%d has no time", seq)
@@ -379,8 +379,8 @@ func position(seq uint64, batch string) events.Position {
 }
 
 func TestLogRead_Positions(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1", "b2", "b3", "b4")
 	for seq := range uint64(4) {
 		got := readLog(t, l, position(seq, fmt.Sprint("b", seq)), int(4-seq))
@@ -390,13 +390,13 @@ func TestLogRead_Positions(t *testing.T) {
 	}
 	refuse := func(after events.Position, want error) {
 		t.Helper()
-		err := l.Read(rig.Context(t), after, nil, func(uint64, time.Time, []byte, bool) error { return errors.New("called") })
+		err := l.Read(testkit.Context(t), after, nil, func(uint64, time.Time, []byte, bool) error { return errors.New("called") })
 		wantErr(t, err, want)
 	}
 	refuse(position(4, "b3"), events.ErrLogForeign)
 	refuse(position(5, "b5"), events.ErrLogForeign)
 	refuse(events.Position{Incarnation: "second", Seq: 2, Batch: "b2"}, events.ErrLogForeign)
-	if err := l.Purge(rig.Context(t), 3); err != nil {
+	if err := l.Purge(testkit.Context(t), 3); err != nil {
 		t.Fatal(err)
 	}
 	refuse(position(1, "b1"), events.ErrLogPurged)
@@ -407,10 +407,10 @@ func TestLogRead_Positions(t *testing.T) {
 }
 
 func TestLogRead_GivesRubbishToo(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1")
-	if _, err := rawJS(t, srv.URL()).Publish(rig.Context(t), "ringway.log.StudT.sh1", []byte("\xff")); err != nil {
+	if _, err := rawJS(t, srv.URL()).Publish(testkit.Context(t), "ringway.log.StudT.sh1", []byte("\xff")); err != nil {
 		t.Fatal(err)
 	}
 	appendAll(t, l, "b3")
@@ -420,15 +420,15 @@ func TestLogRead_GivesRubbishToo(t *testing.T) {
 }
 
 func TestLogRead_CatchesUpWithLargeBatches(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	const n = 30
 	for i := range n {
-		if _, err := l.Append(rig.Context(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
+		if _, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	enough := errors.New("enough")
-	err := l.Read(rig.Context(t), events.Position{}, nil, func(seq uint64, _ time.Time, data []byte, _ bool) error {
+	err := l.Read(testkit.Context(t), events.Position{}, nil, func(seq uint64, _ time.Time, data []byte, _ bool) error {
 		if data[0] != byte(seq-1) || data[len(data)-1] != byte(seq-1) {
 			t.Errorf("%d is not what was stored", seq)
 		}
@@ -460,7 +460,7 @@ func reading(t *testing.T, l *bus.Log, after events.Position) (*recorder[string]
 
 func sees(t *testing.T, seen *recorder[string], want ...string) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := seen.list(); !slices.Equal(got, want) {
 			return fmt.Errorf("read %s, want %s", strings.Join(got, ", "), strings.Join(want, ", "))
 		}
@@ -473,20 +473,20 @@ func faultOf(t *testing.T, ended <-chan error) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(rig.Patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the reader noticed nothing")
 		return nil
 	}
 }
 
 func TestLogRead_OutlivesRestarts(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	seen, _ := reading(t, l, events.Position{})
 	want := []string{}
 	for i := range 4 {
 		id := fmt.Sprint("b", i)
-		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
+		testkit.Eventually(t, func() error { _, err := l.Append(testkit.Context(t), id, batchOf(id)); return err })
 		want = append(want, fmt.Sprint(i+1, " ", id))
 		sees(t, seen, want...)
 		srv.Shutdown()
@@ -495,10 +495,10 @@ func TestLogRead_OutlivesRestarts(t *testing.T) {
 }
 
 func TestLogRead_OutlivesACutCable(t *testing.T) {
-	srv := rig.StartBus(t)
-	direct := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	direct := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	cable := newCut(t, srv.URL())
-	seen, _ := reading(t, rig.Connect(t, cable.URL()).Log(theLog), events.Position{})
+	seen, _ := reading(t, testkit.Connect(t, cable.URL()).Log(theLog), events.Position{})
 	appendAll(t, direct, "b1")
 	sees(t, seen, "1 b1")
 	cable.Cut()
@@ -508,9 +508,9 @@ func TestLogRead_OutlivesACutCable(t *testing.T) {
 }
 
 func TestLogRead_NoticesAnotherHistory(t *testing.T) {
-	setup := func(t *testing.T) (*rig.Bus, *bus.Conn, <-chan error) {
-		srv := rig.StartBus(t)
-		c := rig.Connect(t, srv.URL())
+	setup := func(t *testing.T) (*testkit.Bus, *bus.Conn, <-chan error) {
+		srv := testkit.StartBus(t)
+		c := testkit.Connect(t, srv.URL())
 		l := createLog(t, c, theLog)
 		seen, ended := reading(t, l, events.Position{})
 		appendAll(t, l, "b1", "b2")
@@ -519,7 +519,7 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 	}
 	t.Run("made anew", func(t *testing.T) {
 		_, c, ended := setup(t)
-		if err := c.DeleteLog(rig.Context(t), theLog); err != nil {
+		if err := c.DeleteLog(testkit.Context(t), theLog); err != nil {
 			t.Fatal(err)
 		}
 		createLog(t, c, other(theLog))
@@ -527,7 +527,7 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 	})
 	t.Run("gone", func(t *testing.T) {
 		_, c, ended := setup(t)
-		if err := c.DeleteLog(rig.Context(t), theLog); err != nil {
+		if err := c.DeleteLog(testkit.Context(t), theLog); err != nil {
 			t.Fatal(err)
 		}
 		wantErr(t, faultOf(t, ended), events.ErrLogMissing)
@@ -539,7 +539,7 @@ func TestLogRead_NoticesAnotherHistory(t *testing.T) {
 		srv.Shutdown()
 		srv.Wipe()
 		srv.Start()
-		appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), ids...)
+		appendAll(t, createLog(t, testkit.Connect(t, srv.URL()), theLog), ids...)
 		wantErr(t, faultOf(t, ended), events.ErrLogForeign)
 	}
 	t.Run("shorter", func(t *testing.T) { restored(t, "b1") })

@@ -10,7 +10,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // A log on three servers loses its leader in the middle of being written and
@@ -25,21 +25,21 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 		urls = append(urls, b.URL())
 	}
 	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
-	c := rig.Connect(t, strings.Join(urls, ","), replicated)
-	rig.Eventually(t, func() error { _, err := c.CreateLog(rig.Context(t), theLog, 0); return err })
+	c := testkit.Connect(t, strings.Join(urls, ","), replicated)
+	testkit.Eventually(t, func() error { _, err := c.CreateLog(testkit.Context(t), theLog, 0); return err })
 	l := c.Log(theLog)
-	reader := rig.Connect(t, strings.Join(urls, ","), replicated).Log(theLog)
+	reader := testkit.Connect(t, strings.Join(urls, ","), replicated).Log(theLog)
 	seen, ended := reading(t, reader, events.Position{})
 	whole, lotsEnded := collect(t, reader, events.Position{}, wantLots(), nil)
 
-	s, err := rawJS(t, urls[0]).Stream(rig.Context(t), "RINGWAY_LOG_StudT-sh1")
+	s, err := rawJS(t, urls[0]).Stream(testkit.Context(t), "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg := s.CachedInfo().Config; cfg.Replicas != 3 {
 		t.Fatalf("%d replicas", cfg.Replicas)
 	}
-	leader := slices.IndexFunc(cluster, func(b *rig.Bus) bool { return b.Config.Name == s.CachedInfo().Cluster.Leader })
+	leader := slices.IndexFunc(cluster, func(b *testkit.Bus) bool { return b.Config.Name == s.CachedInfo().Cluster.Leader })
 	down := make(chan struct{})
 	var want []string
 	for i := range 60 {
@@ -47,8 +47,8 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 			go func() { defer close(down); cluster[leader].Shutdown() }()
 		}
 		id := fmt.Sprint("b", i)
-		rig.Eventually(t, func() error {
-			seq, err := l.Append(rig.Context(t), id, batchOf(id))
+		testkit.Eventually(t, func() error {
+			seq, err := l.Append(testkit.Context(t), id, batchOf(id))
 			if err == nil && seq != uint64(i+1) {
 				t.Fatalf("batch %s is at %d", id, seq)
 			}
@@ -61,7 +61,7 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	wantWhole(t, whole, 60)
 	cluster[leader].Start()
 	for i := range 20 { // what was known before the election still is
-		if seq, err := l.Append(rig.Context(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
+		if seq, err := l.Append(testkit.Context(t), fmt.Sprint("b", i), batchOf(fmt.Sprint("b", i))); err != nil || seq != uint64(i+1) {
 			t.Fatalf("batch %d sent again: %d, %v", i, seq, err)
 		}
 	}
@@ -78,20 +78,20 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 // A bus that is frozen answers nobody: the outcome is unknown, and known when
 // it goes on.
 func TestLogAppend_OverAFrozenBus(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
-	appendAll(t, createLog(t, rig.Connect(t, srv.URL()), theLog), "b1")
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL(), func(cfg *bus.Config) { cfg.Timeout = 300 * time.Millisecond })
+	appendAll(t, createLog(t, testkit.Connect(t, srv.URL()), theLog), "b1")
 	l := c.Log(theLog)
-	rig.Eventually(t, func() error { // a busy bus may take longer than c waits
-		_, err := l.Append(rig.Context(t), "b1", batchOf("b1"))
+	testkit.Eventually(t, func() error { // a busy bus may take longer than c waits
+		_, err := l.Append(testkit.Context(t), "b1", batchOf("b1"))
 		return err
 	})
 	thaw := srv.Pause()
-	_, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
+	_, err := l.Append(testkit.Context(t), "b2", batchOf("b2"))
 	wantErr(t, err, events.ErrUnknownOutcome)
 	thaw()
-	rig.Eventually(t, func() error {
-		seq, err := l.Append(rig.Context(t), "b2", batchOf("b2"))
+	testkit.Eventually(t, func() error {
+		seq, err := l.Append(testkit.Context(t), "b2", batchOf("b2"))
 		if err == nil && seq != 2 {
 			return fmt.Errorf("batch b2 is at %d", seq)
 		}

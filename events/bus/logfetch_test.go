@@ -14,7 +14,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // inLots has a log read in lots, or not, as a test wants. Its zero value wants
@@ -63,7 +63,7 @@ func (l *inLots) gathering(t *testing.T) (release func()) {
 	select {
 	case c := <-l.waits:
 		return func() { l.held.Store(false); close(c) }
-	case <-time.After(rig.Patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the reader gathers nothing")
 		return nil
 	}
@@ -100,7 +100,7 @@ func collect(t *testing.T, l *bus.Log, after events.Position, lots events.BatchR
 // many lots of more than one there were.
 func wantWhole(t *testing.T, seen *recorder[entry], last int) (lots int) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if n := len(seen.list()); n < last {
 			return fmt.Errorf("read %d of %d", n, last)
 		}
@@ -128,10 +128,10 @@ func named(from, to int) (ids []string) {
 	return ids
 }
 
-func rawLog(t *testing.T, srv *rig.Bus) jetstream.Stream {
+func rawLog(t *testing.T, srv *testkit.Bus) jetstream.Stream {
 	t.Helper()
-	stream, err := rawJS(t, srv.URL()).Stream(rig.Context(t), "RINGWAY_LOG_StudT-sh1")
-	rig.Must(t, err)
+	stream, err := rawJS(t, srv.URL()).Stream(testkit.Context(t), "RINGWAY_LOG_StudT-sh1")
+	testkit.Must(t, err)
 	return stream
 }
 
@@ -149,7 +149,7 @@ func consumer(ctx context.Context, log jetstream.Stream) (*jetstream.ConsumerInf
 }
 
 func TestLogReadLots_ComeWholeAndInOrder(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	lots := heldLots()
 	seen, _ := collect(t, l, events.Position{}, lots, nil)
 	const each = 20
@@ -170,8 +170,8 @@ func TestLogReadLots_ComeWholeAndInOrder(t *testing.T) {
 
 // The bus restarts between two messages of a lot that is here already.
 func TestLogReadLots_ALotOutlivesARestart(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, named(1, 20)...)
 	var down sync.Once
 	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
@@ -182,18 +182,18 @@ func TestLogReadLots_ALotOutlivesARestart(t *testing.T) {
 	})
 	wantWhole(t, seen, 20)
 	for i := 21; i <= 24; i++ {
-		rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), fmt.Sprint("b", i), batchOf("b")); return err })
+		testkit.Eventually(t, func() error { _, err := l.Append(testkit.Context(t), fmt.Sprint("b", i), batchOf("b")); return err })
 	}
 	wantWhole(t, seen, 24)
 }
 
 func TestLogReadLots_OutliveRestarts(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	seen, _ := collect(t, l, events.Position{}, wantLots(), nil)
 	for i := range 4 {
 		for _, id := range named(5*i+1, 5*i+5) {
-			rig.Eventually(t, func() error { _, err := l.Append(rig.Context(t), id, batchOf(id)); return err })
+			testkit.Eventually(t, func() error { _, err := l.Append(testkit.Context(t), id, batchOf(id)); return err })
 		}
 		wantWhole(t, seen, 5*i+5)
 		srv.Restart()
@@ -202,8 +202,8 @@ func TestLogReadLots_OutliveRestarts(t *testing.T) {
 
 // The bus forgets a consumer whose reader is held up by its store.
 func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	held, release := make(chan struct{}), make(chan struct{})
 	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
 		if len(all) == 1 {
@@ -215,9 +215,9 @@ func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
 	appendAll(t, l, "b1")
 	<-held
 	raw := rawLog(t, srv)
-	forgotten, err := consumer(rig.Context(t), raw)
-	rig.Must(t, err)
-	rig.Must(t, raw.DeleteConsumer(rig.Context(t), forgotten.Name))
+	forgotten, err := consumer(testkit.Context(t), raw)
+	testkit.Must(t, err)
+	testkit.Must(t, raw.DeleteConsumer(testkit.Context(t), forgotten.Name))
 	appendAll(t, l, named(2, 10)...)
 	close(release)
 	wantWhole(t, seen, 10)
@@ -225,28 +225,28 @@ func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
 
 // What the bus says against one request says nothing about the log.
 func TestLogReadLots_OutliveARefusal(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	lots := heldLots()
 	seen, _ := collect(t, l, events.Position{}, lots, nil)
 	appendAll(t, l, "b1")
 	release := lots.gathering(t)
 	raw := rawLog(t, srv)
-	refuses, err := consumer(rig.Context(t), raw)
-	rig.Must(t, err)
+	refuses, err := consumer(testkit.Context(t), raw)
+	testkit.Must(t, err)
 	refuses.Config.MaxRequestBatch = 1
-	_, err = raw.UpdateConsumer(rig.Context(t), refuses.Config)
-	rig.Must(t, err)
+	_, err = raw.UpdateConsumer(testkit.Context(t), refuses.Config)
+	testkit.Must(t, err)
 	release()
 	wantWhole(t, seen, 1)
 }
 
 func TestLogReadLots_OutliveACutCable(t *testing.T) {
-	srv := rig.StartBus(t)
-	direct := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	direct := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	cable := newCut(t, srv.URL())
 	lots := heldLots()
-	seen, _ := collect(t, rig.Connect(t, cable.URL()).Log(theLog), events.Position{}, lots, nil)
+	seen, _ := collect(t, testkit.Connect(t, cable.URL()).Log(theLog), events.Position{}, lots, nil)
 	appendAll(t, direct, "b1")
 	_ = lots.gathering(t) // what is lost with the connection is not waited for
 	cable.Cut()
@@ -258,7 +258,7 @@ func TestLogReadLots_OutliveACutCable(t *testing.T) {
 
 // It goes on where it was, whichever way it reads.
 func TestLogReadLots_WantedOrNot(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	lots := wantLots()
 	seen, _ := collect(t, l, events.Position{}, lots, nil)
 	const n = 40
@@ -281,13 +281,13 @@ func TestLogReadLots_WantedOrNot(t *testing.T) {
 
 // A reader that is far behind gathers nothing: it has enough.
 func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
-	srv := rig.StartBus(t, func(cfg *bus.ServerConfig) { cfg.SyncAlways = false })
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.SyncAlways = false })
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	js := rawJS(t, srv.URL())
 	const n = 8000
 	for i := range n {
 		_, err := js.PublishAsync("ringway.log.StudT.sh1", batchOf("b"))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		if i%1000 == 999 { // more at once are refused when the bus is slow
 			<-js.PublishAsyncComplete()
 		}
@@ -303,21 +303,21 @@ func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
 
 // Nor does it when the bus sends nothing for a while.
 func TestLogReadLots_CatchUpWithASlowBus(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	const n, size = 30, 200_000 // three lots at least
 	for i := range n {
-		_, err := l.Append(rig.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size))
-		rig.Must(t, err)
+		_, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size))
+		testkit.Must(t, err)
 	}
 	raw, lots, paused := rawLog(t, srv), wantLots(), 0
 	seen, _ := collect(t, l, events.Position{}, lots, func(all []entry) error {
 		switch {
 		case paused == 0 && !all[len(all)-1].more:
 			paused = len(all)
-			c, err := consumer(rig.Context(t), raw)
+			c, err := consumer(testkit.Context(t), raw)
 			if err == nil {
-				_, err = raw.PauseConsumer(rig.Context(t), c.Name, time.Now().Add(200*time.Millisecond))
+				_, err = raw.PauseConsumer(testkit.Context(t), c.Name, time.Now().Add(200*time.Millisecond))
 			}
 			return err
 		case len(all) == paused+1:
@@ -331,16 +331,16 @@ func TestLogReadLots_CatchUpWithASlowBus(t *testing.T) {
 }
 
 func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	const n, size = 60, 200_000
 	for i := range n {
-		if _, err := l.Append(rig.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size)); err != nil {
+		if _, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const most = (2<<20)/size + 1 // and the one that was waited for
-	held, raw, ctx := 0, rawLog(t, srv), rig.Context(t)
+	held, raw, ctx := 0, rawLog(t, srv), testkit.Context(t)
 	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
 		if len(all) == n {
 			return errors.New("enough")
@@ -363,14 +363,14 @@ func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
 }
 
 func TestLogReadLots_EndWithTheContext(t *testing.T) {
-	srv := rig.StartBus(t)
-	l := createLog(t, rig.Connect(t, srv.URL()), theLog)
+	srv := testkit.StartBus(t)
+	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- l.Read(ctx, events.Position{}, wantLots(), nil) }()
 	raw := rawLog(t, srv)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		c, err := consumer(ctx, raw)
 		if err == nil && c.NumWaiting == 0 {
 			err = errors.New("it does not wait for a message")
@@ -378,10 +378,10 @@ func TestLogReadLots_EndWithTheContext(t *testing.T) {
 		return err
 	})
 	stop()
-	rig.Within(t, 2*time.Second, func() error {
+	testkit.Within(t, 2*time.Second, func() error {
 		select {
 		case err := <-ended:
-			rig.Must(t, err)
+			testkit.Must(t, err)
 			return nil
 		default:
 			return errors.New("it still reads")
@@ -391,12 +391,12 @@ func TestLogReadLots_EndWithTheContext(t *testing.T) {
 
 // Jetstream refuses to wait with heartbeats for less than two of them.
 func TestLogReadLots_UntilADeadline(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, "b1")
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	read := 0
-	rig.Must(t, l.Read(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
+	testkit.Must(t, l.Read(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
 	wantErr(t, ctx.Err(), context.DeadlineExceeded)
 	if read != 1 {
 		t.Errorf("%d messages were read, want 1", read)
@@ -404,13 +404,13 @@ func TestLogReadLots_UntilADeadline(t *testing.T) {
 }
 
 func TestLogReadLots_NoticeAPurge(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	lots := heldLots()
 	seen, ended := collect(t, l, events.Position{}, lots, nil)
 	appendAll(t, l, "b1")
 	release := lots.gathering(t)
 	appendAll(t, l, "b2", "b3", "b4")
-	rig.Must(t, l.Purge(rig.Context(t), 3))
+	testkit.Must(t, l.Purge(testkit.Context(t), 3))
 	release()
 	wantErr(t, faultOf(t, ended), events.ErrLogPurged)
 	wantWhole(t, seen, 1)
@@ -419,8 +419,8 @@ func TestLogReadLots_NoticeAPurge(t *testing.T) {
 }
 
 func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
 	_, ended := collect(t, l, position(2, "x2"), wantLots(), nil)
@@ -428,7 +428,7 @@ func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
 
 	seen, ended := collect(t, l, events.Position{}, wantLots(), nil)
 	wantWhole(t, seen, 2)
-	rig.Must(t, c.DeleteLog(rig.Context(t), theLog))
+	testkit.Must(t, c.DeleteLog(testkit.Context(t), theLog))
 	createLog(t, c, other(theLog))
 	wantErr(t, faultOf(t, ended), events.ErrLogForeign)
 
@@ -436,12 +436,12 @@ func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
 	appendAll(t, l, "b1")
 	seen, ended = collect(t, l, events.Position{}, wantLots(), nil)
 	wantWhole(t, seen, 1)
-	rig.Must(t, c.DeleteLog(rig.Context(t), other(theLog)))
+	testkit.Must(t, c.DeleteLog(testkit.Context(t), other(theLog)))
 	wantErr(t, faultOf(t, ended), events.ErrLogMissing)
 }
 
 func TestLogReadLots_GiveTheCallersErrorBack(t *testing.T) {
-	l := createLog(t, rig.Connect(t, rig.StartBus(t).URL()), theLog)
+	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, named(1, 10)...)
 	enough := errors.New("enough")
 	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {

@@ -11,7 +11,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // scribe is a bus whose one log answers when the test does.
@@ -24,28 +24,28 @@ type scribe struct {
 func newScribe(t *testing.T) *scribe {
 	t.Helper()
 	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(rig.Patience) {
+	if !ns.ReadyForConnections(testkit.Patience) {
 		t.Fatal("the server does not start")
 	}
 	nc, err := nats.Connect(ns.ClientURL())
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(nc.Close)
 	s := &scribe{t: t, url: ns.ClientURL(), asked: make(chan *nats.Msg, 10)}
 	_, err = nc.ChanSubscribe("$JS.API.STREAM.INFO.>", s.asked)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	_, err = nc.Subscribe(events.LogSubject(theLog.Table, theLog.Shard), func(m *nats.Msg) {
 		_ = m.Respond([]byte(`{"stream":"` + events.LogStream(theLog.Table, theLog.Shard) + `","seq":1}`)) // who asked sees it
 	})
-	rig.Must(t, err)
-	rig.Must(t, nc.Flush())
+	testkit.Must(t, err)
+	testkit.Must(t, nc.Flush())
 	return s
 }
 
 func (s *scribe) log() *bus.Log {
-	return rig.Connect(s.t, s.url, func(cfg *bus.Config) { cfg.Timeout = rig.Patience }).Log(theLog)
+	return testkit.Connect(s.t, s.url, func(cfg *bus.Config) { cfg.Timeout = testkit.Patience }).Log(theLog)
 }
 
 // question is the next one for the log. None comes if done ends before.
@@ -66,8 +66,8 @@ func (s *scribe) says(m *nats.Msg, id events.LogID) {
 	b, err := json.Marshal(jetstream.StreamInfo{Config: jetstream.StreamConfig{
 		Name: events.LogStream(id.Table, id.Shard), Metadata: map[string]string{"io.ringway.incarnation": id.Incarnation},
 	}})
-	rig.Must(s.t, err)
-	rig.Must(s.t, m.Respond(b))
+	testkit.Must(s.t, err)
+	testkit.Must(s.t, m.Respond(b))
 }
 
 func later(do func() error) <-chan error {
@@ -89,10 +89,10 @@ func state(ctx context.Context, l *bus.Log) <-chan error {
 func TestLog_AnsweredForNobodyElse(t *testing.T) {
 	s := newScribe(t)
 	l := s.log()
-	long, stop := context.WithCancel(rig.Context(t))
+	long, stop := context.WithCancel(testkit.Context(t))
 	stated := state(long, l)
 	s.question(stated)
-	short, cancel := context.WithCancel(rig.Context(t))
+	short, cancel := context.WithCancel(testkit.Context(t))
 	appended := appending(short, l, "b1")
 	s.question(appended)
 	cancel()
@@ -112,7 +112,7 @@ func TestLog_AnsweredForNobodyElse(t *testing.T) {
 func TestLog_KeepsNoAnswerOfBefore(t *testing.T) {
 	s := newScribe(t)
 	l := s.log()
-	ctx := rig.Context(t)
+	ctx := testkit.Context(t)
 	first := appending(ctx, l, "b1")
 	early := s.question(first)
 	stated := state(ctx, l)

@@ -10,11 +10,11 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
-	if rig.ServeBus() {
+	if testkit.ServeBus() {
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 
 func bucket(t *testing.T, c *bus.Conn, name string) *bus.Bucket {
 	t.Helper()
-	b, err := c.Bucket(rig.Context(t), name)
+	b, err := c.Bucket(testkit.Context(t), name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func serverConfig(t *testing.T) bus.ServerConfig {
@@ -36,7 +36,7 @@ func TestStartServer_PortInUse(t *testing.T) {
 		t.Helper()
 		cfg := serverConfig(t)
 		change(&cfg)
-		_, err := bus.StartServer(cfg, rig.Log(t))
+		_, err := bus.StartServer(cfg, testkit.Log(t))
 		wantErr(t, err, syscall.EADDRINUSE)
 		for _, part := range []string{l.Addr().String(), flag} {
 			if !strings.Contains(err.Error(), part) {
@@ -53,11 +53,11 @@ func TestStartServer_PortInUse(t *testing.T) {
 
 func TestStartServer_StoreInUse(t *testing.T) {
 	cfg := serverConfig(t)
-	first, err := bus.StartServer(cfg, rig.Log(t))
+	first, err := bus.StartServer(cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = bus.StartServer(cfg, rig.Log(t))
+	_, err = bus.StartServer(cfg, testkit.Log(t))
 	wantErr(t, err, bus.ErrStoreInUse)
 	if !strings.Contains(err.Error(), cfg.Store) {
 		t.Errorf("%q does not name the store", err)
@@ -66,7 +66,7 @@ func TestStartServer_StoreInUse(t *testing.T) {
 	if err := first.Wait(); err != nil {
 		t.Errorf("a server that was told to end says %v", err)
 	}
-	second, err := bus.StartServer(cfg, rig.Log(t))
+	second, err := bus.StartServer(cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatalf("after the first ended: %v", err)
 	}
@@ -75,13 +75,13 @@ func TestStartServer_StoreInUse(t *testing.T) {
 
 // The lock dies with its holder, however it dies.
 func TestStartServer_AfterKill(t *testing.T) {
-	process := rig.StartBusProcess(t)
+	process := testkit.StartBusProcess(t)
 	cfg := serverConfig(t)
 	cfg.Store = process.Store
-	_, err := bus.StartServer(cfg, rig.Log(t))
+	_, err := bus.StartServer(cfg, testkit.Log(t))
 	wantErr(t, err, bus.ErrStoreInUse)
 	process.Kill()
-	s, err := bus.StartServer(cfg, rig.Log(t))
+	s, err := bus.StartServer(cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestStartServer_SaysWhatIsWrong(t *testing.T) {
 		t.Helper()
 		cfg := serverConfig(t)
 		change(&cfg)
-		s, err := bus.StartServer(cfg, rig.Log(t))
+		s, err := bus.StartServer(cfg, testkit.Log(t))
 		if err == nil {
 			s.Shutdown()
 			t.Fatalf("started with %+v", cfg)
@@ -126,9 +126,9 @@ func TestStartServer_SaysWhatIsWrong(t *testing.T) {
 // A server whose messages are cut off in the middle comes up with what is
 // whole.
 func TestStartServer_WithATornStore(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketDesired)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketDesired)
 	for _, key := range []string{"service.a", "service.b"} {
 		must(t)(b.Create(ctx, key, []byte("whole")))
 	}
@@ -145,7 +145,7 @@ func TestStartServer_WithATornStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		e, err := b.Get(ctx, "service.a")
 		if err == nil {
 			err = sameText(e.Value, "whole")

@@ -12,7 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func serve(t *testing.T, c *bus.Conn, verbs map[string]bus.Handler) (stop func()) {
@@ -26,8 +26,8 @@ func serve(t *testing.T, c *bus.Conn, verbs map[string]bus.Handler) (stop func()
 }
 
 func TestRequest_IsAnswered(t *testing.T) {
-	srv := rig.StartBus(t)
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	srv := testkit.StartBus(t)
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		events.APIAdd: func(_ context.Context, req []byte) (any, error) {
 			var r events.ScaleRequest
 			if err := json.Unmarshal(req, &r); err != nil {
@@ -37,23 +37,23 @@ func TestRequest_IsAnswered(t *testing.T) {
 		},
 	})
 	var reply events.ScaleReply
-	err := rig.Connect(t, srv.URL()).Request(rig.Context(t), events.APIAdd, events.ScaleRequest{ID: "1", Service: "web", N: 1, Names: []string{"S5"}}, &reply)
+	err := testkit.Connect(t, srv.URL()).Request(testkit.Context(t), events.APIAdd, events.ScaleRequest{ID: "1", Service: "web", N: 1, Names: []string{"S5"}}, &reply)
 	if err != nil || reply.Service != "web" || len(reply.Added) != 1 || reply.Added[0] != "S5" {
 		t.Fatalf("got %+v, %v", reply, err)
 	}
 }
 
 func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	refusal := events.StatusErrorf(409, "name %q is in use", "S5\r\nX: y")
 	var answer atomic.Value
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add": func(context.Context, []byte) (any, error) { return nil, answer.Load().(error) },
 	})
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	ask := func(err error) error {
 		answer.Store(fmt.Errorf("add: %w", err))
-		return c.Request(rig.Context(t), "add", struct{}{}, nil)
+		return c.Request(testkit.Context(t), "add", struct{}{}, nil)
 	}
 	var got *events.StatusError
 	if err := ask(refusal); !errors.As(err, &got) || *got != *refusal {
@@ -71,23 +71,23 @@ func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
 }
 
 func TestRequest_NobodyAnswers(t *testing.T) {
-	srv := rig.StartBus(t)
-	c := rig.Connect(t, srv.URL())
-	wantErr(t, c.Request(rig.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
+	srv := testkit.StartBus(t)
+	c := testkit.Connect(t, srv.URL())
+	wantErr(t, c.Request(testkit.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
 	srv.Shutdown()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("still connected")
 		}
 		return nil
 	})
-	wantErr(t, c.Request(rig.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
+	wantErr(t, c.Request(testkit.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
 }
 
 func TestRequest_OutcomeUnknown(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	entered := make(chan struct{}, 2)
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add": func(ctx context.Context, _ []byte) (any, error) {
 			entered <- struct{}{}
 			<-ctx.Done()
@@ -95,7 +95,7 @@ func TestRequest_OutcomeUnknown(t *testing.T) {
 		},
 	})
 	cut := newCut(t, srv.URL())
-	c := rig.Connect(t, cut.URL())
+	c := testkit.Connect(t, cut.URL())
 
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -103,41 +103,41 @@ func TestRequest_OutcomeUnknown(t *testing.T) {
 	<-entered
 
 	failed := make(chan error)
-	go func() { failed <- c.Request(rig.Context(t), "add", struct{}{}, nil) }()
+	go func() { failed <- c.Request(testkit.Context(t), "add", struct{}{}, nil) }()
 	<-entered
 	cut.Cut()
 	wantErr(t, <-failed, events.ErrUnknownOutcome)
 }
 
 func TestServe_WorksOnManyRequestsAtOnceButNotOnAny(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	release := make(chan struct{})
 	var inside atomic.Int64
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add":    func(context.Context, []byte) (any, error) { inside.Add(1); <-release; return "done", nil },
 		"status": func(context.Context, []byte) (any, error) { return events.Status{}, nil },
 	})
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	const many = 64
 	var wait sync.WaitGroup
 	for range many {
 		wait.Go(func() {
-			if err := c.Request(rig.Context(t), "add", struct{}{}, nil); err != nil {
+			if err := c.Request(testkit.Context(t), "add", struct{}{}, nil); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if n := inside.Load(); n < many {
 			return fmt.Errorf("%d of %d requests are worked on", n, many)
 		}
 		return nil
 	})
 	var refusal *events.StatusError
-	if err := c.Request(rig.Context(t), "add", struct{}{}, nil); !errors.As(err, &refusal) || refusal.Code != 503 {
+	if err := c.Request(testkit.Context(t), "add", struct{}{}, nil); !errors.As(err, &refusal) || refusal.Code != 503 {
 		t.Errorf("one request too many: %v", err)
 	}
-	if err := c.Request(rig.Context(t), "status", struct{}{}, nil); err != nil {
+	if err := c.Request(testkit.Context(t), "status", struct{}{}, nil); err != nil {
 		t.Errorf("another verb: %v", err)
 	}
 	close(release)
@@ -145,10 +145,10 @@ func TestServe_WorksOnManyRequestsAtOnceButNotOnAny(t *testing.T) {
 }
 
 func TestServe_StopWaitsForHandlers(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	entered := make(chan struct{})
 	var ended atomic.Bool
-	stop := serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	stop := serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add": func(ctx context.Context, _ []byte) (any, error) {
 			close(entered)
 			<-ctx.Done()
@@ -156,48 +156,48 @@ func TestServe_StopWaitsForHandlers(t *testing.T) {
 			return nil, ctx.Err()
 		},
 	})
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	failed := make(chan error)
-	go func() { failed <- c.Request(rig.Context(t), "add", struct{}{}, nil) }()
+	go func() { failed <- c.Request(testkit.Context(t), "add", struct{}{}, nil) }()
 	<-entered
 	stop()
 	if !ended.Load() {
 		t.Error("stop returned before the handler")
 	}
 	wantErr(t, <-failed, events.ErrUnknownOutcome)
-	wantErr(t, c.Request(rig.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
+	wantErr(t, c.Request(testkit.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
 }
 
 // A leader that lost its lease answers nothing that comes after.
 func TestServe_RefusesAfterItsContext(t *testing.T) {
-	srv := rig.StartBus(t)
+	srv := testkit.StartBus(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	stop, err := rig.Connect(t, srv.URL()).Serve(ctx, "dev", nil, map[string]bus.Handler{
+	stop, err := testkit.Connect(t, srv.URL()).Serve(ctx, "dev", nil, map[string]bus.Handler{
 		"add": func(context.Context, []byte) (any, error) { return "done", nil },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	c := rig.Connect(t, srv.URL())
-	if err := c.Request(rig.Context(t), "add", struct{}{}, nil); err != nil {
+	c := testkit.Connect(t, srv.URL())
+	if err := c.Request(testkit.Context(t), "add", struct{}{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	wantErr(t, c.Request(rig.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
+	wantErr(t, c.Request(testkit.Context(t), "add", struct{}{}, nil), events.ErrNoLeader)
 }
 
 func TestServe_OutlivesARestart(t *testing.T) {
-	srv := rig.StartBus(t)
-	serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	srv := testkit.StartBus(t)
+	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"status": func(context.Context, []byte) (any, error) { return events.Status{Controller: "c1"}, nil },
 	})
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	srv.Shutdown()
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		var s events.Status
-		if err := c.Request(rig.Context(t), "status", struct{}{}, &s); err != nil || s.Controller != "c1" {
+		if err := c.Request(testkit.Context(t), "status", struct{}{}, &s); err != nil || s.Controller != "c1" {
 			return fmt.Errorf("got %+v, %v", s, err)
 		}
 		return nil
@@ -205,8 +205,8 @@ func TestServe_OutlivesARestart(t *testing.T) {
 }
 
 func TestServe_StopWithoutABus(t *testing.T) {
-	srv := rig.StartBus(t)
-	stop := serve(t, rig.Connect(t, srv.URL()), map[string]bus.Handler{
+	srv := testkit.StartBus(t)
+	stop := serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"status": func(context.Context, []byte) (any, error) { return nil, nil },
 	})
 	srv.Shutdown()
@@ -216,15 +216,15 @@ func TestServe_StopWithoutABus(t *testing.T) {
 // A term that ends while the bus is away must not leave an endpoint there that
 // swallows requests: the queue group would go on choosing it.
 func TestServe_StoppedWithoutABusItAnswersNobodyAfterwards(t *testing.T) {
-	srv := rig.StartBus(t)
-	leader := rig.Connect(t, srv.URL())
+	srv := testkit.StartBus(t)
+	leader := testkit.Connect(t, srv.URL())
 	status := func(term string) map[string]bus.Handler {
 		return map[string]bus.Handler{"status": func(context.Context, []byte) (any, error) { return events.Status{Controller: term}, nil }}
 	}
 	stop := serve(t, leader, status("first"))
-	c := rig.Connect(t, srv.URL())
+	c := testkit.Connect(t, srv.URL())
 	srv.Shutdown()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if leader.Connected() {
 			return errors.New("connected")
 		}
@@ -232,7 +232,7 @@ func TestServe_StoppedWithoutABusItAnswersNobodyAfterwards(t *testing.T) {
 	})
 	stop()
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if !leader.Connected() || !c.Connected() {
 			return errors.New("not connected")
 		}
@@ -240,7 +240,7 @@ func TestServe_StoppedWithoutABusItAnswersNobodyAfterwards(t *testing.T) {
 	})
 	serve(t, leader, status("second"))
 	answered := 0
-	rig.Eventually(t, func() error { // until the first is gone it says that nobody leads
+	testkit.Eventually(t, func() error { // until the first is gone it says that nobody leads
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var s events.Status

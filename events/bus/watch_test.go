@@ -15,7 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // watchAll watches until the test ends and records what it is given.
@@ -37,7 +37,7 @@ func watchAll(t *testing.T, b *bus.Bucket, filter string) *recorder[events.Entry
 // is a deletion.
 func shows(t *testing.T, seen *recorder[events.Entry], want ...string) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := spell(seen.list()); !slices.Equal(got, want) {
 			return fmt.Errorf("got %v, want %v", got, want)
 		}
@@ -49,7 +49,7 @@ func shows(t *testing.T, seen *recorder[events.Entry], want ...string) {
 // values more often than it has to.
 func ends(t *testing.T, seen *recorder[events.Entry], want ...string) {
 	t.Helper()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		got := spell(seen.list())
 		if n := len(got) - len(want); n < 0 || !slices.Equal(got[n:], want) {
 			return fmt.Errorf("got %v, want %v at the end", got, want)
@@ -81,8 +81,8 @@ func must(t *testing.T) func(events.Version, error) events.Version {
 }
 
 func TestWatch_TellsCurrentValuesThenChanges(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketRoutes)
 	ok := must(t)
 	a := ok(b.Create(ctx, "a", []byte("1")))
 	a = ok(b.Update(ctx, "a", []byte("2"), a))
@@ -105,8 +105,8 @@ func TestWatch_TellsCurrentValuesThenChanges(t *testing.T) {
 }
 
 func TestWatch_Filter(t *testing.T) {
-	ctx := rig.Context(t)
-	b := bucket(t, rig.Connect(t, rig.StartBus(t).URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	b := bucket(t, testkit.Connect(t, testkit.StartBus(t).URL()), events.BucketRoutes)
 	ok := must(t)
 	one, some := watchAll(t, b, "service.web"), watchAll(t, b, "service.*")
 	ok(b.Create(ctx, "service.api", []byte("x")))
@@ -122,9 +122,9 @@ func TestWatch_Filter(t *testing.T) {
 
 // NATS's own watch can fall silent here, without an error and for ever.
 func TestWatch_OpensAgainAfterARestart(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
 	seen := watchAll(t, b, "k")
@@ -132,14 +132,14 @@ func TestWatch_OpensAgainAfterARestart(t *testing.T) {
 	srv.Shutdown()
 	srv.Start()
 	ends(t, seen, "k=1", "k=1")
-	ok(bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes).Update(ctx, "k", []byte("2"), v))
+	ok(bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes).Update(ctx, "k", []byte("2"), v))
 	ends(t, seen, "k=2")
 }
 
 func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	ok(b.Create(ctx, "kept", []byte("1")))
 	marked := ok(b.Create(ctx, "marked", []byte("1")))
@@ -148,7 +148,7 @@ func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
 	shows(t, seen, "kept=1", "marked=1", "purged=1")
 
 	cut := newCut(t, srv.URL())
-	behind := bucket(t, rig.Connect(t, cut.URL()), events.BucketRoutes)
+	behind := bucket(t, testkit.Connect(t, cut.URL()), events.BucketRoutes)
 	late := watchAll(t, behind, ">")
 	shows(t, late, "kept=1", "marked=1", "purged=1")
 	cut.Cut()
@@ -171,9 +171,9 @@ func TestWatch_TellsWhatWasDeletedWhileItWasAway(t *testing.T) {
 }
 
 func TestWatch_FollowsAWipedBus(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	ok(b.Create(ctx, "both", []byte("old")))
 	ok(b.Create(ctx, "old", []byte("old")))
@@ -183,7 +183,7 @@ func TestWatch_FollowsAWipedBus(t *testing.T) {
 	srv.Wipe()
 	srv.Start()
 	ends(t, seen, "both=-", "old=-")
-	ok(bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "both", []byte("new")))
+	ok(bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes).Create(ctx, "both", []byte("new")))
 	ends(t, seen, "both=-", "old=-", "both=new")
 	all := seen.list()
 	for _, e := range all[len(all)-3:] {
@@ -198,9 +198,9 @@ func TestWatch_FollowsAWipedBus(t *testing.T) {
 
 // Somebody deletes the bucket under living connections.
 func TestWatch_FollowsADeletedBucket(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("old")))
 	seen := watchAll(t, b, "")
@@ -217,15 +217,15 @@ func TestWatch_FollowsADeletedBucket(t *testing.T) {
 }
 
 func TestWatch_NoticesAFrozenBus(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	b := bucket(t, c, events.BucketRoutes)
 	must(t)(b.Create(ctx, "k", []byte("1")))
 	seen := watchAll(t, b, "")
 	shows(t, seen, "k=1")
 	thaw := srv.Pause()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if c.Connected() {
 			return errors.New("a frozen bus counts as connected")
 		}
@@ -240,8 +240,8 @@ func TestWatch_NoticesAFrozenBus(t *testing.T) {
 
 func TestWatch_EndsWithItsConnection(t *testing.T) {
 	cfg := bus.DefaultConfig()
-	cfg.URL = rig.StartBus(t).URL()
-	c, err := bus.Connect(t.Context(), cfg, rig.Log(t))
+	cfg.URL = testkit.StartBus(t).URL()
+	c, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,14 +254,14 @@ func TestWatch_EndsWithItsConnection(t *testing.T) {
 
 // What a strange hand puts on the bus is delivered as it is, not trusted.
 func TestWatch_PassesRubbishOn(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b := bucket(t, rig.Connect(t, srv.URL()), events.BucketRoutes)
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketRoutes)
 	seen := watchAll(t, b, "")
 	if _, err := rawJS(t, srv.URL()).Publish(ctx, "$KV.RINGWAY_ROUTES.service.web", []byte("\x00{")); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := seen.list(); len(got) != 1 || string(got[0].Value) != "\x00{" {
 			return fmt.Errorf("got %v", got)
 		}
@@ -289,7 +289,7 @@ func rawJS(t *testing.T, url string) jetstream.JetStream {
 
 func rawStream(t *testing.T, url, bucket string) jetstream.Stream {
 	t.Helper()
-	s, err := rawJS(t, url).Stream(rig.Context(t), "KV_"+bucket)
+	s, err := rawJS(t, url).Stream(testkit.Context(t), "KV_"+bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,9 +299,9 @@ func rawStream(t *testing.T, url, bucket string) jetstream.Stream {
 // The values stay, the versions of before are foreign, and whoever opens or
 // watches the bucket anew is in its new life.
 func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
-	ctx := rig.Context(t)
-	srv := rig.StartBus(t)
-	b, other := bucket(t, rig.Connect(t, srv.URL()), events.BucketAssign), rig.Connect(t, srv.URL())
+	ctx := testkit.Context(t)
+	srv := testkit.StartBus(t)
+	b, other := bucket(t, testkit.Connect(t, srv.URL()), events.BucketAssign), testkit.Connect(t, srv.URL())
 	before := must(t)(b.Create(ctx, "h1", []byte("one")))
 	theirs := bucket(t, other, events.BucketAssign)
 	why := events.Rollback{Noticed: time.Now().UTC().Round(0), Reason: "h1 obeys a later one"}
@@ -339,7 +339,7 @@ func TestBucket_BeginsANewLifeWithWhatItHas(t *testing.T) {
 	}
 	srv.Shutdown() // and it lasts
 	srv.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		e, err := b.Get(ctx, "h1")
 		if err == nil && e.Version != after {
 			err = fmt.Errorf("version %s, want %s", e.Version, after)

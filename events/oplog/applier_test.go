@@ -9,7 +9,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // applier is a replica without a database: it reads a log, keeps the results
@@ -102,12 +102,12 @@ func (a *applier) setMute(mute bool) {
 func (a *applier) upTo(t testing.TB) {
 	t.Helper()
 	var last uint64
-	rig.Eventually(t, func() error {
-		s, err := a.conn.Log(a.id).State(rig.Context(t))
+	testkit.Eventually(t, func() error {
+		s, err := a.conn.Log(a.id).State(testkit.Context(t))
 		last = s.Last
 		return err
 	})
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if got := uint64(a.batches + a.repeats); got < last {

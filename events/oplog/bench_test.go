@@ -7,17 +7,17 @@ import (
 	"testing"
 
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // BenchmarkDo measures acknowledged ops: fsynced, read back and answered.
 func BenchmarkDo(b *testing.B) {
 	for _, callers := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			srv := rig.StartBusProcess(b)
-			c := rig.Connect(b, srv.URL())
+			srv := testkit.StartBusProcess(b)
+			c := testkit.Connect(b, srv.URL())
 			createLog(b, c, theLog)
-			a := apply(b, rig.Connect(b, srv.URL()), theLog)
+			a := apply(b, testkit.Connect(b, srv.URL()), theLog)
 			w, stop := run(b, oplog.DefaultConfig(), c, c, a)
 			defer stop()
 			b.ReportAllocs()

@@ -13,7 +13,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // history is what callers were told, by key.
@@ -93,10 +93,10 @@ func write(t testing.TB, w *oplog.Writer, callers int, h *history, again func(n 
 }
 
 func TestDo_CoalescesAndKeepsOrder(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	a := apply(t, rig.Connect(t, srv.URL()), theLog)
+	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 	w, _ := run(t, oplog.DefaultConfig(), c, c, a)
 	var h history
 	const callers, each = 64, 50
@@ -121,15 +121,15 @@ func TestDo_CoalescesAndKeepsOrder(t *testing.T) {
 }
 
 func TestDo_OneCallerWaitsForNobody(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	a := apply(t, rig.Connect(t, srv.URL()), theLog)
+	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 	w, _ := run(t, oplog.DefaultConfig(), c, c, a)
 	fastest := time.Hour
 	for key := range int64(50) {
 		begun := time.Now()
-		if _, err := w.Do(rig.Context(t), theLog, insert(key)); err != nil {
+		if _, err := w.Do(testkit.Context(t), theLog, insert(key)); err != nil {
 			t.Fatal(err)
 		}
 		fastest = min(fastest, time.Since(begun))
@@ -143,12 +143,12 @@ func TestDo_OneCallerWaitsForNobody(t *testing.T) {
 }
 
 func TestDo_SecondWriteOfAKeyIsTold(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, rig.Connect(t, srv.URL()), theLog))
+	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, testkit.Connect(t, srv.URL()), theLog))
 	for _, want := range []events.Outcome{events.Done, events.Duplicate} {
-		if r, err := w.Do(rig.Context(t), theLog, insert(7)); err != nil || r.Outcome != want {
+		if r, err := w.Do(testkit.Context(t), theLog, insert(7)); err != nil || r.Outcome != want {
 			t.Fatalf("got %+v, %v, want %s", r, err, want)
 		}
 	}
@@ -156,10 +156,10 @@ func TestDo_SecondWriteOfAKeyIsTold(t *testing.T) {
 
 // The bus is killed again and again while 16 callers write.
 func TestDo_OverAKilledBus(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	a := apply(t, rig.Connect(t, srv.URL()), theLog)
+	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 	cfg := oplog.DefaultConfig()
 	cfg.LookupAfter = 100 * time.Millisecond
 	w, _ := run(t, cfg, c, c, a)
@@ -194,7 +194,7 @@ func (h *history) grows(t *testing.T, n int) {
 		return len(h.acked)
 	}
 	want := count() + n
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := count(); got < want {
 			return fmt.Errorf("%d of %d ops are acknowledged", got, want)
 		}
@@ -204,10 +204,10 @@ func (h *history) grows(t *testing.T, n int) {
 
 // Callers with little patience leave while the bus is killed.
 func TestDo_ImpatientCallersOverAKilledBus(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	a := apply(t, rig.Connect(t, srv.URL()), theLog)
+	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 	cfg := oplog.DefaultConfig()
 	cfg.Patience, cfg.LookupAfter = 50*time.Millisecond, 50*time.Millisecond
 	w, _ := run(t, cfg, c, c, a)
@@ -258,10 +258,10 @@ func (f *forgetful) Append(ctx context.Context, id events.LogID, batch string, d
 
 func TestDo_LostAcknowledgements(t *testing.T) {
 	f := func(t *testing.T, mute bool) {
-		srv := rig.StartBusProcess(t)
-		c := &forgetful{Conn: rig.Connect(t, srv.URL())}
+		srv := testkit.StartBusProcess(t)
+		c := &forgetful{Conn: testkit.Connect(t, srv.URL())}
 		createLog(t, c.Conn, theLog)
-		a := apply(t, rig.Connect(t, srv.URL()), theLog)
+		a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 		a.setMute(mute)
 		cfg := oplog.DefaultConfig()
 		cfg.LookupAfter = 50 * time.Millisecond
@@ -281,32 +281,32 @@ func TestDo_LostAcknowledgements(t *testing.T) {
 }
 
 func TestDo_AnotherIncarnation(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, rig.Connect(t, srv.URL()), theLog))
-	if _, err := w.Do(rig.Context(t), theLog, insert(1)); err != nil {
+	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, testkit.Connect(t, srv.URL()), theLog))
+	if _, err := w.Do(testkit.Context(t), theLog, insert(1)); err != nil {
 		t.Fatal(err)
 	}
-	admin := rig.Connect(t, srv.URL())
-	if err := admin.DeleteLog(rig.Context(t), theLog); err != nil {
+	admin := testkit.Connect(t, srv.URL())
+	if err := admin.DeleteLog(testkit.Context(t), theLog); err != nil {
 		t.Fatal(err)
 	}
 	second := theLog
 	second.Incarnation = "second"
 	createLog(t, admin, second)
-	a := apply(t, rig.Connect(t, srv.URL()), second)
+	a := apply(t, testkit.Connect(t, srv.URL()), second)
 	// The first finds out on the way, when it is in the new log already, and
 	// hears from there what became of it; those after it are refused before.
 	var h history
-	r, err := w.Do(rig.Context(t), theLog, insert(2))
+	r, err := w.Do(testkit.Context(t), theLog, insert(2))
 	h.note(t, 2, r, err)
-	_, err = w.Do(rig.Context(t), theLog, insert(3))
+	_, err = w.Do(testkit.Context(t), theLog, insert(3))
 	if !errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrUnknownOutcome) {
 		t.Fatalf("got %v, want a refusal for a foreign log", err)
 	}
 	wantCode(t, err, 503)
-	if r, err = w.Do(rig.Context(t), second, insert(4)); err != nil || r.Outcome != events.Done {
+	if r, err = w.Do(testkit.Context(t), second, insert(4)); err != nil || r.Outcome != events.Done {
 		t.Fatalf("in the new life: %+v, %v", r, err)
 	}
 	h.acked, h.notStored = append(h.acked, 4), append(h.notStored, 3)
@@ -315,12 +315,12 @@ func TestDo_AnotherIncarnation(t *testing.T) {
 }
 
 func TestDo_MissingLog(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	cfg := oplog.DefaultConfig()
 	cfg.Patience = 100 * time.Millisecond
 	w, _ := run(t, cfg, c, c, nobody{})
-	_, err := w.Do(rig.Context(t), theLog, insert(1))
+	_, err := w.Do(testkit.Context(t), theLog, insert(1))
 	if !errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrUnknownOutcome) {
 		t.Fatalf("got %v", err)
 	}
@@ -328,16 +328,16 @@ func TestDo_MissingLog(t *testing.T) {
 }
 
 func TestDo_FullLog(t *testing.T) {
-	srv := rig.StartBusProcess(t)
+	srv := testkit.StartBusProcess(t)
 	cfg := bus.DefaultConfig()
 	cfg.URL, cfg.LogBytes = srv.URL(), 4000
-	c, err := bus.Connect(rig.Context(t), cfg, rig.Log(t))
+	c, err := bus.Connect(testkit.Context(t), cfg, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	createLog(t, c, theLog)
-	a := apply(t, rig.Connect(t, srv.URL()), theLog)
+	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
 	w, stop := run(t, oplog.DefaultConfig(), c, c, a)
 	defer stop()
 	var h history
@@ -347,20 +347,20 @@ func TestDo_FullLog(t *testing.T) {
 		t.Fatalf("a full log: %d not stored, %d unknown", len(h.notStored), len(h.unknown))
 	}
 	for key := int64(1 << 60); err == nil; key++ { // one op may fit where four did not
-		_, err = w.Do(rig.Context(t), theLog, insert(key))
+		_, err = w.Do(testkit.Context(t), theLog, insert(key))
 	}
 	if !errors.Is(err, events.ErrLogFull) {
 		t.Fatalf("got %v", err)
 	}
 	wantCode(t, err, 503)
-	s, err := c.Log(theLog).State(rig.Context(t))
+	s, err := c.Log(theLog).State(testkit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Log(theLog).Purge(rig.Context(t), s.Last); err != nil {
+	if err := c.Log(theLog).Purge(testkit.Context(t), s.Last); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Do(rig.Context(t), theLog, insert(1<<60)); err != nil {
+	if _, err := w.Do(testkit.Context(t), theLog, insert(1<<60)); err != nil {
 		t.Fatalf("after a purge: %v", err)
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
-	if rig.ServeBus() {
+	if testkit.ServeBus() {
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -24,7 +24,7 @@ var theLog = events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
 
 func createLog(t testing.TB, c *bus.Conn, id events.LogID) {
 	t.Helper()
-	if _, err := c.CreateLog(rig.Context(t), id, 0); err != nil {
+	if _, err := c.CreateLog(testkit.Context(t), id, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -32,7 +32,7 @@ func createLog(t testing.TB, c *bus.Conn, id events.LogID) {
 // run runs a writer until the test, or stop, ends it.
 func run(t testing.TB, cfg oplog.Config, logs oplog.Log, hear oplog.Listener, asks oplog.ResultReader) (w *oplog.Writer, stop func()) {
 	t.Helper()
-	w, err := oplog.New(cfg, logs, hear, asks, rig.Log(t))
+	w, err := oplog.New(cfg, logs, hear, asks, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func wantCode(t *testing.T, err error, code int) {
@@ -138,7 +138,7 @@ func bubble(t *testing.T, d *desk, change func(*oplog.Config), test func(t *test
 		if change != nil {
 			change(&cfg)
 		}
-		w, err := oplog.New(cfg, d, d, d, rig.Log(t))
+		w, err := oplog.New(cfg, d, d, d, testkit.Log(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func notYet(t *testing.T, done <-chan error) {
 func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	cfg := oplog.DefaultConfig()
 	cfg.Patience = 10 * time.Millisecond
-	w, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, rig.Log(t))
+	w, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
 			d.tell(b, uint64(n)+1)
 			return uint64(n) + 1, nil
 		}
-		w, err := oplog.New(oplog.DefaultConfig(), d, d, d, rig.Log(t))
+		w, err := oplog.New(oplog.DefaultConfig(), d, d, d, testkit.Log(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 		t.Helper()
 		cfg := oplog.DefaultConfig()
 		change(&cfg)
-		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, rig.Log(t)); err == nil {
+		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testkit.Log(t)); err == nil {
 			t.Errorf("accepted %+v", cfg)
 		}
 	}
@@ -947,8 +947,8 @@ func TestDo_BoundsWhatWaits(t *testing.T) {
 
 // At the end everybody is told, and nothing runs any more.
 func TestRun_Ends(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
 	for name, d := range map[string]*desk{
 		"unacknowledged": {answer: away},
@@ -970,7 +970,7 @@ func TestRun_Ends(t *testing.T) {
 					}
 				})
 			}
-			rig.Eventually(t, func() error {
+			testkit.Eventually(t, func() error {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				if len(d.batches) == 0 {

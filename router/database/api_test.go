@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router"
 )
 
@@ -75,7 +75,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 	var epoch events.Epoch
 	c.decides(events.APIInit, func(b []byte) (any, error) {
 		var req events.InitRequest
-		rig.Must(t, json.Unmarshal(b, &req))
+		testkit.Must(t, json.Unmarshal(b, &req))
 		want := events.InitRequest{ID: req.ID, N: 4, Table: events.Table{Name: "StudT", Schema: schema, Shards: threeShards},
 			Servers: append(append([]events.Placement{}, threeOnTwo...), events.Placement{Shards: []string{"sh1"}})}
 		if req.ID == "" || !reflect.DeepEqual(req, want) {
@@ -97,7 +97,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 
 	c.decides(events.APIAddServers, func(b []byte) (any, error) {
 		var req events.ServersRequest
-		rig.Must(t, json.Unmarshal(b, &req))
+		testkit.Must(t, json.Unmarshal(b, &req))
 		want := events.ServersRequest{ID: req.ID, Table: "StudT", N: 2, NewShards: []events.Shard{{ID: "sh5", Low: 12288, Size: 4096}},
 			Servers: []events.Placement{{Name: "Server4", Shards: []string{"sh3", "sh5"}}, {Shards: []string{"sh2", "sh5"}}}}
 		if req.ID == "" || !reflect.DeepEqual(req, want) {
@@ -116,7 +116,7 @@ func TestDatabase_InitAddAndRemoveAskTheLeader(t *testing.T) {
 
 	c.decides(events.APIRemoveServers, func(b []byte) (any, error) {
 		var req events.ServersRequest
-		rig.Must(t, json.Unmarshal(b, &req))
+		testkit.Must(t, json.Unmarshal(b, &req))
 		if want := (events.ServersRequest{ID: req.ID, Table: "StudT", N: 2, Names: []string{"Server4"}}); req.ID == "" || !reflect.DeepEqual(req, want) {
 			t.Errorf("asked %+v, want %+v", req, want)
 		}
@@ -218,9 +218,9 @@ func TestDatabase_CallsThatNameNoTable(t *testing.T) {
 		route, _ := c.now()
 		route.Table.Name = name
 		value, err := json.Marshal(route)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		epoch, err := c.bucket.Create(t.Context(), events.TableKey(name), value)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		f.serves(epoch)
 	}
 	add("Marks")
@@ -230,8 +230,8 @@ func TestDatabase_CallsThatNameNoTable(t *testing.T) {
 
 	add("Grades")
 	_, epoch := c.now()
-	rig.Must(t, c.bucket.Delete(t.Context(), events.TableKey(events.DefaultTable), epoch))
-	rig.Eventually(t, func() error {
+	testkit.Must(t, c.bucket.Delete(t.Context(), events.TableKey(events.DefaultTable), epoch))
+	testkit.Eventually(t, func() error {
 		if got := f.do("GET", "/status?table="+events.DefaultTable, ""); got.code != 404 {
 			return fmt.Errorf("the table is still served: %d %s", got.code, got.body)
 		}

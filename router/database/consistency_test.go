@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router"
 )
 
@@ -176,7 +176,7 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 				return
 			}
 			patient := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.ID = "r3" })
-			rig.Eventually(t, func() error {
+			testkit.Eventually(t, func() error {
 				if got := patient.get(patient.admin + "/routes"); !strings.Contains(got.body, `"floor_doubt": `) {
 					return fmt.Errorf("no doubt in %s", got.body)
 				}
@@ -224,7 +224,7 @@ func TestRead_WaitsOnlyForTheReplicasOfItsShard(t *testing.T) {
 // What only a person can mend is said at once.
 func TestRead_DoesNotWaitForALogThatIsGone(t *testing.T) {
 	c := oneShard(t)
-	rig.Must(t, c.conn.DeleteLog(t.Context(), events.LogID{Table: events.DefaultTable, Shard: "sh1", Incarnation: life}))
+	testkit.Must(t, c.conn.DeleteLog(t.Context(), events.LogID{Table: events.DefaultTable, Shard: "sh1", Incarnation: life}))
 	for _, s := range c.servers {
 		s.refuse.Store(503)
 	}
@@ -277,7 +277,7 @@ func TestRead_NeverGoesBack(t *testing.T) {
 	}
 	c.behind()
 	writer.fill(1, 1)
-	rig.Eventually(t, func() error { // some read shows it
+	testkit.Eventually(t, func() error { // some read shows it
 		if got := reader.do("POST", "/read", readOne, "Ringway-Consistency", "eventual"); got.body != found(rows(1, 1)) {
 			return fmt.Errorf("got %s", got.body)
 		}
@@ -302,7 +302,7 @@ func TestRead_NeverGoesBackBehindAPartOfAnAnswer(t *testing.T) {
 	c.behind()
 	writer.fill(1, 200)
 	c.servers["Server0"].cutAt.Store(150)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		got, err := reader.try("POST", "/read", `{"Stud_id":{"low":1,"high":200}}`, "Ringway-Consistency", "eventual")
 		if err == nil || !strings.Contains(got.body, `"Stud_id":100,`) {
 			return fmt.Errorf("got %v, %s", err, got.body)
@@ -342,10 +342,10 @@ func (c *cluster) level() {
 	s.apply("sh1")
 	one := s.replicas["sh1"]
 	state, err := c.conn.Log(one.log).State(c.t.Context())
-	rig.Must(c.t, err)
-	ctx, cancel := context.WithTimeout(c.t.Context(), rig.Patience)
+	testkit.Must(c.t, err)
+	ctx, cancel := context.WithTimeout(c.t.Context(), testkit.Patience)
 	defer cancel()
-	rig.Must(c.t, one.wait(ctx, state.Last))
+	testkit.Must(c.t, one.wait(ctx, state.Last))
 }
 
 func TestRead_SharesQuestions(t *testing.T) {
@@ -374,14 +374,14 @@ func TestRead_SharesQuestions(t *testing.T) {
 		}
 		for i := range clients {
 			all.Go(func() { read(4046 + i) })
-			rig.Eventually(t, func() error { // the first ask, one after the other
+			testkit.Eventually(t, func() error { // the first ask, one after the other
 				if n := int(s.reads.Load() - before); n < min(i+1, inFlight) {
 					return fmt.Errorf("%d questions after %d reads", n, i+1)
 				}
 				return nil
 			})
 		}
-		rig.Eventually(t, func() error { // the others wait, and perhaps one for the end of the read before
+		testkit.Eventually(t, func() error { // the others wait, and perhaps one for the end of the read before
 			m := sharedReads.FindStringSubmatch(f.get(f.admin + "/metrics").body)
 			if n, _ := strconv.Atoi(m[1]); n < clients-inFlight {
 				return fmt.Errorf("%d wait", n)

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestTable_FindsTheShardOfAKey(t *testing.T) {
@@ -58,7 +58,7 @@ type fataler interface{ Fatal(...any) }
 
 // idle is a database that does not run.
 func idle(t fataler) *Database {
-	d, err := New(DefaultConfig(), nil, nil, nil, prometheus.NewRegistry(), rig.Quiet)
+	d, err := New(DefaultConfig(), nil, nil, nil, prometheus.NewRegistry(), testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,8 +154,8 @@ func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
 		r := routeOf("life1")
 		r.Table.Name = name
 		value, err := json.Marshal(r)
-		rig.Must(t, err)
-		rig.Must(t, d.Remember(name, Known{Route: value}))
+		testkit.Must(t, err)
+		testkit.Must(t, d.Remember(name, Known{Route: value}))
 	}
 	f("", "no database is configured; POST /init first", 400)
 	f("Marks", "no database is configured; POST /init first", 400)

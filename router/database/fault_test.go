@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router"
 )
 
@@ -44,7 +44,7 @@ func TestRead_LosesNothingWhenAReplicaIsKilled(t *testing.T) {
 	}
 	more := func() {
 		before := done.Load()
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if n := done.Load() - before; n < 100 && !t.Failed() {
 				return fmt.Errorf("%d reads since", n)
 			}
@@ -209,7 +209,7 @@ func TestDatabase_ReadsGoOnWithoutABus(t *testing.T) {
 	f.want("POST", "/read", readAll, 200, found(rows(1, 1)))
 
 	c.bus.Start()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if got := f.do("POST", "/write", `{"data":`+rows(2, 2)+`}`); got.code != 200 {
 			return fmt.Errorf("write: got %d %s", got.code, got.body)
 		}
@@ -229,7 +229,7 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	var answer struct {
 		Shards map[string]struct{ Outcome, Op string }
 	}
-	rig.Must(t, json.Unmarshal([]byte(got.body), &answer))
+	testkit.Must(t, json.Unmarshal([]byte(got.body), &answer))
 	op := answer.Shards["sh1"].Op
 	if got.code != 504 || answer.Shards["sh1"].Outcome != "unknown" || !strings.HasPrefix(op, "StudT.sh1.") {
 		t.Fatalf("got %d %s", got.code, got.body)
@@ -239,12 +239,12 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	}
 	for _, s := range c.servers {
 		s.apply("sh1")
-		s.wait = rig.Patience / 3
+		s.wait = testkit.Patience / 3
 	}
 	f.stop()
 	f = c.router(func(cfg *router.Config) { cfg.Database.UnknownFor = time.Nanosecond }) // another router can be asked as well
 	var settled result
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if settled = f.do("GET", "/v1/ops/"+op, ""); settled.code != 200 {
 			return fmt.Errorf("got %d %s", settled.code, settled.body)
 		}
@@ -278,10 +278,10 @@ func TestWrite_AnotherRouterDoesNotDenyWhatMayStillCome(t *testing.T) {
 	}
 	row := events.Row{events.Int(1), events.Text("name 1"), events.Int(1)}
 	b, err := json.Marshal(events.Batch{ID: batch, Writer: "elsewhere", Table: "StudT", Shard: "sh1", Ops: []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row}}}})
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	log := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: life}
 	seq, err := c.conn.Log(log).Append(t.Context(), batch, b) // now it comes
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	f.want("GET", "/v1/ops/"+op, "", 200, fmt.Sprintf(`{"op":%q,"outcome":"done","seq":%d,"status":"success"}`, op, seq))
 
 	// What it made itself it knows to be sent no more.
@@ -317,7 +317,7 @@ func TestWrite_ARefusedOneCanBeAskedAboutToo(t *testing.T) {
 	var answer struct {
 		Shards map[string]struct{ Op string }
 	}
-	rig.Must(t, json.Unmarshal([]byte(got.body), &answer))
+	testkit.Must(t, json.Unmarshal([]byte(got.body), &answer))
 	op := answer.Shards["sh1"].Op
 	f.want("GET", "/v1/ops/"+op, "", 200, fmt.Sprintf(`{"op":%q,"outcome":"duplicate","keys":[1],"count":1,"seq":2,"status":"success"}`, op))
 }
@@ -363,12 +363,12 @@ func TestRead_AnswersHTTP10Whole(t *testing.T) {
 	f.fill(0, 799)
 	ask := func(high int) *http.Response {
 		nc, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		t.Cleanup(func() { _ = nc.Close() })
 		body := fmt.Sprintf(`{"Stud_id":{"low":0,"high":%d}}`, high)
 		fmt.Fprintf(nc, "POST /read HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		return resp
 	}
 	resp := ask(399)

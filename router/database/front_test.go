@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router"
 )
 
@@ -23,7 +23,7 @@ type front struct {
 	url    string
 	admin  string
 	client *http.Client
-	log    *rig.Buffer
+	log    *testkit.Buffer
 	stop   func()
 }
 
@@ -42,14 +42,14 @@ func (c *cluster) newRouter(tune func(*router.Config)) *front {
 	c.t.Helper()
 	cfg := router.DefaultConfig()
 	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", []net.Listener{listen(c.t, "")}, listen(c.t, ""), 5*time.Second
-	cfg.Database.Write, cfg.Database.Try, cfg.Database.Read, cfg.Database.Connect = rig.Patience, rig.Patience, rig.Patience, rig.Patience // the machine may be busy
+	cfg.Database.Write, cfg.Database.Try, cfg.Database.Read, cfg.Database.Connect = testkit.Patience, testkit.Patience, testkit.Patience, testkit.Patience // the machine may be busy
 	if tune != nil {
 		tune(&cfg)
 	}
-	f := &front{t: c.t, url: "http://" + cfg.Public[0].Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &rig.Buffer{}}
+	f := &front{t: c.t, url: "http://" + cfg.Public[0].Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &testkit.Buffer{}}
 	conn := c.connect()
 	r, err := router.New(cfg, conn.Values(events.BucketRoutes), conn, conn, nil, slog.New(slog.NewTextHandler(f.log, nil)))
-	rig.Must(c.t, err)
+	testkit.Must(c.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -75,7 +75,7 @@ func (c *cluster) newRouter(tune func(*router.Config)) *front {
 // serves waits until the router does.
 func (f *front) serves(epoch events.Epoch) {
 	f.t.Helper()
-	rig.Eventually(f.t, func() error {
+	testkit.Eventually(f.t, func() error {
 		got := f.get(f.admin + "/routes")
 		if !strings.Contains(strings.Join(strings.Fields(got.body), ""), fmt.Sprintf(`"epoch":{"incarnation":%q,"revision":%d}`, epoch.Incarnation, epoch.Revision)) {
 			return fmt.Errorf("epoch %s is not served: %s", epoch, got.body)
@@ -86,10 +86,10 @@ func (f *front) serves(epoch events.Epoch) {
 
 func (f *front) get(url string) result {
 	resp, err := f.client.Get(url)
-	rig.Must(f.t, err)
+	testkit.Must(f.t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	rig.Must(f.t, err)
+	testkit.Must(f.t, err)
 	return result{resp.StatusCode, string(b), resp.Header}
 }
 
@@ -102,7 +102,7 @@ type result struct {
 func (f *front) do(method, path, body string, header ...string) result {
 	f.t.Helper()
 	got, err := f.try(method, path, body, header...)
-	rig.Must(f.t, err)
+	testkit.Must(f.t, err)
 	return got
 }
 

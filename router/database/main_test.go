@@ -15,7 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +47,7 @@ const life = "life1"
 // servers of this process.
 type cluster struct {
 	t      *testing.T
-	bus    *rig.Bus
+	bus    *testkit.Bus
 	conn   *bus.Conn
 	bucket *bus.Bucket
 
@@ -62,11 +62,11 @@ type cluster struct {
 // newCluster has a bus and a leader, and no table.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, bus: rig.StartBus(t), servers: map[string]*shardServer{}, leader: map[string]func([]byte) (any, error){}}
+	c := &cluster{t: t, bus: testkit.StartBus(t), servers: map[string]*shardServer{}, leader: map[string]func([]byte) (any, error){}}
 	c.conn = c.connect()
 	var err error
 	c.bucket, err = c.conn.Bucket(t.Context(), events.BucketRoutes)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	verbs := map[string]bus.Handler{}
 	for _, verb := range []string{events.APIInit, events.APIAddServers, events.APIRemoveServers, events.APIAdd, events.APIRemove} {
 		verbs[verb] = func(_ context.Context, req []byte) (any, error) {
@@ -81,14 +81,14 @@ func newCluster(t *testing.T) *cluster {
 		}
 	}
 	stop, err := c.conn.Serve(context.Background(), "0.1.0", nil, verbs)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(stop)
 	return c
 }
 
 func (c *cluster) connect() *bus.Conn {
 	c.t.Helper()
-	return rig.Connect(c.t, c.bus.URL(), func(cfg *bus.Config) { cfg.Wait = true })
+	return testkit.Connect(c.t, c.bus.URL(), func(cfg *bus.Config) { cfg.Wait = true })
 }
 
 // configured is a cluster with the table of the course on three servers.
@@ -108,7 +108,7 @@ func (c *cluster) create(shards []events.Shard, placed []events.Placement) event
 	for _, s := range slices.SortedFunc(slices.Values(shards), func(a, b events.Shard) int { return cmp.Compare(a.Low, b.Low) }) {
 		log := events.LogID{Table: events.DefaultTable, Shard: s.ID, Incarnation: life}
 		_, err := c.conn.CreateLog(c.t.Context(), log, 0)
-		rig.Must(c.t, err)
+		testkit.Must(c.t, err)
 		r.Shards = append(r.Shards, events.ShardRoute{Shard: s.ID, Log: events.ShardLog{Shard: s.ID, Incarnation: life, Made: true}})
 	}
 	for i, p := range placed {
@@ -133,14 +133,14 @@ func (c *cluster) put(change func(*events.TableRoute)) events.Epoch {
 	defer c.mu.Unlock()
 	change(&c.route)
 	value, err := json.Marshal(c.route)
-	rig.Must(c.t, err)
+	testkit.Must(c.t, err)
 	key := events.TableKey(c.route.Table.Name)
 	if c.epoch.Zero() {
 		c.epoch, err = c.bucket.Create(c.t.Context(), key, value)
 	} else {
 		c.epoch, err = c.bucket.Update(c.t.Context(), key, value, c.epoch)
 	}
-	rig.Must(c.t, err)
+	testkit.Must(c.t, err)
 	return c.epoch
 }
 
@@ -174,7 +174,7 @@ func sameJSON(t *testing.T, got, want string) {
 		t.Errorf("answer %.300q: %v", got, err)
 		return
 	}
-	rig.Must(t, json.Unmarshal([]byte(want), &w))
+	testkit.Must(t, json.Unmarshal([]byte(want), &w))
 	if a, b := fmt.Sprint(g), fmt.Sprint(w); a != b {
 		t.Errorf("got %.500s, want %.500s", got, want)
 	}
@@ -201,7 +201,7 @@ func listen(t *testing.T, address string) net.Listener {
 		address = "127.0.0.1:0"
 	}
 	var l net.Listener
-	rig.Eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
+	testkit.Eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
 	return l
 }
 
@@ -209,12 +209,12 @@ func listen(t *testing.T, address string) net.Listener {
 func withoutOps(t *testing.T, body string) string {
 	t.Helper()
 	var all map[string]any
-	rig.Must(t, json.Unmarshal([]byte(body), &all))
+	testkit.Must(t, json.Unmarshal([]byte(body), &all))
 	shards, _ := all["shards"].(map[string]any)
 	for _, s := range shards {
 		delete(s.(map[string]any), "op")
 	}
 	b, err := json.Marshal(all)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return string(b)
 }

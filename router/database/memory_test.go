@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/router"
 )
 
@@ -39,7 +39,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 	}))
 	defer made.Close()
 	address, err := url.Parse(made.URL)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 
 	c := newCluster(t)
 	var cut []events.Shard
@@ -53,7 +53,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 			r.Shards[i].Replicas = []events.ShardReplica{{Server: "Server0", Ready: true}}
 		}
 	})
-	f := c.router(func(cfg *router.Config) { cfg.WriteTimeout, cfg.Database.Stall = rig.Patience*4, rig.Patience })
+	f := c.router(func(cfg *router.Config) { cfg.WriteTimeout, cfg.Database.Stall = testkit.Patience*4, testkit.Patience })
 
 	live := func() uint64 {
 		runtime.GC() // nobody reads while it runs: the answer comes to a halt
@@ -65,7 +65,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 	before, maxLive := live(), uint64(0)
 	look := func() { maxLive = max(maxLive, live()) }
 	resp, err := f.client.Post(f.url+"/read", "application/json", strings.NewReader(fmt.Sprintf(`{"Stud_id":{"low":0,"high":%d}}`, each*shards)))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer resp.Body.Close()
 	for range 10 { // nobody reads: what can be read ahead is
 		f.do("GET", "/status", "")
@@ -88,7 +88,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 		if bytes.HasSuffix(part, []byte(`"status":"success"}`)) {
 			break
 		}
-		rig.Must(t, err)
+		testkit.Must(t, err)
 	}
 	if ids != each*shards {
 		t.Errorf("%d rows, want %d", ids, each*shards)

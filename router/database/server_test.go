@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/sqlite"
 )
@@ -54,14 +54,14 @@ type replica struct {
 func (c *cluster) startServer(name string, shards []events.Shard, kept []string) *shardServer {
 	c.t.Helper()
 	engine, err := sqlite.Open(c.t.TempDir())
-	rig.Must(c.t, err)
+	testkit.Must(c.t, err)
 	c.t.Cleanup(func() { _ = engine.Close() })
-	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}, wait: rig.Patience / 3}
+	s := &shardServer{t: c.t, cluster: c, name: name, engine: engine, replicas: map[string]*replica{}, wait: testkit.Patience / 3}
 	for _, id := range kept {
 		for _, one := range shards {
 			if one.ID == id {
 				store, err := engine.Create(c.t.Context(), events.ShardSpec{Table: events.DefaultTable, Schema: schema, Shard: one}, life)
-				rig.Must(c.t, err)
+				testkit.Must(c.t, err)
 				s.replicas[id] = &replica{store: store, log: events.LogID{Table: events.DefaultTable, Shard: id, Incarnation: life}}
 				s.apply(id)
 			}
@@ -113,7 +113,7 @@ func (s *shardServer) apply(id string) {
 	cfg := shard.DefaultApplierConfig()
 	cfg.Responder = r.responder
 	ctx, cancel := context.WithCancel(context.Background())
-	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, rig.Quiet)
+	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, testkit.Quiet)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.Run(ctx) }()
 	r.mu.Lock()

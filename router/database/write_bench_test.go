@@ -11,7 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 // echo stands for bus and shard servers: what is appended is done.
@@ -45,7 +45,7 @@ func (e *echo) Listen(_ string, fn func(string, []byte)) (func(), error) {
 // its bus.
 func BenchmarkWrite(b *testing.B) {
 	e := &echo{}
-	d, err := New(DefaultConfig(), e, e, nil, prometheus.NewRegistry(), rig.Quiet)
+	d, err := New(DefaultConfig(), e, e, nil, prometheus.NewRegistry(), testkit.Quiet)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -95,11 +95,11 @@ func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	a := applying(t, store)
 	for range 6 {
-		rig.Eventually(t, a.beyond(a.seq.Load()+random.Uint64N(200)))
+		testkit.Eventually(t, a.beyond(a.seq.Load()+random.Uint64N(200)))
 		if err := syscall.Kill(sup.PID(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, a.beyond(a.seq.Load()+1))
+		testkit.Eventually(t, a.beyond(a.seq.Load()+1))
 	}
 	a.stop()
 	t.Logf("applied %d", storetest.CheckLog(t, store))
@@ -108,13 +108,13 @@ func TestStore_AppliesOnceWhenTheServerIsKilled(t *testing.T) {
 func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 	sup, store := own(t)
 	a := applying(t, store)
-	rig.Eventually(t, a.beyond(20))
+	testkit.Eventually(t, a.beyond(20))
 	pid := sup.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	// The signal is on its way to every thread for some time.
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		if _, _, err := storetest.Get(ctx, store, 1); !errors.Is(err, context.DeadlineExceeded) {
@@ -131,7 +131,7 @@ func TestStore_AppliesOnceWhenTheServerStandsStill(t *testing.T) {
 		t.Fatal(err)
 	}
 	a = applying(t, store)
-	rig.Eventually(t, a.beyond(40))
+	testkit.Eventually(t, a.beyond(40))
 	a.stop()
 	storetest.CheckLog(t, store)
 }
@@ -224,7 +224,7 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 		appliers = append(appliers, applying(t, s))
 	}
 	for i, s := range stores {
-		rig.Eventually(t, appliers[i].beyond(20))
+		testkit.Eventually(t, appliers[i].beyond(20))
 		appliers[i].stop()
 		storetest.CheckLog(t, s)
 	}
@@ -234,17 +234,17 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 func TestStore_HasNoTimeLimitOfTheServers(t *testing.T) {
 	sup, _ := start(t)
 	db, err := sql.Open("mysql", sup.DSN(""))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer db.Close()
 	_, err = db.ExecContext(t.Context(), "SET GLOBAL max_statement_time=0.000001")
 	if err != nil { // MySQL; milliseconds
 		_, err = db.ExecContext(t.Context(), "SET GLOBAL max_execution_time=1")
 	}
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	engine := open(t, sup.DSN("ringway"))
 	defer engine.Close()
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	entry := storetest.Entry(store.Spec(), 1)
 	var rows []events.Row
 	for id := range int64(20_000) { // more than a millisecond can read
@@ -252,10 +252,10 @@ func TestStore_HasNoTimeLimitOfTheServers(t *testing.T) {
 	}
 	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: rows}}
 	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry})
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	n := 0
 	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(events.Row, uint64) error { n++; return nil })
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	if n != len(rows) {
 		t.Errorf("read %d rows", n)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/storetest"
@@ -19,10 +19,10 @@ func TestInTransaction_NothingOfAFailureStays(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.DSN = sup.DSN("ringway")
 	engine, err := Open(t.Context(), cfg)
-	rig.Must(t, err)
-	t.Cleanup(func() { rig.Must(t, engine.Close()) })
+	testkit.Must(t, err)
+	t.Cleanup(func() { testkit.Must(t, engine.Close()) })
 	made, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	store := made.(*Store)
 	rebase := func(t *transaction, seq int64) error {
 		return mustMove(t.exec("UPDATE ringway_replicas SET seq = ? WHERE name = ?", seq, t.name))
@@ -43,13 +43,13 @@ func TestInTransaction_NothingOfAFailureStays(t *testing.T) {
 			}
 		}()
 		_ = store.inTransaction(t.Context(), func(tx *transaction) error {
-			rig.Must(t, rebase(tx, 2))
+			testkit.Must(t, rebase(tx, 2))
 			rows, err := tx.conn.QueryContext(tx.ctx, readPosition, tx.name)
-			rig.Must(t, err)
+			testkit.Must(t, err)
 			return each(rows, func() {}, func() error { panic(failure) })
 		})
 	}()
-	rig.Must(t, store.inTransaction(t.Context(), func(t *transaction) error {
+	testkit.Must(t, store.inTransaction(t.Context(), func(t *transaction) error {
 		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE Stud_id = ?", int64(1))
 		return err
 	}))

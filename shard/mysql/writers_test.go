@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -28,7 +28,7 @@ type outside struct {
 func look(t *testing.T, sup *mysqld.Supervisor) outside {
 	t.Helper()
 	db, err := sql.Open("mysql", sup.DSN("ringway"))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = db.Close() }) // it reads
 	return outside{t, db}
 }
@@ -36,12 +36,12 @@ func look(t *testing.T, sup *mysqld.Supervisor) outside {
 func (o outside) do(statement string) {
 	o.t.Helper()
 	_, err := o.db.ExecContext(o.t.Context(), statement)
-	rig.Must(o.t, err)
+	testkit.Must(o.t, err)
 }
 
 func (o outside) count(query string) (n int) {
 	o.t.Helper()
-	rig.Must(o.t, o.db.QueryRowContext(o.t.Context(), query).Scan(&n))
+	testkit.Must(o.t, o.db.QueryRowContext(o.t.Context(), query).Scan(&n))
 	return n
 }
 
@@ -55,9 +55,9 @@ func (o outside) connections() int {
 func (o outside) hold(statement string) *sql.Tx {
 	o.t.Helper()
 	tx, err := o.db.BeginTx(o.t.Context(), nil)
-	rig.Must(o.t, err)
+	testkit.Must(o.t, err)
 	_, err = tx.ExecContext(o.t.Context(), statement)
-	rig.Must(o.t, err)
+	testkit.Must(o.t, err)
 	return tx
 }
 
@@ -92,7 +92,7 @@ func (o outside) waiting() error {
 func (o outside) report() string {
 	o.t.Helper()
 	var engine, name, report string
-	rig.Must(o.t, o.db.QueryRowContext(o.t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &report))
+	testkit.Must(o.t, o.db.QueryRowContext(o.t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &report))
 	_, report, _ = strings.Cut(report, "\nTRANSACTIONS\n")
 	report, _, _ = strings.Cut(report, "\nFILE I/O\n")
 	return report
@@ -116,7 +116,7 @@ func TestStore_AppliesAtOnceWhenTheServerIsBack(t *testing.T) {
 	sup, store := own(t)
 	at, killed := origin, 0
 	for seq := range uint64(4) {
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			if sup.PID() == killed {
 				return errors.New("it still runs")
 			}
@@ -131,7 +131,7 @@ func TestStore_AppliesAtOnceWhenTheServerIsBack(t *testing.T) {
 		}
 		at = after(entries)
 		if killed = sup.PID(); seq < 3 {
-			rig.Must(t, syscall.Kill(killed, syscall.SIGKILL))
+			testkit.Must(t, syscall.Kill(killed, syscall.SIGKILL))
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestStore_LeavesNoTransactionOpen(t *testing.T) {
 		if err := o.unlocked(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		rig.Eventually(t, o.quiet)
+		testkit.Eventually(t, o.quiet)
 	}
 	apply("applied", origin, first, nil)
 	apply("fenced", origin, first, shard.ErrFenced)
@@ -163,7 +163,7 @@ func TestStore_LeavesNoTransactionOpen(t *testing.T) {
 	if err := o.unlocked(); err != nil {
 		t.Fatalf("failed: %v", err)
 	}
-	rig.Eventually(t, o.quiet)
+	testkit.Eventually(t, o.quiet)
 	o.do("DROP TRIGGER refuse")
 	if n := o.count("SELECT COUNT(*) FROM `StudT$sh1`"); n != 1 {
 		t.Errorf("%d rows, want 1", n)
@@ -176,10 +176,10 @@ func TestStore_CancelledApplyLeavesNoLock(t *testing.T) {
 	cfg := mysql.DefaultConfig()
 	cfg.DSN, cfg.LockWait = sup.DSN("ringway"), time.Hour
 	engine, err := mysql.Open(t.Context(), cfg)
-	rig.Must(t, err)
-	t.Cleanup(func() { rig.Must(t, engine.Close()) })
+	testkit.Must(t, err)
+	t.Cleanup(func() { testkit.Must(t, engine.Close()) })
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	o := look(t, sup)
 	entries := inserting(store, 1, 1)
 	row := o.hold("INSERT INTO `StudT$sh1` SELECT 1, 'Eve', '2', 3, ''") // Apply waits for it with the replica locked
@@ -190,9 +190,9 @@ func TestStore_CancelledApplyLeavesNoLock(t *testing.T) {
 		_, err := store.Apply(ctx, origin, entries)
 		ended <- err
 	}()
-	rig.Eventually(t, o.waiting)
+	testkit.Eventually(t, o.waiting)
 	cancel()
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		select {
 		case err := <-ended:
 			if !errors.Is(err, context.Canceled) {
@@ -203,10 +203,10 @@ func TestStore_CancelledApplyLeavesNoLock(t *testing.T) {
 			return errors.New("a cancelled Apply waits for the lock")
 		}
 	})
-	rig.Must(t, row.Rollback())
-	rig.Eventually(t, o.quiet)
+	testkit.Must(t, row.Rollback())
+	testkit.Eventually(t, o.quiet)
 	at, err := store.Position(t.Context())
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	switch at {
 	case after(entries): // the server ended what it had begun
 	case origin:
@@ -227,7 +227,7 @@ func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
 	sup, store := own(t)
 	o := look(t, sup)
 	var version string
-	rig.Must(t, o.db.QueryRowContext(t.Context(), "SELECT VERSION()").Scan(&version))
+	testkit.Must(t, o.db.QueryRowContext(t.Context(), "SELECT VERSION()").Scan(&version))
 	if !strings.Contains(version, "MariaDB") {
 		t.Skip("MySQL prepares no compound statements")
 	}
@@ -252,19 +252,19 @@ func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
 		return err
 	}
 	apply := func() error { return applyRows(1) }
-	rig.Must(t, apply())
-	rig.Must(t, apply()) // the usual kinds are known now, and the statement is prepared
+	testkit.Must(t, apply())
+	testkit.Must(t, apply()) // the usual kinds are known now, and the statement is prepared
 	before := statements()
 	const batches = 10
 	for range batches {
-		rig.Must(t, apply())
+		testkit.Must(t, apply())
 	}
 	if n := statements() - before - 1; n != batches { // and the one that asked
 		t.Errorf("%d statements for %d batches", n, batches)
 	}
-	rig.Must(t, applyRows(70))
+	testkit.Must(t, applyRows(70))
 	before = statements()
-	rig.Must(t, applyRows(70))
+	testkit.Must(t, applyRows(70))
 	if n := statements() - before - 1; n != 2 {
 		t.Errorf("%d statements for 70 rows", n)
 	}
@@ -272,7 +272,7 @@ func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
 		t.Errorf("%d rows and results", n)
 	}
 	for _, change := range []string{"seq = seq + 1", "incarnation = 'another'", "batch = 'another'", "copying = 1", "name = 'another'"} {
-		rig.Must(t, apply()) // the store relies on where it is
+		testkit.Must(t, apply()) // the store relies on where it is
 		before := rows()
 		o.do("UPDATE ringway_replicas SET " + change)
 		if err := apply(); !errors.Is(err, shard.ErrFenced) {
@@ -283,7 +283,7 @@ func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
 		}
 		o.do(fmt.Sprintf("UPDATE ringway_replicas SET name = 'StudT$sh1', seq = %d, incarnation = '%s', batch = '%s', copying = 0", at.Seq, at.Incarnation, at.Batch))
 	}
-	rig.Must(t, apply())
+	testkit.Must(t, apply())
 }
 
 // A purge goes with a transaction that fails, and is done with the next one.
@@ -297,7 +297,7 @@ func TestStore_PurgesThoughBatchesMeetDuplicates(t *testing.T) {
 		entries[0].Time = begun.Add(time.Duration(n) * each)
 		entries[0].Batch.ID = fmt.Sprint("batch ", n)
 		_, err := store.Apply(t.Context(), at, entries)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		at = after(entries)
 	}
 	if n, most := o.count("SELECT COUNT(*) FROM `StudT$sh1$results`"), int(events.ResultsKept/each)+1; n > most {
@@ -315,9 +315,9 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 		spec := storetest.Students()
 		spec.Shard.ID = fmt.Sprint("s", i)
 		store, err := engine.Create(t.Context(), spec, storetest.Log)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		_, err = store.Apply(t.Context(), origin, first(store))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		stores = append(stores, store)
 	}
 	held := o.hold("SELECT * FROM ringway_replicas WHERE shard = 's1' FOR UPDATE")
@@ -326,7 +326,7 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 		_, err := stores[1].Apply(t.Context(), after(first(stores[1])), inserting(stores[1], 2, 2))
 		ended <- err
 	}()
-	rig.Eventually(t, o.waiting)
+	testkit.Eventually(t, o.waiting)
 	if err := engine.Close(); err == nil {
 		t.Error("nothing is said of the transaction that runs")
 	}
@@ -334,11 +334,11 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 	if err == nil || errors.Is(err, shard.ErrRetry) || errors.Is(err, shard.ErrFenced) {
 		t.Errorf("apply after close: %v", err)
 	}
-	rig.Must(t, held.Rollback())
+	testkit.Must(t, held.Rollback())
 	if err := <-ended; err != nil {
 		t.Errorf("the transaction that ran: %v", err)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if n := o.connections(); n > 1 { // held's
 			return fmt.Errorf("%d connections are left", n)
 		}
@@ -354,8 +354,8 @@ func TestEngine_KeepsToItsConnections(t *testing.T) {
 	cfg := mysql.DefaultConfig()
 	cfg.DSN, cfg.Connections = sup.DSN("ringway"), 5
 	engine, err := mysql.Open(t.Context(), cfg)
-	rig.Must(t, err)
-	t.Cleanup(func() { rig.Must(t, engine.Close()) })
+	testkit.Must(t, err)
+	t.Cleanup(func() { testkit.Must(t, engine.Close()) })
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -365,7 +365,7 @@ func TestEngine_KeepsToItsConnections(t *testing.T) {
 		spec := storetest.Students()
 		spec.Shard.ID = fmt.Sprint("s", i)
 		store, err := engine.Create(t.Context(), spec, storetest.Log)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		appliers = append(appliers, applying(t, store))
 		readers.Go(func() {
 			for ctx.Err() == nil {
@@ -383,7 +383,7 @@ func TestEngine_KeepsToItsConnections(t *testing.T) {
 	o.db.SetMaxOpenConns(1) // which does not count itself
 	most := 0
 	for _, a := range appliers {
-		rig.Eventually(t, func() error {
+		testkit.Eventually(t, func() error {
 			most = max(most, o.connections())
 			return a.beyond(20)()
 		})
@@ -405,7 +405,7 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 	var old shard.Store
 	for i, spec := range specs {
 		store, err := engine.Create(t.Context(), spec, storetest.Log)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		at := origin
 		for seq := range uint64(3) {
 			entry := storetest.Entry(spec, seq+1)
@@ -423,7 +423,7 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 			}
 			at = after([]events.LogEntry{entry})
 		}
-		rig.Must(t, engine.Drop(t.Context(), spec.Table, spec.Shard.ID))
+		testkit.Must(t, engine.Drop(t.Context(), spec.Table, spec.Shard.ID))
 		old = store
 	}
 	if _, err := old.Apply(t.Context(), origin, inserting(old, 1, 9)); !errors.Is(err, shard.ErrFenced) && !errors.Is(err, events.ErrNotFound) {

@@ -14,7 +14,7 @@ import (
 
 	_ "github.com/go-sql-driver/mysql"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
@@ -78,7 +78,7 @@ func use(t *testing.T, dir, engine, dsn string, with func(shard.Engine)) (name s
 	t.Helper()
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine, cfg.DSN, cfg.Patience = engine, dsn, time.Second
-	v := volume.New(cfg, rig.Quiet)
+	v := volume.New(cfg, testkit.Quiet)
 	defer v.Close()
 	e, name, err := v.Open(t.Context())
 	if err != nil {

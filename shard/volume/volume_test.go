@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events/statedir"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/volume"
 )
@@ -25,7 +25,7 @@ func open(t *testing.T, dir, engine string) (*volume.Volume, string, error) {
 	t.Helper()
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine = engine
-	v := volume.New(cfg, rig.Quiet)
+	v := volume.New(cfg, testkit.Quiet)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var name string
@@ -95,12 +95,12 @@ func TestOpen_OneAtATimeHasAVolume(t *testing.T) {
 	}
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine, cfg.Patience = volume.SQLite, 100*time.Millisecond
-	second := volume.New(cfg, rig.Quiet)
+	second := volume.New(cfg, testkit.Quiet)
 	if _, _, err := second.Open(t.Context()); !errors.Is(err, statedir.ErrInUse) {
 		t.Fatalf("a second one: %v", err)
 	}
 	cfg.Patience = time.Minute
-	second = volume.New(cfg, rig.Quiet)
+	second = volume.New(cfg, testkit.Quiet)
 	got := make(chan error)
 	go func() {
 		e, _, err := second.Open(t.Context())

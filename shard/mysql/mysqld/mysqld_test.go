@@ -16,7 +16,7 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	"go.uber.org/goleak"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
 )
@@ -39,7 +39,7 @@ func superviseUntilKilled(dir string) {
 	server, err := mysqld.Find(ctx)
 	if err == nil {
 		var s *mysqld.Supervisor
-		if s, err = mysqld.New(mysqld.DefaultConfig(dir), server, rig.Quiet); err == nil {
+		if s, err = mysqld.New(mysqld.DefaultConfig(dir), server, testkit.Quiet); err == nil {
 			go func() {
 				_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent
 				cancel()
@@ -131,7 +131,7 @@ func TestRun_RestartsACrashedServer(t *testing.T) {
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		if pid := s.PID(); pid == first || pid == 0 {
 			return fmt.Errorf("pid is %d", pid)
 		}
@@ -179,7 +179,7 @@ func TestRun_RefusesTheDataOfAnotherProduct(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Dir, "made-by"), []byte("Oracle 7\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := mysqld.New(cfg, mysqldtest.Find(t), rig.Quiet)
+	s, err := mysqld.New(cfg, mysqldtest.Find(t), testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestReady_TellsWhyThereIsNoServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ = mysqldtest.Begin(t, cfg)
-	rig.Eventually(t, func() error {
+	testkit.Eventually(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		if err := s.Ready(ctx); err == nil || !strings.Contains(err.Error(), "[ERROR]") || !strings.Contains(err.Error(), "InnoDB") || strings.Contains(err.Error(), "\n") {
@@ -234,7 +234,7 @@ func TestServer_DoesNotOutliveAKilledSupervisor(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
-	rig.Eventually(t, gone(pid))
+	testkit.Eventually(t, gone(pid))
 }
 
 func TestRun_EndsWhatWasLeftOnItsData(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqld"
 )
 
@@ -23,7 +23,7 @@ func Find(t testing.TB) mysqld.Server {
 	if errors.Is(err, mysqld.ErrNoServer) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	return server
 }
 
@@ -31,8 +31,8 @@ func Find(t testing.TB) mysqld.Server {
 // stop.
 func Begin(t testing.TB, cfg mysqld.Config) (s *mysqld.Supervisor, stop func()) {
 	t.Helper()
-	s, err := mysqld.New(cfg, Find(t), rig.Quiet)
-	rig.Must(t, err)
+	s, err := mysqld.New(cfg, Find(t), testkit.Quiet)
+	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -59,5 +59,5 @@ func Ready(t testing.TB, s *mysqld.Supervisor) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	rig.Must(t, s.Ready(ctx))
+	testkit.Must(t, s.Ready(ctx))
 }

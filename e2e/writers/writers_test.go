@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"ringway/lab/check"
+	"ringway/e2e/check"
 )
 
 var table = Table{Shards: 2, Size: 1 << 20}

@@ -1,4 +1,4 @@
-package rig_test
+package testkit_test
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
-	if rig.ServeBus() {
+	if testkit.ServeBus() {
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -28,7 +28,7 @@ func TestTry(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			begun := time.Now()
 			asked := 0
-			err := rig.Try(bound, func() error {
+			err := testkit.Try(bound, func() error {
 				if asked++; time.Since(begun) < needs {
 					return fmt.Errorf("asked %d times", asked)
 				}
@@ -49,7 +49,7 @@ func TestTry(t *testing.T) {
 func TestTry_LooksAQuarterOfTheTime(t *testing.T) {
 	f := func(look, want time.Duration) {
 		t.Helper()
-		if got := rig.Pause(look); got != want {
+		if got := testkit.Pause(look); got != want {
 			t.Errorf("after a look of %s: a pause of %s, want %s", look, got, want)
 		}
 	}
@@ -61,7 +61,7 @@ func TestTry_LooksAQuarterOfTheTime(t *testing.T) {
 func TestStopwatch(t *testing.T) {
 	f := func(wall, starved, want time.Duration) {
 		t.Helper()
-		if got := rig.Discount(wall, starved); got != want {
+		if got := testkit.Discount(wall, starved); got != want {
 			t.Errorf("%s, starved for %s of them: got %s, want %s", wall, starved, got, want)
 		}
 	}
@@ -73,7 +73,7 @@ func TestStopwatch(t *testing.T) {
 
 	g := func(pressure string, want time.Duration) {
 		t.Helper()
-		if got := rig.Stalled(pressure); got != want {
+		if got := testkit.Stalled(pressure); got != want {
 			t.Errorf("%q: got %s, want %s", pressure, got, want)
 		}
 	}
@@ -95,11 +95,11 @@ func (f *failing) Fatal(all ...any)               { f.said = fmt.Sprint(all...) 
 func TestEventually_EndsTheTestWithTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &failing{TB: t}
-		rig.Eventually(f, func() error { return errors.New("not yet") })
+		testkit.Eventually(f, func() error { return errors.New("not yet") })
 		if want := "not within 45s: not yet"; f.said != want {
 			t.Errorf("got %q, want %q", f.said, want)
 		}
-		rig.Must(f, errors.New("no"))
+		testkit.Must(f, errors.New("no"))
 		if f.said != "no" {
 			t.Errorf("got %q", f.said)
 		}
@@ -107,7 +107,7 @@ func TestEventually_EndsTheTestWithTheLastError(t *testing.T) {
 }
 
 func TestBuffer(t *testing.T) {
-	var b rig.Buffer
+	var b testkit.Buffer
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() { fmt.Fprint(&b, "x"); _ = b.String() })
@@ -121,19 +121,19 @@ func TestBuffer(t *testing.T) {
 // Both kinds of bus come back on their port with what they stored, unless they
 // were wiped.
 func TestBus_ComesBackOnItsPort(t *testing.T) {
-	here, process := rig.StartBus(t), rig.StartBusProcess(t)
+	here, process := testkit.StartBus(t), testkit.StartBusProcess(t)
 	f := func(url, key string, again func(), keeps bool) {
 		t.Helper()
-		c := rig.Connect(t, url)
-		b, err := c.Bucket(rig.Context(t), events.BucketRoutes)
-		rig.Must(t, err)
-		_, err = b.Create(rig.Context(t), key, []byte("x"))
-		rig.Must(t, err)
+		c := testkit.Connect(t, url)
+		b, err := c.Bucket(testkit.Context(t), events.BucketRoutes)
+		testkit.Must(t, err)
+		_, err = b.Create(testkit.Context(t), key, []byte("x"))
+		testkit.Must(t, err)
 		again()
-		c = rig.Connect(t, url)
-		b, err = c.Bucket(rig.Context(t), events.BucketRoutes)
-		rig.Must(t, err)
-		if _, err := b.Get(rig.Context(t), key); (err == nil) != keeps {
+		c = testkit.Connect(t, url)
+		b, err = c.Bucket(testkit.Context(t), events.BucketRoutes)
+		testkit.Must(t, err)
+		if _, err := b.Get(testkit.Context(t), key); (err == nil) != keeps {
 			t.Errorf("keeps %v: %v", keeps, err)
 		}
 	}
@@ -143,8 +143,8 @@ func TestBus_ComesBackOnItsPort(t *testing.T) {
 }
 
 func TestBusProcess_PauseFreezesIt(t *testing.T) {
-	srv := rig.StartBusProcess(t)
-	c := rig.Connect(t, srv.URL())
+	srv := testkit.StartBusProcess(t)
+	c := testkit.Connect(t, srv.URL())
 	thaw := srv.Pause()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -152,5 +152,5 @@ func TestBusProcess_PauseFreezesIt(t *testing.T) {
 		t.Error("a frozen bus answers")
 	}
 	thaw()
-	rig.Eventually(t, func() error { _, err := c.Bucket(rig.Context(t), events.BucketRoutes); return err })
+	testkit.Eventually(t, func() error { _, err := c.Bucket(testkit.Context(t), events.BucketRoutes); return err })
 }

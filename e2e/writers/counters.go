@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"ringway/lab/check"
+	"ringway/e2e/check"
 )
 
 // Counters are keys with one writer each, at the upper end of the shards. The

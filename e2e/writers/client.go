@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"ringway/e2e/check"
 	"ringway/events"
-	"ringway/lab/check"
 )
 
 // Client makes one HTTP request an operation, to any router.

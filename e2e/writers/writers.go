@@ -1,6 +1,6 @@
 // Package writers writes to a table over the course's API and remembers what
 // it was told: rows under keys that nobody else writes, and counters with one
-// writer each. When the writing is over, the checkers of lab/check decide
+// writer each. When the writing is over, the checkers of e2e/check decide
 // whether what the replicas hold agrees with that.
 //
 // It is for tests of whole clusters, however they run. It knows nothing of
@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"ringway/e2e/check"
 	"ringway/events"
-	"ringway/lab/check"
 )
 
 // Table says where keys lie: shard i keeps those from i·Size up to the next.

@@ -1,9 +1,9 @@
-// Package rig is what the tests of many packages stand on: waiting, logs, and a
+// Package testkit is what the tests of many packages stand on: waiting, logs, and a
 // bus of their own.
 //
 // Only tests and the conformance suites import it. Nothing that it starts
 // outlives the test that it was started for.
-package rig
+package testkit
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package rig
+package testkit
 
 var (
 	Discount = discount

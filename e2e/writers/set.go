@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/lab/check"
+	"ringway/e2e/check"
 )
 
 // Set inserts rows under keys that no other write has; some in groups of one
