@@ -99,29 +99,21 @@ func inspect(dir string) error {
 
 // lockFile takes the lock, or says who has it.
 func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, err
-	}
 	began := time.Now()
 	for reported := false; ; {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil && isAt(f, path) {
+		f, err := tryLock(path, 0o640)
+		switch {
+		case err == nil:
 			return f, nil
-		}
-		if err == nil { // the directory was removed, and who removed it had the lock
-			if err := f.Close(); err != nil {
-				return nil, err
-			}
+		case errors.Is(err, fs.ErrNotExist): // its directory, by somebody who had the lock
 			return nil, fmt.Errorf("%s was removed a moment ago; start again", filepath.Dir(path))
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, err
 		}
 		pid, started := holder(path)
 		lives := pid == 0 || startOf(pid) == started
 		if ctx.Err() != nil || lives && time.Since(began) > dying {
-			return nil, errors.Join(inUse(path, pid, lives), f.Close())
+			return nil, inUse(path, pid, lives)
 		}
 		if !lives && !reported {
 			reported = true
@@ -132,16 +124,6 @@ func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// isAt reports whether a file is what its path leads to.
-func isAt(f *os.File, path string) bool {
-	have, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Stat(path)
-	return err == nil && os.SameFile(have, now)
 }
 
 func inUse(path string, pid int, lives bool) error {

@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,13 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const unixPrefix = "unix:"
 
 // socketMode: who may write to the file may connect.
 const socketMode = 0o660
+
+// lockSuffix is what the name of the lock file has beside that of the socket.
+const lockSuffix = ".ringway-lock"
 
 // UnixPath is the PATH of an address unix:PATH.
 func UnixPath(address string) (path string, ok bool) {
@@ -36,79 +37,91 @@ func CheckUnixPath(path string) error {
 // errAnswers is a socket at which somebody accepts, or will.
 var errAnswers = errors.New("in use by another program")
 
-// listenUnix opens a socket at an absolute path. The file of a program that is
-// gone is replaced; anything else that is there is refused and left as it is.
+// listenUnix opens a socket at an absolute path. Its owner holds a lock file
+// beside it for as long as it has the socket, and nobody without that lock
+// binds or removes the socket. The file that a program left which is gone is
+// replaced; anything else that is there is refused and left as it is.
 func listenUnix(path, flag string) (*Socket, error) {
 	s, err := bindUnix(path)
-	for attempts := 0; errors.Is(err, syscall.EADDRINUSE) && attempts < 3; attempts++ {
-		if err = clearStale(path); err == nil {
-			s, err = bindUnix(path)
-		}
-	}
 	if err != nil {
 		return nil, explainUnix(path, flag, err)
 	}
 	return s, nil
 }
 
-// narrow makes files that are never wider than socketMode, not even before
-// their chmod: Linux gives them the mode of the socket, less the umask.
-var narrow = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) }) // other systems have no such mode
-}}
-
 func bindUnix(path string) (*Socket, error) {
 	if err := CheckUnixPath(path); err != nil {
 		return nil, err
 	}
-	l, err := narrow.Listen(context.Background(), "unix", path)
+	if err := checkUnixFile(path); err != nil { // before a lock file is made for nothing
+		return nil, err
+	}
+	lock, err := tryLock(path+lockSuffix, socketMode)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, errAnswers
+	}
 	if err != nil {
 		return nil, err
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove whatever is at the path by then
-	made, err := os.Lstat(path)
+	f := &socketFile{path: path, lock: lock}
+	err = removeStale(path)
+	var l net.Listener
 	if err == nil {
-		err = os.Chmod(path, socketMode) // no less either
+		l, err = withMode.Listen(context.Background(), "unix", path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, l.Close(), os.Remove(path))
+		return nil, errors.Join(err, f.remove())
 	}
-	return &Socket{l, &socketFile{path, made}}, nil
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // it would remove whatever is at the path by then
+	if f.info, err = os.Lstat(path); err == nil {
+		err = os.Chmod(path, socketMode) // the umask may have taken some of the mode away
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close(), f.remove())
+	}
+	return &Socket{l, f}, nil
 }
 
-// A socket between bind and listen refuses as a dead one does: nobody is in
-// there for as long as this.
-const (
-	refusals    = 5
-	refusalWait = 20 * time.Millisecond
-)
+// withMode makes files that are never wider than socketMode, not even before
+// their chmod: Linux gives them the mode of the socket, less the umask.
+var withMode = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) }) // other systems have no such mode
+}}
 
-// clearStale removes the socket at path if nobody has it any more.
-func clearStale(path string) error {
-	found, err := os.Lstat(path)
+// checkUnixFile refuses what is at path if it is no socket, or if somebody
+// accepts connections there.
+func checkUnixFile(path string) error {
+	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case found.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("there is %s, which is no socket and is left alone", kind(found))
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("there is %s, which is no socket and is left alone", kind(info))
 	}
-	for range refusals {
-		c, err := net.Dial("unix", path)
-		switch {
-		case err == nil:
-			return errors.Join(errAnswers, c.Close())
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EPROTOTYPE): // its queue is full; it is of another type
-			return errAnswers
-		case !errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("whether anybody has it cannot be told: %w", err)
-		}
-		time.Sleep(refusalWait)
+	c, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		return errors.Join(errAnswers, c.Close())
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EPROTOTYPE): // its queue is full; it is of another type
+		return errAnswers
 	}
-	return (&socketFile{path, found}).remove()
+	return fmt.Errorf("whether anybody has it cannot be told: %w", err)
+}
+
+// removeStale removes the socket that a dead owner left at path. The caller has
+// the lock, so no other ringway binds there meanwhile.
+func removeStale(path string) error {
+	if err := checkUnixFile(path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func kind(i fs.FileInfo) string {
@@ -123,40 +136,30 @@ func kind(i fs.FileInfo) string {
 	return "something"
 }
 
-// socketFile is one socket's file, which another socket's may have replaced.
+// socketFile is the file of a socket that we have, with the lock beside it.
 type socketFile struct {
 	path string
-	made fs.FileInfo
+	info fs.FileInfo // nil until it is bound
+	lock *os.File
 }
 
-// same tells whether a file is this one. Its number alone does not: a file
-// system may give it to the next one at once.
-func (f *socketFile) same(other fs.FileInfo) bool {
-	return os.SameFile(f.made, other) && f.made.ModTime().Equal(other.ModTime())
-}
-
-// remove removes the file if it is still this one. It is renamed first, so that
-// what is looked at is what is removed: between a look and a removal another
-// program may put its own socket there.
+// remove removes the file, unless somebody has put another one in its place by
+// hand, and then the lock. It may be called again.
 func (f *socketFile) remove() error {
-	found, err := os.Lstat(f.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !f.same(found) {
+	if f.lock == nil {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	aside := filepath.Join(filepath.Dir(f.path), ".ringway-"+rand.Text())
-	if err := os.Rename(f.path, aside); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	var err error
+	if f.info != nil {
+		// The number of a file alone does not tell: a file system may give it to the next one.
+		found, missing := os.Lstat(f.path)
+		if missing == nil && os.SameFile(f.info, found) && f.info.ModTime().Equal(found.ModTime()) {
+			err = os.Remove(f.path)
 		}
-		return err
 	}
-	if found, err = os.Lstat(aside); err == nil && !f.same(found) {
-		err = os.Link(aside, f.path) // fails rather than replace a third one
-	}
-	return errors.Join(err, os.Remove(aside))
+	err = errors.Join(err, os.Remove(f.path+lockSuffix), f.lock.Close())
+	f.lock = nil
+	return err
 }
 
 func explainUnix(path, flag string, err error) error {

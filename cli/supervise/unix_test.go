@@ -69,13 +69,13 @@ func TestListenUnix_ModeIsThatOfOwnerAndGroupWhateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestNarrow_IsSoBeforeTheChmod(t *testing.T) {
+func TestWithMode_IsSoBeforeTheChmod(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("sockets have no mode here before they have a file")
 	}
 	path := filepath.Join(socketDir(t), "s")
 	old := syscall.Umask(0)
-	l, err := narrow.Listen(t.Context(), "unix", path)
+	l, err := withMode.Listen(t.Context(), "unix", path)
 	syscall.Umask(old)
 	testkit.Must(t, err)
 	defer l.Close()
@@ -182,7 +182,7 @@ func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	f(in("link"), "a symbolic link")
 	f(in("missing/s"), "no directory "+in("missing"))
 	f(in(strings.Repeat("x", 200)), "at most")
-	if got := strings.Join(names(t, dir), " "); got != "dir file link live packets" {
+	if got := strings.Join(names(t, dir), " "); got != "dir file link live live.ringway-lock packets" {
 		t.Errorf("there is %s now", got)
 	}
 	if os.Getuid() != 0 { // who may anything
@@ -203,18 +203,34 @@ func TestListenUnix_PathMayBeAsLongAsTheSystemAllows(t *testing.T) {
 	}
 }
 
-// What is at its path at the end may be somebody else's by then.
+// What is at its path at the end may be another program's by then.
 func TestSocket_RemovesOnlyItsOwnFile(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	for range 20 { // a file system may give the number of the old file to the new one
 		first := mustListen(t, path)
 		testkit.Must(t, os.Remove(path))
-		second := mustListen(t, path)
+		second, err := net.Listen("unix", path)
+		testkit.Must(t, err)
 		testkit.Must(t, first.Close())
 		c, err := net.Dial("unix", path)
 		testkit.Must(t, err)
 		testkit.Must(t, c.Close())
 		testkit.Must(t, second.Close())
+	}
+}
+
+// Whoever has the lock keeps the path, even if somebody removes its socket.
+func TestListenUnix_RefusesAPathWhoseOwnerLives(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "s")
+	first := mustListen(t, path)
+	testkit.Must(t, os.Remove(path))
+	_, err := Listen("unix:"+path, "--listen")
+	wantError(t, err, "in use by another program")
+	testkit.Must(t, first.Close())
+	testkit.Must(t, mustListen(t, path).Close())
+	if left := names(t, dir); len(left) > 0 {
+		t.Errorf("%v are left", left)
 	}
 }
 
