@@ -47,7 +47,6 @@ var rules = []struct {
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},
 	{"e2e/writers", "clients of any cluster know the API, and what checkers want to know", []string{"events", "e2e/check"}, []string{}},
 	{"internal/testkit", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus"}, []string{}},
-	{"cli/timers", "a process coarsens its timers before it does anything", nil, []string{"golang.org/x/sys"}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 
