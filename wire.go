@@ -162,7 +162,7 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 	vol := volume.New(where, o.Log)
 	defer func() { err = errors.Join(err, vol.Close()) }()
 	cfg := shard.DefaultConfig()
-	cfg.ID, cfg.Volume, cfg.Listener, cfg.Aside = o.Name, filepath.Base(o.Data), listener, filepath.Join(o.Data, "aside")
+	cfg.ID, cfg.Volume, cfg.Listener, cfg.Quarantine = o.Name, filepath.Base(o.Data), listener, filepath.Join(o.Data, "aside")
 	logs := func(id events.LogID) shard.Log { return conn.Log(id) }
 	s, err := shard.New(cfg, vol.Open, logs, conn.Values(events.BucketRoutes), conn, o.Log)
 	if err != nil {

@@ -31,7 +31,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	case path == "/metrics" && ctx.IsGet():
 		s.counts.serve(ctx)
 	default:
-		s.serveCourse(ctx, path)
+		s.serveAssignment(ctx, path)
 	}
 }
 
@@ -67,28 +67,28 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 
 func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, handle func(*fasthttp.RequestCtx, *replica) error) error {
 	args := ctx.QueryArgs()
-	floor, err := number(args, "floor", strconv.ParseUint, 0)
+	minSeq, err := number(args, "floor", strconv.ParseUint, 0)
 	if err != nil {
 		return err
 	}
-	r, err := s.reading(table, shard, string(args.Peek("log")), floor)
+	r, err := s.readable(table, shard, string(args.Peek("log")), minSeq)
 	if err != nil {
 		return err
 	}
 	return handle(ctx, r)
 }
 
-// reading is a replica that has applied floor.
-func (s *Server) reading(table, shard, log string, floor uint64) (*replica, error) {
-	k := s.keeper(table, shard)
-	if k == nil {
+// readable is a replica that has applied minSeq.
+func (s *Server) readable(table, shard, log string, minSeq uint64) (*replica, error) {
+	m := s.manager(table, shard)
+	if m == nil {
 		return nil, events.StatusErrorf(409, "shard %.60s of table %.60s is not kept here", shard, table)
 	}
-	r, err := k.reading(log)
+	r, err := m.readable(log)
 	if err != nil {
 		return nil, err
 	}
-	return r, r.await(s, floor)
+	return r, r.waitApplied(s, minSeq)
 }
 
 // number reads a parameter; without it, otherwise.
@@ -130,17 +130,17 @@ func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string
 	return err
 }
 
-// turn waits for a turn to do something.
-func (s *Server) turn(t turns, something string) (release func(), err error) {
-	if t.try() {
-		return t.give, nil
+// acquire waits until something of a limited kind may begin.
+func (s *Server) acquire(sem semaphore, something string) (release func(), err error) {
+	if sem.tryAcquire() {
+		return sem.release, nil
 	}
-	waiting, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
+	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
-	if !t.take(waiting) {
+	if !sem.acquire(ctx) {
 		return nil, events.StatusErrorf(503, "too many %s; try another replica", something)
 	}
-	return t.give, nil
+	return sem.release, nil
 }
 
 // Answers up to directBytes are sent whole; a range of more than directKeys
@@ -164,7 +164,7 @@ var errLong = errors.New("a long answer")
 // that fails in the middle has no end, by which its reader knows.
 func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int64, as rowsAnswer) error {
 	if spec := r.store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
-		release, err := s.turn(s.reads, "reads")
+		release, err := s.acquire(s.reads, "reads")
 		if err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		})
 		release()
 		if err == nil {
-			err = r.wentBack(before, seq)
+			err = r.refuseRolledBack(before, seq)
 		}
 		if !errors.Is(err, errLong) {
 			if err == nil {
@@ -191,7 +191,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		}
 	}
 	// Slow path
-	release, err := s.turn(s.streams, "long reads")
+	release, err := s.acquire(s.streams, "long reads")
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		seq, err := r.store.Range(life, low, high, func(row events.Row, seq uint64) error {
 			one = one[:0]
 			if n == 0 {
-				if err := r.wentBack(before, seq); err != nil {
+				if err := r.refuseRolledBack(before, seq); err != nil {
 					return err
 				}
 				one = as.head(one, seq)
@@ -214,7 +214,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 			_, err := w.Write(one)
 			return err
 		})
-		if err == nil && r.wentBack(before, seq) == nil {
+		if err == nil && r.refuseRolledBack(before, seq) == nil {
 			_, _ = w.Write(as.end(nil, seq, n)) // fasthttp sees the failure too
 		}
 	})
@@ -236,17 +236,17 @@ func (s *Server) context() context.Context {
 
 // refuse answers what went wrong, for programs.
 func refuse(ctx *fasthttp.RequestCtx, err error) {
-	refusal := refusalOf(err)
+	status := statusOf(err)
 	ctx.Response.Reset()
-	writeJSON(ctx, refusal.Code, refusal)
+	writeJSON(ctx, status.Code, status)
 }
 
-func refusalOf(err error) *events.StatusError {
-	var refusal *events.StatusError
-	if !errors.As(err, &refusal) {
-		refusal = events.StatusErrorf(503, "%s", err)
+func statusOf(err error) *events.StatusError {
+	var status *events.StatusError
+	if !errors.As(err, &status) {
+		status = events.StatusErrorf(503, "%s", err)
 	}
-	return refusal
+	return status
 }
 
 func writeJSON(ctx *fasthttp.RequestCtx, code int, v any) {

@@ -15,25 +15,25 @@ import (
 
 // ApplierConfig says how an applier works.
 type ApplierConfig struct {
-	Responder  bool          // answers writers, and commits what is there at once, until SetResponder says else
-	Gather     time.Duration // how long one that is not eager waits for more, unless somebody waits for what it has
-	GatherEach time.Duration // longer, so much for each op of its last transaction,
-	GatherMost time.Duration // but no longer than this
-	MaxEntries int           // messages of one transaction
-	MaxWaiting int           // bytes of messages read ahead of the store
-	RetryMin   time.Duration // first wait after a failure that may pass; doubles
-	RetryMax   time.Duration
-	MaxFenced  int           // times in a row that another applier may have been first
-	Retell     time.Duration // how far back one that becomes eager tells what another may not have told
+	Responder    bool          // answers writers, and commits what is there at once, until SetResponder changes it
+	Delay        time.Duration // how long a replica that is not the responder waits for more, unless a reader waits for what is there
+	DelayPerOp   time.Duration // longer, so much for each op of its last transaction,
+	MaxDelay     time.Duration // but no longer than this
+	MaxEntries   int           // messages of one transaction
+	MaxReadAhead int           // bytes of messages read ahead of the store
+	RetryMin     time.Duration // first wait after a failure that may pass; doubles
+	RetryMax     time.Duration
+	MaxFenced    int           // times in a row that another applier may have been first
+	Republish    time.Duration // how far back a new responder publishes results again, which its predecessor may not have published
 
-	Budget *Budget            // shared by many appliers; nil: MaxWaiting alone bounds what is read ahead
-	Marker func(batch string) // hears of a marker of OpDigest while the store is there; nil: nobody does
-	Fault  func(error)        // hears of what is tried again, and nil when the store answers again
-	Mirror mirror             // follows what the store holds; nil: nobody does
+	Budget *Budget            // shared by many appliers; nil: MaxReadAhead alone bounds what is read ahead
+	Marker func(batch string) // is called at a marker of OpDigest, before the store moves on; may be nil
+	Fault  func(error)        // is called with each error after which it tries again, and with nil when the store answers; may be nil
+	Cache  rowCache           // of rows, kept up to date; may be nil
 }
 
-// mirror is told of every change of a store before anybody else is.
-type mirror interface {
+// rowCache is updated with every change of a store before anyone can see that change.
+type rowCache interface {
 	Begin(at events.Position)                                 // the store is there, however it came there
 	Applied(entries []events.LogEntry, done []events.Results) // the store has applied these, which follow
 }
@@ -41,8 +41,8 @@ type mirror interface {
 // DefaultApplierConfig keeps a replica within some milliseconds of its log.
 func DefaultApplierConfig() ApplierConfig {
 	return ApplierConfig{
-		Responder: true, Gather: 50 * time.Millisecond, GatherEach: 2 * time.Millisecond, GatherMost: 200 * time.Millisecond, MaxEntries: 512, MaxWaiting: 8 << 20,
-		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Retell: 2 * time.Second,
+		Responder: true, Delay: 50 * time.Millisecond, DelayPerOp: 2 * time.Millisecond, MaxDelay: 200 * time.Millisecond, MaxEntries: 512, MaxReadAhead: 8 << 20,
+		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Republish: 2 * time.Second,
 	}
 }
 
@@ -52,43 +52,43 @@ func DefaultApplierConfig() ApplierConfig {
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.
 type reader interface {
-	Read(ctx context.Context, after events.Position, lots events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
+	Read(ctx context.Context, after events.Position, fetch events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
-// results carries what became of batches to their writers. It is a hint: who
-// does not hear it asks for it.
+// results publishes the results of batches to their writers. That is a hint: a
+// writer that does not get it asks for them.
 type results interface {
 	Publish(subject string, v any) error
 }
 
 // Applier moves one replica along its log: in order, each batch once, as many
-// as are waiting in one transaction. It keeps no position of its own: start,
-// failure and crash all mean to read the store's and to go on after it. It
-// never skips: what it cannot apply ends it.
+// as are there in one transaction. It keeps no position of its own: after a
+// start, a failure or a crash it reads the store's and continues after that. It
+// never skips a batch: one that it cannot apply ends it.
 type Applier struct {
-	cfg   ApplierConfig
-	store Store
-	log   reader
-	out   results
-	say   *slog.Logger
+	cfg    ApplierConfig
+	store  Store
+	log    reader
+	out    results
+	logger *slog.Logger
 
-	untold []events.LogEntry // of a transaction whose end is not known
+	unpublished []events.LogEntry // of a transaction whose end is not known
 
-	last    atomic.Int64 // ops of the last transaction
-	mu      sync.Mutex
-	applied events.Position
-	moved   chan struct{} // closed when applied moves
-	hurry   chan struct{} // somebody waits for it to move
-	eager   bool
-	recent  recent // of what was applied, told or not
+	last      atomic.Int64 // ops of the last transaction
+	mu        sync.Mutex
+	applied   events.Position
+	moved     chan struct{} // closed when applied moves
+	flush     chan struct{} // a reader waits for it to move
+	responder bool
+	recent    recent // of what was applied, published or not
 }
 
 // NewApplier starts nothing. One Run at a time moves a store; a second one
 // elsewhere is fenced by the store.
-func NewApplier(cfg ApplierConfig, store Store, log reader, out results, say *slog.Logger) *Applier {
+func NewApplier(cfg ApplierConfig, store Store, log reader, out results, logger *slog.Logger) *Applier {
 	spec := store.Spec()
-	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), hurry: make(chan struct{}, 1), eager: cfg.Responder,
-		say: say.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
+	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), flush: make(chan struct{}, 1), responder: cfg.Responder,
+		logger: logger.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
 }
 
 // Applied is how far the replica has come, as far as this applier knows.
@@ -107,7 +107,7 @@ func (a *Applier) Wait(ctx context.Context, seq uint64) error {
 		if applied.Incarnation != "" && applied.Seq >= seq {
 			return nil
 		}
-		poke(a.hurry)
+		notify(a.flush)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for seq %d, at %d: %w", seq, applied.Seq, context.Cause(ctx))
@@ -117,17 +117,17 @@ func (a *Applier) Wait(ctx context.Context, seq uint64) error {
 }
 
 // SetResponder makes it the replica that answers writers, or one that does not.
-// One that becomes eager tells again what it has applied of late: whoever was
-// eager before may have died with it untold.
-func (a *Applier) SetResponder(eager bool) {
+// A new responder publishes the results of the last moments again: its
+// predecessor may have died before it published them.
+func (a *Applier) SetResponder(responder bool) {
 	a.mu.Lock()
-	var again []told
-	if eager && !a.eager {
-		again = a.recent.since(time.Now().Add(-a.cfg.Retell))
+	var again []publishedResults
+	if responder && !a.responder {
+		again = a.recent.since(time.Now().Add(-a.cfg.Republish))
 	}
-	a.eager = eager
+	a.responder = responder
 	a.mu.Unlock()
-	poke(a.hurry)
+	notify(a.flush)
 	for i := range again {
 		a.publish(again[i].writer, again[i].results)
 	}
@@ -136,7 +136,7 @@ func (a *Applier) SetResponder(eager bool) {
 func (a *Applier) isResponder() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.eager
+	return a.responder
 }
 
 // Run applies until ctx ends (nil) or the replica cannot go on: the log's
@@ -162,7 +162,7 @@ func (a *Applier) Run(ctx context.Context) error {
 		case !errors.Is(err, ErrRetry):
 			return fmt.Errorf("apply: %w", err)
 		}
-		a.say.Warn("apply again", events.KeyError, err, "wait", wait)
+		a.logger.Warn("apply again", events.KeyError, err, "wait", wait)
 		a.fault(err)
 		select {
 		case <-ctx.Done():
@@ -179,41 +179,41 @@ func (a *Applier) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the position: %w", err)
 	}
-	if a.cfg.Mirror != nil {
-		a.cfg.Mirror.Begin(at)
+	if a.cfg.Cache != nil {
+		a.cfg.Cache.Begin(at)
 	}
 	a.move(at)
 	a.fault(nil)
-	a.tellLate(ctx, at)
+	a.publishLate(ctx, at)
 	ctx, cancel := context.WithCancel(ctx)
-	waiting := newWaiting(a.cfg.MaxWaiting, a.cfg.Budget)
+	queue := newReadAhead(a.cfg.MaxReadAhead, a.cfg.Budget)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- a.log.Read(ctx, at, lots{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
+		ended <- a.log.Read(ctx, at, batchReader{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
 			batch, err := events.DecodeBatch(data)
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", seq, err)
 			}
-			return waiting.put(ctx, events.LogEntry{Seq: seq, Time: when, Batch: batch}, len(data), more)
+			return queue.put(ctx, events.LogEntry{Seq: seq, Time: when, Batch: batch}, len(data), more)
 		})
-		waiting.close()
+		queue.close()
 	}()
-	err = a.drain(ctx, at, waiting)
+	err = a.drain(ctx, at, queue)
 	cancel()
-	waiting.drop()
+	queue.drop()
 	if readErr := <-ended; err == nil {
 		err = readErr
 	}
 	return err
 }
 
-// drain applies what is waiting until the reader has ended or the store fails.
-func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waiting) error {
+// drain applies what is read ahead until the reader has ended or the store fails.
+func (a *Applier) drain(ctx context.Context, at events.Position, queue *readAhead) error {
 	var rest []events.LogEntry
 	for {
 		entries := rest
 		if entries == nil {
-			entries = waiting.take(a.cfg.MaxEntries)
+			entries = queue.take(a.cfg.MaxEntries)
 			if entries == nil {
 				return nil
 			}
@@ -225,32 +225,32 @@ func (a *Applier) drain(ctx context.Context, at events.Position, waiting *waitin
 			err = a.skip(ctx, at, entries)
 		}
 		if err != nil {
-			a.untold = entries
+			a.unpublished = entries
 			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
 		}
 		events.FailPoint("after-commit")
 		end := &entries[len(entries)-1]
 		at = events.Position{Incarnation: at.Incarnation, Seq: end.Seq, Batch: end.Batch.ID}
-		a.reflect(at, entries, done)
+		a.updateCache(at, entries, done)
 		a.move(at)
-		a.tell(entries, done)
+		a.publishResults(entries, done)
 		if a.cfg.Marker != nil && isMarker(&end.Batch) {
 			a.cfg.Marker(end.Batch.ID)
 		}
 	}
 }
 
-func (a *Applier) reflect(at events.Position, entries []events.LogEntry, done []events.Results) {
+func (a *Applier) updateCache(at events.Position, entries []events.LogEntry, done []events.Results) {
 	switch {
-	case a.cfg.Mirror == nil:
+	case a.cfg.Cache == nil:
 	case len(done) != len(entries): // skipped
-		a.cfg.Mirror.Begin(at)
+		a.cfg.Cache.Begin(at)
 	default:
-		a.cfg.Mirror.Applied(entries, done)
+		a.cfg.Cache.Applied(entries, done)
 	}
 }
 
-// skip is what an applier must not do. Tests see that it is noticed.
+// skip is what an applier must not do. Tests prove that it is noticed.
 func (a *Applier) skip(ctx context.Context, at events.Position, entries []events.LogEntry) error {
 	last := entries[len(entries)-1]
 	for {
@@ -284,17 +284,17 @@ func isMarker(b *events.Batch) bool {
 	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
 }
 
-// tell sends each writer what became of its batches, if it is for this
-// replica to do so. A message that is lost is asked for.
-func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
+// publishResults sends each writer the results of its batches, if this replica
+// is the responder. A writer asks for a message that was lost.
+func (a *Applier) publishResults(entries []events.LogEntry, done []events.Results) {
 	now := time.Now()
 	a.mu.Lock()
 	for i := range done {
-		a.recent.add(told{now, entries[i].Batch.Writer, done[i]})
+		a.recent.add(publishedResults{now, entries[i].Batch.Writer, done[i]})
 	}
-	eager := a.eager
+	responder := a.responder
 	a.mu.Unlock()
-	if !eager {
+	if !responder {
 		return
 	}
 	events.FailPoint("before-result")
@@ -303,22 +303,23 @@ func (a *Applier) tell(entries []events.LogEntry, done []events.Results) {
 	}
 }
 
-// tellLate tells what a transaction did whose commit came but not its answer.
-func (a *Applier) tellLate(ctx context.Context, at events.Position) {
-	for i, e := range a.untold {
+// publishLate publishes the results of a transaction whose commit happened but
+// whose answer was lost.
+func (a *Applier) publishLate(ctx context.Context, at events.Position) {
+	for i, e := range a.unpublished {
 		if e.Seq > at.Seq {
 			break
 		}
 		if r, err := a.store.Results(ctx, e.Batch.ID); err == nil { // else the writer asks
-			a.tell(a.untold[i:i+1], []events.Results{r})
+			a.publishResults(a.unpublished[i:i+1], []events.Results{r})
 		}
 	}
-	a.untold = nil
+	a.unpublished = nil
 }
 
 func (a *Applier) publish(writer string, r events.Results) {
 	if err := a.out.Publish(events.ResultSubject(writer, r.Table, r.Shard), r); err != nil {
-		a.say.Debug("result not sent", "batch", r.Batch, events.KeyError, err)
+		a.logger.Debug("result not sent", "batch", r.Batch, events.KeyError, err)
 	}
 }
 

@@ -135,10 +135,10 @@ func (s *site) wantRows(n int) {
 
 func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 	s := newSite(t)
-	told := make(chan events.Results, 1000)
+	answers := make(chan events.Results, 1000)
 	stop, err := s.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
 		if r, err := events.DecodeResults(data); err == nil {
-			told <- r
+			answers <- r
 		}
 	})
 	if err != nil {
@@ -153,12 +153,12 @@ func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 	s.wantRows(100)
 	for i := range 100 {
 		select {
-		case r := <-told:
+		case r := <-answers:
 			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) || r.Op(0).Outcome != events.Done {
 				t.Fatalf("result %d is %+v", i, r)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("the writer was told %d of 100 results", i)
+			t.Fatalf("the writer was sent %d of 100 results", i)
 		}
 	}
 }

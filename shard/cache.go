@@ -46,9 +46,9 @@ type cachedRows struct {
 	seq    uint64
 }
 
-var _ mirror = (*cachedRows)(nil)
+var _ rowCache = (*cachedRows)(nil)
 
-// Begin implements mirror.
+// Begin implements rowCache.
 func (c *cachedRows) Begin(at events.Position) {
 	c.cache.mu.Lock()
 	defer c.cache.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *cachedRows) Begin(at events.Position) {
 	c.life, c.seq = c.cache.lives, at.Seq
 }
 
-// Applied implements mirror. An op that may not have changed what it names,
+// Applied implements rowCache. An op that may not have changed what it names,
 // because it was a repetition, only makes forget.
 func (c *cachedRows) Applied(entries []events.LogEntry, done []events.Results) {
 	c.cache.mu.Lock()
@@ -141,7 +141,7 @@ func (c *cachedRows) write(to []byte, keys []int64) ([]byte, bool) {
 	return events.AppendShardEnd(to, c.seq, n), true
 }
 
-// learn takes what the store said of the keys that were missing, unless the
+// learn takes what the store has of the keys that were missing, unless the
 // replica has moved since, and reports whether it has not.
 func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
 	c.cache.mu.Lock()
@@ -165,7 +165,7 @@ func (c *cachedRows) learn(k *known, seq uint64, found []line) bool {
 func (l line) compare(key int64) int { return cmp.Compare(l.key, key) }
 
 // written is rows and their end.
-func written(rows []line, seq uint64) []byte {
+func answerOf(rows []line, seq uint64) []byte {
 	body, n := make([]byte, 0, 128*len(rows)+32), 0
 	for _, l := range rows {
 		body = append(body, l.text...)

@@ -13,16 +13,16 @@ func TestCachedRows(t *testing.T) {
 		t.Helper()
 		got := ""
 		if k := c.look(keys); len(k.missing) == 0 {
-			got = string(written(k.rows, k.seq))
+			got = string(answerOf(k.rows, k.seq))
 		}
 		at, ok := c.write([]byte("> "), keys)
 		if got != want || ok != (want != "") || ok && string(at) != "> "+want {
 			t.Errorf("%v: got %q and %q, want %q", keys, got, at, want)
 		}
 	}
-	apply := func(seq, told uint64, ops ...events.Op) {
+	apply := func(seq, answers uint64, ops ...events.Op) {
 		e := events.LogEntry{Seq: seq, Batch: events.Batch{ID: "b", Ops: ops}}
-		c.Applied([]events.LogEntry{e}, []events.Results{{Seq: told, Ops: len(ops)}})
+		c.Applied([]events.LogEntry{e}, []events.Results{{Seq: answers, Ops: len(ops)}})
 	}
 	row := func(key int64, name string) events.Op {
 		return events.Op{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(key), events.Text(name)}}}
@@ -37,7 +37,7 @@ func TestCachedRows(t *testing.T) {
 
 	learn := func(k known, seq uint64, found ...line) (string, bool) {
 		ok := c.learn(&k, seq, found)
-		return string(written(k.rows, k.seq)), ok
+		return string(answerOf(k.rows, k.seq)), ok
 	}
 	const three = "{\"id\":1,\"name\":\"one\"}\nthree\n#5 2\n"
 	if got, ok := learn(c.look([]int64{1, 2, 3}), 5, line{3, []byte("three\n")}); !ok || got != three {

@@ -128,7 +128,7 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 				if s.rows.learn(&k, seq, lines) == moved {
 					t.Fatalf("looked at %d, asked at %d, learned at %d: %v", k.seq, seq, s.seq, !moved)
 				}
-				if got := string(written(k.rows, k.seq)); !moved && got != string(written([]line{s.line(key), s.line(key + 1), s.line(key + 2)}, s.seq)) {
+				if got := string(answerOf(k.rows, k.seq)); !moved && got != string(answerOf([]line{s.line(key), s.line(key + 1), s.line(key + 2)}, s.seq)) {
 					t.Fatalf("learned %q", got)
 				}
 				found(s, []int64{key, key + 1, key + 2})

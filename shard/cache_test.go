@@ -53,8 +53,8 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 	n := c.nodes["s1"]
 	n.is(events.ReplicaReady)
 
-	get := func(floor uint64) string {
-		part := events.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, MinSeq: floor}
+	get := func(minSeq uint64) string {
+		part := events.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, MinSeq: minSeq}
 		for key := range int64(keys) {
 			part.Keys = append(part.Keys, keys-1-key)
 		}

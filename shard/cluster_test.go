@@ -31,15 +31,15 @@ import (
 // starts, stops and has on its routes.
 type cluster struct {
 	*testing.T
-	bus    *testkit.Bus
-	conn   *bus.Conn
-	bucket *bus.Bucket
-	log    events.LogID
-	route  events.TableRoute
-	epoch  events.Version
-	nodes  map[string]*node
-	writer *oplog.Writer
-	told   chan events.Digest
+	bus     *testkit.Bus
+	conn    *bus.Conn
+	bucket  *bus.Bucket
+	log     events.LogID
+	route   events.TableRoute
+	epoch   events.Version
+	nodes   map[string]*node
+	writer  *oplog.Writer
+	digests chan events.Digest
 }
 
 // node is one shard server; its data outlives it.
@@ -131,7 +131,7 @@ func (w *cutting) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
-	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, told: make(chan events.Digest, 100)}
+	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, digests: make(chan events.Digest, 100)}
 	c.bus = testkit.StartBus(t)
 	c.conn = c.connect()
 	var err error
@@ -143,7 +143,7 @@ func newCluster(t *testing.T, names ...string) *cluster {
 	c.route.Shards = []events.ShardRoute{{Shard: spec.Shard.ID, Log: events.ShardLog{Shard: spec.Shard.ID, Incarnation: c.log.Incarnation, Made: true}}}
 	stop, err := c.conn.Listen(events.DigestSubject(spec.Table, spec.Shard.ID), func(_ string, data []byte) {
 		if d, err := events.DecodeDigest(data); err == nil {
-			c.told <- d
+			c.digests <- d
 		}
 	})
 	if err != nil {
@@ -256,7 +256,7 @@ func (n *node) restart(tune func(*shard.Config)) {
 }
 
 // keep puts the shard on servers, of which those with a "*" are ready, and the
-// first of these eager.
+// first of these the responder.
 func (c *cluster) keep(names ...string) {
 	c.Helper()
 	sr := &c.route.Shards[0]
@@ -313,7 +313,7 @@ func call(t testing.TB, method, url, body string) (int, string) {
 
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 
-func (n *node) beat() events.ShardHeartbeat {
+func (n *node) status() events.ShardHeartbeat {
 	n.c.Helper()
 	_, body := call(n.c, "GET", "http://"+n.addr+"/v1/status", "")
 	b, err := events.DecodeShardHeartbeat([]byte(body))
@@ -326,7 +326,7 @@ func (n *node) beat() events.ShardHeartbeat {
 // replica is what the server says of its replica.
 func (n *node) replica() events.ReplicaStatus {
 	n.c.Helper()
-	b := n.beat()
+	b := n.status()
 	r, _ := b.Replica(spec.Table, spec.Shard.ID)
 	return r
 }
@@ -345,7 +345,7 @@ func (n *node) is(want string) events.ReplicaStatus {
 	return got
 }
 
-// insert writes rows through the log, one op each n rows, until it is told.
+// insert writes rows through the log, one op each n rows, until it is answered.
 func (c *cluster) insert(from, to int64) (seq uint64) {
 	c.Helper()
 	for key := from; key < to; key += 10 {

@@ -22,12 +22,12 @@ import (
 const (
 	partItems = 256
 	partBytes = 1 << 20
-	lineMost  = 32 << 20 // the results of the largest batch
+	maxLine   = 32 << 20 // the results of the largest batch
 )
 
 // serveCopy hands out a replica as it is at one moment.
 func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica) error {
-	release, err := s.turn(s.copies, "copies")
+	release, err := s.acquire(s.copies, "copies")
 	if err != nil {
 		return err
 	}
@@ -91,111 +91,111 @@ func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
 }
 
 // fill copies the replica of a donor into the engine.
-func (k *keeper) fill(ctx context.Context, engine Engine, a *aim) error {
-	if !k.s.fills.take(ctx) {
+func (m *manager) fill(ctx context.Context, engine Engine, t *target) error {
+	if !m.s.fills.acquire(ctx) {
 		return ctx.Err()
 	}
-	defer k.s.fills.give()
-	return k.fillNow(ctx, engine, a)
+	defer m.s.fills.release()
+	return m.fillNow(ctx, engine, t)
 }
 
-// fillNow is fill by who has the turn.
-func (k *keeper) fillNow(ctx context.Context, engine Engine, a *aim) error {
-	return k.fromAny(ctx, a, func(from donor) error { return k.copyFrom(ctx, engine, a, from) })
+// fillNow is fill by the one that holds the semaphore.
+func (m *manager) fillNow(ctx context.Context, engine Engine, t *target) error {
+	return m.fromAny(ctx, t, func(from donor) error { return m.copyFrom(ctx, engine, t, from) })
 }
 
 // fromAny tries donors until one will do.
-func (k *keeper) fromAny(ctx context.Context, a *aim, do func(from donor) error) error {
+func (m *manager) fromAny(ctx context.Context, t *target, do func(from donor) error) error {
 	var errs []error
-	for _, i := range rand.Perm(len(a.donors)) {
-		err := do(a.donors[i])
+	for _, i := range rand.Perm(len(t.donors)) {
+		err := do(t.donors[i])
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		errs = append(errs, fmt.Errorf("copy from %s: %w", a.donors[i].server, err))
+		errs = append(errs, fmt.Errorf("copy from %s: %w", t.donors[i].server, err))
 	}
 	return errors.Join(errs...)
 }
 
-// replace erases what is there when a donor has shown that it has something
-// better, and sets it aside before if it is of another history. Both may take
-// long, so no donor waits for them with a copy; but the replica keeps what it
-// has until it is its turn to be filled.
-func (k *keeper) replace(ctx context.Context, engine Engine, a *aim, at *events.Position, foreign bool) error {
-	if !k.s.fills.take(ctx) {
+// replace erases the replica once a donor has shown that it has a better one,
+// and quarantines it before if it is of another history. Both may take long, so
+// no donor holds a copy open meanwhile; but the replica keeps what it has until
+// it may be filled.
+func (m *manager) replace(ctx context.Context, engine Engine, t *target, at *events.Position, foreign bool) error {
+	if !m.s.fills.acquire(ctx) {
 		return ctx.Err()
 	}
-	defer k.s.fills.give()
-	if foreign && k.aside != *at {
-		if err := k.findBetter(ctx, a, at); err != nil {
+	defer m.s.fills.release()
+	if foreign && m.quarantined != *at {
+		if err := m.findBetterCopy(ctx, t, at); err != nil {
 			return err
 		}
-		if err := k.setAside(ctx, engine, at); err != nil {
+		if err := m.quarantine(ctx, engine, at); err != nil {
 			return err
 		}
-		k.aside = *at
+		m.quarantined = *at
 	}
-	// The verdict may be of long ago.
-	_, err := agrees(ctx, k.s.logs(a.logID()), *at)
+	// The error of the applier may be old.
+	_, err := compareWithLog(ctx, m.s.logs(t.logID()), *at)
 	switch {
-	case err == nil && at.Incarnation == a.log.Incarnation:
-		k.say.Info("replica and log agree after all", "at", at.String())
+	case err == nil && at.Incarnation == t.log.Incarnation:
+		m.logger.Info("replica and log agree after all", "at", at.String())
 		return nil
 	case err != nil && !errors.Is(err, events.ErrLogForeign) && !errors.Is(err, events.ErrLogPurged):
 		return err
 	}
-	if err := k.findBetter(ctx, a, at); err != nil {
+	if err := m.findBetterCopy(ctx, t, at); err != nil {
 		return err
 	}
-	k.say.Warn("replica is erased", "at", at.String())
-	if err := engine.Drop(ctx, k.key.table, k.key.shard); err != nil {
+	m.logger.Warn("replica is erased", "at", at.String())
+	if err := engine.Drop(ctx, m.key.table, m.key.shard); err != nil {
 		return err
 	}
-	if err := k.fillNow(ctx, engine, a); err != nil { // the next step fills what is empty
-		k.say.Warn("copying failed", events.KeyError, err)
+	if err := m.fillNow(ctx, engine, t); err != nil { // the next step fills what is empty
+		m.logger.Warn("copying failed", events.KeyError, err)
 	}
 	return nil
 }
 
-func (k *keeper) findBetter(ctx context.Context, a *aim, at *events.Position) error {
-	return k.fromAny(ctx, a, func(from donor) error {
-		in, head, err := k.begin(ctx, a, from, at)
+func (m *manager) findBetterCopy(ctx context.Context, t *target, at *events.Position) error {
+	return m.fromAny(ctx, t, func(from donor) error {
+		in, head, err := m.beginCopy(ctx, t, from, at)
 		if err != nil {
 			return err
 		}
 		in.close()
-		k.say.Warn("a donor has better than what is here", "at", at.String(), "donor", from.server, "donor_at", head.Position.String())
+		m.logger.Warn("a donor has better than what is here", "at", at.String(), "donor", from.server, "donor_at", head.Position.String())
 		return nil
 	})
 }
 
-func (k *keeper) copyFrom(ctx context.Context, engine Engine, a *aim, from donor) error {
+func (m *manager) copyFrom(ctx context.Context, engine Engine, t *target, from donor) error {
 	began := time.Now()
-	in, head, err := k.begin(ctx, a, from, nil)
+	in, head, err := m.beginCopy(ctx, t, from, nil)
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	k.place(&head.Position)
-	k.tell(events.ReplicaCopying, "from "+from.server)
+	m.setPosition(&head.Position)
+	m.setState(events.ReplicaCopying, "from "+from.server)
 	restore, err := engine.Restore(ctx, *head)
 	if err != nil {
 		return err
 	}
-	rows, err := pour(ctx, in, restore, head.Position.Seq)
+	rows, err := restoreItems(ctx, in, restore, head.Position.Seq)
 	if err != nil {
 		return err
 	}
 	if err := restore.Finish(ctx); err != nil {
 		return err
 	}
-	k.say.Info("replica is copied", "donor", from.server, "at", head.Position.String(), "items", rows, "took", time.Since(began))
+	m.logger.Info("replica is copied", "donor", from.server, "at", head.Position.String(), "items", rows, "took", time.Since(began))
 	return nil
 }
 
-// begin has a donor send a copy that is better than what is here, at at.
-func (k *keeper) begin(ctx context.Context, a *aim, from donor, at *events.Position) (*incoming, *events.CopyHead, error) {
-	in, err := k.ask(ctx, a, from)
+// beginCopy has a donor send a copy that is better than what is here, at at.
+func (m *manager) beginCopy(ctx context.Context, t *target, from donor, at *events.Position) (*copyStream, *events.CopyHead, error) {
+	in, err := m.requestCopy(ctx, t, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -205,7 +205,7 @@ func (k *keeper) begin(ctx context.Context, a *aim, from donor, at *events.Posit
 		head, err = events.DecodeCopyHead(line)
 	}
 	if err == nil {
-		err = k.judge(ctx, a, &head, at)
+		err = m.checkCopy(ctx, t, &head, at)
 	}
 	if err != nil {
 		in.close()
@@ -214,22 +214,22 @@ func (k *keeper) begin(ctx context.Context, a *aim, from donor, at *events.Posit
 	return in, &head, nil
 }
 
-// judge refuses a copy that would be no gain.
-func (k *keeper) judge(ctx context.Context, a *aim, head *events.CopyHead, at *events.Position) error {
+// checkCopy refuses a copy that would be no gain.
+func (m *manager) checkCopy(ctx context.Context, t *target, head *events.CopyHead, at *events.Position) error {
 	switch {
-	case head.Position.Incarnation != a.log.Incarnation:
+	case head.Position.Incarnation != t.log.Incarnation:
 		return fmt.Errorf("it is at %s, of another log", head.Position)
-	case head.Spec.Table != a.spec.Table || head.Spec.Shard != a.spec.Shard || !head.Spec.Schema.Equal(&a.spec.Schema):
+	case head.Spec.Table != t.spec.Table || head.Spec.Shard != t.spec.Shard || !head.Spec.Schema.Equal(&t.spec.Schema):
 		return errors.New("it is of another shard")
 	case at != nil && at.Incarnation == head.Position.Incarnation && at.Batch == head.Position.Batch && at.Seq >= head.Position.Seq:
 		return fmt.Errorf("it is no further than %s", at)
 	}
-	_, err := agrees(ctx, k.s.logs(a.logID()), head.Position)
+	_, err := compareWithLog(ctx, m.s.logs(t.logID()), head.Position)
 	return err
 }
 
-// pour puts what comes into a store, part by part, and demands its end.
-func pour(ctx context.Context, in *incoming, restore Restore, seq uint64) (items int, err error) {
+// restoreItems puts a copy into a store, part by part, and demands its end.
+func restoreItems(ctx context.Context, in *copyStream, restore Restore, seq uint64) (items int, err error) {
 	var part []events.CopyItem
 	bytes := 0
 	for {
@@ -263,8 +263,8 @@ func pour(ctx context.Context, in *incoming, restore Restore, seq uint64) (items
 	}
 }
 
-// incoming is a copy on its way here, line by line.
-type incoming struct {
+// copyStream is a copy that is being received, line by line.
+type copyStream struct {
 	body    io.ReadCloser
 	lines   *bufio.Scanner
 	cancel  context.CancelFunc
@@ -272,19 +272,19 @@ type incoming struct {
 	patient time.Duration
 }
 
-func (k *keeper) ask(ctx context.Context, a *aim, from donor) (*incoming, error) {
+func (m *manager) requestCopy(ctx context.Context, t *target, from donor) (*copyStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	patient := k.s.cfg.Stalled
-	in := &incoming{cancel: cancel, patient: patient, stalled: time.AfterFunc(patient, cancel)}
-	at := "http://" + from.address + events.ShardPath(k.key.table, k.key.shard, "copy") + "?log=" + url.QueryEscape(a.log.Incarnation)
+	patient := m.s.cfg.Stalled
+	in := &copyStream{cancel: cancel, patient: patient, stalled: time.AfterFunc(patient, cancel)}
+	at := "http://" + from.address + events.ShardPath(m.key.table, m.key.shard, "copy") + "?log=" + url.QueryEscape(t.log.Incarnation)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err == nil {
 		var response *http.Response
-		if response, err = k.s.http.Do(request); err == nil { //nolint:bodyclose // incoming.close does
+		if response, err = m.s.http.Do(request); err == nil { //nolint:bodyclose // copyStream.close does
 			in.body = response.Body
 			if response.StatusCode != http.StatusOK {
-				said, _ := io.ReadAll(io.LimitReader(response.Body, 500)) // for the message
-				err = fmt.Errorf("it answers %d: %s", response.StatusCode, bytes.TrimSpace(said))
+				body, _ := io.ReadAll(io.LimitReader(response.Body, 500)) // for the message
+				err = fmt.Errorf("it answers %d: %s", response.StatusCode, bytes.TrimSpace(body))
 			}
 		}
 	}
@@ -293,12 +293,12 @@ func (k *keeper) ask(ctx context.Context, a *aim, from donor) (*incoming, error)
 		return nil, err
 	}
 	in.lines = bufio.NewScanner(in.body)
-	in.lines.Buffer(make([]byte, 0, 64<<10), lineMost)
+	in.lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	return in, nil
 }
 
 // next is the next line, which holds until the one after.
-func (in *incoming) next() ([]byte, error) {
+func (in *copyStream) next() ([]byte, error) {
 	in.stalled.Reset(in.patient)
 	defer in.stalled.Stop() // what is done with a line is not the donor's time
 	more := in.lines.Scan()
@@ -311,7 +311,7 @@ func (in *incoming) next() ([]byte, error) {
 	return in.lines.Bytes(), nil
 }
 
-func (in *incoming) close() {
+func (in *copyStream) close() {
 	in.stalled.Stop()
 	in.cancel()
 	if in.body != nil {

@@ -8,49 +8,50 @@ import (
 	"ringway/shard/state"
 )
 
-// mark holds the state at a marker of the log until it is its turn to be read.
-// The applier waits for it, so it takes no connection that may not be there.
-func (k *keeper) mark(ctx context.Context, work *sync.WaitGroup, batch string, store Store) {
-	if !k.s.digests.try() {
-		k.tellDigest(events.Digest{Batch: batch, Error: events.DigestBusy})
+// mark holds a snapshot of the state at a marker of the log until the digest of it
+// can be computed. The applier waits for the snapshot, so there is no waiting for a
+// connection here.
+func (m *manager) mark(ctx context.Context, work *sync.WaitGroup, batch string, store Store) {
+	if !m.s.digests.tryAcquire() {
+		m.publishDigest(events.Digest{Batch: batch, Error: events.DigestBusy})
 		return
 	}
 	snapshot, err := store.Snapshot(ctx)
 	if err != nil {
-		k.s.digests.give()
-		k.tellDigest(events.Digest{Batch: batch, Error: err.Error()})
+		m.s.digests.release()
+		m.publishDigest(events.Digest{Batch: batch, Error: err.Error()})
 		return
 	}
 	work.Go(func() {
-		defer k.s.digests.give()
-		k.digest(ctx, batch, snapshot)
+		defer m.s.digests.release()
+		m.digest(ctx, batch, snapshot)
 	})
 }
 
-// digest says what the replica held at a marker. If it fails nobody tries
-// again: who wants to know sets another marker.
-func (k *keeper) digest(ctx context.Context, batch string, snapshot Snapshot) {
+// digest computes and publishes the digest of the state at a marker. A failure is
+// not tried again: whoever wants the digest appends another marker.
+func (m *manager) digest(ctx context.Context, batch string, snapshot Snapshot) {
 	defer snapshot.Close()
-	if !k.s.digest.take(ctx) {
+	if !m.s.digest.acquire(ctx) {
 		return
 	}
-	defer k.s.digest.give()
+	defer m.s.digest.release()
 	d := events.Digest{Batch: batch}
 	var err error
 	if d.State, err = state.Digest(ctx, snapshot); err != nil {
 		d.Error = err.Error()
 	}
 	if ctx.Err() == nil {
-		k.tellDigest(d)
+		m.publishDigest(d)
 	}
 }
 
-func (k *keeper) tellDigest(d events.Digest) {
-	d.Server, d.Table, d.Shard = k.s.cfg.ID, k.key.table, k.key.shard
+func (m *manager) publishDigest(d events.Digest) {
+	d.Server, d.Table, d.Shard = m.s.cfg.ID, m.key.table, m.key.shard
 	if d.Error != "" {
-		k.say.Warn("no digest", "batch", d.Batch, events.KeyError, d.Error)
+		m.logger.Warn("no digest", "batch", d.Batch, events.KeyError, d.Error)
 	}
-	if err := k.s.bus.Publish(events.DigestSubject(k.key.table, k.key.shard), d); err != nil {
-		k.say.Debug("digest not sent", "batch", d.Batch, events.KeyError, err)
+	if err := m.s.bus.Publish(events.DigestSubject(m.key.table, m.key.shard), d); err != nil {
+		m.logger.Debug("digest not sent", "batch", d.Batch, events.KeyError, err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // always has a log copied rather than replayed.
-func always(cfg *shard.Config) { cfg.ReplayMost = 0 }
+func always(cfg *shard.Config) { cfg.MaxReplaySeq = 0 }
 
 func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
 	c := newCluster(t, "s1", "s2")
@@ -90,7 +90,7 @@ func TestFill_WhatIsBehindThePurgeIsCopied(t *testing.T) {
 func TestFill_AnotherHistoryIsRebuiltOnlyFromAReadyReplica(t *testing.T) {
 	c := newCluster(t, "s1", "s2")
 	n := c.nodes["s2"]
-	n.restart(func(cfg *shard.Config) { cfg.Aside = filepath.Join(n.dir, "aside") })
+	n.restart(func(cfg *shard.Config) { cfg.Quarantine = filepath.Join(n.dir, "aside") })
 	c.keep("s2*")
 	n.is(events.ReplicaReady)
 	c.insert(0, 30)
@@ -206,7 +206,7 @@ func TestFill_NoDonorWaitsForRoom(t *testing.T) {
 	}
 }
 
-// A verdict is of the moment when the applier ended. What the log agrees with by
+// The error of an applier is of the moment when the applier ended. What the log agrees with by
 // now is not erased for it.
 func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 	c := newCluster(t, "s1", "s2")

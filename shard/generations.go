@@ -14,7 +14,7 @@ import (
 // Writing and indexing are for one goroutine at a time, and append for any number
 // of them while nothing is written.
 type generations struct {
-	seed       maphash.Seed // keys are what clients say: nobody shall know which of them collide
+	seed       maphash.Seed // keys are what clients logger: nobody shall know which of them collide
 	log        int          // bytes of a generation's log
 	slots      int          // of its index
 	young, old generation

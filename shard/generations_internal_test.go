@@ -109,16 +109,16 @@ func TestGenerations_TakeTheirRoom(t *testing.T) {
 
 func TestGenerations_NobodyReadsNoIndex(t *testing.T) {
 	g := newGenerations(64 << 10)
-	turns := 0
+	swaps := 0
 	for key := range int64(5000) {
 		before := g.young.records
 		g.set(nameOf(1, key), bytes.Repeat([]byte("x"), 80))
 		if g.young.records <= before {
-			turns++
+			swaps++
 		}
 	}
-	if turns < 3 || g.young.slots != nil || g.old.slots != nil {
-		t.Errorf("%d turns, slots %d and %d", turns, len(g.young.slots), len(g.old.slots))
+	if swaps < 3 || g.young.slots != nil || g.old.slots != nil {
+		t.Errorf("%d swaps, slots %d and %d", swaps, len(g.young.slots), len(g.old.slots))
 	}
 	if text, ok := kept(g, nameOf(1, 4999)); !ok || len(text) != 80 {
 		t.Errorf("got %q %v", text, ok)

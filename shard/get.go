@@ -25,12 +25,12 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
 		slices.Sort(p.Keys)
 		p.Keys = slices.Compact(p.Keys)
 		before := len(all)
-		if more, ok := s.atHand(all, p); ok {
+		if more, ok := s.fromCache(all, p); ok {
 			all, answers[i] = more, more[before:]
 			continue
 		}
 		late = true
-		slow.Go(func() { answers[i] = s.part(p) })
+		slow.Go(func() { answers[i] = s.answerPart(p) })
 	}
 	if slow.Wait(); late {
 		all = slices.Concat(answers...)
@@ -40,12 +40,12 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
 
 // atHand appends the answer to a part that needs neither to wait nor the
 // engine; false if it does.
-func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
-	k := s.keeper(p.Table, p.Shard)
-	if k == nil {
+func (s *Server) fromCache(to []byte, p *events.GetPart) ([]byte, bool) {
+	m := s.manager(p.Table, p.Shard)
+	if m == nil {
 		return nil, false
 	}
-	r, err := k.reading(p.Log)
+	r, err := m.readable(p.Log)
 	if err != nil || r.applier.Applied().Seq < p.MinSeq {
 		return nil, false
 	}
@@ -57,35 +57,35 @@ func (s *Server) atHand(to []byte, p *events.GetPart) ([]byte, bool) {
 }
 
 // part is the answer to one part.
-func (s *Server) part(p *events.GetPart) []byte {
-	r, err := s.reading(p.Table, p.Shard, p.Log, p.MinSeq)
+func (s *Server) answerPart(p *events.GetPart) []byte {
+	r, err := s.readable(p.Table, p.Shard, p.Log, p.MinSeq)
 	if err != nil {
-		return events.AppendShardFault(nil, refusalOf(err))
+		return events.AppendShardFault(nil, statusOf(err))
 	}
 	known := r.rows.look(p.Keys)
 	s.counts.memory.Add(float64(len(known.rows)))
 	if len(known.missing) == 0 {
-		return written(known.rows, known.seq)
+		return answerOf(known.rows, known.seq)
 	}
-	found, seq, err := s.many(r, known.missing)
+	found, seq, err := s.fromStore(r, known.missing)
 	switch {
 	case err != nil:
 	case r.rows.learn(&known, seq, found):
-		return written(known.rows, seq)
+		return answerOf(known.rows, seq)
 	case len(known.rows) == 0:
-		return written(found, seq)
+		return answerOf(found, seq)
 	default: // some are of another seq than the others
-		found, seq, err = s.many(r, p.Keys)
+		found, seq, err = s.fromStore(r, p.Keys)
 	}
 	if err != nil {
-		return events.AppendShardFault(nil, refusalOf(err))
+		return events.AppendShardFault(nil, statusOf(err))
 	}
-	return written(found, seq)
+	return answerOf(found, seq)
 }
 
 // many asks the engine.
-func (s *Server) many(r *replica, keys []int64) (rows []line, seq uint64, err error) {
-	release, err := s.turn(s.reads, "reads")
+func (s *Server) fromStore(r *replica, keys []int64) (rows []line, seq uint64, err error) {
+	release, err := s.acquire(s.reads, "reads")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -97,7 +97,7 @@ func (s *Server) many(r *replica, keys []int64) (rows []line, seq uint64, err er
 		return nil
 	})
 	if err == nil {
-		err = r.wentBack(before, seq)
+		err = r.refuseRolledBack(before, seq)
 	}
 	return rows, seq, err
 }

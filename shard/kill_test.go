@@ -45,7 +45,7 @@ func serveChild(args []string) {
 	where.Engine = args[3]
 	vol := volume.New(where, log)
 	server := shard.DefaultConfig()
-	server.ID, server.ReplayMost, server.RetryMin = args[0], 0, 50*time.Millisecond
+	server.ID, server.MaxReplaySeq, server.RetryMin = args[0], 0, 50*time.Millisecond
 	server.Listener, err = net.Listen("tcp", "127.0.0.1:0")
 	fatal(err)
 	fmt.Println(server.Listener.Addr())
@@ -118,7 +118,7 @@ func (c *cluster) verify(rows int64, names ...string) {
 	got := map[string]events.StateDigest{}
 	for deadline := time.After(time.Minute); len(got) < len(names); {
 		select {
-		case d := <-c.told:
+		case d := <-c.digests:
 			if d.Batch == marker {
 				got[d.Server] = d.State
 			}

@@ -20,7 +20,7 @@ type engineHolder struct {
 }
 
 // keepOpening opens the engine, however long that takes.
-func (h *engineHolder) keepOpening(ctx context.Context, cfg Config, open Opener, log *slog.Logger, tell func()) {
+func (h *engineHolder) openWithRetry(ctx context.Context, cfg Config, open Opener, log *slog.Logger, changed func()) {
 	for wait := cfg.RetryMin; ctx.Err() == nil; wait = min(2*wait, cfg.RetryMax) {
 		began := time.Now()
 		engine, name, err := open(ctx)
@@ -30,7 +30,7 @@ func (h *engineHolder) keepOpening(ctx context.Context, cfg Config, open Opener,
 			h.mu.Unlock()
 			close(h.opened)
 			log.Info("engine is open", "engine", name, "after", time.Since(began))
-			tell()
+			changed()
 			return
 		}
 		if ctx.Err() != nil {
@@ -40,7 +40,7 @@ func (h *engineHolder) keepOpening(ctx context.Context, cfg Config, open Opener,
 		h.mu.Lock()
 		h.trouble = err.Error()
 		h.mu.Unlock()
-		tell()
+		changed()
 		pause(ctx, wait)
 	}
 }
@@ -57,7 +57,7 @@ func (h *engineHolder) get(ctx context.Context) Engine {
 	return h.engine
 }
 
-func (h *engineHolder) about() (name, trouble string) {
+func (h *engineHolder) status() (name, trouble string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.name, h.trouble

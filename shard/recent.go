@@ -6,11 +6,11 @@ import (
 	"ringway/events"
 )
 
-// recentKept bounds what an applier remembers to tell again.
+// recentKept bounds what an applier remembers to publish again.
 const recentKept = 256
 
-// told is what became of a batch, and who wants to know.
-type told struct {
+// publishedResults are the results of a batch, and the writer that they are for.
+type publishedResults struct {
 	at      time.Time
 	writer  string
 	results events.Results
@@ -18,12 +18,12 @@ type told struct {
 
 // recent is the last batches of an applier, a ring.
 type recent struct {
-	all  []told
+	all  []publishedResults
 	next int
 }
 
 // add leaves out what is large: its writer asks.
-func (r *recent) add(t told) {
+func (r *recent) add(t publishedResults) {
 	if len(t.results.Notable) > 16 {
 		return
 	}
@@ -36,8 +36,8 @@ func (r *recent) add(t told) {
 }
 
 // since lists what is not older than from, oldest first.
-func (r *recent) since(from time.Time) []told {
-	var found []told
+func (r *recent) since(from time.Time) []publishedResults {
+	var found []publishedResults
 	for i := range r.all {
 		if t := r.all[(r.next+i)%len(r.all)]; !t.at.Before(from) {
 			found = append(found, t)

@@ -18,21 +18,21 @@ type tableRoute struct {
 
 // follow obeys the routes of tables until ctx ends.
 func (s *Server) follow(ctx context.Context) {
-	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Apply: s.obey, Behind: s.heard, Log: s.log}
+	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Apply: s.apply, Behind: s.isBehind, Log: s.log}
 	f.Run(ctx)
 }
 
-// heard takes a heartbeat of the leader, and tells whether it serves an epoch
-// that we do not.
-func (s *Server) heard(b events.ControllerHeartbeat) (behind bool) {
+// isBehind reports whether the leader, by its heartbeat, serves an epoch that we
+// do not.
+func (s *Server) isBehind(b events.ControllerHeartbeat) (behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return events.IsNewer(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
 }
 
-// obey takes one value of the bucket. A route that cannot be obeyed is refused
+// apply applies one value of the bucket. A route that cannot be applied is refused
 // and the last good one stays.
-func (s *Server) obey(e events.Entry) {
+func (s *Server) apply(e events.Entry) {
 	name, ok := strings.CutPrefix(e.Key, events.TableKey(""))
 	if !ok {
 		return
@@ -50,7 +50,7 @@ func (s *Server) obey(e events.Entry) {
 		return
 	case events.Gone:
 		delete(s.tables, name)
-		s.arrange(name, nil)
+		s.reconcile(name, nil)
 		return
 	case events.Fresh:
 	}
@@ -63,44 +63,44 @@ func (s *Server) obey(e events.Entry) {
 		return
 	}
 	s.tables[name] = tableRoute{e.Version, route}
-	s.arrange(name, &route)
+	s.reconcile(name, &route)
 }
 
-// arrange has a keeper for every shard of a table that is to be here, and none
+// arrange has a manager for every shard of a table that is to be here, and none
 // for others. The data of what is no longer wanted stays: nobody erases it by
 // rule. The caller holds the lock.
-func (s *Server) arrange(table string, route *events.TableRoute) {
-	now := maps.Clone(*s.keepers.Load())
+func (s *Server) reconcile(table string, route *events.TableRoute) {
+	now := maps.Clone(*s.managers.Load())
 	wanted := map[shardKey]bool{}
 	if route != nil {
 		for _, shard := range route.Shards {
-			aim, ok := aimOf(route, shard, s.cfg.ID)
+			target, ok := targetOf(route, shard, s.cfg.ID)
 			if !ok {
 				continue
 			}
 			key := shardKey{table, shard.Shard}
 			wanted[key] = true
-			k := now[key]
-			if k == nil {
-				k = newKeeper(s, key, aim)
-				k.after = s.leaving[key]
+			m := now[key]
+			if m == nil {
+				m = newManager(s, key, target)
+				m.after = s.leaving[key]
 				delete(s.leaving, key)
-				now[key] = k
+				now[key] = m
 				ctx, stop := context.WithCancel(s.ctx)
-				k.stop = stop
-				s.work.Go(func() { k.run(ctx) })
+				m.stop = stop
+				s.work.Go(func() { m.run(ctx) })
 			}
-			k.aimAt(aim)
+			m.setTarget(target)
 		}
 	}
-	for key, k := range now {
+	for key, m := range now {
 		if key.table == table && !wanted[key] {
-			k.say.Info("replica is not wanted here any more, its data stays")
-			k.stop()
-			s.leaving[key] = k.ended
+			m.logger.Info("replica is not wanted here any more, its data stays")
+			m.stop()
+			s.leaving[key] = m.ended
 			delete(now, key)
 		}
 	}
-	s.keepers.Store(&now)
-	s.beatSoon()
+	s.managers.Store(&now)
+	s.heartbeatSoon()
 }

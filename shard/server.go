@@ -20,47 +20,47 @@ import (
 // What is asked of an engine at once. LongReads are the Ranges and Snapshots
 // that others hold up: beside them it has to answer what is short.
 const (
-	LongReads = StreamsMost + copiesMost + digestsMost + fillsMost
+	LongReads = MaxStreams + maxCopies + maxDigests + maxFills
 
-	StreamsMost = 8 // each router asks for several at once, and holds those that it does not read yet
-	copiesMost  = 2
-	digestsMost = 2 // as many as 'ringway verify' asks for
-	fillsMost   = 2 // before which a replica may be set aside
+	MaxStreams = 8 // each router asks for several at once, and holds those that it does not read yet
+	maxCopies  = 2
+	maxDigests = 2 // as many as 'ringway verify' asks for
+	maxFills   = 2 // before which a replica may be quarantined
 
-	readsMost = 8
+	maxReads = 8
 )
 
 // Config says what a shard server is and how patient it is.
 type Config struct {
-	ID       string       // its name in the routes
-	Volume   string       // id of its data directory, for heartbeats
-	Aside    string       // directory for what a replica on another history held; empty: it is not kept
-	Listener net.Listener // the server's to close
+	ID         string       // its name in the routes
+	Volume     string       // id of its data directory, for heartbeats
+	Quarantine string       // directory for what a replica on another history held; empty: it is not kept
+	Listener   net.Listener // the server's to close
 
-	Applier    ApplierConfig
-	ReadWait   time.Duration // how long a read waits for its floor, or for its turn
-	CacheBytes int           // of rows that are kept in memory
-	MaxBody    int           // bytes of a request
-	SendMost   time.Duration // a client that takes nothing for so long is cut off
-	ReplayMost uint64        // a log of fewer batches, and
-	ReplaySize uint64        // fewer bytes, is replayed from its start although somebody could be copied
-	Stalled    time.Duration // without a line from a donor, before its copy is given up
-	RetryMin   time.Duration // first wait after a failure of a replica or of the engine; doubles
-	RetryMax   time.Duration
-	Durable    time.Duration // between two looks at what a power cut cannot take back
-	Stop       time.Duration // for requests that are open at the end
+	Applier        ApplierConfig
+	ReadWait       time.Duration // how long a read waits for its minimum seq, or until it may begin
+	CacheBytes     int           // of rows that are kept in memory
+	MaxBody        int           // bytes of a request
+	WriteTimeout   time.Duration // a client that takes nothing for so long is cut off
+	MaxReplaySeq   uint64        // a log of fewer batches, and
+	MaxReplayBytes uint64        // fewer bytes, is replayed from its start although somebody could be copied
+	Stalled        time.Duration // without a line from a donor, before its copy is given up
+	RetryMin       time.Duration // first wait after a failure of a replica or of the engine; doubles
+	RetryMax       time.Duration
+	Durable        time.Duration // between two looks at what a power cut cannot take back
+	Stop           time.Duration // for requests that are open at the end
 }
 
 // DefaultConfig suits a server with a handful of replicas on a laptop.
 func DefaultConfig() Config {
 	cfg := Config{
 		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
-		SendMost: 30 * time.Second, ReplayMost: 1000, ReplaySize: 2 << 20,
+		WriteTimeout: 30 * time.Second, MaxReplaySeq: 1000, MaxReplayBytes: 2 << 20,
 		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
 	}
 	// Decoded and on its way into the engine an entry takes ten times its bytes.
-	cfg.Applier.MaxWaiting = 512 << 10
+	cfg.Applier.MaxReadAhead = 512 << 10
 	cfg.Applier.Budget = &Budget{Bytes: 2 << 20}
 	return cfg
 }
@@ -76,7 +76,7 @@ type Log interface {
 	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
 }
 
-// Bus carries what is said and heard now, and appends to logs.
+// Bus publishes and subscribes, and appends to logs.
 type Bus interface {
 	oplog.Log
 	oplog.Listener
@@ -96,23 +96,23 @@ type Server struct {
 	log    *slog.Logger
 	life   string // incarnation of this process
 
-	http    *http.Client // to donors
-	engine  engineHolder
-	keepers atomic.Pointer[map[shardKey]*keeper]
-	reads   turns // that end by themselves
-	streams turns // that end when their clients have taken them
-	copies  turns
-	fills   turns
-	digests turns // snapshots held for digests
-	digest  turns // one at a time is computed
+	http     *http.Client // to donors
+	engine   engineHolder
+	managers atomic.Pointer[map[shardKey]*manager]
+	reads    semaphore // that end by themselves
+	streams  semaphore // that end when their clients have taken them
+	copies   semaphore
+	fills    semaphore
+	digests  semaphore // snapshots held for digests
+	digest   semaphore // one at a time is computed
 
 	mu      sync.Mutex
-	ctx     context.Context // of Run, for keepers
-	work    sync.WaitGroup  // keepers
+	ctx     context.Context // of Run, for managers
+	work    sync.WaitGroup  // managers
 	tables  map[string]tableRoute
-	leaving map[shardKey]<-chan struct{} // keepers that may still be at work
+	leaving map[shardKey]<-chan struct{} // managers that may still be at work
 
-	beatNow chan struct{}
+	heartbeatNow chan struct{}
 }
 
 // shardKey names a shard.
@@ -128,13 +128,13 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 	}
 	s := &Server{
 		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newTurns(readsMost), streams: newTurns(StreamsMost), copies: newTurns(copiesMost), fills: newTurns(fillsMost),
-		digests: newTurns(digestsMost), digest: newTurns(1),
+		reads: newSemaphore(maxReads), streams: newSemaphore(MaxStreams), copies: newSemaphore(maxCopies), fills: newSemaphore(maxFills),
+		digests: newSemaphore(maxDigests), digest: newSemaphore(1),
 		http:   newHTTP(&cfg),
-		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, beatNow: make(chan struct{}, 1),
+		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, heartbeatNow: make(chan struct{}, 1),
 	}
 	s.engine.opened = make(chan struct{})
-	s.keepers.Store(&map[shardKey]*keeper{})
+	s.managers.Store(&map[shardKey]*manager{})
 	writer, err := oplog.New(oplog.DefaultConfig(), bus, bus, ownStores{s}, log)
 	if err != nil {
 		return nil, fmt.Errorf("shard server: %w", err)
@@ -153,7 +153,7 @@ func newHTTP(cfg *Config) *http.Client {
 }
 
 // Run serves until ctx ends. It answers /heartbeat at once: an engine that is
-// slow or broken is told in heartbeats, and is no reason to end this process.
+// slow or broken is reported in heartbeats, and is no reason to end this process.
 func (s *Server) Run(ctx context.Context) error {
 	web := newWeb(s)
 	ended := ctx.Done()
@@ -166,14 +166,14 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	var work sync.WaitGroup
 	work.Go(func() { failed <- web.serve() })
-	work.Go(func() { s.engine.keepOpening(ctx, s.cfg, s.open, s.log, s.beatSoon) })
+	work.Go(func() { s.engine.openWithRetry(ctx, s.cfg, s.open, s.log, s.heartbeatSoon) })
 	work.Go(func() {
 		if err := s.writer.Run(ctx); err != nil {
 			failed <- err
 		}
 	})
 	work.Go(func() { s.follow(ctx) })
-	work.Go(func() { s.beat(ctx) })
+	work.Go(func() { s.sendHeartbeats(ctx) })
 	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
 	var err error
 	select {
@@ -196,8 +196,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) keeper(table, shard string) *keeper {
-	return (*s.keepers.Load())[shardKey{table, shard}]
+func (s *Server) manager(table, shard string) *manager {
+	return (*s.managers.Load())[shardKey{table, shard}]
 }
 
 // ownStores answers the server's own writer.
@@ -205,24 +205,24 @@ type ownStores struct{ s *Server }
 
 // Results implements oplog.Asker.
 func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
-	k := o.s.keeper(log.Table, log.Shard)
+	k := o.s.manager(log.Table, log.Shard)
 	if k == nil {
 		return events.Results{}, events.ErrNotFound
 	}
-	r, err := k.reading(log.Incarnation)
+	r, err := k.readable(log.Incarnation)
 	if err != nil {
 		return events.Results{}, err
 	}
 	return r.store.Results(ctx, batch)
 }
 
-// turns lets so many in at once.
-type turns chan struct{}
+// semaphore limits how many do something at once.
+type semaphore chan struct{}
 
-func newTurns(n int) turns { return make(turns, max(1, n)) }
+func newSemaphore(n int) semaphore { return make(semaphore, max(1, n)) }
 
-// try takes a turn if there is one.
-func (t turns) try() bool {
+// tryAcquire does not wait.
+func (t semaphore) tryAcquire() bool {
 	select {
 	case t <- struct{}{}:
 		return true
@@ -231,9 +231,9 @@ func (t turns) try() bool {
 	}
 }
 
-// take waits for a turn; false if ctx ended before.
-func (t turns) take(ctx context.Context) bool {
-	if t.try() {
+// acquire reports false if ctx ended before.
+func (t semaphore) acquire(ctx context.Context) bool {
+	if t.tryAcquire() {
 		return true
 	}
 	select {
@@ -244,9 +244,9 @@ func (t turns) take(ctx context.Context) bool {
 	}
 }
 
-func (t turns) give() { <-t }
+func (t semaphore) release() { <-t }
 
-func poke(c chan struct{}) {
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -25,11 +25,11 @@ func TestServer_KeepsWhatTheRouteNamesItFor(t *testing.T) {
 	c.keep("s1*", "s2*")
 	seq := c.insert(0, 100)
 	c.alike(seq, 100, "s1", "s2")
-	b := c.nodes["s1"].beat()
+	b := c.nodes["s1"].status()
 	if b.Server != "s1" || b.Volume != "vol-s1" || !strings.HasPrefix(b.Engine, "SQLite 3.") || b.Incarnation == "" || b.Epochs[spec.Table] != c.epoch {
 		t.Errorf("it says %+v", b)
 	}
-	if n := len(c.nodes["s3"].beat().Replicas); n != 0 {
+	if n := len(c.nodes["s3"].status().Replicas); n != 0 {
 		t.Errorf("c keeps %d replicas", n)
 	}
 	testkit.Eventually(t, func() error {
@@ -67,7 +67,7 @@ func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	c.keep("s1")
 	n.is(events.ReplicaOpening)
 	testkit.Eventually(t, func() error {
-		if b := n.beat(); b.Detail != "the disk is in the post" || b.Engine != "" {
+		if b := n.status(); b.Detail != "the disk is in the post" || b.Engine != "" {
 			return fmt.Errorf("it says %+v", b)
 		}
 		return nil
@@ -150,18 +150,18 @@ func TestServer_AnswersRowsByKeyOfManyShards(t *testing.T) {
 	}
 }
 
-func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) {
+func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 	c := newCluster(t, "s1")
 	n := c.nodes["s1"]
-	n.restart(func(cfg *shard.Config) { cfg.Applier.Retell = time.Hour }) // no clock in this test
+	n.restart(func(cfg *shard.Config) { cfg.Applier.Republish = time.Hour }) // no clock in this test
 	c.keep("s1*")
 	c.route.Shards[0].Responder = "" // nobody answers writers
 	c.put()
 	n.is(events.ReplicaReady)
-	told := make(chan events.Results, 100)
+	answers := make(chan events.Results, 100)
 	stop, err := c.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
 		if r, err := events.DecodeResults(data); err == nil {
-			told <- r
+			answers <- r
 		}
 	})
 	if err != nil {
@@ -173,15 +173,15 @@ func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) 
 	}
 	n.state(3)
 	select {
-	case r := <-told:
-		t.Fatalf("a replica that is not eager told %+v", r)
+	case r := <-answers:
+		t.Fatalf("a replica that is not the responder answers %+v", r)
 	default:
 	}
 	c.route.Shards[0].Responder = "s1"
 	c.put()
 	for i := range 3 {
 		select {
-		case r := <-told:
+		case r := <-answers:
 			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) {
 				t.Errorf("result %d is %+v", i, r)
 			}
@@ -190,7 +190,7 @@ func TestServer_OneThatBecomesEagerTellsWhatAnotherMayNotHaveTold(t *testing.T) 
 		}
 	}
 	c.append("b3", events.Op{Kind: events.OpBarrier})
-	if r := <-told; r.Batch != "b3" {
+	if r := <-answers; r.Batch != "b3" {
 		t.Errorf("then %+v", r)
 	}
 }
@@ -226,7 +226,7 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 		n.is(events.ReplicaReady)
 	}
 	var marks []string
-	for i := range int64(2) { // as many as there are turns; what follows a marker is not in its digest, however they are gathered
+	for i := range int64(2) { // as many as there are at once; what follows a marker is not in its digest, however they are gathered
 		c.append(fmt.Sprintf("i%d", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(i), events.Text("x")}}})
 		c.append(fmt.Sprintf("m%d", i), events.Op{Kind: events.OpDigest})
 		marks = append(marks, fmt.Sprintf("m%d", i))
@@ -235,7 +235,7 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 	got := map[string][]events.Digest{}
 	for range 2 * len(marks) {
 		select {
-		case d := <-c.told:
+		case d := <-c.digests:
 			got[d.Batch] = append(got[d.Batch], d)
 		case <-time.After(30 * time.Second):
 			t.Fatalf("there are %+v", got)
@@ -253,7 +253,7 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	c := newCluster(t, "s1")
 	n := c.nodes["s1"]
-	n.restart(func(cfg *shard.Config) { cfg.ReadWait, cfg.SendMost = 50*time.Millisecond, time.Hour })
+	n.restart(func(cfg *shard.Config) { cfg.ReadWait, cfg.WriteTimeout = 50*time.Millisecond, time.Hour })
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
 	var rows []events.Row
@@ -290,7 +290,7 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	}
 	c.append("marker", events.Op{Kind: events.OpDigest})
 	select {
-	case d := <-c.told:
+	case d := <-c.digests:
 		if d.Error != "" || d.State.Rows != 280 {
 			t.Errorf("the digest is %+v", d)
 		}
@@ -347,7 +347,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 	c.add("s2")
 	c.keep("s2")
 	testkit.Eventually(t, func() error {
-		if b := n.beat(); len(b.Replicas) != 0 || b.Epochs[spec.Table] != c.epoch {
+		if b := n.status(); len(b.Replicas) != 0 || b.Epochs[spec.Table] != c.epoch {
 			return fmt.Errorf("it says %+v", b)
 		}
 		return nil
@@ -363,7 +363,7 @@ func TestServer_FollowsTheRoutesOfALeaderThatIsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, func() error {
-		if b := n.beat(); len(b.Replicas) != 0 || len(b.Epochs) != 0 {
+		if b := n.status(); len(b.Replicas) != 0 || len(b.Epochs) != 0 {
 			return fmt.Errorf("it says %+v", b)
 		}
 		return nil

@@ -1,8 +1,8 @@
 // Package shard keeps replicas of a table's shards, each the state that its
 // log has led to.
 //
-// The log is the truth: what a Store has lost it is told again, and what it
-// has it is never told twice. An Engine and its Stores are adapters
+// The log is the truth: what a Store has lost it gets again, and what it
+// has it never gets twice. An Engine and its Stores are adapters
 // (shard/mysql, shard/sqlite); package storetest says in tests what each must
 // do.
 package shard
@@ -15,7 +15,7 @@ import (
 )
 
 // Engine keeps the replicas of one shard server. All methods may be called at
-// once from many goroutines, and obey their context.
+// once from many goroutines, and return when their context ends.
 type Engine interface {
 	// Create makes an empty replica at seq 0 of the log of that incarnation. It
 	// refuses with ErrExists what is there already, whatever its state.
@@ -74,7 +74,7 @@ type Store interface {
 	Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error)
 
 	// Range reads the rows from low to high, both included, by key, all at one
-	// seq, which fn hears with each and Range returns. It holds one row at a
+	// seq, which fn gets with each and Range returns. It holds one row at a
 	// time; an error of fn ends it.
 	Range(ctx context.Context, low, high int64, fn func(row events.Row, seq uint64) error) (uint64, error)
 

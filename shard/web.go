@@ -26,10 +26,10 @@ func newWeb(s *Server) *web {
 	w := &web{Listener: s.cfg.Listener, s: s, open: map[*client]struct{}{}}
 	w.http = &fasthttp.Server{
 		Handler:            s.serve,
-		ErrorHandler:       unreadable,
-		Logger:             quietly{},
+		ErrorHandler:       badRequest,
+		Logger:             discardLog{},
 		MaxRequestBodySize: s.cfg.MaxBody,
-		ReadTimeout:        s.cfg.SendMost,
+		ReadTimeout:        s.cfg.WriteTimeout,
 		IdleTimeout:        2 * time.Minute,
 		CloseOnShutdown:    true,
 
@@ -86,7 +86,7 @@ type client struct {
 
 // Write implements net.Conn.
 func (c *client) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.web.s.cfg.SendMost)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.web.s.cfg.WriteTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
@@ -100,18 +100,18 @@ func (c *client) Close() error {
 	return c.Conn.Close()
 }
 
-// quietly drops what fasthttp has to say: faults of clients, of no interest
+// discardLog drops what fasthttp has to logger: faults of clients, of no interest
 // one by one.
-type quietly struct{}
+type discardLog struct{}
 
-func (quietly) Printf(string, ...any) {}
+func (discardLog) Printf(string, ...any) {}
 
-// unreadable answers what could not be read as a request; the connection ends.
-func unreadable(ctx *fasthttp.RequestCtx, err error) {
+// badRequest answers what could not be read as a request; the connection ends.
+func badRequest(ctx *fasthttp.RequestCtx, err error) {
 	code, why := fasthttp.StatusBadRequest, "the request is not HTTP"
 	if err == fasthttp.ErrBodyTooLarge { //nolint:errorlint // as fasthttp gives it
 		code, why = fasthttp.StatusRequestEntityTooLarge, "the body is too long"
 	}
-	courseFail(ctx, events.StatusErrorf(code, "%s", why))
+	assignmentFail(ctx, events.StatusErrorf(code, "%s", why))
 	ctx.SetConnectionClose()
 }

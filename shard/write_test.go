@@ -71,7 +71,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	testkit.Eventually(t, barrier) // the writer runs
 
 	const writers, each = 8, 60
-	told := make(chan struct{}, writers*each)
+	answers := make(chan struct{}, writers*each)
 	var mu sync.Mutex
 	outcome := map[int64]string{}
 	var done sync.WaitGroup
@@ -93,13 +93,13 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 				mu.Lock()
 				outcome[key] = said
 				mu.Unlock()
-				told <- struct{}{}
+				answers <- struct{}{}
 			}
 		})
 	}
 	for range 3 { // in the middle of it
 		for range writers * each / 8 {
-			<-told
+			<-answers
 		}
 		s.bus.Restart()
 	}
@@ -116,7 +116,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		}
 		for key, said := range outcome {
 			if n := there[key]; said == "done" && n != 1 || strings.HasPrefix(said, "refused") && n != 0 || n > 1 {
-				t.Errorf("replica %d has row %d %d times, whose writer was told %q", i, key, n, said)
+				t.Errorf("replica %d has row %d %d times, whose writer was answers %q", i, key, n, said)
 			}
 		}
 		snap, err := stores[i].Snapshot(t.Context())

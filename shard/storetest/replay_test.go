@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/lab/rig"
+	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -58,7 +58,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 	engines := map[string]func(t *testing.T) shard.Engine{
 		"sqlite": func(t *testing.T) shard.Engine {
 			engine, err := sqlite.Open(t.TempDir())
-			rig.Must(t, err)
+			testkit.Must(t, err)
 			return engine
 		},
 		"mysql": func(t *testing.T) shard.Engine {
@@ -66,7 +66,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 			cfg := mysql.DefaultConfig()
 			cfg.DSN = sup.DSN("replay")
 			engine, err := mysql.Open(t.Context(), cfg)
-			rig.Must(t, err)
+			testkit.Must(t, err)
 			return engine
 		},
 	}
@@ -77,7 +77,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 	for name, open := range engines {
 		t.Run(name, func(t *testing.T) {
 			engine := open(t)
-			defer func() { rig.Must(t, engine.Close()) }()
+			defer func() { testkit.Must(t, engine.Close()) }()
 			replay(t, engine, entries)
 		})
 	}
@@ -144,21 +144,21 @@ func replay(t *testing.T, engine shard.Engine, entries []events.LogEntry) {
 func readRecorded(t *testing.T) []events.LogEntry {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", recordedLog))
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	defer file.Close()
 	unpacked, err := gzip.NewReader(file)
-	rig.Must(t, err)
+	testkit.Must(t, err)
 	var entries []events.LogEntry
 	lines := bufio.NewScanner(unpacked)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r recorded
-		rig.Must(t, json.Unmarshal(lines.Bytes(), &r))
+		testkit.Must(t, json.Unmarshal(lines.Bytes(), &r))
 		batch, err := events.DecodeBatch(r.Batch)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		entries = append(entries, events.LogEntry{Seq: uint64(len(entries)) + 1, Time: r.At, Batch: batch})
 	}
-	rig.Must(t, lines.Err())
+	testkit.Must(t, lines.Err())
 	if len(entries) != recordedBatches {
 		t.Fatalf("%d batches, want %d", len(entries), recordedBatches)
 	}
@@ -171,8 +171,8 @@ func readDigests(t *testing.T) (all []checkpoint) {
 		return nil
 	}
 	b, err := os.ReadFile(filepath.Join("testdata", recordedDigests))
-	rig.Must(t, err)
-	rig.Must(t, json.Unmarshal(b, &all))
+	testkit.Must(t, err)
+	testkit.Must(t, json.Unmarshal(b, &all))
 	return all
 }
 
@@ -220,14 +220,14 @@ func record(t *testing.T) {
 			b.Ops = append(b.Ops, recordedOp(r))
 		}
 		batch, err := json.Marshal(b)
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		line, err := json.Marshal(recorded{At: at, Batch: batch})
-		rig.Must(t, err)
+		testkit.Must(t, err)
 		_, err = w.Write(append(line, '\n'))
-		rig.Must(t, err)
+		testkit.Must(t, err)
 	}
-	rig.Must(t, w.Close())
-	rig.Must(t, os.WriteFile(filepath.Join("testdata", recordedLog), packed.Bytes(), 0o600))
+	testkit.Must(t, w.Close())
+	testkit.Must(t, os.WriteFile(filepath.Join("testdata", recordedLog), packed.Bytes(), 0o600))
 }
 
 func recordedOp(r *rand.Rand) events.Op {

@@ -12,13 +12,13 @@ import (
 	"ringway/events/oplog"
 )
 
-// courseDo writes an op through the shard's log, as routers do, and returns
+// assignmentDo writes an op through the shard's log, as routers do, and returns
 // when it can be read here.
-func (s *Server) courseDo(c *courseCall, op *events.Op) error {
-	if err := op.Validate(&c.aim.spec.Schema, c.aim.spec.Shard); err != nil {
+func (s *Server) assignmentDo(c *assignmentCall, op *events.Op) error {
+	if err := op.Validate(&c.target.spec.Schema, c.target.spec.Shard); err != nil {
 		return err
 	}
-	r, err := s.writer.Do(s.context(), c.aim.logID(), op)
+	r, err := s.writer.Do(s.context(), c.target.logID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
 		return events.StatusErrorf(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
@@ -26,7 +26,7 @@ func (s *Server) courseDo(c *courseCall, op *events.Op) error {
 	if err != nil {
 		return err
 	}
-	key := c.aim.spec.Schema.KeyColumn()
+	key := c.target.spec.Schema.KeyColumn()
 	switch r.Outcome {
 	case events.Done:
 	case events.Duplicate:
@@ -36,7 +36,7 @@ func (s *Server) courseDo(c *courseCall, op *events.Op) error {
 	default:
 		return events.StatusErrorf(400, "%s: %s", r.Outcome, r.Detail)
 	}
-	_ = c.at.await(s, r.Seq) // it is written, whenever this replica has it
+	_ = c.at.waitApplied(s, r.Seq) // it is written, whenever this replica has it
 	return nil
 }
 
@@ -56,14 +56,14 @@ func keys(some []int64, all int) string {
 	return list + " are"
 }
 
-func courseDone(ctx *fasthttp.RequestCtx, c *courseCall, id int64, message string) error {
-	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.aim.spec.Schema.KeyColumn(), id), "status": "success"})
+func assignmentDone(ctx *fasthttp.RequestCtx, c *assignmentCall, id int64, message string) error {
+	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.target.spec.Schema.KeyColumn(), id), "status": "success"})
 	return nil
 }
 
-// courseFail answers what went wrong as the course has it.
-func courseFail(ctx *fasthttp.RequestCtx, err error) {
-	refusal := refusalOf(err)
+// assignmentFail answers what went wrong as the course has it.
+func assignmentFail(ctx *fasthttp.RequestCtx, err error) {
+	status := statusOf(err)
 	ctx.Response.Reset()
-	writeJSON(ctx, refusal.Code, map[string]string{"message": "<Error> " + refusal.Message, "status": "failure"})
+	writeJSON(ctx, status.Code, map[string]string{"message": "<Error> " + status.Message, "status": "failure"})
 }

@@ -13,16 +13,16 @@ import (
 	"ringway/events/statedir"
 )
 
-// setAside keeps what a replica on another history holds, as a copy would send
+// quarantine writes to a file what a replica on another history holds, as a copy would send
 // it, before it is rebuilt. That another replica agrees with the log does not
 // prove that the log is right: one that is restored from a backup agrees with
 // whoever was behind. Nobody erases these files by rule.
-func (k *keeper) setAside(ctx context.Context, engine Engine, at *events.Position) error {
-	dir := k.s.cfg.Aside
+func (m *manager) quarantine(ctx context.Context, engine Engine, at *events.Position) error {
+	dir := m.s.cfg.Quarantine
 	if dir == "" {
 		return nil
 	}
-	store, err := engine.Open(ctx, k.key.table, k.key.shard)
+	store, err := engine.Open(ctx, m.key.table, m.key.shard)
 	if err != nil {
 		return fmt.Errorf("set aside: %w", err)
 	}
@@ -31,17 +31,17 @@ func (k *keeper) setAside(ctx context.Context, engine Engine, at *events.Positio
 		return fmt.Errorf("set aside: %w", err)
 	}
 	defer snapshot.Close()
-	name := filepath.Join(dir, fmt.Sprintf("%s.%s.%s.%d.gz", k.key.table, k.key.shard, at.Incarnation, at.Seq))
-	items, err := writeAside(ctx, name, snapshot)
+	name := filepath.Join(dir, fmt.Sprintf("%s.%s.%s.%d.gz", m.key.table, m.key.shard, at.Incarnation, at.Seq))
+	items, err := writeQuarantined(ctx, name, snapshot)
 	if err != nil {
 		return fmt.Errorf("set aside in %s: %w", name, err)
 	}
-	k.say.Warn("replica is set aside", "at", at.String(), "file", name, "items", items)
+	m.logger.Warn("replica is set aside", "at", at.String(), "file", name, "items", items)
 	return nil
 }
 
-// writeAside makes a file that is whole or not there.
-func writeAside(ctx context.Context, name string, snapshot Snapshot) (items int, err error) {
+// writeQuarantined makes a file that is whole or not there.
+func writeQuarantined(ctx context.Context, name string, snapshot Snapshot) (items int, err error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return 0, err
 	}

@@ -9,11 +9,11 @@ import (
 	"ringway/events"
 )
 
-// beatSoon has a heartbeat sent without waiting for its time.
-func (s *Server) beatSoon() { poke(s.beatNow) }
+// heartbeatSoon has a heartbeat sent before its time.
+func (s *Server) heartbeatSoon() { notify(s.heartbeatNow) }
 
-// beat sends heartbeats. One that fails is dropped: the next one says more.
-func (s *Server) beat(ctx context.Context) {
+// sendHeartbeats sends heartbeats until ctx ends. One that fails is not sent again: the next one is newer.
+func (s *Server) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	subject, away := events.ShardSubject(s.cfg.ID), false
@@ -29,7 +29,7 @@ func (s *Server) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.beatNow:
+		case <-s.heartbeatNow:
 		case <-tick.C:
 		}
 	}
@@ -37,7 +37,7 @@ func (s *Server) beat(ctx context.Context) {
 
 // status is what the server knows of itself now.
 func (s *Server) status() events.ShardHeartbeat {
-	engine, trouble := s.engine.about()
+	engine, trouble := s.engine.status()
 	b := events.ShardHeartbeat{
 		Server: s.cfg.ID, Incarnation: s.life, Sent: time.Now().UTC(), Engine: engine, Volume: s.cfg.Volume,
 		Epochs: map[string]events.Epoch{}, Replicas: []events.ReplicaStatus{}, Detail: trouble,
@@ -46,10 +46,10 @@ func (s *Server) status() events.ShardHeartbeat {
 	for name, t := range s.tables {
 		b.Epochs[name] = t.epoch
 	}
-	keepers := *s.keepers.Load() // those of these epochs
+	managers := *s.managers.Load() // those of these epochs
 	s.mu.Unlock()
-	for _, k := range keepers {
-		b.Replicas = append(b.Replicas, k.told())
+	for _, m := range managers {
+		b.Replicas = append(b.Replicas, m.currentStatus())
 	}
 	slices.SortFunc(b.Replicas, func(a, b events.ReplicaStatus) int {
 		return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Shard, b.Shard))

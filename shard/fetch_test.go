@@ -12,32 +12,32 @@ import (
 	"ringway/shard"
 )
 
-// watched is a log that tells when its reader gathers a lot.
+// watched is a log that tells when its reader waits for a fetch batch.
 type watched struct {
 	*bus.Log
-	gathers chan struct{}
+	waits chan struct{}
 }
 
-type watchedLots struct {
+type watchedFetch struct {
 	events.BatchReader
-	gathers chan struct{}
+	waits chan struct{}
 }
 
-func (w *watched) Read(ctx context.Context, after events.Position, lots events.BatchReader, fn func(uint64, time.Time, []byte, bool) error) error {
-	return w.Log.Read(ctx, after, watchedLots{lots, w.gathers}, fn)
+func (w *watched) Read(ctx context.Context, after events.Position, fetch events.BatchReader, fn func(uint64, time.Time, []byte, bool) error) error {
+	return w.Log.Read(ctx, after, watchedFetch{fetch, w.waits}, fn)
 }
 
-func (w watchedLots) Wait(ctx context.Context) {
-	w.gathers <- struct{}{}
+func (w watchedFetch) Wait(ctx context.Context) {
+	w.waits <- struct{}{}
 	w.BatchReader.Wait(ctx)
 }
 
-// gathering is an applier of a replica that answers nobody. It has seen one
-// batch and gathers for an hour.
-func gathering(t *testing.T, s *site) *shard.Applier {
+// fetching is an applier of a replica that is not the responder. It has seen one
+// batch and waits for an hour.
+func fetching(t *testing.T, s *site) *shard.Applier {
 	t.Helper()
 	cfg := shard.DefaultApplierConfig()
-	cfg.Responder, cfg.Gather = false, time.Hour
+	cfg.Responder, cfg.Delay = false, time.Hour
 	log := &watched{s.log, make(chan struct{}, 100)}
 	a := shard.NewApplier(cfg, s.store, log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -50,14 +50,14 @@ func gathering(t *testing.T, s *site) *shard.Applier {
 		}
 	})
 	s.append(0)
-	<-log.gathers
+	<-log.waits
 	if at := a.Applied().Seq; at != 0 {
 		t.Fatalf("it has applied %d already", at)
 	}
 	return a
 }
 
-// reaches waits without hurrying anybody, and not until the reader of the log
+// reaches waits without ending the delay, and not until the reader of the log
 // finds that nothing comes.
 func reaches(t *testing.T, a *shard.Applier, seq uint64) {
 	t.Helper()
@@ -69,9 +69,9 @@ func reaches(t *testing.T, a *shard.Applier, seq uint64) {
 	})
 }
 
-func TestApplier_AReadCutsTheGatheringShort(t *testing.T) {
+func TestApplier_AReadEndsTheDelay(t *testing.T) {
 	s := newSite(t)
-	a := gathering(t, s)
+	a := fetching(t, s)
 	for k := range int64(4) {
 		s.append(k + 1)
 	}
@@ -81,9 +81,9 @@ func TestApplier_AReadCutsTheGatheringShort(t *testing.T) {
 	s.wantRows(6)
 }
 
-func TestApplier_WhoBecomesEagerGathersNoLonger(t *testing.T) {
+func TestApplier_ANewResponderEndsTheDelay(t *testing.T) {
 	s := newSite(t)
-	a := gathering(t, s)
+	a := fetching(t, s)
 	s.append(1)
 	a.SetResponder(true)
 	reaches(t, a, 2)
@@ -93,7 +93,7 @@ func TestApplier_WhoBecomesEagerGathersNoLonger(t *testing.T) {
 }
 
 // It reads on where it was, whichever way.
-func TestApplier_EagerNowAndThen(t *testing.T) {
+func TestApplier_ResponderNowAndThen(t *testing.T) {
 	s := newSite(t)
 	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
 	for k := range int64(120) {

@@ -10,16 +10,16 @@ import (
 
 // queued is a queue of 100 bytes, and what was taken of it so far, by seq.
 type queued struct {
-	*waiting
+	*readAhead
 	taken chan []uint64
 }
 
-func newQueued() *queued { return &queued{newWaiting(100, nil), make(chan []uint64, 10)} }
+func newQueued() *queued { return &queued{newReadAhead(100, nil), make(chan []uint64, 10)} }
 
 func (q *queued) take(n int) {
 	go func() {
 		var seqs []uint64
-		for _, e := range q.waiting.take(n) {
+		for _, e := range q.readAhead.take(n) {
 			seqs = append(seqs, e.Seq)
 		}
 		q.taken <- seqs
@@ -28,7 +28,7 @@ func (q *queued) take(n int) {
 
 func (q *queued) put(t *testing.T, seq uint64, size int, more bool) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- q.waiting.put(t.Context(), events.LogEntry{Seq: seq}, size, more) }()
+	go func() { done <- q.readAhead.put(t.Context(), events.LogEntry{Seq: seq}, size, more) }()
 	synctest.Wait()
 	return done
 }
@@ -56,7 +56,7 @@ func (q *queued) wantNothing(t *testing.T) {
 	}
 }
 
-func TestWaiting_IsTakenByLots(t *testing.T) {
+func TestReadAhead_IsTakenByFetchBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueued()
 		q.take(10)
@@ -73,8 +73,8 @@ func TestWaiting_IsTakenByLots(t *testing.T) {
 	})
 }
 
-// A lot that has no room is taken in parts, else both would wait forever.
-func TestWaiting_GivesWhatThereIsRoomFor(t *testing.T) {
+// A fetch batch that has no space is taken in parts, else both would wait forever.
+func TestReadAhead_GivesWhatThereIsRoomFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueued()
 		q.take(10)
@@ -99,7 +99,7 @@ func TestWaiting_GivesWhatThereIsRoomFor(t *testing.T) {
 	})
 }
 
-func TestWaiting_IsTakenInPartsOfALot(t *testing.T) {
+func TestReadAhead_IsTakenInPartsOfALot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueued()
 		for seq := range uint64(5) {
@@ -112,7 +112,7 @@ func TestWaiting_IsTakenInPartsOfALot(t *testing.T) {
 	})
 }
 
-func TestWaiting_GivesTheRestOfALotWhenClosed(t *testing.T) {
+func TestReadAhead_GivesTheRestOfALotWhenClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueued()
 		q.take(10)
@@ -128,7 +128,7 @@ func TestWaiting_GivesTheRestOfALotWhenClosed(t *testing.T) {
 	})
 }
 
-func TestWaiting_CloseWakesWhoPuts(t *testing.T) {
+func TestReadAhead_CloseWakesWhoPuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueued()
 		q.put(t, 1, 60, true)

@@ -7,18 +7,18 @@ import (
 )
 
 func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
-	f := func(last int64, hurried bool, want time.Duration) {
+	f := func(last int64, flushed bool, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			a := &Applier{cfg: DefaultApplierConfig(), hurry: make(chan struct{}, 1)}
-			if hurried {
-				poke(a.hurry)
+			a := &Applier{cfg: DefaultApplierConfig(), flush: make(chan struct{}, 1)}
+			if flushed {
+				notify(a.flush)
 			}
 			began := time.Now()
 			a.last.Store(last)
-			lots{a}.Wait(t.Context())
+			batchReader{a}.Wait(t.Context())
 			if got := time.Since(began); got != want {
-				t.Errorf("after %d ops, hurried %v: waited %s, want %s", last, hurried, got, want)
+				t.Errorf("after %d ops, flushed %v: waited %s, want %s", last, flushed, got, want)
 			}
 		})
 	}

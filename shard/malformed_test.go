@@ -121,7 +121,7 @@ func TestServer_ReadsTheRoutesAgainWhenTheLeaderIsAhead(t *testing.T) {
 		if err := c.conn.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{spec.Table: c.epoch}}); err != nil {
 			return err
 		}
-		if b := n.beat(); b.Epochs[spec.Table] != c.epoch {
+		if b := n.status(); b.Epochs[spec.Table] != c.epoch {
 			return io.ErrNoProgress
 		}
 		return nil

@@ -15,34 +15,34 @@ import (
 	"ringway/events"
 )
 
-// serveCourse answers the calls of the course, which name no table and no log.
-func (s *Server) serveCourse(ctx *fasthttp.RequestCtx, path string) {
+// serveAssignment answers the calls of the course, which name no table and no log.
+func (s *Server) serveAssignment(ctx *fasthttp.RequestCtx, path string) {
 	call := string(ctx.Method()) + " " + path
 	var err error
 	switch call {
 	case "POST /config":
-		err = s.courseConfig(ctx)
+		err = s.assignmentConfig(ctx)
 	case "GET /copy":
-		err = s.courseCopy(ctx)
+		err = s.assignmentCopy(ctx)
 	case "POST /read", "GET /read":
-		err = s.courseRead(ctx)
+		err = s.assignmentRead(ctx)
 	case "POST /write":
-		err = s.courseWrite(ctx)
+		err = s.assignmentWrite(ctx)
 	case "PUT /update":
-		err = s.courseUpdate(ctx)
+		err = s.assignmentUpdate(ctx)
 	case "DELETE /del":
-		err = s.courseDelete(ctx)
+		err = s.assignmentDelete(ctx)
 	default:
 		err = events.StatusErrorf(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
 	}
 	if err != nil {
-		courseFail(ctx, err)
+		assignmentFail(ctx, err)
 	}
 }
 
-// courseConfig says whether the server keeps shards already: where they are
+// assignmentConfig says whether the server keeps shards already: where they are
 // kept is for the controller to decide.
-func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
+func (s *Server) assignmentConfig(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Schema *events.Schema `json:"schema"`
 		Shards []string       `json:"shards"`
@@ -61,13 +61,13 @@ func (s *Server) courseConfig(ctx *fasthttp.RequestCtx) error {
 	}
 	var kept []string
 	for _, id := range ask.Shards {
-		k := s.byShard(id)
-		if k == nil {
+		m := s.byShard(id)
+		if m == nil {
 			return events.StatusErrorf(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
 		}
-		k.mu.Lock()
-		same := k.aim.spec.Schema.Equal(ask.Schema)
-		k.mu.Unlock()
+		m.mu.Lock()
+		same := m.target.spec.Schema.Equal(ask.Schema)
+		m.mu.Unlock()
 		if !same {
 			return events.StatusErrorf(409, "shard %s has another schema", id)
 		}
@@ -91,32 +91,32 @@ func listed(ids []string) error {
 }
 
 // byShard finds a shard by its id alone; the default table comes first.
-func (s *Server) byShard(id string) *keeper {
-	var found *keeper
-	for key, k := range *s.keepers.Load() {
+func (s *Server) byShard(id string) *manager {
+	var found *manager
+	for key, m := range *s.managers.Load() {
 		if key.shard != id {
 			continue
 		}
 		if key.table == events.DefaultTable {
-			return k
+			return m
 		}
 		if found == nil || key.table < found.key.table {
-			found = k
+			found = m
 		}
 	}
 	return found
 }
 
-// courseCall is a call about one shard, with the fields of its body.
-type courseCall struct {
+// assignmentCall is a call about one shard, with the fields of its body.
+type assignmentCall struct {
 	fields map[string]json.RawMessage
-	aim    aim
+	target target
 	at     *replica
 }
 
 // call reads the body of a call about one shard.
-func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
-	c := &courseCall{}
+func (s *Server) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
+	c := &assignmentCall{}
 	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
 		return nil, events.StatusErrorf(400, "the body is no JSON object")
 	}
@@ -124,16 +124,16 @@ func (s *Server) call(ctx *fasthttp.RequestCtx) (*courseCall, error) {
 	if err := c.field("shard", &id); err != nil {
 		return nil, err
 	}
-	k := s.byShard(id)
-	if k == nil {
+	m := s.byShard(id)
+	if m == nil {
 		return nil, events.StatusErrorf(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
 	}
 	var err error
-	c.at, c.aim, err = k.now()
+	c.at, c.target, err = m.current()
 	return c, err
 }
 
-func (c *courseCall) field(name string, into any) error {
+func (c *assignmentCall) field(name string, into any) error {
 	raw, ok := c.fields[name]
 	if !ok || string(raw) == "null" {
 		return events.StatusErrorf(400, "%s: missing", name)
@@ -157,8 +157,8 @@ func wrong(err error) string {
 }
 
 // id is the key that a call names, as a number or as its text.
-func (c *courseCall) id() (int64, error) {
-	name := c.aim.spec.Schema.KeyColumn()
+func (c *assignmentCall) id() (int64, error) {
+	name := c.target.spec.Schema.KeyColumn()
 	var v events.Value
 	if err := c.field(name, &v); err != nil {
 		return 0, err
@@ -181,12 +181,12 @@ func integer(name string, v events.Value) (int64, error) {
 	return n, nil
 }
 
-func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
+func (s *Server) assignmentRead(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
 	}
-	name := c.aim.spec.Schema.KeyColumn()
+	name := c.target.spec.Schema.KeyColumn()
 	var bounds struct{ Low, High *events.Value }
 	if err := c.field(name, &bounds); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 			} else {
 				to = append(to, ',')
 			}
-			return c.aim.spec.Schema.AppendRow(to, row)
+			return c.target.spec.Schema.AppendRow(to, row)
 		},
 		end: func(to []byte, _ uint64, rows int) []byte {
 			if rows == 0 {
@@ -226,8 +226,8 @@ func (s *Server) courseRead(ctx *fasthttp.RequestCtx) error {
 	})
 }
 
-// courseCopy streams every row of some shards.
-func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
+// assignmentCopy streams every row of some shards.
+func (s *Server) assignmentCopy(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Shards []string `json:"shards"`
 	}
@@ -239,17 +239,17 @@ func (s *Server) courseCopy(ctx *fasthttp.RequestCtx) error {
 	}
 	var replicas []*replica
 	for _, id := range ask.Shards {
-		k := s.byShard(id)
-		if k == nil {
+		m := s.byShard(id)
+		if m == nil {
 			return events.StatusErrorf(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
 		}
-		at, _, err := k.now()
+		at, _, err := m.current()
 		if err != nil {
 			return err
 		}
 		replicas = append(replicas, at)
 	}
-	release, err := s.turn(s.streams, "long reads")
+	release, err := s.acquire(s.streams, "long reads")
 	if err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica) error {
 			return err
 		})
 		if err == nil {
-			err = r.wentBack(before, seq)
+			err = r.refuseRolledBack(before, seq)
 		}
 		if err != nil {
 			return err
@@ -288,7 +288,7 @@ func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica) error {
 	return err
 }
 
-func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
+func (s *Server) assignmentWrite(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -315,13 +315,13 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 	}
 	op := events.Op{Kind: events.OpInsert}
 	for i, object := range objects {
-		row, err := c.aim.spec.Schema.ReadRow(object)
+		row, err := c.target.spec.Schema.ReadRow(object)
 		if err != nil {
 			return inData(i, err)
 		}
 		op.Rows = append(op.Rows, row)
 	}
-	if err := s.courseDo(c, &op); err != nil {
+	if err := s.assignmentDo(c, &op); err != nil {
 		return err
 	}
 	writeJSON(ctx, 200, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
@@ -330,14 +330,14 @@ func (s *Server) courseWrite(ctx *fasthttp.RequestCtx) error {
 
 // inData names the entry of a list that is at fault.
 func inData(i int, err error) error {
-	var refusal *events.StatusError
-	if errors.As(err, &refusal) {
-		return events.StatusErrorf(refusal.Code, "data[%d]: %s", i, refusal.Message)
+	var status *events.StatusError
+	if errors.As(err, &status) {
+		return events.StatusErrorf(status.Code, "data[%d]: %s", i, status.Message)
 	}
 	return err
 }
 
-func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
+func (s *Server) assignmentUpdate(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -350,7 +350,7 @@ func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
 	if err := c.field("data", &object); err != nil {
 		return err
 	}
-	schema := &c.aim.spec.Schema
+	schema := &c.target.spec.Schema
 	row, err := schema.ReadRow(object)
 	if err != nil {
 		return err
@@ -358,13 +358,13 @@ func (s *Server) courseUpdate(ctx *fasthttp.RequestCtx) error {
 	if row.Key() != id {
 		return events.StatusErrorf(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
-	if err := s.courseDo(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
+	if err := s.assignmentDo(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
 		return err
 	}
-	return courseDone(ctx, c, id, "Data entry for %s:%d updated")
+	return assignmentDone(ctx, c, id, "Data entry for %s:%d updated")
 }
 
-func (s *Server) courseDelete(ctx *fasthttp.RequestCtx) error {
+func (s *Server) assignmentDelete(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -373,8 +373,8 @@ func (s *Server) courseDelete(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.courseDo(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
+	if err := s.assignmentDo(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
 		return err
 	}
-	return courseDone(ctx, c, id, "Data entry with %s:%d removed")
+	return assignmentDone(ctx, c, id, "Data entry with %s:%d removed")
 }
