@@ -18,7 +18,7 @@ import (
 func foreignServer(t *testing.T) *mysqld.Supervisor {
 	t.Helper()
 	cfg := mysqld.DefaultConfig(t.TempDir())
-	cfg.BackOff, cfg.MostBackOff = 3*time.Second, 3*time.Second
+	cfg.BackOff, cfg.MaxBackOff = 3*time.Second, 3*time.Second
 	sup, _ := mysqldtest.Start(t, cfg)
 	return sup
 }

@@ -11,10 +11,10 @@ import (
 )
 
 // purgeEvery is how often, by the log's time, what is out of date is erased;
-// purgeMost bounds what one transaction has to carry of it.
+// maxPurged bounds what one transaction has to carry of it.
 const (
 	purgeEvery = 5 * time.Second
-	purgeMost  = 5000
+	maxPurged  = 5000
 )
 
 // Apply implements shard.Store.
@@ -156,9 +156,9 @@ func (t *transaction) purge(clock time.Time) error {
 		return nil
 	}
 	t.purges = clock
-	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), int64(purgeMost))
+	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), int64(maxPurged))
 	if err == nil {
-		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), int64(purgeMost))
+		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), int64(maxPurged))
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, *writers, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	writing := min(mostWriters, cfg.Connections/2)
+	writing := min(maxWriters, cfg.Connections/2)
 	db := sql.OpenDB(with(connector, 1))
 	db.SetMaxOpenConns(cfg.Connections - writing)
 	db.SetMaxIdleConns(cfg.Connections)

@@ -108,7 +108,7 @@ func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
 }
 
 func (r *restore) Finish(ctx context.Context) error {
-	if _, err := r.store.db.ExecContext(ctx, makeWhole, r.store.name); err != nil {
+	if _, err := r.store.db.ExecContext(ctx, markComplete, r.store.name); err != nil {
 		return fmt.Errorf("finish copy of shard %s: %w", r.store.spec.Shard.ID, classify(err))
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 )
 
 // flushPoll is a part of the second after which servers sync their redo log by
-// themselves: a look costs the server a walk through all its variables.
+// themselves: each query has the server go through all its variables.
 const flushPoll = 500 * time.Millisecond
 
 // DurableThrough implements shard.Store. A commit wrote its redo log before

@@ -74,7 +74,7 @@ func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Resto
 
 // begin makes the tables of a replica, without rows. Tables cannot be made in
 // a transaction: until the last statement the catalogue says that the replica
-// is not whole, and the next begin starts anew.
+// is incomplete, and the next begin starts anew.
 func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) error {
 	if err := head.Spec.Validate(); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) 
 	if copying {
 		return nil
 	}
-	_, err = e.db.ExecContext(ctx, makeWhole, name)
+	_, err = e.db.ExecContext(ctx, markComplete, name)
 	return err
 }
 
@@ -169,7 +169,7 @@ func (e *Engine) Drop(ctx context.Context, table, id string) error {
 	defer e.mu.Unlock()
 	name := tableName(table, id)
 	statements := dropTables(name)
-	_, err := e.db.ExecContext(ctx, makePartial, name) // half dropped is not whole
+	_, err := e.db.ExecContext(ctx, markCopying, name) // half dropped is not complete
 	for i := 0; err == nil && i < len(statements); i++ {
 		_, err = e.db.ExecContext(ctx, statements[i])
 	}

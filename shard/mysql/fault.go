@@ -29,7 +29,7 @@ var passing = []uint16{
 	1461, 1615, // too many prepared statements, of all clients together; prepare again
 }
 
-// noSpace are errors that may be a full disk: they tell its errno.
+// noSpace are errors that may be a full disk: their messages have its errno.
 var (
 	noSpace = []uint16{3, 1026, 1030}
 	diskIs  = regexp.MustCompile(`(?i)\b(errno|errcode|error):? 28\b`)

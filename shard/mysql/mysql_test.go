@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t testing.TB) (sup *mysqld.Supervisor, stop func()) {
 	t.Helper()
 	cfg := mysqld.DefaultConfig(t.TempDir())
-	cfg.BackOff, cfg.MostBackOff = 10*time.Millisecond, 100*time.Millisecond
+	cfg.BackOff, cfg.MaxBackOff = 10*time.Millisecond, 100*time.Millisecond
 	return mysqldtest.Start(t, cfg)
 }
 

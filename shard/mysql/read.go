@@ -64,7 +64,7 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, 
 }
 
 // readWhere reads the rows whose key meets a condition, by key. Where there are
-// none, nothing tells the position; the look that does may find that there are
+// none, nothing has the position; the query for it may find that there are
 // some by then.
 func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(events.Row, uint64) error) (uint64, error) {
 	for {

@@ -15,8 +15,8 @@ const (
 		"incarnation VARBINARY(64) NOT NULL, seq BIGINT UNSIGNED NOT NULL, batch VARBINARY(64) NOT NULL, clock BIGINT NOT NULL, " +
 		"copying TINYINT NOT NULL) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 	putCatalogue    = "REPLACE INTO ringway_replicas (name, tbl, shard, spec, incarnation, seq, batch, clock, copying) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
-	makeWhole       = "UPDATE ringway_replicas SET copying = 0 WHERE name = ?"
-	makePartial     = "UPDATE ringway_replicas SET copying = 1 WHERE name = ?"
+	markComplete    = "UPDATE ringway_replicas SET copying = 0 WHERE name = ?"
+	markCopying     = "UPDATE ringway_replicas SET copying = 1 WHERE name = ?"
 	deleteCatalogue = "DELETE FROM ringway_replicas WHERE name = ?"
 	listCatalogue   = "SELECT spec, incarnation, seq, batch, copying FROM ringway_replicas ORDER BY name"
 	findCatalogue   = "SELECT spec, incarnation, seq, batch, copying FROM ringway_replicas WHERE name = ?"

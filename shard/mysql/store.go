@@ -24,7 +24,7 @@ type Store struct {
 	none    string // SELECT of the position, and of whether there are rows
 	key     string
 
-	// Of whoever has the writer's turn.
+	// Of whoever has the lock of the writer.
 	insertions map[inserted]string
 	kinds      string              // of the last rows that were of the same
 	args       []driver.NamedValue // room for arguments

@@ -24,11 +24,11 @@ func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
 	if err != nil {
 		return err
 	}
-	defer w.give()
+	defer w.release()
 	committed := false
 	defer func() {
 		if !committed { // the next transaction would take a part of this along, even after a panic
-			w.undo(ctx)
+			w.rollback(ctx)
 		}
 	}()
 	t := &transaction{Store: s, ctx: ctx, conn: w.conn}
@@ -42,7 +42,7 @@ func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
 	return err
 }
 
-// inTransaction is not database/sql's: that one's Commit obeys no context, and
+// inTransaction is not database/sql's: that one's Commit takes no context, and
 // a server that stands still would hold an applier for as long as the
 // connection lets it.
 func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {

@@ -11,9 +11,9 @@ import (
 	"ringway/shard/state"
 )
 
-// mostWhole is how many rows the statement of insertWhole has at most. Each
+// maxWholeRows is how many rows the statement of insertWhole has at most. Each
 // number has one of its own.
-const mostWhole = 64
+const maxWholeRows = 64
 
 // compound begins a statement of several, which only MariaDB prepares.
 const compound = "BEGIN NOT ATOMIC "
@@ -54,7 +54,7 @@ func whole(replica, insertion string) string {
 // insertWhole does what putRows and finish do, of one batch, with nothing for
 // the server to parse, and if it is of usual size in one round trip.
 func (t *transaction) insertWhole(from events.Position, c *state.Change) error {
-	first := max(0, len(c.Insert)-mostWhole)
+	first := max(0, len(c.Insert)-maxWholeRows)
 	if err := t.putRows(c.Insert[:first], ""); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-const mostWriters = 8
+const maxWriters = 8
 
 // writers are the connections of transactions. One begins with its first
 // statement, which spares a round trip, and a replica keeps to one connection,
@@ -26,10 +26,10 @@ type writers struct {
 	of map[string]*writer // by replica
 }
 
-// writer is one of them. Whoever has its turn may use the rest.
+// writer is one of them. Whoever holds the lock may use the rest.
 type writer struct {
-	turn     chan struct{}
-	conn     *sql.Conn // nil: none is open; between turns no transaction is
+	lock     chan struct{}
+	conn     *sql.Conn // nil: none is open; without the lock no transaction is
 	over     <-chan struct{}
 	replicas int // belongs to the lock of writers
 }
@@ -38,8 +38,8 @@ func newWriters(connector driver.Connector, n int) *writers {
 	over := make(chan struct{})
 	w := &writers{db: sql.OpenDB(connector), over: over, end: sync.OnceFunc(func() { close(over) }), of: map[string]*writer{}}
 	for range n {
-		one := &writer{turn: make(chan struct{}, 1), over: over}
-		one.turn <- struct{}{}
+		one := &writer{lock: make(chan struct{}, 1), over: over}
+		one.lock <- struct{}{}
 		w.all = append(w.all, one)
 	}
 	return w
@@ -83,35 +83,35 @@ func (w *writers) close() error {
 	for _, one := range w.all {
 		if err == nil {
 			select {
-			case <-one.turn:
-				one.turn <- struct{}{}
+			case <-one.lock:
+				one.lock <- struct{}{}
 			case <-grace.C:
 				err = errors.New("a transaction still runs")
 			}
 		}
-		one.hangUp()
+		one.disconnect()
 	}
 	return errors.Join(err, w.db.Close())
 }
 
-// take waits for the turn, and for a connection. If it fails, there is no turn
-// to give back.
+// take waits for the lock, and for a connection. If it fails, there is no lock
+// to release.
 func (w *writers) take(ctx context.Context, replica string) (*writer, error) {
 	one := w.writer(replica)
 	select {
-	case <-one.turn:
+	case <-one.lock:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-w.over:
 		return nil, errClosed
 	}
 	if one.conn != nil && one.conn.Raw(func(c any) error { return c.(driver.SessionResetter).ResetSession(ctx) }) != nil {
-		one.conn = nil // the server hung up; a pool looks in the same way, which asks it nothing
+		one.conn = nil // the server has closed it; a pool checks in the same way, without a question to the server
 	}
 	if one.conn == nil {
 		conn, err := w.db.Conn(ctx)
 		if err != nil {
-			one.give()
+			one.release()
 			return nil, err
 		}
 		one.conn = conn
@@ -121,33 +121,33 @@ func (w *writers) take(ctx context.Context, replica string) (*writer, error) {
 
 var errClosed = errors.New("the engine is closed")
 
-// give is for whoever has the turn, and has ended the transaction.
-func (w *writer) give() {
-	w.turn <- struct{}{}
+// release is for whoever holds the lock, and has ended the transaction.
+func (w *writer) release() {
+	w.lock <- struct{}{}
 	select {
 	case <-w.over:
-		w.hangUp()
+		w.disconnect()
 	default:
 	}
 }
 
-// undo ends a transaction that failed, and with it, if the server does not
+// rollback ends a transaction that failed, and with it, if the server does not
 // answer, the connection.
-func (w *writer) undo(ctx context.Context) {
+func (w *writer) rollback(ctx context.Context) {
 	if rollback(ctx, w.conn) != nil {
 		w.conn = nil
 	}
 }
 
-// hangUp closes the connection, unless somebody has the turn, who then does.
-func (w *writer) hangUp() {
+// disconnect closes the connection, unless somebody holds the lock, who then does.
+func (w *writer) disconnect() {
 	select {
-	case <-w.turn:
+	case <-w.lock:
 		if w.conn != nil {
 			_ = w.conn.Close() // nothing is in flight
 			w.conn = nil
 		}
-		w.turn <- struct{}{}
+		w.lock <- struct{}{}
 	default:
 	}
 }

@@ -65,7 +65,7 @@ func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Resto
 	return &restore{store: &Store{file: f, spec: head.Spec}}, nil
 }
 
-// begin makes the file of a replica that is not whole.
+// begin makes the file of an incomplete replica.
 func (e *Engine) begin(ctx context.Context, head events.CopyHead) (*file, error) {
 	if err := head.Spec.Validate(); err != nil {
 		return nil, err

@@ -26,10 +26,10 @@ type Store struct {
 var _ shard.Store = (*Store)(nil)
 
 // purgeEvery is how often, by the log's time, what is out of date is erased;
-// purgeMost bounds what one transaction has to carry of it.
+// maxPurged bounds what one transaction has to carry of it.
 const (
 	purgeEvery = 5 * time.Second
-	purgeMost  = 5000
+	maxPurged  = 5000
 )
 
 // Spec implements shard.Store.
@@ -256,9 +256,9 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, clock time.Time) error {
 	if !due {
 		return nil
 	}
-	_, err := tx.StmtContext(ctx, s.purgeResults).ExecContext(ctx, state.OutOfDate(clock, events.ResultsKept), purgeMost)
+	_, err := tx.StmtContext(ctx, s.purgeResults).ExecContext(ctx, state.OutOfDate(clock, events.ResultsKept), maxPurged)
 	if err == nil {
-		_, err = tx.StmtContext(ctx, s.purgeIdempotency).ExecContext(ctx, state.OutOfDate(clock, events.IdempotencyKept), purgeMost)
+		_, err = tx.StmtContext(ctx, s.purgeIdempotency).ExecContext(ctx, state.OutOfDate(clock, events.IdempotencyKept), maxPurged)
 	}
 	return err
 }

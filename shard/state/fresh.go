@@ -31,7 +31,7 @@ func Fresh(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (C
 			return Change{}, false
 		}
 		c.Position.Seq, c.Position.Batch = e.Seq, e.Batch.ID
-		c.Clock = later(c.Clock, e.Time)
+		c.Clock = advance(c.Clock, e.Time)
 		for j := range e.Batch.Ops {
 			op := &e.Batch.Ops[j]
 			if op.Kind == events.OpUpdate || op.Kind == events.OpDelete || op.Idempotency != nil || op.Validate(&spec.Schema, spec.Shard) != nil {

@@ -76,7 +76,7 @@ type Change struct {
 func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, error) {
 	rows := rowsOf(entries)
 	s := settling{
-		spec: spec, before: before, rows: make(map[int64]*rowState, rows), room: make([]rowState, 0, rows),
+		spec: spec, before: before, rows: make(map[int64]*rowState, rows), states: make([]rowState, 0, rows),
 		results: make(map[string]events.KeptResults, len(entries)), idempotency: map[string]events.KeptIdempotency{},
 	}
 	s.change = Change{Position: before.Position, Clock: before.Clock, Answers: make([]events.Results, 0, len(entries))}
@@ -103,7 +103,7 @@ type settling struct {
 	before      *Before
 	change      Change
 	rows        map[int64]*rowState
-	room        []rowState // for what rows points to
+	states      []rowState // for what rows points to
 	results     map[string]events.KeptResults
 	idempotency map[string]events.KeptIdempotency
 }
@@ -120,7 +120,7 @@ func (s *settling) entry(e *events.LogEntry) error {
 		return fmt.Errorf("seq %d after %d: %w", e.Seq, c.Position.Seq, ErrGap)
 	}
 	c.Position.Seq, c.Position.Batch = e.Seq, e.Batch.ID
-	c.Clock = later(c.Clock, e.Time)
+	c.Clock = advance(c.Clock, e.Time)
 	kept, found := s.results[e.Batch.ID]
 	if !found {
 		kept, found = s.before.Results[e.Batch.ID]
@@ -148,14 +148,14 @@ func (s *settling) entry(e *events.LogEntry) error {
 // ClockAfter is the clock after entries.
 func ClockAfter(clock time.Time, entries []events.LogEntry) time.Time {
 	for i := range entries {
-		clock = later(clock, entries[i].Time)
+		clock = advance(clock, entries[i].Time)
 	}
 	return clock
 }
 
-// later is the clock after an entry. A log's clock may step back; ours may not,
+// advance is the clock after an entry. A log's clock may step back; ours may not,
 // or replicas would disagree on what is out of date.
-func later(clock, at time.Time) time.Time {
+func advance(clock, at time.Time) time.Time {
 	if at = at.Round(0).UTC(); at.After(clock) {
 		return at
 	}
@@ -246,11 +246,11 @@ func (s *settling) row(key int64) *rowState {
 	r := s.rows[key]
 	if r == nil {
 		there := s.before.Keys[key]
-		if len(s.room) == cap(s.room) { // keys of no rows
-			s.room = make([]rowState, 0, 16)
+		if len(s.states) == cap(s.states) { // keys of no rows
+			s.states = make([]rowState, 0, 16)
 		}
-		s.room = append(s.room, rowState{was: there, is: there})
-		r = &s.room[len(s.room)-1]
+		s.states = append(s.states, rowState{was: there, is: there})
+		r = &s.states[len(s.states)-1]
 		s.rows[key] = r
 	}
 	return r

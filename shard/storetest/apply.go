@@ -22,13 +22,13 @@ func outcomes(f *fixture) {
 		with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(remove(3), "k", "b2"),
 		insert(ann, ann), insert(Student(-1, "", events.Int(0))),
 	))
-	var told []string
+	var outcomes []string
 	for i := range got[0].Ops {
-		told = append(told, string(got[0].Op(i).Outcome))
+		outcomes = append(outcomes, string(got[0].Op(i).Outcome))
 	}
 	want := "done duplicate done missing missing done missing done done done done done mismatch duplicate invalid"
-	if strings.Join(told, " ") != want {
-		f.Errorf("got %v, want %s", told, want)
+	if strings.Join(outcomes, " ") != want {
+		f.Errorf("got %v, want %s", outcomes, want)
 	}
 	f.agree()
 	kept, err := f.store.Results(f.Context(), got[0].Batch)
@@ -288,7 +288,7 @@ func largestOp(f *fixture) {
 	f.agree()
 }
 
-// Whatever becomes of a call that its caller gave up, the position tells, and
+// Whatever becomes of a call that its caller gave up, the position has it, and
 // the next call succeeds: nothing is left locked.
 func cancelledApplyIsAllOrNone(f *fixture) {
 	f.create()

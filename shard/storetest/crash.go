@@ -33,7 +33,7 @@ func Entry(spec events.ShardSpec, seq uint64) events.LogEntry {
 }
 
 // ApplyLog applies the log of Entry as an applier does: from the position that
-// the store tells, again after every error that may pass, until ctx ends or
+// the store has, again after every error that may pass, until ctx ends or
 // applied, which it calls after every transaction, returns false. It returns the
 // first error that is no fault of a crash.
 //

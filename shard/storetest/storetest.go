@@ -156,7 +156,7 @@ func (f *fixture) entries(batches [][]events.Op) []events.LogEntry {
 }
 
 // apply applies entries to replica and model, in one transaction, and compares
-// what both say.
+// the results.
 func (f *fixture) apply(entries ...events.LogEntry) []events.Results {
 	f.Helper()
 	got, err := f.store.Apply(f.Context(), f.model.position, entries)

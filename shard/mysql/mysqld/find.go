@@ -63,10 +63,10 @@ func Identify(ctx context.Context, path string) (Server, error) {
 	return identify(path, string(out))
 }
 
-func identify(path, said string) (Server, error) {
-	found := versionLine.FindStringSubmatch(said)
+func identify(path, output string) (Server, error) {
+	found := versionLine.FindStringSubmatch(output)
 	if found == nil {
-		return Server{}, fmt.Errorf("%s is no server that we know: it says %.200q", path, strings.TrimSpace(said))
+		return Server{}, fmt.Errorf("%s is no server that we know: it says %.200q", path, strings.TrimSpace(output))
 	}
 	s := Server{Path: path, Product: MySQL, Version: found[1]}
 	if found[2] != "" {

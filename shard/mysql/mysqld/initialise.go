@@ -164,10 +164,10 @@ func run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// reason is what a server's own words say about its end, for one line: the
+// reason is what a server printed about its end, in one line: the
 // first error of its last start, which the others follow from.
-func reason(said []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+func reason(output []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	why := ""
 	for _, line := range lines {
 		switch {

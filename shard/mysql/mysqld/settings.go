@@ -53,7 +53,7 @@ func (s *Supervisor) base(data string) []string {
 		"--collation-server=utf8mb4_bin",
 	}
 	if os.Geteuid() == 0 {
-		options = append(options, "--user=root") // it refuses to be root unless told; the socket is reached by root only
+		options = append(options, "--user=root") // it does not run as root without this; the socket is reached by root only
 	}
 	if s.server.Product == MySQL {
 		options = append(options, "--mysqlx=0", "--secure-file-priv=NULL")

@@ -23,12 +23,12 @@ type Config struct {
 	BufferPool  int64         // bytes of InnoDB's cache
 	Grace       time.Duration // for a clean shutdown, before it is killed
 	BackOff     time.Duration // before the first restart after a crash; doubles
-	MostBackOff time.Duration
+	MaxBackOff  time.Duration
 }
 
 // DefaultConfig is small: a shard server may share its host with many.
 func DefaultConfig(dir string) Config {
-	return Config{Dir: dir, Connections: 24, BufferPool: 128 << 20, Grace: 30 * time.Second, BackOff: 100 * time.Millisecond, MostBackOff: 10 * time.Second}
+	return Config{Dir: dir, Connections: 24, BufferPool: 128 << 20, Grace: 30 * time.Second, BackOff: 100 * time.Millisecond, MaxBackOff: 10 * time.Second}
 }
 
 // Supervisor keeps one server running.
@@ -72,7 +72,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > s.cfg.MostBackOff {
+		if time.Since(began) > s.cfg.MaxBackOff {
 			wait = s.cfg.BackOff
 		}
 		s.log.Warn("database server ended", events.KeyError, err, "restart_in", wait)
@@ -80,7 +80,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, s.cfg.MostBackOff)
+		wait = min(2*wait, s.cfg.MaxBackOff)
 	}
 	return nil
 }
