@@ -71,9 +71,9 @@ func (r *recorder) effect(now time.Time, e effect) {
 	case answer:
 		r.line(now, "answer", outcome(e.reply, e.err))
 	case answerTable:
-		r.line(now, "answer about table", outcome(e.reply, e.err))
+		r.line(now, "answer", outcome(e.reply, e.err))
 	case answerStatus:
-		r.line(now, "answer status", e.status)
+		r.line(now, "answer", outcome(e.status, nil))
 	case clearLog:
 		r.line(now, "clear log", []any{e.id.Table, e.id.Shard, e.id.Incarnation})
 	case makeLog:
