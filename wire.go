@@ -68,12 +68,12 @@ func runController(ctx context.Context, o cli.ControllerOptions) error {
 	defer conn.Close()
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
-	cfg.Services = []controller.Wish{{Name: o.Wish.Service, Digest: o.Wish.Digest, Overlay: o.Wish.Overlay}}
+	cfg.Services = []controller.ServiceConfig{{Name: o.Config.Service, ConfigHash: o.Config.ConfigHash, Overlay: o.Config.Overlay}}
 	for _, t := range o.Tables {
-		cfg.Tables = append(cfg.Tables, controller.TableWish(t))
+		cfg.Tables = append(cfg.Tables, controller.TableConfig(t))
 	}
-	for _, w := range o.Wish.Servers {
-		cfg.Servers = append(cfg.Servers, controller.ServersWish(w))
+	for _, w := range o.Config.Servers {
+		cfg.Servers = append(cfg.Servers, controller.ServersConfig(w))
 	}
 	open := func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }
 	c, err := controller.New(cfg, conn, open, conn, o.Log)

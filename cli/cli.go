@@ -97,12 +97,12 @@ type BusOptions struct {
 // ControllerOptions are those of `ringway controller`.
 type ControllerOptions struct {
 	Role
-	NATS  string // URL
-	ID    string
-	Wish  Wish // what the configuration and the flags say about the service
-	Hosts int  // to wait for before instances are placed; 0: not known
+	NATS   string // URL
+	ID     string
+	Config ServiceConfig // what the configuration and the flags say about the service
+	Hosts  int           // to wait for before instances are placed; 0: not known
 
-	Tables []TableWish // to make if they are not there
+	Tables []TableConfig // to make if they are not there
 }
 
 // AgentOptions are those of `ringway agent`.

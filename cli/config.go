@@ -187,32 +187,32 @@ func (f *specFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as stored")
 }
 
-// Wish is what a person wants of the service, and of shard servers. Digest tells one wish from
-// another and is empty when nothing was wished: a controller follows a wish that
-// is new to it, and else what people have asked for since.
-type Wish struct {
-	Service string
-	Digest  string
-	Overlay Overlay
-	Servers []ServersWish
+// ServiceConfig is what a person configures of the service and of shard servers.
+// ConfigHash is empty when nothing is configured. A controller applies a
+// configuration whose hash is new to it, and keeps later requests otherwise.
+type ServiceConfig struct {
+	Service    string
+	ConfigHash string
+	Overlay    Overlay
+	Servers    []ServersConfig
 }
 
-// wish reads the file now. Equal wishes of different runs are different ones.
-func (f *specFlags) wish(cmd *cobra.Command, run string) (Wish, error) {
+// serviceConfig reads the file now. Different runs have different hashes.
+func (f *specFlags) serviceConfig(cmd *cobra.Command, run string) (ServiceConfig, error) {
 	overlay, err := f.overlay(cmd)
 	if err != nil {
-		return Wish{}, err
+		return ServiceConfig{}, err
 	}
 	spec, err := overlay(events.DefaultServiceSpec())
 	if err != nil {
-		return Wish{}, err
+		return ServiceConfig{}, err
 	}
 	digest, err := f.digest(cmd, run)
 	if err != nil {
-		return Wish{}, err
+		return ServiceConfig{}, err
 	}
 	servers, err := f.servers(digest)
-	return Wish{Service: spec.Name, Digest: digest, Overlay: overlay, Servers: servers}, err
+	return ServiceConfig{Service: spec.Name, ConfigHash: digest, Overlay: overlay, Servers: servers}, err
 }
 
 // digest tells what a person wrote from anything else; empty if it is nothing.

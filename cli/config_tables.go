@@ -6,12 +6,12 @@ import (
 	"ringway/events"
 )
 
-// ServersWish is what a person wants of the shard servers of a table. It is
+// ServersConfig is what a person configures of the shard servers of a table. It is
 // followed when it is new, for a table that is there, however it came.
-type ServersWish struct {
-	Table   string
-	Digest  string
-	Overlay func(base events.ServerSpec) (events.ServerSpec, error)
+type ServersConfig struct {
+	Table      string
+	ConfigHash string
+	Overlay    func(base events.ServerSpec) (events.ServerSpec, error)
 }
 
 // tableConfig is what a file says of the shard servers of one table.
@@ -76,7 +76,7 @@ func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error)
 }
 
 // servers reads the file now, for what it says of shard servers.
-func (f *specFlags) servers(digest string) (wishes []ServersWish, err error) {
+func (f *specFlags) servers(digest string) (configs []ServersConfig, err error) {
 	if f.config == "" {
 		return nil, nil
 	}
@@ -85,7 +85,7 @@ func (f *specFlags) servers(digest string) (wishes []ServersWish, err error) {
 		return nil, err
 	}
 	for _, t := range config.tables {
-		wishes = append(wishes, ServersWish{Table: t.name, Digest: digest, Overlay: t.overlay})
+		configs = append(configs, ServersConfig{Table: t.name, ConfigHash: digest, Overlay: t.overlay})
 	}
-	return wishes, nil
+	return configs, nil
 }

@@ -23,12 +23,12 @@ func TestConfig_TablesConfigureTheirServers(t *testing.T) {
 	if err := cmd.ParseFlags([]string{"--config", file}); err != nil {
 		t.Fatal(err)
 	}
-	w, err := f.wish(cmd, "r1")
+	w, err := f.serviceConfig(cmd, "r1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.Servers) != 1 || w.Servers[0].Table != "StudT" || w.Servers[0].Digest != w.Digest || w.Digest == "" {
-		t.Fatalf("wishes are %+v", w)
+	if len(w.Servers) != 1 || w.Servers[0].Table != "StudT" || w.Servers[0].ConfigHash != w.ConfigHash || w.ConfigHash == "" {
+		t.Fatalf("configurations are %+v", w)
 	}
 	got, err := w.Servers[0].Overlay(events.ServerSpec{Engine: "mysql", Limits: events.Limits{CPUs: 2}})
 	want := events.ServerSpec{Engine: "sqlite", Env: map[string]string{"LEVEL": "debug"}, Image: "shard:2", Limits: events.Limits{Memory: 1 << 30, CPUs: 2}}

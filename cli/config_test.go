@@ -200,7 +200,7 @@ func TestController_FlagsWinOverTheFile(t *testing.T) {
 			called = true
 			spec := events.DefaultServiceSpec()
 			want(&spec)
-			got, err := o.Wish.Overlay(events.DefaultServiceSpec())
+			got, err := o.Config.Overlay(events.DefaultServiceSpec())
 			if err != nil || !reflect.DeepEqual(got, spec) {
 				return errors.New("another specification")
 			}

@@ -114,8 +114,8 @@ func (o *initFlags) request(cmd *cobra.Command) (events.InitRequest, error) {
 func (o *initFlags) wanted() (events.InitRequest, error) {
 	switch {
 	case o.file != "":
-		wish, err := LoadTable(o.file)
-		return wish.Request, err
+		table, err := LoadTable(o.file)
+		return table.Request, err
 	case o.course:
 		return courseDatabase(), nil
 	case o.servers < 1 || o.servers > events.MaxShardServers:

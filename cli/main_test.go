@@ -46,7 +46,7 @@ func stand() Wiring {
 			return play(ctx, "bus", "", func(ctx context.Context) error { return standBus(ctx, o) })
 		},
 		Controller: func(ctx context.Context, o ControllerOptions) error {
-			spec, err := o.Wish.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
+			spec, err := o.Config.Overlay(events.ServiceSpec{Name: "web", Replicas: 5, Algorithm: events.Balanced, Slots: 64, Key: events.KeySource{From: "path"}, Health: "/", Timeout: 1})
 			if err != nil {
 				return err
 			}

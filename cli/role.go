@@ -151,15 +151,15 @@ func (a *app) controllerCommand() *cobra.Command {
 			if o.NATS, err = natsURL(o.NATS); err != nil {
 				return err
 			}
-			if o.Wish, err = spec.wish(cmd, run); err != nil {
+			if o.Config, err = spec.serviceConfig(cmd, run); err != nil {
 				return err
 			}
 			if table != "" {
-				wish, err := LoadTable(table)
+				table, err := LoadTable(table)
 				if err != nil {
 					return err
 				}
-				o.Tables = []TableWish{wish}
+				o.Tables = []TableConfig{table}
 			}
 			if check {
 				return nil

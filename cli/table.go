@@ -14,26 +14,25 @@ import (
 	"ringway/events"
 )
 
-// TableWish is a table that a controller makes if there is none of its name.
-// Digest tells one wish from another.
-type TableWish struct {
-	Digest  string
-	Request events.InitRequest
+// TableConfig is a table that a controller creates if there is none of its name.
+type TableConfig struct {
+	ConfigHash string
+	Request    events.InitRequest
 }
 
 // LoadTable reads a file that describes a table: YAML, or the JSON of the
 // course's /init. Its request has no ID.
-func LoadTable(file string) (TableWish, error) {
+func LoadTable(file string) (TableConfig, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return TableWish{}, usage("table: %w; name a file that is there", err)
+		return TableConfig{}, usage("table: %w; name a file that is there", err)
 	}
 	req, err := ParseTable(file, b)
 	if err != nil {
-		return TableWish{}, err
+		return TableConfig{}, err
 	}
 	sum := sha256.Sum256(b)
-	return TableWish{Digest: hex.EncodeToString(sum[:8]), Request: req}, nil
+	return TableConfig{ConfigHash: hex.EncodeToString(sum[:8]), Request: req}, nil
 }
 
 // ParseTable reads the content of such a file. Errors begin with

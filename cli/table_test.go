@@ -94,7 +94,7 @@ func TestParseTable_FaultsHaveTheirPlace(t *testing.T) {
 	f(`1:23: schema.columns[1]: want text; put it in quotes, got the number 7`, "schema: {columns: [a, 7]}")
 }
 
-func TestLoadTable_AnotherFileIsAnotherWish(t *testing.T) {
+func TestLoadTable_AnotherFileHasAnotherHash(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "t.yaml")
 	digest := func(text string) string {
 		t.Helper()
@@ -105,7 +105,7 @@ func TestLoadTable_AnotherFileIsAnotherWish(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return w.Digest
+		return w.ConfigHash
 	}
 	a, b := digest(courseInit), digest("N: 1\nshards: [{id: a, low: 0, size: 1}]")
 	if a == "" || a == b || a != digest(courseInit) {

@@ -64,7 +64,7 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 	s.t.Helper()
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.ExpectHosts = id, 1
-	cfg.Services = []controller.Wish{{Name: "web", Digest: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+	cfg.Services = []controller.ServiceConfig{{Name: "web", ConfigHash: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		base.Replicas = replicas
 		return base, nil
 	}}}
@@ -89,8 +89,8 @@ func (s *site) host(name string) {
 	conn := s.connect()
 	var mu sync.Mutex
 	var have events.Assignment
-	var strangers []events.InstanceSpec
-	beat := func() {
+	var foreign []events.InstanceSpec
+	heartbeat := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Instances: []events.InstanceStatus{}}
@@ -109,20 +109,20 @@ func (s *site) host(name string) {
 				mu.Lock()
 				// An agent stops nothing that only another bus has named.
 				if have.Term.Incarnation != a.Term.Incarnation {
-					strangers = have.Instances
+					foreign = have.Instances
 				}
-				for _, i := range strangers {
+				for _, i := range foreign {
 					if !slices.ContainsFunc(a.Instances, func(n events.InstanceSpec) bool { return n.Name == i.Name }) {
 						a.Instances = append(a.Instances, i)
 					}
 				}
 				have = a
 				mu.Unlock()
-				beat()
+				heartbeat()
 			}
 		})
 	})
-	s.background(func(ctx context.Context) { every(ctx, beat) })
+	s.background(func(ctx context.Context) { every(ctx, heartbeat) })
 }
 
 // router pretends to serve every route at once.
@@ -131,7 +131,7 @@ func (s *site) router(id string) {
 	conn := s.connect()
 	var mu sync.Mutex
 	epochs, tables := map[string]events.Epoch{}, map[string]events.Epoch{}
-	beat := func() {
+	heartbeat := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: epochs, Tables: tables})
@@ -146,16 +146,16 @@ func (s *site) router(id string) {
 				mu.Lock()
 				epochs[r.Service] = e.Version
 				mu.Unlock()
-				beat()
+				heartbeat()
 			} else if r, err := events.DecodeTableRoute(e.Value); err == nil {
 				mu.Lock()
 				tables[r.Table.Name] = e.Version
 				mu.Unlock()
-				beat()
+				heartbeat()
 			}
 		})
 	})
-	s.background(func(ctx context.Context) { every(ctx, beat) })
+	s.background(func(ctx context.Context) { every(ctx, heartbeat) })
 }
 
 func every(ctx context.Context, f func()) {
@@ -185,10 +185,10 @@ func (s *site) status() (st events.Status, err error) {
 	return st, err
 }
 
-func (s *site) scale(verb string, ask events.ScaleRequest) (reply events.ScaleReply, err error) {
+func (s *site) scale(verb string, req events.ScaleRequest) (reply events.ScaleReply, err error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
-	err = s.conn.Request(ctx, verb, ask, &reply)
+	err = s.conn.Request(ctx, verb, req, &reply)
 	return reply, err
 }
 
@@ -237,13 +237,13 @@ func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
 	}
 	// Everything that happened can be read.
 	testkit.Within(t, 5*time.Second, func() error {
-		told := map[string]int{}
+		published := map[string]int{}
 		for _, e := range s.events() {
-			told[e.Entity+"."+e.Verb]++
+			published[e.Entity+"."+e.Verb]++
 		}
 		for kind, want := range map[string]int{"controller.elected": 1, "host.joined": 1, "router.joined": 1, "service.created": 1, "service.scaled": 2, "instance.assigned": 5, "instance.ready": 5, "instance.draining": 1, "instance.removed": 1} {
-			if told[kind] != want {
-				return fmt.Errorf("%s told %d times, want %d: %v", kind, told[kind], want, told)
+			if published[kind] != want {
+				return fmt.Errorf("%s told %d times, want %d: %v", kind, published[kind], want, published)
 			}
 		}
 		return nil

@@ -34,8 +34,8 @@ type (
 		reply   any
 		err     error
 	}
-	clearLog struct{ id events.LogID } // for it; and tell the state, later
-	makeLog  struct {                  // and tell the state, later
+	deleteOldLog struct{ id events.LogID } // for it; and tell the state, later
+	createLog    struct {                  // and tell the state, later
 		id    events.LogID
 		first uint64
 	}
@@ -62,8 +62,8 @@ func (answerStatus) effect() {}
 func (putTable) effect()      {}
 func (putTableRoute) effect() {}
 func (answerTable) effect()   {}
-func (clearLog) effect()      {}
-func (makeLog) effect()       {}
+func (deleteOldLog) effect()  {}
+func (createLog) effect()     {}
 func (purgeLog) effect()      {}
 
 // decide compares what is wanted with what is, and returns the next steps
@@ -72,11 +72,11 @@ func (purgeLog) effect()      {}
 func (s *state) decide(now time.Time) []effect {
 	effects := s.expire(now)
 	for _, layer := range []func(time.Time) []effect{
-		s.route, s.routeTables,
-		s.acceptLater, s.wish, s.wishTables, s.wishServers, s.acceptTables, s.makeLogs,
-		s.replace, s.renewServers, s.replaceServers, s.moveServers, s.renew,
-		s.house, s.place, s.release, s.purge,
-		s.reply, s.replyTables, s.replyStatus,
+		s.routeServices, s.routeTables,
+		s.acceptDeferred, s.configureServices, s.createConfiguredTables, s.configureServers, s.beginTableRequests, s.createLogs,
+		s.replaceInstances, s.restartServers, s.replaceServers, s.moveServers, s.rollOutServices,
+		s.placeVolumes, s.placeInstances, s.releaseInstances, s.purgeLogs,
+		s.replyRequests, s.replyTableRequests, s.replyStatusRequests,
 	} {
 		if next := layer(now); len(next) > 0 {
 			return append(effects, next...)
@@ -85,17 +85,17 @@ func (s *state) decide(now time.Time) []effect {
 	return effects
 }
 
-// wish creates the services that the configuration names, and follows the
+// configureServices creates the services that the configuration names, and follows the
 // configuration when it has changed; what people asked for since then stands
 // otherwise.
-func (s *state) wish(now time.Time) (effects []effect) {
+func (s *state) configureServices(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Services {
 		have, ok := s.services[w.Name]
 		if _, table := s.tables[w.Name]; table && !ok {
-			effects = append(effects, s.tellOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
+			effects = append(effects, s.emitOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
 			continue
 		}
-		if ok && (w.Digest == "" || have.value.ConfigHash == w.Digest) || !ok && !s.settled(now) {
+		if ok && (w.ConfigHash == "" || have.value.ConfigHash == w.ConfigHash) || !ok && !s.readyToPlace(now) {
 			continue
 		}
 		next := events.Service{Spec: events.DefaultServiceSpec()}
@@ -103,18 +103,18 @@ func (s *state) wish(now time.Time) (effects []effect) {
 			next = have.value
 		} else {
 			next.Spec.Name = w.Name
-			next.Replicas = s.running(w.Name)
+			next.Replicas = s.adoptable(w.Name)
 			next.Spec.Replicas = max(next.Spec.Replicas, len(next.Replicas))
 		}
 		spec, err := w.Overlay(next.Spec)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, events.EntityService, w.Name, err)...)
+			effects = append(effects, s.emitOnce(now, events.EntityService, w.Name, err)...)
 			continue
 		}
 		if before := next.Runs(); ok {
 			next.Before, next.Stuck = &before, ""
 		}
-		next.Spec, next.ConfigHash = spec, w.Digest
+		next.Spec, next.ConfigHash = spec, w.ConfigHash
 		verb := events.VerbScaled
 		if !ok {
 			verb = events.VerbCreated
@@ -129,14 +129,14 @@ func (s *state) wish(now time.Time) (effects []effect) {
 	return effects
 }
 
-// running finds the instances of a service that no stored value knows: those
+// adoptable finds the instances of a service that no stored value knows: those
 // that outlived their bus. They are adopted, not killed.
-func (s *state) running(service string) (found []events.Replica) {
+func (s *state) adoptable(service string) (found []events.Replica) {
 	for _, name := range sorted(s.hosts) {
-		if s.hosts[name].beat == nil {
+		if s.hosts[name].heartbeat == nil {
 			continue
 		}
-		for _, i := range s.hosts[name].beat.Instances {
+		for _, i := range s.hosts[name].heartbeat.Instances {
 			taken := slices.ContainsFunc(found, func(r events.Replica) bool { return r.ID == i.ID || r.Name == i.Name })
 			if i.Kind == "" && i.Service == service && i.State != events.Dead && i.State != events.Stopping && i.ID > 0 && !taken {
 				found = append(found, events.Replica{Name: i.Name, ID: i.ID})
@@ -147,19 +147,19 @@ func (s *state) running(service string) (found []events.Replica) {
 	return found
 }
 
-// replace gives the place of a dead instance to a new one.
-func (s *state) replace(now time.Time) (effects []effect) {
+// replaceInstances gives the place of a dead instance to a new one.
+func (s *state) replaceInstances(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
 		svc.Replicas = slices.Clone(svc.Replicas)
 		var cause []events.Event
 		for i, old := range svc.Replicas {
-			why, at := s.failed(old.Name, now)
-			place := slotOf{name, old.ID}
+			why, at := s.failureOf(old.Name, now)
+			place := replicaKey{name, old.ID}
 			if why == "" || !s.mayReplace(place, now) {
 				continue
 			}
-			s.noteFailure(place, now)
+			s.recordFailure(place, now)
 			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, s.freshName(svc)), ID: old.ID, Request: old.Request}
 			cause = append(cause,
 				s.event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
@@ -173,8 +173,8 @@ func (s *state) replace(now time.Time) (effects []effect) {
 	return effects
 }
 
-// failed says why an instance has to be replaced, if it has to, and where it was.
-func (s *state) failed(instance string, now time.Time) (why, at string) {
+// failureOf says why an instance has to be replaced, if it has to, and where it was.
+func (s *state) failureOf(instance string, now time.Time) (why, at string) {
 	at, ok := s.placement(instance)
 	if !ok {
 		return "", ""
@@ -196,11 +196,11 @@ func (s *state) failed(instance string, now time.Time) (why, at string) {
 	return "", at
 }
 
-func (s *state) mayReplace(p slotOf, now time.Time) bool { return !now.Before(s.backoff[p].since) }
+func (s *state) mayReplace(p replicaKey, now time.Time) bool { return !now.Before(s.backoff[p].since) }
 
-// noteFailure makes the next replacement of one that dies young wait: twice as
+// recordFailure makes the next replacement of one that dies young wait: twice as
 // long each time, from RetryMin to RetryMax.
-func (s *state) noteFailure(p slotOf, now time.Time) {
+func (s *state) recordFailure(p replicaKey, now time.Time) {
 	b := s.backoff[p]
 	if b.since.IsZero() || now.Sub(b.since) >= s.cfg.YoungAge {
 		b.failures = 0
@@ -214,10 +214,10 @@ func (s *state) noteFailure(p slotOf, now time.Time) {
 	s.backoff[p] = b
 }
 
-// place assigns every wanted instance that has no host to one: where it runs
+// placeInstances assigns every wanted instance that has no host to one: where it runs
 // already, else to the live host with the fewest of its service.
-func (s *state) place(now time.Time) (effects []effect) {
-	if !s.settled(now) {
+func (s *state) placeInstances(now time.Time) (effects []effect) {
+	if !s.readyToPlace(now) {
 		return nil
 	}
 	next := map[string]*events.Assignment{}
@@ -274,7 +274,7 @@ func (s *state) choose(service, instance string, next map[string]*events.Assignm
 // alive lists the hosts that can be given work.
 func (s *state) alive() (names []string) {
 	for _, name := range sorted(s.hosts) {
-		if h := s.hosts[name]; h.beat != nil && h.state == events.Alive {
+		if h := s.hosts[name]; h.heartbeat != nil && h.state == events.Alive {
 			names = append(names, name)
 		}
 	}
@@ -297,14 +297,14 @@ func instanceSpec(spec events.ServiceSpec, r events.Replica) events.InstanceSpec
 	}
 }
 
-// release takes what is no longer wanted away from its host, once no router
+// releaseInstances takes what is no longer wanted away from its host, once no router
 // has a request there.
-func (s *state) release(now time.Time) (effects []effect) {
+func (s *state) releaseInstances(now time.Time) (effects []effect) {
 	for _, at := range sorted(s.assigned) {
 		next := s.assignment(at)
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
-			if s.keeps(i, at) {
+			if s.isWanted(i, at) {
 				return false
 			}
 			why, done := s.drained(i, at, now)
@@ -327,15 +327,15 @@ func (s *state) release(now time.Time) (effects []effect) {
 	return effects
 }
 
-// keeps reports whether an instance shall go on running. Of a service or table
+// isWanted reports whether an instance shall go on running. Of a service or table
 // that nobody can read any more, or a table that nobody knows, all do.
-func (s *state) keeps(i events.InstanceSpec, at string) bool {
+func (s *state) isWanted(i events.InstanceSpec, at string) bool {
 	if i.Kind == events.KindShard {
 		db, ok := s.tables[i.Service]
-		return !ok || keptAt(db.value, i.Name, at)
+		return !ok || wantedAt(db.value, i.Name, at)
 	}
 	svc, ok := s.services[i.Service]
-	return ok && wanted(svc.value, i.Name) || !ok && s.torn[i.Service]
+	return ok && isWanted(svc.value, i.Name) || !ok && s.undecodable[i.Service]
 }
 
 // drained reports whether an unwanted instance may be stopped, and why.
@@ -347,7 +347,7 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 	if st, ok := h.status(i.Name); ok && st.State == events.Dead {
 		return "dead", true
 	}
-	if db, srv, ok := s.stopping(i, at); ok {
+	if db, srv, ok := s.restarting(i, at); ok {
 		return s.mayStop(db, srv, now) // whatever time that takes
 	}
 	since, ok := s.draining[i.Name]
@@ -363,7 +363,7 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 		return fmt.Sprintf("not drained after %s", limit), true
 	}
 	if i.Kind == events.KindShard {
-		return s.unrouted(i, now)
+		return s.outOfRoute(i, now)
 	}
 	route, ok := s.routes[i.Service]
 	if !ok {
@@ -373,7 +373,7 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 		return "", false
 	}
 	for _, r := range s.routers {
-		if r.beat.InFlight[i.Service][i.Name] > 0 && s.silence(r.seen, now) < s.cfg.SuspectAfter {
+		if r.heartbeat.InFlight[i.Service][i.Name] > 0 && s.silence(r.seen, now) < s.cfg.SuspectAfter {
 			return "", false
 		}
 	}
@@ -393,7 +393,7 @@ func (s *state) servedBy(epochAt func(*events.RouterHeartbeat) events.Epoch, epo
 			continue
 		}
 		live++
-		if at := epochAt(&r.beat); at != epoch && !at.After(epoch) {
+		if at := epochAt(&r.heartbeat); at != epoch && !at.After(epoch) {
 			return false
 		}
 	}

@@ -24,7 +24,7 @@ func TestDecide_StartsWhatIsConfiguredAndSpreadsIt(t *testing.T) {
 		t.Errorf("ids are %v, want 1 2 3", ids)
 	}
 	for _, kind := range []string{"host.joined", "service.created", "instance.assigned", "instance.ready", "route.changed"} {
-		w.wantTold(kind, "")
+		w.wantEvent(kind, "")
 	}
 	shares := map[uint16]int{}
 	for _, o := range w.s.routes["web"].value.Slots {
@@ -59,7 +59,7 @@ func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *te
 	st.State, st.Detail = events.Dead, "killed by signal 9"
 
 	w.now = w.now.Add(time.Millisecond)
-	w.apply(w.s.observeHost(w.beat("h1"), w.now))
+	w.apply(w.s.observeHost(w.hostHeartbeat("h1"), w.now))
 	first := w.s.decide(w.now)
 	if _, ok := first[0].(putRoute); !ok {
 		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
@@ -75,7 +75,7 @@ func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *te
 	if len(w.members()) != 3 {
 		t.Fatalf("%d members serve after the replacement, want 3", len(w.members()))
 	}
-	e := w.wantTold("instance.replaced", victim.Name)
+	e := w.wantEvent("instance.replaced", victim.Name)
 	if !strings.Contains(string(e.Data), "signal 9") {
 		t.Errorf("the event does not say why: %s", e.Data)
 	}
@@ -115,7 +115,7 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	if slices.Contains(w.members(), onH1) {
 		t.Fatalf("still in rotation after %s of silence", w.now.Sub(at))
 	}
-	if !wanted(w.s.services["web"].value, onH1) {
+	if !isWanted(w.s.services["web"].value, onH1) {
 		t.Fatal("replaced although its host is only suspect")
 	}
 	for _, i := range w.s.status(w.now).Instances {
@@ -124,15 +124,15 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 		}
 	}
 	w.run(8 * time.Second)
-	if wanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
+	if isWanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
 		t.Fatalf("10 s after: wanted %v, members %v", w.replicas(), w.members())
 	}
-	w.wantTold("host.suspect", "h1")
-	w.wantTold("host.lost", "h1")
+	w.wantEvent("host.suspect", "h1")
+	w.wantEvent("host.lost", "h1")
 
 	w.silent["h1"] = false
 	w.run(3 * time.Second)
-	w.wantTold("host.returned", "h1")
+	w.wantEvent("host.returned", "h1")
 	if len(w.agents["h1"]) != 0 {
 		t.Fatalf("the host that came back still runs %v", w.agents["h1"])
 	}
@@ -183,10 +183,10 @@ func TestDecide_HostWhoseClockIsSetBackIsHeard(t *testing.T) {
 
 func TestDecide_OvertakenHeartbeatIsDropped(t *testing.T) {
 	w := started(t, webConfig(1), "h1")
-	late := w.beat("h1")
+	late := w.hostHeartbeat("h1")
 	late.Sent, late.Instances = w.now.Add(-100*time.Millisecond), nil
 	w.apply(w.s.observeHost(late, w.now))
-	if len(w.s.hosts["h1"].beat.Instances) != 1 {
+	if len(w.s.hosts["h1"].heartbeat.Instances) != 1 {
 		t.Fatal("a heartbeat of the past was believed")
 	}
 }
@@ -254,11 +254,11 @@ func TestDecide_HungInstanceLeavesAtOnceAndIsReplacedLater(t *testing.T) {
 		t.Fatal("an instance that fails its probes is in rotation")
 	}
 	w.run(10 * time.Second)
-	if !wanted(w.s.services["web"].value, victim) {
+	if !isWanted(w.s.services["web"].value, victim) {
 		t.Fatal("replaced too early")
 	}
 	w.run(25 * time.Second)
-	if wanted(w.s.services["web"].value, victim) || len(w.members()) != 3 {
+	if isWanted(w.s.services["web"].value, victim) || len(w.members()) != 3 {
 		t.Fatalf("after 35 s it is still wanted, or %d serve", len(w.members()))
 	}
 	if len(w.agents["h1"]) != 3 {
@@ -270,7 +270,7 @@ func TestDecide_RemovalDrainsBeforeItStops(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	victim := w.replicas()[2].Name
 	w.routers["r1"]["web"] = map[string]int{victim: 2}
-	w.ask(false, 1, victim)
+	w.scale(false, 1, victim)
 	w.run(5 * time.Second)
 	if w.agents["h1"][victim] == nil {
 		t.Fatal("stopped while a router has requests there")
@@ -286,15 +286,15 @@ func TestDecide_RemovalDrainsBeforeItStops(t *testing.T) {
 	if w.agents["h1"][victim] != nil {
 		t.Fatal("drained, but not stopped")
 	}
-	w.wantTold("instance.draining", victim)
-	w.wantTold("instance.removed", victim)
+	w.wantEvent("instance.draining", victim)
+	w.wantEvent("instance.removed", victim)
 }
 
 func TestDecide_DrainingEndsAtItsDeadline(t *testing.T) {
 	w := started(t, webConfig(2, func(s *events.ServiceSpec) { s.Drain = events.Duration(5 * time.Second) }), "h1")
 	victim := w.replicas()[0].Name
 	w.routers["r1"]["web"] = map[string]int{victim: 1}
-	w.ask(false, 1, victim)
+	w.scale(false, 1, victim)
 	w.run(4 * time.Second)
 	if w.agents["h1"][victim] == nil {
 		t.Fatal("stopped before the deadline")
@@ -309,10 +309,10 @@ func TestDecide_DrainWaitsForARouterThatIsBehind(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	victim := w.replicas()[0].Name
 	old := w.s.routes["web"].version
-	w.ask(false, 1, victim)
+	w.scale(false, 1, victim)
 	behind := func() {
 		w.s.routers["r1"].seen = w.now
-		w.s.routers["r1"].beat.Epochs = map[string]events.Epoch{"web": old}
+		w.s.routers["r1"].heartbeat.Epochs = map[string]events.Epoch{"web": old}
 		w.decide()
 	}
 	behind()
@@ -342,7 +342,7 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 		t.Errorf("old-b runs on h2 but is assigned to %s", at)
 	}
 	// Routers serve both still, and would obey a route that has less.
-	first := w.wantTold("route.changed", "web")
+	first := w.wantEvent("route.changed", "web")
 	if joined := string(first.Data); !strings.Contains(joined, "old-a") || !strings.Contains(joined, "old-b") {
 		t.Errorf("the first route is %s", joined)
 	}
@@ -350,13 +350,13 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 
 func TestDecide_ConfigurationIsFollowedWhenItChangesOnly(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	w.ask(true, 2)
+	w.scale(true, 2)
 	w.run(2 * time.Second)
 	if len(w.replicas()) != 5 {
 		t.Fatalf("%d replicas after adding 2 to 3", len(w.replicas()))
 	}
 	cfg := webConfig(4)
-	cfg.ID, cfg.Services[0].Digest = "c1", "2"
+	cfg.ID, cfg.Services[0].ConfigHash = "c1", "2"
 	w.s.cfg = cfg
 	w.run(2 * time.Second)
 	if len(w.replicas()) != 4 || len(w.members()) != 4 {

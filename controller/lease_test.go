@@ -12,13 +12,13 @@ import (
 	"ringway/internal/testkit"
 )
 
-// deaf stores renewals and does not hear so, as often as is left.
-type deaf struct {
+// isolated stores renewals and does not hear so, as often as is left.
+type isolated struct {
 	Bucket
 	left int
 }
 
-func (d *deaf) Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error) {
+func (d *isolated) Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error) {
 	v, err := d.Bucket.Update(ctx, key, value, last)
 	if d.left > 0 && err == nil {
 		d.left--
@@ -27,7 +27,7 @@ func (d *deaf) Update(ctx context.Context, key string, value []byte, last events
 	return v, err
 }
 
-func leases(t *testing.T) (*deaf, Config) {
+func leases(t *testing.T) (*isolated, Config) {
 	t.Helper()
 	b, err := testkit.Connect(t, testkit.StartBus(t).URL()).Bucket(t.Context(), events.BucketLease)
 	if err != nil {
@@ -35,7 +35,7 @@ func leases(t *testing.T) (*deaf, Config) {
 	}
 	cfg := DefaultConfig()
 	cfg.ID = "controller-1"
-	return &deaf{Bucket: b}, cfg
+	return &isolated{Bucket: b}, cfg
 }
 
 func acquired(t *testing.T, b Bucket, cfg Config) *lease {
@@ -101,9 +101,9 @@ func (a *away) Update(context.Context, string, []byte, events.Version) (events.V
 func TestLease_DoesNotRunOutAfterTheBusIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
-		renewed := time.Now().Add(-cfg.RenewEvery / 2)
-		l := &lease{bucket: &away{until: renewed.Add(cfg.LeaseValid - cfg.RenewEvery/5)}}
-		l.extend(renewed, cfg)
+		restarted := time.Now().Add(-cfg.RenewEvery / 2)
+		l := &lease{bucket: &away{until: restarted.Add(cfg.LeaseValid - cfg.RenewEvery/5)}}
+		l.extend(restarted, cfg)
 		ctx, end := context.WithTimeoutCause(t.Context(), 2*cfg.LeaseValid, errors.New("enough"))
 		defer end()
 		watched := make(chan error, 1)

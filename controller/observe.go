@@ -14,14 +14,14 @@ func (s *state) observeHost(b events.HostHeartbeat, now time.Time) []effect {
 		h = &host{name: b.Host, state: events.Alive}
 		s.hosts[b.Host] = h
 	}
-	if h.beat != nil && h.beat.Incarnation == b.Incarnation {
+	if h.heartbeat != nil && h.heartbeat.Incarnation == b.Incarnation {
 		// Overtaken on the way; later than that, the host's clock was set back.
-		if late := h.beat.Sent.Sub(b.Sent); late > 0 && late < s.cfg.SuspectAfter {
+		if late := h.heartbeat.Sent.Sub(b.Sent); late > 0 && late < s.cfg.SuspectAfter {
 			return nil
 		}
 	}
-	h.beat, h.seen = &b, now
-	if effects := s.doubtHost(b, now); effects != nil {
+	h.heartbeat, h.seen = &b, now
+	if effects := s.hostRollback(b, now); effects != nil {
 		return effects
 	}
 	s.observeUnready(b, now)
@@ -31,9 +31,9 @@ func (s *state) observeHost(b events.HostHeartbeat, now time.Time) []effect {
 	switch {
 	case !s.published[b.Host]:
 		s.published[b.Host] = true
-		return s.tell(now, events.EntityHost, events.VerbJoined, b.Host, map[string]any{"incarnation": b.Incarnation, "instances": len(b.Instances)})
+		return s.emit(now, events.EntityHost, events.VerbJoined, b.Host, map[string]any{"incarnation": b.Incarnation, "instances": len(b.Instances)})
 	case was != events.Alive:
-		return s.tell(now, events.EntityHost, events.VerbReturned, b.Host, map[string]any{"was": was})
+		return s.emit(now, events.EntityHost, events.VerbReturned, b.Host, map[string]any{"was": was})
 	}
 	return nil
 }
@@ -50,28 +50,28 @@ func (s *state) observeUnready(b events.HostHeartbeat, now time.Time) {
 
 // heartbeat of a router.
 func (s *state) observeRouter(b events.RouterHeartbeat, now time.Time) []effect {
-	if effects := s.doubtEpochs("router "+b.Router, b.Epochs, b.Tables, now); effects != nil {
+	if effects := s.epochRollback("router "+b.Router, b.Epochs, b.Tables, now); effects != nil {
 		return effects
 	}
 	r := s.routers[b.Router]
 	if r == nil {
-		s.routers[b.Router] = &router{beat: b, seen: now}
-		return s.tell(now, events.EntityRouter, events.VerbJoined, b.Router, map[string]any{"address": b.Address})
+		s.routers[b.Router] = &router{heartbeat: b, seen: now}
+		return s.emit(now, events.EntityRouter, events.VerbJoined, b.Router, map[string]any{"address": b.Address})
 	}
-	r.beat, r.seen = b, now
+	r.heartbeat, r.seen = b, now
 	return nil
 }
 
 // observeSelf takes the leader's own heartbeat, come back over the bus: proof
 // that silence of others is theirs. After a break everybody counts as just seen.
 func (s *state) observeSelf(b events.ControllerHeartbeat, now time.Time) {
-	if b.Term != s.term || now.Sub(b.Sent) > s.cfg.DeafAfter {
+	if b.Term != s.term || now.Sub(b.Sent) > s.cfg.IsolatedAfter {
 		return
 	}
-	if s.deaf(now) {
+	if s.isolated(now) {
 		s.since = now
 	}
-	s.heard = now
+	s.heardSelf = now
 }
 
 // observeStored takes a value of a bucket as the bus has it. One that this
@@ -109,8 +109,8 @@ func versionOf[V any](m map[string]*stored[V], name string) (events.Version, boo
 	return events.Version{}, false
 }
 
-// deaf reports whether this leader cannot tell silence from its own trouble.
-func (s *state) deaf(now time.Time) bool { return now.Sub(s.heard) > s.cfg.DeafAfter }
+// isolated reports whether this leader cannot tell silence from its own trouble.
+func (s *state) isolated(now time.Time) bool { return now.Sub(s.heardSelf) > s.cfg.IsolatedAfter }
 
 func (s *state) silence(seen, now time.Time) time.Duration {
 	if seen.Before(s.since) {
@@ -121,13 +121,13 @@ func (s *state) silence(seen, now time.Time) time.Duration {
 
 // expire notices hosts and routers that have fallen silent.
 func (s *state) expire(now time.Time) (effects []effect) {
-	if s.deaf(now) {
+	if s.isolated(now) {
 		return nil
 	}
 	for _, name := range sorted(s.hosts) {
 		h := s.hosts[name]
 		silent := s.silence(h.seen, now)
-		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 && !s.keepsVolume(name) {
+		if silent >= s.cfg.ForgetAfter && len(s.assignment(name).Instances) == 0 && !s.hasVolume(name) {
 			delete(s.hosts, name)
 			delete(s.published, name)
 			continue
@@ -144,12 +144,12 @@ func (s *state) expire(now time.Time) (effects []effect) {
 		}
 		h.state = next
 		verb := map[string]string{events.Suspect: events.VerbSuspect, events.Lost: events.VerbLost}[next]
-		effects = append(effects, s.tell(now, events.EntityHost, verb, name, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
+		effects = append(effects, s.emit(now, events.EntityHost, verb, name, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 	}
 	for _, id := range sorted(s.routers) {
 		if silent := s.silence(s.routers[id].seen, now); silent >= s.cfg.LostAfter {
 			delete(s.routers, id)
-			effects = append(effects, s.tell(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
+			effects = append(effects, s.emit(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 		}
 	}
 	s.expireServers(now)
@@ -157,17 +157,17 @@ func (s *state) expire(now time.Time) (effects []effect) {
 }
 
 // tell makes an event that no stored value carries.
-func (s *state) tell(now time.Time, entity, verb, about string, data map[string]any) []effect {
+func (s *state) emit(now time.Time, entity, verb, about string, data map[string]any) []effect {
 	return []effect{emit{s.event(now, entity, verb, about, data)}}
 }
 
-// tellOnce tells of what cannot be had as it is asked for.
-func (s *state) tellOnce(now time.Time, entity, about string, err error) []effect {
+// emitOnce tells of what cannot be had as it is asked for.
+func (s *state) emitOnce(now time.Time, entity, about string, err error) []effect {
 	if s.refused[entity+" "+about] == err.Error() {
 		return nil
 	}
 	s.refused[entity+" "+about] = err.Error()
-	return s.tell(now, entity, events.VerbRefused, about, map[string]any{"reason": err.Error()})
+	return s.emit(now, entity, events.VerbRefused, about, map[string]any{"reason": err.Error()})
 }
 
 func (s *state) event(now time.Time, entity, verb, about string, data map[string]any) events.Event {

@@ -21,11 +21,11 @@ type outbox struct {
 	more chan struct{}
 }
 
-// most bounds the memory of an outbox while the event stream is away.
-const most = 10000
+// maxHeldEvents bounds the memory of an outbox while the event stream is away.
+const maxHeldEvents = 10000
 
-// mostCarried bounds what a stored value says of the past.
-const mostCarried = 100
+// maxCarriedEvents bounds what a stored value says of the past.
+const maxCarriedEvents = 100
 
 func newOutbox(bus Bus, log *slog.Logger) *outbox {
 	return &outbox{bus: bus, log: log, more: make(chan struct{}, 1)}
@@ -33,7 +33,7 @@ func newOutbox(bus Bus, log *slog.Logger) *outbox {
 
 func (o *outbox) add(e events.Event) {
 	o.mu.Lock()
-	if len(o.held) < most {
+	if len(o.held) < maxHeldEvents {
 		o.held = append(o.held, e)
 	}
 	o.mu.Unlock()
@@ -53,7 +53,7 @@ func (o *outbox) unpublished(of []events.Event) []events.Event {
 			left = append(left, e)
 		}
 	}
-	return left[max(0, len(left)-mostCarried):]
+	return left[max(0, len(left)-maxCarriedEvents):]
 }
 
 func (o *outbox) run(ctx context.Context) {

@@ -74,13 +74,13 @@ func (r *recorder) effect(now time.Time, e effect) {
 		r.line(now, "answer", outcome(e.reply, e.err))
 	case answerStatus:
 		r.line(now, "answer", outcome(e.status, nil))
-	case clearLog:
+	case deleteOldLog:
 		r.line(now, "clear log", []any{e.id.Table, e.id.Shard, e.id.Incarnation})
-	case makeLog:
+	case createLog:
 		r.line(now, "make log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.first})
 	case purgeLog:
 		r.line(now, "purge log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.below, e.worth})
-	case rewound:
+	case rolledBack:
 		r.line(now, "rolled back", e.why)
 		r.effect(now, e.proof)
 	default:
@@ -139,7 +139,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 	rng := rand.New(rand.NewPCG(seed, 99))
 	cfg := webConfig(2 + rng.IntN(4))
 	cfg.ExpectHosts = rng.IntN(2) * 3
-	cfg.PurgeWorth, cfg.KeepTail = 40, 20
+	cfg.MinPurge, cfg.KeepTail = 40, 20
 	w := newSim(t, cfg, "h1", "h2", "h3", "h4")
 	if out != nil {
 		files := w.recorder
@@ -159,7 +159,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 		case 0:
 			if rng.IntN(4) == 0 {
 				term++
-				w.follow(term)
+				w.nextLeader(term)
 			}
 		case 1, 2, 3: // an instance dies, or fails its probe, or recovers
 			host := fmt.Sprint("h", 1+rng.IntN(4))
@@ -198,17 +198,17 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 				}
 			})
 		case 14, 15:
-			w.configureServers(fmt.Sprint("s", i), image([]string{"new", "newer", "broken", ""}[rng.IntN(4)]))
+			w.configureTableServers(fmt.Sprint("s", i), image([]string{"new", "newer", "broken", ""}[rng.IntN(4)]))
 		case 16, 17:
-			w.askID(fmt.Sprint("add", i), true, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
+			w.scaleID(fmt.Sprint("add", i), true, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
 		case 18:
-			w.askID(fmt.Sprint("rm", i), false, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
+			w.scaleID(fmt.Sprint("rm", i), false, rng.IntN(3), []string{"named"}[:rng.IntN(2)]...)
 		case 19:
-			ask := events.ServersRequest{ID: fmt.Sprint("as", i), N: 1, Servers: []events.Placement{{}}}
+			req := events.ServersRequest{ID: fmt.Sprint("as", i), N: 1, Servers: []events.Placement{{}}}
 			if rng.IntN(3) == 0 {
-				ask.NewShards = []events.Shard{{ID: fmt.Sprint("n", i), Low: int64(i+10) * 4096, Size: 4096}}
+				req.NewShards = []events.Shard{{ID: fmt.Sprint("n", i), Low: int64(i+10) * 4096, Size: 4096}}
 			}
-			w.addServers(ask)
+			w.addServers(req)
 		case 20:
 			if servers := w.db().Servers; rng.IntN(2) == 0 && len(servers) > 0 {
 				w.removeServers(1, servers[rng.IntN(len(servers))].Name)
@@ -224,7 +224,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 		case 23:
 			w.recorderStatus()
 		case 24:
-			w.askStatus()
+			w.requestStatus()
 		case 25: // a pause of the leader, a host that is gone for long, or a bus that went back
 			switch rng.IntN(3) {
 			case 0:
@@ -236,7 +236,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 				future := events.Epoch{Incarnation: "bus", Revision: w.rev + 1000}
 				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Epochs: map[string]events.Epoch{"web": future}}, w.now))
 				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Tables: map[string]events.Epoch{"StudT": future}}, w.now))
-				b := w.beat("h1")
+				b := w.hostHeartbeat("h1")
 				b.Assigned = future
 				w.apply(w.s.observeHost(b, w.now))
 			}

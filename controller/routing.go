@@ -11,8 +11,8 @@ import (
 	"ringway/router/ring/formula"
 )
 
-// route brings each service's route in line with who can serve.
-func (s *state) route(now time.Time) (effects []effect) {
+// routeServices brings each service's route in line with who can serve.
+func (s *state) routeServices(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.services) {
 		next := s.nextRoute(s.services[name].value)
 		have, ok := s.routes[name]
@@ -21,12 +21,12 @@ func (s *state) route(now time.Time) (effects []effect) {
 		}
 		// Routers may still serve a route of a bus that was wiped: the first one
 		// waits until it can be as good.
-		if !ok && (!s.settled(now) || len(next.Members) == 0 && len(s.services[name].value.Replicas) > 0) {
+		if !ok && (!s.readyToPlace(now) || len(next.Members) == 0 && len(s.services[name].value.Replicas) > 0) {
 			continue
 		}
 		slots, err := s.slots(s.services[name].value.Spec, have, next.Members)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, events.EntityService, name, err)...)
+			effects = append(effects, s.emitOnce(now, events.EntityService, name, err)...)
 			continue
 		}
 		next.Slots = slots
@@ -57,7 +57,7 @@ func (s *state) serving(svc events.Service) []events.Member {
 		h := s.hosts[at]
 		if st, ok := h.status(r.Name); ok && st.State == events.Ready && st.Address != "" {
 			members = append(members, member(r.Name, r.ID, at, st.Address, false))
-		} else if h != nil && h.beat == nil {
+		} else if h != nil && h.heartbeat == nil {
 			// A new leader has not heard this host yet: what it served, it serves.
 			if m, ok := s.routed(svc.Spec.Name, r.Name); ok && !m.Draining {
 				members = append(members, m)
@@ -72,7 +72,7 @@ func (s *state) leaving(svc events.Service) (members []events.Member) {
 	for _, at := range sorted(s.assigned) {
 		for _, i := range s.assigned[at].value.Instances {
 			m, routed := s.routed(svc.Spec.Name, i.Name)
-			if i.Kind != "" || i.Service != svc.Spec.Name || wanted(svc, i.Name) || !routed {
+			if i.Kind != "" || i.Service != svc.Spec.Name || isWanted(svc, i.Name) || !routed {
 				continue
 			}
 			h := s.hosts[at]
@@ -195,35 +195,35 @@ func (s *state) routeEvents(now time.Time, have *stored[events.Route], next even
 		before = have.value
 	}
 	joined, left, drains := []string{}, []string{}, []string{}
-	var told []events.Event
-	tell := func(verb string, m events.Member, why string) {
-		told = append(told, s.event(now, events.EntityInstance, verb, m.Name, map[string]any{"service": next.Service, "id": m.ID, "host": m.Host, "address": m.Address, "reason": why}))
+	var list []events.Event
+	add := func(verb string, m events.Member, why string) {
+		list = append(list, s.event(now, events.EntityInstance, verb, m.Name, map[string]any{"service": next.Service, "id": m.ID, "host": m.Host, "address": m.Address, "reason": why}))
 	}
 	for _, m := range next.Members {
 		switch {
 		case m.Draining && owns(before, m.Name):
 			drains = append(drains, m.Name)
-			tell(events.VerbDraining, m, "no longer wanted")
+			add(events.VerbDraining, m, "no longer wanted")
 		case !m.Draining && !owns(before, m.Name):
 			joined = append(joined, m.Name)
-			tell(events.VerbReady, m, "passes its health probe")
+			add(events.VerbReady, m, "passes its health probe")
 		}
 	}
 	for _, m := range before.Members {
 		if !slices.ContainsFunc(next.Members, func(n events.Member) bool { return n.Name == m.Name }) {
 			left = append(left, m.Name)
 			if !m.Draining {
-				tell(events.VerbUnready, m, s.absence(m))
+				add(events.VerbUnready, m, s.whyAbsent(m))
 			}
 		}
 	}
-	return append(told, s.event(now, events.EntityRoute, events.VerbChanged, next.Service, map[string]any{
+	return append(list, s.event(now, events.EntityRoute, events.VerbChanged, next.Service, map[string]any{
 		"joined": joined, "left": left, "draining": drains, "members": len(next.Members) - countDraining(next.Members),
 	}))
 }
 
-// absence says why a member left the rotation.
-func (s *state) absence(m events.Member) string {
+// whyAbsent says why a member left the rotation.
+func (s *state) whyAbsent(m events.Member) string {
 	h := s.hosts[m.Host]
 	if h == nil || h.state != events.Alive {
 		return "host " + m.Host + " is silent"

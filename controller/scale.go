@@ -16,7 +16,7 @@ import (
 // A request waits here until what it asked for is real.
 type request struct {
 	add      bool
-	ask      events.ScaleRequest
+	req      events.ScaleRequest
 	service  string
 	added    []string // as they were called then
 	removed  []string // must own no slot at any router
@@ -27,33 +27,33 @@ type request struct {
 // accept turns a request into a new desired state, or refuses it. A request
 // that was accepted before, perhaps by another leader, changes nothing again.
 func (s *state) accept(r *request, now time.Time) []effect {
-	svc, err := s.service(r.ask.Service)
+	svc, err := s.findService(r.req.Service)
 	if err != nil {
 		return []effect{answer{request: r, err: err}}
 	}
 	r.service = svc.Spec.Name
-	if err := checkID(r.ask.ID); err != nil {
+	if err := checkID(r.req.ID); err != nil {
 		return []effect{answer{request: r, err: err}}
 	}
-	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.ask.ID != "" && a.Request == r.ask.ID }); i >= 0 {
+	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.req.ID != "" && a.Request == r.req.ID }); i >= 0 {
 		r.removed, r.added = svc.Answered[i].Removed, svc.Answered[i].Added
-		s.requests = append(s.requests, r)
+		s.pendingRequests = append(s.pendingRequests, r)
 		return nil
 	}
 
 	before := len(svc.Replicas)
-	done := events.Answered{Request: r.ask.ID}
+	done := events.Answered{Request: r.req.ID}
 	if r.add {
-		if err = s.checkAdd(svc, r.ask, now.Before(r.deadline)); errors.Is(err, errLater) {
-			s.later = append(s.later, r)
+		if err = s.checkAdd(svc, r.req, now.Before(r.deadline)); errors.Is(err, errDeferred) {
+			s.deferred = append(s.deferred, r)
 			return nil
 		}
 		if err == nil {
-			svc.Replicas, done.Added = s.grow(svc, r.ask.N, r.ask.Names, r.ask.ID)
+			svc.Replicas, done.Added = s.addReplicas(svc, r.req.N, r.req.Names, r.req.ID)
 		}
 	} else {
-		if err = s.checkRemove(svc, r.ask); err == nil {
-			svc.Replicas, done.Removed = s.shrink(svc, r.ask.N, r.ask.Names)
+		if err = s.checkRemove(svc, r.req); err == nil {
+			svc.Replicas, done.Removed = s.removeReplicas(svc, r.req.N, r.req.Names)
 		}
 	}
 	if err != nil {
@@ -62,34 +62,34 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	r.added, r.removed = done.Added, done.Removed
 	svc.Spec.Replicas = len(svc.Replicas)
 	svc.Answered = append(slices.Clone(svc.Answered), done)
-	if len(svc.Answered) > s.cfg.Remembered {
-		svc.Answered = svc.Answered[len(svc.Answered)-s.cfg.Remembered:]
+	if len(svc.Answered) > s.cfg.RememberedRequests {
+		svc.Answered = svc.Answered[len(svc.Answered)-s.cfg.RememberedRequests:]
 	}
 	svc.Decision = s.because(s.event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
-		"reason": "request " + r.ask.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
+		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
-	s.requests = append(s.requests, r)
+	s.pendingRequests = append(s.pendingRequests, r)
 	return []effect{putService{svc}}
 }
 
-// errLater: what a request needs is about to be free.
-var errLater = errors.New("later")
+// errDeferred: what a request needs is about to be free.
+var errDeferred = errors.New("later")
 
-// acceptLater takes up again the requests that were too early.
-func (s *state) acceptLater(now time.Time) []effect {
-	early := s.later
-	s.later = nil
+// acceptDeferred takes up again the requests that were too early.
+func (s *state) acceptDeferred(now time.Time) []effect {
+	early := s.deferred
+	s.deferred = nil
 	for i, r := range early {
 		if effects := s.accept(r, now); len(effects) > 0 {
-			s.later = append(s.later, early[i+1:]...)
+			s.deferred = append(s.deferred, early[i+1:]...)
 			return effects
 		}
 	}
 	return nil
 }
 
-// service finds the one a request is about; the empty name means the only one.
-func (s *state) service(name string) (events.Service, error) {
+// findService finds the one a request is about; the empty name means the only one.
+func (s *state) findService(name string) (events.Service, error) {
 	if name == "" && len(s.services) == 1 {
 		name = sorted(s.services)[0]
 	}
@@ -105,68 +105,68 @@ func (s *state) service(name string) (events.Service, error) {
 	return events.Service{}, events.StatusErrorf(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(sorted(s.services), ", "))
 }
 
-func checkNames(ask events.ScaleRequest) error {
-	for i, name := range ask.Names {
+func checkNames(req events.ScaleRequest) error {
+	for i, name := range req.Names {
 		if err := events.ValidName(name); err != nil {
 			return events.StatusErrorf(http.StatusBadRequest, "hostnames: %s", err)
 		}
-		if slices.Contains(ask.Names[:i], name) {
+		if slices.Contains(req.Names[:i], name) {
 			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is listed twice", name)
 		}
 	}
 	return nil
 }
 
-func (s *state) checkAdd(svc events.Service, ask events.ScaleRequest, mayWait bool) error {
+func (s *state) checkAdd(svc events.Service, req events.ScaleRequest, mayWait bool) error {
 	switch {
-	case ask.N <= 0:
-		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
-	case len(ask.Names) > ask.N:
+	case req.N <= 0:
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", req.N)
+	case len(req.Names) > req.N:
 		return events.StatusErrorf(http.StatusBadRequest, "Length of hostname list is more than newly added instances")
 	}
-	if err := checkNames(ask); err != nil {
+	if err := checkNames(req); err != nil {
 		return err
 	}
-	var later error
-	for _, name := range ask.Names {
+	var deferred error
+	for _, name := range req.Names {
 		switch {
 		case !s.nameTaken(svc, name):
-		case mayWait && s.nameEnds(svc, name):
-			later = errLater
+		case mayWait && s.nameBecomesFree(svc, name):
+			deferred = errDeferred
 		default:
 			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is already in use", name)
 		}
 	}
-	if free := svc.Spec.MaxReplicas() - len(svc.Replicas); ask.N > free {
+	if free := svc.Spec.MaxReplicas() - len(svc.Replicas); req.N > free {
 		return events.StatusErrorf(http.StatusBadRequest, "n is %d, but no slot is left for so many: %d slots of algorithm %s hold at most %d replicas, there are %d",
-			ask.N, svc.Spec.Slots, svc.Spec.Algorithm, svc.Spec.MaxReplicas(), len(svc.Replicas))
+			req.N, svc.Spec.Slots, svc.Spec.Algorithm, svc.Spec.MaxReplicas(), len(svc.Replicas))
 	}
-	return later
+	return deferred
 }
 
-func (s *state) checkRemove(svc events.Service, ask events.ScaleRequest) error {
+func (s *state) checkRemove(svc events.Service, req events.ScaleRequest) error {
 	switch {
-	case ask.N <= 0:
-		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", ask.N)
-	case len(ask.Names) > ask.N:
+	case req.N <= 0:
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d; it must be at least 1", req.N)
+	case len(req.Names) > req.N:
 		return events.StatusErrorf(http.StatusBadRequest, "Length of hostname list is more than removable instances")
-	case ask.N > len(svc.Replicas):
-		return events.StatusErrorf(http.StatusBadRequest, "n is %d, but there are only %d replicas", ask.N, len(svc.Replicas))
+	case req.N > len(svc.Replicas):
+		return events.StatusErrorf(http.StatusBadRequest, "n is %d, but there are only %d replicas", req.N, len(svc.Replicas))
 	}
-	if err := checkNames(ask); err != nil {
+	if err := checkNames(req); err != nil {
 		return err
 	}
-	for _, name := range ask.Names {
+	for _, name := range req.Names {
 		if !isReplica(svc, name) {
-			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is not a replica%s", name, s.butServer(name))
+			return events.StatusErrorf(http.StatusBadRequest, "hostnames: '%s' is not a replica%s", name, s.serverHint(name))
 		}
 	}
 	return nil
 }
 
-// butServer says how a name that is no replica's is removed, if it is a shard
+// serverHint says how a name that is no replica's is removed, if it is a shard
 // server's.
-func (s *state) butServer(name string) string {
+func (s *state) serverHint(name string) string {
 	for _, table := range sorted(s.tables) {
 		if _, ok := serverOf(s.tables[table].value, name); ok {
 			which := ""
@@ -179,8 +179,8 @@ func (s *state) butServer(name string) string {
 	return ""
 }
 
-// butReplica is the like of a name that is no server's.
-func (s *state) butReplica(name string) string {
+// replicaHint is the like of a name that is no server's.
+func (s *state) replicaHint(name string) string {
 	for _, service := range sorted(s.services) {
 		if isReplica(s.services[service].value, name) {
 			if len(s.services) > 1 {
@@ -208,8 +208,8 @@ func (s *state) nameTaken(svc events.Service, name string) bool {
 	return false
 }
 
-// nameEnds: nobody wants the one that has the name, and its host can stop it.
-func (s *state) nameEnds(svc events.Service, name string) bool {
+// nameBecomesFree: nobody wants the one that has the name, and its host can stop it.
+func (s *state) nameBecomesFree(svc events.Service, name string) bool {
 	if s.nameWanted(svc, name) {
 		return false
 	}
@@ -224,19 +224,19 @@ func (s *state) nameEnds(svc events.Service, name string) bool {
 
 // nameWanted: as a replica of any service or a shard server of any table.
 func (s *state) nameWanted(svc events.Service, name string) bool {
-	if wanted(svc, name) {
+	if isWanted(svc, name) {
 		return true
 	}
 	for _, other := range s.services {
-		if wanted(other.value, name) {
+		if isWanted(other.value, name) {
 			return true
 		}
 	}
 	return s.serverTaken(name)
 }
 
-// grow adds n replicas, the named ones first.
-func (s *state) grow(svc events.Service, n int, names []string, request string) (all []events.Replica, added []string) {
+// addReplicas adds n replicas, the named ones first.
+func (s *state) addReplicas(svc events.Service, n int, names []string, request string) (all []events.Replica, added []string) {
 	svc.Replicas = slices.Clone(svc.Replicas)
 	for i := range n {
 		var name string
@@ -251,13 +251,13 @@ func (s *state) grow(svc events.Service, n int, names []string, request string) 
 	return svc.Replicas, added
 }
 
-// shrink removes n replicas, the named ones first, then random ones: of those
+// removeReplicas removes n replicas, the named ones first, then random ones: of those
 // that do not serve, and only then of those that do.
-func (s *state) shrink(svc events.Service, n int, names []string) (left []events.Replica, removed []string) {
+func (s *state) removeReplicas(svc events.Service, n int, names []string) (left []events.Replica, removed []string) {
 	left, removed = slices.Clone(svc.Replicas), slices.Clone(names)
 	order := s.rng.Perm(len(left))
 	slices.SortStableFunc(order, func(a, b int) int {
-		return falseFirst(s.serves(svc.Spec.Name, left[a]), s.serves(svc.Spec.Name, left[b]))
+		return falseFirst(s.ownsSlots(svc.Spec.Name, left[a]), s.ownsSlots(svc.Spec.Name, left[b]))
 	})
 	for _, i := range order {
 		if pick := left[i].Name; len(removed) < n && !slices.Contains(removed, pick) {
@@ -282,9 +282,9 @@ func falseFirst(a, b bool) int {
 func (s *state) resize(svc events.Service, n int) []events.Replica {
 	switch have := len(svc.Replicas); {
 	case n > have:
-		svc.Replicas, _ = s.grow(svc, n-have, nil, "")
+		svc.Replicas, _ = s.addReplicas(svc, n-have, nil, "")
 	case n < have:
-		svc.Replicas, _ = s.shrink(svc, have-n, nil)
+		svc.Replicas, _ = s.removeReplicas(svc, have-n, nil)
 	}
 	return svc.Replicas
 }
@@ -315,12 +315,12 @@ func (s *state) freshName(svc events.Service) string {
 	}
 }
 
-// reply answers the requests whose wish has become real, or whose time is up.
-func (s *state) reply(now time.Time) (effects []effect) {
-	s.requests = slices.DeleteFunc(s.requests, func(r *request) bool {
+// replyRequests answers the requests that are fulfilled, or whose time is up.
+func (s *state) replyRequests(now time.Time) (effects []effect) {
+	s.pendingRequests = slices.DeleteFunc(s.pendingRequests, func(r *request) bool {
 		route, ok := s.routes[r.service]
-		missing := s.missing(r)
-		lost := s.lost(r)
+		missing := s.waitingFor(r)
+		lost := s.removedSince(r)
 		switch {
 		case lost != nil:
 			effects = append(effects, answer{request: r, err: lost})
@@ -337,8 +337,8 @@ func (s *state) reply(now time.Time) (effects []effect) {
 	return effects
 }
 
-// missing says what a request still waits for.
-func (s *state) missing(r *request) string {
+// waitingFor says what a request still waits for.
+func (s *state) waitingFor(r *request) string {
 	svc, ok := s.services[r.service]
 	route, routed := s.routes[r.service]
 	if !ok || !routed {
@@ -359,10 +359,10 @@ func (s *state) missing(r *request) string {
 
 // has reports whether a replica is one that the request added, or its
 // replacement.
-func (r *request) has(x events.Replica) bool { return r.add && x.Request == r.ask.ID }
+func (r *request) has(x events.Replica) bool { return r.add && x.Request == r.req.ID }
 
-// lost refuses to call a request done if what it added was removed meanwhile.
-func (s *state) lost(r *request) error {
+// removedSince refuses to call a request done if what it added was removed meanwhile.
+func (s *state) removedSince(r *request) error {
 	svc, ok := s.services[r.service]
 	if !ok {
 		return nil

@@ -14,7 +14,7 @@ import (
 
 func TestScale_AddAnswersWhenTheReplicasServe(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	got := w.ask(true, 4, "S5", "S4", "S10")
+	got := w.scale(true, 4, "S5", "S4", "S10")
 	if got.request != nil {
 		t.Fatal("answered before the replicas serve")
 	}
@@ -40,7 +40,7 @@ func TestScale_AnswerWaitsForEveryLiveRouter(t *testing.T) {
 	w.routers["r2"] = map[string]map[string]int{}
 	w.step(events.HeartbeatInterval)
 	w.silent["r2"] = true
-	got := w.ask(false, 1)
+	got := w.scale(false, 1)
 	w.step(events.HeartbeatInterval)
 	if got.request != nil {
 		t.Fatal("answered while a router that was heard 0.5 s ago serves the old epoch")
@@ -53,9 +53,9 @@ func TestScale_AnswerWaitsForEveryLiveRouter(t *testing.T) {
 
 func TestScale_RepeatedRequestChangesNothingAgain(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	w.askID("same", true, 2, "S5")
+	w.scaleID("same", true, 2, "S5")
 	w.run(3 * time.Second)
-	again := w.askID("same", true, 2, "S5")
+	again := w.scaleID("same", true, 2, "S5")
 	w.run(3 * time.Second)
 	if len(w.replicas()) != 5 {
 		t.Fatalf("%d replicas after one request sent twice, want 5", len(w.replicas()))
@@ -79,7 +79,7 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 			}
 		}
 		before := slices.Clone(w.replicas())
-		got := w.ask(add, n, names...)
+		got := w.scale(add, n, names...)
 		var refusal *events.StatusError
 		if !errors.As(got.err, &refusal) {
 			t.Errorf("add=%v n=%d %v: got %v, want a refusal", add, n, names, got.err)
@@ -108,18 +108,18 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	f(false, 1, []string{"S99"}, 400, "'S99' is not a replica")
 
 	w := started(t, webConfig(1), "h1")
-	if got := w.askID(strings.Repeat("x", events.MaxRequestBytes+1), true, 1); got.err == nil || !strings.Contains(got.err.Error(), "id: 129 bytes") {
+	if got := w.scaleID(strings.Repeat("x", events.MaxRequestBytes+1), true, 1); got.err == nil || !strings.Contains(got.err.Error(), "id: 129 bytes") {
 		t.Errorf("a long id: got %v", got.err)
 	}
 }
 
 func TestScale_CourseRefusesThe57thServer(t *testing.T) {
 	w := started(t, webConfig(3, func(s *events.ServiceSpec) { s.Algorithm, s.Slots = events.Course, events.CourseSlots }), "h1")
-	got := w.ask(true, 54)
+	got := w.scale(true, 54)
 	if got.err == nil || !strings.Contains(got.err.Error(), "at most 56") {
 		t.Fatalf("57 servers: %v, want a refusal that names 56", got.err)
 	}
-	got = w.ask(true, 53)
+	got = w.scale(true, 53)
 	w.run(5 * time.Second)
 	if got.err != nil || len(got.reply.Replicas) != 56 {
 		t.Fatalf("56 servers: %v, %d replicas", got.err, len(got.reply.Replicas))
@@ -131,9 +131,9 @@ func TestScale_AddWaitsForANameThatIsOnItsWayOut(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2")
 	victim := w.replicas()[2].Name
 	w.routers["r1"]["web"] = map[string]int{victim: 2}
-	w.ask(false, 1, victim)
+	w.scale(false, 1, victim)
 	w.run(time.Second)
-	first, second := w.askID("first", true, 1, victim), w.askID("second", true, 1, victim)
+	first, second := w.scaleID("first", true, 1, victim), w.scaleID("second", true, 1, victim)
 	w.run(time.Second)
 	if first.request != nil || isReplica(w.s.services["web"].value, victim) {
 		t.Fatalf("%s was added while the one before it still ends: %v", victim, first.err)
@@ -158,7 +158,7 @@ func TestScale_AddDoesNotWaitForAHostThatIsAway(t *testing.T) {
 	if isReplica(w.s.services["web"].value, victim) {
 		t.Fatal("it was not replaced")
 	}
-	if got := w.ask(true, 1, victim); got.err == nil || !strings.Contains(got.err.Error(), "already in use") {
+	if got := w.scale(true, 1, victim); got.err == nil || !strings.Contains(got.err.Error(), "already in use") {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -166,9 +166,9 @@ func TestScale_AddDoesNotWaitForAHostThatIsAway(t *testing.T) {
 func TestScale_IDsAreTheSmallestFree(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	second := w.replicas()[1].Name
-	w.ask(false, 1, second)
+	w.scale(false, 1, second)
 	w.run(2 * time.Second)
-	w.ask(true, 2, "SA", "SB")
+	w.scale(true, 2, "SA", "SB")
 	w.run(2 * time.Second)
 	got := map[string]int{}
 	for _, r := range w.replicas() {
@@ -186,7 +186,7 @@ func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
 		serves := w.members()
 		w.broken = "nothere:1"
 		w.s.services["web"].value.Spec.Image = w.broken
-		w.ask(true, 2, "dead-1", "dead-2")
+		w.scale(true, 2, "dead-1", "dead-2")
 		w.run(time.Second)
 		if got := w.members(); len(got) != 2 {
 			t.Fatalf("%v serve, want 2 of 4", got)
@@ -199,14 +199,14 @@ func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
 		}
 	}
 	for seed := range uint64(20) {
-		f(seed, func(w *sim, _, _ []string) { w.ask(false, 1) }, 2)
-		f(seed, func(w *sim, _, _ []string) { w.ask(false, 2) }, 2)
-		f(seed, func(w *sim, _, _ []string) { w.ask(false, 3) }, 1)
-		f(seed, func(w *sim, dead, _ []string) { w.ask(false, 2, dead[0]) }, 2)
-		f(seed, func(w *sim, _, serves []string) { w.ask(false, 2, serves[0]) }, 1)
+		f(seed, func(w *sim, _, _ []string) { w.scale(false, 1) }, 2)
+		f(seed, func(w *sim, _, _ []string) { w.scale(false, 2) }, 2)
+		f(seed, func(w *sim, _, _ []string) { w.scale(false, 3) }, 1)
+		f(seed, func(w *sim, dead, _ []string) { w.scale(false, 2, dead[0]) }, 2)
+		f(seed, func(w *sim, _, serves []string) { w.scale(false, 2, serves[0]) }, 1)
 		f(seed, func(w *sim, _, _ []string) {
 			w.s.cfg.Services = webConfig(3).Services
-			w.s.cfg.Services[0].Digest = "2"
+			w.s.cfg.Services[0].ConfigHash = "2"
 			w.decide()
 		}, 2)
 	}
@@ -214,12 +214,12 @@ func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
 
 func TestScale_RemoveAllThenAdd(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
-	got := w.ask(false, 2)
+	got := w.scale(false, 2)
 	w.run(2 * time.Second)
 	if got.err != nil || got.request == nil || len(got.reply.Replicas) != 0 || len(w.agents["h1"]) != 0 {
 		t.Fatalf("removing all: %+v, %d run", got, len(w.agents["h1"]))
 	}
-	got = w.ask(true, 1)
+	got = w.scale(true, 1)
 	w.run(2 * time.Second)
 	if got.err != nil || len(got.reply.Replicas) != 1 {
 		t.Fatalf("adding one again: %+v", got)
@@ -228,7 +228,7 @@ func TestScale_RemoveAllThenAdd(t *testing.T) {
 
 func TestScale_AddedReplicaThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	got := w.ask(true, 1, "S5")
+	got := w.scale(true, 1, "S5")
 	w.agents["h1"]["S5"] = &events.InstanceStatus{Name: "S5", Service: "web", ID: 4, State: events.Dead, Detail: "exit status 1"}
 	w.run(3 * time.Second)
 	if got.request == nil || got.err != nil || len(got.reply.Replicas) != 4 {
@@ -239,9 +239,9 @@ func TestScale_AddedReplicaThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T
 // Its id is free then, and the next one gets it.
 func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	first := w.ask(true, 1, "S5")
-	w.ask(false, 1, "S5")
-	second := w.ask(true, 1, "S6")
+	first := w.scale(true, 1, "S5")
+	w.scale(false, 1, "S5")
+	second := w.scale(true, 1, "S6")
 	w.run(3 * time.Second)
 	var refusal *events.StatusError
 	if !errors.As(first.err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "'S5'") {
@@ -253,15 +253,15 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	if w.s.services["web"].value.Replicas[3].ID != 4 {
 		t.Fatal("the id is not used again: this test shows nothing")
 	}
-	if again := w.askID(first.request.ask.ID, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
+	if again := w.scaleID(first.request.req.ID, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
 		t.Errorf("the same request again got %+v, want 409", again)
 	}
 }
 
 func TestScale_AddOfSeveralOfWhichOneWasRemovedIsNoSuccess(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	got := w.ask(true, 2, "S5", "S6")
-	w.ask(false, 1, "S6")
+	got := w.scale(true, 2, "S5", "S6")
+	w.scale(false, 1, "S6")
 	w.run(3 * time.Second)
 	if got.err == nil || !strings.Contains(got.err.Error(), "of 2 that were added 1 have been removed since") {
 		t.Fatalf("got %+v", got)
@@ -273,12 +273,12 @@ func TestScale_AddOfSeveralOfWhichOneWasRemovedIsNoSuccess(t *testing.T) {
 
 func TestScale_AReplacementIsKnownToTheNextLeader(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
-	w.askID("same", true, 1, "S5")
+	w.scaleID("same", true, 1, "S5")
 	w.agents["h1"]["S5"] = &events.InstanceStatus{Name: "S5", Service: "web", ID: 4, State: events.Dead, Detail: "exit status 1"}
 	w.run(time.Second)
 	w.elect()
 	w.run(3 * time.Second)
-	again := w.askID("same", true, 1, "S5")
+	again := w.scaleID("same", true, 1, "S5")
 	w.run(time.Second)
 	if again.request == nil || again.err != nil || len(again.reply.Added) != 1 || again.reply.Added[0] == "S5" {
 		t.Fatalf("got %+v, want the replacement of S5", again)
@@ -288,7 +288,7 @@ func TestScale_AReplacementIsKnownToTheNextLeader(t *testing.T) {
 func TestScale_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	w := started(t, webConfig(1), "h1")
 	w.silent["h1"] = true
-	got := w.ask(true, 1, "S5")
+	got := w.scale(true, 1, "S5")
 	w.run(61 * time.Second)
 	var refusal *events.StatusError
 	if !errors.As(got.err, &refusal) || refusal.Code != 504 || !strings.Contains(refusal.Message, "S5") {

@@ -20,7 +20,7 @@ type sim struct {
 	silent  map[string]bool
 	clock   map[string]time.Duration             // of a host, against ours
 	routers map[string]map[string]map[string]int // in flight by router, service, member
-	told    []events.Event
+	emitted []events.Event
 	answers []answer
 	broken  string // a command, or an image, that never gets ready
 
@@ -49,12 +49,12 @@ func (w *sim) elect() {
 	w.s = newState(before.cfg, events.Token{Incarnation: "lease", Revision: before.term.Revision + 1}, before.term.Revision+1, w.now)
 	w.s.services, w.s.assigned, w.s.routes = before.services, before.assigned, before.routes
 	w.s.tables, w.s.tableRoutes = before.tables, before.tableRoutes
-	w.s.assume(w.now)
+	w.s.assumeAlive(w.now)
 }
 
 func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
 	cfg := DefaultConfig()
-	cfg.Services = []Wish{{Name: "web", Digest: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+	cfg.Services = []ServiceConfig{{Name: "web", ConfigHash: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		base.Replicas = replicas
 		for _, f := range change {
 			f(&base)
@@ -75,33 +75,33 @@ func (w *sim) apply(effects []effect) {
 		v := events.Version{Incarnation: "bus", Revision: w.rev}
 		switch e := e.(type) {
 		case putService:
-			w.told = append(w.told, e.value.Cause...)
+			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.services[e.value.Spec.Name] = &stored[events.Service]{value: e.value, version: v, former: w.rev - 1}
 		case putAssign:
-			w.told = append(w.told, e.value.Cause...)
+			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.assigned[e.value.Host] = &stored[events.Assignment]{value: e.value, version: v, former: w.rev - 1}
 		case putRoute:
-			w.told = append(w.told, e.value.Cause...)
+			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.routes[e.value.Service] = &stored[events.Route]{value: e.value, version: v, former: w.rev - 1}
 		case putTable:
-			w.told = append(w.told, e.value.Cause...)
+			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.tables[e.value.Table.Name] = &stored[events.Database]{value: w.reread(e.value), version: v, former: w.rev - 1}
 		case putTableRoute:
-			w.told = append(w.told, e.value.Cause...)
+			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{value: e.value, version: v, former: w.rev - 1}
 		case answerTable:
 			e.request.done(e.reply, e.err)
 		case answerStatus:
 			e.done(e.status, nil)
-		case clearLog:
-			w.apply(w.clearLog(e))
-		case makeLog:
-			w.apply(w.s.logMade(e.id, w.makeLog(e), w.now))
+		case deleteOldLog:
+			w.apply(w.deleteOldLog(e))
+		case createLog:
+			w.apply(w.s.logCreated(e.id, w.createLog(e), w.now))
 		case purgeLog:
 			w.purges = append(w.purges, e)
 			w.apply(w.purgeLog(e))
 		case emit:
-			w.told = append(w.told, e.event)
+			w.emitted = append(w.emitted, e.event)
 		case answer:
 			w.answers = append(w.answers, e)
 			if e.request.done != nil {
@@ -132,14 +132,14 @@ func (w *sim) step(d time.Duration) {
 	w.s.observeSelf(events.ControllerHeartbeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
 	for _, name := range sorted(w.agents) {
 		if w.silent[name] {
-			if w.voices {
-				w.serverBeats(name)
+			if w.agentless {
+				w.serverHeartbeats(name)
 			}
 			continue
 		}
-		w.obey(name)
-		w.apply(w.s.observeHost(w.beat(name), w.now))
-		w.serverBeats(name)
+		w.reconcile(name)
+		w.apply(w.s.observeHost(w.hostHeartbeat(name), w.now))
+		w.serverHeartbeats(name)
 	}
 	for _, id := range sorted(w.routers) {
 		inFlight := w.routers[id]
@@ -167,7 +167,7 @@ func (w *sim) run(d time.Duration) {
 	}
 }
 
-func (w *sim) obey(host string) {
+func (w *sim) reconcile(host string) {
 	a, ok := w.s.assigned[host]
 	if !ok {
 		return
@@ -181,13 +181,13 @@ func (w *sim) obey(host string) {
 		}
 	}
 	for name := range w.agents[host] {
-		if !assignedIn(a.value, name) && !w.strangers[name] {
+		if !assignedIn(a.value, name) && !w.foreign[name] {
 			delete(w.agents[host], name)
 		}
 	}
 }
 
-func (w *sim) beat(host string) events.HostHeartbeat {
+func (w *sim) hostHeartbeat(host string) events.HostHeartbeat {
 	b := events.HostHeartbeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
 	if a, ok := w.s.assigned[host]; ok {
 		b.Assigned = a.version
@@ -225,15 +225,15 @@ func (w *sim) members() (names []string) {
 func (w *sim) replicas() []events.Replica { return w.s.services["web"].value.Replicas }
 
 func (w *sim) verbs() (out []string) {
-	for _, e := range w.told {
+	for _, e := range w.emitted {
 		out = append(out, e.Entity+"."+e.Verb)
 	}
 	return out
 }
 
-func (w *sim) wantTold(kind, about string) events.Event {
+func (w *sim) wantEvent(kind, about string) events.Event {
 	w.t.Helper()
-	for _, e := range w.told {
+	for _, e := range w.emitted {
 		if e.Entity+"."+e.Verb == kind && (about == "" || e.About == about) {
 			return e
 		}
@@ -242,15 +242,15 @@ func (w *sim) wantTold(kind, about string) events.Event {
 	return events.Event{}
 }
 
-func (w *sim) ask(add bool, n int, names ...string) *answer {
+func (w *sim) scale(add bool, n int, names ...string) *answer {
 	w.t.Helper()
-	return w.askID(fmt.Sprintf("q%d", w.rev), add, n, names...)
+	return w.scaleID(fmt.Sprintf("q%d", w.rev), add, n, names...)
 }
 
-func (w *sim) askID(id string, add bool, n int, names ...string) *answer {
+func (w *sim) scaleID(id string, add bool, n int, names ...string) *answer {
 	w.t.Helper()
 	got := &answer{}
-	r := &request{add: add, ask: events.ScaleRequest{ID: id, N: n, Names: names}, deadline: w.now.Add(time.Minute)}
+	r := &request{add: add, req: events.ScaleRequest{ID: id, N: n, Names: names}, deadline: w.now.Add(time.Minute)}
 	r.done = func(reply events.ScaleReply, err error) { *got = answer{request: r, reply: reply, err: err} }
 	w.apply(w.s.accept(r, w.now))
 	w.decide()

@@ -21,20 +21,20 @@ type state struct {
 	assigned map[string]*stored[events.Assignment] // by host
 	routes   map[string]*stored[events.Route]      // by service
 
-	since     time.Time // listening without a break since then
-	heard     time.Time // own heartbeat last came back
-	hosts     map[string]*host
-	routers   map[string]*router
-	requests  []*request
-	curious   []func(any, error)   // who asked for the status
-	later     []*request           // not accepted yet
-	draining  map[string]time.Time // instances to drain: since when
-	unready   map[string]time.Time // instances that fail their probes: since when
-	backoff   map[slotOf]backoff   // replacements that keep dying
-	published map[string]bool      // hosts whose arrival has been told
-	refused   map[string]string    // what cannot be had as it is asked for: why
-	torn      map[string]bool      // services of which nobody can read what was asked for
-	rewound   *events.Rollback     // why this life of the bus was begun with the values of another
+	since           time.Time // listening without a break since then
+	heardSelf       time.Time // own heartbeat last came back
+	hosts           map[string]*host
+	routers         map[string]*router
+	pendingRequests []*request
+	statusRequests  []func(any, error)     // who asked for the status
+	deferred        []*request             // not accepted yet
+	draining        map[string]time.Time   // instances to drain: since when
+	unready         map[string]time.Time   // instances that fail their probes: since when
+	backoff         map[replicaKey]backoff // replacements that keep dying
+	published       map[string]bool        // hosts whose arrival has been told
+	refused         map[string]string      // what cannot be had as it is asked for: why
+	undecodable     map[string]bool        // services of which nobody can read what was asked for
+	rollback        *events.Rollback       // why this life of the bus was begun with the values of another
 
 	tableState
 }
@@ -49,19 +49,19 @@ type stored[T any] struct {
 // host is an agent as heard in this term. beat is nil for a host that is known
 // only by what is assigned to it.
 type host struct {
-	name  string
-	beat  *events.HostHeartbeat
-	seen  time.Time
-	state string // events.Alive, Suspect, Lost
+	name      string
+	heartbeat *events.HostHeartbeat
+	seen      time.Time
+	state     string // events.Alive, Suspect, Lost
 }
 
 type router struct {
-	beat events.RouterHeartbeat
-	seen time.Time
+	heartbeat events.RouterHeartbeat
+	seen      time.Time
 }
 
-// slotOf is a place in a service or table: replacements of one instance share it.
-type slotOf struct {
+// replicaKey is a place in a service or table: replacements of one instance share it.
+type replicaKey struct {
 	service string // or table: no two have the same name
 	id      int
 }
@@ -73,17 +73,17 @@ type backoff struct {
 
 func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state {
 	return &state{
-		cfg: cfg, term: term, rng: rand.New(rand.NewPCG(seed, term.Revision)), since: now, heard: now,
+		cfg: cfg, term: term, rng: rand.New(rand.NewPCG(seed, term.Revision)), since: now, heardSelf: now,
 		services: map[string]*stored[events.Service]{}, assigned: map[string]*stored[events.Assignment]{}, routes: map[string]*stored[events.Route]{},
 		hosts: map[string]*host{}, routers: map[string]*router{}, draining: map[string]time.Time{}, unready: map[string]time.Time{},
-		backoff: map[slotOf]backoff{}, published: map[string]bool{}, refused: map[string]string{}, torn: map[string]bool{},
+		backoff: map[replicaKey]backoff{}, published: map[string]bool{}, refused: map[string]string{}, undecodable: map[string]bool{},
 		tableState: newTableState(),
 	}
 }
 
-// assume counts every host that something is assigned to as just seen, so that
+// assumeAlive counts every host that something is assigned to as just seen, so that
 // one that died with the former leader is noticed.
-func (s *state) assume(now time.Time) {
+func (s *state) assumeAlive(now time.Time) {
 	for name := range s.assigned {
 		s.hosts[name] = &host{name: name, seen: now, state: events.Alive}
 		s.published[name] = true
@@ -93,10 +93,10 @@ func (s *state) assume(now time.Time) {
 
 // status is what the agent of h last said of an instance.
 func (h *host) status(instance string) (events.InstanceStatus, bool) {
-	if h == nil || h.beat == nil {
+	if h == nil || h.heartbeat == nil {
 		return events.InstanceStatus{}, false
 	}
-	for _, i := range h.beat.Instances {
+	for _, i := range h.heartbeat.Instances {
 		if i.Name == instance {
 			return i, true
 		}
@@ -118,8 +118,8 @@ func assignedIn(a events.Assignment, instance string) bool {
 	return slices.ContainsFunc(a.Instances, func(i events.InstanceSpec) bool { return i.Name == instance })
 }
 
-// wanted reports whether an instance shall run: as a replica, or to follow one.
-func wanted(svc events.Service, instance string) bool {
+// isWanted reports whether an instance shall run: as a replica, or to follow one.
+func isWanted(svc events.Service, instance string) bool {
 	return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == instance || r.Next == instance })
 }
 
@@ -127,12 +127,12 @@ func isReplica(svc events.Service, instance string) bool {
 	return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == instance })
 }
 
-// settled reports whether enough has been heard to place instances well: all
+// readyToPlace reports whether enough has been heard to place instances well: all
 // hosts that are known or expected, or as long as a silent one may take.
-func (s *state) settled(now time.Time) bool {
+func (s *state) readyToPlace(now time.Time) bool {
 	heard := 0
 	for _, h := range s.hosts {
-		if h.beat != nil {
+		if h.heartbeat != nil {
 			heard++
 		}
 	}

@@ -8,28 +8,28 @@ import (
 	"ringway/events"
 )
 
-// replyStatus waits for a first heartbeat of each host and shard server that is
+// replyStatusRequests waits for a first heartbeat of each host and shard server that is
 // there: a new leader has everything in rotation and knows of nothing that runs.
-func (s *state) replyStatus(now time.Time) (effects []effect) {
-	if len(s.curious) == 0 || now.Sub(s.since) < 2*events.HeartbeatInterval && !s.heardAll() {
+func (s *state) replyStatusRequests(now time.Time) (effects []effect) {
+	if len(s.statusRequests) == 0 || now.Sub(s.since) < 2*events.HeartbeatInterval && !s.allObserved() {
 		return nil
 	}
 	st := s.status(now)
-	for _, done := range s.curious {
+	for _, done := range s.statusRequests {
 		effects = append(effects, answerStatus{done, st})
 	}
-	s.curious = nil
+	s.statusRequests = nil
 	return effects
 }
 
-func (s *state) heardAll() bool {
+func (s *state) allObserved() bool {
 	for _, h := range s.hosts {
-		if h.beat == nil {
+		if h.heartbeat == nil {
 			return false
 		}
 	}
 	for _, srv := range s.servers {
-		if srv.beat == nil {
+		if srv.heartbeat == nil {
 			return false
 		}
 	}
@@ -39,7 +39,7 @@ func (s *state) heardAll() bool {
 // status is all that the leader knows, for people.
 func (s *state) status(now time.Time) events.Status {
 	out := events.Status{
-		Controller: s.cfg.ID, Term: s.term, Since: s.since, RolledBack: s.rewound,
+		Controller: s.cfg.ID, Term: s.term, Since: s.since, RolledBack: s.rollback,
 		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
 	}
 	for _, name := range sorted(s.services) {
@@ -56,14 +56,14 @@ func (s *state) status(now time.Time) events.Status {
 		if a, ok := s.assigned[name]; ok {
 			line.Instances = len(a.value.Instances)
 		}
-		if h.beat != nil {
-			line.Incarnation, line.Load = h.beat.Incarnation, h.beat.Load
+		if h.heartbeat != nil {
+			line.Incarnation, line.Load = h.heartbeat.Incarnation, h.heartbeat.Load
 		}
 		out.Hosts = append(out.Hosts, line)
 	}
 	for _, id := range sorted(s.routers) {
 		r := s.routers[id]
-		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.beat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.beat.Epochs})
+		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.heartbeat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.heartbeat.Epochs})
 	}
 	out.Instances, out.Tables = s.instances(), s.tableStatus(now)
 	return out
@@ -109,8 +109,8 @@ func (s *state) instances() []events.InstanceReport {
 		}
 	}
 	for at, h := range s.hosts {
-		if h.beat != nil {
-			for _, i := range h.beat.Instances {
+		if h.heartbeat != nil {
+			for _, i := range h.heartbeat.Instances {
 				report(i.Name, i.Service, i.ID, at)
 			}
 		}

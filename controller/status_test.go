@@ -8,9 +8,9 @@ import (
 )
 
 // ask is a request for the status; its answer is nil until it comes.
-func (w *sim) askStatus() func() *events.Status {
+func (w *sim) requestStatus() func() *events.Status {
 	var got *events.Status
-	w.s.curious = append(w.s.curious, func(v any, _ error) { st := v.(events.Status); got = &st })
+	w.s.statusRequests = append(w.s.statusRequests, func(v any, _ error) { st := v.(events.Status); got = &st })
 	w.decide()
 	return func() *events.Status { return got }
 }
@@ -19,13 +19,13 @@ func TestStatus_OfANewLeaderTellsWhatRuns(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2")
 	w.elect()
 
-	answer := w.askStatus()
+	answer := w.requestStatus()
 	for _, host := range []string{"h1", "h2"} {
 		if answer() != nil {
 			t.Fatalf("it answered before %s was heard", host)
 		}
-		w.apply(w.s.observeHost(w.beat(host), w.now))
-		w.serverBeats(host)
+		w.apply(w.s.observeHost(w.hostHeartbeat(host), w.now))
+		w.serverHeartbeats(host)
 		w.decide()
 	}
 	if answer() == nil {
@@ -43,7 +43,7 @@ func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
 	w.elect()
 	w.silent["h2"] = true
 
-	answer := w.askStatus()
+	answer := w.requestStatus()
 	w.step(events.HeartbeatInterval)
 	if answer() != nil {
 		t.Fatal("it answered though a host may be heard in a moment")
@@ -53,7 +53,7 @@ func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
 		t.Fatalf("no answer after %s", 2*events.HeartbeatInterval)
 	}
 	w.run(3 * time.Second)
-	if w.askStatus()() == nil {
+	if w.requestStatus()() == nil {
 		t.Fatal("no answer at once, later")
 	}
 }
@@ -63,7 +63,7 @@ func TestStatus_AReplicaThatIsNotHeardIsSilent(t *testing.T) {
 	server := w.db().Servers[1].Name
 	w.mute[server] = true
 	w.run(3 * time.Second)
-	for _, s := range w.askStatus()().Tables[0].Shards {
+	for _, s := range w.requestStatus()().Tables[0].Shards {
 		for _, r := range s.Replicas {
 			want, detail := events.ReplicaReady, ""
 			if r.Server == server {

@@ -12,32 +12,32 @@ import (
 
 // tableState is the part of a leader's state that is about tables.
 type tableState struct {
-	tables      map[string]*stored[events.Database]   // by name
-	tableRoutes map[string]*stored[events.TableRoute] // by table
-	tornTables  map[string]bool                       // tables of which nobody can read what was asked for
+	tables            map[string]*stored[events.Database]   // by name
+	tableRoutes       map[string]*stored[events.TableRoute] // by table
+	undecodableTables map[string]bool                       // tables of which nobody can read what was asked for
 
-	servers map[string]*shardServer // by name
-	asked   []*tableRequest
-	making  map[events.LogID]*making
-	purges  map[events.LogID]*purging
-	renewed map[string]time.Time // shard servers that were started anew and are not ready: since when
+	servers       map[string]*shardServer // by name
+	tableRequests []*tableRequest
+	creations     map[events.LogID]*logCreation
+	purges        map[events.LogID]*logPurge
+	restarted     map[string]time.Time // shard servers that were started anew and are not ready: since when
 }
 
 // shardServer is a shard server as heard in this term. beat is nil for one
 // that is known only by what is stored.
 type shardServer struct {
-	beat   *events.ShardHeartbeat
-	seen   time.Time
-	silent bool                 // so long that it is doubted
-	former string               // incarnation of the life before, of which a late heartbeat says nothing of this one
-	passed map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
+	heartbeat    *events.ShardHeartbeat
+	seen         time.Time
+	silent       bool                 // so long that it is doubted
+	former       string               // incarnation of the life before, of which a late heartbeat says nothing of this one
+	stalledSince map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
 }
 
 func newTableState() tableState {
 	return tableState{
-		tables: map[string]*stored[events.Database]{}, tableRoutes: map[string]*stored[events.TableRoute]{}, tornTables: map[string]bool{},
-		servers: map[string]*shardServer{}, making: map[events.LogID]*making{}, purges: map[events.LogID]*purging{},
-		renewed: map[string]time.Time{},
+		tables: map[string]*stored[events.Database]{}, tableRoutes: map[string]*stored[events.TableRoute]{}, undecodableTables: map[string]bool{},
+		servers: map[string]*shardServer{}, creations: map[events.LogID]*logCreation{}, purges: map[events.LogID]*logPurge{},
+		restarted: map[string]time.Time{},
 	}
 }
 
@@ -62,7 +62,7 @@ func (s *state) observeServer(b events.ShardHeartbeat, now time.Time) (effects [
 		srv = &shardServer{}
 		s.servers[b.Server] = srv
 	}
-	before := srv.beat
+	before := srv.heartbeat
 	if srv.former != "" && srv.former == b.Incarnation {
 		return nil
 	}
@@ -71,21 +71,21 @@ func (s *state) observeServer(b events.ShardHeartbeat, now time.Time) (effects [
 			return nil
 		}
 	}
-	srv.beat, srv.seen, srv.silent = &b, now, false
-	if effects := s.doubtEpochs("shard server "+b.Server, nil, b.Epochs, now); effects != nil {
+	srv.heartbeat, srv.seen, srv.silent = &b, now, false
+	if effects := s.epochRollback("shard server "+b.Server, nil, b.Epochs, now); effects != nil {
 		return effects
 	}
-	passed := srv.passed
-	srv.passed = map[string]time.Time{}
+	stalledSince := srv.stalledSince
+	srv.stalledSince = map[string]time.Time{}
 	for _, r := range b.Replicas {
 		var was events.ReplicaStatus
 		if before != nil {
 			was, _ = before.Replica(r.Table, r.Shard)
 		}
-		if was.Applied == r.Applied && s.othersAhead(r) {
+		if was.Applied == r.Applied && s.peersAhead(r) {
 			key := r.Table + "." + r.Shard
-			if srv.passed[key] = passed[key]; passed[key].IsZero() {
-				srv.passed[key] = now
+			if srv.stalledSince[key] = stalledSince[key]; stalledSince[key].IsZero() {
+				srv.stalledSince[key] = now
 			}
 		}
 		effects = append(effects, s.stateEvents(now, b.Server, was.State, r)...)
@@ -93,27 +93,27 @@ func (s *state) observeServer(b events.ShardHeartbeat, now time.Time) (effects [
 	return effects
 }
 
-// othersAhead reports whether a replica in rotation has applied more than this one.
-func (s *state) othersAhead(this events.ReplicaStatus) bool {
+// peersAhead reports whether a replica in rotation has applied more than this one.
+func (s *state) peersAhead(this events.ReplicaStatus) bool {
 	have, ok := s.tableRoutes[this.Table]
 	if !ok {
 		return false
 	}
 	shard, _ := have.value.Shard(this.Shard)
 	return slices.ContainsFunc(shard.Replicas, func(r events.ShardReplica) bool {
-		other, _ := s.said(r.Server, this.Table, this.Shard)
+		other, _ := s.reported(r.Server, this.Table, this.Shard)
 		return r.Ready && other.Applied.Incarnation == this.Applied.Incarnation && other.Applied.Seq > this.Applied.Seq
 	})
 }
 
-// stuck reports whether a replica has stayed behind for so long that its
+// stalled reports whether a replica has stayed behind for so long that its
 // database must hang, though its shard server is heard.
-func (s *state) stuck(server, table, shard string, now time.Time) bool {
+func (s *state) stalled(server, table, shard string, now time.Time) bool {
 	srv := s.servers[server]
 	if srv == nil {
 		return false
 	}
-	since, behind := srv.passed[table+"."+shard]
+	since, behind := srv.stalledSince[table+"."+shard]
 	return behind && now.Sub(since) >= s.cfg.SuspectAfter
 }
 
@@ -128,7 +128,7 @@ func (s *state) stateEvents(now time.Time, server, was string, r events.ReplicaS
 	if verb == "" || was == r.State {
 		return nil
 	}
-	return s.tell(now, events.EntityShard, verb, r.Table+"."+r.Shard, map[string]any{
+	return s.emit(now, events.EntityShard, verb, r.Table+"."+r.Shard, map[string]any{
 		"server": server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": orElse(r.Detail, r.State),
 	})
 }
@@ -145,13 +145,13 @@ func (s *state) expireServers(now time.Time) {
 	}
 }
 
-// said is what a shard server last said of a replica; fresh if it is not silent.
-func (s *state) said(server, table, shard string) (r events.ReplicaStatus, fresh bool) {
+// reported is what a shard server last said of a replica; fresh if it is not silent.
+func (s *state) reported(server, table, shard string) (r events.ReplicaStatus, fresh bool) {
 	srv := s.servers[server]
-	if srv == nil || srv.beat == nil {
+	if srv == nil || srv.heartbeat == nil {
 		return r, false
 	}
-	r, ok := srv.beat.Replica(table, shard)
+	r, ok := srv.heartbeat.Replica(table, shard)
 	return r, ok && !srv.silent
 }
 
@@ -168,12 +168,12 @@ func (s *state) serverWanted(name string) bool {
 // under it.
 func (s *state) serverTaken(name string) bool {
 	srv, ok := s.servers[name]
-	return ok && srv.beat != nil || s.serverWanted(name)
+	return ok && srv.heartbeat != nil || s.serverWanted(name)
 }
 
-// keepsVolume reports whether the data of a shard server that is wanted lies
+// hasVolume reports whether the data of a shard server that is wanted lies
 // on a host.
-func (s *state) keepsVolume(host string) bool {
+func (s *state) hasVolume(host string) bool {
 	for _, db := range s.tables {
 		for _, srv := range db.value.Servers {
 			if srv.Host == host || srv.Was != nil && srv.Was.Host == host {
@@ -192,15 +192,15 @@ func serverOf(db events.Database, name string) (events.ShardServer, bool) {
 	return db.Servers[i], true
 }
 
-// keptAt reports whether an instance is a server of the table on this host, and
+// wantedAt reports whether an instance is a server of the table on this host, and
 // shall go on running.
-func keptAt(db events.Database, name, host string) bool {
+func wantedAt(db events.Database, name, host string) bool {
 	srv, ok := serverOf(db, name)
 	return ok && srv.Host == host && !srv.Stopping()
 }
 
-// keepers lists the servers that shall keep a shard.
-func keepers(db events.Database, shard string) (found []events.ShardServer) {
+// serversOf lists the servers that shall keep a shard.
+func serversOf(db events.Database, shard string) (found []events.ShardServer) {
 	for _, srv := range db.Servers {
 		if slices.Contains(srv.Shards, shard) {
 			found = append(found, srv)
@@ -209,8 +209,8 @@ func keepers(db events.Database, shard string) (found []events.ShardServer) {
 	return found
 }
 
-// keptBy lists the servers that shall keep each shard.
-func keptBy(db events.Database) map[string][]events.ShardServer {
+// serversByShard lists the servers that shall keep each shard.
+func serversByShard(db events.Database) map[string][]events.ShardServer {
 	kept := map[string][]events.ShardServer{}
 	for _, srv := range db.Servers {
 		for _, id := range srv.Shards {
@@ -228,8 +228,8 @@ func logsOf(db events.Database) map[string]events.ShardLog {
 	return logs
 }
 
-// editable is a copy of a table whose lists can be changed.
-func editable(db events.Database) events.Database {
+// cloneTable is a copy of a table whose lists can be changed.
+func cloneTable(db events.Database) events.Database {
 	db.Table.Shards, db.Logs, db.Servers = slices.Clone(db.Table.Shards), slices.Clone(db.Logs), slices.Clone(db.Servers)
 	return db
 }

@@ -26,7 +26,7 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 	if reply.N != 3 || !slices.Equal(reply.Added, []string{"Server0", "Server1", "Server2"}) || reply.Epoch != w.s.tableRoutes["StudT"].version {
 		t.Fatalf("reply is %+v", reply)
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	hosts, eager := map[string]int{}, map[string]int{}
 	for _, srv := range w.table().Servers {
 		hosts[srv.Host]++
@@ -45,7 +45,7 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 		t.Errorf("servers lie on %v, eager ones are %v; want each on its own", hosts, eager)
 	}
 	for _, kind := range []string{"table.created", "instance.assigned", "shard.ready", "shard.eager", "route.changed"} {
-		w.wantTold(kind, "")
+		w.wantEvent(kind, "")
 	}
 	w.write("sh1", 5)
 	w.run(time.Second)
@@ -62,7 +62,7 @@ func TestTable_EagerSaysTrulyWhyItIs(t *testing.T) {
 	w := withTable(t, 1, "h1")
 	name := w.db().Servers[0].Name
 	reasons := func() (all []string) {
-		for _, e := range w.told {
+		for _, e := range w.emitted {
 			if e.Verb == events.VerbResponder && e.About == "StudT.sh1" {
 				var data struct{ Server, Reason string }
 				if err := json.Unmarshal(e.Data, &data); err != nil {
@@ -82,7 +82,7 @@ func TestTable_EagerSaysTrulyWhyItIs(t *testing.T) {
 	if got := reasons(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	w.told = nil
+	w.emitted = nil
 	delete(w.s.tableRoutes, "StudT") // somebody did
 	w.decide()
 	want = []string{name + ": it is ready in the first route of the shard"}
@@ -97,7 +97,7 @@ func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
 	_, st := w.find(victim.Name)
 	st.State, st.Detail = events.Dead, "killed by signal 9"
 	w.now = w.now.Add(time.Millisecond)
-	w.apply(w.s.observeHost(w.beat(victim.Host), w.now))
+	w.apply(w.s.observeHost(w.hostHeartbeat(victim.Host), w.now))
 	first := w.s.decide(w.now)
 	if _, ok := first[0].(putTableRoute); !ok {
 		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
@@ -111,8 +111,8 @@ func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
 	if next.Name == victim.Name || next.ID != victim.ID || next.Volume != victim.Volume || next.Host != victim.Host || !slices.Equal(next.Shards, victim.Shards) {
 		t.Fatalf("%+v was replaced by %+v", victim, next)
 	}
-	w.wantWhole()
-	w.wantTold("instance.replaced", victim.Name)
+	w.wantAllReady()
+	w.wantEvent("instance.replaced", victim.Name)
 	if w.agents[victim.Host][victim.Name] != nil {
 		t.Error("the dead server is still assigned")
 	}
@@ -121,12 +121,12 @@ func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
 func TestTable_ReplicaOnAnotherLogIsNotReady(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	srv := w.db().Servers[0].Name
-	beat := *w.s.servers[srv].beat
-	beat.Replicas = slices.Clone(beat.Replicas)
-	for i := range beat.Replicas {
-		beat.Replicas[i].Applied.Incarnation = "OTHER"
+	heartbeat := *w.s.servers[srv].heartbeat
+	heartbeat.Replicas = slices.Clone(heartbeat.Replicas)
+	for i := range heartbeat.Replicas {
+		heartbeat.Replicas[i].Applied.Incarnation = "OTHER"
 	}
-	w.apply(w.s.observeServer(beat, w.now))
+	w.apply(w.s.observeServer(heartbeat, w.now))
 	w.decide()
 	for _, sh := range w.table().Shards {
 		if isReady(sh, srv) {
@@ -149,13 +149,13 @@ func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
 	_, st := w.find(victim.Name)
 	st.State = events.Dead
 	w.now = w.now.Add(10 * time.Millisecond)
-	w.apply(w.s.observeHost(w.beat(victim.Host), w.now))
+	w.apply(w.s.observeHost(w.hostHeartbeat(victim.Host), w.now))
 	w.decide()
 	if got := w.table().Shards[0].Responder; got != eager {
 		t.Fatalf("eager %s became %s though it is ready", eager, got)
 	}
 	w.run(3 * time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 	if got := w.table().Shards[0].Responder; got != eager {
 		t.Fatalf("eager %s became %s though it is ready", eager, got)
 	}
@@ -193,10 +193,10 @@ func TestTable_EagerTasksAreSpreadAgain(t *testing.T) {
 func TestTable_OvertakenHeartbeatIsDropped(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	srv := w.db().Servers[0].Name
-	late := *w.s.servers[srv].beat
+	late := *w.s.servers[srv].heartbeat
 	late.Sent, late.Replicas = w.now.Add(-100*time.Millisecond), nil
 	w.apply(w.s.observeServer(late, w.now))
-	if len(w.s.servers[srv].beat.Replicas) == 0 {
+	if len(w.s.servers[srv].heartbeat.Replicas) == 0 {
 		t.Fatal("a heartbeat of the past was believed")
 	}
 }
@@ -218,13 +218,13 @@ func TestTable_RouteEventsSayWhatIsNew(t *testing.T) {
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 4})
 	servers := w.db().Servers
-	changes := func() (said []events.Event) {
-		for _, e := range w.told {
+	changes := func() (reported []events.Event) {
+		for _, e := range w.emitted {
 			if e.Entity+"."+e.Verb == "route.changed" && e.About == "StudT" {
-				said = append(said, e)
+				reported = append(reported, e)
 			}
 		}
-		return said
+		return reported
 	}
 	for _, srv := range servers {
 		w.mute[srv.Name] = true
@@ -235,23 +235,23 @@ func TestTable_RouteEventsSayWhatIsNew(t *testing.T) {
 			t.Fatalf("%s cannot be reached", srv.Name)
 		}
 	}
-	if said := changes(); len(said) != 1 {
-		t.Errorf("before anybody is ready: %d changes are told: %v", len(said), said)
+	if reported := changes(); len(reported) != 1 {
+		t.Errorf("before anybody is ready: %d changes are told: %v", len(reported), reported)
 	}
 	for _, srv := range servers {
 		w.mute[srv.Name] = false
 		w.run(2 * time.Second)
 	}
-	w.wantWhole()
-	if said := changes(); len(said) < 1+len(servers) {
-		t.Errorf("only %d changes are told: %v", len(said), said)
+	w.wantAllReady()
+	if reported := changes(); len(reported) < 1+len(servers) {
+		t.Errorf("only %d changes are told: %v", len(reported), reported)
 	}
-	told := len(changes())
+	emitted := len(changes())
 	i := w.agents[w.server(servers[0].Name).Host][servers[0].Name]
 	i.Address = "127.0.0.1:1"
 	w.run(time.Second)
 	route := w.table()
-	if now, _ := route.Server(servers[0].Name); now.Address != i.Address || len(changes()) == told {
-		t.Errorf("%s moved to %s, the route says %s, told %t", now.Name, i.Address, now.Address, len(changes()) > told)
+	if now, _ := route.Server(servers[0].Name); now.Address != i.Address || len(changes()) == emitted {
+		t.Errorf("%s moved to %s, the route says %s, told %t", now.Name, i.Address, now.Address, len(changes()) > emitted)
 	}
 }

@@ -22,7 +22,7 @@ func (s *site) shardServers() {
 	var mu sync.Mutex
 	var route events.TableRoute
 	volumes := map[int]map[string]events.Position{} // by server's id, by shard
-	beat := func() {
+	heartbeat := func() {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, srv := range route.Servers {
@@ -61,11 +61,11 @@ func (s *site) shardServers() {
 				mu.Lock()
 				route = r
 				mu.Unlock()
-				beat()
+				heartbeat()
 			}
 		})
 	})
-	s.background(func(ctx context.Context) { every(ctx, beat) })
+	s.background(func(ctx context.Context) { every(ctx, heartbeat) })
 }
 
 func studT(shards ...string) events.Table {
@@ -77,12 +77,12 @@ func studT(shards ...string) events.Table {
 }
 
 // ask repeats a request until somebody answers it.
-func ask[R any](s *site, verb string, req any) (reply R, err error) {
+func call[R any](s *site, verb string, body any) (reply R, err error) {
 	s.t.Helper()
 	testkit.Within(s.t, 60*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 		defer cancel()
-		err = s.conn.Request(ctx, verb, req, &reply)
+		err = s.conn.Request(ctx, verb, body, &reply)
 		var refusal *events.StatusError
 		if errors.As(err, &refusal) {
 			return nil
@@ -120,7 +120,7 @@ func TestController_InitMakesATableThatOutlivesItsLeader(t *testing.T) {
 	s.host("h2")
 	s.router("r1")
 	s.shardServers()
-	reply, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 4, Table: studT("sh1", "sh2")})
+	reply, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 4, Table: studT("sh1", "sh2")})
 	if err != nil || reply.N != 4 || len(reply.Added) != 4 {
 		t.Fatalf("init: %+v, %v", reply, err)
 	}
@@ -132,12 +132,12 @@ func TestController_InitMakesATableThatOutlivesItsLeader(t *testing.T) {
 	}
 	stop()
 	s.lead("c2", 1)
-	again, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 4, Table: studT("sh1", "sh2")})
+	again, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 4, Table: studT("sh1", "sh2")})
 	if err != nil || fmt.Sprint(again.Added) != fmt.Sprint(reply.Added) {
 		t.Fatalf("the same init again: %+v, %v, want %v", again, err, reply.Added)
 	}
 	var refusal *events.StatusError
-	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i2", N: 4, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
+	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i2", N: 4, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
 		t.Fatalf("another init: %v, want 409", err)
 	}
 	if after := s.database(); fmt.Sprint(after.Logs) != fmt.Sprint(before.Logs) || fmt.Sprint(after.Servers) != fmt.Sprint(before.Servers) {
@@ -184,7 +184,7 @@ func TestController_LeaderThatEndsWhileItMakesLogsIsContinued(t *testing.T) {
 			}
 			before := s.database()
 			s.lead("c2", 1)
-			reply, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 3, Table: studT("sh1", "sh2")})
+			reply, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 3, Table: studT("sh1", "sh2")})
 			if err != nil || len(reply.Added) != 3 {
 				t.Fatalf("%+v, %v", reply, err)
 			}

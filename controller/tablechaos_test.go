@@ -19,14 +19,14 @@ func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
 			w := withTable(t, 3+rng.IntN(4), "h1", "h2", "h3")
-			w.configureServers("1", image("new"))
+			w.configureTableServers("1", image("new"))
 			term := uint64(1)
 			for range 150 {
-				told := len(w.told)
+				emitted := len(w.emitted)
 				switch rng.IntN(24) {
 				case 0:
 					term++
-					w.follow(term)
+					w.nextLeader(term)
 				case 1, 2:
 					srv := w.db().Servers[rng.IntN(len(w.db().Servers))]
 					if i := w.agents[srv.Host][srv.Name]; i != nil {
@@ -40,21 +40,21 @@ func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
 					srv := w.db().Servers[rng.IntN(len(w.db().Servers))]
 					w.mute[srv.Name] = !w.mute[srv.Name]
 				case 8:
-					w.configureServers(fmt.Sprint("c", w.rev), image([]string{"new", "newer", ""}[rng.IntN(3)]))
+					w.configureTableServers(fmt.Sprint("c", w.rev), image([]string{"new", "newer", ""}[rng.IntN(3)]))
 				}
 				w.write("sh1", 1)
 				served := w.able()
 				w.step(events.HeartbeatInterval)
-				w.wantOrder(told, served)
+				w.wantOrder(emitted, served)
 			}
 			clear(w.silent)
 			clear(w.mute)
 			w.run(4 * time.Minute)
-			w.wantWhole()
-			w.configureServers("last", image("last"))
+			w.wantAllReady()
+			w.configureTableServers("last", image("last"))
 			w.roll(2 * time.Minute)
 			w.wantImages("last")
-			w.wantWhole()
+			w.wantAllReady()
 			if db := w.db(); db.Before != nil || db.Stuck != "" {
 				t.Errorf("all is done, and there is left: %+v", db)
 			}
@@ -97,7 +97,7 @@ func (w *sim) wantOrder(since int, served map[string]bool) {
 	if n > 1 {
 		w.t.Fatalf("%d servers are renewed at once: %+v", n, w.db().Servers)
 	}
-	for _, e := range w.told[since:] {
+	for _, e := range w.emitted[since:] {
 		if e.Entity != events.EntityInstance || e.Verb != events.VerbRemoved || !strings.Contains(string(e.Data), "started anew") || !served[e.About] || w.db().Stuck != "" {
 			continue
 		}

@@ -26,7 +26,7 @@ func withTable(t *testing.T, change ...func(*controller.Config)) (s *site, stop 
 	s.host("h2")
 	s.router("r1")
 	s.shardServers()
-	if reply, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 3, Table: studT("sh1", "sh2")}); err != nil {
+	if reply, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 3, Table: studT("sh1", "sh2")}); err != nil {
 		t.Fatalf("init: %+v, %v", reply, err)
 	}
 	return s, stop
@@ -97,7 +97,7 @@ func TestController_RecoversAShardWhoseLogIsLost(t *testing.T) {
 	s.append(id, 1, 5)
 	s.applied("sh1", 5)
 	var refusal *events.StatusError
-	if _, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r0", Shard: "sh1"}); !errors.As(err, &refusal) || refusal.Code != 409 {
+	if _, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r0", Shard: "sh1"}); !errors.As(err, &refusal) || refusal.Code != 409 {
 		t.Fatalf("recover of a shard that is served: %v, want 409", err)
 	}
 	if err := s.conn.DeleteLog(t.Context(), id); err != nil {
@@ -105,7 +105,7 @@ func TestController_RecoversAShardWhoseLogIsLost(t *testing.T) {
 	}
 	s.ready("sh1", 0)
 	s.ready("sh2", 3)
-	reply, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
+	reply, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
 	if err != nil || reply.Log.Incarnation == before.Incarnation || reply.Log.Origin == nil || reply.Log.Origin.Seq != 5 || reply.Server == "" {
 		t.Fatalf("recover: %+v, %v", reply, err)
 	}
@@ -116,7 +116,7 @@ func TestController_RecoversAShardWhoseLogIsLost(t *testing.T) {
 	}
 	s.append(next, 6, 7)
 	s.applied("sh1", 7)
-	again, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
+	again, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
 	if err != nil || again.Log.Incarnation != reply.Log.Incarnation {
 		t.Fatalf("the same request again: %+v, %v", again, err)
 	}
@@ -137,7 +137,7 @@ func TestController_RecoversOverAForeignLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ready("sh1", 0)
-	if reply, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"}); err != nil || reply.Log.Origin.Seq != 3 {
+	if reply, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"}); err != nil || reply.Log.Origin.Seq != 3 {
 		t.Fatalf("recover: %+v, %v", reply, err)
 	}
 	s.ready("sh1", 3)
@@ -189,7 +189,7 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 			s.host("h1")
 			s.router("r1")
 			s.shardServers()
-			if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 2, Table: studT("sh1")}); err != nil {
+			if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i1", N: 2, Table: studT("sh1")}); err != nil {
 				t.Fatal(err)
 			}
 			id, _ := s.logOf("sh1")
@@ -218,7 +218,7 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 			next := s.connect()
 			second := &ending{Logs: next, counts: map[string]int{}}
 			s.leadWith(next, second, "c2", 1)
-			reply, err := ask[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
+			reply, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r1", Shard: "sh1"})
 			if err != nil || reply.Log.Incarnation != half.Incarnation {
 				t.Fatalf("recover: %+v, %v, want the log %s", reply, err, half.Incarnation)
 			}
@@ -233,7 +233,7 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 }
 
 func TestController_PurgesWhatAllReplicasHave(t *testing.T) {
-	s, _ := withTable(t, func(c *controller.Config) { c.KeepTail, c.PurgeWorth, c.PurgeEvery = 10, 20, 100*time.Millisecond })
+	s, _ := withTable(t, func(c *controller.Config) { c.KeepTail, c.MinPurge, c.PurgeEvery = 10, 20, 100*time.Millisecond })
 	id, _ := s.logOf("sh1")
 	s.append(id, 1, 100)
 	testkit.Within(t, 60*time.Second, func() error {
@@ -324,7 +324,7 @@ func TestController_TableThatCannotBeReadGoesBackOrIsLeftAlone(t *testing.T) {
 				return
 			}
 			var refusal *events.StatusError
-			if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
+			if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
 				t.Fatalf("init in place of a table that cannot be read: %v, want 409", err)
 			}
 			st, err := s.status()
@@ -401,7 +401,7 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 		return nil
 	})
 	var refusal *events.StatusError
-	if _, err := ask[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
+	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
 		t.Fatalf("init over running servers: %v, want 409", err)
 	}
 	testkit.Within(t, 30*time.Second, func() error {

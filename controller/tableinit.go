@@ -14,52 +14,52 @@ import (
 // Engines that a shard server can be told to use.
 var engines = []string{"", "auto", "mysql", "sqlite"}
 
-func initTable(ask events.InitRequest) *tableRequest {
-	ask.ID = cmp.Or(ask.ID, rand.Text())
+func initTable(req events.InitRequest) *tableRequest {
+	req.ID = cmp.Or(req.ID, rand.Text())
 	return &tableRequest{
-		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.makeTable(r, ask, "", now) },
+		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.makeTable(r, req, "", now) },
 		reply: (*state).serversReply,
 	}
 }
 
-func tableName(ask events.InitRequest) string { return cmp.Or(ask.Table.Name, events.DefaultTable) }
+func tableName(req events.InitRequest) string { return cmp.Or(req.Table.Name, events.DefaultTable) }
 
 // makeTable turns a request into a new table, or refuses it.
-func (s *state) makeTable(r *tableRequest, ask events.InitRequest, configured string, now time.Time) ([]effect, error) {
-	name := tableName(ask)
-	ask.Table.Name, r.table = name, name
+func (s *state) makeTable(r *tableRequest, req events.InitRequest, configured string, now time.Time) ([]effect, error) {
+	name := tableName(req)
+	req.Table.Name, r.table = name, name
 	if have, ok := s.tables[name]; ok {
-		if a, ok := answered(have.value, ask.ID); ok {
+		if a, ok := previousAnswer(have.value, req.ID); ok {
 			r.id = a.Request
 			return nil, nil
 		}
 	}
-	if err := s.checkInit(ask); err != nil {
+	if err := s.checkInit(req); err != nil {
 		return nil, err
 	}
-	db := events.Database{Table: ask.Table, ServerSpec: events.ServerSpec{Engine: ask.Engine}, ConfigHash: configured}
+	db := events.Database{Table: req.Table, ServerSpec: events.ServerSpec{Engine: req.Engine}, ConfigHash: configured}
 	db.Table.Shards = slices.Clone(db.Table.Shards)
 	db.Table.Sort()
 	var given [][]string
-	for i := range ask.N {
-		if i < len(ask.Servers) {
-			given = append(given, ask.Servers[i].Shards)
+	for i := range req.N {
+		if i < len(req.Servers) {
+			given = append(given, req.Servers[i].Shards)
 		} else {
 			given = append(given, nil)
 		}
 	}
-	placed := layout(shardIDs(db.Table.Shards), given, cmp.Or(ask.Replicas, events.DefaultShardReplicas))
+	placed := layout(shardIDs(db.Table.Shards), given, cmp.Or(req.Replicas, events.DefaultShardReplicas))
 	if err := checkSize(placed); err != nil {
 		return nil, err
 	}
 	for _, sh := range db.Table.Shards {
 		db.Logs = append(db.Logs, events.ShardLog{Shard: sh.ID, Incarnation: rand.Text()})
 	}
-	added := s.hire(&db, ask.ID, ask.Servers, placed)
-	r.id = ask.ID
-	s.remember(&db, events.Answered{Request: ask.ID, Added: added})
+	added := s.appendServers(&db, req.ID, req.Servers, placed)
+	r.id = req.ID
+	s.rememberAnswer(&db, events.Answered{Request: req.ID, Added: added})
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
-		"reason": orElse(reason(ask.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
+		"reason": orElse(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))
 	return []effect{putTable{db}}, nil
 }
@@ -71,8 +71,8 @@ func reason(request string) string {
 	return "request " + request
 }
 
-// hire adds servers that keep what is placed, the named ones under their names.
-func (s *state) hire(db *events.Database, request string, named []events.Placement, placed [][]string) (added []string) {
+// appendServers adds servers that keep what is placed, the named ones under their names.
+func (s *state) appendServers(db *events.Database, request string, named []events.Placement, placed [][]string) (added []string) {
 	var given []string
 	for _, p := range named {
 		given = append(given, p.Name)
@@ -93,9 +93,9 @@ func (s *state) hire(db *events.Database, request string, named []events.Placeme
 // anyName reports whether a name asks for a random one: Server[…].
 func anyName(name string) bool { return name == "" || strings.ContainsAny(name, "[]") }
 
-func (s *state) checkInit(ask events.InitRequest) error {
-	name := ask.Table.Name
-	if err := checkID(ask.ID); err != nil {
+func (s *state) checkInit(req events.InitRequest) error {
+	name := req.Table.Name
+	if err := checkID(req.ID); err != nil {
 		return err
 	}
 	for other := range s.tables {
@@ -103,37 +103,37 @@ func (s *state) checkInit(ask events.InitRequest) error {
 			return events.StatusErrorf(http.StatusConflict, "table '%s' is configured already", other)
 		}
 	}
-	if _, ok := s.services[name]; ok || s.torn[name] {
+	if _, ok := s.services[name]; ok || s.undecodable[name] {
 		return events.StatusErrorf(http.StatusConflict, "table: a service is called '%s' already", name)
 	}
-	if s.tornTables[name] {
+	if s.undecodableTables[name] {
 		return events.StatusErrorf(http.StatusConflict, "what was asked for table '%s' before cannot be read; nothing is made in its place", name)
 	}
-	if err := ask.Table.Validate(); err != nil {
+	if err := req.Table.Validate(); err != nil {
 		return err
 	}
-	if err := ask.Table.Schema.Callable(); err != nil {
+	if err := req.Table.Schema.Callable(); err != nil {
 		return err
 	}
 	switch {
-	case ask.N <= 0:
-		return events.StatusErrorf(http.StatusBadRequest, "N is %d; it must be at least 1", ask.N)
-	case ask.N > events.MaxShardServers:
-		return events.StatusErrorf(http.StatusBadRequest, "N is %d; a table can have at most %d servers", ask.N, events.MaxShardServers)
-	case len(ask.Servers) > ask.N:
-		return events.StatusErrorf(http.StatusBadRequest, "servers: %d are placed, but N is %d", len(ask.Servers), ask.N)
-	case ask.Replicas < 0:
-		return events.StatusErrorf(http.StatusBadRequest, "replicas: %d is negative", ask.Replicas)
-	case !slices.Contains(engines, ask.Engine):
-		return events.StatusErrorf(http.StatusBadRequest, "engine: '%s' is unknown; use auto, mysql or sqlite", ask.Engine)
+	case req.N <= 0:
+		return events.StatusErrorf(http.StatusBadRequest, "N is %d; it must be at least 1", req.N)
+	case req.N > events.MaxShardServers:
+		return events.StatusErrorf(http.StatusBadRequest, "N is %d; a table can have at most %d servers", req.N, events.MaxShardServers)
+	case len(req.Servers) > req.N:
+		return events.StatusErrorf(http.StatusBadRequest, "servers: %d are placed, but N is %d", len(req.Servers), req.N)
+	case req.Replicas < 0:
+		return events.StatusErrorf(http.StatusBadRequest, "replicas: %d is negative", req.Replicas)
+	case !slices.Contains(engines, req.Engine):
+		return events.StatusErrorf(http.StatusBadRequest, "engine: '%s' is unknown; use auto, mysql or sqlite", req.Engine)
 	}
-	if err := s.checkPlacements(ask.Table, ask.Servers); err != nil {
+	if err := s.checkPlacements(req.Table, req.Servers); err != nil {
 		return err
 	}
 	for _, h := range s.alive() {
-		for _, i := range s.hosts[h].beat.Instances {
-			if stray(i) && i.Service == name {
-				return events.StatusErrorf(http.StatusConflict, "%s", errStrays)
+		for _, i := range s.hosts[h].heartbeat.Instances {
+			if isOrphan(i) && i.Service == name {
+				return events.StatusErrorf(http.StatusConflict, "%s", errOrphans)
 			}
 		}
 	}

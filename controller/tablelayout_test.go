@@ -33,9 +33,9 @@ func TestLayout_NothingGivenIsSpreadEvenly(t *testing.T) {
 		shards, n, copies := drawShards(t), rapid.IntRange(1, 12).Draw(t, "n"), rapid.IntRange(1, 8).Draw(t, "copies")
 		placed := layout(shards, make([][]string, n), copies)
 		count := map[string]int{}
-		fewest, most := len(shards), 0
+		fewest, maxHeldEvents := len(shards), 0
 		for _, ids := range placed {
-			fewest, most = min(fewest, len(ids)), max(most, len(ids))
+			fewest, maxHeldEvents = min(fewest, len(ids)), max(maxHeldEvents, len(ids))
 			for i, id := range ids {
 				if slices.Contains(ids[:i], id) {
 					t.Fatalf("%s is twice on one server: %v", id, placed)
@@ -48,8 +48,8 @@ func TestLayout_NothingGivenIsSpreadEvenly(t *testing.T) {
 				t.Fatalf("%s has %d copies, want %d: %v", id, count[id], min(copies, n), placed)
 			}
 		}
-		if most-fewest > 1 {
-			t.Fatalf("loads from %d to %d: %v", fewest, most, placed)
+		if maxHeldEvents-fewest > 1 {
+			t.Fatalf("loads from %d to %d: %v", fewest, maxHeldEvents, placed)
 		}
 	})
 }
@@ -108,7 +108,7 @@ func TestCensus_NeverGivesUpTheLastGoodCopy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shards := drawShards(t)
 		var db events.Database
-		c := &census{good: map[string]map[string]bool{}, left: map[string]int{}}
+		c := &removalPlan{good: map[string]map[string]bool{}, left: map[string]int{}}
 		for i, ids := range drawGiven(t, shards, rapid.IntRange(1, 9).Draw(t, "n")) {
 			srv := events.ShardServer{Name: fmt.Sprintf("S%d", i), ID: i + 1, Shards: ids}
 			db.Servers = append(db.Servers, srv)

@@ -11,17 +11,17 @@ import (
 // elsewhere, one copy of a shard at a time, and goes back to the old data if
 // the host returns before that is done.
 func (s *state) moveServers(now time.Time) []effect {
-	if s.deaf(now) {
+	if s.isolated(now) {
 		return nil
 	}
 	for _, name := range sorted(s.tables) {
-		db := editable(s.tables[name].value)
+		db := cloneTable(s.tables[name].value)
 		for i, srv := range db.Servers {
 			next, why := srv, ""
 			switch {
-			case srv.Was != nil && s.whole(db, srv):
+			case srv.Was != nil && s.allReady(db, srv):
 				next.Was = nil
-			case srv.Was != nil && s.lives(srv.Was.Host):
+			case srv.Was != nil && s.hostAlive(srv.Was.Host):
 				why = fmt.Sprintf("host %s returned with its data before %s was filled", srv.Was.Host, srv.Name)
 				next.Volume, next.Host, next.Was = srv.Was.ID, srv.Was.Host, nil
 			case s.mustMove(db, srv, now):
@@ -55,20 +55,20 @@ func (s *state) mustMove(db events.Database, srv events.ShardServer, now time.Ti
 	if h := s.hosts[srv.Host]; srv.Host == "" || h != nil && (h.state != events.Lost || s.silence(h.seen, now) < s.cfg.MoveAfter) || h == nil && now.Sub(s.since) < s.cfg.MoveAfter {
 		return false
 	}
-	if heard := s.servers[srv.Name]; heard != nil && heard.beat != nil && !heard.silent || len(s.alive()) == 0 {
+	if observed := s.servers[srv.Name]; observed != nil && observed.heartbeat != nil && !observed.silent || len(s.alive()) == 0 {
 		return false
 	}
 	for _, shard := range srv.Shards {
 		log, _ := db.Log(shard)
 		safe := false
-		for _, other := range keepers(db, shard) {
+		for _, other := range serversOf(db, shard) {
 			if other.ID == srv.ID {
 				continue
 			}
 			if s.filling(db, other, shard) {
 				return false
 			}
-			safe = safe || s.strong(other, db.Table.Name, log)
+			safe = safe || s.confirmedReady(other, db.Table.Name, log)
 		}
 		if !safe {
 			return false
@@ -79,21 +79,21 @@ func (s *state) mustMove(db events.Database, srv events.ShardServer, now time.Ti
 
 // filling reports whether a server's copy of a shard is on its way.
 func (s *state) filling(db events.Database, srv events.ShardServer, shard string) bool {
-	said, fresh := s.said(srv.Name, db.Table.Name, shard)
-	return srv.Was != nil || fresh && (said.State == events.ReplicaWaiting || said.State == events.ReplicaCopying || said.State == events.ReplicaQuarantined)
+	reported, fresh := s.reported(srv.Name, db.Table.Name, shard)
+	return srv.Was != nil || fresh && (reported.State == events.ReplicaWaiting || reported.State == events.ReplicaCopying || reported.State == events.ReplicaQuarantined)
 }
 
-// whole reports whether all replicas on a server are ready.
-func (s *state) whole(db events.Database, srv events.ShardServer) bool {
+// allReady reports whether all replicas on a server are ready.
+func (s *state) allReady(db events.Database, srv events.ShardServer) bool {
 	for _, shard := range srv.Shards {
-		if log, _ := db.Log(shard); !s.strong(srv, db.Table.Name, log) {
+		if log, _ := db.Log(shard); !s.confirmedReady(srv, db.Table.Name, log) {
 			return false
 		}
 	}
 	return true
 }
 
-func (s *state) lives(host string) bool {
+func (s *state) hostAlive(host string) bool {
 	h := s.hosts[host]
-	return h != nil && h.beat != nil && h.state == events.Alive
+	return h != nil && h.heartbeat != nil && h.state == events.Alive
 }

@@ -42,9 +42,9 @@ func TestTable_LostHostIsFilledElsewhereAfterAMinuteOneCopyAtATime(t *testing.T)
 	if next.Was != nil {
 		t.Fatalf("all is ready, and the old data is still remembered: %+v", next)
 	}
-	w.wantWhole()
-	w.wantTold("shard.filled", "")
-	if e := w.wantTold("instance.replaced", old[0].Name); !strings.Contains(string(e.Data), "lost") {
+	w.wantAllReady()
+	w.wantEvent("shard.filled", "")
+	if e := w.wantEvent("instance.replaced", old[0].Name); !strings.Contains(string(e.Data), "lost") {
 		t.Errorf("the event does not say why: %s", e.Data)
 	}
 	// The old host comes back: what it runs is not wanted any more.
@@ -53,7 +53,7 @@ func TestTable_LostHostIsFilledElsewhereAfterAMinuteOneCopyAtATime(t *testing.T)
 	if len(w.agents["h1"]) != 0 {
 		t.Errorf("the host that came back runs %v", sorted(w.agents["h1"]))
 	}
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_LostHostThatReturnsGoesOnWithItsData(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTable_LostHostThatReturnsGoesOnWithItsData(t *testing.T) {
 	if back.Host != "h1" || back.Volume != old.Volume || back.Name == old.Name || back.Was != nil {
 		t.Fatalf("%+v came back as %+v", old, back)
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	for _, host := range []string{"h2", "h3", "h4"} {
 		if len(w.agents[host]) != 1 {
 			t.Errorf("%s runs %v, want its own server only", host, sorted(w.agents[host]))
@@ -95,7 +95,7 @@ func TestTable_OneCopyOfAShardIsFilledAtATime(t *testing.T) {
 	}
 	w.slow = false
 	w.run(10 * time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 	for _, host := range lost {
 		if len(w.onHost(host)) != 0 {
 			t.Errorf("%s is lost and still keeps %v", host, w.onHost(host))
@@ -125,7 +125,7 @@ func TestTable_DataIsNotLeftWhileNobodyElseHasIt(t *testing.T) {
 		}
 	})
 	f("the agent alone is away", func(w *sim) {
-		w.silent["h1"], w.voices = true, true
+		w.silent["h1"], w.agentless = true, true
 	})
 }
 
@@ -133,19 +133,19 @@ func TestTable_DataIsNotLeftWhileNobodyElseHasIt(t *testing.T) {
 // speak; on a host that is lost nobody could replace them.
 func TestTable_ServerWhoseAgentIsAwayServesUntilItsHostIsLost(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
-	w.silent["h1"], w.voices = true, true
+	w.silent["h1"], w.agentless = true, true
 	w.run(6 * time.Second)
 	if w.s.hosts["h1"].state != events.Suspect {
 		t.Fatalf("h1 is %s", w.s.hosts["h1"].state)
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	w.run(5 * time.Second)
 	if n, of := w.replicasReady(); n != of-4 {
 		t.Fatalf("%d of %d ready with a host lost", n, of)
 	}
 	w.silent["h1"] = false
 	w.run(time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
@@ -165,7 +165,7 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	}
 	w.now = w.now.Add(10 * time.Millisecond)
 	for host := range w.agents {
-		w.apply(w.s.observeHost(w.beat(host), w.now))
+		w.apply(w.s.observeHost(w.hostHeartbeat(host), w.now))
 	}
 	w.apply(w.s.routeTables(w.now))
 	if n, _ := w.replicasReady(); n != 0 {
@@ -173,7 +173,7 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	}
 	w.mute = map[string]bool{}
 	w.run(5 * time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
@@ -182,18 +182,18 @@ func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
 	eager := w.table().Shards[0].Responder
 	w.mute[victim] = true
 	w.run(time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 	w.run(2 * time.Second)
 	if n, of := w.replicasReady(); n != of-4 {
 		t.Fatalf("%d of %d ready with one of three servers silent", n, of)
 	}
-	w.wantTold("shard.unready", "StudT.sh1")
+	w.wantEvent("shard.unready", "StudT.sh1")
 	if victim != eager && w.table().Shards[0].Responder != eager {
 		t.Errorf("the eager replica changed from %s to %s without need", eager, w.table().Shards[0].Responder)
 	}
 	delete(w.mute, victim)
 	w.run(time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 	if w.db().Servers[1].Name != victim {
 		t.Error("a silent server was replaced")
 	}
@@ -210,11 +210,11 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 	}
 	w.write("sh1", 5)
 	w.step(events.HeartbeatInterval)
-	behind, _ := w.s.servers[other[0]].beat.Replica("StudT", "sh1")
-	for i, r := range w.s.servers[other[0]].beat.Replicas {
+	outdatedServers, _ := w.s.servers[other[0]].heartbeat.Replica("StudT", "sh1")
+	for i, r := range w.s.servers[other[0]].heartbeat.Replicas {
 		if r.Shard == "sh1" {
-			behind.Applied.Seq--
-			w.s.servers[other[0]].beat.Replicas[i] = behind
+			outdatedServers.Applied.Seq--
+			w.s.servers[other[0]].heartbeat.Replicas[i] = outdatedServers
 		}
 	}
 	w.mute[other[0]] = true
@@ -222,7 +222,7 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 	st.State = events.Dead
 	host, _ := w.find(sh.Responder)
 	w.now = w.now.Add(10 * time.Millisecond)
-	w.apply(w.s.observeHost(w.beat(host), w.now))
+	w.apply(w.s.observeHost(w.hostHeartbeat(host), w.now))
 	w.decide()
 	if got := w.table().Shards[0].Responder; got != other[1] {
 		t.Fatalf("eager is %s, want %s, which is ahead of %s", got, other[1], other[0])
@@ -248,40 +248,40 @@ func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
 	if got := w.table().Shards[0].Responder; got == hung {
 		t.Fatalf("eager is %s still, whose database hangs", hung)
 	}
-	if told := w.told[len(w.told)-1]; told.Verb != events.VerbResponder || !strings.Contains(string(told.Data), hung+" stays where it is") {
-		t.Errorf("told last: %s %s %s", told.Verb, told.About, told.Data)
+	if emitted := w.emitted[len(w.emitted)-1]; emitted.Verb != events.VerbResponder || !strings.Contains(string(emitted.Data), hung+" stays where it is") {
+		t.Errorf("told last: %s %s %s", emitted.Verb, emitted.About, emitted.Data)
 	}
 	w.hung = nil
 	w.run(5 * time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2")
 	w.now = w.now.Add(30 * time.Second)
 	w.decide()
-	w.wantWhole()
+	w.wantAllReady()
 
 	// The next leader has heard nobody yet.
 	w.elect()
 	w.decide()
-	w.wantWhole()
+	w.wantAllReady()
 	w.now = w.now.Add(time.Second)
 	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
 	w.decide()
-	w.wantWhole()
+	w.wantAllReady()
 	before := w.table()
 	// Shard servers are heard before their agents, or after them.
 	for host := range w.agents {
-		w.serverBeats(host)
+		w.serverHeartbeats(host)
 	}
 	w.decide()
-	w.wantWhole()
+	w.wantAllReady()
 	for host := range w.agents {
-		w.apply(w.s.observeHost(w.beat(host), w.now))
+		w.apply(w.s.observeHost(w.hostHeartbeat(host), w.now))
 	}
 	w.decide()
-	w.wantWhole()
+	w.wantAllReady()
 	if !sameTableRoute(before, w.table()) {
 		t.Fatal("the route changed by an election")
 	}
@@ -331,7 +331,7 @@ func TestTable_HungServerIsReplacedLater(t *testing.T) {
 	if next := w.db().Servers[0]; next.Name == victim.Name || next.Volume != victim.Volume {
 		t.Fatalf("%+v became %+v", victim, next)
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	if w.agents["h1"][victim.Name] != nil {
 		t.Error("the hung server still runs")
 	}
@@ -339,59 +339,59 @@ func TestTable_HungServerIsReplacedLater(t *testing.T) {
 
 func TestTable_StrayServersAreLeftAloneAndToldOf(t *testing.T) {
 	cfg := webConfig(1)
-	cfg.Tables = []TableWish{{Digest: "1", Request: events.InitRequest{N: 2, Table: students("sh1")}}}
+	cfg.Tables = []TableConfig{{ConfigHash: "1", Request: events.InitRequest{N: 2, Table: students("sh1")}}}
 	w := newSim(t, cfg, "h1")
 	w.agents["h1"]["Server7"] = &events.InstanceStatus{Name: "Server7", Service: "StudT", ID: 1, Kind: events.KindShard, Volume: "vol-old", State: events.Ready, Address: "10.0.0.1:1"}
 	// An agent stops nothing that an assignment of another bus does not name.
-	w.strangers = map[string]bool{"Server7": true}
+	w.foreign = map[string]bool{"Server7": true}
 	w.run(5 * time.Second)
 	if len(w.s.tables) != 0 {
 		t.Fatal("a table was made over the servers of a former one")
 	}
-	w.wantTold("table.refused", "StudT")
+	w.wantEvent("table.refused", "StudT")
 	w.init(events.InitRequest{N: 1, Table: students("sh1")}).refused(t, 409)
 	if w.agents["h1"]["Server7"] == nil || len(w.members()) != 1 {
 		t.Fatal("the stray server, or the service, does not run")
 	}
-	told := 0
-	for _, e := range w.told {
+	emitted := 0
+	for _, e := range w.emitted {
 		if e.Entity == events.EntityTable {
-			told++
+			emitted++
 		}
 	}
-	if told != 1 {
-		t.Errorf("told %d times, want once", told)
+	if emitted != 1 {
+		t.Errorf("told %d times, want once", emitted)
 	}
 }
 
 func TestTable_ConfiguredTableIsMadeOnceAndNotChanged(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Tables = []TableWish{{Digest: "1", Request: events.InitRequest{N: 2, Table: students("sh1")}}}
+	cfg.Tables = []TableConfig{{ConfigHash: "1", Request: events.InitRequest{N: 2, Table: students("sh1")}}}
 	w := newSim(t, cfg, "h1")
 	w.run(5 * time.Second)
-	w.wantWhole()
-	w.s.cfg.Tables = []TableWish{{Digest: "2", Request: events.InitRequest{N: 9, Table: students("sh1", "sh2")}}}
+	w.wantAllReady()
+	w.s.cfg.Tables = []TableConfig{{ConfigHash: "2", Request: events.InitRequest{N: 9, Table: students("sh1", "sh2")}}}
 	w.run(5 * time.Second)
 	if len(w.db().Servers) != 2 || len(w.db().Table.Shards) != 1 {
 		t.Fatalf("the table was changed: %+v", w.db())
 	}
-	w.wantTold("table.refused", "StudT")
+	w.wantEvent("table.refused", "StudT")
 
 	cfg.Tables[0].Request.N = 0
 	w = newSim(t, cfg, "h1")
 	w.run(5 * time.Second)
-	if e := w.wantTold("table.refused", "StudT"); !strings.Contains(string(e.Data), "N is 0") {
+	if e := w.wantEvent("table.refused", "StudT"); !strings.Contains(string(e.Data), "N is 0") {
 		t.Errorf("the event does not say why: %s", e.Data)
 	}
 }
 
 func TestTable_ServiceAndTableDoNotShareAName(t *testing.T) {
 	w := withTable(t, 1, "h1")
-	w.s.cfg.Services = []Wish{{Name: "StudT", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) { return base, nil }}}
+	w.s.cfg.Services = []ServiceConfig{{Name: "StudT", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) { return base, nil }}}
 	w.run(2 * time.Second)
 	if len(w.s.services) != 0 {
 		t.Fatal("a service took the name of a table")
 	}
-	w.wantTold("service.refused", "StudT")
-	w.wantWhole()
+	w.wantEvent("service.refused", "StudT")
+	w.wantAllReady()
 }

@@ -8,16 +8,16 @@ import (
 	"ringway/events"
 )
 
-// purging is what is known of a log's beginning.
-type purging struct {
+// logPurge is what is known of a log's beginning.
+type logPurge struct {
 	busy  bool
 	after time.Time
 	first uint64
 }
 
-// purge drops what every replica has on its disk from the logs.
-func (s *state) purge(now time.Time) (effects []effect) {
-	if s.deaf(now) {
+// purgeLogs drops what every replica has on its disk from the logs.
+func (s *state) purgeLogs(now time.Time) (effects []effect) {
+	if s.isolated(now) {
 		return nil
 	}
 	for _, name := range sorted(s.tables) {
@@ -29,13 +29,13 @@ func (s *state) purge(now time.Time) (effects []effect) {
 				continue
 			}
 			if p == nil {
-				p = &purging{first: l.First()}
+				p = &logPurge{first: l.First()}
 				s.purges[id] = p
 			}
 			p.after = now.Add(s.cfg.PurgeEvery)
-			if below := s.purgeable(db, l); below >= p.first+s.cfg.PurgeWorth {
+			if below := s.purgeable(db, l); below >= p.first+s.cfg.MinPurge {
 				p.busy = true
-				effects = append(effects, purgeLog{id: id, below: below, worth: s.cfg.PurgeWorth})
+				effects = append(effects, purgeLog{id: id, below: below, worth: s.cfg.MinPurge})
 			}
 		}
 	}
@@ -47,20 +47,20 @@ func (s *state) purge(now time.Time) (effects []effect) {
 // that is being copied needs what follows its copy.
 func (s *state) purgeable(db events.Database, log events.ShardLog) uint64 {
 	ready, least := 0, ^uint64(0)
-	for _, srv := range keepers(db, log.Shard) {
-		said, fresh := s.said(srv.Name, db.Table.Name, log.Shard)
-		needs := said.Durable
-		switch said.State {
+	for _, srv := range serversOf(db, log.Shard) {
+		reported, fresh := s.reported(srv.Name, db.Table.Name, log.Shard)
+		needs := reported.Durable
+		switch reported.State {
 		case events.ReplicaReady, events.ReplicaCatchingUp:
 		case events.ReplicaCopying:
-			needs = said.Applied
+			needs = reported.Applied
 		default:
 			return 0
 		}
 		if !fresh || needs.Incarnation != log.Incarnation {
 			return 0
 		}
-		if s.strong(srv, db.Table.Name, log) {
+		if s.confirmedReady(srv, db.Table.Name, log) {
 			ready++
 		}
 		least = min(least, needs.Seq)
@@ -79,7 +79,7 @@ func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
 	}
 	worth := err == nil && e.below >= there.First+e.worth
 	if worth {
-		if err = t.mayAct(); err == nil {
+		if err = t.checkLease(); err == nil {
 			events.FailPoint("purge")
 			err = t.logs.PurgeLog(ctx, e.id, e.below)
 			events.FailPoint("purged")
@@ -98,11 +98,11 @@ func (s *state) logPurged(e purgeLog, first uint64, worth bool, err error, now t
 	about := e.id.Table + "." + e.id.Shard
 	switch {
 	case err != nil:
-		return s.tellOnce(now, events.EntityShard, about, err)
+		return s.emitOnce(now, events.EntityShard, about, err)
 	case !worth:
 		p.first = max(p.first, first)
 		return nil
 	}
 	p.first = e.below
-	return s.tell(now, events.EntityShard, events.VerbPurged, about, map[string]any{"log": e.id.Incarnation, "from": first, "below": e.below})
+	return s.emit(now, events.EntityShard, events.VerbPurged, about, map[string]any{"log": e.id.Incarnation, "from": first, "below": e.below})
 }

@@ -11,45 +11,45 @@ import (
 	"ringway/events"
 )
 
-func recoverShard(ask events.RecoverRequest) *tableRequest {
+func recoverShard(req events.RecoverRequest) *tableRequest {
 	return &tableRequest{
-		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.recoverShard(r, ask, now) },
+		begin: func(s *state, r *tableRequest, now time.Time) ([]effect, error) { return s.recoverShard(r, req, now) },
 		reply: (*state).recovered,
 	}
 }
 
 // recoverShard gives a shard a new log, which continues its most advanced
 // replica. What else there was is given up, so only a person may ask for it.
-func (s *state) recoverShard(r *tableRequest, ask events.RecoverRequest, now time.Time) ([]effect, error) {
-	have, err := s.named(ask.Table)
+func (s *state) recoverShard(r *tableRequest, req events.RecoverRequest, now time.Time) ([]effect, error) {
+	have, err := s.findTable(req.Table)
 	if err != nil {
 		return nil, err
 	}
-	log, ok := have.Log(ask.Shard)
+	log, ok := have.Log(req.Shard)
 	if !ok {
-		return nil, events.StatusErrorf(http.StatusBadRequest, "shard '%.63s' is not defined", ask.Shard)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "shard '%.63s' is not defined", req.Shard)
 	}
 	r.table, r.shard, r.log = have.Table.Name, log.Shard, log.Incarnation
-	if a, ok := answered(have, ask.ID); ok {
+	if a, ok := previousAnswer(have, req.ID); ok {
 		r.ids = serverIDs(have, a.Added)
 		return nil, nil
 	}
 	if !log.Made {
 		return nil, events.StatusErrorf(http.StatusConflict, "the log of shard '%s' is being made; try again in a moment", log.Shard)
 	}
-	if err := s.mayRecover(have, log); err != nil && !ask.Force {
+	if err := s.mayRecover(have, log); err != nil && !req.Force {
 		return nil, err
 	}
 	srv, at, ok := s.mostAdvanced(have, log.Shard, log.Incarnation)
 	if !ok {
 		return nil, events.StatusErrorf(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
 	}
-	db := editable(have)
-	s.remember(&db, events.Answered{Request: ask.ID, Added: []string{srv.Name}})
+	db := cloneTable(have)
+	s.rememberAnswer(&db, events.Answered{Request: req.ID, Added: []string{srv.Name}})
 	r.ids = []int{srv.ID}
 	r.log = continueFrom(&db, log.Shard, at)
 	db.Decision = s.because(s.event(now, events.EntityShard, events.VerbRecovered, r.table+"."+log.Shard, map[string]any{
-		"reason": reason(ask.ID), "server": srv.Name, "position": at, "instead_of": log.Incarnation, "log": r.log, "force": ask.Force,
+		"reason": reason(req.ID), "server": srv.Name, "position": at, "instead_of": log.Incarnation, "log": r.log, "force": req.Force,
 	}))
 	return []effect{putTable{db}}, nil
 }
@@ -73,13 +73,13 @@ func (s *state) mayRecover(db events.Database, log events.ShardLog) error {
 		}
 	}
 	var away []string
-	for _, srv := range keepers(db, log.Shard) {
-		said, fresh := s.said(srv.Name, db.Table.Name, log.Shard)
+	for _, srv := range serversOf(db, log.Shard) {
+		reported, fresh := s.reported(srv.Name, db.Table.Name, log.Shard)
 		switch {
 		case !fresh:
 			away = append(away, srv.Name)
-		case said.State == events.ReplicaOpening || said.State == events.ReplicaCopying || said.State == events.ReplicaCatchingUp:
-			return events.StatusErrorf(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or recover with --force", log.Shard, srv.Name, said.State)
+		case reported.State == events.ReplicaOpening || reported.State == events.ReplicaCopying || reported.State == events.ReplicaCatchingUp:
+			return events.StatusErrorf(http.StatusConflict, "shard '%s' on %s is %s; wait for it, or recover with --force", log.Shard, srv.Name, reported.State)
 		}
 	}
 	if len(away) > 0 {
@@ -99,28 +99,28 @@ func (s *state) mostAdvanced(db events.Database, shard, prefer string) (best eve
 	}
 	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
 	byID := func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) }
-	for _, srv := range slices.SortedFunc(slices.Values(keepers(db, shard)), byID) { // of equals the one that status names first
-		said, fresh := s.said(srv.Name, db.Table.Name, shard)
-		if !fresh || !slices.Contains(states, said.State) || said.Applied.Incarnation == "" {
+	for _, srv := range slices.SortedFunc(slices.Values(serversOf(db, shard)), byID) { // of equals the one that status names first
+		reported, fresh := s.reported(srv.Name, db.Table.Name, shard)
+		if !fresh || !slices.Contains(states, reported.State) || reported.Applied.Incarnation == "" {
 			continue
 		}
-		if !ok || cmp.Or(cmp.Compare(rank(said.Applied), rank(at)), cmp.Compare(said.Applied.Seq, at.Seq)) > 0 {
-			best, at, ok = srv, said.Applied, true
+		if !ok || cmp.Or(cmp.Compare(rank(reported.Applied), rank(at)), cmp.Compare(reported.Applied.Seq, at.Seq)) > 0 {
+			best, at, ok = srv, reported.Applied, true
 		}
 	}
 	return best, at, ok
 }
 
-// overtaken finds a better origin for a log that is not made yet: replicas may
+// advanceOrigin finds a better origin for a log that is not made yet: replicas may
 // have gone on until the old log was deleted. The new log gets another
 // incarnation, so that nobody makes it with the former origin.
-func (s *state) overtaken(db *events.Database, l events.ShardLog) bool {
+func (s *state) advanceOrigin(db *events.Database, l events.ShardLog) bool {
 	srv, at, ok := s.mostAdvanced(*db, l.Shard, l.Origin.Incarnation)
 	if !ok || at.Incarnation != l.Origin.Incarnation || at.Seq <= l.Origin.Seq {
 		return false
 	}
 	incarnation := continueFrom(db, l.Shard, at)
-	for _, r := range s.asked {
+	for _, r := range s.tableRequests {
 		if r.table == db.Table.Name && r.shard == l.Shard && r.log == l.Incarnation {
 			r.ids, r.log = []int{srv.ID}, incarnation
 		}

@@ -13,7 +13,7 @@ import (
 
 func (w *sim) recoverShard(shard string, force bool) *tableAnswer {
 	w.t.Helper()
-	return askTable(w, recoverShard, events.RecoverRequest{ID: "rec" + w.now.String(), Shard: shard, Force: force})
+	return requestTable(w, recoverShard, events.RecoverRequest{ID: "rec" + w.now.String(), Shard: shard, Force: force})
 }
 
 // at sets what a server's volume has of a shard.
@@ -36,7 +36,7 @@ func lost(t *testing.T) *sim {
 	if n, of := w.replicasReady(); n != of-3 {
 		t.Fatalf("%d of %d ready with a log lost", n, of)
 	}
-	w.wantTold("shard.halted", "StudT.sh1")
+	w.wantEvent("shard.halted", "StudT.sh1")
 	return w
 }
 
@@ -69,9 +69,9 @@ func TestTable_RecoverContinuesTheMostAdvancedReplica(t *testing.T) {
 		t.Fatalf("the new log is %+v, want it to begin at 10", l)
 	}
 	w.run(5 * time.Second)
-	w.wantWhole()
-	w.wantTold("shard.recovered", "StudT.sh1")
-	w.wantTold("shard.quarantined", "StudT.sh1")
+	w.wantAllReady()
+	w.wantEvent("shard.recovered", "StudT.sh1")
+	w.wantEvent("shard.quarantined", "StudT.sh1")
 }
 
 func TestTable_RecoverRefusals(t *testing.T) {
@@ -131,7 +131,7 @@ func TestTable_RecoverByForceTakesWhatWasReadMeanwhile(t *testing.T) {
 		t.Fatalf("continued %+v of %s in a log from %d", reply.Log, reply.Server, w.logs["StudT.sh1"].first)
 	}
 	w.run(5 * time.Second)
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
@@ -145,7 +145,7 @@ func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
 			w.run(originSettles)
 			log, _ := w.log("sh1")
 			w.logs["StudT.sh1"] = &simLog{id: events.LogID{Table: "StudT", Shard: "sh1", Incarnation: log.Incarnation}, first: log.First(), last: log.First() - 1}
-			db := editable(w.db())
+			db := cloneTable(w.db())
 			db.Logs[0].Made = false
 			w.s.tables["StudT"].value = db
 		}
@@ -160,7 +160,7 @@ func TestTable_RecoverGoesOnUnderTheNextLeader(t *testing.T) {
 		if got, _ := w.log("sh1"); !got.Made || got.Incarnation != want.Incarnation {
 			t.Fatalf("made=%v: log %+v became %+v", made, want, got)
 		}
-		w.wantWhole()
+		w.wantAllReady()
 	}
 }
 
@@ -176,7 +176,7 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 	if len(w.purges) != 1 || w.purges[0].below != 4001-1000 {
 		t.Fatalf("purged %+v, want once below 3001", w.purges)
 	}
-	w.wantTold("shard.purged", "StudT.sh1")
+	w.wantEvent("shard.purged", "StudT.sh1")
 	w.write("sh1", 5000)
 	w.mute[w.db().Servers[0].Name] = true
 	w.run(30 * time.Second)
@@ -195,7 +195,7 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 	}
 	// A new leader does not know where the log begins, and asks before it purges.
 	w.elect()
-	w.told = nil
+	w.emitted = nil
 	w.run(30 * time.Second)
 	if slices.Contains(w.verbs(), "shard.purged") {
 		t.Fatal("told of a purge that dropped nothing")
@@ -235,12 +235,12 @@ func TestTable_ACopyThatRunsPinsWhatFollowsIt(t *testing.T) {
 	w.s.cfg.KeepTail = 0
 	log, _ := w.log("sh1")
 	at := func(seq uint64) events.Position { return events.Position{Incarnation: log.Incarnation, Seq: seq} }
-	for i, srv := range keepers(w.db(), "sh1") {
+	for i, srv := range serversOf(w.db(), "sh1") {
 		r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: events.ReplicaReady, Applied: at(120), Durable: at(100)}
 		if i == 2 {
 			r.State, r.Applied, r.Durable = events.ReplicaCopying, at(50), events.Position{}
 		}
-		w.s.servers[srv.Name].beat = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
+		w.s.servers[srv.Name].heartbeat = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
 	}
 	if got := w.s.purgeable(w.db(), log); got != 51 {
 		t.Fatalf("purged below %d while a copy of 50 is under way, want 51", got)
@@ -254,13 +254,13 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w.s.cfg.KeepTail = rapid.Uint64Range(0, 50).Draw(t, "tail")
 		least, known, ready := ^uint64(0), true, 0
-		for _, srv := range keepers(w.db(), "sh1") {
+		for _, srv := range serversOf(w.db(), "sh1") {
 			r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: rapid.SampledFrom(states).Draw(t, "state")}
 			incarnation := rapid.SampledFrom([]string{log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, log.Incarnation, "other"}).Draw(t, "log")
 			r.Durable = events.Position{Incarnation: incarnation, Seq: rapid.Uint64Range(0, 200).Draw(t, "durable")}
 			r.Applied = events.Position{Incarnation: incarnation, Seq: r.Durable.Seq + rapid.Uint64Range(0, 50).Draw(t, "more")}
-			heard := w.s.servers[srv.Name]
-			heard.beat, heard.silent = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
+			observed := w.s.servers[srv.Name]
+			observed.heartbeat, observed.silent = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}, rapid.IntRange(0, 9).Draw(t, "silent") == 9
 			needs := r.Durable.Seq
 			if r.State == events.ReplicaCopying {
 				needs = r.Applied.Seq
@@ -273,7 +273,7 @@ func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 			default:
 				known = false
 			}
-			known = known && !heard.silent && incarnation == log.Incarnation
+			known = known && !observed.silent && incarnation == log.Incarnation
 		}
 		below := w.s.purgeable(w.db(), log)
 		switch {

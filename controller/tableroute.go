@@ -9,12 +9,12 @@ import (
 	"ringway/events"
 )
 
-// standing is what the leader thinks of a replica.
-type standing int
+// replicaHealth is what the leader thinks of a replica.
+type replicaHealth int
 
 const (
-	unfit   standing = iota // known not to be ready
-	doubted                 // was ready, and is silent
+	notReady  replicaHealth = iota // known not to be ready
+	suspected                      // was ready, and is silent
 	ready
 )
 
@@ -28,7 +28,7 @@ func (s *state) routeTables(now time.Time) (effects []effect) {
 		}
 		cause := s.tableRouteEvents(now, have, next)
 		// The value has to fit one message; what has no room in it is told beside it.
-		more := cause[min(len(cause), mostCarried):]
+		more := cause[min(len(cause), maxCarriedEvents):]
 		next.Decision = s.because(cause[:len(cause)-len(more)]...)
 		effects = append(effects, putTableRoute{next})
 		for _, e := range more {
@@ -48,7 +48,7 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 	whole = true
 	next = events.TableRoute{Table: db.Table, Servers: []events.TableServer{}, Shards: []events.ShardRoute{}}
 	next.Table.Shards = []events.Shard{}
-	reachable, kept, logs, former := map[string]bool{}, keptBy(db), logsOf(db), map[string]events.ShardRoute{}
+	reachable, kept, logs, former := map[string]bool{}, serversByShard(db), logsOf(db), map[string]events.ShardRoute{}
 	for _, sh := range was.Shards {
 		former[sh.Shard] = sh
 	}
@@ -69,7 +69,7 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 		}
 		next.Shards = append(next.Shards, route)
 	}
-	s.chooseEager(db.Table.Name, former, next.Shards, now)
+	s.chooseResponders(db.Table.Name, former, next.Shards, now)
 	for _, srv := range db.Servers {
 		line := events.TableServer{Name: srv.Name, ID: srv.ID, Host: srv.Host, Shards: append([]string{}, srv.Shards...)}
 		line.Address = s.serverAddress(srv, &was, reachable[srv.Name])
@@ -83,96 +83,96 @@ func (s *state) nextTableRoute(db events.Database, have *stored[events.TableRout
 func (s *state) shardRoute(table string, servers []events.ShardServer, log events.ShardLog, was events.ShardRoute) events.ShardRoute {
 	route := events.ShardRoute{Shard: log.Shard, Log: log, Replicas: []events.ShardReplica{}}
 	slices.SortFunc(servers, func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
-	var best standing
-	var found []standing
+	var best replicaHealth
+	var found []replicaHealth
 	for _, srv := range servers {
-		st, _ := s.standing(srv, table, log, was)
+		st, _ := s.replicaHealth(srv, table, log, was)
 		best = max(best, st)
 		found = append(found, st)
 	}
 	for i, srv := range servers {
-		route.Replicas = append(route.Replicas, events.ShardReplica{Server: srv.Name, Ready: found[i] != unfit && found[i] == best})
+		route.Replicas = append(route.Replicas, events.ShardReplica{Server: srv.Name, Ready: found[i] != notReady && found[i] == best})
 	}
 	return route
 }
 
-// standing judges one replica of a shard, and says why it is not ready. The
+// replicaHealth judges one replica of a shard, and says why it is not ready. The
 // shard server's own heartbeat decides: its health endpoint answers long
 // before it can serve, and its agent may be away while it serves.
-func (s *state) standing(srv events.ShardServer, table string, log events.ShardLog, was events.ShardRoute) (standing, string) {
+func (s *state) replicaHealth(srv events.ShardServer, table string, log events.ShardLog, was events.ShardRoute) (replicaHealth, string) {
 	wasReady := was.Log.Incarnation == log.Incarnation && slices.ContainsFunc(was.Replicas, func(r events.ShardReplica) bool { return r.Server == srv.Name && r.Ready })
-	orDoubted := func(why string) (standing, string) {
+	suspectedIfReady := func(why string) (replicaHealth, string) {
 		if wasReady {
-			return doubted, why
+			return suspected, why
 		}
-		return unfit, why
+		return notReady, why
 	}
 	if !s.assignedHome(srv) {
-		return unfit, "not assigned to a host"
+		return notReady, "not assigned to a host"
 	}
 	h := s.hosts[srv.Host]
-	if h != nil && h.beat != nil {
+	if h != nil && h.heartbeat != nil {
 		st, ok := h.status(srv.Name)
 		switch {
 		case !ok:
-			return unfit, "host " + srv.Host + " does not have it"
+			return notReady, "host " + srv.Host + " does not have it"
 		case st.State != events.Ready:
-			return unfit, orElse(st.Detail, st.State)
+			return notReady, orElse(st.Detail, st.State)
 		case st.Address == "":
-			return unfit, "it has no address"
+			return notReady, "it has no address"
 		}
 	} else if !wasReady {
-		return unfit, "host " + srv.Host + " has not been heard"
+		return notReady, "host " + srv.Host + " has not been heard"
 	}
-	heard := s.servers[srv.Name]
+	observed := s.servers[srv.Name]
 	switch {
-	case heard == nil:
-		return unfit, "it has not been heard"
-	case heard.beat == nil && heard.silent:
-		return orDoubted("it has not been heard")
-	case heard.beat == nil && !wasReady:
-		return unfit, "it has not been heard"
-	case heard.beat != nil:
-		r, ok := heard.beat.Replica(table, log.Shard)
+	case observed == nil:
+		return notReady, "it has not been heard"
+	case observed.heartbeat == nil && observed.silent:
+		return suspectedIfReady("it has not been heard")
+	case observed.heartbeat == nil && !wasReady:
+		return notReady, "it has not been heard"
+	case observed.heartbeat != nil:
+		r, ok := observed.heartbeat.Replica(table, log.Shard)
 		switch {
 		case !ok:
-			return unfit, "it does not know of the shard yet"
+			return notReady, "it does not know of the shard yet"
 		case r.State != events.ReplicaReady:
-			return unfit, orElse(r.Detail, r.State)
+			return notReady, orElse(r.Detail, r.State)
 		case r.Applied.Incarnation != log.Incarnation:
-			return unfit, "it follows another log"
-		case heard.silent:
-			return orDoubted("it is silent")
+			return notReady, "it follows another log"
+		case observed.silent:
+			return suspectedIfReady("it is silent")
 		}
 	}
 	if h != nil && h.state == events.Lost {
-		return orDoubted("host " + srv.Host + " is lost")
+		return suspectedIfReady("host " + srv.Host + " is lost")
 	}
 	if srv.Stopping() { // it serves until another does
-		return doubted, "it is to be started anew: " + srv.Renewal.Why
+		return suspected, "it is to be started anew: " + srv.Renewal.Why
 	}
 	return ready, ""
 }
 
-// judge is standing, against the route as it is.
-func (s *state) judge(srv events.ShardServer, table string, log events.ShardLog) (standing, string) {
+// currentHealth is standing, against the route as it is.
+func (s *state) currentHealth(srv events.ShardServer, table string, log events.ShardLog) (replicaHealth, string) {
 	was := events.ShardRoute{}
 	if r, ok := s.tableRoutes[table]; ok {
 		was, _ = r.value.Shard(log.Shard)
 	}
-	return s.standing(srv, table, log, was)
+	return s.replicaHealth(srv, table, log, was)
 }
 
-// strong reports whether a replica is ready beyond doubt.
-func (s *state) strong(srv events.ShardServer, table string, log events.ShardLog) bool {
-	st, _ := s.judge(srv, table, log)
-	heard := s.servers[srv.Name]
-	return st == ready && heard.beat != nil
+// confirmedReady reports whether a replica is ready beyond doubt.
+func (s *state) confirmedReady(srv events.ShardServer, table string, log events.ShardLog) bool {
+	st, _ := s.currentHealth(srv, table, log)
+	observed := s.servers[srv.Name]
+	return st == ready && observed.heartbeat != nil
 }
 
 func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, ready bool) string {
 	h := s.hosts[srv.Host]
-	if h == nil || h.beat == nil {
+	if h == nil || h.heartbeat == nil {
 		old, _ := was.Server(srv.Name)
 		return old.Address
 	}
@@ -182,15 +182,15 @@ func (s *state) serverAddress(srv events.ShardServer, was *events.TableRoute, re
 	return ""
 }
 
-// chooseEager names the replica of each shard that commits at once. It stays
+// chooseResponders names the replica of each shard that commits at once. It stays
 // while it is ready and not stuck; else it is the one that is ahead, and among
 // equals the one whose server has the fewest such tasks. Then tasks go one by one from a
 // server to another that has at least two fewer: the first to be ready, or to
 // be left, would keep them all.
-func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shards []events.ShardRoute, now time.Time) {
+func (s *state) chooseResponders(table string, was map[string]events.ShardRoute, shards []events.ShardRoute, now time.Time) {
 	tasks := map[string]int{}
 	for i := range shards {
-		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Responder) && !s.stuck(old.Responder, table, old.Shard, now) {
+		if old, ok := was[shards[i].Shard]; ok && isReady(shards[i], old.Responder) && !s.stalled(old.Responder, table, old.Shard, now) {
 			shards[i].Responder = old.Responder
 			tasks[old.Responder]++
 		}
@@ -204,7 +204,7 @@ func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shar
 			if !r.Ready {
 				continue
 			}
-			st, _ := s.said(r.Server, table, shards[i].Shard)
+			st, _ := s.reported(r.Server, table, shards[i].Shard)
 			best := shards[i].Responder
 			if best == "" || st.Applied.Seq > ahead || st.Applied.Seq == ahead && tasks[r.Server] < tasks[best] {
 				shards[i].Responder, ahead = r.Server, st.Applied.Seq
@@ -213,9 +213,9 @@ func (s *state) chooseEager(table string, was map[string]events.ShardRoute, shar
 		tasks[shards[i].Responder]++
 	}
 	for i := range shards {
-		at, _ := s.said(shards[i].Responder, table, shards[i].Shard)
+		at, _ := s.reported(shards[i].Responder, table, shards[i].Shard)
 		for _, r := range shards[i].Replicas {
-			st, fresh := s.said(r.Server, table, shards[i].Shard)
+			st, fresh := s.reported(r.Server, table, shards[i].Shard)
 			if r.Ready && fresh && st.Applied.Seq >= at.Applied.Seq && tasks[r.Server]+1 < tasks[shards[i].Responder] {
 				tasks[shards[i].Responder]--
 				tasks[r.Server]++
@@ -234,9 +234,9 @@ func sameTableRoute(a, b events.TableRoute) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// onlyReach reports whether nothing is new but that servers have a host, or can
+// onlyReachabilityChanged reports whether nothing is new but that servers have a host, or can
 // be reached, or no longer: what is told of them and of their replicas says so.
-func onlyReach(was, next events.TableRoute) bool {
+func onlyReachabilityChanged(was, next events.TableRoute) bool {
 	next.Servers = slices.Clone(next.Servers)
 	for i := range next.Servers {
 		line := &next.Servers[i]
@@ -256,17 +256,17 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 	var was events.TableRoute
 	if have != nil {
 		was = have.value
-		if onlyReach(was, next) {
+		if onlyReachabilityChanged(was, next) {
 			return nil
 		}
 	}
 	db := s.tables[next.Table.Name].value
 	total, serving := 0, 0
-	var told []events.Event
+	var list []events.Event
 	for _, sh := range next.Shards {
 		old, _ := was.Shard(sh.Shard)
-		tell := func(verb, server, why string) {
-			told = append(told, s.event(now, events.EntityShard, verb, next.Table.Name+"."+sh.Shard, map[string]any{"server": server, "reason": why}))
+		add := func(verb, server, why string) {
+			list = append(list, s.event(now, events.EntityShard, verb, next.Table.Name+"."+sh.Shard, map[string]any{"server": server, "reason": why}))
 		}
 		for _, r := range sh.Replicas {
 			total++
@@ -275,16 +275,16 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 			}
 			switch before := isReady(old, r.Server); {
 			case r.Ready && !before:
-				tell(events.VerbReady, r.Server, "it is level with the log")
+				add(events.VerbReady, r.Server, "it is level with the log")
 			case !r.Ready && before:
 				srv, _ := serverOf(db, r.Server)
-				_, why := s.standing(srv, next.Table.Name, sh.Log, old)
-				tell(events.VerbUnready, r.Server, why)
+				_, why := s.replicaHealth(srv, next.Table.Name, sh.Log, old)
+				add(events.VerbUnready, r.Server, why)
 			}
 		}
 		for _, r := range old.Replicas {
 			if r.Ready && !slices.ContainsFunc(sh.Replicas, func(n events.ShardReplica) bool { return n.Server == r.Server }) {
-				tell(events.VerbUnready, r.Server, "it is replaced or removed")
+				add(events.VerbUnready, r.Server, "it is replaced or removed")
 			}
 		}
 		if sh.Responder != old.Responder {
@@ -294,18 +294,18 @@ func (s *state) tableRouteEvents(now time.Time, have *stored[events.TableRoute],
 				why = "it is ready in the first route of the shard"
 			case sh.Responder == "":
 				why = "no replica is ready"
-			case s.stuck(old.Responder, next.Table.Name, sh.Shard, now):
+			case s.stalled(old.Responder, next.Table.Name, sh.Shard, now):
 				why = old.Responder + " stays where it is while others go on"
 			case isReady(sh, old.Responder):
 				why = old.Responder + " does so for more shards"
 			case old.Responder != "":
 				why = old.Responder + " is no longer ready"
 			}
-			tell(events.VerbResponder, sh.Responder, why)
+			add(events.VerbResponder, sh.Responder, why)
 		}
 	}
 	changed := s.event(now, events.EntityRoute, events.VerbChanged, next.Table.Name, map[string]any{
 		"table": next.Table.Name, "servers": len(next.Servers), "replicas": total, "ready": serving,
 	})
-	return append([]events.Event{changed}, told...)
+	return append([]events.Event{changed}, list...)
 }

@@ -11,17 +11,17 @@ import (
 	"ringway/events"
 )
 
-func (w *sim) addServers(ask events.ServersRequest) *tableAnswer {
+func (w *sim) addServers(req events.ServersRequest) *tableAnswer {
 	w.t.Helper()
-	if ask.ID == "" {
-		ask.ID = fmt.Sprintf("a%d", w.rev)
+	if req.ID == "" {
+		req.ID = fmt.Sprintf("a%d", w.rev)
 	}
-	return askTable(w, addServers, ask)
+	return requestTable(w, addServers, req)
 }
 
 func (w *sim) removeServers(n int, names ...string) *tableAnswer {
 	w.t.Helper()
-	return askTable(w, removeServers, events.ServersRequest{ID: fmt.Sprintf("r%d", w.rev), N: n, Names: names})
+	return requestTable(w, removeServers, events.ServersRequest{ID: fmt.Sprintf("r%d", w.rev), N: n, Names: names})
 }
 
 func place(name string, shards ...string) events.Placement {
@@ -32,9 +32,9 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	f := func(message string, code int, change func(*events.InitRequest)) {
 		t.Helper()
 		w := started(t, webConfig(1), "h1")
-		ask := events.InitRequest{N: 2, Table: students("sh1", "sh2")}
-		change(&ask)
-		if got := w.init(ask).refused(t, code); !strings.Contains(got, message) {
+		req := events.InitRequest{N: 2, Table: students("sh1", "sh2")}
+		change(&req)
+		if got := w.init(req).refused(t, code); !strings.Contains(got, message) {
 			t.Errorf("refused with %q, want %q", got, message)
 		}
 		w.run(2 * time.Second)
@@ -74,9 +74,9 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 	if got := w.init(events.InitRequest{N: 3}).refused(t, 409); !strings.Contains(got, "configured already") {
 		t.Errorf("a second init: %s", got)
 	}
-	ask := events.InitRequest{N: 1, Table: students("sh1"), Servers: []events.Placement{place(w.db().Servers[0].Name)}}
-	ask.Table.Name = "other"
-	if got := w.init(ask).refused(t, 400); !strings.Contains(got, "already in use") {
+	req := events.InitRequest{N: 1, Table: students("sh1"), Servers: []events.Placement{place(w.db().Servers[0].Name)}}
+	req.Table.Name = "other"
+	if got := w.init(req).refused(t, 400); !strings.Contains(got, "already in use") {
 		t.Errorf("a name in use: %s", got)
 	}
 }
@@ -122,13 +122,13 @@ func TestTable_AddPlacesOldAndNewShards(t *testing.T) {
 	if reply.N != 5 || len(reply.Added) != 2 || reply.Added[0] != "Server4" {
 		t.Fatalf("reply is %+v", reply)
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	if len(w.table().Shards) != 5 || len(w.table().Shards[4].Replicas) != 2 {
 		t.Fatalf("route is %+v", w.table().Shards)
 	}
-	w.wantTold("shard.filling", "StudT.sh3")
-	w.wantTold("shard.filled", "StudT.sh3")
-	w.wantTold("table.scaled", "StudT")
+	w.wantEvent("shard.filling", "StudT.sh3")
+	w.wantEvent("shard.filled", "StudT.sh3")
+	w.wantEvent("table.scaled", "StudT")
 }
 
 // Its id is free then, and the next one gets it.
@@ -190,7 +190,7 @@ func TestTable_AddDoesNotHoldUpTheRouteOfOldShards(t *testing.T) {
 		t.Fatalf("%d shards on %d servers in the route, want the 4 old ones on all 4", len(route.Shards), len(route.Servers))
 	}
 	refused := 0
-	for _, e := range w.told {
+	for _, e := range w.emitted {
 		if e.Entity+"."+e.Verb == "shard.refused" {
 			refused++
 		}
@@ -207,15 +207,15 @@ func TestTable_AddDoesNotHoldUpTheRouteOfOldShards(t *testing.T) {
 }
 
 func TestTable_AddRefusalsChangeNothing(t *testing.T) {
-	f := func(message string, ask events.ServersRequest) {
+	f := func(message string, req events.ServersRequest) {
 		t.Helper()
 		w := withTable(t, 3, "h1")
-		for i := range ask.Servers {
-			if ask.Servers[i].Name == "@" {
-				ask.Servers[i].Name = w.db().Servers[0].Name
+		for i := range req.Servers {
+			if req.Servers[i].Name == "@" {
+				req.Servers[i].Name = w.db().Servers[0].Name
 			}
 		}
-		if got := w.addServers(ask).refused(t, 400); !strings.Contains(got, message) {
+		if got := w.addServers(req).refused(t, 400); !strings.Contains(got, message) {
 			t.Errorf("refused with %q, want %q", got, message)
 		}
 		if len(w.db().Servers) != 3 || len(w.db().Logs) != 4 {
@@ -254,13 +254,13 @@ func TestTable_RemoveAnswersWhenRoutersServeWithoutAndStopsThem(t *testing.T) {
 	if w.agents[victim.Host][victim.Name] != nil {
 		t.Fatal("the removed server still runs")
 	}
-	w.wantWhole()
+	w.wantAllReady()
 	for _, sh := range w.table().Shards {
 		if len(sh.Replicas) == 0 {
 			t.Errorf("%s has lost all copies", sh.Shard)
 		}
 	}
-	again := askTable(w, removeServers, events.ServersRequest{ID: w.db().Answered[1].Request, N: 2, Names: []string{victim.Name}})
+	again := requestTable(w, removeServers, events.ServersRequest{ID: w.db().Answered[1].Request, N: 2, Names: []string{victim.Name}})
 	w.run(time.Second)
 	if r := again.servers(t); r.N != 4 || !slices.Equal(r.Removed, reply.Removed) {
 		t.Fatalf("the same request again: %+v", r)
@@ -301,7 +301,7 @@ func TestTable_RemoveSaysHowTheOtherKindIsRemoved(t *testing.T) {
 	made.servers(t)
 	replica := w.replicas()[0].Name
 	want := `hostnames: 'Server7' is not a replica but a database server of table StudT; DELETE /rm {"n":1,"servers":["Server7"]} removes it`
-	if got := w.ask(false, 1, "Server7"); got.err == nil || got.err.Error() != want {
+	if got := w.scale(false, 1, "Server7"); got.err == nil || got.err.Error() != want {
 		t.Errorf("got %v, want %s", got.err, want)
 	}
 	want = `servers: '` + replica + `' is not a server but a replica of service web; DELETE /rm {"n":1,"hostnames":["` + replica + `"]} removes it`
@@ -415,12 +415,12 @@ func TestTable_RemovedServerRunsUntilNoRouterUsesIt(t *testing.T) {
 	victim := w.db().Servers[0].Name
 	old := w.s.tableRoutes["StudT"].version
 	got := w.removeServers(1, victim)
-	behind := func() {
+	outdatedServers := func() {
 		w.s.routers["r1"].seen = w.now
-		w.s.routers["r1"].beat.Tables = map[string]events.Epoch{"StudT": old}
+		w.s.routers["r1"].heartbeat.Tables = map[string]events.Epoch{"StudT": old}
 		w.decide()
 	}
-	behind()
+	outdatedServers()
 	if !assignedIn(w.s.assigned["h1"].value, victim) || got.there {
 		t.Fatalf("stopped, or answered (%v), while a router serves the old route", got.there)
 	}

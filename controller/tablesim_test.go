@@ -21,8 +21,8 @@ type database struct {
 	noLogs    error                                       // the bus makes no log
 	purges    []purgeLog
 	made      int             // logs
-	voices    bool            // shard servers speak although their agent does not
-	strangers map[string]bool // instances that assignments of another bus named
+	agentless bool            // shard servers speak although their agent does not
+	foreign   map[string]bool // instances that assignments of another bus named
 }
 
 type simLog struct {
@@ -44,7 +44,7 @@ func (w *sim) reread(db events.Database) events.Database {
 	return again
 }
 
-func (w *sim) makeLog(e makeLog) error {
+func (w *sim) createLog(e createLog) error {
 	if w.noLogs != nil {
 		return w.noLogs
 	}
@@ -62,14 +62,14 @@ func (w *sim) makeLog(e makeLog) error {
 	return nil
 }
 
-func (w *sim) clearLog(e clearLog) []effect {
+func (w *sim) deleteOldLog(e deleteOldLog) []effect {
 	key := e.id.Table + "." + e.id.Shard
 	there := w.logs[key]
 	is := there != nil && there.id == e.id
 	if !is {
 		delete(w.logs, key)
 	}
-	return w.s.logCleared(e.id, is, nil, w.now)
+	return w.s.oldLogDeleted(e.id, is, nil, w.now)
 }
 
 func (w *sim) purgeLog(e purgeLog) []effect {
@@ -92,18 +92,18 @@ func (w *sim) position(l *simLog, seq uint64) events.Position {
 	return p
 }
 
-// serverBeats moves the shard servers of a host along, and lets them speak.
-func (w *sim) serverBeats(host string) {
+// serverHeartbeats moves the shard servers of a host along, and lets them speak.
+func (w *sim) serverHeartbeats(host string) {
 	for _, name := range sorted(w.agents[host]) {
 		i := w.agents[host][name]
 		if i.Kind != events.KindShard || i.State != events.Ready || w.mute[name] {
 			continue
 		}
-		w.apply(w.s.observeServer(w.serverBeat(*i), w.now))
+		w.apply(w.s.observeServer(w.serverHeartbeat(*i), w.now))
 	}
 }
 
-func (w *sim) serverBeat(i events.InstanceStatus) events.ShardHeartbeat {
+func (w *sim) serverHeartbeat(i events.InstanceStatus) events.ShardHeartbeat {
 	if w.volumes == nil {
 		w.volumes = map[string]map[string]*events.ReplicaStatus{}
 	}
@@ -182,27 +182,27 @@ type tableAnswer struct {
 	there bool
 }
 
-// askTable sends a request as listen does.
-func askTable[R any](w *sim, request func(R) *tableRequest, ask R) *tableAnswer {
+// requestTable sends a request as listen does.
+func requestTable[R any](w *sim, request func(R) *tableRequest, req R) *tableAnswer {
 	w.t.Helper()
 	got := &tableAnswer{}
-	r := request(ask)
+	r := request(req)
 	r.deadline = w.now.Add(w.s.cfg.TableTimeout)
 	r.done = func(v any, err error) { *got = tableAnswer{v, err, true} }
-	w.s.asked = append(w.s.asked, r)
+	w.s.tableRequests = append(w.s.tableRequests, r)
 	w.decide()
 	return got
 }
 
-func (w *sim) init(ask events.InitRequest) *tableAnswer {
+func (w *sim) init(req events.InitRequest) *tableAnswer {
 	w.t.Helper()
-	if ask.Table.Name == "" {
-		ask.Table = students("sh1", "sh2", "sh3", "sh4")
+	if req.Table.Name == "" {
+		req.Table = students("sh1", "sh2", "sh3", "sh4")
 	}
-	if ask.ID == "" {
-		ask.ID = fmt.Sprintf("i%d", w.rev)
+	if req.ID == "" {
+		req.ID = fmt.Sprintf("i%d", w.rev)
 	}
-	return askTable(w, initTable, ask)
+	return requestTable(w, initTable, req)
 }
 
 func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
@@ -258,7 +258,7 @@ func (w *sim) replicasReady() (n, of int) {
 	return n, of
 }
 
-func (w *sim) wantWhole() {
+func (w *sim) wantAllReady() {
 	w.t.Helper()
 	if n, of := w.replicasReady(); n != of || n == 0 {
 		w.t.Fatalf("%d of %d replicas are ready", n, of)

@@ -12,7 +12,7 @@ import (
 func (s *state) tableStatus(now time.Time) (out []events.TableStatus) {
 	for _, name := range sorted(s.tables) {
 		db := s.tables[name].value
-		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Engine: cmp.Or(db.Engine, "auto"), Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: s.renewalDetail(db, now)}
+		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Engine: cmp.Or(db.Engine, "auto"), Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: s.rolloutDetail(db, now)}
 		var route events.TableRoute
 		if r, ok := s.tableRoutes[name]; ok {
 			route, line.Epoch = r.value, r.version
@@ -34,23 +34,23 @@ func (s *state) shardStatus(db events.Database, route events.TableRoute, sh even
 	line := events.ShardStatus{
 		Table: db.Table.Name, Shard: sh.ID, Low: sh.Low, Size: sh.Size, Incarnation: log.Incarnation, Responder: at.Responder, Replicas: []events.ReplicaReport{},
 	}
-	servers := slices.SortedFunc(slices.Values(keepers(db, sh.ID)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
+	servers := slices.SortedFunc(slices.Values(serversOf(db, sh.ID)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
 	for _, srv := range servers {
 		report := events.ReplicaReport{Server: srv.Name, Host: srv.Host, State: events.Pending}
-		if said, fresh := s.said(srv.Name, db.Table.Name, sh.ID); said.State != "" {
-			report.State, report.AppliedSeq, report.DurableSeq, report.Detail = said.State, said.Applied.Seq, said.Durable.Seq, said.Detail
+		if reported, fresh := s.reported(srv.Name, db.Table.Name, sh.ID); reported.State != "" {
+			report.State, report.AppliedSeq, report.DurableSeq, report.Detail = reported.State, reported.Applied.Seq, reported.Durable.Seq, reported.Detail
 			if !fresh {
-				report.State, report.Detail = events.Silent, "it was "+said.State+" when it was last heard"
+				report.State, report.Detail = events.Silent, "it was "+reported.State+" when it was last heard"
 			}
-			if said.Applied.Incarnation == log.Incarnation && said.State != events.ReplicaCopying {
-				line.LastSeq = max(line.LastSeq, said.Applied.Seq)
+			if reported.Applied.Incarnation == log.Incarnation && reported.State != events.ReplicaCopying {
+				line.LastSeq = max(line.LastSeq, reported.Applied.Seq)
 			}
 		}
 		if srv.Renewal != nil {
 			report.Detail = "started anew: " + srv.Renewal.Why
 		}
-		if srv := s.servers[srv.Name]; report.Detail == "" && srv != nil && srv.beat != nil {
-			report.Detail = srv.beat.Detail
+		if srv := s.servers[srv.Name]; report.Detail == "" && srv != nil && srv.heartbeat != nil {
+			report.Detail = srv.heartbeat.Detail
 		}
 		line.Replicas = append(line.Replicas, report)
 	}

@@ -49,18 +49,18 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	for key := range t.torn {
+	for key := range t.undecodable {
 		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+service); ok {
-			s.torn[name] = true
+			s.undecodable[name] = true
 		}
 		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+table); ok {
-			s.tornTables[name] = true
+			s.undecodableTables[name] = true
 		}
 	}
 	now := time.Now()
-	s.assume(now)
-	s.rewound = t.assign.Rollback()
-	return t.carryOut(ctx, s.tell(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
+	s.assumeAlive(now)
+	s.rollback = t.assign.Rollback()
+	return t.carryOut(ctx, s.emit(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
 		"incarnation": s.term.Incarnation, "services": len(s.services), "tables": len(s.tables), "hosts": len(s.hosts),
 	}))
 }
@@ -100,7 +100,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 				i := slices.IndexFunc(former, func(f events.Entry) bool { _, err := decode(f.Value); return err == nil })
 				if i < 0 {
 					t.log.Error("no former value can be read either; it is decided anew", "bucket", bucket, "key", e.Key)
-					t.torn[bucket+"/"+e.Key] = e.Version
+					t.undecodable[bucket+"/"+e.Key] = e.Version
 					break
 				}
 				v, _ = decode(former[i].Value)
@@ -110,7 +110,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 				if there, err := t.bus.Emitted(ctx, event); err != nil {
 					return fmt.Errorf("take over: %w", err)
 				} else if !there {
-					t.told.add(event)
+					t.outbox.add(event)
 				}
 			}
 			why.Term, why.Former = t.lease.token, e.Version

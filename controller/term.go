@@ -15,21 +15,21 @@ import (
 // term is one leader's time: it takes over what is stored, listens, decides
 // and carries out, on one goroutine.
 type term struct {
-	cfg     Config
-	bus     Bus
-	open    Open
-	log     *slog.Logger
-	lease   *lease
-	state   *state
-	desired Bucket
-	assign  Bucket
-	routes  Bucket
-	told    *outbox
-	logs    Logs
-	jobs    sync.WaitGroup            // work on logs, apart from the decisions
-	mayWork chan struct{}             // one for each job that may run
-	torn    map[string]events.Version // keys whose value nobody can read
-	inputs  chan input
+	cfg         Config
+	bus         Bus
+	open        Open
+	log         *slog.Logger
+	lease       *lease
+	state       *state
+	desired     Bucket
+	assign      Bucket
+	routes      Bucket
+	outbox      *outbox
+	logs        Logs
+	jobs        sync.WaitGroup            // work on logs, apart from the decisions
+	jobSlots    chan struct{}             // one for each job that may run
+	undecodable map[string]events.Version // keys whose value nobody can read
+	inputs      chan input
 }
 
 // input is something heard, asked or due, folded into the state.
@@ -49,13 +49,13 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
 		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
-		logs: c.logs, mayWork: make(chan struct{}, maxJobs),
-		told: newOutbox(c.bus, c.log), torn: map[string]events.Version{}, inputs: make(chan input, 1024),
+		logs: c.logs, jobSlots: make(chan struct{}, maxJobs),
+		outbox: newOutbox(c.bus, c.log), undecodable: map[string]events.Version{}, inputs: make(chan input, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
 	held, sent := make(chan struct{}), make(chan struct{})
 	go func() { defer close(held); cancel(l.hold(ctx, c.cfg)) }()
-	go func() { defer close(sent); t.told.run(ctx) }()
+	go func() { defer close(sent); t.outbox.run(ctx) }()
 
 	err := t.run(ctx)
 	cancel(err)
@@ -64,7 +64,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 	bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
 	defer done()
 	l.release(bye)
-	if errors.Is(err, errRewound) {
+	if errors.Is(err, errRolledBack) {
 		return err
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -87,18 +87,18 @@ func (t *term) run(ctx context.Context) error {
 	defer t.jobs.Wait()
 	defer cancel() // first: whoever waits to put an input in lets go
 
-	tick, beat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.HeartbeatInterval)
+	tick, heartbeat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
-	defer beat.Stop()
-	t.beat(t.state, time.Now())
+	defer heartbeat.Stop()
+	t.heartbeat(t.state, time.Now())
 	for {
 		in := idle
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case in = <-t.inputs:
-		case <-beat.C:
-			in = t.beat
+		case <-heartbeat.C:
+			in = t.heartbeat
 		case <-tick.C:
 		}
 		if err := t.fold(ctx, in); err != nil {
@@ -154,26 +154,26 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		case putTableRoute:
 			name := e.value.Table.Name
 			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.tableRoutes, events.TableKey(name), name, e.value)
-		case rewound:
+		case rolledBack:
 			if err = t.carryOut(ctx, []effect{e.proof}); err == nil {
 				err = t.beginAnew(ctx, e)
 			}
 		case resign:
 			err = fmt.Errorf("%w: %s", errOvertaken, e.key)
 		case emit:
-			t.tell(e.event)
+			t.publish(e.event)
 		case answer:
 			e.request.done(e.reply, e.err)
 		case answerTable:
 			e.request.done(e.reply, e.err)
 		case answerStatus:
 			e.done(e.status, nil)
-		case clearLog:
-			t.work(ctx, func(ctx context.Context) input { return t.clearLog(ctx, e) })
-		case makeLog:
-			t.work(ctx, func(ctx context.Context) input { return t.makeLog(ctx, e) })
+		case deleteOldLog:
+			t.runJob(ctx, func(ctx context.Context) input { return t.deleteOldLog(ctx, e) })
+		case createLog:
+			t.runJob(ctx, func(ctx context.Context) input { return t.createLog(ctx, e) })
 		case purgeLog:
-			t.work(ctx, func(ctx context.Context) input { return t.purgeLog(ctx, e) })
+			t.runJob(ctx, func(ctx context.Context) input { return t.purgeLog(ctx, e) })
 		}
 		if err != nil {
 			return err
@@ -189,10 +189,10 @@ func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucke
 	defer cancel()
 	why := P(&v).Why()
 	news := why.Cause
-	why.Former = t.torn[bucket+"/"+key]
+	why.Former = t.undecodable[bucket+"/"+key]
 	if have, ok := into[name]; ok {
 		why.Former = have.version
-		why.Cause = append(t.told.unpublished(P(&have.value).Why().Cause), news...)
+		why.Cause = append(t.outbox.unpublished(P(&have.value).Why().Cause), news...)
 	}
 	var version events.Version
 	var err error
@@ -208,19 +208,19 @@ func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucke
 	}
 	into[name] = &stored[V]{v, version, former}
 	for _, e := range news {
-		t.tell(e)
+		t.publish(e)
 	}
 	return nil
 }
 
-func (t *term) tell(e events.Event) {
+func (t *term) publish(e events.Event) {
 	t.log.Info(e.Entity+" "+e.Verb, "about", e.About, "data", string(e.Data))
-	t.told.add(e)
+	t.outbox.add(e)
 }
 
-// beat says who leads, and which versions are to be obeyed. It is lost when
+// heartbeat says who leads, and which versions are to be obeyed. It is lost when
 // the bus is away; the next one says the same.
-func (t *term) beat(s *state, now time.Time) []effect {
+func (t *term) heartbeat(s *state, now time.Time) []effect {
 	epochs := map[string]events.Epoch{}
 	for name, r := range s.routes {
 		epochs[name] = r.version

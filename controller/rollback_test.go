@@ -10,7 +10,7 @@ import (
 // rewounds are the claims among effects that the bus went back.
 func rewounds(effects []effect) (n int) {
 	for _, e := range effects {
-		if _, ok := e.(rewound); ok {
+		if _, ok := e.(rolledBack); ok {
 			n++
 		}
 	}
@@ -25,7 +25,7 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	term := w.s.term
 	f := func(assigned events.Version, token events.Token, want int) {
 		t.Helper()
-		b := w.beat("h1")
+		b := w.hostHeartbeat("h1")
 		b.Assigned, b.Token = assigned, token
 		if got := rewounds(w.s.observeHost(b, w.now)); got != want {
 			t.Errorf("a host that obeys %s of term %s is doubted %d times, want %d", assigned, token, got, want)
@@ -65,17 +65,17 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 // What proves it is the value of before, with the event that tells.
 func TestObserve_ProofChangesNothing(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
-	b := w.beat("h1")
+	b := w.hostHeartbeat("h1")
 	b.Assigned.Revision += 60
 	have := w.s.assigned["h1"].value
 	for _, e := range w.s.observeHost(b, w.now) {
-		next := e.(rewound).proof.(putAssign).value
+		next := e.(rolledBack).proof.(putAssign).value
 		if next.Host != "h1" || len(next.Instances) != len(have.Instances) || next.Instances[0].Name != have.Instances[0].Name {
 			t.Errorf("%+v is stored as %+v", have, next)
 		}
-		w.apply([]effect{e.(rewound).proof})
+		w.apply([]effect{e.(rolledBack).proof})
 	}
-	w.wantTold("bus.rewound", events.BucketAssign)
+	w.wantEvent("bus.rewound", events.BucketAssign)
 }
 
 // Half an hour of scaling, deaths, silence and lag in which the bus never went back.
@@ -86,12 +86,12 @@ func TestObserve_DoubtsNobodyWhileTheBusGoesOn(t *testing.T) {
 	for i := range 2000 {
 		switch i % 9 {
 		case 2:
-			w.ask(i%2 == 0, 1)
+			w.scale(i%2 == 0, 1)
 		case 4:
 			w.silent["h2"] = i%2 == 0
 		}
 		for _, h := range []string{"h1", "h2", "h3"} {
-			b := w.beat(h)
+			b := w.hostHeartbeat(h)
 			b.Token = w.s.term
 			late = append(late, b)
 		}

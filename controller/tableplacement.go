@@ -15,14 +15,14 @@ const (
 	serverGrace  = 40 * time.Second // a database server writes out what it has in memory
 )
 
-// house chooses the host on which the data of a new shard server will lie.
+// placeVolumes chooses the host on which the data of a new shard server will lie.
 // That is stored before anything is started there.
-func (s *state) house(now time.Time) (effects []effect) {
-	if !s.settled(now) {
+func (s *state) placeVolumes(now time.Time) (effects []effect) {
+	if !s.readyToPlace(now) {
 		return nil
 	}
 	for _, name := range sorted(s.tables) {
-		db := editable(s.tables[name].value)
+		db := cloneTable(s.tables[name].value)
 		changed := false
 		for i := range db.Servers {
 			if db.Servers[i].Host == "" {
@@ -70,7 +70,7 @@ func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, 
 		db := s.tables[name].value
 		for _, srv := range db.Servers {
 			h := s.hosts[srv.Host]
-			if h == nil || h.beat == nil || h.state != events.Alive {
+			if h == nil || h.heartbeat == nil || h.state != events.Alive {
 				continue
 			}
 			if s.assignedHome(srv) || srv.Stopping() {
@@ -102,9 +102,9 @@ func serverSpec(db events.Database, srv events.ShardServer) events.InstanceSpec 
 	}
 }
 
-// unrouted reports whether every router obeys a route without a shard server
+// outOfRoute reports whether every router obeys a route without a shard server
 // that is not wanted any more.
-func (s *state) unrouted(i events.InstanceSpec, now time.Time) (string, bool) {
+func (s *state) outOfRoute(i events.InstanceSpec, now time.Time) (string, bool) {
 	route, ok := s.tableRoutes[i.Service]
 	if !ok {
 		return "never routed to", true
@@ -119,16 +119,16 @@ func (s *state) unrouted(i events.InstanceSpec, now time.Time) (string, bool) {
 // shards and its data.
 func (s *state) replaceServers(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.tables) {
-		db := editable(s.tables[name].value)
+		db := cloneTable(s.tables[name].value)
 		var cause []events.Event
 		for i, old := range db.Servers {
 			why := s.serverFailed(old, now)
-			place := slotOf{name, old.ID}
+			place := replicaKey{name, old.ID}
 			// One that is renewed comes back under its name.
 			if why == "" || old.Renewal != nil || !s.mayReplace(place, now) {
 				continue
 			}
-			s.noteFailure(place, now)
+			s.recordFailure(place, now)
 			db.Servers[i].Name = s.freshServer()
 			about := map[string]any{"table": name, "id": old.ID, "host": old.Host, "volume": old.Volume, "reason": why}
 			cause = append(cause,

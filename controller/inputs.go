@@ -27,20 +27,20 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 	}
 	for subject, fold := range map[string]func([]byte) (input, error){
 		events.HeartbeatAgents: func(b []byte) (input, error) {
-			beat, err := events.DecodeHostHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeHost(beat, now) }, err
+			heartbeat, err := events.DecodeHostHeartbeat(b)
+			return func(s *state, now time.Time) []effect { return s.observeHost(heartbeat, now) }, err
 		},
 		events.HeartbeatRouters: func(b []byte) (input, error) {
-			beat, err := events.DecodeRouterHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeRouter(beat, now) }, err
+			heartbeat, err := events.DecodeRouterHeartbeat(b)
+			return func(s *state, now time.Time) []effect { return s.observeRouter(heartbeat, now) }, err
 		},
 		events.HeartbeatShards: func(b []byte) (input, error) {
-			beat, err := events.DecodeShardHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeServer(beat, now) }, err
+			heartbeat, err := events.DecodeShardHeartbeat(b)
+			return func(s *state, now time.Time) []effect { return s.observeServer(heartbeat, now) }, err
 		},
 		events.HeartbeatController: func(b []byte) (input, error) {
-			beat, err := events.DecodeControllerHeartbeat(b)
-			return func(s *state, now time.Time) []effect { s.observeSelf(beat, now); return nil }, err
+			heartbeat, err := events.DecodeControllerHeartbeat(b)
+			return func(s *state, now time.Time) []effect { s.observeSelf(heartbeat, now); return nil }, err
 		},
 	} {
 		cancel, err := t.bus.Listen(subject, func(from string, data []byte) {
@@ -93,13 +93,13 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		value any
 		err   error
 	}
-	ask := func(ctx context.Context, in func(*state, time.Time, func(any, error)) []effect) (any, error) {
-		answered := make(chan result, 1)
+	enqueue := func(ctx context.Context, in func(*state, time.Time, func(any, error)) []effect) (any, error) {
+		answer := make(chan result, 1)
 		put(func(s *state, now time.Time) []effect {
-			return in(s, now, func(v any, err error) { answered <- result{v, err} })
+			return in(s, now, func(v any, err error) { answer <- result{v, err} })
 		})
 		select {
-		case r := <-answered:
+		case r := <-answer:
 			return r.value, r.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -114,8 +114,8 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
 			}
 			req.ID = cmp.Or(req.ID, rand.Text())
-			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
-				r := &request{add: add, ask: req, deadline: now.Add(t.cfg.RequestTimeout), done: func(v events.ScaleReply, err error) { done(v, err) }}
+			return enqueue(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
+				r := &request{add: add, req: req, deadline: now.Add(t.cfg.RequestTimeout), done: func(v events.ScaleReply, err error) { done(v, err) }}
 				return s.accept(r, now)
 			})
 		}
@@ -124,8 +124,8 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		events.APIAdd:    scale(true),
 		events.APIRemove: scale(false),
 		events.APIStatus: func(ctx context.Context, _ []byte) (any, error) {
-			return ask(ctx, func(s *state, _ time.Time, done func(any, error)) []effect {
-				s.curious = append(s.curious, done)
+			return enqueue(ctx, func(s *state, _ time.Time, done func(any, error)) []effect {
+				s.statusRequests = append(s.statusRequests, done)
 				return nil
 			})
 		},
@@ -136,9 +136,9 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 			if err != nil {
 				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
 			}
-			return ask(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
+			return enqueue(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
 				r.deadline, r.done = now.Add(t.cfg.TableTimeout), done
-				s.asked = append(s.asked, r)
+				s.tableRequests = append(s.tableRequests, r)
 				return nil
 			})
 		}

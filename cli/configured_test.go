@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestWish_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
+func TestServiceConfig_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ringway.yaml")
 	write := func(text string) {
 		t.Helper()
@@ -24,16 +24,16 @@ func TestWish_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 		if err := cmd.ParseFlags(args); err != nil {
 			t.Fatal(err)
 		}
-		w, err := f.wish(cmd, run)
+		w, err := f.serviceConfig(cmd, run)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return w.Digest
+		return w.ConfigHash
 	}
 	write("services: {web: {replicas: 4}}\n")
 	first := digest("r1", "--config", file, "--replicas", "5")
 	if first == "" || first != digest("r1", "--config", file, "--replicas", "5") {
-		t.Error("one wish has two digests")
+		t.Error("one configuration has two hashes")
 	}
 	for name, other := range map[string]string{
 		"another run":  digest("r2", "--config", file, "--replicas", "5"),
@@ -49,6 +49,6 @@ func TestWish_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 		t.Error("another file has the same digest")
 	}
 	if d := digest("r1"); d != "" {
-		t.Errorf("no wish has digest %q", d)
+		t.Errorf("nothing configured has hash %q", d)
 	}
 }

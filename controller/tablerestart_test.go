@@ -13,8 +13,8 @@ import (
 
 // configureServers starts the leader's next term with another configuration of
 // the table's servers.
-func (w *sim) configureServers(digest string, change func(*events.ServerSpec)) {
-	w.s.cfg.Servers = []ServersWish{{Table: "StudT", Digest: digest, Overlay: func(base events.ServerSpec) (events.ServerSpec, error) {
+func (w *sim) configureTableServers(digest string, change func(*events.ServerSpec)) {
+	w.s.cfg.Servers = []ServersConfig{{Table: "StudT", ConfigHash: digest, Overlay: func(base events.ServerSpec) (events.ServerSpec, error) {
 		change(&base)
 		return base, events.ValidServerSpec(base)
 	}}}
@@ -54,11 +54,11 @@ func (w *sim) roll(d time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.step(events.HeartbeatInterval)
-		w.wantOneDownAtMost()
+		w.wantAtMostOneDown()
 	}
 }
 
-func (w *sim) wantOneDownAtMost() {
+func (w *sim) wantAtMostOneDown() {
 	w.t.Helper()
 	down := map[string]bool{}
 	for _, sh := range w.table().Shards {
@@ -81,7 +81,7 @@ func (w *sim) wantOneDownAtMost() {
 
 // about lists whom events of a kind are about, in order.
 func (w *sim) about(kind string) (names []string) {
-	for _, e := range w.told {
+	for _, e := range w.emitted {
 		if e.Entity+"."+e.Verb == kind {
 			names = append(names, e.About)
 		}
@@ -112,30 +112,30 @@ func (w *sim) renewing() (found events.ShardServer, ok bool) {
 }
 
 // follow makes another leader of what is stored.
-func (w *sim) follow(term uint64) {
+func (w *sim) nextLeader(term uint64) {
 	cfg, old := w.s.cfg, w.s
 	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: term}, term, w.now)
 	w.s.services, w.s.tables = old.services, maps.Clone(old.tables)
 	w.s.assigned, w.s.routes, w.s.tableRoutes = old.assigned, old.routes, old.tableRoutes
-	w.s.assume(w.now)
+	w.s.assumeAlive(w.now)
 }
 
 func TestTable_AnotherImageIsRolledOutOneServerAtATime(t *testing.T) {
 	w := withTable(t, 6, "h1", "h2", "h3")
 	before := w.db().Servers
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("the first begins", func() bool { _, ok := w.renewing(); return ok })
 	for range 60 {
 		w.write("sh1", 1)
 		w.write("sh3", 1)
 		w.step(events.HeartbeatInterval)
-		w.wantOneDownAtMost()
+		w.wantAtMostOneDown()
 		if n := strings.Count(strings.Join(w.verbs(), " "), "instance.renewing") - strings.Count(strings.Join(w.verbs(), " "), "instance.renewed"); n > 1 {
 			t.Fatalf("%d are renewed at once", n)
 		}
 	}
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 	for i, srv := range w.db().Servers {
 		was := before[i]
 		if srv.Name != was.Name || srv.ID != was.ID || srv.Volume != was.Volume || srv.Host != was.Host || srv.Behind || srv.Renewal != nil {
@@ -152,7 +152,7 @@ func TestTable_AnotherImageIsRolledOutOneServerAtATime(t *testing.T) {
 	if db := w.db(); db.Before != nil || db.Stuck != "" || w.s.status(w.now).Tables[0].Detail != "" {
 		t.Errorf("all is done, and there is left: %+v", db)
 	}
-	if e := w.wantTold("instance.renewing", names[0]); !strings.Contains(string(e.Data), "another image") {
+	if e := w.wantEvent("instance.renewing", names[0]); !strings.Contains(string(e.Data), "another image") {
 		t.Errorf("the event does not say why: %s", e.Data)
 	}
 }
@@ -164,8 +164,8 @@ func TestTable_EachPartOfWhatServersRunIsFollowed(t *testing.T) {
 		func(s *events.ServerSpec) { s.Env = map[string]string{"LEVEL": "2"} },
 		func(s *events.ServerSpec) { s.Limits.Memory = 1 << 30 },
 	} {
-		w.told = nil
-		w.configureServers(fmt.Sprint(i), change)
+		w.emitted = nil
+		w.configureTableServers(fmt.Sprint(i), change)
 		w.roll(15 * time.Second)
 		if n := len(w.about("instance.renewed")); n != 3 {
 			t.Errorf("change %d: %d of 3 were renewed", i, n)
@@ -176,8 +176,8 @@ func TestTable_EachPartOfWhatServersRunIsFollowed(t *testing.T) {
 			t.Errorf("assigned is %+v", i)
 		}
 	}
-	w.told = nil
-	w.configureServers("same", func(s *events.ServerSpec) { s.Engine = "sqlite" })
+	w.emitted = nil
+	w.configureTableServers("same", func(s *events.ServerSpec) { s.Engine = "sqlite" })
 	w.roll(5 * time.Second)
 	if n := len(w.about("instance.renewing")); n != 0 {
 		t.Errorf("the same once more renews %d", n)
@@ -186,12 +186,12 @@ func TestTable_EachPartOfWhatServersRunIsFollowed(t *testing.T) {
 
 func TestTable_ConfigurationOfServersIsThereBeforeTheTable(t *testing.T) {
 	w := newSim(t, DefaultConfig(), "h1")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 3})
 	w.run(5 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 	if n := len(w.about("instance.renewing")); n != 0 {
 		t.Errorf("%d were started with something else first", n)
 	}
@@ -205,11 +205,11 @@ func TestTable_OnlyReplicaIsRenewedAndItIsSaid(t *testing.T) {
 	w.write("sh1", 7)
 	w.run(time.Second)
 	name := w.db().Servers[0].Name
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.run(20 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
-	if e := w.wantTold("instance.renewing", name); !strings.Contains(string(e.Data), `"pauses":["sh1"]`) || !strings.Contains(string(e.Data), "reads of these shards pause") {
+	w.wantAllReady()
+	if e := w.wantEvent("instance.renewing", name); !strings.Contains(string(e.Data), `"pauses":["sh1"]`) || !strings.Contains(string(e.Data), "reads of these shards pause") {
 		t.Errorf("nobody is told that reads pause: %s", e.Data)
 	}
 }
@@ -219,8 +219,8 @@ func TestTable_WordOfALifeBeforeIsNotTakenForANewOne(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	name := w.db().Servers[0].Name
 	_, st := w.find(name)
-	late := w.serverBeat(*st)
-	w.configureServers("1", image("new"))
+	late := w.serverHeartbeat(*st)
+	w.configureTableServers("1", image("new"))
 	w.mute[name] = true
 	w.s.servers[name].seen = w.now
 	w.until("it is started anew", func() bool {
@@ -241,20 +241,20 @@ func TestTable_WordOfALifeBeforeIsNotTakenForANewOne(t *testing.T) {
 
 func TestTable_ConfigurationThatChangesDuringTheRollIsFollowed(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
-	w.configureServers("1", image("b"))
+	w.configureTableServers("1", image("b"))
 	w.until("two are done", func() bool { return len(w.about("instance.renewed")) == 2 })
-	w.configureServers("2", image("c"))
+	w.configureTableServers("2", image("c"))
 	w.roll(40 * time.Second)
 	w.wantImages("c")
-	w.wantWhole()
+	w.wantAllReady()
 
-	w.told = nil
-	w.configureServers("3", image("d"))
+	w.emitted = nil
+	w.configureTableServers("3", image("d"))
 	w.until("two are done", func() bool { return len(w.about("instance.renewed")) == 2 })
-	w.configureServers("4", image("c")) // back
+	w.configureTableServers("4", image("c")) // back
 	w.roll(40 * time.Second)
 	w.wantImages("c")
-	w.wantWhole()
+	w.wantAllReady()
 	if db := w.db(); db.Before != nil || len(w.about("instance.renewing")) > 6 {
 		t.Errorf("those that had not been renewed were: %v, left is %+v", w.about("instance.renewing"), db.Before)
 	}
@@ -264,24 +264,24 @@ func TestTable_ConfigurationThatChangesDuringTheRollIsFollowed(t *testing.T) {
 func TestTable_ServerBeginsAnewWhenItsAgentHasEndedIt(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	name := w.db().Servers[0].Name
-	w.strangers = map[string]bool{name: true} // it takes its time
-	w.configureServers("1", image("new"))
+	w.foreign = map[string]bool{name: true} // it takes its time
+	w.configureTableServers("1", image("new"))
 	w.roll(60 * time.Second)
 	if _, there := w.images()[name]; there || !w.server(name).Stopping() {
 		t.Fatalf("assigned again while it ends: %v, %+v", w.images(), w.server(name))
 	}
 	// It is gone by the word of an agent that may be about to start it, for it
 	// has not read the newest assignment.
-	w.strangers = nil
-	beat := w.beat("h1")
-	beat.Instances = slices.DeleteFunc(beat.Instances, func(i events.InstanceStatus) bool { return i.Name == name })
-	beat.Assigned = events.Version{}
-	w.apply(w.s.observeHost(beat, w.now))
+	w.foreign = nil
+	heartbeat := w.hostHeartbeat("h1")
+	heartbeat.Instances = slices.DeleteFunc(heartbeat.Instances, func(i events.InstanceStatus) bool { return i.Name == name })
+	heartbeat.Assigned = events.Version{}
+	w.apply(w.s.observeHost(heartbeat, w.now))
 	w.decide()
 	if _, there := w.images()[name]; there {
 		t.Fatal("assigned again to an agent that knows an older assignment")
 	}
 	w.roll(20 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 }

@@ -8,18 +8,18 @@ import (
 	"ringway/events"
 )
 
-// renew replaces what runs something else than its service now says, because
+// rollOutServices replaces what runs something else than its service now says, because
 // the configuration changed. What serves is followed, one at a time, by an
 // instance that is ready first, and only while all others serve; if that one
 // does not become ready, the change is rolled out no further. What does not
 // serve is replaced at once, for waiting would help nobody.
-func (s *state) renew(now time.Time) (effects []effect) {
+func (s *state) rollOutServices(now time.Time) (effects []effect) {
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
 		svc.Replicas = slices.Clone(svc.Replicas)
-		cause := s.follow(&svc, now)
+		cause := s.finishReplacements(&svc, now)
 		if cause == nil {
-			cause = s.outgrow(&svc, now)
+			cause = s.startReplacements(&svc, now)
 		}
 		if len(cause) > 0 {
 			svc.Decision = s.because(cause...)
@@ -29,18 +29,18 @@ func (s *state) renew(now time.Time) (effects []effect) {
 	return effects
 }
 
-// follow lets the next of a replica take its place when it is ready, and gives
+// finishReplacements lets the next of a replica take its place when it is ready, and gives
 // it up when it has failed.
-func (s *state) follow(svc *events.Service, now time.Time) (cause []events.Event) {
+func (s *state) finishReplacements(svc *events.Service, now time.Time) (cause []events.Event) {
 	for i, r := range svc.Replicas {
 		if r.Next == "" {
 			continue
 		}
 		at, placed := s.placement(r.Next)
-		st, heard := s.hosts[at].status(r.Next)
-		why, _ := s.failed(r.Next, now)
+		st, known := s.hosts[at].status(r.Next)
+		why, _ := s.failureOf(r.Next, now)
 		switch {
-		case placed && heard && st.State == events.Ready && st.Address != "" && s.hosts[at].state == events.Alive:
+		case placed && known && st.State == events.Ready && st.Address != "" && s.hosts[at].state == events.Alive:
 			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID, Request: r.Request}
 			cause = append(cause, s.event(now, events.EntityInstance, events.VerbReplaced, r.Name,
 				map[string]any{"service": svc.Spec.Name, "id": r.ID, "by": r.Next, "reason": "the configuration changed, and " + r.Next + " is ready"}))
@@ -59,13 +59,13 @@ func (s *state) follow(svc *events.Service, now time.Time) (cause []events.Event
 	return cause
 }
 
-// outgrow finds what is to be replaced next.
-func (s *state) outgrow(svc *events.Service, now time.Time) (cause []events.Event) {
+// startReplacements finds what is to be replaced next.
+func (s *state) startReplacements(svc *events.Service, now time.Time) (cause []events.Event) {
 	name := svc.Spec.Name
-	mayFollow := svc.Stuck == "" && !slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Next != "" || !s.serves(name, r) })
+	mayFollow := svc.Stuck == "" && !slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Next != "" || !s.ownsSlots(name, r) })
 	for i, old := range svc.Replicas {
-		why := s.outdated(svc.Runs(), old)
-		switch serves := s.serves(name, old); {
+		why := s.outdatedBecause(svc.Runs(), old)
+		switch serves := s.ownsSlots(name, old); {
 		case why == "" || old.Next != "" || serves && !mayFollow:
 		case serves:
 			mayFollow = false
@@ -93,11 +93,11 @@ func instancesOf(svc events.Service) (all []events.Replica) {
 	return all
 }
 
-// outdated says why a replica has to be renewed, if it has to. A silent host is
+// outdatedBecause says why a replica has to be renewed, if it has to. A silent host is
 // not judged: what it runs may well serve.
-func (s *state) outdated(spec events.ServiceSpec, r events.Replica) string {
+func (s *state) outdatedBecause(spec events.ServiceSpec, r events.Replica) string {
 	at, ok := s.placement(r.Name)
-	if !ok || s.hosts[at] == nil || s.hosts[at].beat == nil || s.hosts[at].state != events.Alive {
+	if !ok || s.hosts[at] == nil || s.hosts[at].heartbeat == nil || s.hosts[at].state != events.Alive {
 		return ""
 	}
 	instances := s.assigned[at].value.Instances
@@ -120,8 +120,8 @@ func (s *state) outdated(spec events.ServiceSpec, r events.Replica) string {
 	return ""
 }
 
-// serves reports whether a replica owns slots.
-func (s *state) serves(service string, r events.Replica) bool {
+// ownsSlots reports whether a replica owns slots.
+func (s *state) ownsSlots(service string, r events.Replica) bool {
 	route, ok := s.routes[service]
 	return ok && owns(route.value, r.Name)
 }

@@ -11,7 +11,7 @@ import (
 
 // configure starts the leader's next term with another configuration.
 func (w *sim) configure(digest string, change func(*events.ServiceSpec)) {
-	w.s.cfg.Services = []Wish{{Name: "web", Digest: digest, Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+	w.s.cfg.Services = []ServiceConfig{{Name: "web", ConfigHash: digest, Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		change(&base)
 		return base, base.Validate()
 	}}}
@@ -59,7 +59,7 @@ func TestDecide_AnotherCommandIsRolledOutOneReplicaAtATime(t *testing.T) {
 	if len(w.members()) != 3 {
 		t.Errorf("%v serve, want 3", w.members())
 	}
-	w.wantTold("instance.replaced", before[0].Name)
+	w.wantEvent("instance.replaced", before[0].Name)
 }
 
 func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T) {
@@ -76,9 +76,9 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 	if !slices.Equal(before, w.replicas()) {
 		t.Fatalf("replicas went from %v to %v", before, w.replicas())
 	}
-	told := w.wantTold("service.halted", "web")
-	if why := w.s.services["web"].value.Stuck; why == "" || w.s.status(w.now).Services[0].Detail != why || !strings.Contains(string(told.Data), "did not become ready") {
-		t.Errorf("nobody is told why: %q, %s", why, told.Data)
+	emitted := w.wantEvent("service.halted", "web")
+	if why := w.s.services["web"].value.Stuck; why == "" || w.s.status(w.now).Services[0].Detail != why || !strings.Contains(string(emitted.Data), "did not become ready") {
+		t.Errorf("nobody is told why: %q, %s", why, emitted.Data)
 	}
 
 	// What dies meanwhile comes back as it was.

@@ -10,22 +10,22 @@ import (
 	"ringway/events"
 )
 
-// renewServers starts the shard servers of a table anew when what they are
+// restartServers starts the shard servers of a table anew when what they are
 // started with has changed: each under its name, on its host and its volume,
 // and the next one only when all replicas of the one before are ready again.
 // One that serves is stopped only while all other replicas of its shards are
 // ready. If it does not get ready, it goes back to what it ran before, and the
 // change is rolled out no further. How far this is, is stored: the next leader
 // goes on with it.
-func (s *state) renewServers(now time.Time) (effects []effect) {
-	if s.deaf(now) || !s.settled(now) {
+func (s *state) restartServers(now time.Time) (effects []effect) {
+	if s.isolated(now) || !s.readyToPlace(now) {
 		return nil
 	}
 	for _, name := range sorted(s.tables) {
-		db := editable(s.tables[name].value)
-		cause, changed := s.renewal(&db, now)
+		db := cloneTable(s.tables[name].value)
+		cause, changed := s.advanceRestarts(&db, now)
 		if !changed {
-			cause, changed = s.renewNext(&db, now)
+			cause, changed = s.startNextRestart(&db, now)
 		}
 		if changed {
 			db.Decision = s.because(cause...)
@@ -35,34 +35,34 @@ func (s *state) renewServers(now time.Time) (effects []effect) {
 	return effects
 }
 
-// renewal takes what is under way a step further.
-func (s *state) renewal(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
+// advanceRestarts takes what is under way a step further.
+func (s *state) advanceRestarts(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
 	for i := range db.Servers {
 		srv := &db.Servers[i]
 		if srv.Renewal == nil {
 			continue
 		}
-		tell := func(verb, why string) {
+		add := func(verb, why string) {
 			cause = append(cause, s.event(now, events.EntityInstance, verb, srv.Name, map[string]any{
 				"table": db.Table.Name, "id": srv.ID, "host": srv.Host, "volume": srv.Volume, "reason": why}))
 		}
 		if srv.Stopping() {
-			switch missing := s.missingBeside(*db, *srv, false); {
-			case s.ended(*srv):
+			switch missing := s.unreadyPeer(*db, *srv, false); {
+			case s.hasStopped(*srv):
 				srv.Renewal = &events.Renewal{Why: srv.Renewal.Why, Stopped: true}
 				srv.Behind = db.Stuck != ""
-				s.newLife(srv.Name, now)
+				s.forgetHeartbeats(srv.Name, now)
 				changed = true
-			case missing != "" && db.Stuck == "" && s.assignedHome(*srv) && !s.idle(*db, *srv):
+			case missing != "" && db.Stuck == "" && s.assignedHome(*srv) && !s.servesNobody(*db, *srv):
 				srv.Renewal, changed = nil, true
-				tell(events.VerbPostponed, missing)
+				add(events.VerbPostponed, missing)
 			}
 			continue
 		}
-		why := s.renewalFailed(*db, *srv, now)
+		why := s.restartFailed(*db, *srv, now)
 		switch {
-		case s.runs(*srv) && s.whole(*db, *srv):
-			tell(events.VerbRenewed, srv.Renewal.Why)
+		case s.isRunning(*srv) && s.allReady(*db, *srv):
+			add(events.VerbRenewed, srv.Renewal.Why)
 			srv.Renewal = nil
 			if !slices.ContainsFunc(db.Servers, func(other events.ShardServer) bool { return other.Behind }) {
 				db.Before = nil
@@ -74,27 +74,27 @@ func (s *state) renewal(db *events.Database, now time.Time) (cause []events.Even
 		default:
 			db.Stuck = srv.Name + ", renewed with what is configured now, did not get ready: " + why
 			srv.Behind, srv.Renewal = true, &events.Renewal{Why: "it goes back to what it ran before"}
-			tell(events.VerbDied, why)
+			add(events.VerbDied, why)
 			cause = append(cause, s.event(now, events.EntityTable, events.VerbHalted, db.Table.Name, map[string]any{"reason": db.Stuck, "server": srv.Name}))
 		}
-		delete(s.renewed, srv.Name)
+		delete(s.restarted, srv.Name)
 		changed = true
 	}
 	return cause, changed
 }
 
-// renewNext begins with the next server: first one that serves nobody, for that
+// startNextRestart begins with the next server: first one that serves nobody, for that
 // costs nothing, and then by id.
-func (s *state) renewNext(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
+func (s *state) startNextRestart(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
 	if db.Stuck != "" || slices.ContainsFunc(db.Servers, func(srv events.ShardServer) bool { return srv.Renewal != nil }) {
 		return nil, false
 	}
 	next := -1
 	for i, srv := range db.Servers {
-		if !srv.Behind || s.mustWait(*db, srv, now) != "" {
+		if !srv.Behind || s.restartBlockedBy(*db, srv, now) != "" {
 			continue
 		}
-		if next < 0 || s.before(*db, srv, db.Servers[next]) {
+		if next < 0 || s.restartsBefore(*db, srv, db.Servers[next]) {
 			next = i
 		}
 	}
@@ -105,7 +105,7 @@ func (s *state) renewNext(db *events.Database, now time.Time) (cause []events.Ev
 	about := map[string]any{"table": db.Table.Name, "id": srv.ID, "host": srv.Host, "volume": srv.Volume}
 	why := orElse(changedSpec(db.Runs(*srv), db.ServerSpec), "it runs what is configured no more")
 	srv.Renewal = &events.Renewal{Why: why}
-	if alone := s.keptAlone(*db, *srv); len(alone) > 0 {
+	if alone := s.soleCopies(*db, *srv); len(alone) > 0 {
 		about["pauses"] = alone
 		why += "; reads of these shards pause, for nobody else keeps them"
 	}
@@ -113,24 +113,24 @@ func (s *state) renewNext(db *events.Database, now time.Time) (cause []events.Ev
 	return []events.Event{s.event(now, events.EntityInstance, events.VerbRenewing, srv.Name, about)}, true
 }
 
-func (s *state) before(db events.Database, a, b events.ShardServer) bool {
-	if x, y := s.idle(db, a), s.idle(db, b); x != y {
+func (s *state) restartsBefore(db events.Database, a, b events.ShardServer) bool {
+	if x, y := s.servesNobody(db, a), s.servesNobody(db, b); x != y {
 		return x
 	}
 	return a.ID < b.ID
 }
 
-// mustWait says why it is not a server's turn to be renewed, if it is not.
-func (s *state) mustWait(db events.Database, srv events.ShardServer, now time.Time) string {
+// restartBlockedBy says why it is not a server's turn to be renewed, if it is not.
+func (s *state) restartBlockedBy(db events.Database, srv events.ShardServer, now time.Time) string {
 	switch {
-	case !s.assignedHome(srv) || !s.lives(srv.Host):
+	case !s.assignedHome(srv) || !s.hostAlive(srv.Host):
 		return "host " + orElse(srv.Host, "of "+srv.Name) + " is away"
-	case srv.Was != nil || s.coming(db, srv):
+	case srv.Was != nil || s.catchingUp(db, srv):
 		return srv.Name + " is being filled"
-	case s.idle(db, srv):
+	case s.servesNobody(db, srv):
 		return ""
 	}
-	if missing := s.missingBeside(db, srv, true); missing != "" {
+	if missing := s.unreadyPeer(db, srv, true); missing != "" {
 		return missing
 	}
 	if route, ok := s.tableRoutes[db.Table.Name]; !ok || !s.tableServed(db.Table.Name, route.version, now) {
@@ -139,20 +139,20 @@ func (s *state) mustWait(db events.Database, srv events.ShardServer, now time.Ti
 	return ""
 }
 
-// missingBeside names a replica that is not ready of a shard that a server
+// unreadyPeer names a replica that is not ready of a shard that a server
 // keeps, beside its own; surely: or that has not been heard.
-func (s *state) missingBeside(db events.Database, srv events.ShardServer, surely bool) string {
+func (s *state) unreadyPeer(db events.Database, srv events.ShardServer, surely bool) string {
 	for _, shard := range srv.Shards {
 		log, _ := db.Log(shard)
 		if !log.Made {
 			return "the log of shard " + shard + " is not made"
 		}
-		for _, other := range keepers(db, shard) {
+		for _, other := range serversOf(db, shard) {
 			if other.ID == srv.ID {
 				continue
 			}
-			st, why := s.judge(other, db.Table.Name, log)
-			if st != ready || surely && !s.strong(other, db.Table.Name, log) {
+			st, why := s.currentHealth(other, db.Table.Name, log)
+			if st != ready || surely && !s.confirmedReady(other, db.Table.Name, log) {
 				return fmt.Sprintf("shard %s on %s is not ready: %s", shard, other.Name, orElse(why, "it has not been heard"))
 			}
 		}
@@ -160,38 +160,38 @@ func (s *state) missingBeside(db events.Database, srv events.ShardServer, surely
 	return ""
 }
 
-// idle reports whether a server serves nobody.
-func (s *state) idle(db events.Database, srv events.ShardServer) bool {
+// servesNobody reports whether a server serves nobody.
+func (s *state) servesNobody(db events.Database, srv events.ShardServer) bool {
 	for _, shard := range srv.Shards {
 		log, _ := db.Log(shard)
-		if st, _ := s.judge(srv, db.Table.Name, log); st != unfit {
+		if st, _ := s.currentHealth(srv, db.Table.Name, log); st != notReady {
 			return false
 		}
 	}
 	return true
 }
 
-// coming reports whether a replica on a server is on its way to be ready.
-func (s *state) coming(db events.Database, srv events.ShardServer) bool {
+// catchingUp reports whether a replica on a server is on its way to be ready.
+func (s *state) catchingUp(db events.Database, srv events.ShardServer) bool {
 	return slices.ContainsFunc(srv.Shards, func(shard string) bool {
-		said, fresh := s.said(srv.Name, db.Table.Name, shard)
-		return fresh && (said.State == events.ReplicaCopying || said.State == events.ReplicaCatchingUp)
+		reported, fresh := s.reported(srv.Name, db.Table.Name, shard)
+		return fresh && (reported.State == events.ReplicaCopying || reported.State == events.ReplicaCatchingUp)
 	})
 }
 
-// keptAlone lists the shards that a server serves and nobody else keeps.
-func (s *state) keptAlone(db events.Database, srv events.ShardServer) (shards []string) {
+// soleCopies lists the shards that a server serves and nobody else keeps.
+func (s *state) soleCopies(db events.Database, srv events.ShardServer) (shards []string) {
 	for _, shard := range srv.Shards {
 		log, _ := db.Log(shard)
-		if st, _ := s.judge(srv, db.Table.Name, log); st != unfit && len(keepers(db, shard)) == 1 {
+		if st, _ := s.currentHealth(srv, db.Table.Name, log); st != notReady && len(serversOf(db, shard)) == 1 {
 			shards = append(shards, shard)
 		}
 	}
 	return shards
 }
 
-// stopping finds the server that an instance is, if it is to be started anew.
-func (s *state) stopping(i events.InstanceSpec, at string) (events.Database, events.ShardServer, bool) {
+// restarting finds the server that an instance is, if it is to be started anew.
+func (s *state) restarting(i events.InstanceSpec, at string) (events.Database, events.ShardServer, bool) {
 	db, ok := s.tables[i.Service]
 	if !ok || i.Kind != events.KindShard {
 		return events.Database{}, events.ShardServer{}, false
@@ -203,7 +203,7 @@ func (s *state) stopping(i events.InstanceSpec, at string) (events.Database, eve
 // mayStop reports whether a server that is to be started anew may end: the
 // others serve its shards, and every router knows it.
 func (s *state) mayStop(db events.Database, srv events.ShardServer, now time.Time) (string, bool) {
-	if s.deaf(now) || !s.idle(db, srv) && s.missingBeside(db, srv, true) != "" {
+	if s.isolated(now) || !s.servesNobody(db, srv) && s.unreadyPeer(db, srv, true) != "" {
 		return "", false
 	}
 	route, ok := s.tableRoutes[db.Table.Name]
@@ -218,68 +218,68 @@ func (s *state) mayStop(db events.Database, srv events.ShardServer, now time.Tim
 	return "it is started anew: " + srv.Renewal.Why, true
 }
 
-// ended reports whether nothing of a server is left on its host, and nothing
+// hasStopped reports whether nothing of a server is left on its host, and nothing
 // will be: its agent obeys an assignment without it.
-func (s *state) ended(srv events.ShardServer) bool {
+func (s *state) hasStopped(srv events.ShardServer) bool {
 	a, ok := s.assigned[srv.Host]
-	if !ok || s.assignedHome(srv) || !s.lives(srv.Host) {
+	if !ok || s.assignedHome(srv) || !s.hostAlive(srv.Host) {
 		return false
 	}
-	beat := s.hosts[srv.Host].beat
+	heartbeat := s.hosts[srv.Host].heartbeat
 	_, there := s.hosts[srv.Host].status(srv.Name)
-	return !there && (beat.Assigned == a.version || beat.Assigned.After(a.version))
+	return !there && (heartbeat.Assigned == a.version || heartbeat.Assigned.After(a.version))
 }
 
-// newLife forgets what a server said in its life before, also what is still on
+// forgetHeartbeats forgets what a server said in its life before, also what is still on
 // its way here.
-func (s *state) newLife(name string, now time.Time) {
+func (s *state) forgetHeartbeats(name string, now time.Time) {
 	next := &shardServer{seen: now}
-	if old := s.servers[name]; old != nil && old.beat != nil {
-		next.former = old.beat.Incarnation
+	if old := s.servers[name]; old != nil && old.heartbeat != nil {
+		next.former = old.heartbeat.Incarnation
 	}
 	s.servers[name] = next
 }
 
-// runs reports whether the agent says that a server runs.
-func (s *state) runs(srv events.ShardServer) bool {
+// isRunning reports whether the agent says that a server runs.
+func (s *state) isRunning(srv events.ShardServer) bool {
 	st, ok := s.hosts[srv.Host].status(srv.Name)
 	return ok && st.State == events.Ready && s.assignedHome(srv)
 }
 
-// renewalFailed says why a server that was started anew will not get ready. A
+// restartFailed says why a server that was started anew will not get ready. A
 // host that is away is another matter.
-func (s *state) renewalFailed(db events.Database, srv events.ShardServer, now time.Time) string {
-	if !s.assignedHome(srv) || !s.lives(srv.Host) {
-		delete(s.renewed, srv.Name)
+func (s *state) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
+	if !s.assignedHome(srv) || !s.hostAlive(srv.Host) {
+		delete(s.restarted, srv.Name)
 		return ""
 	}
-	since, ok := s.renewed[srv.Name]
+	since, ok := s.restarted[srv.Name]
 	if !ok {
 		since = now
-		s.renewed[srv.Name] = now
+		s.restarted[srv.Name] = now
 	}
 	if why := s.serverFailed(srv, now); why != "" {
 		return why
 	}
-	if now.Sub(since) < s.cfg.RenewWithin || s.coming(db, srv) {
+	if now.Sub(since) < s.cfg.RestartTimeout || s.catchingUp(db, srv) {
 		return ""
 	}
 	why := "it says nothing"
-	if heard := s.servers[srv.Name]; heard != nil && heard.beat != nil && heard.beat.Detail != "" {
-		why = heard.beat.Detail
+	if observed := s.servers[srv.Name]; observed != nil && observed.heartbeat != nil && observed.heartbeat.Detail != "" {
+		why = observed.heartbeat.Detail
 	} else {
 		for _, shard := range srv.Shards {
 			log, _ := db.Log(shard)
-			if st, detail := s.judge(srv, db.Table.Name, log); st != ready {
+			if st, detail := s.currentHealth(srv, db.Table.Name, log); st != ready {
 				why = "shard " + shard + ": " + detail
 			}
 		}
 	}
-	return fmt.Sprintf("not ready for %s: %s", s.cfg.RenewWithin, why)
+	return fmt.Sprintf("not ready for %s: %s", s.cfg.RestartTimeout, why)
 }
 
-// renewalDetail says for people how far a change of a table's servers is.
-func (s *state) renewalDetail(db events.Database, now time.Time) string {
+// rolloutDetail says for people how far a change of a table's servers is.
+func (s *state) rolloutDetail(db events.Database, now time.Time) string {
 	behind, waits := 0, ""
 	for _, srv := range db.Servers {
 		if srv.Renewal != nil && db.Stuck == "" {
@@ -291,7 +291,7 @@ func (s *state) renewalDetail(db events.Database, now time.Time) string {
 		}
 		if srv.Behind {
 			behind++
-			waits = orElse(waits, s.mustWait(db, srv, now))
+			waits = orElse(waits, s.restartBlockedBy(db, srv, now))
 		}
 	}
 	if db.Stuck != "" || behind == 0 {

@@ -15,76 +15,76 @@ import (
 // that the key never had, proves it by a compare-and-set, and begins a new life
 // of the buckets, to which all versions of before are foreign.
 
-// errRewound: the next term begins in a new life of the buckets.
-var errRewound = errors.New("the bus went back to an older copy of itself")
+// errRolledBack: the next term begins in a new life of the buckets.
+var errRolledBack = errors.New("the bus went back to an older copy of itself")
 
-// rewound: the bus went back if the proof can be stored, for then nobody else
+// rolledBack: the bus went back if the proof can be stored, for then nobody else
 // has written; the term ends in any case.
-type rewound struct {
+type rolledBack struct {
 	proof effect
 	why   string
 }
 
-func (rewound) effect() {}
+func (rolledBack) effect() {}
 
-// never reports whether the key has not had version v, as far as this leader
+// neverHad reports whether the key has not had version v, as far as this leader
 // knows: another one may have written since.
-func (s *stored[T]) never(v events.Version) bool {
+func (s *stored[T]) neverHad(v events.Version) bool {
 	return v.Incarnation == s.version.Incarnation && v.Revision > s.former && v != s.version
 }
 
-// doubtHost looks for what an agent cannot have obeyed. The proof is its own
+// hostRollback looks for what an agent cannot have obeyed. The proof is its own
 // assignment, stored once more: a later leader would have written it first.
-func (s *state) doubtHost(b events.HostHeartbeat, now time.Time) []effect {
+func (s *state) hostRollback(b events.HostHeartbeat, now time.Time) []effect {
 	have, ok := s.assigned[b.Host]
 	if !ok {
 		return nil
 	}
-	said, is := b.Assigned, have.version
+	reported, is := b.Assigned, have.version
 	switch {
-	case have.never(b.Assigned):
+	case have.neverHad(b.Assigned):
 	case b.Assigned == have.version && !b.Token.Zero() && b.Token != have.value.Term, b.Token.After(s.term):
-		said, is = b.Token, have.value.Term
+		reported, is = b.Token, have.value.Term
 	default:
 		return nil
 	}
-	why, event := s.doubt(now, "host "+b.Host, events.BucketAssign, b.Host, said, is)
+	why, event := s.rollbackEvent(now, "host "+b.Host, events.BucketAssign, b.Host, reported, is)
 	next := have.value
 	next.Decision = s.because(event)
-	return []effect{rewound{putAssign{next}, why}}
+	return []effect{rolledBack{putAssign{next}, why}}
 }
 
-// doubtEpochs looks for routes that nobody can have obeyed.
-func (s *state) doubtEpochs(who string, services, tables map[string]events.Epoch, now time.Time) []effect {
+// epochRollback looks for routes that nobody can have obeyed.
+func (s *state) epochRollback(who string, services, tables map[string]events.Epoch, now time.Time) []effect {
 	for _, name := range sorted(services) {
-		if have, ok := s.routes[name]; ok && have.never(services[name]) {
-			why, event := s.doubt(now, who, events.BucketRoutes, events.ServiceKey(name), services[name], have.version)
+		if have, ok := s.routes[name]; ok && have.neverHad(services[name]) {
+			why, event := s.rollbackEvent(now, who, events.BucketRoutes, events.ServiceKey(name), services[name], have.version)
 			next := have.value
 			next.Decision = s.because(event)
-			return []effect{rewound{putRoute{next}, why}}
+			return []effect{rolledBack{putRoute{next}, why}}
 		}
 	}
 	for _, name := range sorted(tables) {
-		if have, ok := s.tableRoutes[name]; ok && have.never(tables[name]) {
-			why, event := s.doubt(now, who, events.BucketRoutes, events.TableKey(name), tables[name], have.version)
+		if have, ok := s.tableRoutes[name]; ok && have.neverHad(tables[name]) {
+			why, event := s.rollbackEvent(now, who, events.BucketRoutes, events.TableKey(name), tables[name], have.version)
 			next := have.value
 			next.Decision = s.because(event)
-			return []effect{rewound{putTableRoute{next}, why}}
+			return []effect{rolledBack{putTableRoute{next}, why}}
 		}
 	}
 	return nil
 }
 
-func (s *state) doubt(now time.Time, who, bucket, key string, said, is events.Version) (why string, e events.Event) {
-	return fmt.Sprintf("%s obeys %s of %s in %s, which is at %s", who, said, key, bucket, is),
-		s.event(now, events.EntityBus, events.VerbRolledBack, bucket, map[string]any{"by": who, "key": key, "obeyed": said.String(), "stored": is.String()})
+func (s *state) rollbackEvent(now time.Time, who, bucket, key string, reported, is events.Version) (why string, e events.Event) {
+	return fmt.Sprintf("%s obeys %s of %s in %s, which is at %s", who, reported, key, bucket, is),
+		s.event(now, events.EntityBus, events.VerbRolledBack, bucket, map[string]any{"by": who, "key": key, "obeyed": reported.String(), "stored": is.String()})
 }
 
 // beginAnew ends this life of the buckets, all of them: agents stop what an
 // assignment no longer names only if the lease that it was decided under is of
 // the same life as the one which named it. The lease comes first therefore; if
 // the rest fails, the next leader finds it as this one did.
-func (t *term) beginAnew(ctx context.Context, e rewound) error {
+func (t *term) beginAnew(ctx context.Context, e rolledBack) error {
 	if !t.lease.valid(time.Now()) {
 		return errDeposed
 	}
@@ -96,8 +96,8 @@ func (t *term) beginAnew(ctx context.Context, e rewound) error {
 	why := events.Rollback{Noticed: time.Now().UTC(), Reason: e.why}
 	for _, b := range []Bucket{t.lease.bucket, t.assign, t.routes, t.desired} {
 		if err := b.BeginAnew(ctx, why); err != nil {
-			return fmt.Errorf("%w: %w", errRewound, err)
+			return fmt.Errorf("%w: %w", errRolledBack, err)
 		}
 	}
-	return fmt.Errorf("%w: %s", errRewound, e.why)
+	return fmt.Errorf("%w: %s", errRolledBack, e.why)
 }

@@ -30,36 +30,36 @@ type tableRequest struct {
 
 // tableVerbs are the requests about tables.
 var tableVerbs = map[string]func([]byte) (*tableRequest, error){
-	events.APIInit:          asking(initTable),
-	events.APIAddServers:    asking(addServers),
-	events.APIRemoveServers: asking(removeServers),
-	events.APIRecover:       asking(recoverShard),
+	events.APIInit:          decodeRequest(initTable),
+	events.APIAddServers:    decodeRequest(addServers),
+	events.APIRemoveServers: decodeRequest(removeServers),
+	events.APIRecover:       decodeRequest(recoverShard),
 }
 
-func asking[R any](request func(R) *tableRequest) func([]byte) (*tableRequest, error) {
+func decodeRequest[R any](request func(R) *tableRequest) func([]byte) (*tableRequest, error) {
 	return func(body []byte) (*tableRequest, error) {
-		var ask R
-		if err := json.Unmarshal(body, &ask); err != nil {
+		var req R
+		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		return request(ask), nil
+		return request(req), nil
 	}
 }
 
-// acceptTables begins one request after the other: each looks at what the one
+// beginTableRequests begins one request after the other: each looks at what the one
 // before has changed. It waits for hosts, like every placement.
-func (s *state) acceptTables(now time.Time) []effect {
-	if !s.settled(now) {
+func (s *state) beginTableRequests(now time.Time) []effect {
+	if !s.readyToPlace(now) {
 		return nil
 	}
-	for _, r := range s.asked {
+	for _, r := range s.tableRequests {
 		if r.begun {
 			continue
 		}
 		r.begun = true
 		effects, err := r.begin(s, r, now)
 		if err != nil {
-			s.asked = slices.DeleteFunc(s.asked, func(other *tableRequest) bool { return other == r })
+			s.tableRequests = slices.DeleteFunc(s.tableRequests, func(other *tableRequest) bool { return other == r })
 			return []effect{answerTable{request: r, err: err}}
 		}
 		if len(effects) > 0 {
@@ -69,15 +69,14 @@ func (s *state) acceptTables(now time.Time) []effect {
 	return nil
 }
 
-// replyTables answers the requests whose wish has become real, or whose time
-// is up.
-func (s *state) replyTables(now time.Time) (effects []effect) {
-	s.asked = slices.DeleteFunc(s.asked, func(r *tableRequest) bool {
+// replyTableRequests answers the requests that are fulfilled, or whose time is up.
+func (s *state) replyTableRequests(now time.Time) (effects []effect) {
+	s.tableRequests = slices.DeleteFunc(s.tableRequests, func(r *tableRequest) bool {
 		missing := "no host has been heard, and nothing was changed"
 		if r.begun {
-			missing = s.missingOfTable(r, now)
+			missing = s.tableWaitingFor(r, now)
 		}
-		lost := s.lostOfTable(r)
+		lost := s.serversRemovedSince(r)
 		switch {
 		case lost != nil:
 			effects = append(effects, answerTable{request: r, err: lost})
@@ -96,8 +95,8 @@ func (s *state) replyTables(now time.Time) (effects []effect) {
 	return effects
 }
 
-// missingOfTable says what a request still waits for.
-func (s *state) missingOfTable(r *tableRequest, now time.Time) string {
+// tableWaitingFor says what a request still waits for.
+func (s *state) tableWaitingFor(r *tableRequest, now time.Time) string {
 	db, ok := s.tables[r.table]
 	if !ok {
 		return "the table is gone"
@@ -105,7 +104,7 @@ func (s *state) missingOfTable(r *tableRequest, now time.Time) string {
 	for _, l := range db.value.Logs {
 		if !l.Made {
 			why := "not made yet"
-			if m := s.making[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
+			if m := s.creations[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
 				why = m.err.Error()
 			}
 			return fmt.Sprintf("the log of shard %s is %s", l.Shard, why)
@@ -145,9 +144,9 @@ func (r *tableRequest) has(srv events.ShardServer) bool {
 	return r.id != "" && srv.Request == r.id || slices.Contains(r.ids, srv.ID)
 }
 
-// lostOfTable refuses to call a request done if what it added was removed
+// serversRemovedSince refuses to call a request done if what it added was removed
 // meanwhile.
-func (s *state) lostOfTable(r *tableRequest) error {
+func (s *state) serversRemovedSince(r *tableRequest) error {
 	db, ok := s.tables[r.table]
 	if !ok {
 		return nil
@@ -166,9 +165,9 @@ func (s *state) tableServed(table string, epoch events.Epoch, now time.Time) boo
 	return s.servedBy(func(b *events.RouterHeartbeat) events.Epoch { return b.Tables[table] }, epoch, now)
 }
 
-// named finds the table that a request is about; the empty name means the only
+// findTable finds the table that a request is about; the empty name means the only
 // one.
-func (s *state) named(table string) (events.Database, error) {
+func (s *state) findTable(table string) (events.Database, error) {
 	if table == "" && len(s.tables) == 1 {
 		table = sorted(s.tables)[0]
 	}
@@ -184,8 +183,8 @@ func (s *state) named(table string) (events.Database, error) {
 	return events.Database{}, events.StatusErrorf(http.StatusNotFound, "table '%s' does not exist; there are %v", table, sorted(s.tables))
 }
 
-// answered finds a request that was accepted before, perhaps by another leader.
-func answered(db events.Database, request string) (events.Answered, bool) {
+// previousAnswer finds a request that was accepted before, perhaps by another leader.
+func previousAnswer(db events.Database, request string) (events.Answered, bool) {
 	i := slices.IndexFunc(db.Answered, func(a events.Answered) bool { return request != "" && a.Request == request })
 	if i < 0 {
 		return events.Answered{}, false
@@ -193,12 +192,12 @@ func answered(db events.Database, request string) (events.Answered, bool) {
 	return db.Answered[i], true
 }
 
-func (s *state) remember(db *events.Database, a events.Answered) {
+func (s *state) rememberAnswer(db *events.Database, a events.Answered) {
 	if a.Request == "" {
 		return
 	}
 	db.Answered = append(slices.Clone(db.Answered), a)
-	db.Answered = db.Answered[max(0, len(db.Answered)-s.cfg.Remembered):]
+	db.Answered = db.Answered[max(0, len(db.Answered)-s.cfg.RememberedRequests):]
 }
 
 func serverIDs(db events.Database, names []string) (ids []int) {
@@ -225,18 +224,18 @@ func (s *state) serversReply(r *tableRequest) any {
 	return reply
 }
 
-// wishTables makes the tables that the configuration names.
-func (s *state) wishTables(now time.Time) (effects []effect) {
-	if !s.settled(now) {
+// createConfiguredTables makes the tables that the configuration names.
+func (s *state) createConfiguredTables(now time.Time) (effects []effect) {
+	if !s.readyToPlace(now) {
 		return nil
 	}
-	effects = s.strays(now)
+	effects = s.reportOrphans(now)
 	for _, w := range s.cfg.Tables {
 		name := tableName(w.Request)
 		if have, ok := s.tables[name]; ok {
-			if have.value.ConfigHash != w.Digest {
+			if have.value.ConfigHash != w.ConfigHash {
 				db := have.value
-				db.ConfigHash = w.Digest
+				db.ConfigHash = w.ConfigHash
 				db.Decision = s.because(s.event(now, events.EntityTable, events.VerbRefused, name, map[string]any{
 					"reason": "the table is there already; what the configuration says of it is not looked at"}))
 				effects = append(effects, putTable{db})
@@ -244,9 +243,9 @@ func (s *state) wishTables(now time.Time) (effects []effect) {
 			continue
 		}
 		r := initTable(w.Request)
-		next, err := s.makeTable(r, w.Request, w.Digest, now)
+		next, err := s.makeTable(r, w.Request, w.ConfigHash, now)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, events.EntityTable, name, err)...)
+			effects = append(effects, s.emitOnce(now, events.EntityTable, name, err)...)
 			continue
 		}
 		return append(effects, next...)
@@ -254,21 +253,21 @@ func (s *state) wishTables(now time.Time) (effects []effect) {
 	return effects
 }
 
-// strays tells of shard servers of a table that nobody knows: they outlived
+// reportOrphans tells of shard servers of a table that nobody knows: they outlived
 // their bus. They and their data are left alone.
-func (s *state) strays(now time.Time) (effects []effect) {
+func (s *state) reportOrphans(now time.Time) (effects []effect) {
 	for _, h := range s.alive() {
-		for _, i := range s.hosts[h].beat.Instances {
-			if s.tables[i.Service] == nil && stray(i) {
-				effects = append(effects, s.tellOnce(now, events.EntityTable, i.Service, errStrays)...)
+		for _, i := range s.hosts[h].heartbeat.Instances {
+			if s.tables[i.Service] == nil && isOrphan(i) {
+				effects = append(effects, s.emitOnce(now, events.EntityTable, i.Service, errOrphans)...)
 			}
 		}
 	}
 	return effects
 }
 
-func stray(i events.InstanceStatus) bool {
+func isOrphan(i events.InstanceStatus) bool {
 	return i.Kind == events.KindShard && i.State != events.Dead && i.State != events.Stopping
 }
 
-var errStrays = errors.New("shard servers of this table run, but the bus knows nothing of it: it was wiped, or lost what was asked for; they and their data are left alone")
+var errOrphans = errors.New("shard servers of this table run, but the bus knows nothing of it: it was wiped, or lost what was asked for; they and their data are left alone")

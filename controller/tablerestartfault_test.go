@@ -13,19 +13,19 @@ func TestTable_ImageThatDoesNotWorkStopsTheRollAndGoesBack(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
 	first := w.db().Servers[0].Name
 	w.broken = "typo"
-	w.configureServers("1", image("typo"))
+	w.configureTableServers("1", image("typo"))
 	w.roll(2 * time.Minute)
 	w.wantImages("")
-	w.wantWhole()
+	w.wantAllReady()
 	if got := w.about("instance.renewing"); !slices.Equal(got, []string{first}) {
 		t.Errorf("%v were touched, want %s alone", got, first)
 	}
 	if w.server(first).Renewal != nil {
 		t.Errorf("it went back, and is still renewed: %+v", w.server(first))
 	}
-	told := w.wantTold("table.halted", "StudT")
-	if why := w.db().Stuck; !strings.Contains(why, first) || !strings.Contains(string(told.Data), "did not get ready") || w.s.status(w.now).Tables[0].Detail != why {
-		t.Errorf("nobody is told why: %q, %s", why, told.Data)
+	emitted := w.wantEvent("table.halted", "StudT")
+	if why := w.db().Stuck; !strings.Contains(why, first) || !strings.Contains(string(emitted.Data), "did not get ready") || w.s.status(w.now).Tables[0].Detail != why {
+		t.Errorf("nobody is told why: %q, %s", why, emitted.Data)
 	}
 
 	// What dies meanwhile comes back as it was, and a new one runs what works too.
@@ -33,18 +33,18 @@ func TestTable_ImageThatDoesNotWorkStopsTheRollAndGoesBack(t *testing.T) {
 	st.State = events.Dead
 	w.run(3 * time.Second)
 	w.wantImages("")
-	w.wantWhole()
+	w.wantAllReady()
 
-	w.told = nil
-	w.configureServers("2", image("good"))
+	w.emitted = nil
+	w.configureTableServers("2", image("good"))
 	w.roll(30 * time.Second)
 	w.wantImages("good")
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_ServerThatDiesWhenItIsStartedAnewStopsTheRoll(t *testing.T) {
 	w := withTable(t, 3, "h1")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("the first is started anew", func() bool {
 		srv, ok := w.renewing()
 		return ok && !srv.Stopping() && w.images()[srv.Name] == "new"
@@ -56,7 +56,7 @@ func TestTable_ServerThatDiesWhenItIsStartedAnewStopsTheRoll(t *testing.T) {
 		t.Errorf("stuck is %q", why)
 	}
 	w.wantImages("")
-	w.wantWhole()
+	w.wantAllReady()
 	if w.server(srv.Name).ID != srv.ID {
 		t.Errorf("%s lost its name for it", srv.Name)
 	}
@@ -66,10 +66,10 @@ func TestTable_ServerThatDiesWhenItIsStartedAnewStopsTheRoll(t *testing.T) {
 func TestTable_ServerThatNeverOpensStopsTheRollAfterAWhile(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	name := w.db().Servers[0].Name
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("the first is away", func() bool { return w.agents["h1"][name] == nil })
 	w.mute[name] = true
-	w.roll(w.s.cfg.RenewWithin - 20*time.Second)
+	w.roll(w.s.cfg.RestartTimeout - 20*time.Second)
 	if w.db().Stuck != "" {
 		t.Fatalf("given up too soon: %s", w.db().Stuck)
 	}
@@ -80,25 +80,25 @@ func TestTable_ServerThatNeverOpensStopsTheRollAfterAWhile(t *testing.T) {
 	w.mute[name] = false
 	w.roll(10 * time.Second)
 	w.wantImages("")
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_NextLeaderGoesOnWithTheRoll(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
 	before := w.db().Servers
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	term := uint64(1)
 	for i := range 120 {
 		if i%3 == 2 { // in every state that there is
 			term++
-			w.follow(term)
+			w.nextLeader(term)
 		}
 		w.step(events.HeartbeatInterval)
-		w.wantOneDownAtMost()
+		w.wantAtMostOneDown()
 	}
 	w.roll(20 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 	if got := w.about("instance.renewed"); len(got) != len(before) {
 		t.Errorf("renewed were %v, want each once", got)
 	}
@@ -111,7 +111,7 @@ func TestTable_NextLeaderGoesOnWithTheRoll(t *testing.T) {
 
 func TestTable_CrashOfAnotherServerHoldsTheRollAndComesBackAsItWas(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("the first is started anew", func() bool {
 		srv, ok := w.renewing()
 		return ok && srv.Renewal.Stopped
@@ -132,14 +132,14 @@ func TestTable_CrashOfAnotherServerHoldsTheRollAndComesBackAsItWas(t *testing.T)
 	w.mute[first.Name] = false
 	w.roll(30 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_NoServerIsStoppedThatIsNeeded(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3") // each keeps all four shards
 	w.silent["h3"] = true
 	w.run(4 * time.Second)
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.run(20 * time.Second)
 	if got := w.about("instance.renewing"); len(got) > 0 {
 		t.Fatalf("%v were begun with while a replica of each shard is not ready", got)
@@ -156,23 +156,23 @@ func TestTable_NoServerIsStoppedThatIsNeeded(t *testing.T) {
 func TestTable_WhatNeverWorkedIsCorrected(t *testing.T) {
 	w := newSim(t, DefaultConfig(), "h1", "h2")
 	w.broken = "typo"
-	w.configureServers("1", image("typo"))
+	w.configureTableServers("1", image("typo"))
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 3})
 	w.run(5 * time.Second)
-	w.configureServers("2", image("good"))
+	w.configureTableServers("2", image("good"))
 	w.run(30 * time.Second)
 	w.wantImages("good")
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 // It is to end, and routers do not know it yet, when another one is lost.
 func TestTable_ServerThatIsNeededAfterAllStays(t *testing.T) {
 	w := withTable(t, 3, "h1")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.silent["r1"] = false
 	for _, r := range w.s.routers {
-		r.beat.Tables = nil // serves older routes
+		r.heartbeat.Tables = nil // serves older routes
 	}
 	w.decide()
 	first, ok := w.renewing()
@@ -186,23 +186,23 @@ func TestTable_ServerThatIsNeededAfterAllStays(t *testing.T) {
 	}
 	_, st := w.find(w.db().Servers[1].Name)
 	st.State = events.Dead
-	w.apply(w.s.observeHost(w.beat("h1"), w.now))
+	w.apply(w.s.observeHost(w.hostHeartbeat("h1"), w.now))
 	w.decide()
 	if first = w.server(first.Name); first.Renewal != nil {
 		t.Fatalf("%+v is still to end", first)
 	}
-	w.wantTold("instance.postponed", first.Name)
+	w.wantEvent("instance.postponed", first.Name)
 	if i := w.agents["h1"][first.Name]; i == nil {
 		t.Fatal("it was stopped")
 	}
 	w.run(30 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 }
 
 func TestTable_HostThatIsLostDuringTheRollDoesNotEndIt(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2", "h3", "h4")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("one has ended", func() bool {
 		srv, ok := w.renewing()
 		return ok && srv.Renewal.Stopped
@@ -215,7 +215,7 @@ func TestTable_HostThatIsLostDuringTheRollDoesNotEndIt(t *testing.T) {
 	}
 	w.run(2 * time.Minute)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 	if w.db().Stuck != "" || w.db().Before != nil {
 		t.Errorf("left is %+v", w.db())
 	}
@@ -232,7 +232,7 @@ func TestTable_HostThatIsLostDuringTheRollDoesNotEndIt(t *testing.T) {
 
 func TestTable_HostThatReturnsGoesOnWithItsRenewal(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
-	w.configureServers("1", image("new"))
+	w.configureTableServers("1", image("new"))
 	w.until("one is to end", func() bool { srv, ok := w.renewing(); return ok && srv.Stopping() })
 	srv, _ := w.renewing()
 	w.silent[srv.Host] = true
@@ -240,7 +240,7 @@ func TestTable_HostThatReturnsGoesOnWithItsRenewal(t *testing.T) {
 	w.silent[srv.Host] = false
 	w.run(60 * time.Second)
 	w.wantImages("new")
-	w.wantWhole()
+	w.wantAllReady()
 	if w.server(srv.Name).Volume != srv.Volume {
 		t.Errorf("%+v became %+v", srv, w.server(srv.Name))
 	}

@@ -6,25 +6,25 @@ import (
 	"ringway/events"
 )
 
-// wishServers follows the configuration of the shard servers of tables that
+// configureServers follows the configuration of the shard servers of tables that
 // are there, when it has changed.
-func (s *state) wishServers(now time.Time) (effects []effect) {
+func (s *state) configureServers(now time.Time) (effects []effect) {
 	for _, w := range s.cfg.Servers {
 		have, ok := s.tables[w.Table]
-		if !ok || have.value.ServersConfigHash == w.Digest {
+		if !ok || have.value.ServersConfigHash == w.ConfigHash {
 			continue
 		}
 		next, err := w.Overlay(have.value.ServerSpec)
 		if err != nil {
-			effects = append(effects, s.tellOnce(now, events.EntityTable, w.Table, err)...)
+			effects = append(effects, s.emitOnce(now, events.EntityTable, w.Table, err)...)
 			continue
 		}
-		db := editable(have.value)
-		db.ServersConfigHash = w.Digest
+		db := cloneTable(have.value)
+		db.ServersConfigHash = w.ConfigHash
 		db.Decision = s.because()
-		if what := s.reconfigure(&db, next); what != "" {
+		if what := s.applyServerSpec(&db, next); what != "" {
 			db.Decision = s.because(s.event(now, events.EntityTable, events.VerbChanged, w.Table, map[string]any{
-				"reason": "configuration: " + what, "servers": behind(db),
+				"reason": "configuration: " + what, "servers": outdatedServers(db),
 			}))
 		}
 		effects = append(effects, putTable{db})
@@ -32,9 +32,9 @@ func (s *state) wishServers(now time.Time) (effects []effect) {
 	return effects
 }
 
-// reconfigure marks the servers that run something else than next, and says
+// applyServerSpec marks the servers that run something else than next, and says
 // what is new about it.
-func (s *state) reconfigure(db *events.Database, next events.ServerSpec) string {
+func (s *state) applyServerSpec(db *events.Database, next events.ServerSpec) string {
 	was, what := *db, changedSpec(db.ServerSpec, next)
 	if what == "" && db.Stuck != "" {
 		what = "what did not get ready is tried again"
@@ -69,8 +69,8 @@ func anyOf(db events.Database, is func(events.ShardServer) bool) bool {
 	return false
 }
 
-// behind lists the servers that are to be started anew.
-func behind(db events.Database) []string {
+// outdatedServers lists the servers that are to be started anew.
+func outdatedServers(db events.Database) []string {
 	names := []string{}
 	for _, srv := range db.Servers {
 		if srv.Behind {

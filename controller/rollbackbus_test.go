@@ -131,7 +131,7 @@ func (s *site) add(id string) {
 	})
 }
 
-func (s *site) told(entity, verb string) (n int) {
+func (s *site) emitted(entity, verb string) (n int) {
 	s.t.Helper()
 	for _, e := range s.events() {
 		if e.Entity == entity && e.Verb == verb {
@@ -196,7 +196,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 					}
 				}
 			}
-			if n := s.told("bus", "rewound"); n != 1 {
+			if n := s.emitted("bus", "rewound"); n != 1 {
 				t.Errorf("told %d times, want once", n)
 			}
 		})
@@ -231,7 +231,7 @@ func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
 		stop = next
 		s.serving(2 + (i/4)*2 + min(i%4+1, 2))
 	}
-	if st, err := s.status(); err != nil || st.RolledBack != nil || s.told("bus", "rewound") > 0 {
+	if st, err := s.status(); err != nil || st.RolledBack != nil || s.emitted("bus", "rewound") > 0 {
 		t.Fatalf("%+v, %v: the bus never went back", st.RolledBack, err)
 	}
 }
