@@ -59,7 +59,7 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 			if res.code != 200 || res.body != want {
 				t.Errorf("%s: got %d %s, want %s", name, res.code, res.body, want)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Errorf("%s: no answer", name)
 		}
 		if want == "S2" {

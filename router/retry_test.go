@@ -60,13 +60,12 @@ func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 
 func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 	w := start(t, nil)
-	address := refusing(t)
+	address, listen := reserved(t)
 	w.put(only(route(member(1, address), member(2, replica(t, says("S2"))))))
 	key := firstChoice(w)
 	w.do("GET", "/home", "", "X-Ringway-Key", key)
-	l, err := net.Listen("tcp", address)
-	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
+	l := listen()
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	w.eventually(func() error {
@@ -79,15 +78,14 @@ func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 
 func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
 	w := start(t, func(c *Config) { c.TrialAfter, c.TrialMost = time.Hour, time.Hour })
-	address := refusing(t)
+	address, listen := reserved(t)
 	w.put(route(member(1, address)))
 	got := w.do("GET", "/home", "")
 	if got.code != 503 || got.header.Get("Retry-After") == "" {
 		t.Fatalf("got %d %v", got.code, got.header)
 	}
-	l, err := net.Listen("tcp", address)
-	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
+	l := listen()
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	if got := w.do("GET", "/home", ""); got.body != "S1" {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,12 +141,33 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// refusing is an address where nobody listens.
+// refusing is an address where nobody listens, nor can before the test ends.
 func refusing(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	defer l.Close()
-	return l.Addr().String()
+	address, _ := reserved(t)
+	return address
+}
+
+// reserved is a port that refuses connections until listen is called, and that
+// nobody else can have: one that was only free a moment ago may be another
+// process's, or the near end of a connection, by the time it is dialed.
+func reserved(t *testing.T) (address string, listen func() net.Listener) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	testkit.Must(t, err)
+	syscall.CloseOnExec(fd)
+	file := os.NewFile(uintptr(fd), "reserved")
+	t.Cleanup(func() { _ = file.Close() })
+	testkit.Must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(fd)
+	testkit.Must(t, err)
+	return fmt.Sprint("127.0.0.1:", name.(*syscall.SockaddrInet4).Port), func() net.Listener {
+		t.Helper()
+		testkit.Must(t, syscall.Listen(fd, 128))
+		l, err := net.FileListener(file)
+		testkit.Must(t, err)
+		return l
+	}
 }
 
 // fakeBucket is the bucket of routes: what is put is watched.
@@ -396,13 +418,12 @@ func (w *world) try(method, path, body string, header ...string) (result, error)
 	return result{resp.StatusCode, string(b), resp.Header}, err
 }
 
-// raw sends bytes on a connection of their own and reads to its end or the
-// deadline.
+// raw sends bytes on a connection of their own and reads to its end.
 func (w *world) raw(sent string) string {
 	w.t.Helper()
 	c := w.dial()
 	defer c.Close()
-	testkit.Must(w.t, c.SetDeadline(time.Now().Add(3*time.Second)))
+	testkit.Must(w.t, c.SetDeadline(time.Now().Add(testkit.Patience)))
 	_, _ = io.WriteString(c, sent)
 	b, _ := io.ReadAll(c)
 	return string(b)
@@ -418,7 +439,7 @@ func (w *world) dial() net.Conn {
 
 func (w *world) tryDial() (net.Conn, error) {
 	to := w.r.cfg.Public[0].Addr()
-	return net.DialTimeout(to.Network(), to.String(), time.Second)
+	return net.DialTimeout(to.Network(), to.String(), testkit.Patience)
 }
 
 // onEach runs a test at a port, and on a Unix socket.

@@ -91,7 +91,7 @@ func TestRouter_ServesAtEveryListener(t *testing.T) {
 		c, err := net.Dial(l.Addr().Network(), l.Addr().String())
 		testkit.Must(t, err)
 		defer c.Close()
-		testkit.Must(t, c.SetDeadline(time.Now().Add(5*time.Second)))
+		testkit.Must(t, c.SetDeadline(time.Now().Add(testkit.Patience)))
 		_, err = io.WriteString(c, "GET /home HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 		testkit.Must(t, err)
 		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(got), "S1") {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"ringway/events"
 	"ringway/internal/testkit"
@@ -56,7 +55,7 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		}
 		return nil
 	})
-	before := time.Now()
+	idle := testkit.StartWatch()
 	close(finish)
 	if got := <-answered; got.code != 200 || got.body != "S1" {
 		t.Fatalf("the open request got %d %s", got.code, got.body)
@@ -67,7 +66,7 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		}
 		return nil
 	})
-	if late := time.Since(before); late > events.HeartbeatInterval*4/5 {
+	if late := idle.Elapsed(); late > events.HeartbeatInterval*4/5 {
 		t.Errorf("reported only after %s", late)
 	}
 }
