@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/app"
 	"ringway/events"
 	"ringway/internal/testkit"
 )
@@ -34,8 +35,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
-		main()
-		return
+		os.Exit(app.Main(context.Background(), "0.1.0-dev", os.Args[1:]))
 	}
 	code := m.Run()
 	_ = os.RemoveAll(builds.dir)

@@ -6,9 +6,12 @@ import (
 	"context"
 	"os"
 
-	"ringway/cli"
+	"ringway/app"
 )
 
+// version is set when a release is built.
+var version = "0.1.0-dev"
+
 func main() {
-	os.Exit(cli.Main(context.Background(), wiring(), os.Args[1:], cli.Streams{Out: os.Stdout, Err: os.Stderr}))
+	os.Exit(app.Main(context.Background(), version, os.Args[1:]))
 }

@@ -1,17 +1,18 @@
-package main
+// Package app is the composition root: it alone sees the concrete types of all
+// roles and adapters, and hands them to each other. The program is Main with
+// the arguments of its process; tests of whole clusters start what it wires.
+package app
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"time"
 
 	"ringway/agent"
 	"ringway/agent/docker"
@@ -28,15 +29,18 @@ import (
 	"ringway/shard/volume"
 )
 
-// version is set when a release is built.
-var version = "0.1.0-dev"
+// Main runs the command in args, which the program's name is not part of, and
+// returns its exit code.
+func Main(ctx context.Context, version string, args []string) int {
+	return cli.Main(ctx, Wiring(version), args, cli.Streams{Out: os.Stdout, Err: os.Stderr})
+}
 
-// wiring puts the roles together; nothing else sees their concrete types.
-func wiring() cli.Wiring {
+// Wiring is how each role is run, and how a cluster is reached.
+func Wiring(version string) cli.Wiring {
 	return cli.Wiring{
 		Version:    version,
 		Bus:        runBus,
-		Controller: runController,
+		Controller: func(ctx context.Context, o cli.ControllerOptions) error { return runController(ctx, o, version) },
 		Agent:      runAgent,
 		Router:     runRouter,
 		Shard:      runShard,
@@ -60,7 +64,7 @@ func runBus(ctx context.Context, o cli.BusOptions) error {
 	return server.Wait()
 }
 
-func runController(ctx context.Context, o cli.ControllerOptions) error {
+func runController(ctx context.Context, o cli.ControllerOptions, version string) error {
 	conn, err := connect(ctx, o.NATS, "controller/"+o.ID, o.Log)
 	if err != nil {
 		return err
@@ -103,13 +107,13 @@ func runAgent(ctx context.Context, o cli.AgentOptions) error {
 	return a.Run(ctx)
 }
 
-// closable is a runtime that holds something.
-type closable interface {
+// closableRuntime is a runtime with something to release.
+type closableRuntime interface {
 	agent.Runtime
 	io.Closer
 }
 
-func openRuntime(ctx context.Context, o cli.AgentOptions) (closable, error) {
+func openRuntime(ctx context.Context, o cli.AgentOptions) (closableRuntime, error) {
 	if o.Runtime == cli.RuntimeDocker {
 		cfg := docker.DefaultConfig()
 		cfg.Host, cfg.Cluster, cfg.Image = o.Host, o.Cluster, o.Image
@@ -176,71 +180,7 @@ func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) 
 	return fn.H, err
 }
 
-// dial reaches a running cluster, or says that there is none.
-func dial(ctx context.Context, url string) (cli.Cluster, error) {
-	cfg := bus.DefaultConfig()
-	cfg.URL, cfg.Name = url, "cli"
-	conn, err := bus.Connect(ctx, cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	return dialled{conn}, nil
-}
-
-type dialled struct{ *bus.Conn }
-
-// Bus implements cli.Cluster.
-func (c dialled) Bus() string { return c.Server() }
-
-// Routes implements cli.Cluster.
-func (c dialled) Routes(ctx context.Context) ([]events.Entry, error) {
-	b, err := c.Bucket(ctx, events.BucketRoutes)
-	if err != nil {
-		return nil, err
-	}
-	return b.Entries(ctx)
-}
-
-// Mark implements cli.Cluster. The same batch is sent until it is known to be
-// stored.
-func (c dialled) Mark(ctx context.Context, log events.LogID) (string, uint64, error) {
-	b := events.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []events.Op{{Kind: events.OpDigest}}}
-	data, err := json.Marshal(b)
-	if err != nil {
-		return "", 0, err
-	}
-	for {
-		seq, err := c.Append(ctx, log, b.ID, data)
-		if !errors.Is(err, events.ErrUnknownOutcome) {
-			return b.ID, seq, err
-		}
-		select {
-		case <-ctx.Done():
-			return b.ID, 0, err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// LogState implements cli.Cluster.
-func (c dialled) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
-	return c.State(ctx, log)
-}
-
-// LogBatch implements cli.Cluster.
-func (c dialled) LogBatch(ctx context.Context, log events.LogID, seq uint64) (string, time.Time, error) {
-	at, data, err := c.Log(log).Get(ctx, seq)
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	b, err := events.DecodeBatch(data)
-	if err != nil { // a batch that nobody has applied, whatever it is
-		return "", at, nil
-	}
-	return b.ID, at, nil
-}
-
-// connect goes on looking for a bus that is not there yet.
+// connect waits for a bus that is not there yet.
 func connect(ctx context.Context, url, name string, log *slog.Logger) (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
 	cfg.URL, cfg.Name, cfg.Wait = url, name, true

@@ -1,29 +1,29 @@
-package main
+package app_test
 
 import (
 	"testing"
 
-	"ringway/cli"
+	"ringway/app"
 	"ringway/events"
-	"ringway/events/bus"
 	"ringway/internal/testkit"
 )
 
 // The marker of `ringway verify` is a batch that every applier accepts, in the
 // log that was meant and no other.
 func TestDial_MarksALog(t *testing.T) {
-	dialled, err := dial(t.Context(), testkit.StartBus(t).URL())
+	url := testkit.StartBus(t).URL()
+	c, err := app.Wiring("1.2.3").Dial(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dialled.Close()
-	conn := connection(t, dialled)
+	defer c.Close()
+	conn := testkit.Connect(t, url)
 	log := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "k1"}
 	if _, err := conn.CreateLog(t.Context(), log, 1); err != nil {
 		t.Fatal(err)
 	}
 	for seq := uint64(1); seq <= 2; seq++ {
-		id, got, err := dialled.Mark(t.Context(), log)
+		id, got, err := c.Mark(t.Context(), log)
 		if err != nil || got != seq {
 			t.Fatalf("seq %d, %v; want %d", got, err, seq)
 		}
@@ -37,16 +37,7 @@ func TestDial_MarksALog(t *testing.T) {
 		}
 	}
 	log.Incarnation = "k2"
-	if _, _, err := dialled.Mark(t.Context(), log); err == nil {
+	if _, _, err := c.Mark(t.Context(), log); err == nil {
 		t.Error("a marker went into the log of another life")
 	}
-}
-
-func connection(t *testing.T, c cli.Cluster) *bus.Conn {
-	t.Helper()
-	d, ok := c.(dialled)
-	if !ok {
-		t.Fatalf("%T", c)
-	}
-	return d.Conn
 }
