@@ -34,8 +34,8 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 				_, _ = io.WriteString(c, after)
 			}
 		})
-		second := member(2, replica(t, says("S2")))
-		w.put(only(route(member(1, first), second)))
+		second := routeMember(2, replica(t, says("S2")))
+		w.put(only(route(routeMember(1, first), second)))
 		key := firstChoice(w)
 		w.do("GET", "/home", "", "X-Ringway-Key", key)
 		got := make(chan result, 1)
@@ -74,7 +74,7 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 
 // reading is nil when the first member's answer is being read.
 func reading(w *world) error {
-	p := w.r.routes.Load().only.members[0].wire.(*pool)
+	p := w.r.routes.Load().service.members[0].wire.(*pool)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.open {
@@ -89,7 +89,7 @@ func reading(w *world) error {
 func TestRouter_RequestsAtTheLastMemberThatLeftGoOnThere(t *testing.T) {
 	w := start(t, nil)
 	arrived, answer := make(chan struct{}), make(chan struct{})
-	w.put(route(member(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
+	w.put(route(routeMember(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
 		readRequest(br)
 		close(arrived)
 		<-answer

@@ -46,10 +46,10 @@ func (r *Router) unready() string {
 	switch {
 	case r.stopping.Load():
 		return "the router is stopping"
-	case rt.only == nil:
+	case rt.service == nil:
 		return "no route is known yet"
-	case len(rt.only.replicas) == 0:
-		return "service " + rt.only.name + " has no member"
+	case len(rt.service.replicas) == 0:
+		return "service " + rt.service.name + " has no member"
 	}
 	return ""
 }

@@ -24,7 +24,7 @@ type cached struct {
 }
 
 // loadCache takes the routes of the cache file into service. A file that
-// cannot be used is left alone and not obeyed.
+// cannot be used is left alone and not applied.
 func (r *Router) loadCache() {
 	if r.cfg.Cache == "" {
 		return

@@ -35,8 +35,8 @@ type conn struct {
 }
 
 const (
-	mostAtOnce = 16 << 10 // bytes of a request that is sent in one piece
-	mostKept   = 4 << 10  // of memory for it that an idle connection keeps
+	maxSingleWrite = 16 << 10 // bytes of a request that is sent in one piece
+	maxKeptBuffer  = 4 << 10  // of memory for it that an idle connection keeps
 )
 
 // errDead is of a connection that the other end closed while nobody used it.
@@ -57,7 +57,7 @@ func newConn(nc net.Conn, p *pool) (*conn, error) {
 // the answer begins.
 func (c *conn) ask(req *fasthttp.Request) error {
 	c.out = req.Header.AppendBytes(c.out[:0])
-	if body := req.Body(); len(c.out)+len(body) <= mostAtOnce {
+	if body := req.Body(); len(c.out)+len(body) <= maxSingleWrite {
 		c.out = append(c.out, body...)
 	} else {
 		c.body = body
@@ -65,7 +65,7 @@ func (c *conn) ask(req *fasthttp.Request) error {
 	c.head = c.out
 	_, err := c.br.Peek(1)
 	c.head, c.body = nil, nil
-	if cap(c.out) > mostKept {
+	if cap(c.out) > maxKeptBuffer {
 		c.out = nil
 	}
 	return err
@@ -144,8 +144,8 @@ const (
 	waitsNoMore // its member was abandoned
 )
 
-// await begins the time in which giveUp may end the request.
-func (c *conn) await() {
+// awaitAnswer begins the time in which giveUp may end the request.
+func (c *conn) awaitAnswer() {
 	c.waits.Store(waitsForAnswer)
 	if c.pool.abandoned.Load() {
 		c.giveUp()

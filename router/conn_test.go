@@ -46,7 +46,7 @@ func posting(body string) *fasthttp.Request {
 }
 
 func TestConn_SendsAllOfARequest(t *testing.T) {
-	for _, size := range []int{0, 1, 1000, mostAtOnce - 500, mostAtOnce, 2 * mostAtOnce} {
+	for _, size := range []int{0, 1, 1000, maxSingleWrite - 500, maxSingleWrite, 2 * maxSingleWrite} {
 		c, other := dialed(t)
 		got := make(chan int, 1)
 		go func() {
@@ -77,7 +77,7 @@ func TestConn_SendsAllOfARequest(t *testing.T) {
 }
 
 func TestConn_WaitsForRoom(t *testing.T) {
-	for _, size := range []int{10, 2 * mostAtOnce} {
+	for _, size := range []int{10, 2 * maxSingleWrite} {
 		c, other := dialed(t)
 		filled, turns, take := 0, 0, c.turn
 		c.turn = func(fd uintptr) bool {

@@ -173,7 +173,7 @@ func (x *exchange) play(t *testing.T) string {
 			x.tune(c)
 		}
 	})
-	r := only(route(member(1, s1.address), member(2, s2.address)))
+	r := only(route(routeMember(1, s1.address), routeMember(2, s2.address)))
 	r.Key = events.KeySource{From: "header", Name: "X-Key"}
 	if x.route != nil {
 		x.route(&r)

@@ -18,7 +18,7 @@ type deadline struct {
 }
 
 // move wants t, and has set called if that cannot wait.
-func (d *deadline) move(t time.Time, c *client, set func(*client, time.Time) error) error {
+func (d *deadline) move(t time.Time, c *trackedConn, set func(*trackedConn, time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wanted = t
@@ -31,7 +31,7 @@ func (d *deadline) move(t time.Time, c *client, set func(*client, time.Time) err
 
 // early reports whether err is of a deadline that nobody wants any more. The
 // wanted one is set then.
-func (d *deadline) early(err error, c *client, set func(*client, time.Time) error) bool {
+func (d *deadline) early(err error, c *trackedConn, set func(*trackedConn, time.Time) error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
@@ -44,11 +44,11 @@ func (d *deadline) early(err error, c *client, set func(*client, time.Time) erro
 	return set(c, d.wanted) == nil
 }
 
-func setRead(c *client, t time.Time) error  { return c.Conn.SetReadDeadline(t) }
-func setWrite(c *client, t time.Time) error { return c.Conn.SetWriteDeadline(t) }
+func setRead(c *trackedConn, t time.Time) error  { return c.Conn.SetReadDeadline(t) }
+func setWrite(c *trackedConn, t time.Time) error { return c.Conn.SetWriteDeadline(t) }
 
 // Read implements net.Conn.
-func (c *client) Read(p []byte) (int, error) {
+func (c *trackedConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
 		if err == nil || n > 0 || !c.reading.early(err, c, setRead) {
@@ -58,7 +58,7 @@ func (c *client) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (c *client) Write(p []byte) (done int, err error) {
+func (c *trackedConn) Write(p []byte) (done int, err error) {
 	for {
 		n, err := c.Conn.Write(p[done:])
 		if done += n; err == nil || !c.writing.early(err, c, setWrite) {
@@ -68,12 +68,12 @@ func (c *client) Write(p []byte) (done int, err error) {
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *client) SetReadDeadline(t time.Time) error { return c.reading.move(t, c, setRead) }
+func (c *trackedConn) SetReadDeadline(t time.Time) error { return c.reading.move(t, c, setRead) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *client) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c, setWrite) }
+func (c *trackedConn) SetWriteDeadline(t time.Time) error { return c.writing.move(t, c, setWrite) }
 
 // SetDeadline implements net.Conn.
-func (c *client) SetDeadline(t time.Time) error {
+func (c *trackedConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }

@@ -28,21 +28,21 @@ func (c *counted) SetWriteDeadline(t time.Time) error {
 
 // pair is a client as the server sees it, and what is at the other end. Times
 // are virtual.
-func pair(t *testing.T, test func(c *client, counts *counted, other net.Conn)) {
+func pair(t *testing.T, test func(c *trackedConn, counts *counted, other net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		here, there := net.Pipe()
 		defer here.Close()
 		defer there.Close()
 		counts := &counted{Conn: here}
-		test(&client{Conn: counts}, counts, there)
+		test(&trackedConn{Conn: counts}, counts, there)
 	})
 }
 
 func TestDeadline_PassesWhenItWasSetLast(t *testing.T) {
 	f := func(want time.Duration, moves ...time.Duration) {
 		t.Helper()
-		pair(t, func(c *client, _ *counted, other net.Conn) {
+		pair(t, func(c *trackedConn, _ *counted, other net.Conn) {
 			begun := time.Now()
 			for _, move := range moves {
 				_ = c.SetDeadline(begun.Add(move))
@@ -70,7 +70,7 @@ func TestDeadline_PassesWhenItWasSetLast(t *testing.T) {
 }
 
 func TestDeadline_OfOneThatNobodyWantsAnyMoreGoesOn(t *testing.T) {
-	pair(t, func(c *client, _ *counted, other net.Conn) {
+	pair(t, func(c *trackedConn, _ *counted, other net.Conn) {
 		_ = c.SetDeadline(time.Now().Add(time.Second))
 		_ = c.SetDeadline(time.Time{})
 		go func() {
@@ -90,7 +90,7 @@ func TestDeadline_OfOneThatNobodyWantsAnyMoreGoesOn(t *testing.T) {
 }
 
 func TestDeadline_IsRarelySet(t *testing.T) {
-	pair(t, func(c *client, counts *counted, other net.Conn) {
+	pair(t, func(c *trackedConn, counts *counted, other net.Conn) {
 		go func() {
 			for range 1000 {
 				time.Sleep(100 * time.Millisecond)

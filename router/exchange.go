@@ -11,8 +11,8 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// mostInterim is how many 1xx answers a member may send before the real one.
-const mostInterim = 8
+// maxInterim is how many 1xx answers a member may send before the real one.
+const maxInterim = 8
 
 // untilClose is the length of a body that ends with the connection, as
 // fasthttp writes it.
@@ -26,7 +26,7 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, e
 		return false, c.fail(err, false, deadline)
 	}
 	if idempotent(&ctx.Request.Header) {
-		c.await()
+		c.awaitAnswer()
 	}
 	if err := c.ask(&ctx.Request); err != nil {
 		return false, c.fail(err, false, deadline)
@@ -37,7 +37,7 @@ func (c *conn) carry(ctx *fasthttp.RequestCtx, deadline time.Time) (keep bool, e
 	resp := &ctx.Response
 	resp.ResetBody()
 	for n := 0; n == 0 || resp.StatusCode() < 200; n++ {
-		if n > mostInterim || n > 0 && resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		if n > maxInterim || n > 0 && resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
 			return false, &failure{garbled, errors.New("an answer to what was not asked")}
 		}
 		if err := resp.Header.Read(c.br); err != nil {
@@ -97,7 +97,7 @@ func (c *conn) stream(ctx *fasthttp.RequestCtx, length int, keep bool, deadline 
 	var here bytes.Buffer
 	part := make([]byte, 4096)
 	most, patient := c.pool.cfg.MaxBuffer, false
-	if ctx.UserValue(oldClient{}) != nil {
+	if ctx.UserValue(http10Client{}) != nil {
 		most, patient = c.pool.cfg.MaxBody, true
 	}
 	for here.Len() < most && (patient || here.Len() == 0 || c.br.Buffered() > 0) {

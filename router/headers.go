@@ -28,60 +28,60 @@ const (
 // declares, what no proxy may pass on.
 func (r *Router) admit(ctx *fasthttp.RequestCtx, rt *routes) bool {
 	h := &ctx.Request.Header
-	found := oddLines(h.RawHeaders())
-	if !plain(h, found) && !r.admitOdd(ctx) { // Slow path
+	found := kindsOfFields(h.RawHeaders())
+	if !plain(h, found) && !r.checkUnusual(ctx) { // Slow path
 		return false
 	}
 	path := pathOf(h.RequestURI())
 	switch string(path) {
 	case "/rep", "/add", "/rm":
-		r.course(ctx, rt)
+		r.assignment(ctx, rt)
 		return false
 	}
-	if database.Owns(path) && r.forDatabase(rt, path) {
+	if database.Owns(path) && r.isForDatabase(rt, path) {
 		r.database.Serve(ctx, path)
 		return false
 	}
-	if rt.only == nil {
+	if rt.service == nil {
 		r.answerError(ctx, errNoMember)
 		return false
 	}
-	if len(rt.only.paths) > 0 {
-		if _, ok := rt.only.paths[string(path)]; !ok {
+	if len(rt.service.paths) > 0 {
+		if _, ok := rt.service.paths[string(path)]; !ok {
 			r.undeclared(ctx, path)
 			return false
 		}
 	}
-	r.forwardable(ctx, found)
+	r.stripForForward(ctx, found)
 	return true
 }
 
-// forDatabase tells whether a path of the database's is not the service's: a
+// isForDatabase tells whether a path of the database's is not the service's: a
 // declared path is, and so is every path of a service that declares none, while
 // there is no table.
-func (r *Router) forDatabase(rt *routes, path []byte) bool {
+func (r *Router) isForDatabase(rt *routes, path []byte) bool {
 	switch {
-	case rt.only == nil || string(path) == "/init":
+	case rt.service == nil || string(path) == "/init":
 		return true
-	case len(rt.only.paths) == 0:
+	case len(rt.service.paths) == 0:
 		return !r.database.Empty()
 	}
-	_, declared := rt.only.paths[string(path)]
+	_, declared := rt.service.paths[string(path)]
 	return !declared
 }
 
 // plain tells a request that needs no further look: known method, target in
 // origin form, a host, length by Content-Length, nothing about connections.
-func plain(h *fasthttp.RequestHeader, found oddity) bool {
+func plain(h *fasthttp.RequestHeader, found fieldKinds) bool {
 	target := h.RequestURI()
 	return (h.IsGet() || h.IsPost() || h.IsHead() || h.IsPut() || h.IsDelete()) &&
 		target[0] == '/' && bytes.IndexByte(target, '#') < 0 &&
 		h.IsHTTP11() && len(h.Host()) > 0 &&
-		found&(ofUpgrade|ofFraming) == 0
+		found&(fieldUpgrade|fieldFraming) == 0
 }
 
-// admitOdd refuses what is wrong, and makes the rest of the unusual plain.
-func (r *Router) admitOdd(ctx *fasthttp.RequestCtx) bool {
+// checkUnusual refuses what is wrong, and makes the rest of the unusual plain.
+func (r *Router) checkUnusual(ctx *fasthttp.RequestCtx) bool {
 	h := &ctx.Request.Header
 	switch {
 	case h.IsConnect() || h.IsTrace():
@@ -93,7 +93,7 @@ func (r *Router) admitOdd(ctx *fasthttp.RequestCtx) bool {
 	case bytes.EqualFold(h.Peek(fasthttp.HeaderUpgrade), []byte("websocket")):
 		r.fail(ctx, fasthttp.StatusNotImplemented, "websocket connections are not forwarded yet")
 		return false
-	case misframed(h.RawHeaders()):
+	case ambiguousFraming(h.RawHeaders()):
 		return r.bad(ctx, "use either Content-Length or Transfer-Encoding: chunked")
 	case !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0":
 		r.fail(ctx, fasthttp.StatusHTTPVersionNotSupported, "use HTTP/1.1")
@@ -139,23 +139,23 @@ func (r *Router) bad(ctx *fasthttp.RequestCtx, why string) bool {
 	return false
 }
 
-// forwardable turns the client's request into ours to the member.
-func (r *Router) forwardable(ctx *fasthttp.RequestCtx, found oddity) {
+// stripForForward turns the client's request into ours to the member.
+func (r *Router) stripForForward(ctx *fasthttp.RequestCtx, found fieldKinds) {
 	h := &ctx.Request.Header
 	// The server has noted already whether the client wants to close.
 	h.ResetConnectionClose()
-	if found&ofConnection != 0 {
-		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
+	if found&fieldConnection != 0 {
+		deleteNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del) // Slow path
 		h.Del(fasthttp.HeaderConnection)
 	}
-	if found&(ofHop|ofUpgrade) != 0 { // Slow path
+	if found&(fieldHopByHop|fieldUpgrade) != 0 { // Slow path
 		for _, name := range hopByHop {
 			h.Del(name)
 		}
 	}
 	if !h.IsHTTP11() {
 		h.SetProtocol("HTTP/1.1")
-		ctx.SetUserValue(oldClient{}, true)
+		ctx.SetUserValue(http10Client{}, true)
 		if len(h.Host()) == 0 {
 			h.SetHost("localhost")
 		}
@@ -164,16 +164,16 @@ func (r *Router) forwardable(ctx *fasthttp.RequestCtx, found oddity) {
 	if n := len(ctx.Request.Body()); n > 0 || !h.IsGet() && !h.IsHead() {
 		h.SetContentLength(n)
 	}
-	r.forwarded(ctx)
+	r.setForwardedFields(ctx)
 }
 
-// oldClient marks a request of HTTP/1.0, whose client cannot read chunks.
-type oldClient struct{}
+// http10Client marks a request of HTTP/1.0, whose client cannot read chunks.
+type http10Client struct{}
 
-// forwarded tells the member who asked, and for what. A client on a Unix socket
+// setForwardedFields tells the member who asked, and for what. A client on a Unix socket
 // has no address: what it says of others passes as it came, as HAProxy and
 // Envoy have it, for whoever may write to the socket is trusted with that.
-func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
+func (r *Router) setForwardedFields(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
 	var stack [256]byte // longer ones are rare, and may allocate
 	buf := stack[:0]
@@ -204,12 +204,12 @@ func (r *Router) forwarded(ctx *fasthttp.RequestCtx) {
 func cleanAnswer(resp *fasthttp.Response) {
 	h := &resp.Header
 	h.ResetConnectionClose()
-	var found oddity
+	var found fieldKinds
 	for name := range h.All() {
-		found |= oddityOf(name)
+		found |= kindOfField(name)
 	}
 	if found != 0 { // Slow path
-		dropNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del)
+		deleteNamed(h.PeekAll(fasthttp.HeaderConnection), h.Del)
 		h.Del(fasthttp.HeaderConnection)
 		for _, name := range hopByHopAnswer {
 			h.Del(name)
@@ -220,9 +220,9 @@ func cleanAnswer(resp *fasthttp.Response) {
 	}
 }
 
-// dropNamed deletes the fields that Connection names, except those without
+// deleteNamed deletes the fields that Connection names, except those without
 // which the message would become another one.
-func dropNamed(connection [][]byte, del func(string)) {
+func deleteNamed(connection [][]byte, del func(string)) {
 	var names []string // copied: deleting moves what connection points at
 	for _, v := range connection {
 		if bytes.EqualFold(v, keepAlive) {
@@ -241,9 +241,9 @@ func dropNamed(connection [][]byte, del func(string)) {
 	}
 }
 
-// misframed tells whether two servers might disagree about where the request
+// ambiguousFraming tells whether two servers might disagree about where the request
 // ends (RFC 9112, 6.1).
-func misframed(raw []byte) bool {
+func ambiguousFraming(raw []byte) bool {
 	encoded, sized := false, false
 	for line := range bytes.SplitSeq(raw, []byte("\n")) {
 		name, value, _ := bytes.Cut(line, []byte(":"))

@@ -49,7 +49,7 @@ func (w *world) seen(raw string) seen {
 
 func TestForward_PassesOnlyWhatIsEndToEnd(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, echo()))))
+	w.put(route(routeMember(1, replica(t, echo()))))
 	s := w.seen("GET /a%2Fb//c/../d?x=1&y=%20 HTTP/1.1\r\nHost: example.org:8080\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n" +
 		"Te: trailers\r\nProxy-Authorization: Basic x\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nHttp2-Settings: x\r\n" +
 		"Cookie: a=1; b=\"2\"\r\nX-Twice: 1\r\nX-Twice: 2\r\nAuthorization: Bearer x\r\n\r\n")
@@ -91,7 +91,7 @@ func TestForward_DropsFieldsWhateverTheySay(t *testing.T) {
 	w := start(t, nil)
 	var back http.Header
 	answers := http.Header{"Keep-Alive": {"", "timeout=5"}, "Proxy-Authenticate": {"", "Basic"}, "Upgrade": {"", "h2c"}, "Connection": {"", "X-Back"}, "X-Back": {"1"}}
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		back = r.Header.Clone()
 		maps.Copy(rw.Header(), answers)
 	})))))
@@ -116,7 +116,7 @@ func TestForward_TellsWhoAsked(t *testing.T) {
 	f := func(trust bool, fields string, want map[string]string) {
 		t.Helper()
 		w := start(t, func(c *Config) { c.TrustForwarded = trust })
-		w.put(route(member(1, replica(t, echo()))))
+		w.put(route(routeMember(1, replica(t, echo()))))
 		s := w.seen("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + fields + "\r\n")
 		for name, v := range want {
 			if got := s.Header[name]; len(got) != 1 || got[0] != v {
@@ -133,7 +133,7 @@ func TestForward_TellsWhoAsked(t *testing.T) {
 
 func TestForward_BodiesKeepTheirMeaning(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, echo()))))
+	w.put(route(routeMember(1, replica(t, echo()))))
 	f := func(raw, method, body string) {
 		t.Helper()
 		s := w.seen(raw)
@@ -169,7 +169,7 @@ func TestForward_BodiesKeepTheirMeaning(t *testing.T) {
 func TestForward_AnswersWithoutBody(t *testing.T) {
 	w := start(t, nil)
 	var code atomic.Int64
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Etag", `"1"`)
 		if code.Load() == 200 {
 			rw.Header().Set("Content-Length", "1000000")
@@ -196,7 +196,7 @@ func TestForward_AnswersWithoutBody(t *testing.T) {
 func TestServe_RefusesWhatIsNotPlainHTTP(t *testing.T) {
 	var arrived atomic.Int64
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) })))))
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) })))))
 	f := func(want, raw string) {
 		t.Helper()
 		before := arrived.Load()
@@ -256,7 +256,7 @@ func TestServe_ASlowClientTimesOut(t *testing.T) { onEach(t, slowClientTimesOut)
 
 func slowClientTimesOut(t *testing.T, public func(*Config)) {
 	w := start(t, func(c *Config) { public(c); c.ReadTimeout, c.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond })
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	f := func(sent, want string) {
 		t.Helper()
 		w.eventually(func() error { // a busy machine may be slower than the client that is to be slow
@@ -280,7 +280,7 @@ func slowClientTimesOut(t *testing.T, public func(*Config)) {
 // Requests that follow each other on one connection must not share anything.
 func TestServe_PipelinedRequestsGetTheirOwnAnswers(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "<"+r.URL.Path+r.Header.Get("X-Only")+">")
 	})))))
 	got := w.raw("GET /1 HTTP/1.1\r\nHost: h\r\nX-Only: one\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nPOST /3 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")

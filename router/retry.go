@@ -13,15 +13,15 @@ import (
 	"ringway/router/ring"
 )
 
-// mostSends bounds how often one request may be sent; attempts that could not
+// maxSends bounds how often one request may be sent; attempts that could not
 // connect do not count, since each of them ejects a member.
-const mostSends = 4
+const maxSends = 4
 
-// mostEjected bounds how many ejected members one request is offered to when
+// maxEjected bounds how many ejected members one request is offered to when
 // no other is left.
-const mostEjected = 3
+const maxEjected = 3
 
-// again goes on with a request that failed at u. It returns the member that
+// retry goes on with a request that failed at u. It returns the member that
 // answered, or the error to report; in that case the request has left.
 //
 // What was not sent may go to the next choice whatever it is. What was sent
@@ -29,7 +29,7 @@ const mostEjected = 3
 // client (none has, here), and the budget allows: first on a fresh connection
 // if a kept one ended, since that is what a server that closes idle
 // connections looks like, then at the next choice.
-func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *upstream, err error, deadline time.Time) (*upstream, error) {
+func (r *Router) retry(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *upstream, err error, deadline time.Time) (*upstream, error) {
 	var tried []*upstream
 	for sends, ejected := 1, 0; ; {
 		f := asFailure(err)
@@ -38,7 +38,7 @@ func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *ups
 			r.eject(u, f)
 			u.metrics.retries.Inc()
 		case stale, broken:
-			if sends++; sends > mostSends || !idempotent(&ctx.Request.Header) || !r.budget.spend() {
+			if sends++; sends > maxSends || !idempotent(&ctx.Request.Header) || !r.budget.spend() {
 				u.leave()
 				return nil, err
 			}
@@ -61,7 +61,7 @@ func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *ups
 		}
 		u = next
 		if !u.up() {
-			if ejected++; ejected > mostEjected {
+			if ejected++; ejected > maxEjected {
 				u.leave()
 				return nil, err
 			}
@@ -75,22 +75,22 @@ func (r *Router) again(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *ups
 // enterNext is enter for a request that was tried already.
 func (r *Router) enterNext(rt *routes, hash uint64, tried []*upstream) (*routes, *upstream) {
 	for {
-		if rt.only == nil {
+		if rt.service == nil {
 			return rt, nil
 		}
 		var skip ring.Set
-		for i, u := range rt.only.members {
+		for i, u := range rt.service.members {
 			for _, t := range tried {
 				if t == u {
 					skip.Add(i)
 				}
 			}
 		}
-		i := rt.only.choose(rt.only.table.Slot(hash), &skip)
+		i := rt.service.choose(rt.service.table.Slot(hash), &skip)
 		if i < 0 {
 			return rt, nil
 		}
-		u := rt.only.members[i]
+		u := rt.service.members[i]
 		u.enter()
 		now := r.routes.Load()
 		if now == rt {
@@ -108,7 +108,7 @@ func (r *Router) eject(u *upstream, f *failure) {
 	}
 	u.metrics.ejections.Inc()
 	u.wire.closeIdle()
-	poke(r.trialNow)
+	notify(r.trialNow)
 	r.log.Warn("member ejected", events.KeyInstance, u.name, events.KeyAddress, u.address, events.KeyError, f)
 }
 
@@ -143,11 +143,11 @@ func (r *Router) tryEjected(ctx context.Context) {
 
 func (r *Router) try(u *upstream) {
 	err := u.wire.probe()
-	u.tried(err == nil, time.Now(), r.cfg.TrialMost)
+	u.tried(err == nil, time.Now(), r.cfg.MaxTrial)
 	if err == nil {
 		r.log.Info("member readmitted", events.KeyInstance, u.name, events.KeyAddress, u.address)
 	}
-	poke(r.trialNow)
+	notify(r.trialNow)
 }
 
 func asFailure(err error) *failure {

@@ -34,7 +34,7 @@ func only(r events.Route) events.Route {
 
 // firstChoice is a key whose owner is the first member.
 func firstChoice(w *world) string {
-	s := w.r.routes.Load().only
+	s := w.r.routes.Load().service
 	for i := range 10_000 {
 		key := fmt.Sprint("k", i)
 		if s.table.Owner(s.table.Slot(hashOf(key))) == 0 {
@@ -46,14 +46,14 @@ func firstChoice(w *world) string {
 
 func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 	w := start(t, nil)
-	w.put(only(route(member(1, refusing(t)), member(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, refusing(t)), routeMember(2, replica(t, says("S2"))))))
 	key := firstChoice(w)
 	for _, method := range []string{"GET", "POST", "PATCH"} { // nothing was sent, so all may go on
 		if got := w.do(method, "/home", "x", "X-Ringway-Key", key); got.code != 200 || got.body != "S2" {
 			t.Errorf("%s: got %d %s", method, got.code, got.body)
 		}
 	}
-	if w.r.routes.Load().only.members[0].up() {
+	if w.r.routes.Load().service.members[0].up() {
 		t.Error("the member that refuses is not ejected")
 	}
 }
@@ -61,7 +61,7 @@ func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 	w := start(t, nil)
 	address, listen := reserved(t)
-	w.put(only(route(member(1, address), member(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, address), routeMember(2, replica(t, says("S2"))))))
 	key := firstChoice(w)
 	w.do("GET", "/home", "", "X-Ringway-Key", key)
 	s := &http.Server{Handler: says("S1")}
@@ -77,9 +77,9 @@ func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 }
 
 func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
-	w := start(t, func(c *Config) { c.TrialAfter, c.TrialMost = time.Hour, time.Hour })
+	w := start(t, func(c *Config) { c.TrialAfter, c.MaxTrial = time.Hour, time.Hour })
 	address, listen := reserved(t)
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	got := w.do("GET", "/home", "")
 	if got.code != 503 || got.header.Get("Retry-After") == "" {
 		t.Fatalf("got %d %v", got.code, got.header)
@@ -97,12 +97,12 @@ func TestRouter_RepeatsOnlyWhatMayBeRepeated(t *testing.T) {
 	f := func(name, method string, talk func(int, net.Conn, *bufio.Reader), want int, body string) {
 		t.Helper()
 		w := start(t, nil)
-		w.put(only(route(member(1, scripted(t, talk)), member(2, replica(t, says("S2"))))))
+		w.put(only(route(routeMember(1, scripted(t, talk)), routeMember(2, replica(t, says("S2"))))))
 		got := w.do(method, "/home", "x", "X-Ringway-Key", firstChoice(w))
 		if got.code != want || body != "" && got.body != body {
 			t.Errorf("%s %s: got %d %s, want %d %s", name, method, got.code, got.body, want, body)
 		}
-		if n := w.r.routes.Load().only.load.Load(); n != 0 {
+		if n := w.r.routes.Load().service.load.Load(); n != 0 {
 			t.Errorf("%s %s: %d requests are in flight afterwards", name, method, n)
 		}
 		testkit.Must(t, w.stop())
@@ -162,7 +162,7 @@ func TestRouter_RepeatsOnAFreshConnectionOfTheSameMember(t *testing.T) {
 		reset(c)
 	})
 	w := start(t, nil)
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	for range 2 {
 		if got := w.do("GET", "/home", ""); got.code != 200 {
 			t.Fatalf("got %d %s", got.code, got.body)
@@ -183,7 +183,7 @@ func TestRouter_NoticesAnEndedConnectionBeforeItSendsAPost(t *testing.T) {
 		ended <- struct{}{}
 	})
 	w := start(t, nil)
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	for range 20 {
 		if got := w.do("POST", "/home", "x"); got.code != 200 {
 			t.Fatalf("got %d %s", got.code, got.body)
@@ -195,7 +195,7 @@ func TestRouter_NoticesAnEndedConnectionBeforeItSendsAPost(t *testing.T) {
 func TestRouter_AnswersLateWith504(t *testing.T) {
 	w := start(t, nil)
 	stuck := scripted(t, func(_ int, _ net.Conn, br *bufio.Reader) { readRequest(br); _, _ = br.ReadByte() })
-	r := only(route(member(1, stuck), member(2, replica(t, says("S2")))))
+	r := only(route(routeMember(1, stuck), routeMember(2, replica(t, says("S2")))))
 	r.Timeout = events.Duration(50 * time.Millisecond)
 	w.put(r)
 	if got := w.do("GET", "/home", "", "X-Ringway-Key", firstChoice(w)); got.code != 504 {
@@ -207,7 +207,7 @@ func TestRouter_AnOutageDoesNotMultiplyLoad(t *testing.T) {
 	var arrived atomic.Int64
 	resets := func(_ int, c net.Conn, br *bufio.Reader) { readRequest(br); arrived.Add(1); reset(c) }
 	w := start(t, func(c *Config) { c.RetryBurst, c.RetryRatio = 5, 10 })
-	w.put(route(member(1, scripted(t, resets)), member(2, scripted(t, resets)), member(3, scripted(t, resets))))
+	w.put(route(routeMember(1, scripted(t, resets)), routeMember(2, scripted(t, resets)), routeMember(3, scripted(t, resets))))
 	const n = 100
 	for range n {
 		if got := w.do("GET", "/home", ""); got.code != 502 {
@@ -248,7 +248,7 @@ func TestRouter_StreamsLargeAnswers(t *testing.T) {
 		}
 	}))
 	w := start(t, nil)
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	for _, withLength := range []bool{true, false} {
 		sized.Store(withLength)
 		for range 2 { // the connection is used again
@@ -259,7 +259,7 @@ func TestRouter_StreamsLargeAnswers(t *testing.T) {
 		}
 	}
 	w.eventually(func() error {
-		if n := w.r.routes.Load().only.load.Load(); n != 0 {
+		if n := w.r.routes.Load().service.load.Load(); n != 0 {
 			return fmt.Errorf("%d in flight", n)
 		}
 		return nil
@@ -280,7 +280,7 @@ func TestRouter_PassesOnWhatIsThereOfAnEndlessAnswer(t *testing.T) {
 		}
 	}))
 	w := start(t, nil)
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	resp, err := w.client.Get(w.url + "/home")
 	testkit.Must(t, err)
 	defer resp.Body.Close()
@@ -299,7 +299,7 @@ func TestRouter_AnAnswerThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 	f := func(name, head string) {
 		t.Helper()
 		w := start(t, func(c *Config) { c.MaxBuffer = 16 })
-		w.put(route(member(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
+		w.put(route(routeMember(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
 			readRequest(br)
 			_, _ = io.WriteString(c, head+strings.Repeat("x", 50))
 		}))))
@@ -316,7 +316,7 @@ func TestRouter_SwapsUnderLoad(t *testing.T) {
 	w := start(t, nil)
 	var members []events.Member
 	for i := 1; i <= 4; i++ {
-		members = append(members, member(i, replica(t, says(fmt.Sprint("S", i)))))
+		members = append(members, routeMember(i, replica(t, says(fmt.Sprint("S", i)))))
 	}
 	w.put(route(members...))
 	stop := make(chan struct{})
@@ -356,7 +356,7 @@ func TestRouter_SwapsUnderLoad(t *testing.T) {
 // A client of HTTP/1.0 cannot read chunks.
 func TestRouter_GivesAnOldClientItsAnswerInOnePiece(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		for range 3 {
 			_, _ = io.WriteString(rw, "part;")
 			_ = http.NewResponseController(rw).Flush()
@@ -372,7 +372,7 @@ func TestRouter_GivesAnOldClientItsAnswerInOnePiece(t *testing.T) {
 // a heartbeat may have reported as idle already.
 func TestEnter_ObeysTheNewestSnapshot(t *testing.T) {
 	w := start(t, nil)
-	first, second := member(1, "127.0.0.1:1"), member(2, "127.0.0.1:1")
+	first, second := routeMember(1, "127.0.0.1:1"), routeMember(2, "127.0.0.1:1")
 	w.put(only(route(first, second)))
 	old := w.r.routes.Load()
 	first.Draining = true
@@ -385,7 +385,7 @@ func TestEnter_ObeysTheNewestSnapshot(t *testing.T) {
 			t.Fatalf("got %s and %s", a.name, b.name)
 		}
 	}
-	if n := w.r.routes.Load().only.members[0].inflight.Load(); n != 0 {
+	if n := w.r.routes.Load().service.members[0].inflight.Load(); n != 0 {
 		t.Errorf("%d in flight at the draining member", n)
 	}
 }

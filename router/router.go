@@ -49,7 +49,7 @@ type Config struct {
 	Keep         time.Duration // an unused connection to a member; below what servers keep (Node: 5 s)
 
 	TrialAfter time.Duration // between the ejection of a member and its first trial
-	TrialMost  time.Duration // longest wait between two trials; each failed one doubles it
+	MaxTrial   time.Duration // longest wait between two trials; each failed one doubles it
 
 	RetryBurst int // retries of requests that were already sent, in store: as many may be in flight at a member that is killed
 	RetryRatio int // requests that earn one more such retry: in an outage load grows by 1/RetryRatio
@@ -68,7 +68,7 @@ func DefaultConfig() Config {
 		MaxHeader: 16 << 10, MaxBody: 10 << 20, MaxBuffer: 64 << 10,
 		ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 75 * time.Second,
 		Connect: time.Second, Keep: 4 * time.Second,
-		TrialAfter: time.Second, TrialMost: 10 * time.Second,
+		TrialAfter: time.Second, MaxTrial: 10 * time.Second,
 		RetryBurst: 10_000, RetryRatio: 10,
 		Scale: 60 * time.Second, NoLeader: 10 * time.Second, Attempt: 10 * time.Second,
 		Stop:     30 * time.Second,
@@ -87,7 +87,7 @@ func (c *Config) check() error {
 	case c.RetryRatio < 1:
 		return errors.New("retry ratio: use at least 1")
 	}
-	for _, d := range []time.Duration{c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.Connect, c.Keep, c.TrialAfter, c.TrialMost, c.Scale, c.NoLeader, c.Attempt, c.Stop} {
+	for _, d := range []time.Duration{c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.Connect, c.Keep, c.TrialAfter, c.MaxTrial, c.Scale, c.NoLeader, c.Attempt, c.Stop} {
 		if d <= 0 {
 			return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
 		}
@@ -117,21 +117,21 @@ type Router struct {
 	metrics *metrics
 	budget  budget
 	public  *fasthttp.Server
-	clients *clients
+	tracker *tracker
 	admin   *http.Server
 
 	database *database.Database
 
-	routes atomic.Pointer[routes] // one immutable snapshot
-	swap   sync.Mutex             // orders the writers of routes
-	news   chan struct{}          // closed at the next swap; under swap
+	routes  atomic.Pointer[routes] // one immutable snapshot
+	swap    sync.Mutex             // orders the writers of routes
+	changed chan struct{}          // closed at the next swap; under swap
 
-	beatNow  chan struct{} // a reason to send a heartbeat at once
-	trialNow chan struct{} // a member was ejected, or may have come back
-	saveNow  chan struct{} // the cache is behind
-	stopping atomic.Bool
+	heartbeatNow chan struct{} // a reason to send a heartbeat at once
+	trialNow     chan struct{} // a member was ejected, or may have come back
+	saveNow      chan struct{} // the cache is behind
+	stopping     atomic.Bool
 
-	leaderHeard atomic.Int64 // when the leader's last heartbeat came, unix ns
+	leaderSeen atomic.Int64 // when the leader's last heartbeat came, unix ns
 }
 
 // New checks cfg, and loads the last routes from the cache if there is one.
@@ -144,14 +144,14 @@ func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile CompileH
 	r := &Router{
 		cfg: cfg, bucket: bucket, bus: bus, log: log.With(events.KeyRouter, cfg.ID),
 		metrics: newMetrics(),
-		news:    make(chan struct{}), beatNow: make(chan struct{}, 1), trialNow: make(chan struct{}, 1),
+		changed: make(chan struct{}), heartbeatNow: make(chan struct{}, 1), trialNow: make(chan struct{}, 1),
 		saveNow: make(chan struct{}, 1),
 	}
 	r.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
 	r.builder = builder{compile: compile, upstream: r.newUpstream}
 	r.routes.Store(&routes{})
 	r.metrics.observe(r)
-	r.public, r.clients = r.newPublic(), newClients(cfg.Public)
+	r.public, r.tracker = r.newPublic(), newTracker(cfg.Public)
 	if cfg.Admin != nil {
 		r.admin = r.newAdmin()
 	}
@@ -172,11 +172,11 @@ func (r *Router) Run(parent context.Context) error {
 	defer fail(nil)
 
 	var servers, rest sync.WaitGroup
-	for _, loop := range []func(context.Context){r.follow, r.beat, r.tryEjected, r.saveCache, r.sweep, r.database.Run} {
+	for _, loop := range []func(context.Context){r.follow, r.sendHeartbeats, r.tryEjected, r.saveCache, r.sweep, r.database.Run} {
 		rest.Go(func() { loop(background) })
 	}
 	<-r.database.Began() // clients of a killed router's life are in its backlog
-	for _, d := range r.clients.doors {
+	for _, d := range r.tracker.listeners {
 		servers.Go(func() {
 			if err := r.public.Serve(d); err != nil {
 				fail(fmt.Errorf("serve clients: %w", err))
@@ -208,8 +208,8 @@ func (r *Router) Run(parent context.Context) error {
 	return nil
 }
 
-// poke makes the loop that reads from c run once more.
-func poke(c chan struct{}) {
+// notify makes the loop that reads from c run once more.
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

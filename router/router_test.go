@@ -295,7 +295,7 @@ func start(t *testing.T, tune func(*Config)) *world {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.ID, cfg.Public, cfg.Admin = "r1", []net.Listener{listen(t)}, listen(t)
-	cfg.TrialAfter, cfg.TrialMost = 50*time.Millisecond, 200*time.Millisecond
+	cfg.TrialAfter, cfg.MaxTrial = 50*time.Millisecond, 200*time.Millisecond
 	cfg.Stop = 5 * time.Second
 	if tune != nil {
 		tune(&cfg)
@@ -334,8 +334,8 @@ func start(t *testing.T, tune func(*Config)) *world {
 	return w
 }
 
-// member is one of a test's route.
-func member(id int, address string) events.Member {
+// routeMember is one of a test's route.
+func routeMember(id int, address string) events.Member {
 	return events.Member{Name: fmt.Sprintf("S%d", id), ID: id, Host: "h1", Address: address, Weight: 1}
 }
 
@@ -478,7 +478,7 @@ func courseRoute(t *testing.T, addresses ...string) events.Route {
 	r := events.Route{Service: "web", Algorithm: events.Course, LoadFactor: 1.25, Key: events.DefaultServiceSpec().Key, Timeout: events.Duration(time.Second)}
 	var members []ring.Member
 	for i, a := range addresses {
-		r.Members = append(r.Members, member(i+1, a))
+		r.Members = append(r.Members, routeMember(i+1, a))
 		members = append(members, ring.Member{Name: r.Members[i].Name, ID: i + 1, Weight: 1})
 	}
 	table, err := ring.Course(events.CourseSlots, events.CourseK, members, ring.Official())

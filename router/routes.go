@@ -16,7 +16,7 @@ import (
 // routes is one immutable snapshot of all that a request needs to know.
 type routes struct {
 	services map[string]*service
-	only     *service    // the default service: there is one for now; nil if none
+	service  *service    // the default service: there is one for now; nil if none
 	departed []*upstream // named by no route any more, but with requests in flight at the swap
 }
 
@@ -54,7 +54,7 @@ func (s *service) choose(slot int, tried *ring.Set) int {
 	if tried != nil {
 		seen = *tried
 	}
-	crowded, ejected := -1, -1
+	atLimit, ejected := -1, -1
 	owner := s.table.Owner(slot)
 	for {
 		if owner < 0 || seen.Has(owner) {
@@ -68,16 +68,16 @@ func (s *service) choose(slot int, tried *ring.Set) int {
 				ejected = owner
 			}
 		case s.full(owner):
-			if crowded < 0 {
-				crowded = owner
+			if atLimit < 0 {
+				atLimit = owner
 			}
 		default:
 			return owner
 		}
 		seen.Add(owner)
 	}
-	if crowded >= 0 {
-		return crowded
+	if atLimit >= 0 {
+		return atLimit
 	}
 	return ejected
 }

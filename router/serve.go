@@ -14,18 +14,18 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 	if !r.admit(ctx, rt) {
 		return // it has its answer
 	}
-	hash := rt.only.key.hash(ctx)
+	hash := rt.service.key.hash(ctx)
 
 	rt, u := r.enter(rt, hash)
 	if u == nil {
 		r.refuse(ctx, begun, errNoMember)
 		return
 	}
-	deadline := begun.Add(rt.only.timeout)
+	deadline := begun.Add(rt.service.timeout)
 	r.budget.earn()
 	err := u.wire.exchange(ctx, deadline, false)
 	if err != nil {
-		u, err = r.again(ctx, rt, hash, u, err, deadline) // Slow path
+		u, err = r.retry(ctx, rt, hash, u, err, deadline) // Slow path
 	}
 	if err != nil {
 		r.refuse(ctx, begun, err)
@@ -44,18 +44,18 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 // names an epoch and nothing in flight at a draining member can be believed.
 func (r *Router) enter(rt *routes, hash uint64) (*routes, *upstream) {
 	for {
-		if rt.only == nil {
+		if rt.service == nil {
 			return rt, nil
 		}
-		slot := rt.only.table.Slot(hash)
-		i := rt.only.table.Owner(slot)
-		if i < 0 || !rt.only.members[i].up() || rt.only.full(i) {
-			i = rt.only.choose(slot, nil) // Slow path
+		slot := rt.service.table.Slot(hash)
+		i := rt.service.table.Owner(slot)
+		if i < 0 || !rt.service.members[i].up() || rt.service.full(i) {
+			i = rt.service.choose(slot, nil) // Slow path
 		}
 		if i < 0 {
 			return rt, nil
 		}
-		u := rt.only.members[i]
+		u := rt.service.members[i]
 		u.enter()
 		now := r.routes.Load()
 		if now == rt {

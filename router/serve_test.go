@@ -18,8 +18,8 @@ import (
 
 func TestRouter_ForwardsByKey(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, says("S1"))), member(2, replica(t, says("S2"))), member(3, replica(t, says("S3")))))
-	s := w.r.routes.Load().only
+	w.put(route(routeMember(1, replica(t, says("S1"))), routeMember(2, replica(t, says("S2"))), routeMember(3, replica(t, says("S3")))))
+	s := w.r.routes.Load().service
 	for i := range 50 {
 		key := fmt.Sprint("user", i)
 		ctx := &fasthttp.RequestCtx{}
@@ -38,7 +38,7 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 	for i := 1; i <= 3; i++ {
 		p := startProcess(t, fmt.Sprint(i))
 		replicas = append(replicas, p)
-		members = append(members, member(i, p.address))
+		members = append(members, routeMember(i, p.address))
 	}
 	w.put(route(members...))
 
@@ -65,7 +65,7 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 	if n := bad.Load(); n > 0 {
 		t.Fatalf("%d of %d requests failed", n, total)
 	}
-	if w.r.routes.Load().only.members[1].up() {
+	if w.r.routes.Load().service.members[1].up() {
 		t.Fatal("the killed member is not ejected")
 	}
 }
@@ -103,7 +103,7 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	}
 	var members []events.Member
 	for i := 1; i <= n; i++ {
-		members = append(members, member(i, "127.0.0.1:1"))
+		members = append(members, routeMember(i, "127.0.0.1:1"))
 	}
 	rt := route(members...)
 	rt.Paths = []string{"/home", "/heartbeat"}
@@ -192,7 +192,7 @@ func TestRouter_BoundsTheLoadOfAMember(t *testing.T) {
 			t.Fatal("no member")
 		}
 	}
-	s := r.routes.Load().only
+	s := r.routes.Load().service
 	spread := 0
 	for _, u := range s.members {
 		if got := u.inflight.Load(); got > 50 { // ceil(1.25 · 120 / 3)

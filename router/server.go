@@ -48,7 +48,7 @@ func (r *Router) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		r.fail(ctx, fasthttp.StatusBadRequest, "the request is not HTTP")
 	}
 	ctx.SetConnectionClose()
-	if c, ok := ctx.Conn().(*client); ok {
+	if c, ok := ctx.Conn().(*trackedConn); ok {
 		c.unread.Store(true)
 	}
 	r.metrics.own.answers[4].Inc()
@@ -60,18 +60,18 @@ func (r *Router) stopPublic() {
 	grace, cancel := context.WithTimeout(context.Background(), r.cfg.Stop)
 	defer cancel()
 	_ = r.public.ShutdownWithContext(grace) // what matters is who is left
-	r.clients.close()
+	r.tracker.close()
 	for range 10 { // a connection that has ended is forgotten a moment later
-		if r.clients.count() > 0 {
+		if r.tracker.count() > 0 {
 			wait(context.Background(), 10*time.Millisecond)
 		}
 	}
-	if n := r.clients.count(); n > 0 {
+	if n := r.tracker.count(); n > 0 {
 		r.log.Warn("requests are cut off at shutdown", "connections", n)
 	}
-	for r.clients.count() > 0 {
+	for r.tracker.count() > 0 {
 		r.closeAll()
-		r.clients.cut()
+		r.tracker.cut()
 		wait(context.Background(), 10*time.Millisecond)
 	}
 }

@@ -20,7 +20,7 @@ func TestRun_LetsOpenRequestsFinish(t *testing.T) { onEach(t, letsOpenRequestsFi
 func letsOpenRequestsFinish(t *testing.T, public func(*Config)) {
 	arrived, finish := make(chan struct{}), make(chan struct{})
 	w := start(t, public)
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-finish
 		_, _ = io.WriteString(rw, "done")
@@ -55,7 +55,7 @@ func endsInTimeWhateverIsOpen(t *testing.T, public func(*Config)) {
 	defer close(stuck)
 	w := start(t, func(c *Config) { public(c); c.Stop = 100 * time.Millisecond })
 	arrived := make(chan struct{}, 1)
-	w.put(route(member(1, replica(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	w.put(route(routeMember(1, replica(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		select {
 		case <-stuck:
@@ -99,7 +99,7 @@ func TestAdmin(t *testing.T) {
 	}
 	f("/livez", 200)
 	f("/readyz", 503, "no route is known yet")
-	w.put(only(route(member(1, refusing(t)), member(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, refusing(t)), routeMember(2, replica(t, says("S2"))))))
 	f("/readyz", 200, `"ready": true`)
 	w.do("GET", "/home", "", "X-Ringway-Key", firstChoice(w))
 	f("/metrics", 200,
@@ -122,7 +122,7 @@ func TestAdmin(t *testing.T) {
 func TestMetrics_ForgetMembersThatAreGone(t *testing.T) {
 	w := start(t, nil)
 	for i := range 20 {
-		w.put(route(member(i+1, "127.0.0.1:1")))
+		w.put(route(routeMember(i+1, "127.0.0.1:1")))
 	}
 	families, err := w.r.metrics.registry.Gather()
 	testkit.Must(t, err)
@@ -166,7 +166,7 @@ func (h *hungry) Accept() (net.Conn, error) {
 
 func TestRouter_OutlivesTheWantOfDescriptors(t *testing.T) {
 	w := start(t, func(c *Config) { c.Public[0] = &hungry{c.Public[0], 3} })
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	if got := w.do("GET", "/home", ""); got.code != 200 {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}

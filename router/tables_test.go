@@ -46,7 +46,7 @@ func (w *world) servesTable(epoch events.Epoch) {
 
 func TestTables_AreWatchedBesideServices(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	if w.bus.last().Tables != nil {
 		t.Error("a heartbeat names tables that are not there")
 	}
@@ -89,7 +89,7 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	first := start(t, func(c *Config) { c.Cache = file })
-	first.put(route(member(1, replica(t, says("S1")))))
+	first.put(route(routeMember(1, replica(t, says("S1")))))
 	epoch := first.putTable("sh1")
 	first.eventually(func() error {
 		b, err := os.ReadFile(file)
@@ -121,7 +121,7 @@ func TestTables_ABadCacheIsNotObeyed(t *testing.T) {
 // Users' services have paths like /status too.
 func TestTables_LeaveAServiceItsPaths(t *testing.T) {
 	w := start(t, nil)
-	one := route(member(1, replica(t, says("S1"))))
+	one := route(routeMember(1, replica(t, says("S1"))))
 	f := func(path string, mine bool) {
 		t.Helper()
 		if got := w.do("GET", path, ""); (got.body == "S1") != mine {

@@ -16,7 +16,7 @@ import (
 // A client on a Unix socket has no address, and members are told of none.
 func TestUnix_TellsOfNoAddress(t *testing.T) {
 	w := start(t, onUnix(t))
-	w.put(route(member(1, replica(t, echo()))))
+	w.put(route(routeMember(1, replica(t, echo()))))
 	f := func(fields string, want ...string) {
 		t.Helper()
 		s := w.seen("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + fields + "\r\n")
@@ -37,7 +37,7 @@ func TestUnix_ClientsAreSpreadWhereTheirAddressIsTheKey(t *testing.T) {
 	w := start(t, onUnix(t))
 	var members []events.Member
 	for i := range 3 {
-		members = append(members, member(i+1, replica(t, says(fmt.Sprint("S", i+1)))))
+		members = append(members, routeMember(i+1, replica(t, says(fmt.Sprint("S", i+1)))))
 	}
 	r := route(members...)
 	r.Key = events.KeySource{From: "address"}
@@ -57,7 +57,7 @@ func TestUnix_ClientsAreSpreadWhereTheirAddressIsTheKey(t *testing.T) {
 
 func TestUnix_HasTheLimitsAndTheMetricsOfAPort(t *testing.T) {
 	w := start(t, onUnix(t))
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	f := func(code, sent string) {
 		t.Helper()
 		if got := w.raw(sent); !strings.HasPrefix(got, "HTTP/1.1 "+code) {
@@ -85,7 +85,7 @@ func TestUnix_HasTheLimitsAndTheMetricsOfAPort(t *testing.T) {
 
 func TestRouter_ServesAtEveryListener(t *testing.T) {
 	w := start(t, func(c *Config) { c.Public = append(c.Public, listenUnix(t), listen(t)) })
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	all := w.r.cfg.Public
 	for _, l := range all {
 		c, err := net.Dial(l.Addr().Network(), l.Addr().String())

@@ -43,7 +43,7 @@ type wire interface {
 }
 
 func (r *Router) newUpstream(service string, m events.Member, load *atomic.Int64) *upstream {
-	u := &upstream{name: m.Name, address: m.Address, load: load, idle: r.beatNow}
+	u := &upstream{name: m.Name, address: m.Address, load: load, idle: r.heartbeatNow}
 	u.metrics = r.metrics.member(service, m.Name)
 	u.wire = newPool(u, &r.cfg)
 	return u
@@ -59,7 +59,7 @@ func (u *upstream) enter() {
 func (u *upstream) leave() {
 	u.load.Add(-1)
 	if u.inflight.Add(-1) == 0 && u.leaving.Load() {
-		poke(u.idle)
+		notify(u.idle)
 	}
 }
 

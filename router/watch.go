@@ -14,14 +14,14 @@ import (
 
 // follow obeys the routes of the bucket until ctx ends.
 func (r *Router) follow(ctx context.Context) {
-	f := follow.Follower{Values: r.bucket, Bus: r.bus, Apply: r.obey, Behind: r.heard, Log: r.log}
+	f := follow.Follower{Values: r.bucket, Bus: r.bus, Apply: r.applyEntry, Behind: r.onLeaderHeartbeat, Log: r.log}
 	f.Run(ctx)
 }
 
-// heard takes a heartbeat of the leader, and tells whether it serves an epoch
+// onLeaderHeartbeat takes a heartbeat of the leader, and tells whether it serves an epoch
 // that we do not.
-func (r *Router) heard(b events.ControllerHeartbeat) (behind bool) {
-	r.leaderHeard.Store(time.Now().UnixNano())
+func (r *Router) onLeaderHeartbeat(b events.ControllerHeartbeat) (behind bool) {
+	r.leaderSeen.Store(time.Now().UnixNano())
 	services := r.routes.Load().services
 	return r.database.Behind(b.Tables) || events.IsNewer(b.Epochs, func(name string) events.Epoch {
 		if s := services[name]; s != nil {
@@ -31,24 +31,24 @@ func (r *Router) heard(b events.ControllerHeartbeat) (behind bool) {
 	})
 }
 
-// obey takes one value of the bucket. A route that cannot be served is refused
+// applyEntry takes one value of the bucket. A route that cannot be served is refused
 // and the last good one stays.
-func (r *Router) obey(e events.Entry) {
+func (r *Router) applyEntry(e events.Entry) {
 	name, ok := strings.CutPrefix(e.Key, events.ServiceKey(""))
 	if !ok {
 		if r.database.Apply(e) {
 			r.metrics.swaps.Inc()
-			poke(r.beatNow)
-			poke(r.saveNow)
+			notify(r.heartbeatNow)
+			notify(r.saveNow)
 		}
 		return
 	}
 	old := r.routes.Load().services[name]
-	var obeyed events.Epoch
+	var applied events.Epoch
 	if old != nil {
-		obeyed = old.epoch
+		applied = old.epoch
 	}
-	switch e.News(obeyed) {
+	switch e.News(applied) {
 	case events.Stale:
 		return
 	case events.Wiped:
@@ -95,8 +95,8 @@ func (r *Router) replace(name string, s *service) {
 		next.services[name] = s
 	}
 	for _, one := range next.services {
-		if next.only == nil || one.name < next.only.name {
-			next.only = one
+		if next.service == nil || one.name < next.service.name {
+			next.service = one
 		}
 	}
 	stays := map[*upstream]bool{}
@@ -133,12 +133,12 @@ func (r *Router) replace(name string, s *service) {
 		}
 	}
 	for u := range stays {
-		u.trialSoon() // there is news, perhaps of this one
+		u.trialSoon() // something changed, perhaps of this one
 	}
 	r.metrics.swaps.Inc()
-	close(r.news)
-	r.news = make(chan struct{})
-	poke(r.trialNow)
-	poke(r.beatNow)
-	poke(r.saveNow)
+	close(r.changed)
+	r.changed = make(chan struct{})
+	notify(r.trialNow)
+	notify(r.heartbeatNow)
+	notify(r.saveNow)
 }

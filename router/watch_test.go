@@ -26,8 +26,8 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		_, _ = io.WriteString(w, "S1")
 	}))
 	w := start(t, nil)
-	other := member(2, replica(t, says("S2")))
-	w.put(only(route(member(1, slow), other)))
+	other := routeMember(2, replica(t, says("S2")))
+	w.put(only(route(routeMember(1, slow), other)))
 	key := firstChoice(w)
 	answered := make(chan result, 1)
 	go func() {
@@ -41,7 +41,7 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		}
 		return nil
 	})
-	draining := member(1, slow)
+	draining := routeMember(1, slow)
 	draining.Draining = true
 	epoch := w.put(route(draining, other))
 	for range 50 {
@@ -75,7 +75,7 @@ func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
 	finish := make(chan struct{})
 	slow := replica(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-finish }))
 	w := start(t, nil)
-	w.put(route(member(1, slow)))
+	w.put(route(routeMember(1, slow)))
 	done := make(chan struct{})
 	go func() { defer close(done); _, _ = w.try("POST", "/slow", "") }() // a GET would go on elsewhere
 	reported := func(want int) {
@@ -88,7 +88,7 @@ func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
 		})
 	}
 	reported(1)
-	w.put(route(member(2, replica(t, says("S2")))))
+	w.put(route(routeMember(2, replica(t, says("S2")))))
 	reported(1)
 	close(finish)
 	<-done
@@ -97,7 +97,7 @@ func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
 
 func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	w.bus.mu.Lock()
 	w.bus.gone = true
 	w.bus.mu.Unlock()
@@ -113,16 +113,16 @@ func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
 
 func TestObey(t *testing.T) {
 	w := start(t, nil)
-	r := route(member(1, "127.0.0.1:1"))
+	r := route(routeMember(1, "127.0.0.1:1"))
 	put := func(incarnation string, revision uint64, r events.Route) {
 		t.Helper()
 		value, err := json.Marshal(r)
 		testkit.Must(t, err)
-		w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
+		w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
 	}
 	serves := func(incarnation string, revision uint64) {
 		t.Helper()
-		s := w.r.routes.Load().only
+		s := w.r.routes.Load().service
 		if s == nil || s.epoch != (events.Epoch{Incarnation: incarnation, Revision: revision}) {
 			t.Fatalf("serves %+v, want %s/%d", s, incarnation, revision)
 		}
@@ -137,7 +137,7 @@ func TestObey(t *testing.T) {
 	serves("two", 1)
 	bad := func(change func(*events.Route)) {
 		t.Helper()
-		r := route(member(1, "127.0.0.1:1"))
+		r := route(routeMember(1, "127.0.0.1:1"))
 		change(&r)
 		put("two", 9, r)
 		serves("two", 1)
@@ -151,15 +151,15 @@ func TestObey(t *testing.T) {
 	bad(func(r *events.Route) { r.Members = append(r.Members, r.Members[0]) })
 	bad(func(r *events.Route) { r.Service = "web2" })
 	bad(func(r *events.Route) { r.Algorithm, r.Functions.H = events.Course, "i" })
-	w.r.obey(events.Entry{Key: events.ServiceKey("web"), Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
+	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
 	serves("two", 1)
 	if n := strings.Count(w.log.String(), "route refused"); n != 10 {
 		t.Errorf("%d refusals are logged, want 10", n)
 	}
-	w.r.obey(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "three"}}) // a wiped bus does not know it yet
+	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "three"}}) // a wiped bus does not know it yet
 	serves("two", 1)
-	w.r.obey(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "two", Revision: 11}})
-	if w.r.routes.Load().only != nil {
+	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "two", Revision: 11}})
+	if w.r.routes.Load().service != nil {
 		t.Error("a deleted service is served")
 	}
 }
@@ -167,10 +167,10 @@ func TestObey(t *testing.T) {
 func TestSwap_KeepsWhatItKnowsOfMembersThatStay(t *testing.T) {
 	w := start(t, nil)
 	address := replica(t, says("S1"))
-	w.put(route(member(1, address), member(2, "127.0.0.1:1")))
-	old := w.r.routes.Load().only
-	w.put(route(member(2, "127.0.0.1:2"), member(1, address)))
-	now := w.r.routes.Load().only
+	w.put(route(routeMember(1, address), routeMember(2, "127.0.0.1:1")))
+	old := w.r.routes.Load().service
+	w.put(route(routeMember(2, "127.0.0.1:2"), routeMember(1, address)))
+	now := w.r.routes.Load().service
 	if now.members[1] != old.members[0] {
 		t.Error("a member that stays has a new upstream")
 	}
@@ -186,11 +186,11 @@ func TestSwap_KeepsWhatItKnowsOfMembersThatStay(t *testing.T) {
 func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	w := start(t, nil)
 	address := replica(t, says("S1"))
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	w.bucket.mu.Lock()
 	w.bucket.silent = true
 	w.bucket.mu.Unlock()
-	epoch := w.store(route(member(1, address), member(2, address)))
+	epoch := w.store(route(routeMember(1, address), routeMember(2, address)))
 	w.eventually(func() error {
 		w.bus.mu.Lock()
 		defer w.bus.mu.Unlock()
@@ -204,7 +204,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {
 		w.bus.listen("", beat)
-		if w.r.routes.Load().only.epoch != epoch {
+		if w.r.routes.Load().service.epoch != epoch {
 			return errors.New("the old epoch is served")
 		}
 		return nil
@@ -215,7 +215,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	address := replica(t, says("S1"))
 	first := start(t, func(c *Config) { c.Cache = file })
-	first.put(route(member(1, address)))
+	first.put(route(routeMember(1, address)))
 	first.eventually(func() error { _, err := os.Stat(file); return err })
 	testkit.Must(t, first.stop())
 
@@ -224,7 +224,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
 	second.rev.Store(1)
-	second.put(route(member(1, replica(t, says("new")))))
+	second.put(route(routeMember(1, replica(t, says("new")))))
 	if got := second.do("GET", "/home", ""); got.body != "new" {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
@@ -250,7 +250,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 		defer cfg.Public[0].Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		testkit.Must(t, err)
-		if r.routes.Load().only != nil || !strings.Contains(log.String(), "level=WARN") {
+		if r.routes.Load().service != nil || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())
 		}
 		if b, _ := os.ReadFile(file); string(b) != content {
@@ -265,7 +265,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 
 func TestCache_AFullDiskStopsNothing(t *testing.T) {
 	w := start(t, func(c *Config) { c.Cache = filepath.Join(t.TempDir(), "missing", "routes.json") })
-	w.put(route(member(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, says("S1")))))
 	w.eventually(func() error {
 		if !strings.Contains(w.log.String(), "routes cannot be cached") {
 			return errors.New("no warning")

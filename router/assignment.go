@@ -23,11 +23,11 @@ import (
 // /add and /rm are decided by the leader, and answered when this router serves
 // what it decided.
 
-// mostScaleBody is the size of the largest request to /add or /rm.
-const mostScaleBody = 1 << 20
+// maxScaleBody is the size of the largest request to /add or /rm.
+const maxScaleBody = 1 << 20
 
-// course answers /rep, /add and /rm.
-func (r *Router) course(ctx *fasthttp.RequestCtx, rt *routes) {
+// assignment answers /rep, /add and /rm.
+func (r *Router) assignment(ctx *fasthttp.RequestCtx, rt *routes) {
 	h := &ctx.Request.Header
 	switch string(pathOf(h.RequestURI())) {
 	case "/rep":
@@ -35,11 +35,11 @@ func (r *Router) course(ctx *fasthttp.RequestCtx, rt *routes) {
 			answer.NotAllowed(ctx, "GET, HEAD")
 			return
 		}
-		if rt.only == nil {
+		if rt.service == nil {
 			r.unavailable(ctx, "no service is known yet")
 			return
 		}
-		answer.JSON(ctx, fasthttp.StatusOK, rt.only.rep)
+		answer.JSON(ctx, fasthttp.StatusOK, rt.service.rep)
 	case "/add":
 		if !h.IsPost() {
 			answer.NotAllowed(ctx, "POST")
@@ -56,7 +56,7 @@ func (r *Router) course(ctx *fasthttp.RequestCtx, rt *routes) {
 }
 
 func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany string) {
-	if len(ctx.Request.Body()) > mostScaleBody {
+	if len(ctx.Request.Body()) > maxScaleBody {
 		r.fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too large")
 		return
 	}
@@ -82,8 +82,8 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 		return
 	}
 	req.ID = rand.Text()
-	if rt.only != nil {
-		req.Service = rt.only.name
+	if rt.service != nil {
+		req.Service = rt.service.name
 	}
 	whole, cancel := context.WithTimeout(ctx, r.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
@@ -92,7 +92,7 @@ func (r *Router) scale(ctx *fasthttp.RequestCtx, rt *routes, verb, tooMany strin
 		r.refuseScale(ctx, err)
 		return
 	}
-	if err := r.await(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
+	if err := r.awaitEpoch(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
 		r.fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
 		return
 	}
@@ -125,11 +125,11 @@ func (r *Router) Ask(ctx context.Context, verb string, req, reply any) error {
 	for begun := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			return unlessHeard(heard)
+			return noAnswer(heard)
 		case <-pause.C:
 		}
-		if time.Since(begun) >= r.cfg.NoLeader && time.Since(time.Unix(0, r.leaderHeard.Load())) >= r.cfg.NoLeader {
-			return unlessHeard(heard)
+		if time.Since(begun) >= r.cfg.NoLeader && time.Since(time.Unix(0, r.leaderSeen.Load())) >= r.cfg.NoLeader {
+			return noAnswer(heard)
 		}
 		attempt, cancel := context.WithTimeout(ctx, r.cfg.Attempt)
 		err := r.bus.Request(attempt, verb, req, reply)
@@ -145,18 +145,18 @@ func (r *Router) Ask(ctx context.Context, verb string, req, reply any) error {
 	}
 }
 
-func unlessHeard(heard bool) error {
+func noAnswer(heard bool) error {
 	if heard {
 		return events.ErrUnknownOutcome
 	}
 	return events.ErrNoLeader
 }
 
-// await returns when this router serves the epoch or a later one.
-func (r *Router) await(ctx context.Context, service string, epoch events.Epoch) error {
+// awaitEpoch returns when this router serves the epoch or a later one.
+func (r *Router) awaitEpoch(ctx context.Context, service string, epoch events.Epoch) error {
 	for {
 		r.swap.Lock()
-		s, news := r.routes.Load().services[service], r.news
+		s, changed := r.routes.Load().services[service], r.changed
 		r.swap.Unlock()
 		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
 			return nil
@@ -164,7 +164,7 @@ func (r *Router) await(ctx context.Context, service string, epoch events.Epoch) 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-news:
+		case <-changed:
 		}
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"ringway/events"
 )
 
-// beat tells the bus what this router serves: every HeartbeatInterval, and at once
+// sendHeartbeats publishes what this router serves: every HeartbeatInterval, and at once
 // when that changed or a leaving member has nothing in flight any more.
-func (r *Router) beat(ctx context.Context) {
+func (r *Router) sendHeartbeats(ctx context.Context) {
 	ticker := time.NewTicker(events.HeartbeatInterval)
 	defer ticker.Stop()
 	silent := false
@@ -19,7 +19,7 @@ func (r *Router) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-		case <-r.beatNow:
+		case <-r.heartbeatNow:
 		}
 		err := r.bus.Publish(events.RouterSubject(r.cfg.ID), r.heartbeat(time.Now()))
 		if err != nil && !silent && ctx.Err() == nil {

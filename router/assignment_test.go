@@ -26,14 +26,14 @@ func sameJSON(t *testing.T, got, want string) {
 }
 
 // The calls of the course's first assignment.
-func TestCourseAPI(t *testing.T) {
+func TestAssignmentAPI(t *testing.T) {
 	w := start(t, nil)
 	address := replica(t, says("hello"))
-	base := route(member(1, address), member(2, address), member(3, address))
+	base := route(routeMember(1, address), routeMember(2, address), routeMember(3, address))
 	base.Paths = []string{"/home", "/heartbeat"}
-	drains := member(4, address)
+	drains := routeMember(4, address)
 	drains.Draining = true
-	withDraining := route(member(1, address), member(2, address), member(3, address), drains)
+	withDraining := route(routeMember(1, address), routeMember(2, address), routeMember(3, address), drains)
 	withDraining.Paths = base.Paths
 	epoch := w.put(withDraining)
 
@@ -111,7 +111,7 @@ func TestCourseAPI(t *testing.T) {
 	}
 }
 
-func TestCourseAPI_WithoutAnyMember(t *testing.T) {
+func TestAssignmentAPI_WithoutAnyMember(t *testing.T) {
 	w := start(t, nil)
 	f := func(path string) {
 		t.Helper()
@@ -130,7 +130,7 @@ func TestCourseAPI_WithoutAnyMember(t *testing.T) {
 func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 	w := start(t, nil)
 	address := replica(t, says("hello"))
-	w.put(route(member(1, address)))
+	w.put(route(routeMember(1, address)))
 	next := events.Epoch{Incarnation: "one", Revision: 2}
 	asked := make(chan struct{})
 	w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) {
@@ -141,14 +141,14 @@ func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 	var served events.Epoch
 	go func() {
 		got, _ := w.try("POST", "/add", `{"n":1}`)
-		served = w.r.routes.Load().only.epoch
+		served = w.r.routes.Load().service.epoch
 		answered <- got
 	}()
 	<-asked
 	for range 50 { // time enough to answer too early
 		w.do("GET", "/home", "")
 	}
-	w.put(route(member(1, address), member(2, address)))
+	w.put(route(routeMember(1, address), routeMember(2, address)))
 	if got := <-answered; got.code != 200 || served != next {
 		t.Fatalf("got %d %s while %s was served", got.code, got.body, served)
 	}
@@ -156,7 +156,7 @@ func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 
 func TestScale_RepeatsWithTheSameID(t *testing.T) {
 	w := start(t, func(c *Config) { c.NoLeader = time.Second })
-	epoch := w.put(route(member(1, replica(t, says("hello")))))
+	epoch := w.put(route(routeMember(1, replica(t, says("hello")))))
 	var mu sync.Mutex
 	var ids []string
 	w.bus.leader = func(_ string, req events.ScaleRequest) (events.ScaleReply, error) {
@@ -183,7 +183,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 	f := func(err error, want int) {
 		t.Helper()
 		w := start(t, func(c *Config) { c.NoLeader, c.Scale = 50*time.Millisecond, 200*time.Millisecond })
-		w.put(route(member(1, replica(t, says("hello")))))
+		w.put(route(routeMember(1, replica(t, says("hello")))))
 		w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) { return events.ScaleReply{}, err }
 		got := w.do("POST", "/add", `{"n":1}`)
 		if got.code != want || want == 503 && got.header.Get("Retry-After") == "" {
@@ -200,7 +200,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 func TestCourse_DrawsTheSharesOfTheHandout(t *testing.T) {
 	w := start(t, nil)
 	w.put(courseRoute(t, replica(t, says("S1")), replica(t, says("S2")), replica(t, says("S3"))))
-	s := w.r.routes.Load().only
+	s := w.r.routes.Load().service
 	if s.bounds != nil {
 		t.Error("course has bounded load")
 	}

@@ -13,35 +13,35 @@ import (
 
 // clients are those at the public listeners. It knows the open connections, so
 // that Run can end them, which fasthttp's server cannot.
-type clients struct {
-	doors []*door
-	mu    sync.Mutex
-	open  map[*client]struct{}
+type tracker struct {
+	listeners []*trackingListener
+	mu        sync.Mutex
+	open      map[*trackedConn]struct{}
 }
 
-// door is one public listener.
-type door struct {
+// trackingListener is one public listener.
+type trackingListener struct {
 	net.Listener
-	all *clients
+	all *tracker
 }
 
-func newClients(listeners []net.Listener) *clients {
-	cs := &clients{open: map[*client]struct{}{}}
+func newTracker(listeners []net.Listener) *tracker {
+	cs := &tracker{open: map[*trackedConn]struct{}{}}
 	for _, l := range listeners {
-		cs.doors = append(cs.doors, &door{l, cs})
+		cs.listeners = append(cs.listeners, &trackingListener{l, cs})
 	}
 	return cs
 }
 
 // close takes no new client.
-func (cs *clients) close() {
-	for _, d := range cs.doors {
+func (cs *tracker) close() {
+	for _, d := range cs.listeners {
 		_ = d.Close() // closed already, unless Serve had not begun
 	}
 }
 
 // Accept implements net.Listener.
-func (d *door) Accept() (net.Conn, error) {
+func (d *trackingListener) Accept() (net.Conn, error) {
 	nc, err := d.Listener.Accept()
 	// fasthttp would end the server for want of a descriptor.
 	for pause := 5 * time.Millisecond; err != nil && (isLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
@@ -51,7 +51,7 @@ func (d *door) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{Conn: nc, all: d.all}
+	c := &trackedConn{Conn: nc, all: d.all}
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
 	d.all.open[c] = struct{}{}
@@ -59,7 +59,7 @@ func (d *door) Accept() (net.Conn, error) {
 }
 
 // cut ends every connection, whatever it is doing.
-func (cs *clients) cut() {
+func (cs *tracker) cut() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c := range cs.open {
@@ -67,16 +67,16 @@ func (cs *clients) cut() {
 	}
 }
 
-func (cs *clients) count() int {
+func (cs *tracker) count() int {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return len(cs.open)
 }
 
 // client is a connection from a client.
-type client struct {
+type trackedConn struct {
 	net.Conn
-	all     *clients
+	all     *tracker
 	unread  atomic.Bool // what it still sends was refused
 	reading deadline
 	writing deadline
@@ -87,7 +87,7 @@ const lingerFor = time.Second
 // Close ends the connection. If the client is still sending what was refused,
 // that is read first for a moment: closing with unread bytes resets the
 // connection, and the client may lose the answer that says why.
-func (c *client) Close() error {
+func (c *trackedConn) Close() error {
 	if c.unread.CompareAndSwap(true, false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			_ = c.Conn.SetReadDeadline(time.Now().Add(lingerFor)) // then the copy ends
