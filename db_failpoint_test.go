@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 	"ringway/internal/testkit"
 )
 
@@ -65,7 +66,7 @@ func TestDB_Failpoints(t *testing.T) {
 	f := func(name, engine, points string, barriers int, roles ...string) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := startDatabase(t, dbOptions{engine: engine, env: []string{events.FailVariable + "=" + points}})
+			d := startDatabase(t, dbOptions{engine: engine, env: []string{failpoint.Variable + "=" + points}})
 			before := processesOf(d.id)
 			died := func() (which []string) {
 				after := processesOf(d.id)

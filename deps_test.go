@@ -25,29 +25,29 @@ var rules = []struct {
 	{"events/bus", "the bus is one adapter", []string{"events"}, []string{"github.com/nats-io/", "golang.org/x/sys"}},
 	{"events/follow", "obeying the newest routes is the same for whoever does", []string{"events"}, []string{}},
 	{"events/oplog", "writing to a log is the same over any bus", []string{"events"}, []string{}},
-	{"events/statedir", "what has to be found again is kept alike, whoever keeps it", nil, []string{}},
 	{"router/ring", "slot tables are pure", nil, []string{}},
 	{"router/ring/formula", "expressions are an adapter of the ring's functions", []string{"router/ring"}, []string{"github.com/expr-lang/expr"}},
-	{"router", "the data plane knows the contract and its tables, and by design how to write to a log", []string{"events", "events/oplog", "events/statedir", "router/ring"}, nil},
+	{"router", "the data plane knows the contract and its tables, and by design how to write to a log", []string{"events", "events/oplog", "router/ring"}, nil},
 	{"controller", "decisions know the contract and, by design, how slots are assigned", []string{"events", "router/ring"}, []string{}},
 	{"agent/lifeline", "every process may hold a lifeline", nil, []string{}},
-	{"agent/process", "a runtime", []string{"events", "events/statedir", "agent"}, nil},
+	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
 	{"agent/runtimetest", "the suite knows what a runtime must do; its stand-ins hold their processes as ours do", []string{"events", "agent", "agent/process", "internal/testkit"}, []string{}},
-	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline", "events/statedir"}, nil},
+	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline"}, nil},
 	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
 	{"shard/mysql/mysqld", "a supervisor keeps a server running and knows nothing of what is in it", []string{"events"}, []string{"github.com/go-sql-driver/"}},
 	{"shard/mysql/mysqldtest", "tests of any package start their database server alike", []string{"internal/testkit", "shard/mysql/mysqld"}, []string{}},
 	{"shard/mysql", "a store", []string{"events", "shard", "shard/state"}, []string{"github.com/go-sql-driver/"}},
 	{"shard/sqlite", "a store", []string{"events", "shard", "shard/state"}, []string{"modernc.org/sqlite"}},
 	{"shard/storetest", "the suite knows what a store must do, and no store", []string{"events", "shard", "shard/state"}, []string{"pgregory.net/rapid"}},
-	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"events/statedir", "shard", "shard/mysql", "shard/mysql/mysqld", "shard/sqlite"}, []string{}},
-	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "events/statedir", "shard/state"}, nil},
+	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"shard", "shard/mysql", "shard/mysql/mysqld", "shard/sqlite"}, []string{}},
+	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "shard/state"}, nil},
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},
 	{"e2e/writers", "clients of any cluster know the API, and what checkers want to know", []string{"events", "e2e/check"}, []string{}},
 	{"internal/testkit", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus"}, []string{}},
+	{"internal", "what every role needs and none owns knows no role; any package may import it", []string{"internal"}, []string{}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 
@@ -92,6 +92,7 @@ func TestImportsPointAtEvents(t *testing.T) {
 			own, ours := strings.CutPrefix(imp, "ringway/")
 			third := strings.Contains(strings.Split(imp, "/")[0], ".")
 			switch {
+			case ours && within(own, "internal"): // for all
 			case ours && !within(own, r.pkg) && !slices.ContainsFunc(r.may, func(m string) bool { return within(own, m) && !isAdapter(own) || own == m }):
 				t.Errorf("%s imports %s, but %s", pkg, own, r.why)
 			case third && r.third != nil && !slices.ContainsFunc(r.third, func(m string) bool { return strings.HasPrefix(imp, m) }):
@@ -143,7 +144,7 @@ func TestRoomsAreAsTheyAreTold(t *testing.T) {
 			continue
 		}
 		for _, imp := range imports {
-			if own, ours := strings.CutPrefix(imp, "ringway/"); ours && !slices.Contains(rows[room], home(own)) {
+			if own, ours := strings.CutPrefix(imp, "ringway/"); ours && !slices.Contains(rows[room], home(own)) && !within(own, "internal") {
 				found[rows[room][0]] = append(found[rows[room][0]], home(own))
 			}
 		}

@@ -22,7 +22,7 @@ import (
 
 	"ringway/agent/lifeline"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // Config says how an agent works.

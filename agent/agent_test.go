@@ -22,7 +22,7 @@ import (
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 )
 

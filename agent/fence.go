@@ -12,7 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/follow"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // fence is what an agent and its successors remember of what they obeyed.

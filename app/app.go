@@ -22,6 +22,7 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/internal/failpoint"
 	"ringway/router"
 	"ringway/router/ring/formula"
 	"ringway/shard"
@@ -55,7 +56,7 @@ func Wiring(version string) cli.Wiring {
 func runBus(ctx context.Context, o cli.BusOptions) error {
 	cfg := bus.DefaultServerConfig()
 	cfg.Listen, cfg.Monitor, cfg.Store, cfg.Name = o.Listen, o.Monitor, o.Store, o.Name
-	cfg.SyncAlways = cfg.SyncAlways && !events.Broken("sync")
+	cfg.SyncAlways = cfg.SyncAlways && !failpoint.Broken("sync")
 	server, err := bus.StartServer(cfg, o.Log)
 	if err != nil {
 		return err

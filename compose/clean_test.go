@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ringway/cli/supervise"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 )
 

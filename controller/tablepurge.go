@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 )
 
 // logPurge is what is known of a log's beginning.
@@ -80,9 +81,9 @@ func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
 	worth := err == nil && e.below >= there.First+e.worth
 	if worth {
 		if err = t.checkLease(); err == nil {
-			events.FailPoint("purge")
+			failpoint.Hit("purge")
 			err = t.logs.PurgeLog(ctx, e.id, e.below)
-			events.FailPoint("purged")
+			failpoint.Hit("purged")
 		}
 	}
 	return func(s *state, now time.Time) []effect { return s.logPurged(e, there.First, worth, err, now) }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/router/database"
 )
 

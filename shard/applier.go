@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 )
 
 // ApplierConfig says how an applier works.
@@ -221,14 +222,14 @@ func (a *Applier) drain(ctx context.Context, at events.Position, queue *readAhea
 		entries, rest = atMarker(entries)
 		a.last.Store(int64(ops(entries)))
 		done, err := a.store.Apply(ctx, at, entries)
-		if err != nil && events.Broken("skip") {
+		if err != nil && failpoint.Broken("skip") {
 			err = a.skip(ctx, at, entries)
 		}
 		if err != nil {
 			a.unpublished = entries
 			return fmt.Errorf("seq %d to %d: %w", entries[0].Seq, entries[len(entries)-1].Seq, err)
 		}
-		events.FailPoint("after-commit")
+		failpoint.Hit("after-commit")
 		end := &entries[len(entries)-1]
 		at = events.Position{Incarnation: at.Incarnation, Seq: end.Seq, Batch: end.Batch.ID}
 		a.updateCache(at, entries, done)
@@ -297,7 +298,7 @@ func (a *Applier) publishResults(entries []events.LogEntry, done []events.Result
 	if !responder {
 		return
 	}
-	events.FailPoint("before-result")
+	failpoint.Hit("before-result")
 	for i := range done {
 		a.publish(entries[i].Batch.Writer, done[i])
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 )
 
 // Parts of a copy.
@@ -66,7 +67,7 @@ func writeCopy(ctx context.Context, w *bufio.Writer, snapshot Snapshot) (lines i
 			return err
 		}
 		if lines++; lines%partItems == 0 {
-			events.FailPoint("copy-out")
+			failpoint.Hit("copy-out")
 		}
 		_, err = w.Write(append(line, '\n'))
 		return err
@@ -253,7 +254,7 @@ func restoreItems(ctx context.Context, in *copyStream, restore Restore, seq uint
 			if err := restore.Add(ctx, part); err != nil {
 				return items, err
 			}
-			events.FailPoint("copy")
+			failpoint.Hit("copy")
 			clear(part)
 			part, bytes = part[:0], 0
 		}

@@ -19,6 +19,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/internal/failpoint"
 	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql/mysqldtest"
@@ -66,7 +67,7 @@ func serveChild(args []string) {
 func (n *node) spawn(engine, failing string) (ended <-chan error) {
 	n.c.Helper()
 	cmd := exec.Command(os.Args[0]) //nolint:noctx // it is stopped gracefully
-	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{n.name, n.c.bus.URL(), n.dir, engine}, " "), events.FailVariable+"="+failing)
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{n.name, n.c.bus.URL(), n.dir, engine}, " "), failpoint.Variable+"="+failing)
 	cmd.Stderr = n.c.Output()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // quarantine writes to a file what a replica on another history holds, as a copy would send

@@ -15,7 +15,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // Variables that are this runtime's own, beside those of package agent.

@@ -27,7 +27,7 @@ import (
 	"ringway/agent"
 	"ringway/agent/lifeline"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // Config says where and how instances run.

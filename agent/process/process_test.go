@@ -21,7 +21,7 @@ import (
 	"ringway/agent"
 	"ringway/agent/lifeline"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 // record is what a successor needs to know of one instance. Without a pid it

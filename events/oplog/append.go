@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 )
 
 // Pauses between two appends of one batch.
@@ -36,14 +37,14 @@ func (l *logQueue) append(ctx context.Context, b *batch, data []byte) {
 	if !l.cuts(b, cut) {
 		return
 	}
-	if events.Broken("ack") {
+	if failpoint.Broken("ack") {
 		l.acknowledgeUnsent(b)
 	}
 	for attempt := 0; ; attempt++ {
 		begun := time.Now()
 		seq, err := l.writer.logs.Append(ctx, l.id, b.id, data)
 		if err == nil {
-			events.FailPoint("after-append")
+			failpoint.Hit("after-append")
 			l.acknowledged(b, seq)
 			return
 		}

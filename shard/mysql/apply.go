@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 	"ringway/shard"
 	"ringway/shard/state"
 )
@@ -42,7 +43,7 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []event
 		return state.Change{}, err
 	}
 	before := state.Before{Position: from, Clock: clock}
-	if change, fresh := state.Fresh(&s.spec, &before, entries); fresh && !events.Broken("position") {
+	if change, fresh := state.Fresh(&s.spec, &before, entries); fresh && !failpoint.Broken("position") {
 		// Fast path: if a key or a batch is there after all, the server says so, and
 		// nothing is done.
 		err := s.inOne(ctx, func(t *transaction) error { return t.insert(from, &change) })
@@ -88,7 +89,7 @@ func (t *transaction) insert(from events.Position, c *state.Change) error {
 	if err := t.putRows(c.Insert, ""); err != nil {
 		return err
 	}
-	events.FailPoint("before-commit")
+	failpoint.Hit("before-commit")
 	return t.finish(from, c)
 }
 
@@ -108,7 +109,7 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry) (state.
 	if err != nil {
 		return state.Change{}, err
 	}
-	if events.Broken("position") {
+	if failpoint.Broken("position") {
 		if err := t.commitPosition(); err != nil {
 			return state.Change{}, err
 		}
@@ -119,7 +120,7 @@ func (t *transaction) do(before state.Before, entries []events.LogEntry) (state.
 	if err := t.purge(change.Clock); err != nil {
 		return state.Change{}, err
 	}
-	events.FailPoint("before-commit")
+	failpoint.Hit("before-commit")
 	return change, nil
 }
 

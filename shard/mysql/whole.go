@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 	"ringway/shard"
 	"ringway/shard/state"
 )
@@ -38,7 +39,7 @@ func compounds(ctx context.Context, db *sql.DB) (bool, error) {
 // isWhole reports whether insertWhole does a change that only inserts. It has no
 // point at which rows are written and not committed, for those who look there.
 func (t *transaction) isWhole(c *state.Change) bool {
-	return t.writers.compounds && len(c.Results) == 1 && len(c.Insert) > 0 && !events.FailsAt("before-commit")
+	return t.writers.compounds && len(c.Results) == 1 && len(c.Insert) > 0 && !failpoint.Armed("before-commit")
 }
 
 // whole is the statement that does what an insertion does, moves the position,

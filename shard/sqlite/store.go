@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/failpoint"
 	"ringway/shard"
 	"ringway/shard/state"
 )
@@ -75,7 +76,7 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 		if err := s.purge(ctx, tx, change.Clock); err != nil {
 			return err
 		}
-		events.FailPoint("before-commit")
+		failpoint.Hit("before-commit")
 		return nil
 	}
 	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -90,12 +91,12 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 		if err := one(tx.StmtContext(ctx, s.move).ExecContext(ctx, p.Incarnation, int64(p.Seq), p.Batch, state.Nanos(change.Clock), from.Incarnation, int64(from.Seq), from.Batch)); err != nil {
 			return err
 		}
-		if events.Broken("position") {
+		if failpoint.Broken("position") {
 			return nil
 		}
 		return put(ctx, tx)
 	})
-	if err == nil && events.Broken("position") {
+	if err == nil && failpoint.Broken("position") {
 		err = s.transact(ctx, put)
 	}
 	if err != nil {

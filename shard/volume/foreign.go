@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/shard"
 	"ringway/shard/mysql"
 )

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"

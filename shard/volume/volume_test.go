@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/volume"

@@ -1,4 +1,4 @@
-package events_test
+package failpoint_test
 
 import (
 	"errors"
@@ -7,22 +7,22 @@ import (
 	"syscall"
 	"testing"
 
-	"ringway/events"
+	"ringway/internal/failpoint"
 )
 
-func TestFailPoint(t *testing.T) {
+func TestFailpoint(t *testing.T) {
 	if os.Getenv("FAILPOINT_TEST") != "" {
 		for range 3 {
-			events.FailPoint("other")
-			events.FailPoint("here")
+			failpoint.Hit("other")
+			failpoint.Hit("here")
 		}
 		os.Exit(0)
 	}
 	for list, killed := range map[string]bool{
 		"": false, "here": true, "here:3": true, "here:4": false, "nowhere": false, "x, here:2": true, ",": false,
 	} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestFailPoint$")
-		cmd.Env = append(os.Environ(), "FAILPOINT_TEST=1", events.FailVariable+"="+list)
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestFailpoint$")
+		cmd.Env = append(os.Environ(), "FAILPOINT_TEST=1", failpoint.Variable+"="+list)
 		err := cmd.Run()
 		var exit *exec.ExitError
 		status := syscall.WaitStatus(0)

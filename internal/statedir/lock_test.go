@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"ringway/events/statedir"
+	"ringway/internal/statedir"
 )
 
 func TestTake_RefusesASecondHolderAndSaysWhoHasIt(t *testing.T) {

@@ -1,6 +1,6 @@
 //go:build !broken
 
-package events
+package failpoint
 
 // Broken reports whether a promise shall be broken here on purpose, which no
 // build but that of the tests of the fault tests does.

@@ -1,6 +1,6 @@
 //go:build broken
 
-package events
+package failpoint
 
 import "os"
 

@@ -1,4 +1,7 @@
-package events
+// Package failpoint lets tests make a process kill itself at a named point, and
+// a build of its own (tag broken) break a promise, so that tests of faults can
+// show that they notice.
+package failpoint
 
 import (
 	"os"
@@ -8,36 +11,36 @@ import (
 	"syscall"
 )
 
-// FailVariable names, in the environment of a process, the points at which it
+// Variable names, in the environment of a process, the points at which it
 // kills itself as kill -9 does: a list with commas, each name alone (the first
 // time) or as name:N (the N-th time). Only tests set it. The points are
 //
 //	before-commit  a shard server has written a transaction and not committed it
 //	after-commit   a shard server has committed batches, and knows no more than that
-//	before-result  an eager replica is about to tell a writer
+//	before-result  the responder is about to publish results
 //	copy           a shard server has put a part of a copy into its store
 //	copy-out       a shard server has sent a part of a copy
 //	after-append   a writer's batch is in the log, the acknowledgement not there
 //	purge          a leader is about to purge a log
-//	purged         a leader has purged a log, and told nobody
-const FailVariable = "RINGWAY_FAIL"
+//	purged         a leader has purged a log, and published nothing about it
+const Variable = "RINGWAY_FAIL"
 
-// failing is nil in every process that is no test's.
-var failing = failPoints(os.Getenv(FailVariable))
+// failing is nil outside tests.
+var failing = failPoints(os.Getenv(Variable))
 
-// FailPoint ends the process here if the environment wants it.
-func FailPoint(name string) {
+// Hit ends the process here if the environment asks for it.
+func Hit(name string) {
 	if failing == nil {
 		return
 	}
 	if left := failing[name]; left != nil && left.Add(-1) == 0 {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nobody is left to hear of a failure
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nobody is left to report a failure to
 		select {}
 	}
 }
 
-// FailsAt reports whether the environment names a point.
-func FailsAt(name string) bool { return failing[name] != nil }
+// Armed reports whether the environment names a point.
+func Armed(name string) bool { return failing[name] != nil }
 
 func failPoints(list string) map[string]*atomic.Int64 {
 	if list == "" {
