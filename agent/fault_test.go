@@ -161,9 +161,10 @@ func TestAgent_IsSilentUntilItKnowsWhatRuns(t *testing.T) {
 
 func TestAgent_AnInstanceThatIsWantedAgainWhileItStopsIsStartedAnew(t *testing.T) {
 	f := newFixture(t)
-	mark := filepath.Join(t.TempDir(), "ready")
-	slow := runtimetest.Shell("S1", `trap "sleep 0.5; exit 0" TERM; : > "$MARK"; while :; do sleep 0.05; done`)
-	slow.Env = map[string]string{"MARK": mark}
+	dir := t.TempDir()
+	mark, leave := filepath.Join(dir, "ready"), filepath.Join(dir, "leave")
+	slow := runtimetest.Shell("S1", `trap 'while [ ! -e "$LEAVE" ]; do sleep 0.05; done; exit 0' TERM; : > "$MARK"; while :; do sleep 0.05; done`)
+	slow.Env = map[string]string{"MARK": mark, "LEAVE": leave}
 	f.board.put(entry(t, life("a", 1), 1, slow))
 	testkit.Eventually(t, func() error { _, err := os.Stat(mark); return err })
 	f.eventually("S1=starting")
@@ -171,6 +172,7 @@ func TestAgent_AnInstanceThatIsWantedAgainWhileItStopsIsStartedAnew(t *testing.T
 	f.assign(life("a", 1), 2)
 	f.eventually("S1=stopping")
 	f.assign(life("a", 1), 3, "S1") // a sample replica now
+	testkit.Must(t, os.WriteFile(leave, nil, 0o600))
 	f.eventually("S1=ready")
 	if f.last("S1").PID == pid {
 		t.Fatal("it is the old one")
