@@ -33,7 +33,7 @@ func (c *cluster) behind() *shardServer {
 }
 
 // notAvoiding asks a replica that failed a moment ago as often as the others.
-func notAvoiding(cfg *router.Config) { cfg.ID, cfg.Database.Avoid = "r2", time.Nanosecond }
+func notAvoiding(cfg *router.Config) { cfg.ID, cfg.Database.Servers.Avoid = "r2", time.Nanosecond }
 
 const (
 	readOne = `{"Stud_id":{"low":1,"high":1}}`
@@ -127,7 +127,7 @@ func cached(t *testing.T) func(*router.Config) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	return func(cfg *router.Config) {
 		notAvoiding(cfg)
-		cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond
+		cfg.Cache, cfg.Database.Read.Learn = file, 200*time.Millisecond
 	}
 }
 
@@ -162,7 +162,7 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 			c.bus.Shutdown()
 			one := c.servers["Server0"]
 			one.refuse.Store(503)
-			short := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
+			short := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read.Timeout = time.Second })
 			for _, body := range []string{readOne, readAll} {
 				got := short.do("POST", "/read", body)
 				if got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "server Server0: ") || !strings.Contains(got.body, "Ringway-Consistency: eventual") {
@@ -214,7 +214,7 @@ func TestRead_WaitsOnlyForTheReplicasOfItsShard(t *testing.T) {
 	hung := c.servers["Server1"]
 	hung.hold = make(chan struct{})
 	defer close(hung.hold)
-	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Learn = 2 * time.Second })
+	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read.Learn = 2 * time.Second })
 	f.want("POST", "/read", `{"Stud_id":{"low":990,"high":990}}`, 200, `{"shards_queried":["sh99"],"data":[],"status":"success"}`)
 	if got := f.get(f.admin + "/routes"); strings.Contains(got.body, `"floor_doubt"`) {
 		t.Error("the first replicas that hang were given up before the read was answered")
@@ -245,7 +245,7 @@ func TestRead_NamesOneShardThatItWaitedFor(t *testing.T) {
 	for _, s := range c.servers {
 		s.refuse.Store(503)
 	}
-	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read = time.Second })
+	f := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read.Timeout = time.Second })
 	got := f.do("POST", "/read", `{"Stud_id":{"low":0,"high":800}}`)
 	if got.code != 503 || strings.Count(got.body, "shard sh") != 1 {
 		t.Errorf("got %d %s", got.code, got.body)
@@ -294,7 +294,7 @@ func TestRead_NeverGoesBackBehindAPartOfAnAnswer(t *testing.T) {
 	writer := c.router(nil)
 	reader := c.router(func(cfg *router.Config) {
 		notAvoiding(cfg)
-		cfg.Database.Hold, cfg.Database.Prefetch = 1000, 1000
+		cfg.Database.Read.Hold, cfg.Database.Read.Prefetch = 1000, 1000
 	})
 	if n := reader.stale(10, readOne, found("[]")); n > 0 { // it knows the log's end, which is none
 		t.Fatalf("%d reads saw a row that was not written", n)
@@ -354,7 +354,9 @@ func TestRead_SharesQuestions(t *testing.T) {
 		t.Helper()
 		shards := threeShards[:2]
 		c := withTable(t, shards, []events.Placement{{Name: "Server0", Shards: []string{"sh1", "sh2"}}})
-		f := c.router(func(cfg *router.Config) { cfg.Database.MaxInFlight, cfg.Database.Stagger = inFlight, stagger })
+		f := c.router(func(cfg *router.Config) {
+			cfg.Database.Servers.MaxInFlight, cfg.Database.Servers.Stagger = inFlight, stagger
+		})
 		f.fill(4046, 4145) // half of them in each shard
 		s := c.servers["Server0"]
 		f.do("POST", "/read", `{"Stud_id":{"low":4095,"high":4095}}`)
@@ -406,7 +408,7 @@ func TestRead_AsksAnotherReplicaWhenOneTakesLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := oneShard(t)
 			f := c.router(func(cfg *router.Config) {
-				cfg.Database.Try, cfg.Database.Read, cfg.Database.Hedge = time.Hour, time.Hour, 10*time.Millisecond
+				cfg.Database.Servers.Try, cfg.Database.Read.Timeout, cfg.Database.Servers.Hedge = time.Hour, time.Hour, 10*time.Millisecond
 			})
 			f.fill(1, 1)
 			hung := c.servers["Server1"]

@@ -1,10 +1,6 @@
-// Package database is the router's side of the sharded database.
-//
-// Writes go into the log of each shard that they concern, and are answered
-// when a replica says what became of them. Reads go to a replica that has
-// applied what the client may rely on; see level. A request is served by one
-// immutable snapshot of the tables' routes. Reads need neither the bus nor the
-// controller, as long as they do not ask for a barrier.
+// Package database is the router's side of the sharded database: it answers the
+// endpoints of tables. What it knows of them is in catalog; reads and writes
+// have a package each.
 package database
 
 import (
@@ -13,59 +9,37 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/router/database/background"
+	"ringway/router/database/catalog"
+	"ringway/router/database/read"
+	"ringway/router/database/shardclient"
+	"ringway/router/database/write"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
 type Config struct {
-	Scale time.Duration // /init, /add and /rm: longest wait for the outcome; a database server may have to be set up
-	Write time.Duration // longest wait for what became of a write; 504 beyond
-	Read  time.Duration // all tries of a read until its first byte
-
-	Try        time.Duration // until a replica answers, which may wait for a minimum seq; above what shard servers wait
-	Stall      time.Duration // a replica may pause this long within an answer
-	Connect    time.Duration // a connection to a shard server
-	Keep       time.Duration // an unused connection
-	Avoid      time.Duration // a replica that failed is no first choice for this long
-	Hedge      time.Duration // until another replica is asked too
-	Stagger    time.Duration // a question for rows by key lets others of its server wait for this long
-	UnknownFor time.Duration // from the first question about another router's op until it is said to be in no log
-	Learn      time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
-
-	MaxInFlight int // questions for rows by key at one server at a time
-	Ahead       int // shards of a range that are read at the same time
-	Prefetch    int // bytes of each that wait to be sent on
-	Hold        int // bytes of an answer that are gathered before any is sent, so that a failure is told properly
-	MaxOld      int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
+	Scale   time.Duration // /init, /add and /rm: longest wait for the outcome; a database server may have to be set up
+	Read    read.Config
+	Write   write.Config
+	Servers shardclient.Config // how shard servers are asked
 }
 
 // DefaultConfig is what `ringway up` uses.
 func DefaultConfig() Config {
-	return Config{
-		Scale: 150 * time.Second, Write: 20 * time.Second, Read: 10 * time.Second,
-		Try: 3 * time.Second, Stall: 10 * time.Second, Connect: time.Second, Keep: 4 * time.Second,
-		Avoid: time.Second, Hedge: 250 * time.Millisecond, Stagger: 10 * time.Millisecond, Learn: 2 * time.Second,
-		UnknownFor:  events.LogDedup, // writers send a batch again for less than this
-		MaxInFlight: 8, Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
-	}
+	return Config{Scale: 150 * time.Second, Read: read.DefaultConfig(), Write: write.DefaultConfig(), Servers: shardclient.DefaultConfig()}
 }
 
 func (c *Config) check() error {
-	for _, d := range []time.Duration{c.Scale, c.Write, c.Read, c.Try, c.Stall, c.Connect, c.Keep, c.Avoid, c.Hedge, c.Stagger, c.Learn, c.UnknownFor} {
-		if d <= 0 {
-			return fmt.Errorf("times: %s is too short; all must be positive", d)
-		}
+	if c.Scale <= 0 {
+		return fmt.Errorf("scale: %s is too short", c.Scale)
 	}
-	if c.MaxInFlight < 1 || c.Ahead < 1 || c.Prefetch < 1 || c.Hold < 0 || c.MaxOld < 0 {
-		return errors.New("limits: flying, ahead and prefetch are at least 1, the others are not negative")
-	}
-	return nil
+	return errors.Join(c.Read.Check(), c.Write.Check(), c.Servers.Check())
 }
 
 // Logs are the logs of shards.
@@ -84,47 +58,27 @@ type Leader interface {
 
 // Database serves all tables. New starts nothing; Run does.
 type Database struct {
-	cfg        Config
-	logs       Logs
-	leader     Leader
-	log        *slog.Logger
-	metrics    *metrics
-	writer     *oplog.Writer
-	unknownOps unknownOps
-
-	late   sync.Pool              // of timers that do not run
-	tables atomic.Pointer[tables] // one immutable snapshot
-	swap   sync.Mutex             // orders the writers of tables
-	news   chan struct{}          // closed at the next swap; under swap
-	peers  map[string]*peer       // by address; under swap
-	learn  chan struct{}          // a shard was seen for the first time
-	began  chan struct{}          // closed once Run runs
-
-	mu   sync.Mutex
-	ctx  context.Context // of Run, for answers that outlive their handler; nil: not running
-	work sync.WaitGroup
+	cfg     Config
+	leader  Leader
+	catalog *catalog.Catalog
+	reader  *read.Reader
+	writer  *write.Writer
+	group   *background.Group
+	began   chan struct{} // closed once Run runs
 }
 
 // New builds a database without a table.
-func New(cfg Config, logs Logs, listener oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
+func New(cfg Config, logs Logs, results oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new database: %w", err)
 	}
-	d := &Database{
-		cfg: cfg, logs: logs, leader: leader, log: log, metrics: newMetrics(registry),
-		news: make(chan struct{}), peers: map[string]*peer{}, learn: make(chan struct{}, 1), began: make(chan struct{}),
-		unknownOps: unknownOps{ops: map[string]*unknownOp{}},
-	}
-	d.late.New = func() any {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return t
-	}
-	d.tables.Store(&tables{})
+	d := &Database{cfg: cfg, leader: leader, group: &background.Group{}, began: make(chan struct{})}
+	d.catalog = catalog.New(cfg.Servers, d.group, registry, log)
 	var err error
-	if d.writer, err = oplog.New(oplog.DefaultConfig(), logs, listener, d, log); err != nil {
+	if d.writer, err = write.New(cfg.Write, cfg.Servers.Hedge, d.catalog, d.group, logs, results, registry, log); err != nil {
 		return nil, fmt.Errorf("new database: %w", err)
 	}
+	d.reader = read.New(cfg.Read, cfg.Servers.Hedge, d.catalog, d.group, logs, d.writer, registry, log)
 	return d, nil
 }
 
@@ -134,93 +88,50 @@ func (d *Database) Began() <-chan struct{} { return d.began }
 // Run serves until ctx ends, and returns when all that it started has ended.
 // End the clients first. It is called once.
 func (d *Database) Run(ctx context.Context) {
-	d.mu.Lock()
-	d.ctx = ctx
-	d.mu.Unlock()
-	close(d.began)
 	var loops sync.WaitGroup
-	loops.Go(func() { d.write(ctx) })
-	loops.Go(func() { d.learnMinSeqs(ctx) })
-	loops.Go(func() { d.sweep(ctx) })
-	<-ctx.Done()
-	d.mu.Lock()
-	d.ctx = nil
-	d.mu.Unlock()
+	loops.Go(func() { d.group.Run(ctx, func() { close(d.began) }) })
+	loops.Go(func() { d.writer.Run(ctx) })
+	loops.Go(func() { d.reader.Run(ctx) })
+	loops.Go(func() { d.catalog.Run(ctx) })
 	loops.Wait()
-	d.work.Wait()
-	d.swap.Lock()
-	defer d.swap.Unlock()
-	for _, p := range d.peers {
-		p.retire()
+	d.catalog.Close()
+}
+
+// Apply takes one value of BucketRoutes; see catalog.Catalog.Apply.
+func (d *Database) Apply(e events.Entry) bool {
+	changed := d.catalog.Apply(e)
+	if changed {
+		d.prepare()
+	}
+	return changed
+}
+
+// Remember takes a route from a cache into service.
+func (d *Database) Remember(name string, k Known) error {
+	err := d.catalog.Remember(name, k)
+	d.prepare()
+	return err
+}
+
+// prepare makes the metrics of all tables begin at zero.
+func (d *Database) prepare() {
+	for name := range d.catalog.Tables().All() {
+		d.reader.Prepare(name)
+		d.writer.Prepare(name)
 	}
 }
 
-// start runs fn as part of Run; false when that has ended.
-func (d *Database) start(fn func(context.Context)) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx == nil {
-		return false
-	}
-	ctx := d.ctx
-	d.work.Go(func() { fn(ctx) })
-	return true
-}
+// Known is a route that is served, for a cache.
+type Known = catalog.Known
 
-// bounded is Run's context for at most so long. A request's own ends no sooner,
-// and costs a goroutine to derive from.
-func (d *Database) bounded(timeout time.Duration) (context.Context, context.CancelFunc) {
-	d.mu.Lock()
-	ctx := d.ctx
-	d.mu.Unlock()
-	if ctx == nil {
-		ended, cancel := context.WithCancelCause(context.Background())
-		cancel(errStopping)
-		ctx = ended
-	}
-	return context.WithTimeout(ctx, timeout)
-}
+// Known is what is served now, by table.
+func (d *Database) Known() map[string]Known { return d.catalog.Known() }
 
-// write keeps the writer running.
-func (d *Database) write(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := d.writer.Run(ctx); err != nil {
-			d.log.Warn("the logs cannot be written", events.KeyError, err)
-			wait(ctx, time.Second)
-		}
-	}
-}
+// Epochs are those that are served, by table; nil without any.
+func (d *Database) Epochs() map[string]events.Epoch { return d.catalog.Epochs() }
 
-// sweep ends connections that nobody has used for long.
-func (d *Database) sweep(ctx context.Context) {
-	tick := time.NewTicker(d.cfg.Keep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			d.swap.Lock()
-			for _, p := range d.peers {
-				p.expire(now.Add(-d.cfg.Keep))
-			}
-			d.swap.Unlock()
-		}
-	}
-}
+// Behind reports whether the leader serves an epoch that this router does not.
+func (d *Database) Behind(leader map[string]events.Epoch) bool { return d.catalog.Behind(leader) }
 
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
+// Tables are those that are served, by name, for people.
+func (d *Database) Tables() []catalog.TableView { return d.catalog.Views() }

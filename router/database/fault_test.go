@@ -87,7 +87,7 @@ func TestRead_BeginsAnewElsewhereWhenAnAnswerIsCutOff(t *testing.T) {
 func TestRead_BreaksTheConnectionOfAnAnswerThatCannotGoOn(t *testing.T) {
 	c := oneShard(t)
 	f := c.router(func(cfg *router.Config) {
-		cfg.Database.Hold, cfg.Database.Prefetch, cfg.Database.Avoid = 1000, 1000, time.Nanosecond
+		cfg.Database.Read.Hold, cfg.Database.Read.Prefetch, cfg.Database.Servers.Avoid = 1000, 1000, time.Nanosecond
 	})
 	f.fill(0, 199)
 	c.servers["Server0"].cutAt.Store(150)
@@ -113,7 +113,7 @@ func TestRead_BreaksTheConnectionOfAnAnswerThatCannotGoOn(t *testing.T) {
 
 func TestRead_TriesTheOthersWhenAReplicaRefuses(t *testing.T) {
 	c := oneShard(t)
-	f := c.router(func(cfg *router.Config) { cfg.Database.Avoid = time.Nanosecond })
+	f := c.router(func(cfg *router.Config) { cfg.Database.Servers.Avoid = time.Nanosecond })
 	f.fill(0, 99)
 	bad := c.servers["Server1"]
 	for _, code := range []int64{409, 503, 500, 404} {
@@ -158,7 +158,7 @@ func TestRead_WithoutAReplica(t *testing.T) {
 func TestRead_GivesUpAServerThatLeavesTheRoute(t *testing.T) {
 	c := oneShard(t)
 	f := c.router(func(cfg *router.Config) {
-		cfg.Database.Try, cfg.Database.Read, cfg.Database.Hedge = time.Hour, time.Hour, time.Hour
+		cfg.Database.Servers.Try, cfg.Database.Read.Timeout, cfg.Database.Servers.Hedge = time.Hour, time.Hour, time.Hour
 	})
 	f.fill(1, 1)
 	hung := c.servers["Server1"]
@@ -189,7 +189,7 @@ func TestRead_GivesUpAServerThatLeavesTheRoute(t *testing.T) {
 func TestDatabase_ReadsGoOnWithoutABus(t *testing.T) {
 	c := oneShard(t)
 	file := filepath.Join(t.TempDir(), "routes.json")
-	tune := func(cfg *router.Config) { cfg.Cache, cfg.Database.Learn = file, 200*time.Millisecond }
+	tune := func(cfg *router.Config) { cfg.Cache, cfg.Database.Read.Learn = file, 200*time.Millisecond }
 	f := c.router(tune)
 	f.fill(1, 1)
 	c.bus.Shutdown()
@@ -220,7 +220,9 @@ func TestDatabase_ReadsGoOnWithoutABus(t *testing.T) {
 
 func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	c := oneShard(t)
-	f := c.router(func(cfg *router.Config) { cfg.Database.Write, cfg.Database.Read = 300*time.Millisecond, time.Second })
+	f := c.router(func(cfg *router.Config) {
+		cfg.Database.Write.Timeout, cfg.Database.Read.Timeout = 300*time.Millisecond, time.Second
+	})
 	for _, s := range c.servers {
 		s.pause("sh1")
 		s.wait = 10 * time.Millisecond
@@ -242,7 +244,7 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 		s.wait = testkit.Patience / 3
 	}
 	f.stop()
-	f = c.router(func(cfg *router.Config) { cfg.Database.UnknownFor = time.Nanosecond }) // another router can be asked as well
+	f = c.router(func(cfg *router.Config) { cfg.Database.Write.UnknownFor = time.Nanosecond }) // another router can be asked as well
 	var settled result
 	testkit.Eventually(t, func() error {
 		if settled = f.do("GET", "/v1/ops/"+op, ""); settled.code != 200 {
@@ -359,7 +361,7 @@ func TestWrite_IdempotencyKeyMakesARepetitionHarmless(t *testing.T) {
 
 // HTTP/1.0 has no chunks: its answer is whole or it is none.
 func TestRead_AnswersHTTP10Whole(t *testing.T) {
-	f := oneShard(t).router(func(cfg *router.Config) { cfg.Database.Hold, cfg.Database.MaxOld = 1000, 30_000 })
+	f := oneShard(t).router(func(cfg *router.Config) { cfg.Database.Read.Hold, cfg.Database.Read.MaxOld = 1000, 30_000 })
 	f.fill(0, 799)
 	ask := func(high int) *http.Response {
 		nc, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))

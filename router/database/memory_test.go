@@ -53,7 +53,9 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 			r.Shards[i].Replicas = []events.ShardReplica{{Server: "Server0", Ready: true}}
 		}
 	})
-	f := c.router(func(cfg *router.Config) { cfg.WriteTimeout, cfg.Database.Stall = testkit.Patience*4, testkit.Patience })
+	f := c.router(func(cfg *router.Config) {
+		cfg.WriteTimeout, cfg.Database.Servers.Stall = testkit.Patience*4, testkit.Patience
+	})
 
 	live := func() uint64 {
 		runtime.GC() // nobody reads while it runs: the answer comes to a halt

@@ -13,6 +13,7 @@ import (
 
 	"ringway/events"
 	"ringway/router/answer"
+	"ringway/router/database/api"
 )
 
 // maxScaleBody is the size of the largest request to /init, /add or /rm.
@@ -24,12 +25,12 @@ func Concerns(body []byte) bool {
 	if !bytes.Contains(body, []byte(`"servers"`)) && !bytes.Contains(body, []byte(`"new_shards"`)) {
 		return false
 	}
-	o, err := parseObject(body)
+	o, err := api.ParseObject(body)
 	if err != nil {
 		return false // whoever answers it will say so
 	}
-	_, servers := o.get("servers")
-	_, shards := o.get("new_shards")
+	_, servers := o.Get("servers")
+	_, shards := o.Get("new_shards")
 	return servers || shards
 }
 
@@ -53,47 +54,47 @@ func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 
 func parseInit(body []byte) (events.InitRequest, error) {
 	fail := func(err error) (events.InitRequest, error) { return events.InitRequest{}, err }
-	o, err := parseObject(body)
+	o, err := api.ParseObject(body)
 	if err != nil {
 		return fail(err)
 	}
 	req := events.InitRequest{ID: rand.Text()}
-	if req.N, err = o.count("N"); err != nil {
+	if req.N, err = o.Int("N"); err != nil {
 		return fail(err)
 	}
-	if !o.has("schema") {
+	if !o.Has("schema") {
 		return fail(events.StatusErrorf(400, "schema is missing"))
 	}
-	if req.Table.Schema, err = parseSchema(o.raw("schema")); err != nil {
+	if req.Table.Schema, err = parseSchema(o.Raw("schema")); err != nil {
 		return fail(err)
 	}
 	if err := req.Table.Schema.Validate(); err != nil {
 		return fail(err)
 	}
-	if !o.has("shards") {
+	if !o.Has("shards") {
 		return fail(events.StatusErrorf(400, "shards is missing"))
 	}
-	list, err := o.list("shards")
+	list, err := o.List("shards")
 	if err != nil {
 		return fail(err)
 	}
 	if req.Table.Shards, err = parseShards("shards", req.Table.Schema.KeyColumn(), list); err != nil {
 		return fail(err)
 	}
-	if req.Table.Name, err = o.text("table"); err != nil {
+	if req.Table.Name, err = o.Text("table"); err != nil {
 		return fail(err)
 	}
 	req.Table.Name = cmp.Or(req.Table.Name, events.DefaultTable)
-	if req.Engine, err = o.text("engine"); err != nil {
+	if req.Engine, err = o.Text("engine"); err != nil {
 		return fail(err)
 	}
-	if o.has("replicas") {
-		if req.Replicas, err = o.count("replicas"); err != nil {
+	if o.Has("replicas") {
+		if req.Replicas, err = o.Int("replicas"); err != nil {
 			return fail(err)
 		}
 	}
-	if o.has("servers") {
-		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
+	if o.Has("servers") {
+		if req.Servers, err = parsePlacements(o.Raw("servers")); err != nil {
 			return fail(err)
 		}
 	}
@@ -123,15 +124,15 @@ func checkInit(req *events.InitRequest) error {
 
 // Add answers an /add that Concerns the database.
 func (d *Database) Add(ctx *fasthttp.RequestCtx) {
-	d.fail(ctx, d.add(ctx))
+	api.Fail(ctx, d.add(ctx))
 }
 
 func (d *Database) add(ctx *fasthttp.RequestCtx) error {
-	t, o, err := d.called(ctx)
+	t, o, err := d.catalog.Tables().Parse(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	req, err := parseAdd(&t.route.Table, o)
+	req, err := parseAdd(&t.Route.Table, o)
 	if err != nil {
 		return err
 	}
@@ -147,25 +148,25 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func parseAdd(t *events.Table, o object) (events.ServersRequest, error) {
+func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
-	if o.has("hostnames") {
+	if o.Has("hostnames") {
 		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: t.Name}
 	var err error
-	if req.N, err = o.count("n"); err != nil {
+	if req.N, err = o.Int("n"); err != nil {
 		return fail(err)
 	}
 	if req.N <= 0 {
 		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
 	}
-	if o.has("servers") {
-		if req.Servers, err = parsePlacements(o.raw("servers")); err != nil {
+	if o.Has("servers") {
+		if req.Servers, err = parsePlacements(o.Raw("servers")); err != nil {
 			return fail(err)
 		}
 	}
-	list, err := o.list("new_shards")
+	list, err := o.List("new_shards")
 	if err != nil {
 		return fail(err)
 	}
@@ -214,15 +215,15 @@ func listServers(names []string) string {
 
 // Remove answers an /rm that Concerns the database.
 func (d *Database) Remove(ctx *fasthttp.RequestCtx) {
-	d.fail(ctx, d.removeServers(ctx))
+	api.Fail(ctx, d.removeServers(ctx))
 }
 
 func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
-	t, o, err := d.called(ctx)
+	t, o, err := d.catalog.Tables().Parse(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	req, err := parseRemove(t.name(), o)
+	req, err := parseRemove(t.Name(), o)
 	if err != nil {
 		return err
 	}
@@ -241,24 +242,24 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func parseRemove(table string, o object) (events.ServersRequest, error) {
+func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
-	if o.has("hostnames") {
+	if o.Has("hostnames") {
 		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers is for the database; use one of them"))
 	}
-	if o.has("new_shards") {
+	if o.Has("new_shards") {
 		return fail(events.StatusErrorf(400, "new_shards is for /add"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: table}
 	var err error
-	if req.N, err = o.count("n"); err != nil {
+	if req.N, err = o.Int("n"); err != nil {
 		return fail(err)
 	}
 	if req.N <= 0 {
 		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
 	}
-	if o.has("servers") {
-		if req.Names, err = texts("servers", o.raw("servers")); err != nil {
+	if o.Has("servers") {
+		if req.Names, err = api.Texts("servers", o.Raw("servers")); err != nil {
 			return fail(err)
 		}
 	}
@@ -288,7 +289,7 @@ func (d *Database) askLeader(ctx *fasthttp.RequestCtx, verb, id string, req any)
 	case err != nil:
 		return reply, events.StatusErrorf(504, "no answer from the controller: it may or may not happen; look at /status")
 	}
-	if err := d.await(whole, reply.Table, reply.Epoch); err != nil {
+	if err := d.catalog.Await(whole, reply.Table, reply.Epoch); err != nil {
 		return reply, events.StatusErrorf(504, "outcome: request %s is done, but this router does not serve it yet", id)
 	}
 	return reply, nil

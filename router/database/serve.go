@@ -2,83 +2,68 @@ package database
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
 	"ringway/router/answer"
+	"ringway/router/database/api"
+	"ringway/router/database/catalog"
+	"ringway/router/database/write"
 )
 
-// Paths that are longer than a word. The rest are the cases of Owns and Serve.
-const (
-	pathServer = "/read/"
-	pathOps    = "/v1/ops/"
-)
+// pathServer begins the path of all rows of one server.
+const pathServer = "/read/"
 
-var prefixes = [][]byte{[]byte(pathServer), []byte(pathOps)}
-
-// Owns tells whether a path is one of the database's. It does not allocate.
+// Owns reports whether a path is one of the database's. It does not allocate.
 func Owns(path []byte) bool {
 	switch string(path) {
 	case "/init", "/status", "/read", "/write", "/update", "/del", "/primary_elect":
 		return true
 	}
-	for _, p := range prefixes {
-		if bytes.HasPrefix(path, p) {
-			return true
-		}
-	}
-	return false
+	return bytes.HasPrefix(path, []byte(pathServer)) || bytes.HasPrefix(path, []byte(write.PathOps))
 }
 
-// Empty tells whether there is no table.
-func (d *Database) Empty() bool { return len(d.tables.Load().all) == 0 }
+// Empty reports whether there is no table.
+func (d *Database) Empty() bool { return d.catalog.Tables().Empty() }
 
-var calls = [...]struct {
-	path, method, or string
-	serve            func(*Database, *fasthttp.RequestCtx) error
-}{
-	{"/init", "POST", "", (*Database).init},
-	{"/status", "GET", "HEAD", (*Database).showStatus},
-	{"/read", "POST", "GET", (*Database).read},
-	{"/write", "POST", "", (*Database).insert},
-	{"/update", "PUT", "", (*Database).update},
-	{"/del", "DELETE", "", (*Database).remove},
-	{"/primary_elect", "GET", "", (*Database).primary},
-}
-
-// Serve answers a request of the database's API (the course's second and third assignment).
+// Serve answers a request that the database Owns.
 func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
-	for i := range calls {
-		c := &calls[i]
-		if c.path != string(path) {
-			continue
-		}
-		if m := string(ctx.Method()); m != c.method && m != c.or {
-			allow := c.method
-			if c.or != "" {
-				allow += ", " + c.or
-			}
-			answer.NotAllowed(ctx, allow)
+	switch string(path) {
+	case "/init":
+		serve(ctx, d.init, "POST")
+	case "/status":
+		serve(ctx, d.showStatus, "GET", "HEAD")
+	case "/read":
+		serve(ctx, d.reader.Read, "POST", "GET")
+	case "/write":
+		serve(ctx, d.writer.Insert, "POST")
+	case "/update":
+		serve(ctx, d.writer.Update, "PUT")
+	case "/del":
+		serve(ctx, d.writer.Delete, "DELETE")
+	case "/primary_elect":
+		serve(ctx, d.primary, "GET")
+	default:
+		if server, ok := bytes.CutPrefix(path, []byte(pathServer)); ok {
+			serve(ctx, func(ctx *fasthttp.RequestCtx) error { return d.reader.Server(ctx, unescaped(server)) }, "GET")
 			return
 		}
-		d.fail(ctx, c.serve(d, ctx))
+		op := bytes.TrimPrefix(path, []byte(write.PathOps))
+		serve(ctx, func(ctx *fasthttp.RequestCtx) error { return d.writer.ShowOp(ctx, unescaped(op)) }, "GET")
+	}
+}
+
+func serve(ctx *fasthttp.RequestCtx, handle func(*fasthttp.RequestCtx) error, methods ...string) {
+	if !slices.Contains(methods, string(ctx.Method())) {
+		answer.NotAllowed(ctx, strings.Join(methods, ", "))
 		return
 	}
-	if !ctx.IsGet() {
-		answer.NotAllowed(ctx, "GET")
-		return
-	}
-	if name, ok := bytes.CutPrefix(path, []byte(pathServer)); ok {
-		d.fail(ctx, d.readServer(ctx, unescaped(name)))
-		return
-	}
-	d.fail(ctx, d.showOp(ctx, unescaped(bytes.TrimPrefix(path, []byte(pathOps)))))
+	api.Fail(ctx, handle(ctx))
 }
 
 func unescaped(b []byte) string {
@@ -89,69 +74,30 @@ func unescaped(b []byte) string {
 	return s
 }
 
-// refuse answers with an error, if there is one.
-func (d *Database) fail(ctx *fasthttp.RequestCtx, err error) {
-	if err == nil {
-		return
-	}
-	code, why := explain(err)
-	answer.Fail(ctx, code, why)
-}
-
-// explain is the status code of an error, and what a person may read.
-func explain(err error) (int, string) {
-	var statusErr *events.StatusError
-	switch {
-	case errors.As(err, &statusErr):
-		return statusErr.Status(), statusErr.Message
-	case errors.Is(err, events.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded):
-		return fasthttp.StatusGatewayTimeout, "no answer in time: " + err.Error()
-	}
-	return fasthttp.StatusServiceUnavailable, err.Error()
-}
-
-// called reads the body of a call and finds the table that it is about.
-func (d *Database) called(ctx *fasthttp.RequestCtx) (*table, object, error) {
-	ts := d.tables.Load()
-	if len(ts.all) == 0 {
-		return nil, nil, errNoTable
-	}
-	o, err := parseObject(ctx.Request.Body())
-	if err != nil {
-		return nil, nil, err
-	}
-	name, err := o.text("table")
-	if err != nil {
-		return nil, nil, err
-	}
-	t, err := ts.named(name)
-	return t, o, err
-}
-
-// queried finds the table of a call without a body.
-func (d *Database) queried(ctx *fasthttp.RequestCtx) (*table, error) {
-	return d.tables.Load().named(string(ctx.QueryArgs().Peek("table")))
+// table is the one that the query of a call names.
+func (d *Database) table(ctx *fasthttp.RequestCtx) (*catalog.Table, error) {
+	return d.catalog.Tables().Find(string(ctx.QueryArgs().Peek("table")))
 }
 
 func (d *Database) showStatus(ctx *fasthttp.RequestCtx) error {
-	t, err := d.queried(ctx)
+	t, err := d.table(ctx)
 	if err == nil {
-		answer.JSON(ctx, fasthttp.StatusOK, t.status)
+		answer.JSON(ctx, fasthttp.StatusOK, statusBody(&t.Route))
 	}
 	return err
 }
 
 // primary names the replica of a shard that answers writers now.
 func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
-	var t *table
+	var t *catalog.Table
 	var err error
 	id := string(ctx.QueryArgs().Peek("shard"))
 	if id != "" {
-		t, err = d.queried(ctx)
+		t, err = d.table(ctx)
 	} else {
-		var o object
-		if t, o, err = d.called(ctx); err == nil {
-			id, err = o.text("shard")
+		var o api.Object
+		if t, o, err = d.catalog.Tables().Parse(ctx.Request.Body()); err == nil {
+			id, err = o.Text("shard")
 		}
 	}
 	if err != nil {
@@ -160,17 +106,17 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 	if id == "" {
 		return events.StatusErrorf(400, "shard is missing")
 	}
-	s := t.shard(id)
+	s := t.Shard(id)
 	switch {
 	case s == nil:
 		return events.StatusErrorf(404, "shard %.70q does not exist", id)
-	case s.responder == "":
+	case s.Responder == "":
 		return events.StatusErrorf(503, "no replica of shard %s is ready", id)
 	}
 	answer.Value(ctx, struct {
 		Primary string `json:"primary"`
 		Status  string `json:"status"`
-	}{s.responder, answer.Success})
+	}{s.Responder, answer.Success})
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
+	"ringway/router/database/catalog"
 )
 
 // echo stands for bus and shard servers: what is appended is done.
@@ -50,14 +51,12 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	route := events.TableRoute{
-		Table:  events.Table{Name: "StudT", Schema: studs, Shards: []events.Shard{{ID: "sh1", Low: 0, Size: 1 << 40}}},
+		Table:  events.Table{Name: "StudT", Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}, Shards: []events.Shard{{ID: "sh1", Low: 0, Size: 1 << 40}}},
 		Shards: []events.ShardRoute{{Shard: "sh1", Log: events.ShardLog{Incarnation: "one"}}},
 	}
-	t, err := d.build(route, events.Epoch{}, nil, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	d.replace("StudT", t)
+	value, err := json.Marshal(route)
+	testkit.Must(b, err)
+	testkit.Must(b, d.Remember("StudT", catalog.Known{Route: value}))
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { d.Run(ctx); close(ended) }()

@@ -1,4 +1,4 @@
-package database
+package write
 
 import (
 	"cmp"
@@ -13,6 +13,8 @@ import (
 	"ringway/events"
 	"ringway/events/oplog"
 	"ringway/router/answer"
+	"ringway/router/database/api"
+	"ringway/router/database/catalog"
 )
 
 // Outcomes of a part of a request beside those of events.
@@ -38,9 +40,9 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 	var u *oplog.Unknown
 	switch {
 	case errors.As(err, &u):
-		return outcome{Outcome: unknown, Op: opID(p.shard.log, u.OpID), Detail: "ask GET " + pathOps + opID(p.shard.log, u.OpID), code: fasthttp.StatusGatewayTimeout}
+		return outcome{Outcome: unknown, Op: opID(p.shard.Log, u.OpID), Detail: "ask GET " + PathOps + opID(p.shard.Log, u.OpID), code: fasthttp.StatusGatewayTimeout}
 	case err != nil:
-		code, why := explain(err)
+		code, why := api.Explain(err)
 		if code == fasthttp.StatusGatewayTimeout { // it was never sent
 			code = fasthttp.StatusServiceUnavailable
 		}
@@ -49,7 +51,7 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 		}
 		return outcome{Outcome: notWritten, Detail: why, code: code}
 	}
-	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail}
+	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.Log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail}
 	if r.Count > len(r.Keys) {
 		o.Count = r.Count
 	}
@@ -92,7 +94,7 @@ const nothing = "; nothing was written"
 
 // judge is the answer to a request by what became of its parts. That nothing
 // was written is said of all of them or not at all.
-func judge(t *table, parts []part, outcomes []outcome) (int, string) {
+func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
 	code, done, unsure, unwritten := fasthttp.StatusOK, 0, false, false
 	var worst []string
 	for _, c := range slices.Backward(severity) {
@@ -124,8 +126,8 @@ func judge(t *table, parts []part, outcomes []outcome) (int, string) {
 }
 
 // describe is what became of a part that is not done.
-func (o *outcome) describe(t *table, p *part) string {
-	name := t.route.Table.Schema.KeyColumn()
+func (o *outcome) describe(t *catalog.Table, p *part) string {
+	name := t.Schema().KeyColumn()
 	switch events.Outcome(o.Outcome) {
 	case events.Duplicate:
 		return fmt.Sprintf("%s: %s in shard %s already; none of its rows was written", name, keyList(o.Keys, o.Count), p.shard.ID)

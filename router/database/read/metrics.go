@@ -1,27 +1,30 @@
-package database
+package read
 
 import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"ringway/router/database/catalog"
 )
 
-// metrics are what the database counts.
+// Kinds of reads.
+const (
+	keyReads   = "keys"
+	rangeReads = "range"
+)
+
 type metrics struct {
-	ops     *prometheus.CounterVec
-	reads   *prometheus.HistogramVec
+	seconds *prometheus.HistogramVec
 	failed  *prometheus.CounterVec
 	shared  prometheus.Counter
 	hedged  prometheus.Counter
 	waits   prometheus.Counter
-	refused prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
 	m := &metrics{
-		ops: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_ops_total",
-			Help: "Operations on one shard, by what became of them."}, []string{"table", "kind", "outcome"}),
-		reads: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringway_router_read_seconds",
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringway_router_read_seconds",
 			Help:    "From a read to its answer, or to the first part of a long one.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"table", "kind"}),
 		failed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_replica_failures_total",
@@ -32,20 +35,18 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Help: "Reads of which another replica was asked too, because the first took long."}),
 		waits: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_floor_waits_total",
 			Help: "Reads asked of a replica that was not known to have applied what they have to see."}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_refused_tables_total",
-			Help: "Routes of tables that could not be served; the last good one stayed."}),
 	}
-	registry.MustRegister(m.ops, m.reads, m.failed, m.shared, m.hedged, m.waits, m.refused)
+	registry.MustRegister(m.seconds, m.failed, m.shared, m.hedged, m.waits)
 	return m
 }
 
-func (m *metrics) op(table, kind, outcome string) { m.ops.WithLabelValues(table, kind, outcome).Inc() }
-
-func took(o prometheus.Observer, begun time.Time) { o.Observe(time.Since(begun).Seconds()) }
+func (m *metrics) took(table, kind string, begun time.Time) {
+	m.seconds.WithLabelValues(table, kind).Observe(time.Since(begun).Seconds())
+}
 
 // mayWait counts a read of a replica that may have to wait for its minimum seq.
-func (m *metrics) mayWait(r *replica, minSeq uint64) {
-	if r.seen.Load() < minSeq {
+func (m *metrics) mayWait(r *catalog.Replica, minSeq uint64) {
+	if r.MayWait(minSeq) {
 		m.waits.Inc()
 	}
 }

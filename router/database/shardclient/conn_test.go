@@ -1,4 +1,4 @@
-package database
+package shardclient
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 )
 
 // scripted is a server that treats each connection as it likes; n counts them.
-func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *peer {
+func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *pool {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,8 +36,8 @@ func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *pee
 	})
 	t.Cleanup(func() { _ = l.Close(); open.Wait() })
 	cfg := DefaultConfig()
-	p := newPeer(l.Addr().String(), &cfg)
-	t.Cleanup(p.retire)
+	p := newPool(l.Addr().String(), &cfg)
+	t.Cleanup(p.Retire)
 	return p
 }
 
@@ -50,7 +50,7 @@ func readRequest(br *bufio.Reader) bool {
 	return true
 }
 
-func request(t *testing.T, p *peer) (string, error) {
+func request(t *testing.T, p *pool) (string, error) {
 	t.Helper()
 	r, err := p.ask(t.Context(), "GET", "/x", nil)
 	if err != nil {
@@ -61,7 +61,7 @@ func request(t *testing.T, p *peer) (string, error) {
 	return string(b), err
 }
 
-func TestPeer_KeepsConnections(t *testing.T) {
+func TestPool_KeepsConnections(t *testing.T) {
 	for name, answer := range map[string]string{
 		"length":  "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
 		"chunks":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
@@ -82,7 +82,7 @@ func TestPeer_KeepsConnections(t *testing.T) {
 }
 
 // A server that ends idle connections looks just so.
-func TestPeer_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
+func TestPool_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
 	p := scripted(t, func(n int, c net.Conn, br *bufio.Reader) {
 		if readRequest(br) {
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
@@ -96,7 +96,7 @@ func TestPeer_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
 	}
 }
 
-func TestPeer_KeepsNoConnectionThatIsNotClean(t *testing.T) {
+func TestPool_KeepsNoConnectionThatIsNotClean(t *testing.T) {
 	for name, answer := range map[string]string{
 		"close": "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n%d",
 		"more":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%dHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n9",
@@ -114,7 +114,7 @@ func TestPeer_KeepsNoConnectionThatIsNotClean(t *testing.T) {
 	}
 }
 
-func TestPeer_RefusesWhatIsCutOff(t *testing.T) {
+func TestPool_RefusesWhatIsCutOff(t *testing.T) {
 	for name, answer := range map[string]string{
 		"nothing":  "",
 		"header":   "HTTP/1.1 200 OK\r\nContent-",
@@ -135,7 +135,7 @@ func TestPeer_RefusesWhatIsCutOff(t *testing.T) {
 	}
 }
 
-func TestPeer_WaitsNoLongerThanItShall(t *testing.T) {
+func TestPool_WaitsNoLongerThanItShall(t *testing.T) {
 	hang := make(chan struct{})
 	var once sync.Once
 	p := scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
@@ -161,7 +161,7 @@ func TestPeer_WaitsNoLongerThanItShall(t *testing.T) {
 			}
 			p.mu.Unlock()
 		}
-		p.retire()
+		p.Retire()
 	}()
 	if _, err := p.ask(t.Context(), "GET", "/x", nil); err == nil {
 		t.Error("an answer out of nothing")

@@ -1,4 +1,4 @@
-package database
+package shardclient
 
 import (
 	"bufio"
@@ -18,13 +18,12 @@ import (
 	"ringway/events"
 )
 
-// peer is a shard server that is asked over HTTP/1.1, on connections that
-// carry one question at a time. All questions are reads: one whose kept
-// connection ended is asked again on a fresh one.
-type peer struct {
+// pool keeps connections to one server, each for one HTTP/1.1 request at a time.
+// All requests are reads: one whose kept connection ended is sent again on a
+// fresh one.
+type pool struct {
 	address string
 	cfg     *Config
-	gets    [2]coalescer // rows by key for eventual reads, and for those with a minimum seq
 
 	mu      sync.Mutex
 	idle    []*link // the newest last
@@ -32,17 +31,20 @@ type peer struct {
 	retired bool
 }
 
-func newPeer(address string, cfg *Config) *peer {
-	return &peer{address: address, cfg: cfg, open: map[*link]struct{}{}}
+// Address is where the server listens.
+func (p *pool) Address() string { return p.address }
+
+func newPool(address string, cfg *Config) *pool {
+	return &pool{address: address, cfg: cfg, open: map[*link]struct{}{}}
 }
 
 // link is one connection.
 type link struct {
-	peer    *peer
+	pool    *pool
 	nc      net.Conn
 	br      *bufio.Reader
 	idle    time.Time
-	waiting bool // for an answer; under peer.mu
+	waiting bool // for an answer; under pool.mu
 }
 
 // reply is an answer whose body is still to be read. Close it.
@@ -59,9 +61,9 @@ type reply struct {
 
 var errRetired = errors.New("the server left the route before it answered")
 
-// ask sends a question and returns when the answer's header is there, at most
+// ask sends a request and returns when the answer's header is there, at most
 // cfg.Try later. The end of ctx ends the answer too.
-func (p *peer) ask(ctx context.Context, method, uri string, body []byte) (*reply, error) {
+func (p *pool) ask(ctx context.Context, method, uri string, body []byte) (*reply, error) {
 	for fresh := false; ; fresh = true {
 		l, kept, err := p.take(ctx, fresh)
 		if err != nil {
@@ -80,7 +82,7 @@ func (p *peer) ask(ctx context.Context, method, uri string, body []byte) (*reply
 }
 
 // take gives a connection that was kept, or a fresh one.
-func (p *peer) take(ctx context.Context, fresh bool) (l *link, kept bool, err error) {
+func (p *pool) take(ctx context.Context, fresh bool) (l *link, kept bool, err error) {
 	p.mu.Lock()
 	for n := len(p.idle); n > 0 && !fresh; n = len(p.idle) {
 		l := p.idle[n-1]
@@ -98,7 +100,7 @@ func (p *peer) take(ctx context.Context, fresh bool) (l *link, kept bool, err er
 	if err != nil {
 		return nil, false, err
 	}
-	l = &link{peer: p, nc: nc, br: bufio.NewReaderSize(nc, 16<<10)}
+	l = &link{pool: p, nc: nc, br: bufio.NewReaderSize(nc, 16<<10)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open[l] = struct{}{}
@@ -106,14 +108,14 @@ func (p *peer) take(ctx context.Context, fresh bool) (l *link, kept bool, err er
 }
 
 func (l *link) exchange(ctx context.Context, method, uri string, body []byte) (*reply, error) {
-	if err := l.nc.SetDeadline(time.Now().Add(l.peer.cfg.Try)); err != nil {
+	if err := l.nc.SetDeadline(time.Now().Add(l.pool.cfg.Try)); err != nil {
 		return nil, err
 	}
-	if !l.awaits(true) { // from here on retire may move the deadline
+	if !l.awaits(true) { // from here on Retire may move the deadline
 		return nil, errRetired
 	}
 	stop := context.AfterFunc(ctx, func() { _ = l.nc.SetDeadline(time.Unix(1, 0)) }) // fails only if it is closed
-	r, err := l.question(method, uri, body)
+	r, err := l.send(method, uri, body)
 	gone := !l.awaits(false)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -129,18 +131,18 @@ func (l *link) exchange(ctx context.Context, method, uri string, body []byte) (*
 	return r, nil
 }
 
-// awaits marks the link as waiting for an answer or not; false if its peer is
+// awaits marks the link as waiting for an answer or not; false if its pool is
 // retired.
 func (l *link) awaits(answer bool) bool {
-	l.peer.mu.Lock()
-	defer l.peer.mu.Unlock()
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
 	l.waiting = answer
-	return !l.peer.retired
+	return !l.pool.retired
 }
 
-func (l *link) question(method, uri string, body []byte) (*reply, error) {
+func (l *link) send(method, uri string, body []byte) (*reply, error) {
 	out := make([]byte, 0, 128+len(uri)+len(body))
-	out = append(out, method+" "+uri+" HTTP/1.1\r\nHost: "+l.peer.address+"\r\n"...)
+	out = append(out, method+" "+uri+" HTTP/1.1\r\nHost: "+l.pool.address+"\r\n"...)
 	if body != nil {
 		out = append(out, "Content-Type: application/json\r\nContent-Length: "...)
 		out = append(strconv.AppendInt(out, int64(len(body)), 10), "\r\n"...)
@@ -174,7 +176,7 @@ func (r *reply) Close() {
 	}
 	r.closed = true
 	free := r.stop()
-	r.link.peer.put(r.link, r.keep && r.whole && free)
+	r.link.pool.put(r.link, r.keep && r.whole && free)
 }
 
 // all reads the rest of a short answer.
@@ -191,11 +193,11 @@ func (r *reply) all(limit int) ([]byte, error) {
 	return b, err
 }
 
-const maxRefusal = 64 << 10
+const maxStatusError = 64 << 10
 
-// refusal is why a replica does not answer.
+// statusError is why a replica does not answer.
 func (r *reply) statusError() error {
-	body, err := r.all(maxRefusal)
+	body, err := r.all(maxStatusError)
 	if err != nil {
 		return err
 	}
@@ -207,7 +209,7 @@ func (r *reply) statusError() error {
 	return statusErr
 }
 
-func (p *peer) put(l *link, keep bool) {
+func (p *pool) put(l *link, keep bool) {
 	if !keep || l.br.Buffered() > 0 {
 		p.close(l)
 		return
@@ -224,15 +226,15 @@ func (p *peer) put(l *link, keep bool) {
 	}
 }
 
-func (p *peer) close(l *link) {
+func (p *pool) close(l *link) {
 	p.mu.Lock()
 	delete(p.open, l)
 	p.mu.Unlock()
 	_ = l.nc.Close() // nothing to save
 }
 
-// expire ends connections that nobody has used since at.
-func (p *peer) expire(at time.Time) {
+// Expire ends connections that nobody has used since at.
+func (p *pool) Expire(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
@@ -244,9 +246,9 @@ func (p *peer) expire(at time.Time) {
 	p.idle = append(p.idle[:0], p.idle[n:]...)
 }
 
-// retire keeps no connection any more, and gives up questions that have no
+// Retire keeps no connection any more, and gives up requests that have no
 // answer yet: the server may hang, and another may answer them.
-func (p *peer) retire() {
+func (p *pool) Retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retired = true
@@ -264,13 +266,13 @@ func (p *peer) retire() {
 
 // stallReader reads a body that may pause for cfg.Stall.
 type stallReader struct {
-	ctx  context.Context // of the question
+	ctx  context.Context // of the request
 	link *link
 	r    io.Reader
 }
 
 func (p *stallReader) Read(b []byte) (int, error) {
-	_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.peer.cfg.Stall)) // fails only if it is closed
+	_ = p.link.nc.SetReadDeadline(time.Now().Add(p.link.pool.cfg.Stall)) // fails only if it is closed
 	if p.ctx.Err() != nil {                                              // after the deadline was moved: it may have overwritten ctx's
 		return 0, context.Cause(p.ctx)
 	}

@@ -1,4 +1,4 @@
-package database
+package catalog
 
 import (
 	"maps"
@@ -37,14 +37,14 @@ type ReplicaView struct {
 	Avoided bool   `json:"avoided"`  // it failed a moment ago
 }
 
-// Tables are those that are served, by name.
-func (d *Database) Tables() []TableView {
-	all := d.tables.Load().all
+// Views are the tables that are served, by name.
+func (c *Catalog) Views() []TableView {
+	all := c.Tables().all
 	views := make([]TableView, 0, len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t := all[name]
-		view := TableView{Table: name, Epoch: t.epoch, Shards: []ShardView{}}
-		for _, s := range t.shards {
+		view := TableView{Table: name, Epoch: t.Epoch, Shards: []ShardView{}}
+		for _, s := range t.Shards {
 			view.Shards = append(view.Shards, s.view(time.Now()))
 		}
 		views = append(views, view)
@@ -52,18 +52,18 @@ func (d *Database) Tables() []TableView {
 	return views
 }
 
-func (s *shard) view(now time.Time) ShardView {
+func (s *Shard) view(now time.Time) ShardView {
 	v := ShardView{
-		Shard: s.ID, Low: s.Low, Size: s.Size, Incarnation: s.log.Incarnation,
-		MinSeq: s.minSeq.seq.Load(), MinSeqKnown: s.minSeq.whole.Load(), Responder: s.responder, Replicas: []ReplicaView{},
+		Shard: s.ID, Low: s.Low, Size: s.Size, Incarnation: s.Log.Incarnation,
+		MinSeq: s.MinSeq.Seq(), MinSeqKnown: s.MinSeq.Complete(), Responder: s.Responder, Replicas: []ReplicaView{},
 	}
-	if err := s.minSeq.pending(); err != nil {
+	if err := s.MinSeq.Incomplete(); err != nil {
 		v.MinSeqError = err.Error()
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.replicas)) {
-		r := s.replicas[name]
+	for _, name := range slices.Sorted(maps.Keys(s.Replicas)) {
+		r := s.Replicas[name]
 		v.Replicas = append(v.Replicas, ReplicaView{
-			Server: name, Address: r.peer.address, Ready: slices.Contains(s.ready, r),
+			Server: name, Address: r.Client.Address(), Ready: slices.Contains(s.ready, r),
 			Seen: r.seen.Load(), Avoided: r.avoid.Load() > now.UnixNano(),
 		})
 	}

@@ -1,4 +1,4 @@
-package database
+package read
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"ringway/events"
 	"ringway/router/answer"
+	"ringway/router/database/api"
 )
 
 // maxStarts is how often an answer is begun of which nothing was sent yet.
@@ -20,7 +21,7 @@ const maxStarts = 3
 // before is no answer: its reader has to break the connection.
 type rangeReader struct {
 	head, tail []byte
-	parts      []*shardScan
+	parts      []*scan
 
 	ctx    context.Context // of Run, ended by Close
 	close  func()          // once
@@ -39,16 +40,16 @@ var errClosed = errors.New("the client is gone")
 
 // stream answers with what begin makes. What fits cfg.Hold is sent in one
 // piece, and begun anew if it fails; the rest is sent while it is read.
-func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) error {
+func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) error {
 	old := !ctx.Request.Header.IsHTTP11()
-	limit := d.cfg.Hold
+	limit := r.cfg.Hold
 	if old {
-		limit = d.cfg.MaxOld
+		limit = r.cfg.MaxOld
 	}
 	var failed error
 	for range maxStarts {
 		m := begin()
-		if !d.open(m) {
+		if !r.open(m) {
 			return events.StatusErrorf(503, "the router is stopping")
 		}
 		held, err := io.ReadAll(io.LimitReader(m, int64(limit)+1))
@@ -56,7 +57,7 @@ func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) e
 		case err != nil:
 			_ = m.Close() // never fails
 			if failed = err; !errors.Is(err, errIncomplete) {
-				return unavailable(err)
+				return api.Unavailable(err)
 			}
 			continue
 		case len(held) <= limit:
@@ -72,23 +73,21 @@ func (d *Database) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) e
 		ctx.Response.SetBodyStream(m, -1)
 		return nil
 	}
-	return unavailable(failed)
+	return api.Unavailable(failed)
 }
 
-// open makes m ready to be read. It is a part of Run until it is closed.
-func (d *Database) open(m *rangeReader) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx == nil {
+// open makes m ready to be read. The group waits until it is closed.
+func (r *Reader) open(m *rangeReader) bool {
+	run, done := r.group.Hold()
+	if run == nil {
 		return false
 	}
-	d.work.Add(1)
-	ctx, stop := context.WithCancelCause(d.ctx)
-	m.ctx, m.ahead = ctx, d.cfg.Ahead
+	ctx, stop := context.WithCancelCause(run)
+	m.ctx, m.ahead = ctx, r.cfg.Ahead
 	m.close = sync.OnceFunc(func() {
 		stop(errClosed)
 		m.work.Wait()
-		d.work.Done()
+		done()
 	})
 	return true
 }

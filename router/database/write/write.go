@@ -1,9 +1,8 @@
-package database
+package write
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,30 +13,32 @@ import (
 	"ringway/events"
 	"ringway/events/oplog"
 	"ringway/router/answer"
+	"ringway/router/database/api"
+	"ringway/router/database/catalog"
 )
 
 // part is what a request writes to one shard: one op, all or nothing.
 type part struct {
-	shard *shard
+	shard *catalog.Shard
 	op    events.Op
 }
 
-// insert answers /write.
-func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
-	if t := d.tables.Load().unnamed; t != nil {
-		if rows := scanWrite(&t.route.Table.Schema, string(ctx.Request.Body())); rows != nil {
-			return d.insertRows(ctx, t, rows)
+// Insert answers /write.
+func (w *Writer) Insert(ctx *fasthttp.RequestCtx) error {
+	if t := w.catalog.Tables().Unnamed(); t != nil {
+		if rows := scanWrite(t.Schema(), string(ctx.Request.Body())); rows != nil {
+			return w.insertRows(ctx, t, rows)
 		}
 	}
 	// Slow path: it names a table, looks unusual, or something is wrong with it
-	t, o, err := d.called(ctx)
+	t, o, err := w.catalog.Tables().Parse(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	if !o.has("data") {
+	if !o.Has("data") {
 		return events.StatusErrorf(400, "data is missing")
 	}
-	list, err := o.list("data")
+	list, err := o.List("data")
 	if err != nil {
 		return err
 	}
@@ -46,31 +47,31 @@ func (d *Database) insert(ctx *fasthttp.RequestCtx) error {
 	}
 	var parts []part
 	for i, raw := range list {
-		row, err := t.route.Table.Schema.ReadRow(raw)
+		row, err := t.Schema().ReadRow(raw)
 		if err != nil {
-			return within(fmt.Sprintf("data[%d]", i), err)
+			return api.Within(fmt.Sprintf("data[%d]", i), err)
 		}
-		if parts, err = t.join(parts, i, row); err != nil {
+		if parts, err = join(t, parts, i, row); err != nil {
 			return err
 		}
 	}
-	return d.writeAll(ctx, t, parts, added(len(list)))
+	return w.writeAll(ctx, t, parts, added(len(list)))
 }
 
 // insertRows writes rows that the schema allows.
-func (d *Database) insertRows(ctx *fasthttp.RequestCtx, t *table, rows []events.Row) (err error) {
+func (w *Writer) insertRows(ctx *fasthttp.RequestCtx, t *catalog.Table, rows []events.Row) (err error) {
 	if len(rows) == 1 {
-		if s := t.find(rows[0].Key()); s != nil {
-			return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpInsert, Rows: rows}}, oneAdded)
+		if s := t.Find(rows[0].Key()); s != nil {
+			return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpInsert, Rows: rows}}, oneAdded)
 		}
 	}
 	var parts []part
 	for i, row := range rows {
-		if parts, err = t.join(parts, i, row); err != nil {
+		if parts, err = join(t, parts, i, row); err != nil {
 			return err
 		}
 	}
-	return d.writeAll(ctx, t, parts, added(len(rows)))
+	return w.writeAll(ctx, t, parts, added(len(rows)))
 }
 
 var oneAdded = added(1)
@@ -78,10 +79,10 @@ var oneAdded = added(1)
 func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data entries added") }
 
 // join gives row i of a request to the part of its shard.
-func (t *table) join(parts []part, i int, row events.Row) ([]part, error) {
-	s := t.find(row.Key())
+func join(t *catalog.Table, parts []part, i int, row events.Row) ([]part, error) {
+	s := t.Find(row.Key())
 	if s == nil {
-		return nil, events.StatusErrorf(400, "data[%d]: %s", i, t.nowhere(row.Key()))
+		return nil, events.StatusErrorf(400, "data[%d]: %s", i, nowhere(t, row.Key()))
 	}
 	j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
 	if j < 0 {
@@ -92,91 +93,82 @@ func (t *table) join(parts []part, i int, row events.Row) ([]part, error) {
 	return parts, nil
 }
 
-func (t *table) nowhere(key int64) string {
-	return fmt.Sprintf("%s: %d is outside of every shard", t.route.Table.Schema.KeyColumn(), key)
+func nowhere(t *catalog.Table, key int64) string {
+	return fmt.Sprintf("%s: %d is outside of every shard", t.Schema().KeyColumn(), key)
 }
 
-// within says where an error is.
-func within(where string, err error) error {
-	var statusErr *events.StatusError
-	if errors.As(err, &statusErr) {
-		return events.StatusErrorf(statusErr.Code, "%s: %s", where, statusErr.Message)
-	}
-	return fmt.Errorf("%s: %w", where, err)
-}
-
-// update answers /update.
-func (d *Database) update(ctx *fasthttp.RequestCtx) error {
-	t, o, err := d.called(ctx)
+// Update answers /update.
+func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
+	t, o, err := w.catalog.Tables().Parse(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	schema := &t.route.Table.Schema
+	schema := t.Schema()
 	name := schema.KeyColumn()
-	key, err := o.key(name)
+	key, err := o.Key(name)
 	if err != nil {
 		return err
 	}
-	raw, ok := o.get("data")
+	raw, ok := o.Get("data")
 	if !ok {
 		return events.StatusErrorf(400, "data is missing")
 	}
 	row, err := schema.ReadRow(raw)
 	if err != nil {
-		return within("data", err)
+		return api.Within("data", err)
 	}
 	if row.Key() != key {
 		return events.StatusErrorf(400, "data: %s is %d: an update of %d cannot change it", name, row.Key(), key)
 	}
-	s := t.find(key)
+	s := t.Find(key)
 	if s == nil {
-		return events.StatusErrorf(400, "%s", t.nowhere(key))
+		return events.StatusErrorf(400, "%s", nowhere(t, key))
 	}
-	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}},
+	return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}},
 		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
 }
 
-// remove answers /del.
-func (d *Database) remove(ctx *fasthttp.RequestCtx) error {
-	t, o, err := d.called(ctx)
+// Delete answers /del.
+func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
+	t, o, err := w.catalog.Tables().Parse(ctx.Request.Body())
 	if err != nil {
 		return err
 	}
-	name := t.route.Table.Schema.KeyColumn()
-	key, err := o.key(name)
+	name := t.Schema().KeyColumn()
+	key, err := o.Key(name)
 	if err != nil {
 		return err
 	}
-	s := t.find(key)
+	s := t.Find(key)
 	if s == nil {
-		return events.StatusErrorf(400, "%s", t.nowhere(key))
+		return events.StatusErrorf(400, "%s", nowhere(t, key))
 	}
-	return d.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpDelete, Key: &key}},
+	return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpDelete, Key: &key}},
 		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
 }
 
 // writeOne is writeAll of one part, as most are.
-func (d *Database) writeOne(ctx *fasthttp.RequestCtx, t *table, p *part, done []byte) (err error) {
+func (w *Writer) writeOne(ctx *fasthttp.RequestCtx, t *catalog.Table, p *part, done []byte) (err error) {
 	if p.op.Idempotency, err = idempotency(ctx); err != nil {
 		return err
 	}
-	if d.check(p, len(ctx.Request.Body())) != nil {
-		return d.writeAll(ctx, t, []part{*p}, done) // says why
+	if check(p, len(ctx.Request.Body())) != nil {
+		return w.writeAll(ctx, t, []part{*p}, done) // says why
 	}
-	result, err := d.do(p)
+	result, err := w.do(p)
 	if err == nil && result.Outcome == events.Done {
-		t.done[p.op.Kind].Inc()
+		w.ops.WithLabelValues(t.Name(), p.op.Kind, string(events.Done)).Inc()
 		answer.Static(ctx, done)
 		return nil
 	}
 	// Slow path
-	d.respond(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
+	w.respond(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
 	return nil
 }
 
 // writeAll checks every part before it writes any, and answers when all
 // outcomes are known or cannot be; done is the answer if all is.
-func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, done []byte) error {
+func (w *Writer) writeAll(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []part, done []byte) error {
 	mark, err := idempotency(ctx)
 	if err != nil {
 		return err
@@ -186,10 +178,10 @@ func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, do
 	for i := range parts {
 		p := &parts[i]
 		p.op.Idempotency = mark
-		if err := d.check(p, len(ctx.Request.Body())); err != nil {
+		if err := check(p, len(ctx.Request.Body())); err != nil {
 			refused[p.shard.ID] = outcomeOf(p, nil, err)
 			if why == nil {
-				why = within("shard "+p.shard.ID, err)
+				why = api.Within("shard "+p.shard.ID, err)
 			}
 		}
 	}
@@ -199,18 +191,18 @@ func (d *Database) writeAll(ctx *fasthttp.RequestCtx, t *table, parts []part, do
 				refused[p.shard.ID] = outcome{Outcome: notWritten}
 			}
 		}
-		code, message := explain(why)
+		code, message := api.Explain(why)
 		failWrite(ctx, code, message+"; nothing was written", refused)
 		return nil
 	}
-	d.respond(ctx, t, parts, d.doAll(parts), done)
+	w.respond(ctx, t, parts, w.doAll(parts), done)
 	return nil
 }
 
 // respond counts outcomes and answers with them.
-func (d *Database) respond(ctx *fasthttp.RequestCtx, t *table, parts []part, outcomes []outcome, done []byte) {
+func (w *Writer) respond(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []part, outcomes []outcome, done []byte) {
 	for i, p := range parts {
-		d.metrics.op(t.name(), p.op.Kind, outcomes[i].Outcome)
+		w.ops.WithLabelValues(t.Name(), p.op.Kind, outcomes[i].Outcome).Inc()
 	}
 	code, message := judge(t, parts, outcomes)
 	if code == fasthttp.StatusOK {
@@ -225,8 +217,8 @@ func (d *Database) respond(ctx *fasthttp.RequestCtx, t *table, parts []part, out
 }
 
 // check refuses an op that no replica could apply, or no log store.
-func (d *Database) check(p *part, body int) error {
-	if err := p.op.Validate(p.shard.schema, p.shard.Shard); err != nil {
+func check(p *part, body int) error {
+	if err := p.op.Validate(p.shard.Schema, p.shard.Shard); err != nil {
 		return err
 	}
 	if body < events.MaxOpBytes/8 { // escapes make a row at most six times longer
@@ -239,10 +231,10 @@ func (d *Database) check(p *part, body int) error {
 }
 
 // doAll writes the parts at the same time.
-func (d *Database) doAll(parts []part) []outcome {
+func (w *Writer) doAll(parts []part) []outcome {
 	outcomes := make([]outcome, len(parts))
 	do := func(i int) {
-		result, err := d.do(&parts[i])
+		result, err := w.do(&parts[i])
 		outcomes[i] = outcomeOf(&parts[i], &result, err)
 	}
 	var others sync.WaitGroup
@@ -255,16 +247,16 @@ func (d *Database) doAll(parts []part) []outcome {
 }
 
 // do writes one part.
-func (d *Database) do(p *part) (result oplog.Result, err error) {
-	if d.writer.Running() {
-		result, err = d.writer.DoFor(d.cfg.Write, p.shard.log, &p.op)
+func (w *Writer) do(p *part) (result oplog.Result, err error) {
+	if w.oplog.Running() {
+		result, err = w.oplog.DoFor(w.cfg.Timeout, p.shard.Log, &p.op)
 	} else { // Slow path: Do waits for that
-		ctx, cancel := d.bounded(d.cfg.Write)
+		ctx, cancel := w.group.WithTimeout(w.cfg.Timeout)
 		defer cancel()
-		result, err = d.writer.Do(ctx, p.shard.log, &p.op)
+		result, err = w.oplog.Do(ctx, p.shard.Log, &p.op)
 	}
 	if err == nil {
-		p.shard.minSeq.raise(result.Seq)
+		p.shard.MinSeq.Raise(result.Seq)
 	}
 	return result, err
 }

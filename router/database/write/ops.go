@@ -1,11 +1,9 @@
-package database
+package write
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,32 +12,32 @@ import (
 
 	"ringway/events"
 	"ringway/router/answer"
+	"ringway/router/database/catalog"
 )
 
-// maxResults is the size of the largest answer to what became of a batch:
-// every op of the largest one with all the keys that are listed.
-const maxResults = 64 << 20
+// PathOps begins the path at which clients ask what became of an op.
+const PathOps = "/v1/ops/"
 
 // Results implements oplog.Asker: the responder is asked first, then the
 // others.
-func (d *Database) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
-	t := d.tables.Load().all[log.Table]
+func (w *Writer) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+	t := w.catalog.Tables().Table(log.Table)
 	if t == nil {
 		return events.Results{}, fmt.Errorf("table %s: %w", log.Table, errNoReplica)
 	}
-	s := t.shard(log.Shard)
-	if s == nil || s.log != log {
+	s := t.Shard(log.Shard)
+	if s == nil || s.Log != log {
 		return events.Results{}, fmt.Errorf("log %s: %w", log, errNoReplica)
 	}
-	return d.results(ctx, s, batch)
+	return w.results(ctx, s, batch)
 }
 
 var errNoReplica = errors.New("no replica can be asked")
 
 // results asks the replicas of a shard, the next one when one fails or takes
-// longer than cfg.Hedge. events.ErrNotFound: at least one could be asked, and
+// longer than w.hedge. events.ErrNotFound: at least one could be asked, and
 // none of them knows the batch.
-func (d *Database) results(ctx context.Context, s *shard, batch string) (events.Results, error) {
+func (w *Writer) results(ctx context.Context, s *catalog.Shard, batch string) (events.Results, error) {
 	type answered struct {
 		results events.Results
 		err     error
@@ -48,7 +46,7 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer stop()
-	order := s.answering()
+	order := s.ResponderFirst()
 	answers := make(chan answered, len(order))
 	open := 0
 	ask := func() {
@@ -58,11 +56,11 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 		r := order[0]
 		order, open = order[1:], open+1
 		asking.Go(func() {
-			results, err := d.resultsOf(ctx, s, r, batch)
+			results, err := resultsOf(ctx, s, r, batch)
 			answers <- answered{results, err}
 		})
 	}
-	late := time.NewTicker(d.cfg.Hedge)
+	late := time.NewTicker(w.hedge)
 	defer late.Stop()
 	failed := errNoReplica
 	for ask(); open > 0; {
@@ -88,44 +86,28 @@ func (d *Database) results(ctx context.Context, s *shard, batch string) (events.
 	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
 }
 
-func (d *Database) resultsOf(ctx context.Context, s *shard, r *replica, batch string) (events.Results, error) {
-	uri := events.ShardPath(s.log.Table, s.ID, "ops/"+url.PathEscape(batch)) + "?log=" + url.QueryEscape(s.log.Incarnation)
-	reply, err := r.peer.ask(ctx, "GET", uri, nil)
+// resultsOf asks one replica.
+func resultsOf(ctx context.Context, s *catalog.Shard, r *catalog.Replica, batch string) (events.Results, error) {
+	results, err := r.Client.Results(ctx, s.Log, batch)
 	if err != nil {
-		return events.Results{}, err
-	}
-	defer reply.Close()
-	if reply.code == fasthttp.StatusNotFound {
-		_, err := reply.all(maxRefusal)
-		return events.Results{}, errors.Join(events.ErrNotFound, err)
-	}
-	if reply.code != fasthttp.StatusOK {
-		return events.Results{}, reply.statusError()
-	}
-	body, err := reply.all(maxResults)
-	if err != nil {
-		return events.Results{}, err
-	}
-	results, err := events.DecodeResults(body)
-	if err == nil && results.Batch != batch {
-		err = fmt.Errorf("server %s tells of batch %s", r.server, results.Batch)
+		err = fmt.Errorf("server %s: %w", r.Server, err)
 	}
 	return results, err
 }
 
-// showOp answers /v1/ops/<id>.
-func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
-	s, batch, i, err := d.parseOp(id)
+// ShowOp answers /v1/ops/<id>.
+func (w *Writer) ShowOp(ctx *fasthttp.RequestCtx, id string) error {
+	s, batch, i, err := w.parseOp(id)
 	if err != nil {
 		return err
 	}
-	whole, cancel := d.bounded(d.cfg.Read)
+	whole, cancel := w.group.WithTimeout(w.cfg.Ask)
 	defer cancel()
-	results, err := d.results(whole, s, batch)
+	results, err := w.results(whole, s, batch)
 	var open time.Duration // how long it may be on its way still
 	if errors.Is(err, events.ErrNotFound) {
-		open = d.mayCome(batch) // before the barrier
-		results, err = d.resultsBeyond(whole, s, batch)
+		open = w.mayCome(batch) // before the barrier
+		results, err = w.resultsBeyond(whole, s, batch)
 	}
 	switch {
 	case errors.Is(err, events.ErrNotFound) && open > 0:
@@ -151,38 +133,38 @@ func (d *Database) showOp(ctx *fasthttp.RequestCtx, id string) error {
 
 // mayCome is how long a batch may still come into the log behind a barrier, at
 // most. One of this router cannot: both go one way, one after the other.
-func (d *Database) mayCome(batch string) time.Duration {
-	if d.writer.Owns(batch) {
+func (w *Writer) mayCome(batch string) time.Duration {
+	if w.oplog.Owns(batch) {
 		return 0
 	}
 	now := time.Now()
-	return d.cfg.UnknownFor - now.Sub(d.unknownOps.firstAsked(batch, now))
+	return w.cfg.UnknownFor - now.Sub(w.unknown.firstAsked(batch, now))
 }
 
 // resultsBeyond asks again a replica that has applied all that is in the log
 // by now.
-func (d *Database) resultsBeyond(ctx context.Context, s *shard, batch string) (events.Results, error) {
-	barrier, err := d.barrier(ctx, s)
+func (w *Writer) resultsBeyond(ctx context.Context, s *catalog.Shard, batch string) (events.Results, error) {
+	barrier, err := w.Barrier(ctx, s)
 	if err != nil {
 		return events.Results{}, err
 	}
 	failed := errNoReplica
-	for _, r := range s.answering() {
-		if err := d.seen(ctx, s, r, barrier); err != nil {
+	for _, r := range s.ResponderFirst() {
+		if err := r.Wait(ctx, s, barrier); err != nil {
 			failed = err
 			continue
 		}
-		return d.resultsOf(ctx, s, r, batch)
+		return resultsOf(ctx, s, r, batch)
 	}
 	return events.Results{}, failed
 }
 
 // parseOp reads an op id as clients have it.
-func (d *Database) parseOp(id string) (*shard, string, int, error) {
-	fail := func(err error) (*shard, string, int, error) { return nil, "", 0, err }
-	ts := d.tables.Load()
-	if len(ts.all) == 0 {
-		return fail(errNoTable)
+func (w *Writer) parseOp(id string) (*catalog.Shard, string, int, error) {
+	fail := func(err error) (*catalog.Shard, string, int, error) { return nil, "", 0, err }
+	ts := w.catalog.Tables()
+	if ts.Empty() {
+		return fail(catalog.ErrNoTable)
 	}
 	table, rest, _ := strings.Cut(id, ".")
 	name, op, ok := strings.Cut(rest, ".")
@@ -193,15 +175,9 @@ func (d *Database) parseOp(id string) (*shard, string, int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	t := ts.all[table]
-	if t == nil || t.shard(name) == nil {
+	t := ts.Table(table)
+	if t == nil || t.Shard(name) == nil {
 		return fail(events.StatusErrorf(404, "op %.200q: there is no such table or shard", id))
 	}
-	return t.shard(name), batch, i, nil
-}
-
-// shardURI is the native API's path of one thing of a shard, for a read that
-// has to see a minimum seq.
-func shardURI(s *shard, thing string, minSeq uint64) string {
-	return events.ShardPath(s.log.Table, s.ID, thing) + "?log=" + url.QueryEscape(s.log.Incarnation) + "&floor=" + strconv.FormatUint(minSeq, 10)
+	return t.Shard(name), batch, i, nil
 }

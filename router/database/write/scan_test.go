@@ -1,64 +1,12 @@
-package database
+package write
 
 import (
-	"bytes"
-	"encoding/json"
-	"maps"
 	"reflect"
 	"testing"
 
 	"ringway/events"
+	"ringway/router/database/api"
 )
-
-// FuzzParseObject compares with the standard library's decoder.
-func FuzzParseObject(f *testing.F) {
-	for _, s := range []string{
-		`{}`, ` { "a" : 1 , "b":[1,{"c":"}"}] } `, `{"a":"\"]","a\u0062":null,"a":true}`, `null`, `[1]`, `{"a":1} x`, `{"a":-1.5e+7,"b":"\\"}`, `"{"`, `{`, ``,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var want map[string]json.RawMessage
-		err := json.Unmarshal(body, &want)
-		got, refused := parseObject(body)
-		if (err != nil || want == nil) != (refused != nil) {
-			t.Fatalf("%q: %v, the library says %v", body, refused, err)
-		}
-		if refused != nil {
-			return
-		}
-		found := map[string]json.RawMessage{}
-		for _, f := range got {
-			found[string(f.name)], _ = got.get(string(f.name))
-		}
-		if !maps.EqualFunc(found, want, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
-			t.Fatalf("%q: got %s, want %s", body, found, want)
-		}
-	})
-}
-
-// FuzzListOf compares with the standard library's decoder.
-func FuzzListOf(f *testing.F) {
-	for _, s := range []string{`[]`, ` [ 1 , "," ,[2],{"a":[]}, null ] `, `{}`, `null`, `7`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if !json.Valid(raw) {
-			return
-		}
-		var want []json.RawMessage
-		isList := json.Unmarshal(raw, &want) == nil && want != nil
-		got, ok := listOf(raw)
-		if ok != isList || len(got) != len(want) {
-			t.Fatalf("%q: got %q %v, want %q %v", raw, got, ok, want, isList)
-		}
-		for i := range got {
-			if !bytes.Equal(got[i], want[i]) {
-				t.Fatalf("%q: element %d is %q, want %q", raw, i, got[i], want[i])
-			}
-		}
-	})
-}
 
 var studs = events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
 
@@ -91,11 +39,11 @@ func FuzzScanWrite(f *testing.F) {
 		if got == nil {
 			return
 		}
-		o, err := parseObject([]byte(body))
-		if err != nil || o.has("table") {
+		o, err := api.ParseObject([]byte(body))
+		if err != nil || o.Has("table") {
 			t.Fatalf("%q: %v", body, err)
 		}
-		list, err := o.list("data")
+		list, err := o.List("data")
 		if err != nil || len(list) != len(got) {
 			t.Fatalf("%q: got %v, want %s, %v", body, got, list, err)
 		}

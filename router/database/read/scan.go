@@ -1,29 +1,26 @@
-package database
+package read
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
-	"ringway/events"
+	"ringway/router/database/catalog"
+	"ringway/router/database/shardclient"
 )
 
-// source reads the rows of one shard from low to high, ahead of who takes
+// scan reads the rows of one shard from low to high, ahead of who takes
 // them, but not further than cfg.Prefetch. As long as nothing was taken it may
 // begin anew at another replica.
-type shardScan struct {
-	d         *Database
-	shard     *shard
+type scan struct {
+	reader    *Reader
+	shard     *catalog.Shard
 	minSeq    uint64
 	low, high int64
-	only      *replica // nil: any
+	only      *catalog.Replica // nil: any
 
 	before, after []byte // around its rows in the answer
 	started       bool
@@ -38,16 +35,16 @@ type shardScan struct {
 	space chan struct{} // poked when rows were taken
 }
 
-func (d *Database) newShardScan(s *shard, minSeq uint64, low, high int64, only *replica) *shardScan {
-	return &shardScan{
-		d: d, shard: s, minSeq: minSeq, low: low, high: high, only: only,
+func (r *Reader) newScan(s *catalog.Shard, minSeq uint64, low, high int64, only *catalog.Replica) *scan {
+	return &scan{
+		reader: r, shard: s, minSeq: minSeq, low: low, high: high, only: only,
 		moved: make(chan struct{}, 1), space: make(chan struct{}, 1),
 	}
 }
 
 // run reads until the end, a fault that no other replica can mend, or the end
 // of ctx.
-func (s *shardScan) run(ctx context.Context) {
+func (s *scan) run(ctx context.Context) {
 	err := s.anyReplica(ctx)
 	s.mu.Lock()
 	s.ended, s.err = true, err
@@ -55,13 +52,13 @@ func (s *shardScan) run(ctx context.Context) {
 	notify(s.moved)
 }
 
-func (s *shardScan) anyReplica(ctx context.Context) error {
-	order := []*replica{s.only}
+func (s *scan) anyReplica(ctx context.Context) error {
+	order := []*catalog.Replica{s.only}
 	if s.only == nil {
-		order = s.shard.choices(time.Now())
+		order = s.shard.Choices(time.Now())
 	}
 	failed := errNotReady
-	for until := time.Now().Add(s.d.cfg.Read); len(order) > 0 && time.Now().Before(until); {
+	for until := time.Now().Add(s.reader.cfg.Timeout); len(order) > 0 && time.Now().Before(until); {
 		var a answering
 		a, order = s.first(ctx, order)
 		if a.err == nil {
@@ -71,7 +68,7 @@ func (s *shardScan) anyReplica(ctx context.Context) error {
 		if a.err == nil || ctx.Err() != nil {
 			return a.err
 		}
-		failed = fmt.Errorf("server %s: %w", a.replica.server, a.err)
+		failed = fmt.Errorf("server %s: %w", a.replica.Server, a.err)
 		s.failed(a.replica)
 		if !s.rewind() {
 			return fmt.Errorf("%w: shard %s: %w", errIncomplete, s.shard.ID, failed)
@@ -81,24 +78,24 @@ func (s *shardScan) anyReplica(ctx context.Context) error {
 }
 
 // failed makes the other replicas the first choices for a while.
-func (s *shardScan) failed(r *replica) {
+func (s *scan) failed(r *catalog.Replica) {
 	if s.only == nil {
-		r.failed(s.d.cfg.Avoid, time.Now())
-		s.d.metrics.failed.WithLabelValues(s.shard.log.Table).Inc()
+		r.Failed(time.Now())
+		s.reader.metrics.failed.WithLabelValues(s.shard.Log.Table).Inc()
 	}
 }
 
 // answering is a replica that begins to answer, or its error.
 type answering struct {
-	replica *replica
-	reply   *reply
+	replica *catalog.Replica
+	rows    *shardclient.Rows
 	err     error
 	stop    context.CancelFunc // ends the question
 }
 
 func (a answering) close() {
-	if a.reply != nil {
-		a.reply.Close()
+	if a.rows != nil {
+		a.rows.Close()
 	}
 	a.stop()
 }
@@ -106,23 +103,23 @@ func (a answering) close() {
 // first asks the first of order, and the next one too each time that nobody
 // begins to answer within cfg.Hedge. The first answer counts, or the last
 // error. The rest can still be asked.
-func (s *shardScan) first(ctx context.Context, order []*replica) (a answering, rest []*replica) {
+func (s *scan) first(ctx context.Context, order []*catalog.Replica) (a answering, rest []*catalog.Replica) {
 	answers := make(chan answering, len(order))
-	open := map[*replica]context.CancelFunc{}
-	ask := func() (r *replica) {
+	open := map[*catalog.Replica]context.CancelFunc{}
+	ask := func() (r *catalog.Replica) {
 		r, order = order[0], order[1:]
-		s.d.metrics.mayWait(r, s.minSeq)
+		s.reader.metrics.mayWait(r, s.minSeq)
 		asking, stop := context.WithCancel(ctx)
 		open[r] = stop
 		go func() {
-			reply, err := s.ask(asking, r)
-			answers <- answering{r, reply, err, stop}
+			rows, err := r.Client.Rows(asking, s.shard.Log, s.minSeq, s.low, s.high)
+			answers <- answering{r, rows, err, stop}
 		}()
 		return r
 	}
-	late := time.NewTicker(s.d.cfg.Hedge)
+	late := time.NewTicker(s.reader.hedge)
 	defer late.Stop()
-	for asked := ask(); ; {
+	for last := ask(); ; {
 		select {
 		case a = <-answers:
 			delete(open, a.replica)
@@ -133,9 +130,9 @@ func (s *shardScan) first(ctx context.Context, order []*replica) (a answering, r
 			}
 		case now := <-late.C:
 			if len(order) > 0 {
-				asked.failed(s.d.cfg.Avoid, now)
-				s.d.metrics.hedged.Inc()
-				asked = ask()
+				last.Failed(now)
+				s.reader.metrics.hedged.Inc()
+				last = ask()
 			}
 			continue
 		}
@@ -154,80 +151,37 @@ func (s *shardScan) first(ctx context.Context, order []*replica) (a answering, r
 var errIncomplete = errors.New("a part of the answer is missing")
 
 // rewind forgets what was read; false if some of it was taken.
-func (s *shardScan) rewind() bool {
+func (s *scan) rewind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows = s.rows[:0]
 	return !s.taken
 }
 
-// ask returns when a replica begins to answer.
-func (s *shardScan) ask(ctx context.Context, r *replica) (*reply, error) {
-	uri := shardURI(s.shard, "rows", s.minSeq) + "&low=" + strconv.FormatInt(s.low, 10) + "&high=" + strconv.FormatInt(s.high, 10)
-	reply, err := r.peer.ask(ctx, "GET", uri, nil)
-	if err != nil || reply.code == fasthttp.StatusOK {
-		return reply, err
-	}
-	defer reply.Close()
-	return nil, reply.statusError()
-}
-
 // copy takes over the rows of an answer.
-func (s *shardScan) copy(ctx context.Context, a answering) error {
-	lines := bufio.NewReaderSize(a.reply.body, 32<<10)
-	var long []byte
-	for n := 0; ; {
-		part, err := lines.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) && len(long) < 2*events.MaxOpBytes {
-			long = append(long, part...)
-			continue
-		}
+func (s *scan) copy(ctx context.Context, a answering) error {
+	for first := true; ; first = false {
+		row, err := a.rows.Next()
 		if errors.Is(err, io.EOF) {
-			return errCut
+			a.replica.Answered(a.rows.Seq())
+			s.shard.MinSeq.Raise(a.rows.Seq())
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		line := part
-		if long != nil {
-			line, long = append(long, part...), nil
-		}
-		if line[0] == events.ShardSeq && n == 0 {
-			seq, err := strconv.ParseUint(string(line[1:len(line)-1]), 10, 64)
-			if err != nil {
-				return fmt.Errorf("%w: it begins with %.50q", errCut, line)
-			}
-			if seq < s.minSeq {
-				return below(seq, s.minSeq)
-			}
-			s.shard.minSeq.raise(seq) // before a client sees a row
-			continue
-		}
-		if line[0] == events.ShardEnd {
-			seq, err := parseEnd(line, n)
-			if err != nil {
-				return err
-			}
-			if seq < s.minSeq {
-				return below(seq, s.minSeq)
-			}
-			a.replica.answered(seq)
-			s.shard.minSeq.raise(seq)
-			_, err = io.Copy(io.Discard, lines) // so that the connection can be kept
+		s.shard.MinSeq.Raise(a.rows.Seq()) // before a client sees a row
+		if err := s.put(ctx, row, first); err != nil {
 			return err
 		}
-		if err := s.put(ctx, line[:len(line)-1], n == 0); err != nil {
-			return err
-		}
-		n++
 	}
 }
 
 // put adds a row when there is room for it.
-func (s *shardScan) put(ctx context.Context, row []byte, first bool) error {
+func (s *scan) put(ctx context.Context, row []byte, first bool) error {
 	for {
 		s.mu.Lock()
-		if len(s.rows) == 0 || len(s.rows)+len(row) < s.d.cfg.Prefetch {
+		if len(s.rows) == 0 || len(s.rows)+len(row) < s.reader.cfg.Prefetch {
 			if !first {
 				s.rows = append(s.rows, ',')
 			}
@@ -246,7 +200,7 @@ func (s *shardScan) put(ctx context.Context, row []byte, first bool) error {
 }
 
 // take waits for rows and swaps them for an empty buffer; io.EOF at the end.
-func (s *shardScan) take(ctx context.Context, empty []byte) ([]byte, error) {
+func (s *scan) take(ctx context.Context, empty []byte) ([]byte, error) {
 	for {
 		s.mu.Lock()
 		if rows := s.rows; len(rows) > 0 {
@@ -268,5 +222,12 @@ func (s *shardScan) take(ctx context.Context, empty []byte) ([]byte, error) {
 			return empty, context.Cause(ctx)
 		case <-s.moved:
 		}
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

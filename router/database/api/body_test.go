@@ -1,0 +1,58 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"testing"
+)
+
+// FuzzParseObject compares with the standard library's decoder.
+func FuzzParseObject(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { "a" : 1 , "b":[1,{"c":"}"}] } `, `{"a":"\"]","a\u0062":null,"a":true}`, `null`, `[1]`, `{"a":1} x`, `{"a":-1.5e+7,"b":"\\"}`, `"{"`, `{`, ``,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var want map[string]json.RawMessage
+		err := json.Unmarshal(body, &want)
+		got, refused := ParseObject(body)
+		if (err != nil || want == nil) != (refused != nil) {
+			t.Fatalf("%q: %v, the library says %v", body, refused, err)
+		}
+		if refused != nil {
+			return
+		}
+		found := map[string]json.RawMessage{}
+		for _, f := range got {
+			found[string(f.Name)], _ = got.Get(string(f.Name))
+		}
+		if !maps.EqualFunc(found, want, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+			t.Fatalf("%q: got %s, want %s", body, found, want)
+		}
+	})
+}
+
+// FuzzListOf compares with the standard library's decoder.
+func FuzzListOf(f *testing.F) {
+	for _, s := range []string{`[]`, ` [ 1 , "," ,[2],{"a":[]}, null ] `, `{}`, `null`, `7`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !json.Valid(raw) {
+			return
+		}
+		var want []json.RawMessage
+		isList := json.Unmarshal(raw, &want) == nil && want != nil
+		got, ok := List(raw)
+		if ok != isList || len(got) != len(want) {
+			t.Fatalf("%q: got %q %v, want %q %v", raw, got, ok, want, isList)
+		}
+		for i := range got {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("%q: element %d is %q, want %q", raw, i, got[i], want[i])
+			}
+		}
+	})
+}

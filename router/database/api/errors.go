@@ -1,0 +1,49 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/router/answer"
+)
+
+// Fail answers with an error, if there is one.
+func Fail(ctx *fasthttp.RequestCtx, err error) {
+	if err == nil {
+		return
+	}
+	code, why := Explain(err)
+	answer.Fail(ctx, code, why)
+}
+
+// Explain is the status code of an error, and what a person may read.
+func Explain(err error) (int, string) {
+	var statusErr *events.StatusError
+	switch {
+	case errors.As(err, &statusErr):
+		return statusErr.Status(), statusErr.Message
+	case errors.Is(err, events.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout, "no answer in time: " + err.Error()
+	}
+	return http.StatusServiceUnavailable, err.Error()
+}
+
+// Within says where in a request an error is.
+func Within(where string, err error) error {
+	var statusErr *events.StatusError
+	if errors.As(err, &statusErr) {
+		return events.StatusErrorf(statusErr.Code, "%s: %s", where, statusErr.Message)
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}
+
+// Unavailable is a read that nobody answers now. Nothing is at stake, so it may
+// be tried again whatever the reason.
+func Unavailable(err error) error {
+	return events.StatusErrorf(http.StatusServiceUnavailable, "%s", err)
+}

@@ -1,0 +1,174 @@
+package read
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/events"
+	"ringway/router/answer"
+	"ringway/router/database/api"
+	"ringway/router/database/catalog"
+)
+
+// maxKeys is how many keys a range may span to be read by key, and share its
+// question with others.
+const maxKeys = 16
+
+// Read answers /read.
+func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
+	begun := time.Now()
+	t, o, err := r.catalog.Tables().Parse(ctx.Request.Body())
+	if err != nil {
+		return err
+	}
+	low, high, err := parseRange(t.Schema().KeyColumn(), o)
+	if err != nil {
+		return err
+	}
+	l, err := levelOf(ctx)
+	if err != nil {
+		return err
+	}
+	shards := t.Between(low, high)
+	until := begun.Add(r.cfg.Timeout)
+	minSeqs, err := r.minSeqs(until, l, shards)
+	if err != nil {
+		return api.Unavailable(err)
+	}
+	if high-low >= 0 && high-low < maxKeys {
+		defer r.metrics.took(t.Name(), keyReads, begun)
+		return r.readKeys(until, ctx, shards, minSeqs, low, high)
+	}
+	defer r.metrics.took(t.Name(), rangeReads, begun)
+	return r.stream(ctx, func() *rangeReader {
+		m := &rangeReader{head: headOf(shards), tail: []byte(tailOfRead)}
+		for i, s := range shards {
+			m.parts = append(m.parts, r.newScan(s, minSeqs[i], max(low, s.Low), min(high, s.High()), nil))
+		}
+		return m
+	})
+}
+
+// parseRange reads {"Stud_id":{"low":…,"high":…}}.
+func parseRange(key string, o api.Object) (low, high int64, err error) {
+	if !o.Has(key) {
+		return 0, 0, events.StatusErrorf(400, "%s is missing", key)
+	}
+	ends, ok := api.Fields(o.Raw(key))
+	if !ok {
+		return 0, 0, events.StatusErrorf(400, "%s is not an object with low and high", key)
+	}
+	if low, err = rangeEnd(ends, key, "low"); err != nil {
+		return 0, 0, err
+	}
+	if high, err = rangeEnd(ends, key, "high"); err != nil {
+		return 0, 0, err
+	}
+	if low > high {
+		return 0, 0, events.StatusErrorf(400, "%s: low %d is greater than high %d", key, low, high)
+	}
+	return low, high, nil
+}
+
+// rangeEnd is one end of a range of key.
+func rangeEnd(o api.Object, key, name string) (int64, error) {
+	raw, ok := o.Get(name)
+	if !ok {
+		return 0, events.StatusErrorf(400, "%s.%s is missing", key, name)
+	}
+	end, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil { // Slow path
+		return api.ParseKey(key+"."+name, raw, false)
+	}
+	return end, nil
+}
+
+// readKeys answers a read of few keys.
+func (r *Reader) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*catalog.Shard, minSeqs []uint64, low, high int64) error {
+	rows, err := r.rowsOf(until, shards, minSeqs, low, high)
+	if err != nil {
+		return api.Unavailable(err)
+	}
+	head, size := headOf(shards), len(tailOfRead)
+	for _, row := range rows {
+		size += len(row) + 1
+	}
+	body := append(make([]byte, 0, len(head)+size), head...)
+	for i, row := range rows {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, row...)
+	}
+	answer.JSON(ctx, fasthttp.StatusOK, append(body, tailOfRead...))
+	return nil
+}
+
+// tailOfRead ends the answer to a read.
+const tailOfRead = `],"status":"success"}`
+
+// headOf begins the answer to a read of some shards.
+func headOf(shards []*catalog.Shard) []byte {
+	if len(shards) == 1 {
+		return readHead([]string{shards[0].ID})
+	}
+	ids := make([]string, len(shards))
+	for i, s := range shards {
+		ids[i] = s.ID
+	}
+	return readHead(ids)
+}
+
+// readHead has no room behind it: it may be shared.
+func readHead(ids []string) []byte {
+	head := append([]byte(`{"shards_queried":`), answer.Marshal(ids)...)
+	return slices.Clip(append(head, `,"data":[`...))
+}
+
+// Server answers /read/<server>: every row of every shard that it keeps,
+// as it has them.
+func (r *Reader) Server(ctx *fasthttp.RequestCtx, name string) error {
+	t, err := r.catalog.Tables().Find(string(ctx.QueryArgs().Peek("table")))
+	if err != nil {
+		return err
+	}
+	server, ok := t.Route.Server(name)
+	if !ok {
+		return events.StatusErrorf(404, "server %.70q does not exist", name)
+	}
+	l, err := levelOf(ctx)
+	if err != nil {
+		return err
+	}
+	var shards []*catalog.Shard
+	var replicas []*catalog.Replica
+	for _, id := range server.Shards {
+		s := t.Shard(id)
+		if s == nil {
+			continue
+		}
+		one := s.Replicas[name]
+		if one == nil {
+			return events.StatusErrorf(503, "server %s cannot be reached", name)
+		}
+		shards, replicas = append(shards, s), append(replicas, one)
+	}
+	minSeqs, err := r.minSeqs(time.Now().Add(r.cfg.Timeout), l, shards)
+	if err != nil {
+		return api.Unavailable(err)
+	}
+	return r.stream(ctx, func() *rangeReader {
+		m := &rangeReader{head: []byte("{"), tail: []byte(`"status":"success"}`)}
+		for i, s := range shards {
+			p := r.newScan(s, minSeqs[i], math.MinInt64, math.MaxInt64, replicas[i])
+			p.before, p.after = []byte(fmt.Sprintf("%q:[", s.ID)), []byte("],")
+			m.parts = append(m.parts, p)
+		}
+		return m
+	})
+}
