@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"go/parser"
@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 )
+
+// root is the directory of the repository, as tests of this package see it.
+const root = ".."
 
 // rules say which of Ringway's packages a package may import, and why. The
 // longest matching prefix decides. Tests are free.
@@ -50,6 +53,7 @@ var rules = []struct {
 	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"shard", "shard/mysql", "shard/mysql/mysqld", "shard/sqlite"}, []string{}},
 	{"shard", "a shard server knows the contract, what a state is and, by design, how to write to a log; stores are handed to it", []string{"events", "events/oplog", "shard/state"}, nil},
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
+	{"e2e", "tests of whole clusters are tests, and nothing else", []string{}, []string{}},
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},
 	{"e2e/writers", "clients of any cluster know the API, and what checkers want to know", []string{"events", "e2e/check"}, []string{}},
 	{"internal/testkit", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus"}, []string{}},
@@ -113,10 +117,11 @@ func TestImportsPointAtEvents(t *testing.T) {
 	}
 }
 
-// docs/ARCHITECTURE.md tells what each room knows. Rooms of one row know each
-// other, and what lies below a room and has no row of its own belongs to it.
-func TestRoomsAreAsTheyAreTold(t *testing.T) {
-	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+// The table of packages in docs/ARCHITECTURE.md is complete. Packages of one row
+// import each other, and what lies below a package and has no row of its own
+// belongs to it.
+func TestPackagesAreAsDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +132,13 @@ func TestRoomsAreAsTheyAreTold(t *testing.T) {
 		}
 		return all
 	}
-	rows := map[string][]string{} // rooms by each of them
-	knows := map[string][]string{}
+	rows := map[string][]string{}       // the packages of its row, by each of them
+	documented := map[string][]string{} // what it imports
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(line, "|")
-		if rooms := names(cells[min(1, len(cells)-1)]); len(cells) == 5 && len(rooms) > 0 {
-			for _, room := range rooms {
-				rows[room], knows[room] = rooms, names(cells[3])
+		if row := names(cells[min(1, len(cells)-1)]); len(cells) == 5 && len(row) > 0 {
+			for _, pkg := range row {
+				rows[pkg], documented[pkg] = row, names(cells[3])
 			}
 		}
 	}
@@ -145,23 +150,23 @@ func TestRoomsAreAsTheyAreTold(t *testing.T) {
 	}
 	found := map[string][]string{}
 	for pkg, imports := range imports(t) {
-		room := home(pkg)
-		if room == "." || room == "app" || room == "lab" || slices.Contains(forTests, pkg) && rows[pkg] == nil {
+		at := home(pkg)
+		if at == "." || at == "app" || at == "lab" || slices.Contains(forTests, pkg) && rows[pkg] == nil {
 			continue
 		}
 		for _, imp := range imports {
-			if own, ours := strings.CutPrefix(imp, "ringway/"); ours && !slices.Contains(rows[room], home(own)) && !within(own, "internal") {
-				found[rows[room][0]] = append(found[rows[room][0]], home(own))
+			if own, ours := strings.CutPrefix(imp, "ringway/"); ours && !slices.Contains(rows[at], home(own)) && !within(own, "internal") {
+				found[rows[at][0]] = append(found[rows[at][0]], home(own))
 			}
 		}
 	}
-	for room, rooms := range rows {
-		if room != rooms[0] || room == "app" || room == "lab" {
+	for pkg, row := range rows {
+		if pkg != row[0] || pkg == "app" || pkg == "lab" {
 			continue
 		}
-		is := slices.Compact(slices.Sorted(slices.Values(found[room])))
-		if told := slices.Sorted(slices.Values(knows[room])); !slices.Equal(is, told) {
-			t.Errorf("%s knows %q, and is told to know %q", room, is, told)
+		actual := slices.Compact(slices.Sorted(slices.Values(found[pkg])))
+		if want := slices.Sorted(slices.Values(documented[pkg])); !slices.Equal(actual, want) {
+			t.Errorf("%s imports %q, and is documented to import %q", pkg, actual, want)
 		}
 	}
 }
@@ -177,12 +182,12 @@ func within(pkg, prefix string) bool { return pkg == prefix || strings.HasPrefix
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
-	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			if _, err := os.Stat(filepath.Join(name, "go.mod")); name != "." && (err == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			if _, err := os.Stat(filepath.Join(root, name, "go.mod")); name != "." && (err == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
 				return filepath.SkipDir
 			}
 			return nil
@@ -190,11 +195,11 @@ func imports(t *testing.T) map[string][]string {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, name), nil, parser.ImportsOnly)
 		if err != nil {
 			return err
 		}
-		pkg := path.Dir(filepath.ToSlash(name))
+		pkg := path.Dir(name)
 		for _, i := range f.Imports {
 			found[pkg] = append(found[pkg], strings.Trim(i.Path.Value, `"`))
 		}
