@@ -123,7 +123,7 @@ func (s *stack) confirmed(answer io.Reader) bool {
 func (s *stack) data() string { return filepath.Join(s.root, ".ringway") }
 
 // images are those that up makes.
-func (s *stack) images() []string { return []string{s.shardImage, s.image, shardBase} }
+func (s *stack) images() []string { return []string{s.shardImage, s.image} }
 
 // tellOfProcesses says that stopping containers did not stop those.
 func (s *stack) reportProcesses() {

@@ -29,10 +29,6 @@ const help = `usage: compose VERB
   logs        follow the logs
   clean       the same as down, and remove data and images (asks; --yes does not)
 
-  with-engine [--or-skip] COMMAND…
-              run a command that needs an engine; where none answers, root on
-              Debian gets one for as long as that takes
-
 RINGWAY_RUNTIME=docker or process decides what is used; else Docker if it answers.
 `
 
@@ -80,12 +76,6 @@ func run(ctx context.Context, args []string) error {
 		return err
 	case "logs":
 		return s.logs(ctx)
-	case "with-engine":
-		orSkip := len(rest) > 0 && rest[0] == "--or-skip"
-		if orSkip {
-			rest = rest[1:]
-		}
-		return withEngine(ctx, t, orSkip, rest)
 	case "clean":
 		return s.clean(ctx, len(rest) > 0 && rest[0] == "--yes", os.Stdin)
 	}

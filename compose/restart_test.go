@@ -15,9 +15,9 @@ import (
 // An engine that is started again has ended every container. The roles come
 // back by its own doing, the replicas by the controller's.
 func TestE2E_EngineIsRestarted(t *testing.T) {
-	pidFile := os.Getenv(envEngine)
+	pidFile := os.Getenv("RINGWAY_ENGINE_PID") // of an engine that is started again
 	if pidFile == "" {
-		t.Skip("the engine is somebody's: it is restarted only if this test has one of its own (`ringway-compose with-engine`, where none answers)")
+		t.Skip("the engine is somebody's: it is restarted only if this test has one of its own (e2e/setup/with-engine.sh, where none answers)")
 	}
 	e := newE2E(t)
 	e.up()

@@ -36,7 +36,7 @@ type stack struct {
 	cluster           string // also the project and the network
 	image             string
 	shardImage        string
-	base              string // of shardImage; empty: what can be had
+	base              string // of shardImage; empty: officialBase if it can be had
 	config            string
 	http, admin, nats string // ports at 127.0.0.1
 	out, err          io.Writer
