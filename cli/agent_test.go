@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"ringway/cli/console"
 )
 
 func TestAgent_FlagsOfContainers(t *testing.T) {
@@ -12,7 +14,7 @@ func TestAgent_FlagsOfContainers(t *testing.T) {
 		var got AgentOptions
 		w := Wiring{Agent: func(_ context.Context, o AgentOptions) error { got = o; return nil }}
 		code, _, errs := run(t, w, append([]string{"agent", "--host", "host-1"}, args...)...)
-		if want == "" && code != ExitOK || want != "" && (code != ExitUsage || !strings.Contains(errs, want)) {
+		if want == "" && code != console.ExitOK || want != "" && (code != console.ExitUsage || !strings.Contains(errs, want)) {
 			t.Errorf("%v: code %d, %s; want %q", args, code, errs, want)
 		}
 		return got

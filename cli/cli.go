@@ -8,12 +8,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"time"
@@ -21,18 +19,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/console"
 	"ringway/events"
-)
-
-// Exit codes.
-const (
-	ExitOK          = 0
-	ExitFailed      = 1
-	ExitUsage       = 2   // the command line or the configuration is wrong; nothing was started or sent
-	ExitNobody      = 3   // nobody answers: no bus, or no controller
-	ExitRefused     = 4   // understood and declined; nothing changed
-	ExitUnknown     = 5   // sent, but the answer never came: it may have happened
-	ExitInterrupted = 130 // by ctrl-C before it was done
 )
 
 // Wiring is what the composition root gives: how to run a role in the
@@ -175,34 +163,33 @@ type app struct {
 	w   Wiring
 	out io.Writer
 	in  io.Reader
-	con *console
+	con *console.Console
 	ran bool // the command line was understood
 }
 
 // Main runs one command line and returns the exit code.
 func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
-	a := &app{w: w, out: s.Out, in: s.In, con: newConsole(s.Err)}
+	a := &app{w: w, out: s.Out, in: s.In, con: console.New(s.Err)}
 	if a.in == nil {
 		a.in = os.Stdin
 	}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	a.con.clear()
+	a.con.Clear()
 	if err == nil {
-		return ExitOK
+		return console.ExitOK
 	}
-	code := exitCode(err)
+	code := console.ExitCode(err)
 	if !a.ran {
-		code = ExitUsage
+		code = console.ExitUsage
 	}
-	var e *exitError
-	if errors.As(err, &e) && e.err == nil {
+	if console.Silent(err) {
 		return code
 	}
-	a.con.printf("ringway: %s", err)
+	a.con.Printf("ringway: %s", err)
 	if !a.ran {
-		a.con.printf("See '%s --help'.", cmd.CommandPath())
+		a.con.Printf("See '%s --help'.", cmd.CommandPath())
 	}
 	return code
 }
@@ -217,7 +204,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // New is the tree of commands, for documentation and completion.
 func New(w Wiring, s Streams) *cobra.Command {
-	return (&app{w: w, out: s.Out, con: newConsole(s.Err)}).root()
+	return (&app{w: w, out: s.Out, con: console.New(s.Err)}).root()
 }
 
 func (a *app) root() *cobra.Command {
@@ -243,7 +230,7 @@ unknown, 130 interrupted.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.SetOut(a.out)
-	root.SetErr(a.con.w)
+	root.SetErr(a.con.W)
 	root.AddGroup(
 		&cobra.Group{ID: "use", Title: "Use a cluster:"},
 		&cobra.Group{ID: "run", Title: "Run a cluster:"},
@@ -275,44 +262,4 @@ func flagError(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("--%s %s: want a duration with a unit, like 30s or 500ms", m[2], m[1])
 	}
 	return err
-}
-
-// exitError carries an exit code; without err there is nothing to say.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-// usage is an error of the person at the keyboard.
-func usage(format string, args ...any) error {
-	return &exitError{ExitUsage, fmt.Errorf(format, args...)}
-}
-
-func exitCode(err error) int {
-	var e *exitError
-	var refusal *events.StatusError
-	switch {
-	case errors.As(err, &e):
-		return e.code
-	case errors.As(err, &refusal) && refusal.Code == http.StatusGatewayTimeout:
-		return ExitUnknown // begun, and goes on
-	case errors.As(err, &refusal):
-		return ExitRefused
-	case errors.Is(err, events.ErrUnknownOutcome):
-		return ExitUnknown
-	case errors.Is(err, events.ErrNoLeader):
-		return ExitNobody
-	case errors.Is(err, context.Canceled):
-		return ExitInterrupted
-	}
-	return ExitFailed
 }

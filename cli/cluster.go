@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/events"
 )
 
@@ -30,18 +32,18 @@ type clusterFlags struct {
 }
 
 func (f *clusterFlags) add(cmd *cobra.Command, timeout time.Duration) {
-	cmd.Flags().StringVar(&f.nats, "nats", defaultNATS, "the bus of the cluster, host:port or URL")
+	cmd.Flags().StringVar(&f.nats, "nats", listen.DefaultNATS, "the bus of the cluster, host:port or URL")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", timeout, "longest wait for an answer")
 }
 
 // with dials the cluster and calls f, with a context that ctrl-C ends.
 func (a *app) withCluster(cmd *cobra.Command, f *clusterFlags, do func(ctx context.Context, c Cluster) error) error {
-	url, err := natsURL(f.nats)
+	url, err := listen.NATSURL(f.nats)
 	if err != nil {
 		return err
 	}
 	if f.timeout <= 0 {
-		return usage("--timeout %s: use a positive duration like 10s", f.timeout)
+		return console.Usage("--timeout %s: use a positive duration like 10s", f.timeout)
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -61,7 +63,7 @@ func (a *app) dial(ctx context.Context, url string) (Cluster, error) {
 		if ctx.Err() != nil {
 			return nil, context.Canceled
 		}
-		return nil, &exitError{ExitNobody, fmt.Errorf("nobody answers at %s (%w); start a cluster with 'ringway up', or name the bus of another with --nats", url, err)}
+		return nil, console.Exit(console.ExitNobody, fmt.Errorf("nobody answers at %s (%w); start a cluster with 'ringway up', or name the bus of another with --nats", url, err))
 	}
 	return c, nil
 }
@@ -101,12 +103,12 @@ func (a *app) request(ctx context.Context, c Cluster, timeout time.Duration, ver
 			how = "interrupted"
 		}
 		if sent && verb != events.APIStatus {
-			return &exitError{ExitUnknown, fmt.Errorf("%s after %s: it may or may not have happened; see 'ringway ps' and 'ringway events'", how, waited)}
+			return console.Exit(console.ExitUnknown, fmt.Errorf("%s after %s: it may or may not have happened; see 'ringway ps' and 'ringway events'", how, waited))
 		}
 		if ctx.Err() != nil {
-			return &exitError{ExitInterrupted, fmt.Errorf("interrupted after %s", waited)}
+			return console.Exit(console.ExitInterrupted, fmt.Errorf("interrupted after %s", waited))
 		}
-		return &exitError{ExitNobody, fmt.Errorf("no controller answered within %s; see 'ringway events' for why, or start one with 'ringway controller'", waited)}
+		return console.Exit(console.ExitNobody, fmt.Errorf("no controller answered within %s; see 'ringway events' for why, or start one with 'ringway controller'", waited))
 	}
 }
 
@@ -125,14 +127,14 @@ func (a *app) showProgress(ctx context.Context, began time.Time, doing string) (
 			case <-wait.C:
 			}
 			line := doing + "…"
-			if a.con.width() > 0 { // elsewhere each change would be a line
+			if a.con.Width() > 0 { // elsewhere each change would be a line
 				line = fmt.Sprintf("%s… %s", doing, time.Since(began).Round(time.Second))
 			}
-			a.con.progress(line)
+			a.con.Progress(line)
 			wait.Reset(time.Second)
 		}
 	}()
-	return func() { end(); <-done; a.con.clear() }
+	return func() { end(); <-done; a.con.Clear() }
 }
 
 func (a *app) status(ctx context.Context, c Cluster, timeout time.Duration) (events.Status, error) {

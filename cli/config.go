@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -40,9 +41,9 @@ type place struct {
 
 func (p place) errorf(format string, args ...any) error {
 	if p.file == "" {
-		return usage("--"+format, args...)
+		return console.Usage("--"+format, args...)
 	}
-	return usage("%s:%d:%d: %w", p.file, p.line, p.column, fmt.Errorf(format, args...))
+	return console.Usage("%s:%d:%d: %w", p.file, p.line, p.column, fmt.Errorf(format, args...))
 }
 
 func (c *Config) set(key string, p place, apply func(*events.ServiceSpec)) {
@@ -59,7 +60,7 @@ func (c *Config) wrote(key string) bool {
 func LoadConfig(file string) (*Config, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, usage("configuration: %w; name a file that is there with --config", err)
+		return nil, console.Usage("configuration: %w; name a file that is there with --config", err)
 	}
 	return ParseConfig(file, b)
 }
@@ -163,7 +164,7 @@ func (c *Config) locate(err error) error {
 			return p.errorf("%w", err)
 		}
 	}
-	return &exitError{ExitUsage, err}
+	return console.Exit(console.ExitUsage, err)
 }
 
 func parent(field string) string {
@@ -226,7 +227,7 @@ func (f *specFlags) digest(cmd *cobra.Command, run string) (string, error) {
 	if f.config != "" {
 		b, err := os.ReadFile(f.config)
 		if err != nil {
-			return "", usage("configuration: %w", err)
+			return "", console.Usage("configuration: %w", err)
 		}
 		sum.Write(b)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -44,7 +45,7 @@ func TestConfig_FaultsOfTablesHaveTheirPlace(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		_, err := ParseConfig("f.yaml", []byte(text))
-		if err == nil || err.Error() != want || exitCode(err) != ExitUsage {
+		if err == nil || err.Error() != want || console.ExitCode(err) != console.ExitUsage {
 			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
 		}
 	}

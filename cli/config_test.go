@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 	"ringway/internal/testkit"
 )
@@ -34,8 +35,8 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 		if err.Error() != want {
 			t.Errorf("%q:\n got %s\nwant %s", text, err, want)
 		}
-		if exitCode(err) != ExitUsage {
-			t.Errorf("%q: exit code %d", text, exitCode(err))
+		if console.ExitCode(err) != console.ExitUsage {
+			t.Errorf("%q: exit code %d", text, console.ExitCode(err))
 		}
 	}
 	web := func(s string) string { return "services:\n  web:\n    " + s + "\n" }
@@ -101,7 +102,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 func TestConfig_BrokenYAMLHasItsPlace(t *testing.T) {
 	for _, text := range []string{"services:\n\tweb:\n", "services: {web: {", "services:\n  web: {}\n  web: {}\n", "a: b: c", "\x00", "\xff\xfe"} {
 		_, err := overlay(t, text, events.DefaultServiceSpec())
-		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:") || strings.Contains(err.Error(), "\n") || exitCode(err) != ExitUsage {
+		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:") || strings.Contains(err.Error(), "\n") || console.ExitCode(err) != console.ExitUsage {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -206,7 +207,7 @@ func TestController_FlagsWinOverTheFile(t *testing.T) {
 			}
 			return nil
 		}}
-		if code, _, errs := run(t, w, append([]string{"controller"}, args...)...); code != ExitOK || !called {
+		if code, _, errs := run(t, w, append([]string{"controller"}, args...)...); code != console.ExitOK || !called {
 			t.Errorf("%v: code %d, %s", args, code, errs)
 		}
 	}
@@ -246,7 +247,7 @@ func TestController_CheckRunsNothing(t *testing.T) {
 			t.Errorf("%q: code %d, %q; want %d, %q", text, got, errs, code, want)
 		}
 	}
-	f("services: {web: {replicas: 4}}", ExitOK, "")
-	f("services:\n  web:\n    replica: 4\n", ExitUsage, "ringway: "+file+":3:5: unknown key \"replica\"; did you mean \"replicas\"?\n")
-	f("tables: {StudT: {engine: oracle}}", ExitUsage, "ringway: "+file+":1:26: engine: want auto, mysql or sqlite, got the text \"oracle\"\n")
+	f("services: {web: {replicas: 4}}", console.ExitOK, "")
+	f("services:\n  web:\n    replica: 4\n", console.ExitUsage, "ringway: "+file+":3:5: unknown key \"replica\"; did you mean \"replicas\"?\n")
+	f("tables: {StudT: {engine: oracle}}", console.ExitUsage, "ringway: "+file+":1:26: engine: want auto, mysql or sqlite, got the text \"oracle\"\n")
 }

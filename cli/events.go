@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -33,7 +34,7 @@ The bus keeps events for 7 days. No controller is needed.`,
 	f.add(cmd, leaderTimeout)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens until interrupted")
 	cmd.Flags().StringVar(&since, "since", "10m", "how far back: a duration like 10m or 3d, or a time like 2026-01-02T15:04:05Z")
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		from, err := parseSince(since, time.Now())
 		if err != nil {
@@ -48,7 +49,7 @@ The bus keeps events for 7 days. No controller is needed.`,
 			quiet := true
 			err := c.History(reading, from, follow, func(e events.Event) error {
 				quiet = false
-				if *output == asJSON {
+				if *output == console.AsJSON {
 					return a.eventJSON(e)
 				}
 				return a.eventLine(e)
@@ -57,10 +58,10 @@ The bus keeps events for 7 days. No controller is needed.`,
 			case follow && ctx.Err() != nil:
 				return nil // ctrl-C is how it is meant to end
 			case errors.Is(reading.Err(), context.DeadlineExceeded):
-				return &exitError{ExitNobody, fmt.Errorf("the events did not come within %s; give more time with --timeout", f.timeout)}
+				return console.Exit(console.ExitNobody, fmt.Errorf("the events did not come within %s; give more time with --timeout", f.timeout))
 			}
-			if err == nil && quiet && *output == asTable {
-				a.con.printf("nothing happened since %s; look further back with --since", from.Local().Format("2006-01-02 15:04:05"))
+			if err == nil && quiet && *output == console.AsTable {
+				a.con.Printf("nothing happened since %s; look further back with --since", from.Local().Format("2006-01-02 15:04:05"))
 			}
 			return err
 		})
@@ -81,7 +82,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > 365*24*time.Hour {
-		return time.Time{}, usage("--since %q: want a duration like 10m or 3d, or a time like 2026-01-02 15:04:05 or 2026-01-02T15:04:05Z", s)
+		return time.Time{}, console.Usage("--since %q: want a duration like 10m or 3d, or a time like 2026-01-02 15:04:05 or 2026-01-02T15:04:05Z", s)
 	}
 	return now.Add(-d * unit), nil
 }
@@ -100,7 +101,7 @@ func (a *app) eventLine(e events.Event) error {
 	if data := compact(e.Data); data != "" {
 		line += "  " + data
 	}
-	_, err := fmt.Fprintln(a.out, printable(line))
+	_, err := fmt.Fprintln(a.out, console.Printable(line))
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -69,7 +70,7 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
 	cmd.Flags().Int64Var(&o.size, "size", 4096, "keys of each shard")
 	cmd.Flags().IntVar(&o.replicas, "replicas", events.DefaultShardReplicas, "copies of each shard, as far as there are servers")
 	cmd.Flags().StringVar(&o.engine, "engine", "auto", "what keeps the rows: auto, mysql or sqlite")
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		req, err := o.request(cmd)
 		if err != nil {
@@ -82,10 +83,10 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
 			if err := a.request(ctx, c, f.timeout, events.APIInit, doing, req, &reply); err != nil {
 				return err
 			}
-			if *output == asJSON {
-				return writeJSON(a.out, reply)
+			if *output == console.AsJSON {
+				return console.WriteJSON(a.out, reply)
 			}
-			fmt.Fprintf(a.out, "%-8s %s\n%-8s %s\n", "table", printable(reply.Table), "servers", printable(strings.Join(reply.Added, " ")))
+			fmt.Fprintf(a.out, "%-8s %s\n%-8s %s\n", "table", console.Printable(reply.Table), "servers", console.Printable(strings.Join(reply.Added, " ")))
 			return nil
 		})
 	}
@@ -97,12 +98,12 @@ func (o *initFlags) request(cmd *cobra.Command) (events.InitRequest, error) {
 	for _, whole := range []string{"file", "course"} {
 		for _, name := range []string{"file", "course", "servers", "shards", "size", "replicas"} {
 			if whole != name && cmd.Flags().Changed(whole) && cmd.Flags().Changed(name) {
-				return events.InitRequest{}, usage("--%s says all of --%s; leave one of them out", whole, name)
+				return events.InitRequest{}, console.Usage("--%s says all of --%s; leave one of them out", whole, name)
 			}
 		}
 	}
 	if err := checkEngine(o.engine); err != nil {
-		return events.InitRequest{}, usage("--%w", err)
+		return events.InitRequest{}, console.Usage("--%w", err)
 	}
 	req, err := o.wanted()
 	if err == nil && cmd.Flags().Changed("engine") {
@@ -119,13 +120,13 @@ func (o *initFlags) wanted() (events.InitRequest, error) {
 	case o.course:
 		return courseDatabase(), nil
 	case o.servers < 1 || o.servers > events.MaxShardServers:
-		return events.InitRequest{}, usage("--servers %d: use 1 to %d", o.servers, events.MaxShardServers)
+		return events.InitRequest{}, console.Usage("--servers %d: use 1 to %d", o.servers, events.MaxShardServers)
 	case o.shards < 1 || o.shards > events.MaxShards:
-		return events.InitRequest{}, usage("--shards %d: use 1 to %d", o.shards, events.MaxShards)
+		return events.InitRequest{}, console.Usage("--shards %d: use 1 to %d", o.shards, events.MaxShards)
 	case o.size < 1 || o.size > 1<<53/int64(o.shards):
-		return events.InitRequest{}, usage("--size %d: use 1 to %d", o.size, 1<<53/int64(o.shards))
+		return events.InitRequest{}, console.Usage("--size %d: use 1 to %d", o.size, 1<<53/int64(o.shards))
 	case o.replicas < 1 || o.replicas > events.MaxShardServers:
-		return events.InitRequest{}, usage("--replicas %d: use 1 to %d", o.replicas, events.MaxShardServers)
+		return events.InitRequest{}, console.Usage("--replicas %d: use 1 to %d", o.replicas, events.MaxShardServers)
 	}
 	return events.InitRequest{N: o.servers, Replicas: o.replicas, Table: courseTable(o.shards, o.size)}, nil
 }

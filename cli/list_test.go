@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/events"
 	"ringway/router/ring"
 )
@@ -137,7 +139,7 @@ func TestHelp(t *testing.T) {
 func help(t *testing.T, command ...string) string {
 	t.Helper()
 	code, out, errs := run(t, Wiring{}, append(command, "--help")...)
-	if code != ExitOK || errs != "" {
+	if code != console.ExitOK || errs != "" {
 		t.Errorf("%v: code %d, stderr %q", command, code, errs)
 	}
 	for line := range strings.Lines(out) {
@@ -177,7 +179,7 @@ func TestListings(t *testing.T) {
 	f := func(file string, c *cluster, args ...string) {
 		t.Helper()
 		code, out, errs := run(t, c.wiring(), args...)
-		if code != ExitOK || errs != "" || !c.closed {
+		if code != console.ExitOK || errs != "" || !c.closed {
 			t.Errorf("%v: code %d, closed %v, stderr %q", args, code, c.closed, errs)
 		}
 		golden(t, file, out)
@@ -232,7 +234,7 @@ func offline(t *testing.T, args ...string) ringView {
 	t.Helper()
 	code, out, errs := run(t, Wiring{}, append([]string{"ring", "--offline", "-o", "json"}, args...)...)
 	var v ringView
-	if err := json.Unmarshal([]byte(out), &v); err != nil || code != ExitOK {
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != console.ExitOK {
 		t.Fatalf("%v: code %d, %v, %s", args, code, err, errs)
 	}
 	return v
@@ -310,7 +312,7 @@ func TestEvents(t *testing.T) {
 		Data: json.RawMessage(`{"server": "Server0", "log": "k9", "position": {"incarnation": "k1", "seq": 41, "batch": "B-7"}, "shards": ["sh1"], "none": null}`)}
 	c := &cluster{events: []events.Event{died, odd, recovered}}
 	code, out, errs := run(t, c.wiring(), "events")
-	if code != ExitOK || errs != "" {
+	if code != console.ExitOK || errs != "" {
 		t.Fatalf("code %d, %s", code, errs)
 	}
 	golden(t, "events.txt", out)
@@ -330,7 +332,7 @@ func TestEvents_SilenceIsReported(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()
 		code, out, errs := run(t, (&cluster{}).wiring(), append([]string{"events", "--since", "3s"}, args...)...)
-		if code != ExitOK || out != "" || !strings.HasPrefix(errs, want) || want == "" && errs != "" {
+		if code != console.ExitOK || out != "" || !strings.HasPrefix(errs, want) || want == "" && errs != "" {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %q", args, code, out, errs, want)
 		}
 	}
@@ -341,7 +343,7 @@ func TestEvents_SilenceIsReported(t *testing.T) {
 func TestEvents_FollowEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &cluster{follow: func(ctx context.Context) { cancel(); <-ctx.Done() }}
-	if code := Main(ctx, c.wiring(), []string{"events", "--follow"}, Streams{Out: new(strings.Builder), Err: new(strings.Builder)}); code != ExitOK {
+	if code := Main(ctx, c.wiring(), []string{"events", "--follow"}, Streams{Out: new(strings.Builder), Err: new(strings.Builder)}); code != console.ExitOK {
 		t.Errorf("code %d", code)
 	}
 }
@@ -382,7 +384,7 @@ func TestScale_TheSameRequestUntilItIsAnswered(t *testing.T) {
 	reply := events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2", "S5"}, Added: []string{"S5"}}
 	c, got := scaling(reply, events.ErrNoLeader, fmt.Errorf("bus: %w", events.ErrUnknownOutcome))
 	code, out, errs := run(t, c.wiring(), "add", "S5", "-n", "2")
-	if code != ExitOK || out != "added     S5\nreplicas  S1 S2 S5\n" || errs != "" {
+	if code != console.ExitOK || out != "added     S5\nreplicas  S1 S2 S5\n" || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 	for _, r := range *got {
@@ -399,7 +401,7 @@ func TestScale_TheNumberDefaultsToTheNames(t *testing.T) {
 	f := func(n int, args ...string) {
 		t.Helper()
 		c, got := scaling(events.ScaleReply{})
-		if code, _, errs := run(t, c.wiring(), args...); code != ExitOK || (*got)[0].N != n {
+		if code, _, errs := run(t, c.wiring(), args...); code != console.ExitOK || (*got)[0].N != n {
 			t.Errorf("%v: code %d, %s, asked %+v", args, code, errs, *got)
 		}
 	}
@@ -420,45 +422,45 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)
 		}
 	}
-	f(nobody, ExitNobody, "nobody answers at nats://127.0.0.1:4222 (connection refused); start a cluster with 'ringway up', or name the bus of another with --nats", "ps")
-	f(nobody, ExitNobody, "nats://h:1", "ring", "--nats", "nats://h:1")
-	f(leaderless().wiring(), ExitNobody, "no controller answered", "ps", "--timeout", "10ms")
-	f(leaderless().wiring(), ExitNobody, "no controller answered", "add", "--timeout", "10ms")
-	f(silent.wiring(), ExitUnknown, "it may or may not have happened", "add", "--timeout", "10ms")
-	f(refusing.wiring(), ExitRefused, `<Error> no replica "S9"`, "rm", "S9")
-	f((&cluster{}).wiring(), ExitFailed, "no route yet", "ring")
-	f((&cluster{routes: []events.Entry{route(t)}}).wiring(), ExitFailed, `no route for service "x"`, "ring", "--service", "x")
-	f((&cluster{routes: []events.Entry{{Key: "service.web", Value: []byte("{")}}}).wiring(), ExitFailed, "decode route", "ring")
+	f(nobody, console.ExitNobody, "nobody answers at nats://127.0.0.1:4222 (connection refused); start a cluster with 'ringway up', or name the bus of another with --nats", "ps")
+	f(nobody, console.ExitNobody, "nats://h:1", "ring", "--nats", "nats://h:1")
+	f(leaderless().wiring(), console.ExitNobody, "no controller answered", "ps", "--timeout", "10ms")
+	f(leaderless().wiring(), console.ExitNobody, "no controller answered", "add", "--timeout", "10ms")
+	f(silent.wiring(), console.ExitUnknown, "it may or may not have happened", "add", "--timeout", "10ms")
+	f(refusing.wiring(), console.ExitRefused, `<Error> no replica "S9"`, "rm", "S9")
+	f((&cluster{}).wiring(), console.ExitFailed, "no route yet", "ring")
+	f((&cluster{routes: []events.Entry{route(t)}}).wiring(), console.ExitFailed, `no route for service "x"`, "ring", "--service", "x")
+	f((&cluster{routes: []events.Entry{{Key: "service.web", Value: []byte("{")}}}).wiring(), console.ExitFailed, "decode route", "ring")
 
-	f(Wiring{}, ExitUsage, `unknown command "pss"`, "pss")
-	f(Wiring{}, ExitUsage, "See 'ringway ps --help'.", "ps", "--jsno")
-	f(Wiring{}, ExitUsage, "use table or json", "ps", "-o", "xml")
-	f(Wiring{}, ExitUsage, `"extra" is too much; 'ringway ps' takes only flags`, "ps", "extra")
-	f(Wiring{}, ExitUsage, "like 127.0.0.1:4222", "up", "--nats", "foo")
-	f(Wiring{}, ExitUsage, "--nats", "ps", "--nats", "http://x")
-	f(Wiring{}, ExitUsage, "--timeout", "ps", "--timeout", "0s")
-	f(Wiring{}, ExitUsage, "2 names for -n 1", "add", "S1", "S2", "-n", "1")
-	f(Wiring{}, ExitUsage, "given twice", "add", "S1", "S1")
-	f(Wiring{}, ExitUsage, "beginning with a letter", "rm", "../x")
-	f(Wiring{}, ExitUsage, "-n 0", "rm", "-n", "0")
-	f(Wiring{}, ExitUsage, "say how many with -n", "rm")
-	f(Wiring{}, ExitUsage, `--replicas "x": want a whole number`, "up", "--replicas", "x")
-	f(Wiring{}, ExitUsage, `--timeout "5": want a duration with a unit, like 30s or 500ms`, "ps", "--timeout", "5")
-	f(Wiring{}, ExitUsage, `--size 0`, "ring", "--offline", "--members", "1", "--size", "0")
-	f(Wiring{}, ExitUsage, "add --algorithm course", "ring", "--offline", "--members", "1", "--functions", "linear")
-	f(Wiring{}, ExitUsage, "--members", "ring", "--offline")
-	f(Wiring{}, ExitUsage, "add --offline", "ring", "--members", "1")
-	f(Wiring{}, ExitUsage, `"x" is no id`, "ring", "--offline", "--algorithm", "course", "--members", "x")
-	f(Wiring{}, ExitUsage, "official, ", "ring", "--offline", "--algorithm", "course", "--members", "1", "--functions", "x")
-	f(Wiring{}, ExitUsage, "balanced or course", "ring", "--offline", "--algorithm", "x", "--members", "1")
-	f(Wiring{}, ExitUsage, "--since", "events", "--since", "ago")
-	f(Wiring{}, ExitUsage, "no id", "server", "--listen", "127.0.0.1:0")
+	f(Wiring{}, console.ExitUsage, `unknown command "pss"`, "pss")
+	f(Wiring{}, console.ExitUsage, "See 'ringway ps --help'.", "ps", "--jsno")
+	f(Wiring{}, console.ExitUsage, "use table or json", "ps", "-o", "xml")
+	f(Wiring{}, console.ExitUsage, `"extra" is too much; 'ringway ps' takes only flags`, "ps", "extra")
+	f(Wiring{}, console.ExitUsage, "like 127.0.0.1:4222", "up", "--nats", "foo")
+	f(Wiring{}, console.ExitUsage, "--nats", "ps", "--nats", "http://x")
+	f(Wiring{}, console.ExitUsage, "--timeout", "ps", "--timeout", "0s")
+	f(Wiring{}, console.ExitUsage, "2 names for -n 1", "add", "S1", "S2", "-n", "1")
+	f(Wiring{}, console.ExitUsage, "given twice", "add", "S1", "S1")
+	f(Wiring{}, console.ExitUsage, "beginning with a letter", "rm", "../x")
+	f(Wiring{}, console.ExitUsage, "-n 0", "rm", "-n", "0")
+	f(Wiring{}, console.ExitUsage, "say how many with -n", "rm")
+	f(Wiring{}, console.ExitUsage, `--replicas "x": want a whole number`, "up", "--replicas", "x")
+	f(Wiring{}, console.ExitUsage, `--timeout "5": want a duration with a unit, like 30s or 500ms`, "ps", "--timeout", "5")
+	f(Wiring{}, console.ExitUsage, `--size 0`, "ring", "--offline", "--members", "1", "--size", "0")
+	f(Wiring{}, console.ExitUsage, "add --algorithm course", "ring", "--offline", "--members", "1", "--functions", "linear")
+	f(Wiring{}, console.ExitUsage, "--members", "ring", "--offline")
+	f(Wiring{}, console.ExitUsage, "add --offline", "ring", "--members", "1")
+	f(Wiring{}, console.ExitUsage, `"x" is no id`, "ring", "--offline", "--algorithm", "course", "--members", "x")
+	f(Wiring{}, console.ExitUsage, "official, ", "ring", "--offline", "--algorithm", "course", "--members", "1", "--functions", "x")
+	f(Wiring{}, console.ExitUsage, "balanced or course", "ring", "--offline", "--algorithm", "x", "--members", "1")
+	f(Wiring{}, console.ExitUsage, "--since", "events", "--since", "ago")
+	f(Wiring{}, console.ExitUsage, "no id", "server", "--listen", "127.0.0.1:0")
 	f(stand(), 2, "", "hold", "--", "a", "b")
 }
 
 func TestVersion_IsAFlagToo(t *testing.T) {
 	_, want, _ := run(t, Wiring{Version: "1.2"}, "version")
-	if code, out, errs := run(t, Wiring{Version: "1.2"}, "--version"); code != ExitOK || out != want || errs != "" {
+	if code, out, errs := run(t, Wiring{Version: "1.2"}, "--version"); code != console.ExitOK || out != want || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q; want %q", code, out, errs, want)
 	}
 }
@@ -484,7 +486,7 @@ func TestNATSURL(t *testing.T) {
 		"a:1, b:2": "nats://a:1,nats://b:2", "[::1]:4222": "nats://[::1]:4222",
 		"": "", ":4222": "", "http://x": "", "x:0": "", "x:99999": "", "x:y": "", "a,": "", "nats://a/b": "",
 	} {
-		got, err := natsURL(in)
+		got, err := listen.NATSURL(in)
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
 		}
@@ -508,7 +510,7 @@ func TestAsk_ShowsProgress(t *testing.T) {
 	}
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != ExitInterrupted {
+	if code := cmd.ProcessState.ExitCode(); code != console.ExitInterrupted {
 		t.Errorf("code %d", code)
 	}
 }

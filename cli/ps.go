@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -24,18 +26,18 @@ States: pending, starting, ready, unready, stopping, dead.`,
 		Args: noArgs,
 	}
 	f.add(cmd, leaderTimeout)
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err
 			}
-			if *output == asJSON {
+			if *output == console.AsJSON {
 				if st.Instances == nil {
 					st.Instances = []events.InstanceReport{}
 				}
-				return writeJSON(a.out, st.Instances)
+				return console.WriteJSON(a.out, st.Instances)
 			}
 			a.printInstances(st.Instances, time.Now())
 			return nil
@@ -54,9 +56,9 @@ func (a *app) printInstances(all []events.InstanceReport, now time.Time) {
 		if i.PID != 0 {
 			pid = fmt.Sprint(i.PID)
 		}
-		rows = append(rows, []any{i.Name, i.Service, i.ID, dash(i.Host), i.State, serving, dash(i.Address), pid, age(i.Started, now), i.Detail})
+		rows = append(rows, []any{i.Name, i.Service, i.ID, cmp.Or(i.Host, "-"), i.State, serving, cmp.Or(i.Address, "-"), pid, age(i.Started, now), i.Detail})
 	}
-	writeTable(a.out, []string{"name", "service", "id", "host", "state", "serving", "address", "pid", "age", "detail"}, rows, 3, 8)
+	console.WriteTable(a.out, []string{"name", "service", "id", "host", "state", "serving", "address", "pid", "age", "detail"}, rows, 3, 8)
 }
 
 // age is how long ago something was, as briefly as a person needs it.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -38,11 +39,11 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 	f.add(cmd, initTimeout)
 	cmd.Flags().BoolVar(&force, "force", false, "although a replica is ready, or one is not heard")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		table, shard, ok := strings.Cut(args[0], ".")
 		if !ok || events.ValidIdentifier(table) != nil || events.ValidIdentifier(shard) != nil {
-			return usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
+			return console.Usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
 		}
 		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
@@ -57,23 +58,23 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			if err != nil {
 				return err
 			}
-			a.con.printf("%s", p)
+			a.con.Printf("%s", p)
 			switch {
 			case yes:
 			case !a.interactive():
-				return usage("nobody can be asked here; say --yes if that is what you want")
+				return console.Usage("nobody can be asked here; say --yes if that is what you want")
 			case !a.confirm("Go on?"):
-				return &exitError{ExitRefused, fmt.Errorf("nothing was changed")}
+				return console.Exit(console.ExitRefused, fmt.Errorf("nothing was changed"))
 			}
 			req := events.RecoverRequest{ID: rand.Text(), Table: table, Shard: shard, Force: force}
 			var reply events.RecoverReply
 			if err := a.request(ctx, c, f.timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
 				return err
 			}
-			if *output == asJSON {
-				return writeJSON(a.out, reply)
+			if *output == console.AsJSON {
+				return console.WriteJSON(a.out, reply)
 			}
-			fmt.Fprintf(a.out, "%s.%s continues %s from seq %d\n", reply.Table, reply.Shard, printable(reply.Server), reply.Log.First())
+			fmt.Fprintf(a.out, "%s.%s continues %s from seq %d\n", reply.Table, reply.Shard, console.Printable(reply.Server), reply.Log.First())
 			return nil
 		})
 	}
@@ -99,7 +100,7 @@ func (a *app) interactive() bool {
 }
 
 func (a *app) confirm(question string) bool {
-	fmt.Fprintf(a.con.w, "%s [y/N] ", question)
+	fmt.Fprintf(a.con.W, "%s [y/N] ", question)
 	return isYes(a.in)
 }
 

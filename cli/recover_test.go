@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -47,7 +48,7 @@ func recovering(st events.Status, refusal error) (*cluster, *[]events.RecoverReq
 func TestRecover(t *testing.T) {
 	c, got := recovering(database(), nil)
 	code, out, errs := run(t, c.wiring(), "shards", "recover", "StudT.sh2", "--yes", "--force")
-	if code != ExitOK || out != "StudT.sh2 continues Server3 from seq 1000004\n" {
+	if code != console.ExitOK || out != "StudT.sh2 continues Server3 from seq 1000004\n" {
 		t.Errorf("code %d, stdout %q", code, out)
 	}
 	golden(t, "recover.txt", errs)
@@ -205,16 +206,16 @@ func TestRecover_NothingWithoutAnOrder(t *testing.T) {
 		if got != code || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)
 		}
-		if code != ExitRefused && len(*asked) > 0 {
+		if code != console.ExitRefused && len(*asked) > 0 {
 			t.Errorf("%v: asked %+v", args, *asked)
 		}
 	}
-	f(ExitUsage, "say --yes", "StudT.sh2")
-	f(ExitFailed, "there is no shard StudT.sh9", "StudT.sh9")
-	f(ExitUsage, `"sh2" is no TABLE.SHARD`, "sh2", "--yes")
-	f(ExitUsage, `"StudT.../x" is no TABLE.SHARD`, "StudT.../x", "--yes")
-	f(ExitFailed, "there is no shard StudT.sh9", "StudT.sh9", "--yes")
-	f(ExitRefused, "Server0 is ready", "StudT.sh2", "--yes")
+	f(console.ExitUsage, "say --yes", "StudT.sh2")
+	f(console.ExitFailed, "there is no shard StudT.sh9", "StudT.sh9")
+	f(console.ExitUsage, `"sh2" is no TABLE.SHARD`, "sh2", "--yes")
+	f(console.ExitUsage, `"StudT.../x" is no TABLE.SHARD`, "StudT.../x", "--yes")
+	f(console.ExitFailed, "there is no shard StudT.sh9", "StudT.sh9", "--yes")
+	f(console.ExitRefused, "Server0 is ready", "StudT.sh2", "--yes")
 }
 
 func TestIsYes(t *testing.T) {

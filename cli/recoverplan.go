@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -168,16 +169,16 @@ func (r *recovery) compare(ctx context.Context, c Cluster) error {
 // String says it in the conditional: it may be refused.
 func (r *recovery) String() string {
 	var b strings.Builder
-	name := printable(r.shard.Table + "." + r.shard.Shard)
+	name := console.Printable(r.shard.Table + "." + r.shard.Shard)
 	if r.from == "" {
 		fmt.Fprintf(&b, "No replica of shard %s is heard that a new log could continue:\n", name)
 	} else {
-		fmt.Fprintf(&b, "A new log for shard %s would continue %s, its most advanced replica:\n", name, printable(r.from))
+		fmt.Fprintf(&b, "A new log for shard %s would continue %s, its most advanced replica:\n", name, console.Printable(r.from))
 	}
 	served, givenUp := false, false
 	for _, replica := range r.shard.Replicas {
 		reports, received := r.reports[replica.Server]
-		fmt.Fprintf(&b, "  %s on %s: ", printable(replica.Server), dash(printable(replica.Host)))
+		fmt.Fprintf(&b, "  %s on %s: ", console.Printable(replica.Server), cmp.Or(console.Printable(replica.Host), "-"))
 		if !received {
 			fmt.Fprintf(&b, "silent, had applied %d\n", replica.AppliedSeq)
 			givenUp = true
@@ -195,7 +196,7 @@ func (r *recovery) String() string {
 	}
 	b.WriteString(r.logConsequence())
 	if r.why != nil {
-		fmt.Fprintf(&b, " It could not be compared with %s (%s): it may have another history.", printable(r.from), printable(r.why.Error()))
+		fmt.Fprintf(&b, " It could not be compared with %s (%s): it may have another history.", console.Printable(r.from), console.Printable(r.why.Error()))
 	}
 	if served {
 		b.WriteString(" A replica is ready: what is written until then may be lost as well.")
@@ -217,11 +218,11 @@ func (r *recovery) logConsequence() string {
 		return fmt.Sprintf("Its log ends at %d.", r.log.Last)
 	case r.diverged:
 		return fmt.Sprintf("The old log has another history than %s: it ends at %d%s. It would be deleted, and with it what was written to it since they parted.",
-			printable(r.from), r.log.Last, r.stored())
+			console.Printable(r.from), r.log.Last, r.stored())
 	case r.end > r.at.Seq:
 		return fmt.Sprintf("The old log would be deleted, and with it %s, which no replica that is heard has.", span(max(r.at.Seq+1, r.log.First), r.end))
 	}
-	return fmt.Sprintf("The old log would be deleted; %s has all of it.", printable(r.from))
+	return fmt.Sprintf("The old log would be deleted; %s has all of it.", console.Printable(r.from))
 }
 
 func (r *recovery) stored() string {

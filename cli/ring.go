@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 	"ringway/router/ring"
 	"ringway/router/ring/formula"
@@ -74,15 +76,15 @@ compiled table that name the member.`,
 	cmd.Flags().StringSliceVar(&f.members, "members", nil, "offline: names of the members; for course their ids")
 	cmd.Flags().IntVar(&f.size, "size", 0, "offline: number of slots (default 16384, for course 512)")
 	cmd.Flags().StringVar(&f.functions, "functions", "official", "offline: hash functions of course, "+functionNames())
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		views, err := a.ringViews(cmd, &f)
 		if err != nil {
 			return err
 		}
 		for i, v := range views {
-			if *output == asJSON {
-				if err := writeJSON(a.out, v); err != nil {
+			if *output == console.AsJSON {
+				if err := console.WriteJSON(a.out, v); err != nil {
 					return err
 				}
 				continue
@@ -101,16 +103,16 @@ func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err
 	if f.offline {
 		switch {
 		case cmd.Flags().Changed("size") && f.size < 1:
-			return nil, usage("--size %d: use at least 1", f.size)
+			return nil, console.Usage("--size %d: use at least 1", f.size)
 		case cmd.Flags().Changed("functions") && f.algorithm != events.Course:
-			return nil, usage("--functions are those of course; add --algorithm course")
+			return nil, console.Usage("--functions are those of course; add --algorithm course")
 		}
 		v, err := f.compute()
 		return []ringView{v}, err
 	}
 	for _, name := range []string{"algorithm", "members", "size", "functions"} {
 		if cmd.Flags().Changed(name) {
-			return nil, usage("--%s is for a computed table; add --offline", name)
+			return nil, console.Usage("--%s is for a computed table; add --offline", name)
 		}
 	}
 	return views, a.withCluster(cmd, &f.cluster, func(ctx context.Context, c Cluster) error {
@@ -156,7 +158,7 @@ func viewRoute(e events.Entry, owners bool) (ringView, error) {
 // compute builds a table as a controller would for a new service.
 func (f *ringFlags) compute() (ringView, error) {
 	if len(f.members) == 0 {
-		return ringView{}, usage("--offline needs --members, like --members 1,2,3")
+		return ringView{}, console.Usage("--offline needs --members, like --members 1,2,3")
 	}
 	v := ringView{Algorithm: f.algorithm, Slots: f.size}
 	members := make([]ring.Member, len(f.members))
@@ -166,7 +168,7 @@ func (f *ringFlags) compute() (ringView, error) {
 		if f.algorithm == events.Course {
 			var err error
 			if id, err = strconv.Atoi(name); err != nil {
-				return v, usage("--members: %q is no id; for course use ids, like 1,2,3", name)
+				return v, console.Usage("--members: %q is no id; for course use ids, like 1,2,3", name)
 			}
 		}
 		members[i] = ring.Member{Name: name, ID: id, Weight: 1}
@@ -177,13 +179,13 @@ func (f *ringFlags) compute() (ringView, error) {
 	var err error
 	switch f.algorithm {
 	case events.Balanced:
-		v.Slots = either(v.Slots, events.DefaultSlots)
+		v.Slots = cmp.Or(v.Slots, events.DefaultSlots)
 		table, err = ring.Balanced(v.Slots, members, nil)
 	case events.Course:
-		v.Slots = either(v.Slots, events.CourseSlots)
+		v.Slots = cmp.Or(v.Slots, events.CourseSlots)
 		set, ok := formula.Named(f.functions)
 		if !ok {
-			return v, usage("--functions %q is unknown; use %s", f.functions, functionNames())
+			return v, console.Usage("--functions %q is unknown; use %s", f.functions, functionNames())
 		}
 		fn = events.CourseFunctions{H: set.H, Phi: set.Phi}
 		var compiled ring.Functions
@@ -194,7 +196,7 @@ func (f *ringFlags) compute() (ringView, error) {
 		err = fmt.Errorf("--algorithm %q is unknown; use balanced or course", f.algorithm)
 	}
 	if err != nil {
-		return v, &exitError{ExitUsage, err}
+		return v, console.Exit(console.ExitUsage, err)
 	}
 	return v, v.fill(table.Slots(), fn, f.owners)
 }
@@ -246,7 +248,7 @@ func (v *ringView) fill(slots []uint16, fn events.CourseFunctions, owners bool) 
 func (a *app) printRing(v ringView) {
 	head := fmt.Sprintf("%s, %d slots", v.Algorithm, v.Slots)
 	if v.Epoch != nil {
-		head = fmt.Sprintf("service %s: %s, epoch %s", printable(v.Service), head, v.Epoch)
+		head = fmt.Sprintf("service %s: %s, epoch %s", console.Printable(v.Service), head, v.Epoch)
 	}
 	fmt.Fprintf(a.out, "%s\n\n", head)
 	var rows [][]any
@@ -257,7 +259,7 @@ func (a *app) printRing(v ringView) {
 		}
 		rows = append(rows, []any{m.Name, m.ID, m.Slots, fmt.Sprintf("%.2f%%", 100*m.Share), state})
 	}
-	writeTable(a.out, []string{"member", "id", "slots", "share", ""}, rows, 2, 3, 4)
+	console.WriteTable(a.out, []string{"member", "id", "slots", "share", ""}, rows, 2, 3, 4)
 	if v.Owners == nil {
 		return
 	}
@@ -279,17 +281,10 @@ func (a *app) printRing(v ringView) {
 		rows = append(rows, []any{span, owner})
 		slot = end + 1
 	}
-	writeTable(a.out, []string{"slot", "owner"}, rows)
+	console.WriteTable(a.out, []string{"slot", "owner"}, rows)
 }
 
 func same(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
-
-func either(n, fallback int) int {
-	if n == 0 {
-		return fallback
-	}
-	return n
-}
 
 func functionNames() string {
 	var names []string

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -19,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/events"
 )
 
@@ -26,35 +26,9 @@ import (
 // longer than any role needs, but nothing outlives `up` because it hangs.
 const stopTimeout = time.Minute
 
-// logFlags are those of all roles.
-type logFlags struct{ level, format string }
-
-func (l *logFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&l.level, "log-level", "info", "debug, info, warn or error")
-	cmd.Flags().StringVar(&l.format, "log-format", "text", "text or json")
-}
-
-func (l *logFlags) logger(w io.Writer, role string) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(l.level)); err != nil {
-		return nil, usage("--log-level %q: use debug, info, warn or error", l.level)
-	}
-	o := &slog.HandlerOptions{Level: level}
-	var h slog.Handler
-	switch l.format {
-	case "text":
-		h = slog.NewTextHandler(w, o)
-	case "json":
-		h = slog.NewJSONHandler(w, o)
-	default:
-		return nil, usage("--log-format %q: use text or json", l.format)
-	}
-	return slog.New(h).With(events.KeyRole, role), nil
-}
-
 // role runs f until it fails, a signal comes or the lifeline closes.
-func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Context, r Role) error) error {
-	log, err := logs.logger(a.con.w, cmd.Name())
+func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, f func(ctx context.Context, r Role) error) error {
+	log, err := logs.Logger(a.con.W, cmd.Name())
 	if err != nil {
 		return err
 	}
@@ -92,7 +66,7 @@ func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Contex
 		}
 		time.AfterFunc(stopTimeout, func() {
 			log.Error("did not stop in time", "waited", stopTimeout)
-			os.Exit(ExitFailed)
+			os.Exit(console.ExitFailed)
 		})
 	}()
 	err = f(ctx, Role{Log: log, Line: line})
@@ -104,7 +78,7 @@ func (a *app) role(cmd *cobra.Command, logs *logFlags, f func(ctx context.Contex
 
 func (a *app) busCommand() *cobra.Command {
 	var o BusOptions
-	var logs logFlags
+	var logs console.LogFlags
 	cmd := &cobra.Command{
 		Use:   "bus",
 		Short: "Run the bus: NATS with JetStream that syncs every write",
@@ -112,11 +86,11 @@ func (a *app) busCommand() *cobra.Command {
   ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Listen, err = listenAddress("--listen", o.Listen); err != nil {
+			if o.Listen, err = listen.Address("--listen", o.Listen); err != nil {
 				return err
 			}
 			if o.Monitor != "" {
-				if o.Monitor, err = listenAddress("--monitor", o.Monitor); err != nil {
+				if o.Monitor, err = listen.Address("--monitor", o.Monitor); err != nil {
 					return err
 				}
 			}
@@ -126,17 +100,17 @@ func (a *app) busCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.Listen, "listen", defaultNATS, "address for clients")
+	cmd.Flags().StringVar(&o.Listen, "listen", listen.DefaultNATS, "address for clients")
 	cmd.Flags().StringVar(&o.Monitor, "monitor", "", "address of the NATS monitoring endpoints (default: none)")
 	cmd.Flags().StringVar(&o.Store, "store", filepath.Join(".ringway", "bus"), "directory of the streams")
 	cmd.Flags().StringVar(&o.Name, "name", "ringway-bus", "name of the server")
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
 func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
-	var logs logFlags
+	var logs console.LogFlags
 	var spec specFlags
 	var run, table string
 	var check bool
@@ -148,7 +122,7 @@ func (a *app) controllerCommand() *cobra.Command {
   ringway controller --config ringway.yaml --check     # before it is started anew`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.NATS, err = natsURL(o.NATS); err != nil {
+			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
 			}
 			if o.Config, err = spec.serviceConfig(cmd, run); err != nil {
@@ -170,7 +144,7 @@ func (a *app) controllerCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this controller, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
 	cmd.Flags().StringVar(&table, "table", "", "YAML or JSON file of a table to make if it is not there, see ringway init")
@@ -179,13 +153,13 @@ func (a *app) controllerCommand() *cobra.Command {
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
 	spec.add(cmd)
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
 func (a *app) agentCommand() *cobra.Command {
 	var o AgentOptions
-	var logs logFlags
+	var logs console.LogFlags
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this host: it starts, probes and stops instances",
@@ -206,11 +180,11 @@ Stopped by a signal, it leaves its instances running for its successor.`,
   ringway agent --runtime docker --image ringway:latest --shard-image ringway-shard:latest --advertise 192.0.2.7`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.NATS, err = natsURL(o.NATS); err != nil {
+			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
 			}
 			if err := events.ValidName(o.Host); err != nil {
-				return usage("--host: %w", err)
+				return console.Usage("--host: %w", err)
 			}
 			if o.Data == "" {
 				o.Data = filepath.Join(".ringway", "hosts", o.Host)
@@ -224,7 +198,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.Host, "host", hostName(), "name of this host, unique in the cluster")
 	cmd.Flag("host").DefValue = "host name"
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory for records and logs of instances (default .ringway/hosts/HOST)")
@@ -235,7 +209,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 	cmd.Flags().StringVar(&o.Network, "network", "", "docker: network of the containers (default: the engine's bridge)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "docker: IP of this host, at whose ports containers are reached")
 	cmd.Flags().StringVar(&o.Cluster, "cluster", "ringway", "docker: name of the cluster; containers are called CLUSTER-INSTANCE")
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
@@ -245,35 +219,35 @@ func (o *AgentOptions) check(cmd *cobra.Command) error {
 	case RuntimeProcess:
 		for _, flag := range []string{"image", "shard-image", "container-nats", "network", "advertise", "cluster"} {
 			if cmd.Flags().Changed(flag) {
-				return usage("--%s needs --runtime docker", flag)
+				return console.Usage("--%s needs --runtime docker", flag)
 			}
 		}
 		return nil
 	case RuntimeDocker:
 	default:
-		return usage("--runtime %q: use process or docker", o.Runtime)
+		return console.Usage("--runtime %q: use process or docker", o.Runtime)
 	}
 	if err := events.ValidName(o.Cluster); err != nil {
-		return usage("--cluster: %w", err)
+		return console.Usage("--cluster: %w", err)
 	}
 	if o.ContainerNATS == "" {
 		o.ContainerNATS = o.NATS
 	}
-	nats, err := natsURL(o.ContainerNATS)
+	nats, err := listen.NATSURL(o.ContainerNATS)
 	if err != nil {
 		return fmt.Errorf("--container-nats: %w", err)
 	}
 	o.ContainerNATS = nats
 	if ip := net.ParseIP(o.Advertise); o.Advertise != "" && (ip == nil || ip.IsUnspecified()) {
-		return usage("--advertise %q: give an IP address of this host that routers reach, like 192.0.2.7", o.Advertise)
+		return console.Usage("--advertise %q: give an IP address of this host that routers reach, like 192.0.2.7", o.Advertise)
 	}
 	return nil
 }
 
 func (a *app) routerCommand() *cobra.Command {
 	var o RouterOptions
-	var logs logFlags
-	var listen []string
+	var logs console.LogFlags
+	var addresses []string
 	var admin string
 	var listenFDs []int
 	var adminFD int
@@ -285,7 +259,7 @@ func (a *app) routerCommand() *cobra.Command {
   ringway router --listen 0.0.0.0:80 --listen unix:/run/ringway.sock`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.NATS, err = natsURL(o.NATS); err != nil {
+			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
 			}
 			// The router closes them; this is for one that did not begin.
@@ -294,10 +268,10 @@ func (a *app) routerCommand() *cobra.Command {
 					_ = l.Close()
 				}
 			}()
-			if o.Public, err = publicListeners("--listen", listen, listenFDs); err != nil {
+			if o.Public, err = listen.PublicListeners("--listen", addresses, listenFDs); err != nil {
 				return err
 			}
-			if o.Admin, err = listener("--admin", admin, adminFD); err != nil {
+			if o.Admin, err = listen.Listener("--admin", admin, adminFD); err != nil {
 				return err
 			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
@@ -306,8 +280,8 @@ func (a *app) routerCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
-	publicFlag(cmd, &listen)
+	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
+	listen.PublicFlag(cmd, &addresses)
 	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:5001", "address of /metrics, /livez, /readyz and /routes")
 	cmd.Flags().StringVar(&o.Data, "data", "", "directory that keeps the last routes over a restart (default: not kept)")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this router, unique in the cluster")
@@ -316,13 +290,13 @@ func (a *app) routerCommand() *cobra.Command {
 	cmd.Flags().IntVar(&adminFD, "admin-fd", 0, "inherited socket in place of --admin")
 	_ = cmd.Flags().MarkHidden("listen-fd") // fails only for a flag that is not there
 	_ = cmd.Flags().MarkHidden("admin-fd")
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
 func (a *app) serverCommand() *cobra.Command {
 	var o ServerOptions
-	var logs logFlags
+	var logs console.LogFlags
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run the sample replica: GET /home and GET /heartbeat",
@@ -336,7 +310,7 @@ port from PORT.`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			o.ID = instanceName(o.ID)
 			if o.ID == "" {
-				return usage("no id; give --id, or RINGWAY_ID or SERVER_ID in the environment")
+				return console.Usage("no id; give --id, or RINGWAY_ID or SERVER_ID in the environment")
 			}
 			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
@@ -349,12 +323,12 @@ port from PORT.`,
 	}
 	cmd.Flags().StringVar(&o.ID, "id", "", "name that /home tells")
 	cmd.Flags().StringVar(&o.Listen, "listen", "", "address (default :5000)")
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
 func (a *app) holdCommand() *cobra.Command {
-	var logs logFlags
+	var logs console.LogFlags
 	cmd := &cobra.Command{
 		Use:     "hold -- COMMAND [ARGUMENT…]",
 		Short:   "Run a command that ends with its agent's supervisor",
@@ -365,13 +339,13 @@ func (a *app) holdCommand() *cobra.Command {
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				code, err := a.w.RunCommand(ctx, CommandOptions{Role: r, Argv: argv})
 				if err != nil || code != 0 {
-					return &exitError{max(code, 1), err}
+					return console.Exit(max(code, 1), err)
 				}
 				return nil
 			})
 		},
 	}
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }
 
@@ -383,7 +357,7 @@ func instanceName(flag string) string {
 
 // instanceAddress is where an instance listens, in the same way.
 func instanceAddress(flag string) (string, error) {
-	return listenAddress("--listen", cmp.Or(flag, ":"+cmp.Or(os.Getenv("PORT"), "5000")))
+	return listen.Address("--listen", cmp.Or(flag, ":"+cmp.Or(os.Getenv("PORT"), "5000")))
 }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)

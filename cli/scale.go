@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -46,12 +47,12 @@ func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.
 	f.add(cmd, scaleTimeout)
 	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help)
 	cmd.Flags().StringVar(&req.Service, "service", "", "service (default: the only one)")
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if !cmd.Flags().Changed("number") {
 			if len(names) == 0 && verb == events.APIRemove {
-				return usage("name the replicas to remove, or say how many with -n; the names are in 'ringway ps'")
+				return console.Usage("name the replicas to remove, or say how many with -n; the names are in 'ringway ps'")
 			}
 			req.N = max(1, len(names))
 		}
@@ -65,8 +66,8 @@ func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.
 			if err := a.request(ctx, c, f.timeout, verb, what, req, &reply); err != nil {
 				return err
 			}
-			if *output == asJSON {
-				return writeJSON(a.out, reply)
+			if *output == console.AsJSON {
+				return console.WriteJSON(a.out, reply)
 			}
 			a.printScale(reply)
 			return nil
@@ -77,17 +78,17 @@ func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.
 
 func checkScale(n int, names []string) error {
 	if n < 1 {
-		return usage("-n %d: use at least 1", n)
+		return console.Usage("-n %d: use at least 1", n)
 	}
 	if len(names) > n {
-		return usage("%d names for -n %d; leave -n out, or name fewer", len(names), n)
+		return console.Usage("%d names for -n %d; leave -n out, or name fewer", len(names), n)
 	}
 	for i, name := range names {
 		if err := events.ValidName(name); err != nil {
-			return usage("%w", err)
+			return console.Usage("%w", err)
 		}
 		if slices.Contains(names[:i], name) {
-			return usage("name %q is given twice", name)
+			return console.Usage("name %q is given twice", name)
 		}
 	}
 	return nil
@@ -99,8 +100,8 @@ func (a *app) printScale(r events.ScaleReply) {
 		names []string
 	}{{"added", r.Added}, {"removed", r.Removed}} {
 		if len(change.names) > 0 {
-			fmt.Fprintf(a.out, "%-9s %s\n", change.word, printable(strings.Join(change.names, " ")))
+			fmt.Fprintf(a.out, "%-9s %s\n", change.word, console.Printable(strings.Join(change.names, " ")))
 		}
 	}
-	fmt.Fprintf(a.out, "%-9s %s\n", "replicas", printable(strings.Join(r.Replicas, " ")))
+	fmt.Fprintf(a.out, "%-9s %s\n", "replicas", console.Printable(strings.Join(r.Replicas, " ")))
 }

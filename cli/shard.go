@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/events"
 )
 
@@ -16,7 +18,7 @@ var engines = []string{"auto", "mysql", "sqlite"}
 
 func (a *app) shardCommand() *cobra.Command {
 	var o ShardOptions
-	var logs logFlags
+	var logs console.LogFlags
 	cmd := &cobra.Command{
 		Use:   "shard",
 		Short: "Run a shard server: it keeps replicas of a table's shards",
@@ -37,24 +39,24 @@ server, is refused and left alone. It stays with the directory of --data.`,
   RINGWAY_DSN='app:secret@tcp(10.0.0.7:3306)/ringway' ringway shard --id Server0 --data /var/lib/ringway/vol-1`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.NATS, err = natsURL(o.NATS); err != nil {
+			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
 			}
 			o.Name = instanceName(o.Name)
 			if err := events.ValidName(o.Name); err != nil {
-				return usage("--id: %s; give --id, or RINGWAY_ID or SERVER_ID in the environment", err)
+				return console.Usage("--id: %s; give --id, or RINGWAY_ID or SERVER_ID in the environment", err)
 			}
 			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
 			}
 			if !slices.Contains(engines, o.Engine) {
-				return usage("--engine %q: use auto, mysql or sqlite", o.Engine)
+				return console.Usage("--engine %q: use auto, mysql or sqlite", o.Engine)
 			}
 			if o.DSN == "" {
 				o.DSN = os.Getenv("RINGWAY_DSN")
 			}
 			if o.DSN != "" && o.Engine == "sqlite" {
-				return usage("--dsn is of a MySQL server, --engine is sqlite")
+				return console.Usage("--dsn is of a MySQL server, --engine is sqlite")
 			}
 			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
 				o.Role = r
@@ -62,12 +64,12 @@ server, is refused and left alone. It stays with the directory of --data.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.NATS, "nats", defaultNATS, "the bus, host:port or URL")
+	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
 	cmd.Flags().StringVar(&o.Name, "id", "", "name of this server, unique in the cluster")
 	cmd.Flags().StringVar(&o.Listen, "listen", "", "address for routers and other shard servers (default :5000)")
 	cmd.Flags().StringVar(&o.Data, "data", filepath.Join(".ringway", "shard"), "directory of the data; one server at a time uses it")
 	cmd.Flags().StringVar(&o.Engine, "engine", "auto", "auto, mysql or sqlite")
 	cmd.Flags().StringVar(&o.DSN, "dsn", "", "a MySQL or MariaDB server that runs already, user:password@tcp(host:port)/database")
-	logs.add(cmd)
+	logs.Add(cmd)
 	return cmd
 }

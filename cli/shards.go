@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -33,7 +35,7 @@ is not heard).`,
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd, leaderTimeout)
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
@@ -42,11 +44,11 @@ is not heard).`,
 			}
 			shards := shardsOf(st)
 			gone := readLogEnds(ctx, c, shards)
-			if *output == asJSON {
-				return writeJSON(a.out, shards)
+			if *output == console.AsJSON {
+				return console.WriteJSON(a.out, shards)
 			}
 			if len(shards) == 0 {
-				a.con.printf("%s", errNoDatabase)
+				a.con.Printf("%s", errNoDatabase)
 				return nil
 			}
 			a.printShards(shards, gone)
@@ -114,11 +116,11 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 			if r.Server == s.Responder {
 				state += ", eager"
 			}
-			rows = append(rows, []any{name, low, size, last, r.Server, dash(r.Host), state, fmt.Sprint(r.AppliedSeq)})
+			rows = append(rows, []any{name, low, size, last, r.Server, cmp.Or(r.Host, "-"), state, fmt.Sprint(r.AppliedSeq)})
 			name, low, size, last = "", "", "", ""
 		}
 	}
-	writeTable(a.out, []string{"shard", "low", "size", "log", "server", "host", "state", "applied"}, rows, 2, 3, 4, 8)
+	console.WriteTable(a.out, []string{"shard", "low", "size", "log", "server", "host", "state", "applied"}, rows, 2, 3, 4, 8)
 	var notes []string
 	for _, s := range all {
 		name := s.Table + "." + s.Shard
@@ -138,6 +140,6 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 		fmt.Fprintln(a.out)
 	}
 	for _, n := range notes {
-		fmt.Fprintln(a.out, printable(n))
+		fmt.Fprintln(a.out, console.Printable(n))
 	}
 }

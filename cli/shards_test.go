@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -31,7 +32,7 @@ func TestShards(t *testing.T) {
 	c := statusOf(st)
 	c.log = &events.LogState{First: 1, Last: 1000000}
 	code, out, errs := run(t, c.wiring(), "shards")
-	if code != ExitOK || errs != "" {
+	if code != console.ExitOK || errs != "" {
 		t.Errorf("code %d, stderr %q", code, errs)
 	}
 	golden(t, "shards.txt", out)
@@ -41,7 +42,7 @@ func TestShards(t *testing.T) {
 		}
 	}
 	code, out, errs = run(t, statusOf(events.Status{}).wiring(), "shards")
-	if code != ExitOK || out != "" || errs != "there is no database; make one with 'ringway init'\n" {
+	if code != console.ExitOK || out != "" || errs != "there is no database; make one with 'ringway init'\n" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 }

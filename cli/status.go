@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -20,15 +21,15 @@ func (a *app) statusCommand() *cobra.Command {
 		Args: noArgs,
 	}
 	f.add(cmd, leaderTimeout)
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
 			st, err := a.status(ctx, c, f.timeout)
 			if err != nil {
 				return err
 			}
-			if *output == asJSON {
-				return writeJSON(a.out, st)
+			if *output == console.AsJSON {
+				return console.WriteJSON(a.out, st)
 			}
 			a.printStatus(st, time.Now())
 			return nil
@@ -38,9 +39,9 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) printStatus(st events.Status, now time.Time) {
-	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", printable(st.Controller), age(st.Since, now), st.Term)
+	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", console.Printable(st.Controller), age(st.Since, now), st.Term)
 	if r := st.RolledBack; r != nil {
-		fmt.Fprintf(a.out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), printable(r.Reason))
+		fmt.Fprintf(a.out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), console.Printable(r.Reason))
 	}
 	var rows [][]any
 	for _, s := range st.Services {
@@ -88,7 +89,7 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 // remark says what is to be known of a thing, if anything is.
 func (a *app) printDetail(about, detail string) {
 	if detail != "" {
-		fmt.Fprintf(a.out, "%s: %s\n", printable(about), printable(detail))
+		fmt.Fprintf(a.out, "%s: %s\n", console.Printable(about), console.Printable(detail))
 	}
 }
 
@@ -108,7 +109,7 @@ func (a *app) section(header []string, rows [][]any, none string, right ...int) 
 		fmt.Fprintln(a.out, none)
 		return
 	}
-	writeTable(a.out, header, rows, right...)
+	console.WriteTable(a.out, header, rows, right...)
 }
 
 func ago(d time.Duration) string {

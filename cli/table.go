@@ -11,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -25,7 +26,7 @@ type TableConfig struct {
 func LoadTable(file string) (TableConfig, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return TableConfig{}, usage("table: %w; name a file that is there", err)
+		return TableConfig{}, console.Usage("table: %w; name a file that is there", err)
 	}
 	req, err := ParseTable(file, b)
 	if err != nil {

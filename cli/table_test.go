@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -111,7 +112,7 @@ func TestLoadTable_AnotherFileHasAnotherHash(t *testing.T) {
 	if a == "" || a == b || a != digest(courseInit) {
 		t.Errorf("digests %q, %q", a, b)
 	}
-	if _, err := LoadTable(file + "x"); err == nil || exitCode(err) != ExitUsage {
+	if _, err := LoadTable(file + "x"); err == nil || console.ExitCode(err) != console.ExitUsage {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -134,7 +135,7 @@ func TestInit(t *testing.T) {
 		t.Helper()
 		c, got := initial(events.ServersReply{Table: "StudT", N: 2, Added: []string{"Server1", "Server2"}}, nil)
 		code, out, errs := run(t, c.wiring(), append([]string{"init"}, args...)...)
-		if code != ExitOK || out != "table    StudT\nservers  Server1 Server2\n" || errs != "" {
+		if code != console.ExitOK || out != "table    StudT\nservers  Server1 Server2\n" || errs != "" {
 			t.Errorf("%v: code %d, stdout %q, stderr %q", args, code, out, errs)
 		}
 		if len(*got) != 1 || (*got)[0].ID == "" {
@@ -174,19 +175,19 @@ func TestInit_Refused(t *testing.T) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %d, %q", args, got, out, errs, code, want)
 		}
 	}
-	f(ExitRefused, "table StudT is there already")
-	f(ExitUsage, "--course says all of --servers; leave one of them out", "--course", "--servers", "3")
-	f(ExitUsage, "--file says all of --course; leave one of them out", "--course", "--file", "x")
-	f(ExitUsage, "--servers 0", "--servers", "0")
-	f(ExitUsage, "--shards 0", "--shards", "0")
-	f(ExitUsage, "--size 0", "--size", "0")
-	f(ExitUsage, "--size 9223372036854775807", "--size", "9223372036854775807")
-	f(ExitUsage, "--replicas 0", "--replicas", "0")
-	f(ExitUsage, `--engine "oracle" is unknown`, "--engine", "oracle")
-	f(ExitUsage, "no such file", "--file", filepath.Join(t.TempDir(), "none"))
+	f(console.ExitRefused, "table StudT is there already")
+	f(console.ExitUsage, "--course says all of --servers; leave one of them out", "--course", "--servers", "3")
+	f(console.ExitUsage, "--file says all of --course; leave one of them out", "--course", "--file", "x")
+	f(console.ExitUsage, "--servers 0", "--servers", "0")
+	f(console.ExitUsage, "--shards 0", "--shards", "0")
+	f(console.ExitUsage, "--size 0", "--size", "0")
+	f(console.ExitUsage, "--size 9223372036854775807", "--size", "9223372036854775807")
+	f(console.ExitUsage, "--replicas 0", "--replicas", "0")
+	f(console.ExitUsage, `--engine "oracle" is unknown`, "--engine", "oracle")
+	f(console.ExitUsage, "no such file", "--file", filepath.Join(t.TempDir(), "none"))
 
 	late, _ := initial(events.ServersReply{}, events.StatusErrorf(504, "2 of 12 replicas are not ready; it goes on"))
-	if code, _, errs := run(t, late.wiring(), "init"); code != ExitUnknown || !strings.Contains(errs, "it goes on") {
+	if code, _, errs := run(t, late.wiring(), "init"); code != console.ExitUnknown || !strings.Contains(errs, "it goes on") {
 		t.Errorf("code %d, stderr %q", code, errs)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/cli/supervise"
 	"ringway/events"
 )
@@ -28,14 +30,14 @@ type up struct {
 	grace          time.Duration      // that instances are given to end
 
 	data       *supervise.Data
-	public     []string            // as bound, those of the network first
-	admin      string              // as bound
-	bus        string              // name of our own
-	opened     []*supervise.Socket // whose files are ours to remove
-	sockets    []*os.File          // passed on
-	incomplete []shardProblem      // shards that are not whole
-	shards     int                 // there are
-	stages     []*stage            // in the order in which they are started
+	public     []string         // as bound, those of the network first
+	admin      string           // as bound
+	bus        string           // name of our own
+	opened     []*listen.Socket // whose files are ours to remove
+	sockets    []*os.File       // passed on
+	incomplete []shardProblem   // shards that are not whole
+	shards     int              // there are
+	stages     []*stage         // in the order in which they are started
 
 	mu      sync.Mutex
 	started bool             // ready was said
@@ -51,7 +53,7 @@ type upFlags struct {
 	hosts             int
 	timeout           time.Duration
 	spec              specFlags
-	logs              logFlags
+	logs              console.LogFlags
 }
 
 const (
@@ -127,15 +129,15 @@ DATA/logs. A configuration file looks like this, every key may be left out:
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
-	publicFlag(cmd, &u.o.listen)
+	listen.PublicFlag(cmd, &u.o.listen)
 	cmd.Flags().StringVar(&u.o.admin, "admin", "127.0.0.1:5001", "address of the router's /metrics, /livez, /readyz and /routes")
-	cmd.Flags().StringVar(&u.o.nats, "nats", defaultNATS, "address of the bus")
+	cmd.Flags().StringVar(&u.o.nats, "nats", listen.DefaultNATS, "address of the bus")
 	cmd.Flags().StringVar(&u.o.data, "data", ".ringway", "directory for all that is kept")
 	cmd.Flags().IntVar(&u.o.hosts, "hosts", 1, "agents to run, named host-1, host-2, …")
 	cmd.Flags().DurationVar(&u.o.timeout, "start-timeout", startTimeout, "longest wait until everything serves; with a database 3m")
 	cmd.Flags().StringVar(&u.o.table, "table", "", "YAML or JSON file of a table to make if it is not there")
 	u.o.spec.add(cmd)
-	u.o.logs.add(cmd)
+	u.o.logs.Add(cmd)
 	return cmd
 }
 
@@ -158,34 +160,34 @@ func (u *up) run(cmd *cobra.Command) (err error) {
 	killed := u.stop(kill)
 	switch {
 	case killed:
-		return &exitError{ExitInterrupted, errors.New("killed at once, as asked")}
+		return console.Exit(console.ExitInterrupted, errors.New("killed at once, as asked"))
 	case err != nil && ctx.Err() != nil:
-		return &exitError{ExitInterrupted, errors.New("interrupted before it was ready; everything is stopped")}
+		return console.Exit(console.ExitInterrupted, errors.New("interrupted before it was ready; everything is stopped"))
 	}
 	return err
 }
 
 // check refuses what cannot be before anything is touched.
 func (u *up) check(cmd *cobra.Command) (err error) {
-	if _, err = u.o.logs.logger(u.con.w, "up"); err != nil {
+	if _, err = u.o.logs.Logger(u.con.W, "up"); err != nil {
 		return err
 	}
-	if u.o.listen, err = publicAddresses("--listen", u.o.listen); err != nil {
+	if u.o.listen, err = listen.PublicAddresses("--listen", u.o.listen); err != nil {
 		return err
 	}
 	for _, f := range []struct {
 		flag string
 		v    *string
 	}{{"--admin", &u.o.admin}, {"--nats", &u.o.nats}} {
-		if *f.v, err = listenAddress(f.flag, *f.v); err != nil {
+		if *f.v, err = listen.Address(f.flag, *f.v); err != nil {
 			return err
 		}
 	}
 	if u.o.hosts < 1 || u.o.hosts > 50 {
-		return usage("--hosts %d: use 1 to 50", u.o.hosts)
+		return console.Usage("--hosts %d: use 1 to 50", u.o.hosts)
 	}
 	if u.o.timeout <= 0 {
-		return usage("--start-timeout %s: use a positive duration like 60s", u.o.timeout)
+		return console.Usage("--start-timeout %s: use a positive duration like 60s", u.o.timeout)
 	}
 	overlay, err := u.o.spec.overlay(cmd)
 	if err != nil {
@@ -214,7 +216,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	waiting, done := context.WithTimeout(ctx, u.o.timeout)
 	defer done()
 	u.data, err = supervise.OpenData(waiting, u.o.data, func() {
-		u.con.progress("waiting for what an earlier run left to end…")
+		u.con.Progress("waiting for what an earlier run left to end…")
 	})
 	if err != nil {
 		return err
@@ -233,14 +235,14 @@ func (u *up) open(ctx context.Context) (err error) {
 	if u.admin, err = u.listen(u.o.admin, "--admin"); err != nil {
 		return err
 	}
-	if u.o.nats, err = supervise.FreePort(u.o.nats, "--nats"); err != nil {
+	if u.o.nats, err = listen.FreePort(u.o.nats, "--nats"); err != nil {
 		return err
 	}
 	return u.makeChildren()
 }
 
 func (u *up) listen(address, flag string) (string, error) {
-	s, err := supervise.Listen(address, flag)
+	s, err := listen.Open(address, flag)
 	if err != nil {
 		return "", err
 	}
@@ -254,7 +256,7 @@ func (u *up) listen(address, flag string) (string, error) {
 }
 
 func (u *up) makeChildren() error {
-	nats := "nats://" + reachable(u.o.nats)
+	nats := "nats://" + listen.Reachable(u.o.nats)
 	fixed := func(args ...string) func() []string { return func() []string { return args } }
 	add := func(name string, specs ...supervise.Spec) error {
 		s := &stage{name: name}
@@ -307,10 +309,10 @@ func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
 	spec.Files = []*os.File{u.data.Lock()}
 	args := spec.Args
 	spec.Args = func() []string {
-		return append(args(), "--log-level", u.o.logs.level, "--log-format", u.o.logs.format)
+		return append(args(), "--log-level", u.o.logs.Level, "--log-format", u.o.logs.Format)
 	}
 	if err := supervise.RotateLog(spec.Log); err != nil {
-		u.con.printf("ringway: log of %s: %s", spec.Name, err)
+		u.con.Printf("ringway: log of %s: %s", spec.Name, err)
 	}
 	return supervise.New(spec, supervise.DefaultBackoff(), u.report)
 }
@@ -344,15 +346,15 @@ func (u *up) ready() {
 	u.mu.Lock()
 	u.started = true
 	u.mu.Unlock()
-	u.con.clear()
+	u.con.Clear()
 	line := []string{
 		"ready",
-		"http " + clientURL(u.public[0]),
-		"admin http://" + reachable(u.admin),
-		"nats nats://" + reachable(u.o.nats),
+		"http " + listen.ClientURL(u.public[0]),
+		"admin http://" + listen.Reachable(u.admin),
+		"nats nats://" + listen.Reachable(u.o.nats),
 	}
 	for _, more := range u.public[1:] {
-		line = append(line, "http "+clientURL(more))
+		line = append(line, "http "+listen.ClientURL(more))
 	}
 	u.reportIncomplete()
 	fmt.Fprintln(u.out, strings.Join(line, "  "))
@@ -371,7 +373,7 @@ func (u *up) watchLogs(ctx context.Context) {
 		for _, s := range u.stages {
 			for _, c := range s.children {
 				if err := supervise.TrimLog(c.Log(), supervise.MaxLog); err != nil {
-					u.con.printf("ringway: log of %s: %s", c.Name(), err)
+					u.con.Printf("ringway: log of %s: %s", c.Name(), err)
 				}
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/cli/supervise"
 	"ringway/events"
 )
@@ -71,7 +73,7 @@ func (u *up) await(ctx context.Context, w *waiter, observe func(context.Context)
 		looking, done := context.WithDeadline(ctx, deadline)
 		there := observe(looking)
 		done()
-		u.con.progress(w.line())
+		u.con.Progress(w.line())
 		switch {
 		case there:
 			return nil
@@ -120,13 +122,13 @@ func (w *waiter) close() {
 func (w *waiter) bus(ctx context.Context) bool {
 	dialing, done := context.WithTimeout(ctx, dialTimeout)
 	defer done()
-	c, err := w.w.Dial(dialing, "nats://"+reachable(w.o.nats))
+	c, err := w.w.Dial(dialing, "nats://"+listen.Reachable(w.o.nats))
 	if err != nil {
 		return false
 	}
 	if name := c.Bus(); name != w.up.bus {
 		c.Close()
-		w.fail(&startError{what: fmt.Sprintf("another bus, %q, answers at %s; choose another address with --nats HOST:PORT (port 0 picks a free one)", printable(name), w.o.nats)})
+		w.fail(&startError{what: fmt.Sprintf("another bus, %q, answers at %s; choose another address with --nats HOST:PORT (port 0 picks a free one)", console.Printable(name), w.o.nats)})
 		return false
 	}
 	w.cluster = c
@@ -172,10 +174,10 @@ func (w *waiter) observe(st events.Status) {
 		case !shard && i.Serving && i.State == events.Ready: // and not merely routed to since an earlier run
 			w.ready++
 		case i.Detail != "":
-			w.trouble = fmt.Sprintf("%s is %s: %s", printable(i.Name), i.State, printable(i.Detail))
+			w.trouble = fmt.Sprintf("%s is %s: %s", console.Printable(i.Name), i.State, console.Printable(i.Detail))
 			if i.State == events.Dead && !w.reported[i.Detail] {
 				w.reported[i.Detail] = true
-				w.con.printf("ringway: replica %s; trying again", w.trouble)
+				w.con.Printf("ringway: replica %s; trying again", w.trouble)
 			}
 		}
 	}
@@ -199,7 +201,7 @@ func (w *waiter) answers(ctx context.Context, address, path string) bool {
 	if err != nil {
 		return false
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialTo(address)}}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: listen.Dialer(address)}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return false
@@ -266,7 +268,7 @@ func (u *up) report(r supervise.Report) {
 	switch r.What {
 	case supervise.Died, supervise.Failed:
 	case supervise.Killed:
-		u.con.printf("ringway: %s (process %d) was killed", r.Name, r.PID)
+		u.con.Printf("ringway: %s (process %d) was killed", r.Name, r.PID)
 		return
 	default:
 		return
@@ -279,7 +281,7 @@ func (u *up) report(r supervise.Report) {
 	if r.What == supervise.Failed {
 		how = "did not start: " + supervise.DescribeExit(r.Err)
 	}
-	u.con.printf("ringway: %s %s; %s", r.Name, how, when)
+	u.con.Printf("ringway: %s %s; %s", r.Name, how, when)
 	u.checkDeaths(r, how)
 }
 
@@ -288,7 +290,7 @@ func (u *up) checkDeaths(r supervise.Report, how string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.deaths[r.Name]++
-	if u.started || u.deaths[r.Name] < maxDeaths && supervise.ExitCode(r.Err) != ExitUsage {
+	if u.started || u.deaths[r.Name] < maxDeaths && supervise.ExitCode(r.Err) != console.ExitUsage {
 		return
 	}
 	for _, s := range u.stages {

@@ -74,7 +74,7 @@ func (u *up) stop(kill <-chan struct{}) (killed bool) {
 		}
 	}()
 	for i, name := range stopOrder {
-		u.con.progress("stopping  " + strings.Join(stopOrder[i:], ", ") + "  (ctrl-C kills at once)")
+		u.con.Progress("stopping  " + strings.Join(stopOrder[i:], ", ") + "  (ctrl-C kills at once)")
 		at := slices.IndexFunc(u.stages, func(s *stage) bool { return s.name == name })
 		if s := u.stages[at]; s.cancel != nil { // else it was never launched
 			s.cancel()
@@ -83,7 +83,7 @@ func (u *up) stop(kill <-chan struct{}) (killed bool) {
 			closeUnlaunched(s)
 		}
 	}
-	u.con.clear()
+	u.con.Clear()
 	select {
 	case <-kill:
 		return true

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -91,7 +92,7 @@ func (w *waiter) observeTables(st events.Status, now time.Time) {
 			}
 		}
 	}
-	c.trouble = printable(c.describe())
+	c.trouble = console.Printable(c.describe())
 }
 
 // maxLacks bounds how many shards are told of one by one.
@@ -124,18 +125,18 @@ func (u *up) reportIncomplete() {
 		switch {
 		case i >= maxProblems:
 		case l.served:
-			u.con.printf("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, printable(l.what))
+			u.con.Printf("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, console.Printable(l.what))
 		case l.recoverable && !l.retries:
-			u.con.printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, printable(l.what))
+			u.con.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, console.Printable(l.what))
 		default:
-			u.con.printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, printable(l.what))
+			u.con.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, console.Printable(l.what))
 		}
 	}
 	if more := len(u.incomplete) - maxProblems; more > 0 {
-		u.con.printf("ringway: and %d more, see 'ringway shards'", more)
+		u.con.Printf("ringway: and %d more, see 'ringway shards'", more)
 	}
 	if dead > 0 {
-		u.con.printf("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
+		u.con.Printf("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
 	}
 }
 
@@ -147,7 +148,7 @@ func (u *up) reportIgnored(st events.Status) {
 			continue
 		}
 		if differs := ignored(t, u.asked); len(differs) > 0 {
-			u.con.printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, printable(u.o.table), printable(strings.Join(differs, "; ")))
+			u.con.Printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, console.Printable(u.o.table), console.Printable(strings.Join(differs, "; ")))
 		}
 	}
 }
@@ -203,7 +204,7 @@ func (w *waiter) findReason(ctx context.Context) {
 	w.shards.trouble = "no table " + w.wish
 	_ = w.cluster.History(ctx, w.began, false, func(e events.Event) error { // it is only an explanation
 		if e.Entity == events.EntityTable && e.Verb == events.VerbRefused && e.About == w.wish {
-			w.shards.trouble = printable("table " + e.About + " refused: " + compact(e.Data))
+			w.shards.trouble = console.Printable("table " + e.About + " refused: " + compact(e.Data))
 		}
 		return nil
 	})

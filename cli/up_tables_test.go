@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -35,7 +36,7 @@ func TestUp_WithATableWaitsForItsShards(t *testing.T) {
 	slow := begin(t, t.TempDir(), []string{"STAND_SHARDS=" + events.ReplicaCopying}, "--table", table)
 	slow.shows("  shards 1/2  router up")
 	slow.signal(os.Interrupt)
-	slow.exit(ExitInterrupted, "interrupted")
+	slow.exit(console.ExitInterrupted, "interrupted")
 	if slow.out.String() != "" {
 		t.Errorf("it was called ready: %s", slow.out)
 	}
@@ -53,7 +54,7 @@ func TestUp_CountsShards(t *testing.T) {
 	// complete at once, or once it has been so for long; or never.
 	f := func(maxConcurrent, later bool, states ...string) {
 		t.Helper()
-		w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, reported: map[string]bool{}}
+		w := &waiter{up: &up{app: &app{con: console.New(io.Discard)}, wish: "T"}, reported: map[string]bool{}}
 		st := events.Status{Tables: []events.TableStatus{{Name: "T", Shards: []events.ShardStatus{replica(states...)}}}}
 		for i, want := range []bool{maxConcurrent, later} {
 			w.observeTables(st, began.Add(time.Duration(i)*waiveAfter))
@@ -97,7 +98,7 @@ ringway: 1 of 2 shards can be read and written
 		return nil
 	})
 	s.signal(os.Interrupt)
-	s.exit(ExitOK)
+	s.exit(console.ExitOK)
 }
 
 func TestUp_ReportsWhatAShardLacks(t *testing.T) {
@@ -135,7 +136,7 @@ func TestUp_ReportsWhatItDoesNotApplyOfAFile(t *testing.T) {
 		}}
 		change(&stored)
 		var reports bytes.Buffer
-		u := &up{app: &app{con: newConsole(&reports)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
+		u := &up{app: &app{con: console.New(&reports)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
 		u.reportIgnored(events.Status{Tables: []events.TableStatus{{Name: "Other"}, stored}})
 		if want != "" {
 			want = "ringway: table StudT is there already and stays as it is, table.yaml is not applied: " + want + "\n"
@@ -160,7 +161,7 @@ func TestUp_ExplainsWhyThereIsNoTable(t *testing.T) {
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "T", Data: json.RawMessage(`{"reason":"a service has this name"}`)},
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "Other", Data: json.RawMessage(`{"reason":"of another"}`)},
 	}}
-	w := &waiter{up: &up{app: &app{con: newConsole(io.Discard)}, wish: "T"}, cluster: c, leads: true, reported: map[string]bool{}}
+	w := &waiter{up: &up{app: &app{con: console.New(io.Discard)}, wish: "T"}, cluster: c, leads: true, reported: map[string]bool{}}
 	w.observeTables(events.Status{}, time.Now())
 	w.findReason(t.Context())
 	if want := `table T refused: reason="a service has this name"`; w.shards.trouble != want {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
 	"ringway/cli/supervise"
 	"ringway/events"
 	"ringway/internal/testkit"
@@ -192,7 +193,7 @@ func TestUp_ServesAndStopsInOrder(t *testing.T) {
 		t.Errorf("process %s answered", got)
 	}
 	s.signal(os.Interrupt)
-	s.exit(ExitOK)
+	s.exit(console.ExitOK)
 	var order []string
 	for _, l := range s.lives("stop") {
 		if l.role != "server" {
@@ -260,7 +261,7 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 		}
 	}
 	s.signal(syscall.SIGTERM)
-	s.exit(ExitOK)
+	s.exit(console.ExitOK)
 	s.nothingRuns()
 	if n := len(s.of("server")); n != 1 {
 		t.Errorf("the death of the agent cost an instance: %d were started", n)
@@ -312,7 +313,7 @@ func TestUp_SecondInterruptKillsAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	s.exit(ExitInterrupted, "killed")
+	s.exit(console.ExitInterrupted, "killed")
 }
 
 // In a terminal ctrl-C reaches us directly and through the programs around us.
@@ -333,14 +334,14 @@ func TestUp_InterruptedWhileItStarts(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"})
 	s.shows("replicas 5/5  router …")
 	s.signal(os.Interrupt)
-	s.exit(ExitInterrupted, "interrupted")
+	s.exit(console.ExitInterrupted, "interrupted")
 }
 
 func TestUp_GivesUpWhatCannotStart(t *testing.T) {
 	f := func(fault, role string, parts ...string) {
 		t.Helper()
 		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "29s")
-		s.exit(ExitFailed, append(parts, "start failed", filepath.Join("logs", role))...)
+		s.exit(console.ExitFailed, append(parts, "start failed", filepath.Join("logs", role))...)
 		if s.out.String() != "" {
 			t.Errorf("stdout: %s", s.out)
 		}
@@ -351,13 +352,13 @@ func TestUp_GivesUpWhatCannotStart(t *testing.T) {
 
 func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"}, "--start-timeout", "1s")
-	s.exit(ExitFailed, "start failed", "within 1s")
+	s.exit(console.ExitFailed, "start failed", "within 1s")
 	s.nothingRuns()
 }
 
 func TestUp_ReportsWhatHangs(t *testing.T) {
 	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", timeout: time.Minute}, data: &supervise.Data{Dir: "/d"}}
-	u.app = &app{con: newConsole(io.Discard)}
+	u.app = &app{con: console.New(io.Discard)}
 	f := func(want string, change func(*waiter)) {
 		t.Helper()
 		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, reported: map[string]bool{}}
@@ -398,7 +399,7 @@ func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {
 		t.Helper()
 		data := filepath.Join(dir, "data")
 		code, out, errs := run(t, Wiring{}, append([]string{"up", "--data", data}, args...)...)
-		if code != ExitUsage || out != "" || !strings.Contains(errs, want) {
+		if code != console.ExitUsage || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%v: code %d, stdout %q, stderr %q; want %q", args, code, out, errs, want)
 		}
 		if _, err := os.Stat(data); err == nil {
@@ -433,7 +434,7 @@ func TestUp_AddressInUse(t *testing.T) {
 			line = append(line, k, v)
 		}
 		code, out, errs := run(t, Wiring{}, line...)
-		if code != ExitFailed || out != "" || !strings.Contains(errs, l.Addr().String()+" is in use") || !strings.Contains(errs, flag+" HOST:PORT") {
+		if code != console.ExitFailed || out != "" || !strings.Contains(errs, l.Addr().String()+" is in use") || !strings.Contains(errs, flag+" HOST:PORT") {
 			t.Errorf("%s: code %d, stdout %q, stderr %q", flag, code, out, errs)
 		}
 	}
@@ -442,7 +443,7 @@ func TestUp_AddressInUse(t *testing.T) {
 // Between our look at the address and our bus another program may take it.
 func TestUp_RunsNothingOnAnotherBus(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_OTHER_BUS=ringway-bus-of-others"})
-	s.exit(ExitFailed, `another bus, "ringway-bus-of-others", answers at 127.0.0.1:`, "--nats")
+	s.exit(console.ExitFailed, `another bus, "ringway-bus-of-others", answers at 127.0.0.1:`, "--nats")
 	for _, l := range s.lives("start") {
 		if l.role != "bus" {
 			t.Errorf("%s ran on it", l.role)
@@ -456,7 +457,7 @@ func TestUp_DataDirectoryInUse(t *testing.T) {
 	s := begin(t, dir, nil)
 	s.ready()
 	second := begin(t, dir, nil)
-	second.exit(ExitFailed, "in use", fmt.Sprint("process ", s.cmd.Process.Pid), "--data")
+	second.exit(console.ExitFailed, "in use", fmt.Sprint("process ", s.cmd.Process.Pid), "--data")
 	s.signal(os.Interrupt)
-	s.exit(ExitOK)
+	s.exit(console.ExitOK)
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/console"
+	"ringway/cli/listen"
 	"ringway/internal/testkit"
 )
 
@@ -92,7 +94,7 @@ func TestUp_ServesOnAUnixSocketToo(t *testing.T) {
 		}
 	}
 	s.signal(os.Interrupt)
-	s.exit(ExitOK)
+	s.exit(console.ExitOK)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file is left: %v", err)
 	}
@@ -114,7 +116,7 @@ func TestUp_TakesTheSocketOfAKilledOneAndNotOfALiveOne(t *testing.T) {
 	path := socketPath(t)
 	first := begin(t, t.TempDir(), nil, "--listen", "unix:"+path)
 	first.says("^ready")
-	begin(t, t.TempDir(), nil, "--listen", "unix:"+path).exit(ExitFailed, "socket "+path+" is in use by another program", "--listen unix:PATH")
+	begin(t, t.TempDir(), nil, "--listen", "unix:"+path).exit(console.ExitFailed, "socket "+path+" is in use by another program", "--listen unix:PATH")
 	if got := getUnix(t, path); got != fmt.Sprint(first.of("router")[0]) {
 		t.Errorf("process %s answered", got)
 	}
@@ -147,12 +149,12 @@ func TestUp_RefusesWhereNoSocketCanBe(t *testing.T) {
 			}
 		}
 	}
-	f(ExitUsage, "/"+strings.Repeat("x", 120), "121 bytes", "at most")
+	f(console.ExitUsage, "/"+strings.Repeat("x", 120), "121 bytes", "at most")
 	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
 		t.Error("the data directory was made")
 	}
-	f(ExitFailed, file, "a file, which is no socket")
-	f(ExitFailed, filepath.Join(dir, "missing", "s"), "there is no directory "+filepath.Join(dir, "missing"))
+	f(console.ExitFailed, file, "a file, which is no socket")
+	f(console.ExitFailed, filepath.Join(dir, "missing", "s"), "there is no directory "+filepath.Join(dir, "missing"))
 	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
 		t.Errorf("the file has %q, %v", b, err)
 	}
@@ -171,7 +173,7 @@ func TestRouter_RemovesItsSocketHoweverItEnds(t *testing.T) {
 		return failed
 	}}
 	code, _, errs := run(t, w, "router", "--listen", "unix:"+path, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	if code != ExitFailed || !strings.Contains(errs, failed.Error()) || served != path {
+	if code != console.ExitFailed || !strings.Contains(errs, failed.Error()) || served != path {
 		t.Errorf("code %d, %s; it listened at %q", code, errs, served)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -179,7 +181,7 @@ func TestRouter_RemovesItsSocketHoweverItEnds(t *testing.T) {
 	}
 	testkit.Must(t, os.WriteFile(path, nil, 0o600))
 	code, _, errs = run(t, w, "router", "--listen", "unix:"+path, "--admin", "127.0.0.1:0")
-	if code != ExitFailed || !strings.Contains(errs, "no socket") {
+	if code != console.ExitFailed || !strings.Contains(errs, "no socket") {
 		t.Errorf("code %d, %s", code, errs)
 	}
 }
@@ -189,11 +191,11 @@ func TestPublicAddresses(t *testing.T) {
 	testkit.Must(t, err)
 	f := func(want string, given ...string) {
 		t.Helper()
-		all, err := publicAddresses("--listen", given)
+		all, err := listen.PublicAddresses("--listen", given)
 		got := strings.Join(all, " ")
 		if err != nil {
-			if exitCode(err) != ExitUsage {
-				t.Errorf("%q: exit code %d", given, exitCode(err))
+			if console.ExitCode(err) != console.ExitUsage {
+				t.Errorf("%q: exit code %d", given, console.ExitCode(err))
 			}
 			got = err.Error()
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -94,9 +95,9 @@ func (a *app) printVerdicts(all []verdict) {
 		width = max(width, len(v.Table)+1+len(v.Shard))
 	}
 	for _, v := range all {
-		fmt.Fprintf(a.out, "%-*s  %s\n", width, v.Table+"."+v.Shard, printable(v.summary()))
+		fmt.Fprintf(a.out, "%-*s  %s\n", width, v.Table+"."+v.Shard, console.Printable(v.summary()))
 		for _, line := range v.faults() {
-			fmt.Fprintf(a.out, "%-*s    %s\n", width, "", printable(line))
+			fmt.Fprintf(a.out, "%-*s    %s\n", width, "", console.Printable(line))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -42,13 +43,13 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
 	}
 	f.add(cmd, verifyTimeout)
 	cmd.Flag("timeout").Usage = "longest wait for the replicas of a shard"
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		table := ""
 		if len(args) == 1 {
 			table = args[0]
 			if err := events.ValidIdentifier(table); err != nil {
-				return usage("table %w", err)
+				return console.Usage("table %w", err)
 			}
 		}
 		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
@@ -57,13 +58,13 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
 			if err != nil {
 				return err
 			}
-			if *output == asJSON {
-				err = writeJSON(a.out, found)
+			if *output == console.AsJSON {
+				err = console.WriteJSON(a.out, found)
 			} else {
 				a.printVerdicts(found)
 			}
 			if err == nil && slices.ContainsFunc(found, func(v verdict) bool { return !v.Equal }) {
-				return &exitError{ExitFailed, nil}
+				return console.Exit(console.ExitFailed, nil)
 			}
 			return err
 		})

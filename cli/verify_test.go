@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"ringway/cli/console"
 	"ringway/events"
 )
 
@@ -82,13 +83,13 @@ func TestVerify_Equal(t *testing.T) {
 	r := newReplicas(honest)
 	code, out, errs := run(t, r.cluster(t).wiring(), "verify")
 	want := "StudT.sh1  equal: 3 replicas, 7 rows at seq 41\nStudT.sh2  equal: 3 replicas, 7 rows at seq 41\n"
-	if code != ExitOK || out != want || errs != "" {
+	if code != console.ExitOK || out != want || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 	if r.marks["sh1"] != 1 || r.marks["sh2"] != 1 {
 		t.Errorf("markers: %v", r.marks)
 	}
-	if code, _, errs := run(t, r.cluster(t).wiring(), "verify", "StudT"); code != ExitOK {
+	if code, _, errs := run(t, r.cluster(t).wiring(), "verify", "StudT"); code != console.ExitOK {
 		t.Errorf("by name: code %d, %s", code, errs)
 	}
 }
@@ -102,12 +103,12 @@ func TestVerify_Different(t *testing.T) {
 	}
 	code, out, errs := run(t, newReplicas(digest).cluster(t).wiring(), "verify")
 	want := "StudT.sh1  equal: 3 replicas, 7 rows at seq 41\nStudT.sh2  DIFFERENT at seq 41\n             Server0: rows, data, has 6 rows at seq 41; most have 7\n"
-	if code != ExitFailed || out != want || errs != "" {
+	if code != console.ExitFailed || out != want || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 	code, out, _ = run(t, newReplicas(digest).cluster(t).wiring(), "verify", "-o", "json")
 	var got []verdict
-	if err := json.Unmarshal([]byte(out), &got); err != nil || code != ExitFailed || len(got) != 2 {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != console.ExitFailed || len(got) != 2 {
 		t.Fatalf("code %d, %v: %s", code, err, out)
 	}
 	first := got[1].Replicas[0]
@@ -131,7 +132,7 @@ func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
 			return &d
 		}
 		code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify")
-		if code != ExitFailed || !strings.Contains(out, "Server3: "+part+", has") {
+		if code != console.ExitFailed || !strings.Contains(out, "Server3: "+part+", has") {
 			t.Errorf("%s: code %d, %s", part, code, out)
 		}
 	}
@@ -150,7 +151,7 @@ func TestVerify_NamesWhoIsSilent(t *testing.T) {
 	}
 	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
 	for _, want := range []string{"StudT.sh1  NOT VERIFIED at seq 4", "Server1 could not tell: the store was closed", "Server3 did not answer in time; see 'ringway shards'"} {
-		if code != ExitFailed || !strings.Contains(out, want) {
+		if code != console.ExitFailed || !strings.Contains(out, want) {
 			t.Errorf("code %d, want %q in\n%s", code, want, out)
 		}
 	}
@@ -164,7 +165,7 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 		return &d
 	})
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify", "--timeout", "4s")
-	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 42") != 2 {
+	if code != console.ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 42") != 2 {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
@@ -178,7 +179,7 @@ func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
 		return &d
 	})
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
-	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
+	if code != console.ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
@@ -194,7 +195,7 @@ func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
 		return &d
 	})
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify", "--timeout", "4s")
-	if code != ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
+	if code != console.ExitOK || strings.Count(out, "equal: 3 replicas, 7 rows at seq 43") != 2 {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
@@ -208,7 +209,7 @@ func TestVerify_DoesNotAskAgainWhoFailed(t *testing.T) {
 		return &d
 	})
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
-	if code != ExitFailed || strings.Count(out, "Server1 could not tell: the disk cannot be read") != 2 || r.marks["sh1"] != 1 {
+	if code != console.ExitFailed || strings.Count(out, "Server1 could not tell: the disk cannot be read") != 2 || r.marks["sh1"] != 1 {
 		t.Errorf("code %d, markers %v, %s", code, r.marks, out)
 	}
 }
@@ -225,7 +226,7 @@ func TestVerify_ComparesAtOneMarker(t *testing.T) {
 		return &d
 	}
 	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
-	if code != ExitFailed || strings.Count(out, "Server1 did not answer") != 2 || strings.Count(out, "Server3 did not answer") != 2 || strings.Contains(out, "Stranger") {
+	if code != console.ExitFailed || strings.Count(out, "Server1 did not answer") != 2 || strings.Count(out, "Server3 did not answer") != 2 || strings.Contains(out, "Stranger") {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
@@ -234,26 +235,26 @@ func TestVerify_ExplainsWhyNobodyCanBeAsked(t *testing.T) {
 	r := newReplicas(honest)
 	r.markErr = fmt.Errorf("append: %w", events.ErrLogMissing)
 	code, out, _ := run(t, r.cluster(t).wiring(), "verify")
-	if code != ExitFailed || strings.Count(out, "NOT VERIFIED: append: the log does not exist") != 2 {
+	if code != console.ExitFailed || strings.Count(out, "NOT VERIFIED: append: the log does not exist") != 2 {
 		t.Errorf("code %d, %s", code, out)
 	}
 	code, out, errs := run(t, (&cluster{routes: []events.Entry{route(t)}}).wiring(), "verify")
-	if code != ExitFailed || out != "" || !strings.Contains(errs, "there is no database") {
+	if code != console.ExitFailed || out != "" || !strings.Contains(errs, "there is no database") {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 	if _, _, errs = run(t, (&cluster{routes: []events.Entry{route(t)}}).wiring(), "verify", "Other"); !strings.Contains(errs, "there is no database") {
 		t.Errorf("stderr %q", errs)
 	}
 	code, _, errs = run(t, newReplicas(honest).cluster(t).wiring(), "verify", "Other")
-	if code != ExitFailed || !strings.Contains(errs, `no route for table "Other"`) {
+	if code != console.ExitFailed || !strings.Contains(errs, `no route for table "Other"`) {
 		t.Errorf("code %d, stderr %q", code, errs)
 	}
 	deaf := newReplicas(honest).cluster(t)
 	deaf.listen = func(string, func(string, []byte)) (func(), error) { return nil, errors.New("the bus is away") }
-	if code, out, _ = run(t, deaf.wiring(), "verify"); code != ExitFailed || !strings.Contains(out, "NOT VERIFIED: the bus is away") {
+	if code, out, _ = run(t, deaf.wiring(), "verify"); code != console.ExitFailed || !strings.Contains(out, "NOT VERIFIED: the bus is away") {
 		t.Errorf("code %d, stdout %q", code, out)
 	}
-	if code, _, _ = run(t, Wiring{}, "verify", "a b"); code != ExitUsage {
+	if code, _, _ = run(t, Wiring{}, "verify", "a b"); code != console.ExitUsage {
 		t.Errorf("code %d", code)
 	}
 }

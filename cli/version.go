@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"ringway/cli/console"
 )
 
 // build is which program this is.
@@ -26,11 +28,11 @@ func (a *app) versionCommand() *cobra.Command {
   ringway version -o json`,
 		Args: noArgs,
 	}
-	output := outputFlag(cmd)
+	output := console.OutputFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := a.build()
-		if *output == asJSON {
-			return writeJSON(a.out, b)
+		if *output == console.AsJSON {
+			return console.WriteJSON(a.out, b)
 		}
 		_, err := fmt.Fprintln(a.out, b)
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
+	"ringway/internal/proc"
 )
 
 // adopt compares the records with what runs.
@@ -75,7 +76,7 @@ func (r *Runtime) readRecords() ([]record, error) {
 
 // settleMarks finds what runs. A process that is executing right now shows an
 // empty environment for a moment: intents get a second look.
-func (r *Runtime) findInstances(records []record) (map[string][]proc, error) {
+func (r *Runtime) findInstances(records []record) (map[string][]process, error) {
 	for try := 0; ; try++ {
 		marked, err := r.findMarked()
 		if err != nil {
@@ -92,14 +93,14 @@ func (r *Runtime) findInstances(records []record) (map[string][]proc, error) {
 	}
 }
 
-func (r *Runtime) adoptRecord(rec record, found []proc) error {
+func (r *Runtime) adoptRecord(rec record, found []process) error {
 	name := rec.Spec.Name
 	c := newChild(rec)
 	c.launched = true
 	if !rec.Dead {
 		for _, p := range found {
 			intent := rec.PID == 0
-			if !intent && (rec.Boot != r.boot || rec.PID != p.pid || rec.Ticks != p.ticks) {
+			if !intent && (rec.Boot != r.boot || rec.PID != p.PID || rec.Ticks != p.Ticks) {
 				continue
 			}
 			if err := r.adoptProcess(c, p); errors.Is(err, unix.ESRCH) {
@@ -107,7 +108,7 @@ func (r *Runtime) adoptRecord(rec record, found []proc) error {
 			} else if err != nil {
 				return err
 			}
-			r.log.Info("instance adopted", events.KeyInstance, name, events.KeyPID, p.pid)
+			r.log.Info("instance adopted", events.KeyInstance, name, events.KeyPID, p.PID)
 			if intent {
 				return r.write(c.record)
 			}
@@ -131,7 +132,7 @@ func (r *Runtime) adoptRecord(rec record, found []proc) error {
 }
 
 // adoptStray takes in a process that bears our mark and has no record.
-func (r *Runtime) adoptUnrecorded(p proc) {
+func (r *Runtime) adoptUnrecorded(p process) {
 	port, _ := strconv.Atoi(p.env["PORT"])
 	id, _ := strconv.Atoi(p.env[agent.EnvNumber])
 	name := p.env[agent.EnvInstance]
@@ -143,7 +144,7 @@ func (r *Runtime) adoptUnrecorded(p proc) {
 	if grace, err := time.ParseDuration(p.env[agent.EnvGrace]); err == nil {
 		spec.Grace = events.Duration(grace)
 	}
-	log := r.log.With(events.KeyInstance, name, events.KeyPID, p.pid)
+	log := r.log.With(events.KeyInstance, name, events.KeyPID, p.PID)
 	if _, ok := r.children[name]; ok || events.ValidName(name) != nil || port == 0 {
 		log.Warn("a process bears the mark of this directory, and no record names it; end it by hand")
 		return
@@ -160,36 +161,33 @@ func (r *Runtime) adoptUnrecorded(p proc) {
 }
 
 // adoptProcess attaches c to p, unless that has ended meanwhile (ESRCH).
-func (r *Runtime) adoptProcess(c *child, p proc) error {
-	if err := c.attach(p.pid); err != nil {
+func (r *Runtime) adoptProcess(c *child, p process) error {
+	if err := c.attach(p.PID); err != nil {
 		return err
 	}
 	// Between the look and the pidfd another process may have got the number.
-	if again, err := readProc(p.pid); err != nil || again.ticks != p.ticks || again.dead {
+	if again, err := proc.Read(p.PID); err != nil || again.Ticks != p.Ticks || again.Dead {
 		c.release()
 		return unix.ESRCH
 	}
-	c.record.PID, c.record.Ticks = p.pid, p.ticks
+	c.record.PID, c.record.Ticks = p.PID, p.Ticks
 	r.children[c.name] = c
 	r.unwatched = append(r.unwatched, c)
 	return nil
 }
 
-// proc is a process as /proc shows it.
-type proc struct {
-	pid     int
-	session int
-	ticks   uint64 // start since boot
-	dead    bool   // a zombie
-	env     map[string]string
+// process is one that this directory's runtimes started, or that such a one did.
+type process struct {
+	proc.Stat
+	env map[string]string
 }
 
 // findMarked finds the session leaders that this directory's runtimes started
 // and that have not ended, by mark.
-func (r *Runtime) findMarked() (map[string][]proc, error) {
-	found := map[string][]proc{}
-	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p proc) {
-		if p.session == p.pid {
+func (r *Runtime) findMarked() (map[string][]process, error) {
+	found := map[string][]process{}
+	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p process) {
+		if p.Session == p.PID {
 			found[p.env[envMark]] = append(found[p.env[envMark]], p)
 		}
 	})
@@ -198,12 +196,12 @@ func (r *Runtime) findMarked() (map[string][]proc, error) {
 
 // sweep kills what an instance that has ended left behind, wherever it hid.
 func (r *Runtime) killLeftovers(mark string) {
-	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p proc) {
+	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p process) {
 		c := newChild(record{})
-		if p.env[envMark] != mark || c.attach(p.pid) != nil {
+		if p.env[envMark] != mark || c.attach(p.PID) != nil {
 			return
 		}
-		if again, err := readProc(p.pid); err == nil && again.ticks == p.ticks {
+		if again, err := proc.Read(p.PID); err == nil && again.Ticks == p.Ticks {
 			c.signal(unix.SIGKILL)
 		}
 		c.release()
@@ -213,7 +211,7 @@ func (r *Runtime) killLeftovers(mark string) {
 	}
 }
 
-func eachMarked(dir, host string, fn func(proc)) error {
+func eachMarked(dir, host string, fn func(process)) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
@@ -228,11 +226,11 @@ func eachMarked(dir, host string, fn func(proc)) error {
 		if err != nil || !bytes.Contains(raw, want) {
 			continue // gone, somebody else's, or no business of ours
 		}
-		p, err := readProc(pid)
-		if err != nil || p.dead {
+		stat, err := proc.Read(pid)
+		if err != nil || stat.Dead {
 			continue
 		}
-		p.env = map[string]string{}
+		p := process{stat, map[string]string{}}
 		for kv := range strings.SplitSeq(string(raw), "\x00") {
 			if k, v, ok := strings.Cut(kv, "="); ok {
 				p.env[k] = v
@@ -243,26 +241,4 @@ func eachMarked(dir, host string, fn func(proc)) error {
 		}
 	}
 	return nil
-}
-
-// readProc reads /proc/<pid>/stat; see proc(5).
-func readProc(pid int) (proc, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return proc{}, err
-	}
-	// The second field is the name, in brackets, and may hold anything.
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 20 {
-		return proc{}, fmt.Errorf("read process %d: %d fields", pid, len(f))
-	}
-	session, err := strconv.Atoi(f[3])
-	if err != nil {
-		return proc{}, fmt.Errorf("read process %d: %w", pid, err)
-	}
-	ticks, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil {
-		return proc{}, fmt.Errorf("read process %d: %w", pid, err)
-	}
-	return proc{pid: pid, session: session, ticks: ticks, dead: f[0] == "Z" || f[0] == "X"}, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
+	"ringway/internal/proc"
 	"ringway/internal/statedir"
 )
 
@@ -41,9 +42,9 @@ func (r *Runtime) launch(c *child) error {
 	rec := c.record
 	rec.PID = cmd.Process.Pid
 	if err = c.attach(rec.PID); err == nil {
-		var p proc
-		if p, err = readProc(rec.PID); err == nil {
-			rec.Ticks = p.ticks
+		var p proc.Stat
+		if p, err = proc.Read(rec.PID); err == nil {
+			rec.Ticks = p.Ticks
 			err = r.write(rec)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"ringway/agent"
 	"ringway/agent/lifeline"
 	"ringway/events"
+	"ringway/internal/proc"
 	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 )
@@ -62,7 +63,7 @@ func spec(name string, command ...string) events.InstanceSpec {
 
 func gone(pid int) func() error {
 	return func() error {
-		if p, err := readProc(pid); err == nil && !p.dead {
+		if p, err := proc.Read(pid); err == nil && !p.Dead {
 			return fmt.Errorf("process %d runs", pid)
 		}
 		return nil
@@ -180,7 +181,7 @@ func TestOpen_ARecycledPIDIsNobodyOfOurs(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { _ = stranger.Wait(); close(ended) }()
 	defer func() { _ = stranger.Process.Kill(); <-ended }()
-	p, err := readProc(stranger.Process.Pid)
+	p, err := proc.Read(stranger.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func TestOpen_ARecycledPIDIsNobodyOfOurs(t *testing.T) {
 		cfg := testConfig(t)
 		r := open(t, cfg, nil)
 		rec := newRecord(cfg, spec("S1"), events.Token{}, 20000, r.boot)
-		rec.PID, rec.Ticks = p.pid, p.ticks
+		rec.PID, rec.Ticks = p.PID, p.Ticks
 		change(&rec)
 		if err := r.write(rec); err != nil {
 			t.Fatal(err)

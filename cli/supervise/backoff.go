@@ -1,6 +1,8 @@
 package supervise
 
-import "time"
+import (
+	"time"
+)
 
 // Backoff is how long a child that died stays down.
 type Backoff struct {

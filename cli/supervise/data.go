@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ringway/internal/filelock"
+	"ringway/internal/proc"
 )
 
 // DataVersion is the layout of the data directory: bus/, hosts/<host>/,
@@ -101,7 +104,7 @@ func inspect(dir string) error {
 func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error) {
 	began := time.Now()
 	for reported := false; ; {
-		f, err := tryLock(path, 0o640)
+		f, err := filelock.Try(path, 0o640)
 		switch {
 		case err == nil:
 			return f, nil
@@ -196,17 +199,11 @@ func holder(path string) (pid int, started string) {
 // pid is not taken for its former owner. It is "gone" for one that does not
 // run, a zombie included.
 func startOf(pid int) string {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
+	stat, err := proc.Read(pid)
+	if err != nil || stat.Dead {
 		return "gone"
 	}
-	text := string(stat)
-	// The name before the last parenthesis may hold anything.
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return "gone"
-	}
-	return fields[19]
+	return strconv.FormatUint(stat.Ticks, 10)
 }
 
 func clip(s string) string {

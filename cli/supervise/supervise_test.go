@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/listen"
 	"ringway/internal/testkit"
 )
 
@@ -48,7 +50,7 @@ func TestMain(m *testing.M) {
 	case "broken":
 		os.Exit(3)
 	case "http":
-		l, err := Inherited(FirstFile)
+		l, err := listen.Inherited(FirstFile)
 		if err != nil {
 			panic(err)
 		}
@@ -218,7 +220,7 @@ func TestChild_RunsWithoutItsLog(t *testing.T) {
 }
 
 func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", "--listen")
+	l, err := listen.Open("127.0.0.1:0", "--listen")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +256,42 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	}
 }
 
+func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s, err := listen.Open("unix:"+path, "--listen")
+	testkit.Must(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	file, err := s.Pass() // the child's from now on
+	testkit.Must(t, err)
+	w, _, _ := start(t, Spec{Args: args("http"), Sockets: []*os.File{file}})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	get := func() {
+		t.Helper()
+		resp, err := client.Get("http://ringway")
+		testkit.Must(t, err)
+		resp.Body.Close()
+	}
+	w.logged(t, "hello")
+	get()
+	for range 3 {
+		pid := w.PID()
+		testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+		testkit.Eventually(t, func() error {
+			if w.PID() == pid {
+				return fmt.Errorf("it still runs")
+			}
+			return nil
+		})
+		get()
+	}
+	testkit.Must(t, s.Remove())
+	left, err := os.ReadDir(filepath.Dir(path))
+	testkit.Must(t, err)
+	if len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	b := DefaultBackoff()
 	for fails, want := range []string{"0s", "100ms", "200ms", "400ms", "800ms", "1.6s", "3.2s", "5s", "5s"} {
@@ -263,25 +301,6 @@ func TestBackoff(t *testing.T) {
 	}
 	if got := b.Wait(1 << 30); got != b.Max {
 		t.Errorf("after very many: %s", got)
-	}
-}
-
-func TestListen_FaultsNameAddressAndFlag(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", "--listen")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	taken := l.Addr().String()
-	_, err = Listen(taken, "--admin")
-	wantError(t, err, taken, "in use", "--admin")
-	_, err = FreePort(taken, "--nats")
-	wantError(t, err, taken, "in use", "--nats")
-	_, err = Listen("192.0.2.1:5000", "--listen")
-	wantError(t, err, "192.0.2.1:5000", "--listen")
-	free, err := FreePort("127.0.0.1:0", "--nats")
-	if err != nil || strings.HasSuffix(free, ":0") {
-		t.Fatalf("%q, %v", free, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package supervise
+package listen
 
 import (
 	"errors"
@@ -18,9 +18,9 @@ type Socket struct {
 	file *socketFile // of a Unix socket; nil of any other
 }
 
-// Listen opens a listening socket at HOST:PORT or unix:PATH. flag is what a
+// Open opens a listening socket at HOST:PORT or unix:PATH. flag is what a
 // person would change.
-func Listen(address, flag string) (*Socket, error) {
+func Open(address, flag string) (*Socket, error) {
 	if path, ok := UnixPath(address); ok {
 		return listenUnix(path, flag)
 	}
@@ -31,7 +31,7 @@ func Listen(address, flag string) (*Socket, error) {
 	return &Socket{Listener: l}, nil
 }
 
-// Address is where it listens, in the words of Listen.
+// Address is where it listens, in the words of Open.
 func (s *Socket) Address() string {
 	if s.file != nil {
 		return unixPrefix + s.file.path

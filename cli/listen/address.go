@@ -1,4 +1,4 @@
-package cli
+package listen
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ringway/cli/supervise"
+	"ringway/cli/console"
 )
 
-const defaultNATS = "127.0.0.1:4222"
+const DefaultNATS = "127.0.0.1:4222"
 
-// natsURL accepts host:port, host and URLs, also several with commas, and
+// NATSURL accepts host:port, host and URLs, also several with commas, and
 // returns what a NATS client takes.
-func natsURL(s string) (string, error) {
+func NATSURL(s string) (string, error) {
 	var urls []string
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
@@ -27,18 +27,18 @@ func natsURL(s string) (string, error) {
 		}
 		u, err := url.Parse(part)
 		if err != nil || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
-			return "", usage("--nats %q: want host:port or a URL like nats://127.0.0.1:4222", s)
+			return "", console.Usage("--nats %q: want host:port or a URL like nats://127.0.0.1:4222", s)
 		}
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
-			return "", usage("--nats %q: scheme %q is unknown; use nats, tls, ws or wss", s, u.Scheme)
+			return "", console.Usage("--nats %q: scheme %q is unknown; use nats, tls, ws or wss", s, u.Scheme)
 		}
 		if u.Port() == "" {
 			u.Host = net.JoinHostPort(u.Hostname(), "4222")
 		}
 		if n, err := strconv.Atoi(u.Port()); err != nil || n < 1 || n > 65535 {
-			return "", usage("--nats %q: port %s is out of range; use 1 to 65535", s, u.Port())
+			return "", console.Usage("--nats %q: port %s is out of range; use 1 to 65535", s, u.Port())
 		}
 		u.Path = ""
 		urls = append(urls, u.String())
@@ -46,19 +46,19 @@ func natsURL(s string) (string, error) {
 	return strings.Join(urls, ","), nil
 }
 
-// listenAddress checks what a person gave to listen at.
-func listenAddress(flag, s string) (string, error) {
+// Address checks what a person gave to listen at.
+func Address(flag, s string) (string, error) {
 	s = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(s, "/"), "nats://"), "http://")
 	_, port, err := net.SplitHostPort(s)
 	if err != nil {
 		like := "127.0.0.1:5000"
 		if flag == "--nats" {
-			like = defaultNATS
+			like = DefaultNATS
 		}
-		return "", usage("%s %q: want host:port, like %s", flag, s, like)
+		return "", console.Usage("%s %q: want host:port, like %s", flag, s, like)
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return "", usage("%s %q: port %q is out of range; use 0 (any free one) to 65535", flag, s, port)
+		return "", console.Usage("%s %q: port %q is out of range; use 0 (any free one) to 65535", flag, s, port)
 	}
 	return s, nil
 }
@@ -67,46 +67,46 @@ func listenAddress(flag, s string) (string, error) {
 // inherit: see role.
 const maxPublic = 8
 
-// publicFlag is the --listen of whoever serves clients.
-func publicFlag(cmd *cobra.Command, listen *[]string) {
+// PublicFlag is the --listen of whoever serves clients.
+func PublicFlag(cmd *cobra.Command, listen *[]string) {
 	const usual = "127.0.0.1:5000"
 	cmd.Flags().StringSliceVar(listen, "listen", []string{usual}, "`address` for clients, host:port or unix:/path/to.sock; may be given again")
 	cmd.Flag("listen").DefValue = usual
 }
 
-// publicAddresses checks what a person gave to listen at for clients: host:port
+// PublicAddresses checks what a person gave to listen at for clients: host:port
 // or unix:PATH. Those of the network come first, and paths are absolute.
-func publicAddresses(flag string, given []string) (all []string, err error) {
+func PublicAddresses(flag string, given []string) (all []string, err error) {
 	var sockets []string
 	for _, s := range given {
-		path, ok := supervise.UnixPath(s)
+		path, ok := UnixPath(s)
 		if !ok {
-			if s, err = listenAddress(flag, s); err != nil {
+			if s, err = Address(flag, s); err != nil {
 				return nil, fmt.Errorf("%w, or unix:/path/to.sock", err)
 			}
 			all = append(all, s)
 			continue
 		}
 		if path == "" {
-			return nil, usage("%s %q: want a path, like unix:/run/ringway.sock", flag, s)
+			return nil, console.Usage("%s %q: want a path, like unix:/run/ringway.sock", flag, s)
 		}
 		if path, err = filepath.Abs(path); err == nil {
-			err = supervise.CheckUnixPath(path)
+			err = CheckUnixPath(path)
 		}
 		if err != nil {
-			return nil, usage("%w; choose another with %s unix:PATH", err, flag)
+			return nil, console.Usage("%w; choose another with %s unix:PATH", err, flag)
 		}
 		sockets = append(sockets, "unix:"+path)
 	}
 	all = append(all, sockets...)
 	if n := len(all); n < 1 || n > maxPublic {
-		return nil, usage("%s: %d addresses; give 1 to %d", flag, n, maxPublic)
+		return nil, console.Usage("%s: %d addresses; give 1 to %d", flag, n, maxPublic)
 	}
 	return all, nil
 }
 
-// publicListeners are inherited sockets, or else new ones.
-func publicListeners(flag string, addresses []string, fds []int) (all []net.Listener, err error) {
+// PublicListeners are inherited sockets, or else new ones.
+func PublicListeners(flag string, addresses []string, fds []int) (all []net.Listener, err error) {
 	open := func(l net.Listener, err error) error {
 		if err == nil {
 			all = append(all, l)
@@ -114,18 +114,18 @@ func publicListeners(flag string, addresses []string, fds []int) (all []net.List
 		return err
 	}
 	for _, fd := range fds {
-		if err := open(supervise.Inherited(fd)); err != nil {
+		if err := open(Inherited(fd)); err != nil {
 			return all, err
 		}
 	}
 	if len(fds) > 0 {
 		return all, nil
 	}
-	if addresses, err = publicAddresses(flag, addresses); err != nil {
+	if addresses, err = PublicAddresses(flag, addresses); err != nil {
 		return nil, err
 	}
 	for _, a := range addresses {
-		if err := open(supervise.Listen(a, flag)); err != nil {
+		if err := open(Open(a, flag)); err != nil {
 			return all, err
 		}
 	}
@@ -133,29 +133,29 @@ func publicListeners(flag string, addresses []string, fds []int) (all []net.List
 }
 
 // listener is an inherited socket, or else a new one.
-func listener(flag, address string, fd int) (net.Listener, error) {
+func Listener(flag, address string, fd int) (net.Listener, error) {
 	if fd != 0 {
-		return supervise.Inherited(fd)
+		return Inherited(fd)
 	}
-	address, err := listenAddress(flag, address)
+	address, err := Address(flag, address)
 	if err != nil {
 		return nil, err
 	}
-	return supervise.Listen(address, flag)
+	return Open(address, flag)
 }
 
-// clientURL is what a client is told of a public address.
-func clientURL(address string) string {
-	if _, ok := supervise.UnixPath(address); ok {
+// ClientURL is what a client is told of a public address.
+func ClientURL(address string) string {
+	if _, ok := UnixPath(address); ok {
 		return address
 	}
-	return "http://" + reachable(address)
+	return "http://" + Reachable(address)
 }
 
-// dialTo dials an address of ours, whatever it is asked for.
-func dialTo(address string) func(ctx context.Context, _, _ string) (net.Conn, error) {
-	network, to := "tcp", reachable(address)
-	if path, ok := supervise.UnixPath(address); ok {
+// Dialer dials an address of ours, whatever it is asked for.
+func Dialer(address string) func(ctx context.Context, _, _ string) (net.Conn, error) {
+	network, to := "tcp", Reachable(address)
+	if path, ok := UnixPath(address); ok {
 		network, to = "unix", path
 	}
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -164,7 +164,7 @@ func dialTo(address string) func(ctx context.Context, _, _ string) (net.Conn, er
 }
 
 // reachable is an address at which a listener of this machine is reached.
-func reachable(address string) string {
+func Reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return address

@@ -1,4 +1,6 @@
-package supervise
+// Package filelock locks files between processes, by flock: the kernel frees a
+// lock when its holder ends, however it ends.
+package filelock
 
 import (
 	"errors"
@@ -8,11 +10,11 @@ import (
 	"syscall"
 )
 
-// tryLock makes the file at path if it is not there, and locks it until it is
+// Try makes the file at path if it is not there, and locks it until it is
 // closed or the process ends; syscall.EWOULDBLOCK: somebody else has the lock.
 // A holder may remove the file and unlock it then, so a lock counts only if the
 // path still leads to the file that is locked.
-func tryLock(path string, mode fs.FileMode) (*os.File, error) {
+func Try(path string, mode fs.FileMode) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, mode)
 		if err != nil {

@@ -1,11 +1,9 @@
-package supervise
+package listen
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,7 +26,7 @@ func socketDir(t *testing.T) string {
 
 func mustListen(t *testing.T, path string) *Socket {
 	t.Helper()
-	s, err := Listen("unix:"+path, "--listen")
+	s, err := Open("unix:"+path, "--listen")
 	testkit.Must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
@@ -57,7 +55,7 @@ func TestListenUnix_ModeIsThatOfOwnerAndGroupWhateverTheUmask(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	for _, umask := range []int{0, 0o022, 0o077, 0o777} {
 		old := syscall.Umask(umask) // of the whole process: no test here runs beside another
-		s, err := Listen("unix:"+path, "--listen")
+		s, err := Open("unix:"+path, "--listen")
 		syscall.Umask(old)
 		testkit.Must(t, err)
 		info, err := os.Lstat(path)
@@ -110,7 +108,7 @@ func TestListenUnix_OneOfManyReplacesIt(t *testing.T) {
 		got := make([]*Socket, 8)
 		for i := range got {
 			all.Go(func() {
-				s, err := Listen("unix:"+path, "--listen")
+				s, err := Open("unix:"+path, "--listen")
 				if err == nil {
 					got[i] = s
 				} else if !strings.Contains(err.Error(), "in use") {
@@ -147,7 +145,7 @@ func TestListenUnix_LeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	f := func(path string, parts ...string) {
 		t.Helper()
 		before, _ := os.Lstat(path)
-		s, err := Listen("unix:"+path, "--listen")
+		s, err := Open("unix:"+path, "--listen")
 		if err == nil {
 			_ = s.Close()
 		}
@@ -225,43 +223,11 @@ func TestListenUnix_RefusesAPathWhoseOwnerLives(t *testing.T) {
 	path := filepath.Join(dir, "s")
 	first := mustListen(t, path)
 	testkit.Must(t, os.Remove(path))
-	_, err := Listen("unix:"+path, "--listen")
+	_, err := Open("unix:"+path, "--listen")
 	wantError(t, err, "in use by another program")
 	testkit.Must(t, first.Close())
 	testkit.Must(t, mustListen(t, path).Close())
 	if left := names(t, dir); len(left) > 0 {
-		t.Errorf("%v are left", left)
-	}
-}
-
-func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
-	path := filepath.Join(socketDir(t), "s")
-	s := mustListen(t, path)
-	file, err := s.Pass() // the child's from now on
-	testkit.Must(t, err)
-	w, _, _ := start(t, Spec{Args: args("http"), Sockets: []*os.File{file}})
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
-	get := func() {
-		t.Helper()
-		resp, err := client.Get("http://ringway")
-		testkit.Must(t, err)
-		resp.Body.Close()
-	}
-	w.logged(t, "hello")
-	get()
-	for range 3 {
-		pid := w.PID()
-		testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
-		testkit.Eventually(t, func() error {
-			if w.PID() == pid {
-				return fmt.Errorf("it still runs")
-			}
-			return nil
-		})
-		get()
-	}
-	testkit.Must(t, s.Remove())
-	if left := names(t, filepath.Dir(path)); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
 }

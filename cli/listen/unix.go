@@ -1,4 +1,4 @@
-package supervise
+package listen
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"ringway/internal/filelock"
 )
 
 const unixPrefix = "unix:"
@@ -56,7 +58,7 @@ func bindUnix(path string) (*Socket, error) {
 	if err := checkUnixFile(path); err != nil { // before a lock file is made for nothing
 		return nil, err
 	}
-	lock, err := tryLock(path+lockSuffix, socketMode)
+	lock, err := filelock.Try(path+lockSuffix, socketMode)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, errAnswers
 	}

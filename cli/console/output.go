@@ -1,4 +1,4 @@
-package cli
+package console
 
 import (
 	"encoding/json"
@@ -10,43 +10,46 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// format is the value of -o.
-type format string
+// Format is the value of -o.
+type Format string
 
+// The two of them.
 const (
-	asTable format = "table"
-	asJSON  format = "json"
+	AsTable Format = "table"
+	AsJSON  Format = "json"
 )
 
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "table|json" }
-func (f *format) Set(s string) error {
-	switch format(s) {
-	case asTable, asJSON:
-		*f = format(s)
+// String, Type and Set implement pflag.Value.
+func (f *Format) String() string { return string(*f) }
+func (f *Format) Type() string   { return "table|json" }
+func (f *Format) Set(s string) error {
+	switch Format(s) {
+	case AsTable, AsJSON:
+		*f = Format(s)
 		return nil
 	}
-	return fmt.Errorf("use %s or %s", asTable, asJSON)
+	return fmt.Errorf("use %s or %s", AsTable, AsJSON)
 }
 
-// outputFlag adds -o to a command.
-func outputFlag(cmd *cobra.Command) *format {
-	f := asTable
+// OutputFlag adds -o to a command.
+func OutputFlag(cmd *cobra.Command) *Format {
+	f := AsTable
 	cmd.Flags().VarP(&f, "output", "o", "how to print")
 	_ = cmd.RegisterFlagCompletionFunc("output", // fails only for a flag that is not there
-		cobra.FixedCompletions([]string{string(asTable), string(asJSON)}, cobra.ShellCompDirectiveNoFileComp))
+		cobra.FixedCompletions([]string{string(AsTable), string(AsJSON)}, cobra.ShellCompDirectiveNoFileComp))
 	return &f
 }
 
-func writeJSON(w io.Writer, v any) error {
+// WriteJSON prints v for programs.
+func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 
-// writeTable prints columns without lines; right names those of numbers.
-func writeTable(w io.Writer, header []string, rows [][]any, right ...int) {
+// WriteTable prints columns without lines; right names those of numbers.
+func WriteTable(w io.Writer, header []string, rows [][]any, right ...int) {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
@@ -62,7 +65,7 @@ func writeTable(w io.Writer, header []string, rows [][]any, right ...int) {
 	for _, r := range rows {
 		for i, v := range r {
 			if s, ok := v.(string); ok {
-				r[i] = printable(s)
+				r[i] = Printable(s)
 			}
 		}
 		t.AppendRow(r)
@@ -73,11 +76,4 @@ func writeTable(w io.Writer, header []string, rows [][]any, right ...int) {
 	}
 	t.SetColumnConfigs(columns)
 	fmt.Fprintln(w, t.Render())
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
