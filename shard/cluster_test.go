@@ -12,11 +12,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"ringway/events"
 	"ringway/events/bus"
@@ -25,7 +28,28 @@ import (
 	"ringway/shard"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
+
+// TestMain is also the main of the servers that tests kill.
+func TestMain(m *testing.M) {
+	if args := os.Getenv(childEnv); args != "" {
+		serveChild(strings.Split(args, " "))
+		return
+	}
+	// The database/sql of an engine that was closed lets its opener go a moment later.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"),
+		// fasthttp's clock, one for the process, and its cleaner, which sleeps
+		// out its last round after Stop.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+var spec = events.ShardSpec{
+	Table:  "StudT",
+	Schema: events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}},
+	Shard:  events.Shard{ID: "sh1", Low: 0, Size: 1 << 20},
+}
 
 // cluster is a bus, a table of one shard, and shard servers that the test
 // starts, stops and has on its routes.
@@ -47,13 +71,13 @@ type node struct {
 	c      *cluster
 	name   string
 	dir    string
-	open   func(ctx context.Context) (shard.Engine, string, error)
+	open   func(ctx context.Context) (storage.Engine, string, error)
 	tune   func(*shard.Config)
 	addr   string
 	front  string // where routes say it is
 	stop   func()
 	conn   *bus.Conn
-	engine shard.Engine
+	engine storage.Engine
 	served atomic.Int64 // copies that it handed out
 	giving atomic.Int64 // copies that it hands out now
 	hold   atomic.Bool  // copies do not go on behind their beginning
@@ -193,7 +217,7 @@ func (c *cluster) newWriter() *oplog.Writer {
 func (c *cluster) add(name string) *node {
 	c.Helper()
 	n := &node{c: c, name: name, dir: c.TempDir()}
-	n.open = func(context.Context) (shard.Engine, string, error) {
+	n.open = func(context.Context) (storage.Engine, string, error) {
 		e, err := sqlite.Open(n.dir)
 		return e, sqlite.Version(), err
 	}
@@ -218,7 +242,7 @@ func (n *node) start() {
 	if n.tune != nil {
 		n.tune(&cfg)
 	}
-	open := func(ctx context.Context) (shard.Engine, string, error) {
+	open := func(ctx context.Context) (storage.Engine, string, error) {
 		e, name, err := n.open(ctx)
 		if err == nil {
 			n.engine = e

@@ -17,6 +17,7 @@ import (
 
 	"ringway/events"
 	"ringway/internal/failpoint"
+	"ringway/shard/storage"
 )
 
 // Parts of a copy.
@@ -51,7 +52,7 @@ func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica) error {
 	return nil
 }
 
-func writeCopy(ctx context.Context, w *bufio.Writer, snapshot Snapshot) (lines int, err error) {
+func writeCopy(ctx context.Context, w *bufio.Writer, snapshot storage.Snapshot) (lines int, err error) {
 	head := snapshot.Head()
 	line, err := json.Marshal(head)
 	if err != nil {
@@ -92,7 +93,7 @@ func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
 }
 
 // fill copies the replica of a donor into the engine.
-func (m *manager) fill(ctx context.Context, engine Engine, t *target) error {
+func (m *manager) fill(ctx context.Context, engine storage.Engine, t *target) error {
 	if !m.s.fills.acquire(ctx) {
 		return ctx.Err()
 	}
@@ -101,7 +102,7 @@ func (m *manager) fill(ctx context.Context, engine Engine, t *target) error {
 }
 
 // fillNow is fill by the one that holds the semaphore.
-func (m *manager) fillNow(ctx context.Context, engine Engine, t *target) error {
+func (m *manager) fillNow(ctx context.Context, engine storage.Engine, t *target) error {
 	return m.fromAny(ctx, t, func(from donor) error { return m.copyFrom(ctx, engine, t, from) })
 }
 
@@ -122,7 +123,7 @@ func (m *manager) fromAny(ctx context.Context, t *target, do func(from donor) er
 // and quarantines it before if it is of another history. Both may take long, so
 // no donor holds a copy open meanwhile; but the replica keeps what it has until
 // it may be filled.
-func (m *manager) replace(ctx context.Context, engine Engine, t *target, at *events.Position, foreign bool) error {
+func (m *manager) replace(ctx context.Context, engine storage.Engine, t *target, at *events.Position, foreign bool) error {
 	if !m.s.fills.acquire(ctx) {
 		return ctx.Err()
 	}
@@ -170,7 +171,7 @@ func (m *manager) findBetterCopy(ctx context.Context, t *target, at *events.Posi
 	})
 }
 
-func (m *manager) copyFrom(ctx context.Context, engine Engine, t *target, from donor) error {
+func (m *manager) copyFrom(ctx context.Context, engine storage.Engine, t *target, from donor) error {
 	began := time.Now()
 	in, head, err := m.beginCopy(ctx, t, from, nil)
 	if err != nil {
@@ -230,7 +231,7 @@ func (m *manager) checkCopy(ctx context.Context, t *target, head *events.CopyHea
 }
 
 // restoreItems puts a copy into a store, part by part, and demands its end.
-func restoreItems(ctx context.Context, in *copyStream, restore Restore, seq uint64) (items int, err error) {
+func restoreItems(ctx context.Context, in *copyStream, restore storage.Restore, seq uint64) (items int, err error) {
 	var part []events.CopyItem
 	bytes := 0
 	for {

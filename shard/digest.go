@@ -6,12 +6,13 @@ import (
 
 	"ringway/events"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // mark holds a snapshot of the state at a marker of the log until the digest of it
 // can be computed. The applier waits for the snapshot, so there is no waiting for a
 // connection here.
-func (m *manager) mark(ctx context.Context, work *sync.WaitGroup, batch string, store Store) {
+func (m *manager) mark(ctx context.Context, work *sync.WaitGroup, batch string, store storage.Store) {
 	if !m.s.digests.tryAcquire() {
 		m.publishDigest(events.Digest{Batch: batch, Error: events.DigestBusy})
 		return
@@ -30,7 +31,7 @@ func (m *manager) mark(ctx context.Context, work *sync.WaitGroup, batch string, 
 
 // digest computes and publishes the digest of the state at a marker. A failure is
 // not tried again: whoever wants the digest appends another marker.
-func (m *manager) digest(ctx context.Context, batch string, snapshot Snapshot) {
+func (m *manager) digest(ctx context.Context, batch string, snapshot storage.Snapshot) {
 	defer snapshot.Close()
 	if !m.s.digest.acquire(ctx) {
 		return

@@ -15,6 +15,7 @@ import (
 	"ringway/events"
 	"ringway/internal/testkit"
 	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 // always has a log copied rather than replayed.
@@ -181,7 +182,7 @@ func TestFill_NoDonorWaitsForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := n.open
-	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+	n.open = func(ctx context.Context) (storage.Engine, string, error) {
 		e, name, err := open(ctx)
 		return &slowDrop{e, func() error {
 			for wait := time.After(testkit.Patience); donor.giving.Load() > 0; {
@@ -213,7 +214,7 @@ func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 	n := c.nodes["s2"]
 	n.stop()
 	open := n.open
-	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+	n.open = func(ctx context.Context) (storage.Engine, string, error) {
 		e, name, err := open(ctx)
 		return &slowDrop{e, func() error { t.Error("it is erased"); return errors.New("it shall not be") }}, name, err
 	}
@@ -244,7 +245,7 @@ func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 
 // slowDrop waits before it drops.
 type slowDrop struct {
-	shard.Engine
+	storage.Engine
 	wait func() error
 }
 
@@ -304,7 +305,7 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	var tries atomic.Int64
 	n.stop()
 	open := n.open
-	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+	n.open = func(ctx context.Context) (storage.Engine, string, error) {
 		e, name, err := open(ctx)
 		return &applyEngine{e, func() error {
 			if !sick.Load() {
@@ -344,7 +345,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 	var held atomic.Bool
 	n.stop()
 	open := n.open
-	n.open = func(ctx context.Context) (shard.Engine, string, error) {
+	n.open = func(ctx context.Context) (storage.Engine, string, error) {
 		e, name, err := open(ctx)
 		return &applyEngine{e, func() error {
 			if held.CompareAndSwap(true, false) {
@@ -380,17 +381,17 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 
 // applyEngine has something happen before each transaction.
 type applyEngine struct {
-	shard.Engine
+	storage.Engine
 	before func() error
 }
 
-func (e *applyEngine) Open(ctx context.Context, table, shard string) (shard.Store, error) {
+func (e *applyEngine) Open(ctx context.Context, table, shard string) (storage.Store, error) {
 	s, err := e.Engine.Open(ctx, table, shard)
 	return &applyStore{s, e.before}, err
 }
 
 type applyStore struct {
-	shard.Store
+	storage.Store
 	before func() error
 }
 

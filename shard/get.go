@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/shard/rowcache"
 )
 
 // serveGet answers rows by key of many shards.
@@ -49,7 +50,7 @@ func (s *Server) fromCache(to []byte, p *events.GetPart) ([]byte, bool) {
 	if err != nil || r.applier.Applied().Seq < p.MinSeq {
 		return nil, false
 	}
-	to, ok := r.rows.write(to, p.Keys)
+	to, ok := r.rows.Append(to, p.Keys)
 	if ok {
 		s.counts.memory.Add(float64(len(p.Keys)))
 	}
@@ -62,29 +63,29 @@ func (s *Server) answerPart(p *events.GetPart) []byte {
 	if err != nil {
 		return events.AppendShardFault(nil, statusOf(err))
 	}
-	known := r.rows.look(p.Keys)
-	s.counts.memory.Add(float64(len(known.rows)))
-	if len(known.missing) == 0 {
-		return answerOf(known.rows, known.seq)
+	known := r.rows.Lookup(p.Keys)
+	s.counts.memory.Add(float64(len(known.Rows)))
+	if len(known.Missing) == 0 {
+		return rowcache.Answer(known.Rows, known.Seq)
 	}
-	found, seq, err := s.fromStore(r, known.missing)
+	found, seq, err := s.fromStore(r, known.Missing)
 	switch {
 	case err != nil:
-	case r.rows.learn(&known, seq, found):
-		return answerOf(known.rows, seq)
-	case len(known.rows) == 0:
-		return answerOf(found, seq)
+	case r.rows.Fill(&known, seq, found):
+		return rowcache.Answer(known.Rows, seq)
+	case len(known.Rows) == 0:
+		return rowcache.Answer(found, seq)
 	default: // some are of another seq than the others
 		found, seq, err = s.fromStore(r, p.Keys)
 	}
 	if err != nil {
 		return events.AppendShardFault(nil, statusOf(err))
 	}
-	return answerOf(found, seq)
+	return rowcache.Answer(found, seq)
 }
 
 // many asks the engine.
-func (s *Server) fromStore(r *replica, keys []int64) (rows []line, seq uint64, err error) {
+func (s *Server) fromStore(r *replica, keys []int64) (rows []rowcache.Line, seq uint64, err error) {
 	release, err := s.acquire(s.reads, "reads")
 	if err != nil {
 		return nil, 0, err
@@ -93,7 +94,7 @@ func (s *Server) fromStore(r *replica, keys []int64) (rows []line, seq uint64, e
 	s.counts.store.Add(float64(len(keys)))
 	schema, before := r.store.Spec().Schema, r.applier.Applied()
 	seq, err = r.store.Many(s.context(), keys, func(row events.Row) error {
-		rows = append(rows, line{row.Key(), append(schema.AppendRow(nil, row), '\n')})
+		rows = append(rows, rowcache.Line{Key: row.Key(), Text: append(schema.AppendRow(nil, row), '\n')})
 		return nil
 	})
 	if err == nil {

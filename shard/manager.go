@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/shard/apply"
+	"ringway/shard/rowcache"
+	"ringway/shard/storage"
 )
 
 // manager manages one replica: it creates or fills it, runs its applier, and
@@ -33,9 +36,9 @@ type manager struct {
 
 // replica is what can be read while an applier keeps it up to date.
 type replica struct {
-	store   Store
-	rows    *cachedRows
-	applier *Applier
+	store   storage.Store
+	rows    *rowcache.Rows
+	applier *apply.Applier
 	leave   func() // has the manager open the replica again
 }
 
@@ -93,17 +96,17 @@ func (m *manager) run(ctx context.Context) {
 			return
 		case left: // another log, or another schema
 			continue
-		case err != nil && done == apply:
+		case err != nil && done == stepApply:
 			applyErr = err
 			continue
 		case err != nil:
 			m.logger.Warn("replica cannot go on", "step", done.String(), events.KeyError, err, "again_in", wait)
 			state := events.ReplicaHalted
-			if errors.Is(err, ErrRetry) {
+			if errors.Is(err, storage.ErrRetry) {
 				state = events.ReplicaOpening
 			}
 			m.setState(state, err.Error())
-		case done != rest:
+		case done != stepRest:
 			applyErr, due, wait = nil, time.Time{}, m.s.cfg.RetryMin
 			continue
 		}
@@ -120,10 +123,10 @@ func (m *manager) run(ctx context.Context) {
 }
 
 // takeStep takes one step, and returns which.
-func (m *manager) takeStep(ctx context.Context, engine Engine, t *target, applyErr error) (step, error) {
+func (m *manager) takeStep(ctx context.Context, engine storage.Engine, t *target, applyErr error) (step, error) {
 	store, at, err := openReplica(ctx, engine, t)
 	if err != nil {
-		return rest, err
+		return stepRest, err
 	}
 	observation := observation{at: at, applyErr: applyErr, maxReplaySeq: m.s.cfg.MaxReplaySeq, maxReplayBytes: m.s.cfg.MaxReplayBytes}
 	if at == nil {
@@ -131,37 +134,37 @@ func (m *manager) takeStep(ctx context.Context, engine Engine, t *target, applyE
 	}
 	do, state, detail := next(t, &observation)
 	switch do {
-	case apply: // which sets the state
+	case stepApply: // which sets the state
 		return do, m.apply(ctx, store, t)
-	case create:
+	case stepCreate:
 		if err := m.checkLogAgainstPeers(ctx, t, m.s.logs(t.logID())); err != nil {
 			m.setPosition(nil)
 			m.setState(events.ReplicaWaiting, err.Error())
-			return rest, nil
+			return stepRest, nil
 		}
 		_, err = engine.Create(ctx, t.spec, t.log.Incarnation)
-	case discard:
+	case stepDiscard:
 		err = engine.Drop(ctx, m.key.table, m.key.shard)
-	case rebase:
+	case stepRebase:
 		err = store.Rebase(ctx, *at, events.Position{Incarnation: t.log.Incarnation, Seq: at.Seq, Batch: at.Batch})
 		m.logger.Info("replica goes on in another log", "at", at.String(), events.KeyIncarnation, t.log.Incarnation)
-	case replace:
+	case stepReplace:
 		m.setPosition(at)
 		m.setState(state, detail)
 		if err = m.replace(ctx, engine, t, at, state == events.ReplicaQuarantined); err != nil && ctx.Err() == nil {
 			m.logger.Warn("replica is not replaced", events.KeyError, err)
 			m.setState(state, err.Error())
-			return rest, nil
+			return stepRest, nil
 		}
-	case fill:
+	case stepFill:
 		m.setPosition(nil)
 		m.setState(state, detail)
 		if err = m.fill(ctx, engine, t); err != nil && ctx.Err() == nil {
 			m.logger.Warn("copying failed", events.KeyError, err)
 			m.setState(events.ReplicaWaiting, err.Error())
-			return rest, nil
+			return stepRest, nil
 		}
-	case rest:
+	case stepRest:
 		m.setPosition(at)
 		m.setState(state, detail)
 	}
@@ -170,9 +173,9 @@ func (m *manager) takeStep(ctx context.Context, engine Engine, t *target, applyE
 
 // look finds the replica that the engine has; at is nil if there is none that
 // is whole.
-func openReplica(ctx context.Context, engine Engine, t *target) (Store, *events.Position, error) {
+func openReplica(ctx context.Context, engine storage.Engine, t *target) (storage.Store, *events.Position, error) {
 	store, err := engine.Open(ctx, t.spec.Table, t.spec.Shard.ID)
-	if errors.Is(err, events.ErrNotFound) || errors.Is(err, ErrCopying) {
+	if errors.Is(err, events.ErrNotFound) || errors.Is(err, storage.ErrCopying) {
 		return nil, nil, nil
 	}
 	if err != nil {
@@ -189,7 +192,7 @@ func openReplica(ctx context.Context, engine Engine, t *target) (Store, *events.
 }
 
 // apply has the replica applied until ctx ends or it cannot go on.
-func (m *manager) apply(ctx context.Context, store Store, t *target) error {
+func (m *manager) apply(ctx context.Context, store storage.Store, t *target) error {
 	log, again := m.s.logs(t.logID()), make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -202,9 +205,9 @@ func (m *manager) apply(ctx context.Context, store Store, t *target) error {
 		}
 	}
 	cfg.Marker = func(batch string) { m.mark(ctx, &work, batch, store) }
-	rows := &cachedRows{cache: m.s.cache, schema: t.spec.Schema}
+	rows := m.s.cache.Of(t.spec.Schema)
 	cfg.Cache = rows
-	applier := NewApplier(cfg, store, log, m.s.bus, m.logger)
+	applier := apply.New(cfg, store, log, m.s.bus, m.logger)
 	m.mu.Lock()
 	applier.SetResponder(m.target.responder)
 	here := &replica{store, rows, applier, cancel}
@@ -225,7 +228,7 @@ func (m *manager) apply(ctx context.Context, store Store, t *target) error {
 
 // watch says that the replica is ready when it has applied what the log had
 // when it was looked at, and was then of one history with it.
-func (m *manager) watch(ctx context.Context, store Store, log Log, applier *Applier, again <-chan struct{}) {
+func (m *manager) watch(ctx context.Context, store storage.Store, log Log, applier *apply.Applier, again <-chan struct{}) {
 	for ctx.Err() == nil {
 		last, err := m.compare(ctx, store, log)
 		if err != nil {
@@ -251,7 +254,7 @@ func (m *manager) watch(ctx context.Context, store Store, log Log, applier *Appl
 	}
 }
 
-func (m *manager) compare(ctx context.Context, store Store, log Log) (last uint64, err error) {
+func (m *manager) compare(ctx context.Context, store storage.Store, log Log) (last uint64, err error) {
 	at, err := store.Position(ctx)
 	if err != nil {
 		return 0, err

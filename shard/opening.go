@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/shard/storage"
 )
 
 // engineHolder is the engine, once it is open.
@@ -14,7 +15,7 @@ type engineHolder struct {
 	opened chan struct{} // closed when engine is there
 
 	mu      sync.Mutex
-	engine  Engine
+	engine  storage.Engine
 	name    string
 	trouble string
 }
@@ -46,7 +47,7 @@ func (h *engineHolder) openWithRetry(ctx context.Context, cfg Config, open Opene
 }
 
 // get waits for the engine; nil when ctx ended.
-func (h *engineHolder) get(ctx context.Context) Engine {
+func (h *engineHolder) get(ctx context.Context) storage.Engine {
 	select {
 	case <-h.opened:
 	case <-ctx.Done():

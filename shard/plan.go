@@ -59,13 +59,13 @@ func (t *target) same(b *target) bool {
 type step int
 
 const (
-	rest    step = iota // nothing, for now; state and detail have the reason
-	create              // an empty replica, at the log's start
-	discard             // a replica that holds nothing, of another log
-	replace             // erase what is there, if a donor has better
-	fill                // copy from a donor
-	rebase              // to the log that continues this state
-	apply
+	stepRest    step = iota // nothing, for now; state and detail have the reason
+	stepCreate              // an empty replica, at the log's start
+	stepDiscard             // a replica that holds nothing, of another log
+	stepReplace             // erase what is there, if a donor has better
+	stepFill                // copy from a donor
+	stepRebase              // to the log that continues this state
+	stepApply
 )
 
 // observation is all that the next step depends on.
@@ -82,7 +82,7 @@ type observation struct {
 func next(t *target, s *observation) (do step, state, detail string) {
 	canFill := len(t.donors) > 0
 	wait := func(state, format string, args ...any) (step, string, string) {
-		return rest, state, fmt.Sprintf(format, args...)
+		return stepRest, state, fmt.Sprintf(format, args...)
 	}
 	const nobody = "and no other replica is ready"
 	if s.at == nil {
@@ -93,34 +93,34 @@ func next(t *target, s *observation) (do step, state, detail string) {
 		case s.logErr != nil:
 			return wait(events.ReplicaOpening, "%s", s.logErr)
 		case whole && s.log.Last < s.maxReplaySeq && s.log.Bytes < s.maxReplayBytes:
-			return create, events.ReplicaCatchingUp, ""
+			return stepCreate, events.ReplicaCatchingUp, ""
 		case canFill:
-			return fill, events.ReplicaCopying, ""
+			return stepFill, events.ReplicaCopying, ""
 		case whole:
-			return create, events.ReplicaCatchingUp, ""
+			return stepCreate, events.ReplicaCatchingUp, ""
 		}
 		return wait(events.ReplicaWaiting, "the log begins at %d, %s", s.log.First, nobody)
 	}
 	if s.at.Incarnation != t.log.Incarnation {
 		switch {
 		case t.log.Origin != nil && *t.log.Origin == *s.at:
-			return rebase, events.ReplicaCatchingUp, ""
+			return stepRebase, events.ReplicaCatchingUp, ""
 		case s.at.Seq == 0:
-			return discard, events.ReplicaOpening, ""
+			return stepDiscard, events.ReplicaOpening, ""
 		case canFill:
-			return replace, events.ReplicaQuarantined, fmt.Sprintf("at %s, which the log does not continue; it is rebuilt", s.at)
+			return stepReplace, events.ReplicaQuarantined, fmt.Sprintf("at %s, which the log does not continue; it is rebuilt", s.at)
 		}
 		return wait(events.ReplicaQuarantined, "at %s, which the log does not continue, %s", s.at, nobody)
 	}
 	switch {
 	case s.applyErr == nil:
-		return apply, events.ReplicaCatchingUp, ""
+		return stepApply, events.ReplicaCatchingUp, ""
 	case errors.Is(s.applyErr, events.ErrLogPurged) && canFill:
-		return replace, events.ReplicaCopying, ""
+		return stepReplace, events.ReplicaCopying, ""
 	case errors.Is(s.applyErr, events.ErrLogPurged):
 		return wait(events.ReplicaHalted, "%s, %s", s.applyErr, nobody)
 	case errors.Is(s.applyErr, events.ErrLogForeign) && canFill:
-		return replace, events.ReplicaQuarantined, s.applyErr.Error()
+		return stepReplace, events.ReplicaQuarantined, s.applyErr.Error()
 	case errors.Is(s.applyErr, events.ErrLogForeign):
 		return wait(events.ReplicaQuarantined, "%s, %s", s.applyErr, nobody)
 	}

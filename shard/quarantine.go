@@ -11,13 +11,14 @@ import (
 
 	"ringway/events"
 	"ringway/internal/statedir"
+	"ringway/shard/storage"
 )
 
 // quarantine writes to a file what a replica on another history holds, as a copy would send
 // it, before it is rebuilt. That another replica agrees with the log does not
 // prove that the log is right: one that is restored from a backup agrees with
 // whoever was behind. Nobody erases these files by rule.
-func (m *manager) quarantine(ctx context.Context, engine Engine, at *events.Position) error {
+func (m *manager) quarantine(ctx context.Context, engine storage.Engine, at *events.Position) error {
 	dir := m.s.cfg.Quarantine
 	if dir == "" {
 		return nil
@@ -41,7 +42,7 @@ func (m *manager) quarantine(ctx context.Context, engine Engine, at *events.Posi
 }
 
 // writeQuarantined makes a file that is whole or not there.
-func writeQuarantined(ctx context.Context, name string, snapshot Snapshot) (items int, err error) {
+func writeQuarantined(ctx context.Context, name string, snapshot storage.Snapshot) (items int, err error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return 0, err
 	}

@@ -1,3 +1,5 @@
+// Package shard is the shard server: it keeps the replicas that routes name it
+// for, and answers reads of them.
 package shard
 
 import (
@@ -15,13 +17,13 @@ import (
 	"ringway/events"
 	"ringway/events/follow"
 	"ringway/events/oplog"
+	"ringway/shard/apply"
+	"ringway/shard/rowcache"
+	"ringway/shard/storage"
 )
 
-// What is asked of an engine at once. LongReads are the Ranges and Snapshots
-// that others hold up: beside them it has to answer what is short.
+// What is asked of an engine at once.
 const (
-	LongReads = MaxStreams + maxCopies + maxDigests + maxFills
-
 	MaxStreams = 8 // each router asks for several at once, and holds those that it does not read yet
 	maxCopies  = 2
 	maxDigests = 2 // as many as 'ringway verify' asks for
@@ -30,6 +32,9 @@ const (
 	maxReads = 8
 )
 
+// An engine bears as many long reads as are asked of it.
+const _ = uint(storage.LongReads - MaxStreams - maxCopies - maxDigests - maxFills)
+
 // Config says what a shard server is and how patient it is.
 type Config struct {
 	ID         string       // its name in the routes
@@ -37,7 +42,7 @@ type Config struct {
 	Quarantine string       // directory for what a replica on another history held; empty: it is not kept
 	Listener   net.Listener // the server's to close
 
-	Applier        ApplierConfig
+	Applier        apply.Config
 	ReadWait       time.Duration // how long a read waits for its minimum seq, or until it may begin
 	CacheBytes     int           // of rows that are kept in memory
 	MaxBody        int           // bytes of a request
@@ -54,24 +59,24 @@ type Config struct {
 // DefaultConfig suits a server with a handful of replicas on a laptop.
 func DefaultConfig() Config {
 	cfg := Config{
-		Applier: DefaultApplierConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
+		Applier: apply.DefaultConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
 		WriteTimeout: 30 * time.Second, MaxReplaySeq: 1000, MaxReplayBytes: 2 << 20,
 		Stalled:  30 * time.Second,
 		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
 	}
 	// Decoded and on its way into the engine an entry takes ten times its bytes.
 	cfg.Applier.MaxReadAhead = 512 << 10
-	cfg.Applier.Budget = &Budget{Bytes: 2 << 20}
+	cfg.Applier.Budget = &apply.Budget{Bytes: 2 << 20}
 	return cfg
 }
 
 // Opener opens the engine of the server's volume and says what it is. What
 // failed is tried again.
-type Opener func(ctx context.Context) (engine Engine, name string, err error)
+type Opener func(ctx context.Context) (engine storage.Engine, name string, err error)
 
 // Log is the log of one shard. See bus.Log.
 type Log interface {
-	reader
+	apply.Log
 	State(ctx context.Context) (events.LogState, error)
 	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
 }
@@ -80,14 +85,14 @@ type Log interface {
 type Bus interface {
 	oplog.Log
 	oplog.Listener
-	results
+	apply.Publisher
 }
 
 // Server keeps the replicas that routes name it for.
 type Server struct {
 	cfg    Config
 	open   Opener
-	cache  *cache
+	cache  *rowcache.Cache
 	counts *metrics
 	logs   func(events.LogID) Log
 	routes follow.Watcher
@@ -127,7 +132,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 		return nil, errors.New("shard server: no listener")
 	}
 	s := &Server{
-		cfg: cfg, open: open, cache: newCache(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
+		cfg: cfg, open: open, cache: rowcache.New(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
 		reads: newSemaphore(maxReads), streams: newSemaphore(MaxStreams), copies: newSemaphore(maxCopies), fills: newSemaphore(maxFills),
 		digests: newSemaphore(maxDigests), digest: newSemaphore(1),
 		http:   newHTTP(&cfg),

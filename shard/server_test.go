@@ -14,6 +14,7 @@ import (
 	"ringway/events"
 	"ringway/internal/testkit"
 	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 func TestServer_KeepsWhatTheRouteNamesItFor(t *testing.T) {
@@ -56,7 +57,7 @@ func TestServer_ResumesAfterARestart(t *testing.T) {
 func TestServer_AnswersBeforeItsEngineIsThereAndSaysWhyItIsNot(t *testing.T) {
 	c := newCluster(t)
 	n := &node{c: c, name: "s1", dir: t.TempDir()}
-	n.open = func(context.Context) (shard.Engine, string, error) {
+	n.open = func(context.Context) (storage.Engine, string, error) {
 		return nil, "", errors.New("the disk is in the post")
 	}
 	c.nodes["s1"] = n

@@ -16,8 +16,9 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
-	"ringway/shard"
+	"ringway/shard/apply"
 	"ringway/shard/sqlite"
+	"ringway/shard/storage"
 )
 
 // shardServer is a shard server in small: a real store, moved by a real
@@ -42,12 +43,12 @@ type shardServer struct {
 }
 
 type replica struct {
-	store     shard.Store
+	store     storage.Store
 	log       events.LogID
 	responder bool
 
 	mu      sync.Mutex
-	applier *shard.Applier
+	applier *apply.Applier
 	halt    func()
 }
 
@@ -110,10 +111,10 @@ func (s *shardServer) kill() {
 // apply moves a replica along its log until pause.
 func (s *shardServer) apply(id string) {
 	r := s.replicas[id]
-	cfg := shard.DefaultApplierConfig()
+	cfg := apply.DefaultConfig()
 	cfg.Responder = r.responder
 	ctx, cancel := context.WithCancel(context.Background())
-	a := shard.NewApplier(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, testkit.Quiet)
+	a := apply.New(cfg, r.store, s.cluster.conn.Log(r.log), s.cluster.conn, testkit.Quiet)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = a.Run(ctx) }()
 	r.mu.Lock()

@@ -7,8 +7,8 @@ import (
 
 	"ringway/events"
 	"ringway/internal/failpoint"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // purgeEvery is how often, by the log's time, what is out of date is erased;
@@ -18,7 +18,7 @@ const (
 	maxPurged  = 5000
 )
 
-// Apply implements shard.Store.
+// Apply implements storage.Store.
 func (s *Store) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
 	if len(entries) == 0 {
 		return nil, nil
@@ -71,7 +71,7 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 	}
 	at, clock, err := s.position(ctx)
 	if err == nil && at != from {
-		err = fmt.Errorf("at %s, not at %s: %w", at, from, shard.ErrFenced)
+		err = fmt.Errorf("at %s, not at %s: %w", at, from, storage.ErrFenced)
 	}
 	return clock, err
 }

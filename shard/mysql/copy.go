@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 type snapshot struct {
@@ -17,8 +17,8 @@ type snapshot struct {
 	head  events.CopyHead
 }
 
-// Snapshot implements shard.Store.
-func (s *Store) Snapshot(ctx context.Context) (shard.Snapshot, error) {
+// Snapshot implements storage.Store.
+func (s *Store) Snapshot(ctx context.Context) (storage.Snapshot, error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))

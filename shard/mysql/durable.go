@@ -15,7 +15,7 @@ import (
 // themselves: each query has the server go through all its variables.
 const flushPoll = 500 * time.Millisecond
 
-// DurableThrough implements shard.Store. A commit wrote its redo log before
+// DurableThrough implements storage.Store. A commit wrote its redo log before
 // the position could be read, so the position is on disk when the log is
 // flushed up to what is its end after that.
 func (s *Store) DurableThrough(ctx context.Context) (events.Position, error) {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // Config says where the server is.
@@ -36,10 +36,10 @@ type Engine struct {
 	mu      sync.Mutex // one change of tables at a time
 }
 
-var _ shard.Engine = (*Engine)(nil)
+var _ storage.Engine = (*Engine)(nil)
 
 // Open connects and makes what is missing in the database. It does not wait
-// for a server that is away: the error is then shard.ErrRetry.
+// for a server that is away: the error is then storage.ErrRetry.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	db, writers, err := connect(ctx, cfg)
 	if err != nil {
@@ -55,8 +55,8 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Create implements shard.Engine.
-func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (shard.Store, error) {
+// Create implements storage.Engine.
+func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (storage.Store, error) {
 	head := events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}}
 	if err := e.begin(ctx, head, false); err != nil {
 		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
@@ -64,8 +64,8 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 	return newStore(e.db, e.writers, spec), nil
 }
 
-// Restore implements shard.Engine.
-func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Restore, error) {
+// Restore implements storage.Engine.
+func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Restore, error) {
 	if err := e.begin(ctx, head, true); err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
@@ -87,7 +87,7 @@ func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) 
 	defer e.mu.Unlock()
 	name := tableName(head.Spec.Table, head.Spec.Shard.ID)
 	if held, err := e.held(ctx, name); err == nil && !held.Copying {
-		return shard.ErrExists
+		return storage.ErrExists
 	} else if err != nil && !errors.Is(err, events.ErrNotFound) {
 		return err
 	}
@@ -107,11 +107,11 @@ func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) 
 	return err
 }
 
-// Open implements shard.Engine.
-func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error) {
+// Open implements storage.Engine.
+func (e *Engine) Open(ctx context.Context, table, id string) (storage.Store, error) {
 	held, err := e.held(ctx, tableName(table, id))
 	if err == nil && held.Copying {
-		err = shard.ErrCopying
+		err = storage.ErrCopying
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
@@ -119,8 +119,8 @@ func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error
 	return newStore(e.db, e.writers, held.Spec), nil
 }
 
-// List implements shard.Engine.
-func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
+// List implements storage.Engine.
+func (e *Engine) List(ctx context.Context) ([]storage.Held, error) {
 	all, err := e.query(ctx, listCatalogue)
 	if err != nil {
 		return nil, fmt.Errorf("list shards: %w", classify(err))
@@ -128,26 +128,26 @@ func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
 	return all, nil
 }
 
-func (e *Engine) held(ctx context.Context, name string) (shard.Held, error) {
+func (e *Engine) held(ctx context.Context, name string) (storage.Held, error) {
 	all, err := e.query(ctx, findCatalogue, name)
 	if err != nil {
-		return shard.Held{}, err
+		return storage.Held{}, err
 	}
 	if len(all) == 0 {
-		return shard.Held{}, events.ErrNotFound
+		return storage.Held{}, events.ErrNotFound
 	}
 	return all[0], nil
 }
 
-func (e *Engine) query(ctx context.Context, statement string, args ...any) ([]shard.Held, error) {
+func (e *Engine) query(ctx context.Context, statement string, args ...any) ([]storage.Held, error) {
 	rows, err := e.db.QueryContext(ctx, statement, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var all []shard.Held
+	var all []storage.Held
 	for rows.Next() {
-		var h shard.Held
+		var h storage.Held
 		var spec []byte
 		if err := rows.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
 			return nil, err
@@ -163,7 +163,7 @@ func (e *Engine) query(ctx context.Context, statement string, args ...any) ([]sh
 	return all, rows.Err()
 }
 
-// Drop implements shard.Engine.
+// Drop implements storage.Engine.
 func (e *Engine) Drop(ctx context.Context, table, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -183,7 +183,7 @@ func (e *Engine) Drop(ctx context.Context, table, id string) error {
 	return nil
 }
 
-// Close implements shard.Engine.
+// Close implements storage.Engine.
 func (e *Engine) Close() error { return errors.Join(e.writers.close(), e.db.Close()) }
 
 // Version asks the server what it is.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 // Errors of the server that only this replica meets, and that may not be there
@@ -39,7 +39,7 @@ const duplicateKey = 1062
 
 // classify marks what is worth another try.
 func classify(err error) error {
-	if err == nil || errors.Is(err, shard.ErrRetry) {
+	if err == nil || errors.Is(err, storage.ErrRetry) {
 		return err
 	}
 	var server *mysql.MySQLError
@@ -57,7 +57,7 @@ func classify(err error) error {
 	default:
 		return err
 	}
-	return fmt.Errorf("%w: %w", shard.ErrRetry, err)
+	return fmt.Errorf("%w: %w", storage.ErrRetry, err)
 }
 
 func isDuplicateKey(err error) bool { return isServerError(err, duplicateKey) }

@@ -15,14 +15,14 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
-	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
 
 // ownEngine is a server that a test may ill-treat.
-func ownEngine(t *testing.T) (*mysqld.Supervisor, shard.Engine) {
+func ownEngine(t *testing.T) (*mysqld.Supervisor, storage.Engine) {
 	t.Helper()
 	sup, _ := start(t)
 	engine := open(t, sup.DSN("ringway"))
@@ -35,7 +35,7 @@ func ownEngine(t *testing.T) (*mysqld.Supervisor, shard.Engine) {
 }
 
 // own is such a server with one replica in it.
-func own(t *testing.T) (*mysqld.Supervisor, shard.Store) {
+func own(t *testing.T) (*mysqld.Supervisor, storage.Store) {
 	t.Helper()
 	sup, engine := ownEngine(t)
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
@@ -52,7 +52,7 @@ type applier struct {
 	cancel func()        // in one; whether that is committed afterwards nobody knows
 }
 
-func applying(t *testing.T, store shard.Store) *applier {
+func applying(t *testing.T, store storage.Store) *applier {
 	t.Helper()
 	a := &applier{}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -146,16 +146,16 @@ func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
 	}
 	stop()
 	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)})
-	if !errors.Is(err, shard.ErrRetry) {
+	if !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("apply: %v", err)
 	}
 	_, err = store.Position(t.Context())
-	if !errors.Is(err, shard.ErrRetry) {
+	if !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("position: %v", err)
 	}
 	cfg := mysql.DefaultConfig()
 	cfg.DSN = sup.DSN("ringway")
-	if _, err := mysql.Open(t.Context(), cfg); !errors.Is(err, shard.ErrRetry) {
+	if _, err := mysql.Open(t.Context(), cfg); !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("open: %v", err)
 	}
 }
@@ -187,7 +187,7 @@ func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	from, entries := events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)}
-	if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, shard.ErrRetry) {
+	if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("while the lock is held: %v", err)
 	}
 	if err := tx.Rollback(); err != nil {
@@ -209,7 +209,7 @@ func TestEngine_ManyAppliersShareFewConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	var stores []shard.Store
+	var stores []storage.Store
 	for i := range 8 {
 		spec := storetest.Students()
 		spec.Shard.ID = fmt.Sprintf("s%d", i)

@@ -7,8 +7,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // notNull is the server's refusal of a NULL where none may be.
@@ -41,13 +41,13 @@ func (t *transaction) finish(from events.Position, c *state.Change) error {
 	add("; COMMIT")
 	done, err := t.execNamed(string(text), nil)
 	if isServerError(err, notNull) {
-		return shard.ErrFenced
+		return storage.ErrFenced
 	}
 	if err != nil {
 		return err
 	}
 	if all := done.(mysql.Result).AllRowsAffected(); len(all) != 3 || all[0] != 1 {
-		return shard.ErrFenced // the replica was dropped
+		return storage.ErrFenced // the replica was dropped
 	}
 	return nil
 }

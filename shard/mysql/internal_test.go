@@ -14,14 +14,14 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 func TestClassify(t *testing.T) {
 	f := func(retry bool, err error) {
 		t.Helper()
 		got := classify(fmt.Errorf("deep down: %w", err))
-		if errors.Is(got, shard.ErrRetry) != retry || !errors.Is(got, err) {
+		if errors.Is(got, storage.ErrRetry) != retry || !errors.Is(got, err) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}

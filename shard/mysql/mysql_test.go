@@ -8,10 +8,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
 
@@ -43,7 +43,7 @@ func database(t testing.TB) string {
 
 func TestConformance(t *testing.T) {
 	sup, _ := start(t)
-	storetest.Run(t, func(t *testing.T) shard.Engine { return open(t, sup.DSN(database(t))) })
+	storetest.Run(t, func(t *testing.T) storage.Engine { return open(t, sup.DSN(database(t))) })
 }
 
 func BenchmarkApply(b *testing.B) {

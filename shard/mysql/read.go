@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // rowReader reads one row after another into the same memory.
@@ -41,10 +41,10 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 	return state.ReadRow(r.schema, r.key, r.texts, string(r.raw[last]))
 }
 
-// Many implements shard.Store.
+// Many implements storage.Store.
 func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
-	if len(keys) == 0 || len(keys) > shard.MaxKeys {
-		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
+	if len(keys) == 0 || len(keys) > storage.MaxKeys {
+		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, storage.MaxKeys)
 	}
 	args := padded(keys)
 	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, func(row events.Row, _ uint64) error { return fn(row) })
@@ -54,7 +54,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 	return seq, nil
 }
 
-// Range implements shard.Store.
+// Range implements storage.Store.
 func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
 	seq, err := s.readWhere(ctx, " BETWEEN ? AND ?", []any{low, high}, fn)
 	if err != nil {

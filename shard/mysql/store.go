@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // Store is one replica.
@@ -35,7 +35,7 @@ type Store struct {
 	purged time.Time       // clock of the last purge
 }
 
-var _ shard.Store = (*Store)(nil)
+var _ storage.Store = (*Store)(nil)
 
 func newStore(db *sql.DB, writers *writers, spec events.ShardSpec) *Store {
 	s := &Store{db: db, writers: writers, spec: spec, name: tableName(spec.Table, spec.Shard.ID)}
@@ -47,10 +47,10 @@ func newStore(db *sql.DB, writers *writers, spec events.ShardSpec) *Store {
 	return s
 }
 
-// Spec implements shard.Store.
+// Spec implements storage.Store.
 func (s *Store) Spec() events.ShardSpec { return s.spec }
 
-// Position implements shard.Store.
+// Position implements storage.Store.
 func (s *Store) Position(ctx context.Context) (events.Position, error) {
 	p, _, err := s.position(ctx)
 	if err != nil {
@@ -72,7 +72,7 @@ func scanPosition(row *sql.Row) (p events.Position, clock time.Time, err error) 
 	return p, state.FromNanos(at), err
 }
 
-// Rebase implements shard.Store.
+// Rebase implements storage.Store.
 func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 	s.forget()
 	err := mustMove(s.db.ExecContext(ctx, rebasePosition, to.Incarnation, to.Seq, to.Batch, s.name, from.Incarnation, from.Seq, from.Batch))
@@ -88,7 +88,7 @@ func mustMove(res driver.Result, err error) error {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(shard.ErrFenced, err)
+		return errors.Join(storage.ErrFenced, err)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (s *Store) forget() {
 	s.known, s.clock = events.Position{}, time.Time{}
 }
 
-// Results implements shard.Store.
+// Results implements storage.Store.
 func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
 	var clock int64
 	kept, err := state.ReadResults(&s.spec, s.db.QueryRowContext(ctx, "SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM "+

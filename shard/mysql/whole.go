@@ -8,8 +8,8 @@ import (
 
 	"ringway/events"
 	"ringway/internal/failpoint"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // maxWholeRows is how many rows the statement of insertWhole has at most. Each
@@ -30,7 +30,7 @@ func compounds(ctx context.Context, db *sql.DB) (bool, error) {
 		_, err = s.ExecContext(ctx, 1)
 		err = errors.Join(err, s.Close())
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(classify(err), shard.ErrRetry) {
+	if err != nil && ctx.Err() == nil && !errors.Is(classify(err), storage.ErrRetry) {
 		return false, nil // it will not the next time either
 	}
 	return err == nil, err
@@ -70,7 +70,7 @@ func (t *transaction) insertWhole(from events.Position, c *state.Change) error {
 	}
 	err := t.execOnce(t.insertion(inserted{rows: len(rows), usually: usually, whole: true}), args)
 	if isServerError(err, errnoMoved) {
-		return shard.ErrFenced // or the replica was dropped
+		return storage.ErrFenced // or the replica was dropped
 	}
 	return err
 }

@@ -13,9 +13,9 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
-	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
 
@@ -100,7 +100,7 @@ func (o outside) report() string {
 
 var origin = events.Position{Incarnation: storetest.Log}
 
-func inserting(store shard.Store, seq uint64, key int64) []events.LogEntry {
+func inserting(store storage.Store, seq uint64, key int64) []events.LogEntry {
 	entry := storetest.Entry(store.Spec(), seq)
 	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{storetest.Student(key, "Ann", events.Int(1))}}}
 	return []events.LogEntry{entry}
@@ -151,7 +151,7 @@ func TestStore_LeavesNoTransactionOpen(t *testing.T) {
 		testkit.Eventually(t, o.quiet)
 	}
 	apply("applied", origin, first, nil)
-	apply("fenced", origin, first, shard.ErrFenced)
+	apply("fenced", origin, first, storage.ErrFenced)
 	again := inserting(store, 2, 1)
 	apply("a duplicate", after(first), again, nil)
 
@@ -275,7 +275,7 @@ func TestStore_AUsualBatchIsOneStatementToMariaDB(t *testing.T) {
 		testkit.Must(t, apply()) // the store relies on where it is
 		before := rows()
 		o.do("UPDATE ringway_replicas SET " + change)
-		if err := apply(); !errors.Is(err, shard.ErrFenced) {
+		if err := apply(); !errors.Is(err, storage.ErrFenced) {
 			t.Errorf("%s: %v", change, err)
 		}
 		if n := rows(); n != before {
@@ -309,8 +309,8 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 	sup, _ := start(t)
 	engine := open(t, sup.DSN("ringway"))
 	o := look(t, sup)
-	first := func(store shard.Store) []events.LogEntry { return inserting(store, 1, 1) }
-	var stores []shard.Store
+	first := func(store storage.Store) []events.LogEntry { return inserting(store, 1, 1) }
+	var stores []storage.Store
 	for i := range 3 {
 		spec := storetest.Students()
 		spec.Shard.ID = fmt.Sprint("s", i)
@@ -331,7 +331,7 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 		t.Error("nothing is said of the transaction that runs")
 	}
 	_, err := stores[1].Apply(t.Context(), after(first(stores[1])), inserting(stores[1], 2, 2)) // which does not wait
-	if err == nil || errors.Is(err, shard.ErrRetry) || errors.Is(err, shard.ErrFenced) {
+	if err == nil || errors.Is(err, storage.ErrRetry) || errors.Is(err, storage.ErrFenced) {
 		t.Errorf("apply after close: %v", err)
 	}
 	testkit.Must(t, held.Rollback())
@@ -402,7 +402,7 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 	_, engine := ownEngine(t)
 	specs := []events.ShardSpec{storetest.Students(), storetest.Students(), storetest.Students(), storetest.Students()}
 	specs[2].Schema.DTypes = []string{"Number", "String", "Number", "String"} // the same statements, another table
-	var old shard.Store
+	var old storage.Store
 	for i, spec := range specs {
 		store, err := engine.Create(t.Context(), spec, storetest.Log)
 		testkit.Must(t, err)
@@ -426,7 +426,7 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 		testkit.Must(t, engine.Drop(t.Context(), spec.Table, spec.Shard.ID))
 		old = store
 	}
-	if _, err := old.Apply(t.Context(), origin, inserting(old, 1, 9)); !errors.Is(err, shard.ErrFenced) && !errors.Is(err, events.ErrNotFound) {
+	if _, err := old.Apply(t.Context(), origin, inserting(old, 1, 9)); !errors.Is(err, storage.ErrFenced) && !errors.Is(err, events.ErrNotFound) {
 		t.Errorf("to a replica that is dropped: %v", err)
 	}
 }

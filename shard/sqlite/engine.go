@@ -12,8 +12,8 @@ import (
 	"sync"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // Engine is a directory with replicas in it.
@@ -24,7 +24,7 @@ type Engine struct {
 	files map[string]*file // that are open, by name
 }
 
-var _ shard.Engine = (*Engine)(nil)
+var _ storage.Engine = (*Engine)(nil)
 
 // Open makes the directory if it is not there.
 func Open(dir string) (*Engine, error) {
@@ -43,8 +43,8 @@ const suffix = ".sqlite"
 
 func fileName(table, id string) string { return table + "." + id + suffix }
 
-// Create implements shard.Engine.
-func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (shard.Store, error) {
+// Create implements storage.Engine.
+func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (storage.Store, error) {
 	ctx = context.WithoutCancel(ctx) // see gate
 	f, err := e.begin(ctx, events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}})
 	if err == nil {
@@ -56,8 +56,8 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 	return &Store{file: f, spec: spec}, nil
 }
 
-// Restore implements shard.Engine.
-func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (shard.Restore, error) {
+// Restore implements storage.Engine.
+func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Restore, error) {
 	f, err := e.begin(context.WithoutCancel(ctx), head) // see gate
 	if err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
@@ -75,7 +75,7 @@ func (e *Engine) begin(ctx context.Context, head events.CopyHead) (*file, error)
 	name := fileName(head.Spec.Table, head.Spec.Shard.ID)
 	switch held, err := e.held(ctx, name); {
 	case err == nil && !held.Copying:
-		return nil, shard.ErrExists
+		return nil, storage.ErrExists
 	case err != nil && !errors.Is(err, events.ErrNotFound):
 		return nil, err
 	}
@@ -90,14 +90,14 @@ func (e *Engine) begin(ctx context.Context, head events.CopyHead) (*file, error)
 	return f, nil
 }
 
-// Open implements shard.Engine.
-func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error) {
+// Open implements storage.Engine.
+func (e *Engine) Open(ctx context.Context, table, id string) (storage.Store, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name := fileName(table, id)
 	held, err := e.held(context.WithoutCancel(ctx), name) // see gate
 	if err == nil && held.Copying {
-		err = shard.ErrCopying
+		err = storage.ErrCopying
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
@@ -105,15 +105,15 @@ func (e *Engine) Open(ctx context.Context, table, id string) (shard.Store, error
 	return &Store{file: e.files[name], spec: held.Spec}, nil
 }
 
-// List implements shard.Engine.
-func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
+// List implements storage.Engine.
+func (e *Engine) List(ctx context.Context) ([]storage.Held, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entries, err := os.ReadDir(e.dir) // sorted
 	if err != nil {
 		return nil, fmt.Errorf("list shards: %w", err)
 	}
-	var all []shard.Held
+	var all []storage.Held
 	for _, entry := range entries {
 		if !strings.HasSuffix(entry.Name(), suffix) {
 			continue
@@ -130,8 +130,8 @@ func (e *Engine) List(ctx context.Context) ([]shard.Held, error) {
 
 // held opens a replica's file, if it is not open, and reads what it is. A file
 // that was never made to its end is none.
-func (e *Engine) held(ctx context.Context, name string) (shard.Held, error) {
-	var h shard.Held
+func (e *Engine) held(ctx context.Context, name string) (storage.Held, error) {
+	var h storage.Held
 	path := filepath.Join(e.dir, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return h, events.ErrNotFound
@@ -152,7 +152,7 @@ func (e *Engine) held(ctx context.Context, name string) (shard.Held, error) {
 	return f.held(ctx)
 }
 
-// Drop implements shard.Engine.
+// Drop implements storage.Engine.
 func (e *Engine) Drop(_ context.Context, table, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -179,7 +179,7 @@ func (e *Engine) remove(name string) error {
 	return nil
 }
 
-// Close implements shard.Engine.
+// Close implements storage.Engine.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -191,8 +191,8 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-func scanHeld(row state.Columns) (shard.Held, error) {
-	var h shard.Held
+func scanHeld(row state.Columns) (storage.Held, error) {
+	var h storage.Held
 	var spec []byte
 	if err := row.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
 		return h, err

@@ -11,7 +11,7 @@ import (
 
 	"modernc.org/sqlite"
 
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 // SQLite's primary codes for what may not be there the next time: busy,
@@ -21,7 +21,7 @@ var passing = []int{5, 6, 7, 9, 10, 13, 14, 15}
 
 // classify marks what is worth another try.
 func classify(err error) error {
-	if err == nil || errors.Is(err, shard.ErrRetry) {
+	if err == nil || errors.Is(err, storage.ErrRetry) {
 		return err
 	}
 	var code *sqlite.Error
@@ -36,5 +36,5 @@ func classify(err error) error {
 	default:
 		return err
 	}
-	return fmt.Errorf("%w: %w", shard.ErrRetry, err)
+	return fmt.Errorf("%w: %w", storage.ErrRetry, err)
 }

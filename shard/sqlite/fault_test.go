@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
 
@@ -93,7 +93,7 @@ func TestStore_AppliesOnceWhenItsProcessIsKilled(t *testing.T) {
 	}
 }
 
-func reopened(t *testing.T, dir string) shard.Store {
+func reopened(t *testing.T, dir string) storage.Store {
 	t.Helper()
 	engine, err := Open(dir)
 	if err != nil {
@@ -146,7 +146,7 @@ func TestStore_SaysRetryWhenTheDiskIsFull(t *testing.T) {
 	}
 	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: rows}}
 	from := events.Position{Incarnation: storetest.Log}
-	if _, err := store.Apply(t.Context(), from, []events.LogEntry{entry}); !errors.Is(err, shard.ErrRetry) {
+	if _, err := store.Apply(t.Context(), from, []events.LogEntry{entry}); !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("on a full disk: %v", err)
 	}
 	if p, err := store.Position(t.Context()); err != nil || p != from {
@@ -176,7 +176,7 @@ func TestEngine_ReportsARuinedFile(t *testing.T) {
 		"create": second(engine.Create(t.Context(), spec, storetest.Log)),
 		"list":   second(engine.List(t.Context())),
 	} {
-		if err == nil || errors.Is(err, events.ErrNotFound) || errors.Is(err, shard.ErrRetry) {
+		if err == nil || errors.Is(err, events.ErrNotFound) || errors.Is(err, storage.ErrRetry) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

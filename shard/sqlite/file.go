@@ -15,12 +15,12 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // readers is how many read one replica at once: some beside those that take long.
-const readers = shard.LongReads + 2
+const readers = storage.LongReads + 2
 
 // file is one replica's file, open.
 type file struct {
@@ -119,24 +119,24 @@ func (f *file) make(ctx context.Context, head events.CopyHead) error {
 
 const selectHeld = "SELECT spec, incarnation, seq, batch, copying FROM _replica"
 
-func (f *file) held(ctx context.Context) (shard.Held, error) {
+func (f *file) held(ctx context.Context) (storage.Held, error) {
 	return scanHeld(f.read.QueryRowContext(ctx, selectHeld))
 }
 
 // peek reads what a file is of, before its schema is known. A file without
 // tables was given up while it was made.
-func peek(ctx context.Context, path string) (shard.Held, error) {
+func peek(ctx context.Context, path string) (storage.Held, error) {
 	db, err := open(path, url.Values{})
 	if err != nil {
-		return shard.Held{}, err
+		return storage.Held{}, err
 	}
 	defer db.Close()
 	var n int
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = '_replica'").Scan(&n); err != nil {
-		return shard.Held{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return storage.Held{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	if n == 0 {
-		return shard.Held{}, events.ErrNotFound
+		return storage.Held{}, events.ErrNotFound
 	}
 	h, err := scanHeld(db.QueryRowContext(ctx, selectHeld))
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"fmt"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // rowReader reads one row after another into the same memory.
@@ -43,10 +43,10 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 	return state.ReadRow(r.schema, r.key.Int64, r.plain[:last], r.plain[last])
 }
 
-// Many implements shard.Store.
+// Many implements storage.Store.
 func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
-	if len(keys) == 0 || len(keys) > shard.MaxKeys {
-		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, shard.MaxKeys)
+	if len(keys) == 0 || len(keys) > storage.MaxKeys {
+		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, storage.MaxKeys)
 	}
 	list, err := json.Marshal(keys)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 	return seq, nil
 }
 
-// Range implements shard.Store.
+// Range implements storage.Store.
 func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
 	seq, err := s.joined(ctx, s.on, []any{low, high}, fn)
 	if err != nil {
@@ -108,7 +108,7 @@ func each(ctx context.Context, rows *sql.Rows, fn func() error) error {
 	return err
 }
 
-// Results implements shard.Store.
+// Results implements storage.Store.
 func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
 	var clock int64
 	var kept events.KeptResults
@@ -133,9 +133,9 @@ type snapshot struct {
 	head  events.CopyHead
 }
 
-// Snapshot implements shard.Store. The first read of the transaction fixes
+// Snapshot implements storage.Store. The first read of the transaction fixes
 // what it sees.
-func (s *Store) Snapshot(ctx context.Context) (shard.Snapshot, error) {
+func (s *Store) Snapshot(ctx context.Context) (storage.Snapshot, error) {
 	calm, err := s.reading.enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, err)

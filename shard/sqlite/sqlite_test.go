@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"testing"
 
-	"ringway/shard"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
 
 func TestConformance(t *testing.T) {
 	dirs := map[string]string{}
-	storetest.Run(t, func(t *testing.T) shard.Engine {
+	storetest.Run(t, func(t *testing.T) storage.Engine {
 		if dirs[t.Name()] == "" {
 			dirs[t.Name()] = t.TempDir()
 		}

@@ -11,8 +11,8 @@ import (
 
 	"ringway/events"
 	"ringway/internal/failpoint"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // Store is one replica.
@@ -24,7 +24,7 @@ type Store struct {
 	purged time.Time // clock of the last purge
 }
 
-var _ shard.Store = (*Store)(nil)
+var _ storage.Store = (*Store)(nil)
 
 // purgeEvery is how often, by the log's time, what is out of date is erased;
 // maxPurged bounds what one transaction has to carry of it.
@@ -33,10 +33,10 @@ const (
 	maxPurged  = 5000
 )
 
-// Spec implements shard.Store.
+// Spec implements storage.Store.
 func (s *Store) Spec() events.ShardSpec { return s.spec }
 
-// Position implements shard.Store.
+// Position implements storage.Store.
 func (s *Store) Position(ctx context.Context) (events.Position, error) {
 	var p events.Position
 	calm, err := s.reading.enter(ctx)
@@ -63,7 +63,7 @@ func position(ctx context.Context, db querier) (p events.Position, clock time.Ti
 	return p, state.FromNanos(at), err
 }
 
-// Apply implements shard.Store.
+// Apply implements storage.Store.
 func (s *Store) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
 	if len(entries) == 0 {
 		return nil, nil
@@ -133,7 +133,7 @@ func one(res sql.Result, err error) error {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(shard.ErrFenced, err)
+		return errors.Join(storage.ErrFenced, err)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func one(res sql.Result, err error) error {
 func (s *Store) look(ctx context.Context, tx *sql.Tx, from events.Position, need state.Needs) (*state.Before, error) {
 	at, clock, err := position(ctx, tx)
 	if err == nil && at != from {
-		err = fmt.Errorf("at %s, not at %s: %w", at, from, shard.ErrFenced)
+		err = fmt.Errorf("at %s, not at %s: %w", at, from, storage.ErrFenced)
 	}
 	if err != nil {
 		return nil, err
@@ -264,7 +264,7 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, clock time.Time) error {
 	return err
 }
 
-// Rebase implements shard.Store.
+// Rebase implements storage.Store.
 func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, "UPDATE _replica SET incarnation = ?, seq = ?, batch = ? WHERE incarnation = ? AND seq = ? AND batch = ? AND copying = 0",
@@ -276,7 +276,7 @@ func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 	return nil
 }
 
-// DurableThrough implements shard.Store.
+// DurableThrough implements storage.Store.
 func (s *Store) DurableThrough(ctx context.Context) (events.Position, error) {
 	p, err := s.Position(ctx)
 	if err == nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 func outcomes(f *fixture) {
@@ -170,16 +170,16 @@ func secondApplierIsFenced(f *fixture) {
 	} {
 		e := entry
 		e.Seq = wrong.Seq + 1
-		for _, s := range []shard.Store{f.store, second} {
+		for _, s := range []storage.Store{f.store, second} {
 			_, err := s.Apply(f.Context(), wrong, []events.LogEntry{e})
-			f.is(err, shard.ErrFenced)
+			f.is(err, storage.ErrFenced)
 		}
 		f.agree()
 	}
 	got, err := second.Apply(f.Context(), p, []events.LogEntry{entry})
 	f.must(err)
 	_, err = f.store.Apply(f.Context(), p, []events.LogEntry{entry}) // which believes what it knew
-	f.is(err, shard.ErrFenced)
+	f.is(err, storage.ErrFenced)
 	if want := f.model.apply(entry); shown(got[0]) != shown(want) {
 		f.Errorf("got %s, want %s", shown(got[0]), shown(want))
 	}
@@ -202,7 +202,7 @@ func secondApplierLeavesNothing(f *fixture) {
 		f.must(err)
 		other.Batch.ID = "another"
 		_, err = f.store.Apply(f.Context(), p, []events.LogEntry{other}) // which believes what it knew
-		f.is(err, shard.ErrFenced)
+		f.is(err, storage.ErrFenced)
 		f.model.apply(entry)
 		f.agree()
 		f.apply(f.batch(remove(int64(20 + i)))) // so that the first knows again
@@ -218,11 +218,11 @@ func oneOfTwoAppliersWins(f *fixture) {
 		from := f.model.position
 		var errs [2]error
 		var both sync.WaitGroup
-		for n, s := range []shard.Store{f.store, second} {
+		for n, s := range []storage.Store{f.store, second} {
 			both.Go(func() { _, errs[n] = s.Apply(f.Context(), from, []events.LogEntry{entry}) })
 		}
 		both.Wait()
-		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), shard.ErrFenced) && !errors.Is(errors.Join(errs[:]...), shard.ErrRetry) {
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), storage.ErrFenced) && !errors.Is(errors.Join(errs[:]...), storage.ErrRetry) {
 			f.Fatalf("entry %d: %v and %v", entry.Seq, errs[0], errs[1])
 		}
 		f.model.apply(entry)
@@ -234,7 +234,7 @@ func rebase(f *fixture) {
 	f.create()
 	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
 	to := events.Position{Incarnation: "LOG2"}
-	f.is(f.store.Rebase(f.Context(), events.Position{Incarnation: Log}, to), shard.ErrFenced)
+	f.is(f.store.Rebase(f.Context(), events.Position{Incarnation: Log}, to), storage.ErrFenced)
 	f.agree()
 	f.must(f.store.Rebase(f.Context(), f.model.position, to))
 	f.model.position = to
@@ -323,7 +323,7 @@ func cancelledApplyIsAllOrNone(f *fixture) {
 func (f *fixture) resend(entry events.LogEntry) {
 	f.Helper()
 	_, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{entry})
-	if !errors.Is(err, shard.ErrFenced) {
+	if !errors.Is(err, storage.ErrFenced) {
 		f.must(err)
 		return
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 func snapshotStandsStill(f *fixture) {
@@ -48,7 +48,7 @@ func copyIsEqual(f *fixture) {
 	before := f.digest(f.store)
 
 	_, err := f.engine.Restore(f.Context(), head) // over a good copy
-	f.is(err, shard.ErrExists)
+	f.is(err, storage.ErrExists)
 	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
 	restore, err := f.engine.Restore(f.Context(), head)
 	f.must(err)
@@ -75,11 +75,11 @@ func halfACopyIsNone(f *fixture) {
 	f.must(err)
 	f.must(restore.Add(f.Context(), all[:1]))
 	_, err = f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
-	f.is(err, shard.ErrCopying)
+	f.is(err, storage.ErrCopying)
 	f.close() // as after a crash
 	f.open()
 	_, err = f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
-	f.is(err, shard.ErrCopying)
+	f.is(err, storage.ErrCopying)
 	if held, err := f.engine.List(f.Context()); err != nil || len(held) != 1 || !held[0].Copying || held[0].Position != head.Position {
 		f.Errorf("got %+v, %v", held, err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 // Entry is what lies at seq in a log without an end: every kind of op, some
@@ -39,7 +39,7 @@ func Entry(spec events.ShardSpec, seq uint64) events.LogEntry {
 //
 // A transaction that was under way when ctx ended may be committed by the
 // database server at any time afterwards, or never.
-func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64) (more bool)) error {
+func ApplyLog(ctx context.Context, store storage.Store, applied func(seq uint64) (more bool)) error {
 	var from events.Position
 	known := false
 	for ctx.Err() == nil {
@@ -48,7 +48,7 @@ func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64) (
 			switch {
 			case err == nil:
 				from, known = p, true
-			case ctx.Err() == nil && !errors.Is(err, shard.ErrRetry):
+			case ctx.Err() == nil && !errors.Is(err, storage.ErrRetry):
 				return err
 			default:
 				time.Sleep(5 * time.Millisecond) // the pace of trying again
@@ -67,7 +67,7 @@ func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64) (
 			if !applied(last.Seq) {
 				return nil
 			}
-		case ctx.Err() == nil && !errors.Is(err, shard.ErrRetry) && !errors.Is(err, shard.ErrFenced):
+		case ctx.Err() == nil && !errors.Is(err, storage.ErrRetry) && !errors.Is(err, storage.ErrFenced):
 			return err
 		default:
 			known = false
@@ -78,7 +78,7 @@ func ApplyLog(ctx context.Context, store shard.Store, applied func(seq uint64) (
 
 // CheckLog demands that the replica is what the log of Entry leads to at its
 // position, and returns that. Nothing may be applied meanwhile.
-func CheckLog(t *testing.T, store shard.Store) uint64 {
+func CheckLog(t *testing.T, store storage.Store) uint64 {
 	t.Helper()
 	p, err := store.Position(t.Context())
 	if err != nil {

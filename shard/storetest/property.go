@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 // Any log, gathered into transactions in any way, leads to the state and the
@@ -97,7 +97,7 @@ func drawNumber(t *rapid.T) events.Value {
 
 // Bench applies single-row inserts in transactions of n batches and reports
 // rows a second.
-func Bench(b *testing.B, engine shard.Engine, n int) {
+func Bench(b *testing.B, engine storage.Engine, n int) {
 	spec := Students()
 	spec.Shard.ID = fmt.Sprintf("bench%d_%d", n, b.N)
 	if err := engine.Drop(b.Context(), spec.Table, spec.Shard.ID); err != nil {

@@ -18,11 +18,11 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
-	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
 	"ringway/shard/sqlite"
+	"ringway/shard/storage"
 )
 
 var rerecord = flag.Bool("update", false, "record the log and its digests anew")
@@ -55,13 +55,13 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 		record(t)
 	}
 	entries := readRecorded(t)
-	engines := map[string]func(t *testing.T) shard.Engine{
-		"sqlite": func(t *testing.T) shard.Engine {
+	engines := map[string]func(t *testing.T) storage.Engine{
+		"sqlite": func(t *testing.T) storage.Engine {
 			engine, err := sqlite.Open(t.TempDir())
 			testkit.Must(t, err)
 			return engine
 		},
-		"mysql": func(t *testing.T) shard.Engine {
+		"mysql": func(t *testing.T) storage.Engine {
 			sup, _ := mysqldtest.Start(t, mysqld.DefaultConfig(t.TempDir()))
 			cfg := mysql.DefaultConfig()
 			cfg.DSN = sup.DSN("replay")
@@ -85,7 +85,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 
 // replay applies the log, in transactions of any size, and compares with the
 // recorded digests; without an engine, to the model.
-func replay(t *testing.T, engine shard.Engine, entries []events.LogEntry) {
+func replay(t *testing.T, engine storage.Engine, entries []events.LogEntry) {
 	want := readDigests(t)
 	f := &fixture{T: t, engine: engine, spec: Students(), model: newModel(Students(), Log)}
 	if engine != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
+	"ringway/shard/storage"
 )
 
 func createOpenListDrop(f *fixture) {
@@ -27,7 +27,7 @@ func createOpenListDrop(f *fixture) {
 	}
 	f.agree()
 	_, err = f.engine.Create(f.Context(), f.spec, "LOG2")
-	f.is(err, shard.ErrExists)
+	f.is(err, storage.ErrExists)
 	second, err := f.engine.Open(f.Context(), "StudT", "sh1")
 	f.must(err)
 	if !reflect.DeepEqual(second.Spec(), f.spec) {
@@ -135,14 +135,14 @@ func readsMany(f *fixture) {
 	}
 	f.apply(f.batch(insert(rows...)))
 	f.apply(f.batch(remove(4)))
-	all := make([]int64, shard.MaxKeys)
+	all := make([]int64, storage.MaxKeys)
 	for i := range all {
 		all[i] = int64(len(all) - i)
 	}
 	for _, c := range []struct {
 		keys []int64
 		want int
-	}{{[]int64{0}, 1}, {[]int64{4}, 0}, {[]int64{6, 4, 2, 6, 3, math.MinInt64, math.MaxInt64}, 2}, {[]int64{2998, 8, 0}, 3}, {all, shard.MaxKeys/2 - 1}} {
+	}{{[]int64{0}, 1}, {[]int64{4}, 0}, {[]int64{6, 4, 2, 6, 3, math.MinInt64, math.MaxInt64}, 2}, {[]int64{2998, 8, 0}, 3}, {all, storage.MaxKeys/2 - 1}} {
 		last, n := int64(-1), 0
 		seq, err := f.store.Many(f.Context(), c.keys, func(r events.Row) error {
 			if r.Key() <= last || !slices.Contains(c.keys, r.Key()) {
@@ -156,7 +156,7 @@ func readsMany(f *fixture) {
 			f.Errorf("%d keys: %d rows at %d, %v; want %d at 2", len(c.keys), n, seq, err, c.want)
 		}
 	}
-	for _, n := range []int{0, shard.MaxKeys + 1} {
+	for _, n := range []int{0, storage.MaxKeys + 1} {
 		if _, err := f.store.Many(f.Context(), make([]int64, n), nil); err == nil {
 			f.Errorf("%d keys were read", n)
 		}
@@ -284,7 +284,7 @@ func longReadsHoldUpNobody(f *fixture) {
 	begun, over := make(chan struct{}), make(chan struct{})
 	defer all.Wait()
 	defer close(over)
-	for i := range shard.LongReads {
+	for i := range storage.LongReads {
 		if i%2 == 0 {
 			snap, err := f.store.Snapshot(ctx)
 			f.must(err)

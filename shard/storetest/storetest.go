@@ -1,4 +1,4 @@
-// Package storetest says what every shard.Engine and shard.Store must do.
+// Package storetest says what every storage.Engine and storage.Store must do.
 // Tests run it against each implementation, with its real files or server,
 // and compare what they hold with a model of a few lines.
 package storetest
@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/shard"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // Run runs the suite. open opens the same data each time it is called in one
 // test, and different data in another; the suite closes what it opens.
-func Run(t *testing.T, open func(t *testing.T) shard.Engine) {
+func Run(t *testing.T, open func(t *testing.T) storage.Engine) {
 	for name, test := range map[string]func(*fixture){
 		"CreateOpenListDrop":         createOpenListDrop,
 		"AwkwardNames":               awkwardNames,
@@ -85,10 +85,10 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 // applied as much as the replica.
 type fixture struct {
 	*testing.T
-	openEngine func(t *testing.T) shard.Engine
-	engine     shard.Engine
+	openEngine func(t *testing.T) storage.Engine
+	engine     storage.Engine
 	spec       events.ShardSpec
-	store      shard.Store
+	store      storage.Store
 	model      *model
 	now        time.Time
 }
@@ -121,7 +121,7 @@ func (f *fixture) is(err, want error) {
 }
 
 // finish ends a copy, and opens what came of it.
-func (f *fixture) finish(restore shard.Restore) {
+func (f *fixture) finish(restore storage.Restore) {
 	f.Helper()
 	f.must(restore.Finish(f.Context()))
 	var err error
@@ -214,7 +214,7 @@ func items(t *testing.T, from itemised) []events.CopyItem {
 	return all
 }
 
-func (f *fixture) digest(s shard.Store) events.StateDigest {
+func (f *fixture) digest(s storage.Store) events.StateDigest {
 	f.Helper()
 	snap, err := s.Snapshot(f.Context())
 	f.must(err)
@@ -234,7 +234,7 @@ func modelDigest(t *testing.T, m *model) events.StateDigest {
 }
 
 // Get reads one row; nil if it is not there.
-func Get(ctx context.Context, store shard.Store, key int64) (row events.Row, seq uint64, err error) {
+func Get(ctx context.Context, store storage.Store, key int64) (row events.Row, seq uint64, err error) {
 	seq, err = store.Many(ctx, []int64{key}, func(r events.Row) error {
 		row = r
 		return nil

@@ -15,9 +15,9 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 
 	"ringway/internal/testkit"
-	"ringway/shard"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
+	"ringway/shard/storage"
 	"ringway/shard/storetest"
 	"ringway/shard/volume"
 )
@@ -74,7 +74,7 @@ func (f *foreign) tables(database string) (names []string) {
 
 // use opens a volume on a database once, does something with the engine, and
 // closes both.
-func use(t *testing.T, dir, engine, dsn string, with func(shard.Engine)) (name string, err error) {
+func use(t *testing.T, dir, engine, dsn string, with func(storage.Engine)) (name string, err error) {
 	t.Helper()
 	cfg := volume.DefaultConfig(dir)
 	cfg.Engine, cfg.DSN, cfg.Patience = engine, dsn, time.Second
@@ -112,8 +112,8 @@ func TestDSN_ItsDataIsThereAgain(t *testing.T) {
 	f.exec("CREATE USER app@localhost IDENTIFIED BY 's3cret'", "GRANT ALL ON ringway.* TO app@localhost")
 	dsn, dir := strings.Replace(f.sup.DSN("ringway"), "root@", "app:s3cret@", 1), t.TempDir()
 	for range 3 { // in the first life it is made
-		name, err := use(t, dir, volume.Auto, dsn, func(e shard.Engine) {
-			if _, err := e.Create(t.Context(), storetest.Students(), storetest.Log); err != nil && !errors.Is(err, shard.ErrExists) {
+		name, err := use(t, dir, volume.Auto, dsn, func(e storage.Engine) {
+			if _, err := e.Create(t.Context(), storetest.Students(), storetest.Log); err != nil && !errors.Is(err, storage.ErrExists) {
 				t.Error(err)
 			}
 			if all, err := e.List(t.Context()); err != nil || len(all) != 1 {
@@ -138,7 +138,7 @@ func TestDSN_WhatIsWrongWithItIsSaid(t *testing.T) {
 	}
 	try("password", "app:s3cretive@unix("+socket+")/ringway", "Access denied", "app")
 	try("another database", "app:s3cret@unix("+socket+")/shop", "Access denied", "shop")
-	try("nobody there", "root:s3cret@unix("+socket+".gone)/ringway", shard.ErrRetry.Error(), socket+".gone")
+	try("nobody there", "root:s3cret@unix("+socket+".gone)/ringway", storage.ErrRetry.Error(), socket+".gone")
 	try("no database", f.sup.DSN(""), "names no database")
 	try("no database at all", "root:s3cret@tcp(h:3306)", "user:password@tcp(host:port)/database")
 	try("no protocol", "root:s3cret@h:3306/ringway", "user:password@tcp(host:port)/database")
@@ -157,7 +157,7 @@ func TestDSN_DatabaseOfSomebodyElseIsLeftAlone(t *testing.T) {
 	f := newForeign(t)
 	f.exec("CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)", "INSERT INTO shop.orders VALUES (7)",
 		"CREATE TABLE shop.`StudT$sh1` (id INT PRIMARY KEY)", "INSERT INTO shop.`StudT$sh1` VALUES (8)")
-	_, err := use(t, t.TempDir(), volume.Auto, f.sup.DSN("shop"), func(e shard.Engine) {
+	_, err := use(t, t.TempDir(), volume.Auto, f.sup.DSN("shop"), func(e storage.Engine) {
 		_, err := e.Create(t.Context(), storetest.Students(), storetest.Log)
 		t.Logf("it makes a replica: %v", err)
 	})
@@ -175,7 +175,7 @@ func TestDSN_DatabaseOfSomebodyElseIsLeftAlone(t *testing.T) {
 func TestDSN_ServesOneVolumeOnly(t *testing.T) {
 	f := newForeign(t)
 	dsn, first := f.sup.DSN("ringway"), t.TempDir()
-	if _, err := use(t, first, volume.Auto, dsn, func(shard.Engine) {
+	if _, err := use(t, first, volume.Auto, dsn, func(storage.Engine) {
 		_, err := use(t, t.TempDir(), volume.Auto, dsn, nil)
 		refused(t, err, "belongs to", first)
 	}); err != nil {

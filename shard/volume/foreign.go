@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 
 	"ringway/internal/statedir"
-	"ringway/shard"
 	"ringway/shard/mysql"
+	"ringway/shard/storage"
 )
 
 // tie is what ties a directory to a database of a server that somebody else
@@ -27,7 +27,7 @@ func (v *Volume) tieFile() string { return filepath.Join(v.cfg.Dir, "database") 
 // openForeign opens the database of the DSN for this directory alone. The
 // directory is ready to be the owner before the database says that it is, so
 // one that was taken half is taken by the same.
-func (v *Volume) openForeign(ctx context.Context) (shard.Engine, string, error) {
+func (v *Volume) openForeign(ctx context.Context) (storage.Engine, string, error) {
 	if v.cfg.Engine == SQLite {
 		return nil, "", errors.New("--engine is sqlite, and --dsn is of a MySQL server")
 	}

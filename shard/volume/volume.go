@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"ringway/internal/statedir"
-	"ringway/shard"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/sqlite"
+	"ringway/shard/storage"
 )
 
 // Engines.
@@ -60,7 +60,7 @@ func New(cfg Config, log *slog.Logger) *Volume { return &Volume{cfg: cfg, log: l
 
 // Open is a shard.Opener. One call at a time; after an error the next goes on
 // where it was.
-func (v *Volume) Open(ctx context.Context) (shard.Engine, string, error) {
+func (v *Volume) Open(ctx context.Context) (storage.Engine, string, error) {
 	if v.lock == nil {
 		if err := os.MkdirAll(v.cfg.Dir, 0o700); err != nil {
 			return nil, "", fmt.Errorf("volume: %w", err)
@@ -93,7 +93,7 @@ func (v *Volume) Close() error {
 	return err
 }
 
-func (v *Volume) choose(ctx context.Context) (shard.Engine, string, error) {
+func (v *Volume) choose(ctx context.Context) (storage.Engine, string, error) {
 	if v.cfg.DSN != "" {
 		return v.openForeign(ctx)
 	}

@@ -1,4 +1,4 @@
-package shard
+package apply
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
 	f := func(last int64, flushed bool, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			a := &Applier{cfg: DefaultApplierConfig(), flush: make(chan struct{}, 1)}
+			a := &Applier{cfg: DefaultConfig(), flush: make(chan struct{}, 1)}
 			if flushed {
 				notify(a.flush)
 			}

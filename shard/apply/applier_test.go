@@ -1,4 +1,4 @@
-package shard_test
+package apply_test
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,22 +16,14 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/internal/testkit"
-	"ringway/shard"
+	"ringway/shard/apply"
 	"ringway/shard/sqlite"
+	"ringway/shard/storage"
 )
 
-// TestMain is also the main of the servers that tests kill.
 func TestMain(m *testing.M) {
-	if args := os.Getenv(childEnv); args != "" {
-		serveChild(strings.Split(args, " "))
-		return
-	}
 	// The database/sql of an engine that was closed lets its opener go a moment later.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"),
-		// fasthttp's clock, one for the process, and its cleaner, which sleeps
-		// out its last round after Stop.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }
 
 var spec = events.ShardSpec{
@@ -47,7 +38,7 @@ type site struct {
 	bus   *testkit.Bus
 	conn  *bus.Conn
 	log   *bus.Log
-	store shard.Store
+	store storage.Store
 }
 
 func newSite(t *testing.T) *site {
@@ -91,10 +82,10 @@ func (s *site) append(key int64) {
 	}
 }
 
-// apply runs an applier until stop, which returns how it ended.
-func apply(t *testing.T, cfg shard.ApplierConfig, store shard.Store, s *site) (a *shard.Applier, stop func() error) {
+// run runs an applier until stop, which returns how it ended.
+func run(t *testing.T, cfg apply.Config, store storage.Store, s *site) (a *apply.Applier, stop func() error) {
 	t.Helper()
-	a = shard.NewApplier(cfg, store, s.log, s.conn, testkit.Quiet)
+	a = apply.New(cfg, store, s.log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -103,7 +94,7 @@ func apply(t *testing.T, cfg shard.ApplierConfig, store shard.Store, s *site) (a
 	return a, stop
 }
 
-func (s *site) wait(a *shard.Applier, seq uint64) {
+func (s *site) wait(a *apply.Applier, seq uint64) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
@@ -145,7 +136,7 @@ func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	a, _ := run(t, apply.DefaultConfig(), s.store, s)
 	for k := range int64(100) {
 		s.append(k)
 	}
@@ -165,7 +156,7 @@ func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 
 func TestApplier_GoesOnAfterTheStoresPosition(t *testing.T) {
 	s := newSite(t)
-	a, stop := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	a, stop := run(t, apply.DefaultConfig(), s.store, s)
 	for k := range int64(20) {
 		s.append(k)
 	}
@@ -177,16 +168,16 @@ func TestApplier_GoesOnAfterTheStoresPosition(t *testing.T) {
 		s.append(20 + k)
 	}
 	s.wantRows(20)
-	a, _ = apply(t, shard.DefaultApplierConfig(), s.store, s)
+	a, _ = run(t, apply.DefaultConfig(), s.store, s)
 	s.wait(a, 40)
 	s.wantRows(40)
 }
 
 func TestApplier_LivesThroughRestartsOfTheBus(t *testing.T) {
 	s := newSite(t)
-	cfg := shard.DefaultApplierConfig()
+	cfg := apply.DefaultConfig()
 	cfg.Responder = false
-	a, _ := apply(t, cfg, s.store, s)
+	a, _ := run(t, cfg, s.store, s)
 	for k := range int64(90) {
 		if k%30 == 15 {
 			s.bus.Restart()
@@ -199,11 +190,11 @@ func TestApplier_LivesThroughRestartsOfTheBus(t *testing.T) {
 
 // shaky fails before or after it has applied, at random.
 type shaky struct {
-	shard.Store
+	storage.Store
 	rng *rand.Rand
 }
 
-var errShaky = fmt.Errorf("as the test wants it: %w", shard.ErrRetry)
+var errShaky = fmt.Errorf("as the test wants it: %w", storage.ErrRetry)
 
 func (s *shaky) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
 	at := s.rng.IntN(4)
@@ -221,12 +212,12 @@ func TestApplier_AppliesEachBatchOnceWhateverFails(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	s := newSite(t)
-	cfg := shard.DefaultApplierConfig()
+	cfg := apply.DefaultConfig()
 	cfg.MaxEntries, cfg.RetryMin, cfg.RetryMax = 4, time.Millisecond, 10*time.Millisecond
 	for k := range int64(200) {
 		s.append(k)
 	}
-	a, _ := apply(t, cfg, &shaky{s.store, rand.New(rand.NewPCG(seed, 1))}, s)
+	a, _ := run(t, cfg, &shaky{s.store, rand.New(rand.NewPCG(seed, 1))}, s)
 	s.wait(a, 200)
 	s.wantRows(200)
 	for k := range int64(200) {
@@ -244,7 +235,7 @@ func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.append(1)
-	a := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.log, s.conn, testkit.Quiet)
+	a := apply.New(apply.DefaultConfig(), s.store, s.log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err := a.Run(ctx)
@@ -256,7 +247,7 @@ func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
 
 func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 	s := newSite(t)
-	a, stop := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	a, stop := run(t, apply.DefaultConfig(), s.store, s)
 	for k := range int64(3) {
 		s.append(k)
 	}
@@ -275,7 +266,7 @@ func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	err := shard.NewApplier(shard.DefaultApplierConfig(), s.store, s.conn.Log(id), s.conn, testkit.Quiet).Run(ctx)
+	err := apply.New(apply.DefaultConfig(), s.store, s.conn.Log(id), s.conn, testkit.Quiet).Run(ctx)
 	if !errors.Is(err, events.ErrLogForeign) {
 		t.Fatalf("it ended with %v, want %v", err, events.ErrLogForeign)
 	}
@@ -286,17 +277,17 @@ func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 // and every batch is applied once.
 func TestApplier_TwoOfThemDoNoHarm(t *testing.T) {
 	s := newSite(t)
-	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
-	cfg := shard.DefaultApplierConfig()
+	a, _ := run(t, apply.DefaultConfig(), s.store, s)
+	cfg := apply.DefaultConfig()
 	cfg.MaxFenced = 1 << 30
-	b, _ := apply(t, cfg, s.store, s)
+	b, _ := run(t, cfg, s.store, s)
 	for k := range int64(100) {
 		s.append(k)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	first := make(chan error, 2)
-	for _, x := range []*shard.Applier{a, b} {
+	for _, x := range []*apply.Applier{a, b} {
 		go func() { first <- x.Wait(ctx, 100) }()
 	}
 	if err := <-first; err != nil {

@@ -1,4 +1,10 @@
-package shard
+// Package apply moves a replica along the log of its shard.
+//
+// An Applier reads the log ahead of the store, and applies what is there in one
+// transaction: in order, each batch once. The replica's position lies in the
+// store and moves in the same transaction, so a crash at any point loses nothing
+// and applies nothing twice, and a second applier is fenced.
+package apply
 
 import (
 	"context"
@@ -12,10 +18,11 @@ import (
 
 	"ringway/events"
 	"ringway/internal/failpoint"
+	"ringway/shard/storage"
 )
 
-// ApplierConfig says how an applier works.
-type ApplierConfig struct {
+// Config says how an applier works.
+type Config struct {
 	Responder    bool          // answers writers, and commits what is there at once, until SetResponder changes it
 	Delay        time.Duration // how long a replica that is not the responder waits for more, unless a reader waits for what is there
 	DelayPerOp   time.Duration // longer, so much for each op of its last transaction,
@@ -39,26 +46,26 @@ type rowCache interface {
 	Applied(entries []events.LogEntry, done []events.Results) // the store has applied these, which follow
 }
 
-// DefaultApplierConfig keeps a replica within some milliseconds of its log.
-func DefaultApplierConfig() ApplierConfig {
-	return ApplierConfig{
+// DefaultConfig keeps a replica within some milliseconds of its log.
+func DefaultConfig() Config {
+	return Config{
 		Responder: true, Delay: 50 * time.Millisecond, DelayPerOp: 2 * time.Millisecond, MaxDelay: 200 * time.Millisecond, MaxEntries: 512, MaxReadAhead: 8 << 20,
 		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Republish: 2 * time.Second,
 	}
 }
 
-// reader is the log of a shard. Read calls fn for every message after a
+// Log is the log of a shard. Read calls fn for every message after a
 // position, in order and without a gap, until ctx ends, and tells whether more
 // follow at once; it fails with events.ErrLogPurged, ErrLogForeign or
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.
-type reader interface {
+type Log interface {
 	Read(ctx context.Context, after events.Position, fetch events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
-// results publishes the results of batches to their writers. That is a hint: a
+// Publisher publishes the results of batches to their writers. That is a hint: a
 // writer that does not get it asks for them.
-type results interface {
+type Publisher interface {
 	Publish(subject string, v any) error
 }
 
@@ -67,10 +74,10 @@ type results interface {
 // start, a failure or a crash it reads the store's and continues after that. It
 // never skips a batch: one that it cannot apply ends it.
 type Applier struct {
-	cfg    ApplierConfig
-	store  Store
-	log    reader
-	out    results
+	cfg    Config
+	store  storage.Store
+	log    Log
+	out    Publisher
 	logger *slog.Logger
 
 	unpublished []events.LogEntry // of a transaction whose end is not known
@@ -84,9 +91,9 @@ type Applier struct {
 	recent    recent // of what was applied, published or not
 }
 
-// NewApplier starts nothing. One Run at a time moves a store; a second one
+// New starts nothing. One Run at a time moves a store; a second one
 // elsewhere is fenced by the store.
-func NewApplier(cfg ApplierConfig, store Store, log reader, out results, logger *slog.Logger) *Applier {
+func New(cfg Config, store storage.Store, log Log, out Publisher, logger *slog.Logger) *Applier {
 	spec := store.Spec()
 	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), flush: make(chan struct{}, 1), responder: cfg.Responder,
 		logger: logger.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
@@ -156,11 +163,11 @@ func (a *Applier) Run(ctx context.Context) error {
 			fenced, wait = 0, a.cfg.RetryMin
 		}
 		switch {
-		case errors.Is(err, ErrFenced):
+		case errors.Is(err, storage.ErrFenced):
 			if fenced++; fenced > a.cfg.MaxFenced {
 				return fmt.Errorf("apply: %w", err)
 			}
-		case !errors.Is(err, ErrRetry):
+		case !errors.Is(err, storage.ErrRetry):
 			return fmt.Errorf("apply: %w", err)
 		}
 		a.logger.Warn("apply again", events.KeyError, err, "wait", wait)
@@ -256,7 +263,7 @@ func (a *Applier) skip(ctx context.Context, at events.Position, entries []events
 	last := entries[len(entries)-1]
 	for {
 		err := a.store.Rebase(ctx, at, events.Position{Incarnation: at.Incarnation, Seq: last.Seq, Batch: last.Batch.ID})
-		if err == nil || errors.Is(err, ErrFenced) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, storage.ErrFenced) || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		time.Sleep(a.cfg.RetryMin)
@@ -337,5 +344,12 @@ func (a *Applier) move(to events.Position) {
 		a.applied = to
 		close(a.moved)
 		a.moved = make(chan struct{})
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

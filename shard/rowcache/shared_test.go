@@ -1,4 +1,4 @@
-package shard
+package rowcache
 
 import (
 	"fmt"
@@ -22,17 +22,17 @@ func named(key int64, name string) events.Row { return events.Row{events.Int(key
 
 // storeModel is a replica's store, and what is cached of it.
 type storeModel struct {
-	rows   *cachedRows
+	rows   *Rows
 	seq    uint64
 	stored map[int64]events.Row
 }
 
-func (s *storeModel) line(key int64) line {
+func (s *storeModel) line(key int64) Line {
 	row, ok := s.stored[key]
 	if !ok {
-		return line{key: key}
+		return Line{Key: key}
 	}
-	return line{key, append(twoColumns.AppendRow(nil, row), '\n')}
+	return Line{key, append(twoColumns.AppendRow(nil, row), '\n')}
 }
 
 // apply has ops done, or a batch repeated, which does nothing.
@@ -61,10 +61,10 @@ func (s *storeModel) apply(repeated bool, notable []events.Result, ops ...events
 // becomes of them.
 func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		room := newCache(32 << 10)
+		cache := New(32 << 10)
 		var stores []*storeModel
 		for range 3 {
-			stores = append(stores, &storeModel{rows: &cachedRows{cache: room, schema: twoColumns}, stored: map[int64]events.Row{}})
+			stores = append(stores, &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}})
 		}
 		keys := rapid.Int64Range(0, 200)
 		wrote := 0
@@ -72,14 +72,14 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 			wrote++
 			return fmt.Sprint(wrote, strings.Repeat("x", wrote%97))
 		}
-		found := func(s *storeModel, keys []int64) known {
-			k := s.rows.look(keys)
-			if len(k.rows)+len(k.missing) != len(keys) {
-				t.Fatalf("asked for %d, got %d and %d", len(keys), len(k.rows), len(k.missing))
+		found := func(s *storeModel, keys []int64) Found {
+			k := s.rows.Lookup(keys)
+			if len(k.Rows)+len(k.Missing) != len(keys) {
+				t.Fatalf("asked for %d, got %d and %d", len(keys), len(k.Rows), len(k.Missing))
 			}
-			for _, got := range k.rows {
-				if want := s.line(got.key); string(got.text) != string(want.text) || k.seq != s.seq {
-					t.Fatalf("row %d at %d is %q, found %q at %d", got.key, s.seq, want.text, got.text, k.seq)
+			for _, got := range k.Rows {
+				if want := s.line(got.Key); string(got.Text) != string(want.Text) || k.Seq != s.seq {
+					t.Fatalf("row %d at %d is %q, found %q at %d", got.Key, s.seq, want.Text, got.Text, k.Seq)
 				}
 			}
 			return k
@@ -94,19 +94,19 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 			case 0: // another process has written the store
 				s.stored[key] = named(key, text())
 				s.rows.Begin(events.Position{Seq: s.seq})
-				if k := found(s, []int64{key}); len(k.rows) > 0 {
+				if k := found(s, []int64{key}); len(k.Rows) > 0 {
 					t.Fatal("something is known of a store that was opened anew")
 				}
 			case 1:
 				s.apply(false, nil, events.Op{Kind: events.OpDelete, Key: &key})
-				if k := found(s, []int64{key}); len(k.rows) > 0 {
+				if k := found(s, []int64{key}); len(k.Rows) > 0 {
 					t.Fatal("something is known of a row that an op named by its key")
 				}
 			case 2:
 				s.apply(rapid.Bool().Draw(t, "repeated"), []events.Result{{Op: 0, Outcome: events.Duplicate}},
 					events.Op{Kind: events.OpInsert, Rows: []events.Row{named(key, "not done")}},
 					events.Op{Kind: events.OpInsert, Rows: []events.Row{named(key+1, "done at most")}})
-				if k := found(s, []int64{key}); len(k.rows) > 0 {
+				if k := found(s, []int64{key}); len(k.Rows) > 0 {
 					t.Fatal("something is known of what was not done")
 				}
 			case 3, 4:
@@ -117,18 +117,18 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 					}
 				}
 				move("moves before the store is asked")
-				var lines []line
+				var lines []Line
 				for key := range s.stored {
 					lines = append(lines, s.line(key))
 				}
-				slices.SortFunc(lines, func(a, b line) int { return a.compare(b.key) })
+				slices.SortFunc(lines, func(a, b Line) int { return a.compare(b.Key) })
 				seq := s.seq
 				move("moves before it is learned")
-				moved := k.seq != s.seq
-				if s.rows.learn(&k, seq, lines) == moved {
-					t.Fatalf("looked at %d, asked at %d, learned at %d: %v", k.seq, seq, s.seq, !moved)
+				moved := k.Seq != s.seq
+				if s.rows.Fill(&k, seq, lines) == moved {
+					t.Fatalf("looked at %d, asked at %d, learned at %d: %v", k.Seq, seq, s.seq, !moved)
 				}
-				if got := string(answerOf(k.rows, k.seq)); !moved && got != string(answerOf([]line{s.line(key), s.line(key + 1), s.line(key + 2)}, s.seq)) {
+				if got := string(Answer(k.Rows, k.Seq)); !moved && got != string(Answer([]Line{s.line(key), s.line(key + 1), s.line(key + 2)}, s.seq)) {
 					t.Fatalf("learned %q", got)
 				}
 				found(s, []int64{key, key + 1, key + 2})
@@ -141,8 +141,8 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 				}
 				s.apply(false, nil, op)
 				if rapid.Bool().Draw(t, "read") {
-					for _, key := range found(s, of).missing {
-						if len(s.line(key).text) <= room.rows.log/128 {
+					for _, key := range found(s, of).Missing {
+						if len(s.line(key).Text) <= cache.rows.log/128 {
 							t.Fatalf("%d was written last, and is missing", key)
 						}
 					}
@@ -156,17 +156,17 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 }
 
 // Who reads while others write finds all of what was written last, and nothing
-// of another seq. The room is for all that is written, in both generations.
+// of another seq. The cache is for all that is written, in both generations.
 func TestCachedRows_AreReadWhileTheyAreWritten(t *testing.T) {
 	const keys, steps = 10, 130
-	room := newCache(256 << 10)
+	cache := New(256 << 10)
 	of := make([]int64, keys)
 	for i := range of {
 		of[i] = int64(i)
 	}
 	var all sync.WaitGroup
 	for range 3 {
-		s := &storeModel{rows: &cachedRows{cache: room, schema: twoColumns}, stored: map[int64]events.Row{}}
+		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}}
 		write := func() {
 			op := events.Op{Kind: events.OpUpdate}
 			for _, key := range of {
@@ -191,14 +191,14 @@ func TestCachedRows_AreReadWhileTheyAreWritten(t *testing.T) {
 						return
 					default:
 					}
-					k := s.rows.look(of)
-					if len(k.missing) > 0 {
-						t.Errorf("at %d: %d are missing", k.seq, k.missing)
+					k := s.rows.Lookup(of)
+					if len(k.Missing) > 0 {
+						t.Errorf("at %d: %d are missing", k.Seq, k.Missing)
 						return
 					}
-					for _, l := range k.rows {
-						if want := fmt.Sprintf("{\"id\":%d,\"name\":\"%d\"}\n", l.key, k.seq); string(l.text) != want {
-							t.Errorf("at %d: %q", k.seq, l.text)
+					for _, l := range k.Rows {
+						if want := fmt.Sprintf("{\"id\":%d,\"name\":\"%d\"}\n", l.Key, k.Seq); string(l.Text) != want {
+							t.Errorf("at %d: %q", k.Seq, l.Text)
 							return
 						}
 					}
@@ -207,24 +207,24 @@ func TestCachedRows_AreReadWhileTheyAreWritten(t *testing.T) {
 		}
 	}
 	all.Wait()
-	if len(room.rows.old.log) == 0 {
+	if len(cache.rows.old.log) == 0 {
 		t.Error("the young did not become the old")
 	}
 }
 
 func TestCachedRows_ReadersDoNotWaitForEachOther(t *testing.T) {
-	s := &storeModel{rows: &cachedRows{cache: newCache(64 << 10), schema: twoColumns}, stored: map[int64]events.Row{}}
+	s := &storeModel{rows: &Rows{cache: New(64 << 10), schema: twoColumns}, stored: map[int64]events.Row{}}
 	s.rows.Begin(events.Position{})
 	s.apply(false, nil, events.Op{Kind: events.OpUpdate, Rows: []events.Row{named(1, "one")}})
-	s.rows.look([]int64{1})
+	s.rows.Lookup([]int64{1})
 	s.rows.cache.mu.RLock() // somebody else reads
 	defer s.rows.cache.mu.RUnlock()
-	read := make(chan known)
-	go func() { read <- s.rows.look([]int64{1}) }()
+	read := make(chan Found)
+	go func() { read <- s.rows.Lookup([]int64{1}) }()
 	select {
 	case k := <-read:
-		if len(k.rows) != 1 {
-			t.Errorf("found %d", len(k.rows))
+		if len(k.Rows) != 1 {
+			t.Errorf("found %d", len(k.Rows))
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("one reader waits for another although nothing was written")
@@ -234,9 +234,9 @@ func TestCachedRows_ReadersDoNotWaitForEachOther(t *testing.T) {
 // A replica that has ended is not held, and its rows give way to those of the
 // others.
 func TestCachedRows_OfAReplicaThatEndedGo(t *testing.T) {
-	room := newCache(64 << 10)
-	fill := func() weak.Pointer[cachedRows] {
-		s := &storeModel{rows: &cachedRows{cache: room, schema: twoColumns}, stored: map[int64]events.Row{}}
+	cache := New(64 << 10)
+	fill := func() weak.Pointer[Rows] {
+		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}}
 		s.rows.Begin(events.Position{})
 		for key := range int64(2000) {
 			s.apply(false, nil, events.Op{Kind: events.OpUpdate, Rows: []events.Row{named(key, strings.Repeat("x", 60))}})
@@ -245,7 +245,7 @@ func TestCachedRows_OfAReplicaThatEndedGo(t *testing.T) {
 	}
 	left := func(life uint32) (n int) {
 		for key := range int64(2000) {
-			if _, ok := kept(room.rows, nameOf(life, key)); ok {
+			if _, ok := kept(cache.rows, nameOf(life, key)); ok {
 				n++
 			}
 		}
@@ -268,7 +268,7 @@ func TestCachedRows_OfAReplicaThatEndedGo(t *testing.T) {
 }
 
 func TestCachedRows_WritingLeavesNoGarbage(t *testing.T) {
-	c := &cachedRows{cache: newCache(64 << 10), schema: twoColumns}
+	c := &Rows{cache: New(64 << 10), schema: twoColumns}
 	c.Begin(events.Position{})
 	var rows []events.Row
 	for key := range int64(50) {

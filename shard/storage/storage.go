@@ -1,11 +1,10 @@
-// Package shard keeps replicas of a table's shards, each the state that its
-// log has led to.
+// Package storage says what a shard server asks of the engine that holds its
+// replicas, each the state that its log has led to.
 //
-// The log is the truth: what a Store has lost it gets again, and what it
-// has it never gets twice. An Engine and its Stores are adapters
-// (shard/mysql, shard/sqlite); package storetest says in tests what each must
-// do.
-package shard
+// The log is the truth: a Store gets again what it has lost, and never gets
+// twice what it has. Engines are adapters (shard/mysql, shard/sqlite); package
+// storetest has the tests that each must pass.
+package storage
 
 import (
 	"context"
@@ -90,6 +89,10 @@ type Store interface {
 	// waits until the present one is such.
 	DurableThrough(ctx context.Context) (events.Position, error)
 }
+
+// LongReads is how many Ranges and Snapshots of one Engine there may be at once
+// that others hold up: beside them it has to answer what is short.
+const LongReads = 14
 
 // MaxKeys bounds what Many reads at once.
 const MaxKeys = events.MaxGetKeys

@@ -1,4 +1,4 @@
-package shard
+package rowcache
 
 import (
 	"strings"
@@ -8,14 +8,14 @@ import (
 )
 
 func TestCachedRows(t *testing.T) {
-	c := &cachedRows{cache: newCache(512 << 10), schema: twoColumns}
+	c := &Rows{cache: New(512 << 10), schema: twoColumns}
 	is := func(want string, keys ...int64) {
 		t.Helper()
 		got := ""
-		if k := c.look(keys); len(k.missing) == 0 {
-			got = string(answerOf(k.rows, k.seq))
+		if k := c.Lookup(keys); len(k.Missing) == 0 {
+			got = string(Answer(k.Rows, k.Seq))
 		}
-		at, ok := c.write([]byte("> "), keys)
+		at, ok := c.Append([]byte("> "), keys)
 		if got != want || ok != (want != "") || ok && string(at) != "> "+want {
 			t.Errorf("%v: got %q and %q, want %q", keys, got, at, want)
 		}
@@ -35,16 +35,16 @@ func TestCachedRows(t *testing.T) {
 	is("{\"id\":1,\"name\":\"one\"}\n#5 1\n", 1)
 	is("", 1, 2)
 
-	learn := func(k known, seq uint64, found ...line) (string, bool) {
-		ok := c.learn(&k, seq, found)
-		return string(answerOf(k.rows, k.seq)), ok
+	learn := func(k Found, seq uint64, found ...Line) (string, bool) {
+		ok := c.Fill(&k, seq, found)
+		return string(Answer(k.Rows, k.Seq)), ok
 	}
 	const three = "{\"id\":1,\"name\":\"one\"}\nthree\n#5 2\n"
-	if got, ok := learn(c.look([]int64{1, 2, 3}), 5, line{3, []byte("three\n")}); !ok || got != three {
+	if got, ok := learn(c.Lookup([]int64{1, 2, 3}), 5, Line{3, []byte("three\n")}); !ok || got != three {
 		t.Errorf("learned: got %q %v", got, ok)
 	}
 	is(three, 1, 2, 3)
-	old := c.look([]int64{4})
+	old := c.Lookup([]int64{4})
 	if _, ok := learn(old, 6); ok {
 		t.Error("learned from a store that is ahead")
 	}
@@ -63,7 +63,7 @@ func TestCachedRows(t *testing.T) {
 	is("{\"id\":1,\"name\":\"one\"}\n#9 1\n", 1)
 	c.Begin(events.Position{Incarnation: "l", Seq: 9})
 	is("", 1)
-	old.seq = 9
+	old.Seq = 9
 	if _, ok := learn(old, 9); ok {
 		t.Error("learned what was looked for in another life")
 	}

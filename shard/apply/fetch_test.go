@@ -1,4 +1,4 @@
-package shard_test
+package apply_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/internal/testkit"
-	"ringway/shard"
+	"ringway/shard/apply"
 )
 
 // watched is a log that tells when its reader waits for a fetch batch.
@@ -34,12 +34,12 @@ func (w watchedFetch) Wait(ctx context.Context) {
 
 // fetching is an applier of a replica that is not the responder. It has seen one
 // batch and waits for an hour.
-func fetching(t *testing.T, s *site) *shard.Applier {
+func fetching(t *testing.T, s *site) *apply.Applier {
 	t.Helper()
-	cfg := shard.DefaultApplierConfig()
+	cfg := apply.DefaultConfig()
 	cfg.Responder, cfg.Delay = false, time.Hour
 	log := &watched{s.log, make(chan struct{}, 100)}
-	a := shard.NewApplier(cfg, s.store, log, s.conn, testkit.Quiet)
+	a := apply.New(cfg, s.store, log, s.conn, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -59,7 +59,7 @@ func fetching(t *testing.T, s *site) *shard.Applier {
 
 // reaches waits without ending the delay, and not until the reader of the log
 // finds that nothing comes.
-func reaches(t *testing.T, a *shard.Applier, seq uint64) {
+func reaches(t *testing.T, a *apply.Applier, seq uint64) {
 	t.Helper()
 	testkit.Within(t, 5*time.Second, func() error {
 		if at := a.Applied().Seq; at != seq {
@@ -95,7 +95,7 @@ func TestApplier_ANewResponderEndsTheDelay(t *testing.T) {
 // It reads on where it was, whichever way.
 func TestApplier_ResponderNowAndThen(t *testing.T) {
 	s := newSite(t)
-	a, _ := apply(t, shard.DefaultApplierConfig(), s.store, s)
+	a, _ := run(t, apply.DefaultConfig(), s.store, s)
 	for k := range int64(120) {
 		if k%10 == 0 {
 			a.SetResponder(k%20 == 0)

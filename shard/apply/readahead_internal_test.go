@@ -1,4 +1,4 @@
-package shard
+package apply
 
 import (
 	"slices"
@@ -140,4 +140,26 @@ func TestReadAhead_CloseWakesWhoPuts(t *testing.T) {
 		q.take(10)
 		q.want(t)
 	})
+}
+
+func TestReadAhead_SharesABudget(t *testing.T) {
+	budget := &Budget{Bytes: 100}
+	a, b := newReadAhead(1000, budget), newReadAhead(1000, budget)
+	for _, w := range []*readAhead{a, b} { // one each always fits
+		if err := w.put(t.Context(), events.LogEntry{}, 90, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error)
+	go func() { done <- a.put(t.Context(), events.LogEntry{}, 10, false) }()
+	b.take(1)
+	a.take(1)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	a.drop()
+	b.drop()
+	if used := budget.used.Load(); used != 0 {
+		t.Errorf("%d bytes are left", used)
+	}
 }

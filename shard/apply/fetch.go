@@ -1,4 +1,4 @@
-package shard
+package apply
 
 import (
 	"context"

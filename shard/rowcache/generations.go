@@ -1,4 +1,4 @@
-package shard
+package rowcache
 
 import (
 	"hash/maphash"

@@ -1,4 +1,4 @@
-package shard
+package rowcache
 
 import (
 	"encoding/binary"
@@ -21,7 +21,7 @@ type rowName [12]byte
 
 const (
 	header = len(rowName{}) + 4
-	gone   = ^uint32(0) // in place of a length: the text is not known
+	gone   = ^uint32(0) // in place of a length: the text is not Found
 )
 
 func nameOf(life uint32, key int64) (name rowName) {

@@ -1,4 +1,4 @@
-package shard
+package rowcache
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ import (
 // A transaction of 50 rows of about 80 bytes, with memory full, which nobody
 // reads.
 func BenchmarkCachedRows_Applied(b *testing.B) {
-	c := &cachedRows{cache: newCache(11 << 20), schema: twoColumns}
+	c := &Rows{cache: New(11 << 20), schema: twoColumns}
 	c.Begin(events.Position{Incarnation: "l"})
 	ops := make([]events.Op, 50)
 	for i := range ops {

@@ -1,4 +1,4 @@
-package shard_test
+package apply_test
 
 import (
 	"context"
@@ -13,13 +13,14 @@ import (
 	"ringway/events"
 	"ringway/events/oplog"
 	"ringway/internal/testkit"
-	"ringway/shard"
+	"ringway/shard/apply"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
+	"ringway/shard/storage"
 )
 
 // asker asks a replica of this process.
-type asker struct{ store shard.Store }
+type asker struct{ store storage.Store }
 
 func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (events.Results, error) {
 	return a.store.Results(ctx, batch)
@@ -33,7 +34,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	t.Logf("seed %d", seed)
 	s := newSite(t)
 	id := events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}
-	stores := []shard.Store{s.store}
+	stores := []storage.Store{s.store}
 	for range 2 {
 		engine, err := sqlite.Open(t.TempDir())
 		if err != nil {
@@ -46,11 +47,11 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		}
 		stores = append(stores, store)
 	}
-	var appliers []*shard.Applier
+	var appliers []*apply.Applier
 	for i, store := range stores {
-		cfg := shard.DefaultApplierConfig()
+		cfg := apply.DefaultConfig()
 		cfg.Responder, cfg.RetryMin, cfg.RetryMax = i == 0, time.Millisecond, 10*time.Millisecond
-		a, _ := apply(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
+		a, _ := run(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
 		appliers = append(appliers, a)
 	}
 	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, testkit.Quiet)
