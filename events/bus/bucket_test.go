@@ -311,22 +311,24 @@ func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
 	b := bucket(t, c, events.BucketLease)
 	var last events.Version
 	for range 3 {
-		var v events.Version
-		testkit.Eventually(t, func() (err error) { // the predecessor's has to expire
-			v, err = b.Create(ctx, events.LeaseKey, []byte("me"))
-			if err != nil && !errors.Is(err, events.ErrConflict) {
-				t.Fatal(err)
+		testkit.Eventually(t, func() error { // the predecessor's has to expire
+			v, err := b.Create(ctx, events.LeaseKey, []byte("me"))
+			if errors.Is(err, events.ErrConflict) {
+				return err
 			}
-			return err
+			testkit.Must(t, err)
+			if !last.Zero() && !v.After(last) {
+				t.Fatalf("term %v does not follow %v", v, last)
+			}
+			last = v
+			renewed, err := b.Update(ctx, events.LeaseKey, []byte("me"), v)
+			if errors.Is(err, events.ErrConflict) {
+				return fmt.Errorf("it expired before it was renewed: %w", err)
+			}
+			testkit.Must(t, err)
+			last = renewed
+			return nil
 		})
-		if !last.Zero() && !v.After(last) {
-			t.Fatalf("term %v does not follow %v", v, last)
-		}
-		renewed, err := b.Update(ctx, events.LeaseKey, []byte("me"), v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = renewed
 	}
 	testkit.Eventually(t, func() error { // and a holder that slept learns it
 		_, err := b.Get(ctx, events.LeaseKey)

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"ringway/events"
 	"ringway/events/bus"
@@ -97,10 +96,10 @@ func TestRequest_OutcomeUnknown(t *testing.T) {
 	cut := newCut(t, srv.URL())
 	c := testkit.Connect(t, cut.URL())
 
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(testkit.Context(t))
 	defer cancel()
+	go func() { <-entered; cancel() }()
 	wantErr(t, c.Request(ctx, "add", struct{}{}, nil), events.ErrUnknownOutcome)
-	<-entered
 
 	failed := make(chan error)
 	go func() { failed <- c.Request(testkit.Context(t), "add", struct{}{}, nil) }()
@@ -241,10 +240,8 @@ func TestServe_StoppedWithoutABusItAnswersNobodyAfterwards(t *testing.T) {
 	serve(t, leader, status("second"))
 	answered := 0
 	testkit.Eventually(t, func() error { // until the first is gone it says that nobody leads
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
 		var s events.Status
-		err := c.Request(ctx, "status", struct{}{}, &s)
+		err := c.Request(testkit.Context(t), "status", struct{}{}, &s)
 		switch {
 		case errors.Is(err, events.ErrNoLeader):
 			answered = 0
