@@ -159,6 +159,12 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 	c.route.Shards[0].Responder = "" // nobody answers writers
 	c.put()
 	n.is(events.ReplicaReady)
+	testkit.Eventually(t, func() error { // it may be ready since the route before
+		if b := n.status(); b.Epochs[spec.Table] != c.epoch {
+			return fmt.Errorf("it says %+v", b)
+		}
+		return nil
+	})
 	answers := make(chan events.Results, 100)
 	stop, err := c.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
 		if r, err := events.DecodeResults(data); err == nil {
@@ -186,7 +192,7 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) {
 				t.Errorf("result %d is %+v", i, r)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatal("nobody tells")
 		}
 	}
@@ -238,7 +244,7 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 		select {
 		case d := <-c.digests:
 			got[d.Batch] = append(got[d.Batch], d)
-		case <-time.After(30 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("there are %+v", got)
 		}
 	}

@@ -96,7 +96,7 @@ func run(t *testing.T, cfg apply.Config, store storage.Store, s *site) (a *apply
 
 func (s *site) wait(a *apply.Applier, seq uint64) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), testkit.Patience)
 	defer cancel()
 	if err := a.Wait(ctx, seq); err != nil {
 		s.t.Fatal(err)
@@ -148,7 +148,7 @@ func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) || r.Op(0).Outcome != events.Done {
 				t.Fatalf("result %d is %+v", i, r)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("the writer was sent %d of 100 results", i)
 		}
 	}
@@ -236,7 +236,7 @@ func TestApplier_HaltsAtWhatItCannotApplyAndNeverSkips(t *testing.T) {
 	}
 	s.append(1)
 	a := apply.New(apply.DefaultConfig(), s.store, s.log, s.conn, testkit.Quiet)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	err := a.Run(ctx)
 	if err == nil || !strings.Contains(err.Error(), "seq 2") {
@@ -264,7 +264,7 @@ func TestApplier_HaltsAtAnotherHistory(t *testing.T) {
 	if _, err := s.conn.CreateLog(t.Context(), id, 0); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	err := apply.New(apply.DefaultConfig(), s.store, s.conn.Log(id), s.conn, testkit.Quiet).Run(ctx)
 	if !errors.Is(err, events.ErrLogForeign) {
@@ -284,7 +284,7 @@ func TestApplier_TwoOfThemDoNoHarm(t *testing.T) {
 	for k := range int64(100) {
 		s.append(k)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	first := make(chan error, 2)
 	for _, x := range []*apply.Applier{a, b} {
