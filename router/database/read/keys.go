@@ -1,6 +1,7 @@
 package read
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,21 +9,22 @@ import (
 	"time"
 
 	"ringway/router/database/catalog"
+	"ringway/router/database/hedge"
 	"ringway/router/database/shardclient"
 )
 
 var errNotReady = errors.New("no replica is ready")
 
 // rowsOf are the rows of few keys, which shards hold.
-func (r *Reader) rowsOf(until time.Time, shards []*catalog.Shard, minSeqs []uint64, low, high int64) ([][]byte, error) {
+func (r *Reader) rowsOf(ctx context.Context, shards []*catalog.Shard, minSeqs []uint64, low, high int64) ([][]byte, error) {
 	if len(shards) == 1 {
-		return r.get(until, shards[0], keysOf(shards[0], low, high), minSeqs[0])
+		return r.get(ctx, shards[0], keysOf(shards[0], low, high), minSeqs[0])
 	}
 	rows := make([][][]byte, len(shards))
 	errs := make([]error, len(shards))
 	var gets sync.WaitGroup
 	for i, s := range shards {
-		gets.Go(func() { rows[i], errs[i] = r.get(until, s, keysOf(s, low, high), minSeqs[i]) })
+		gets.Go(func() { rows[i], errs[i] = r.get(ctx, s, keysOf(s, low, high), minSeqs[i]) })
 	}
 	gets.Wait()
 	return slices.Concat(rows...), errors.Join(errs...)
@@ -38,56 +40,44 @@ func keysOf(s *catalog.Shard, low, high int64) []int64 {
 	return keys
 }
 
-type keyResult struct {
-	rows [][]byte // those that are there, in the order of keys
-	err  error
-}
-
 // get reads rows by key, as clients see them, from the ring's choice among the
-// replicas of a shard. Where that fails, or takes longer than r.hedge, the next
-// is asked too, and the first answer counts.
-func (r *Reader) get(until time.Time, s *catalog.Shard, keys []int64, minSeq uint64) ([][]byte, error) {
+// replicas of a shard. Where that fails, or takes long, the next is asked too.
+func (r *Reader) get(ctx context.Context, s *catalog.Shard, keys []int64, minSeq uint64) ([][]byte, error) {
 	order := s.Choices(time.Now())
-	answers := make(chan keyResult, len(order))
-	next, open, failed := 0, 0, errNotReady
-	ask := func() {
-		if next < len(order) {
-			r.ask(s, order[next], keys, minSeq, answers)
-			next, open = next+1, open+1
-		}
+	if len(order) == 0 {
+		return nil, fmt.Errorf("shard %s: %w", s.ID, errNotReady)
 	}
-	late := r.late.Get().(*time.Timer)
-	late.Reset(r.hedge)
-	defer func() {
-		late.Stop()
-		r.late.Put(late)
-	}()
-	for ask(); open > 0; {
-		select {
-		case a := <-answers:
-			if a.err == nil {
-				return a.rows, nil
-			}
-			open, failed = open-1, a.err
-			r.metrics.failed.WithLabelValues(s.Log.Table).Inc()
-			ask()
-		case now := <-late.C:
-			if now.After(until) {
-				return nil, fmt.Errorf("shard %s: no answer in time", s.ID)
-			}
-			late.Reset(r.hedge)
-			if next < len(order) {
-				order[next-1].Failed(now)
-				r.metrics.hedged.Inc()
-			}
-			ask()
-		}
+	rows, _, err := hedge.First(ctx, order, hedge.Policy[*catalog.Replica, [][]byte]{
+		After: r.hedge,
+		Ask: func(ctx context.Context, from *catalog.Replica) ([][]byte, error) {
+			return r.getFrom(ctx, s, from, keys, minSeq)
+		},
+		Slow:   r.slow,
+		Failed: func(*catalog.Replica, error) { r.metrics.failed.WithLabelValues(s.Log.Table).Inc() },
+	})
+	switch {
+	case err == nil:
+		return rows, nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("shard %s: no answer in time", s.ID)
 	}
-	return nil, fmt.Errorf("shard %s: %w", s.ID, failed)
+	return nil, fmt.Errorf("shard %s: %w", s.ID, err)
 }
 
-// ask reads rows from one replica.
-func (r *Reader) ask(s *catalog.Shard, from *catalog.Replica, keys []int64, minSeq uint64, answers chan<- keyResult) {
+// slow makes the other replicas the first choices for a while.
+func (r *Reader) slow(from *catalog.Replica) {
+	from.Failed(time.Now())
+	r.metrics.hedged.Inc()
+}
+
+// getFrom reads rows by key from one replica. The end of ctx ends only the wait:
+// the request is that of other reads too.
+func (r *Reader) getFrom(ctx context.Context, s *catalog.Shard, from *catalog.Replica, keys []int64, minSeq uint64) ([][]byte, error) {
+	type result struct {
+		rows [][]byte
+		err  error
+	}
+	done := make(chan result, 1)
 	r.metrics.mayWait(from, minSeq)
 	shared := from.Client.Get(&shardclient.KeyRead{Log: s.Log, Schema: s.Schema, Keys: keys, MinSeq: minSeq, Done: func(rows [][]byte, seq uint64, err error) {
 		if err == nil {
@@ -97,9 +87,15 @@ func (r *Reader) ask(s *catalog.Shard, from *catalog.Replica, keys []int64, minS
 			from.Failed(time.Now())
 			err = fmt.Errorf("server %s: %w", from.Server, err)
 		}
-		answers <- keyResult{rows, err}
+		done <- result{rows, err}
 	}})
 	if shared {
 		r.metrics.shared.Inc()
+	}
+	select {
+	case got := <-done:
+		return got.rows, got.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }

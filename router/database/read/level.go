@@ -1,11 +1,11 @@
 package read
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -44,14 +44,12 @@ func levelOf(ctx *fasthttp.RequestCtx) (level, error) {
 }
 
 // minSeqs are the seqs that a read has to see, by shard.
-func (r *Reader) minSeqs(until time.Time, l level, shards []*catalog.Shard) ([]uint64, error) {
+func (r *Reader) minSeqs(ctx context.Context, l level, shards []*catalog.Shard) ([]uint64, error) {
 	minSeqs := make([]uint64, len(shards))
 	if l.known(shards, minSeqs) {
 		return minSeqs, nil
 	}
 	// Slow path
-	ctx, cancel := r.group.WithTimeout(time.Until(until))
-	defer cancel()
 	if l == session { // all wait for others, and till the same moment
 		for i, s := range shards {
 			if err := s.MinSeq.Await(ctx); err != nil {

@@ -1,6 +1,7 @@
 package read
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -35,14 +36,15 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	shards := t.Between(low, high)
-	until := begun.Add(r.cfg.Timeout)
-	minSeqs, err := r.minSeqs(until, l, shards)
+	whole, cancel := r.group.WithTimeout(r.cfg.Timeout)
+	defer cancel()
+	minSeqs, err := r.minSeqs(whole, l, shards)
 	if err != nil {
 		return api.Unavailable(err)
 	}
 	if high-low >= 0 && high-low < maxKeys {
 		defer r.metrics.took(t.Name(), keyReads, begun)
-		return r.readKeys(until, ctx, shards, minSeqs, low, high)
+		return r.readKeys(whole, ctx, shards, minSeqs, low, high)
 	}
 	defer r.metrics.took(t.Name(), rangeReads, begun)
 	return r.stream(ctx, func() *rangeReader {
@@ -89,8 +91,8 @@ func rangeEnd(o api.Object, key, name string) (int64, error) {
 }
 
 // readKeys answers a read of few keys.
-func (r *Reader) readKeys(until time.Time, ctx *fasthttp.RequestCtx, shards []*catalog.Shard, minSeqs []uint64, low, high int64) error {
-	rows, err := r.rowsOf(until, shards, minSeqs, low, high)
+func (r *Reader) readKeys(whole context.Context, ctx *fasthttp.RequestCtx, shards []*catalog.Shard, minSeqs []uint64, low, high int64) error {
+	rows, err := r.rowsOf(whole, shards, minSeqs, low, high)
 	if err != nil {
 		return api.Unavailable(err)
 	}
@@ -158,7 +160,9 @@ func (r *Reader) Server(ctx *fasthttp.RequestCtx, name string) error {
 		}
 		shards, replicas = append(shards, s), append(replicas, one)
 	}
-	minSeqs, err := r.minSeqs(time.Now().Add(r.cfg.Timeout), l, shards)
+	whole, cancel := r.group.WithTimeout(r.cfg.Timeout)
+	defer cancel()
+	minSeqs, err := r.minSeqs(whole, l, shards)
 	if err != nil {
 		return api.Unavailable(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,19 +65,12 @@ type Reader struct {
 	barriers barriers
 	log      *slog.Logger
 	metrics  *metrics
-	late     sync.Pool // of timers that do not run
 }
 
 // New is a reader of the catalog's tables.
 func New(cfg Config, hedge time.Duration, c *catalog.Catalog, group *background.Group, logs logs, barriers barriers,
 	registry prometheus.Registerer, log *slog.Logger) *Reader {
-	r := &Reader{cfg: cfg, hedge: hedge, catalog: c, group: group, logs: logs, barriers: barriers, log: log, metrics: newMetrics(registry)}
-	r.late.New = func() any {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return t
-	}
-	return r
+	return &Reader{cfg: cfg, hedge: hedge, catalog: c, group: group, logs: logs, barriers: barriers, log: log, metrics: newMetrics(registry)}
 }
 
 // Prepare makes the metrics of a table begin at zero.

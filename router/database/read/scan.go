@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"ringway/router/database/catalog"
+	"ringway/router/database/hedge"
 	"ringway/router/database/shardclient"
 )
 
@@ -57,94 +59,40 @@ func (s *scan) anyReplica(ctx context.Context) error {
 	if s.only == nil {
 		order = s.shard.Choices(time.Now())
 	}
-	failed := errNotReady
+	last := errNotReady
+	failed := func(from *catalog.Replica, err error) {
+		last = fmt.Errorf("server %s: %w", from.Server, err)
+		order = slices.DeleteFunc(slices.Clone(order), func(r *catalog.Replica) bool { return r == from })
+		if s.only == nil {
+			from.Failed(time.Now())
+			s.reader.metrics.failed.WithLabelValues(s.shard.Log.Table).Inc()
+		}
+	}
 	for until := time.Now().Add(s.reader.cfg.Timeout); len(order) > 0 && time.Now().Before(until); {
-		var a answering
-		a, order = s.first(ctx, order)
-		if a.err == nil {
-			a.err = s.copy(ctx, a)
+		rows, from, err := hedge.First(ctx, order, hedge.Policy[*catalog.Replica, *shardclient.Rows]{
+			After: s.reader.hedge, Ask: s.ask, Slow: s.reader.slow, Failed: failed, Drop: (*shardclient.Rows).Close,
+		})
+		if err == nil {
+			err = s.copy(ctx, from, rows)
+			rows.Close()
+			if err != nil && ctx.Err() == nil {
+				failed(from, err)
+			}
 		}
-		a.close()
-		if a.err == nil || ctx.Err() != nil {
-			return a.err
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		failed = fmt.Errorf("server %s: %w", a.replica.Server, a.err)
-		s.failed(a.replica)
 		if !s.rewind() {
-			return fmt.Errorf("%w: shard %s: %w", errIncomplete, s.shard.ID, failed)
+			return fmt.Errorf("%w: shard %s: %w", errIncomplete, s.shard.ID, last)
 		}
 	}
-	return fmt.Errorf("shard %s: %w", s.shard.ID, failed)
+	return fmt.Errorf("shard %s: %w", s.shard.ID, last)
 }
 
-// failed makes the other replicas the first choices for a while.
-func (s *scan) failed(r *catalog.Replica) {
-	if s.only == nil {
-		r.Failed(time.Now())
-		s.reader.metrics.failed.WithLabelValues(s.shard.Log.Table).Inc()
-	}
-}
-
-// answering is a replica that begins to answer, or its error.
-type answering struct {
-	replica *catalog.Replica
-	rows    *shardclient.Rows
-	err     error
-	stop    context.CancelFunc // ends the question
-}
-
-func (a answering) close() {
-	if a.rows != nil {
-		a.rows.Close()
-	}
-	a.stop()
-}
-
-// first asks the first of order, and the next one too each time that nobody
-// begins to answer within cfg.Hedge. The first answer counts, or the last
-// error. The rest can still be asked.
-func (s *scan) first(ctx context.Context, order []*catalog.Replica) (a answering, rest []*catalog.Replica) {
-	answers := make(chan answering, len(order))
-	open := map[*catalog.Replica]context.CancelFunc{}
-	ask := func() (r *catalog.Replica) {
-		r, order = order[0], order[1:]
-		s.reader.metrics.mayWait(r, s.minSeq)
-		asking, stop := context.WithCancel(ctx)
-		open[r] = stop
-		go func() {
-			rows, err := r.Client.Rows(asking, s.shard.Log, s.minSeq, s.low, s.high)
-			answers <- answering{r, rows, err, stop}
-		}()
-		return r
-	}
-	late := time.NewTicker(s.reader.hedge)
-	defer late.Stop()
-	for last := ask(); ; {
-		select {
-		case a = <-answers:
-			delete(open, a.replica)
-			if a.err != nil && len(open) > 0 {
-				a.close()
-				s.failed(a.replica)
-				continue
-			}
-		case now := <-late.C:
-			if len(order) > 0 {
-				last.Failed(now)
-				s.reader.metrics.hedged.Inc()
-				last = ask()
-			}
-			continue
-		}
-		for r, stop := range open {
-			stop()
-			order = append(order, r) // slow, but perhaps the last that is left
-		}
-		for range open {
-			(<-answers).close()
-		}
-		return a, order
-	}
+// ask returns when a replica begins to answer.
+func (s *scan) ask(ctx context.Context, from *catalog.Replica) (*shardclient.Rows, error) {
+	s.reader.metrics.mayWait(from, s.minSeq)
+	return from.Client.Rows(ctx, s.shard.Log, s.minSeq, s.low, s.high)
 }
 
 // errIncomplete is a fault in the middle of what was handed out.
@@ -159,18 +107,18 @@ func (s *scan) rewind() bool {
 }
 
 // copy takes over the rows of an answer.
-func (s *scan) copy(ctx context.Context, a answering) error {
+func (s *scan) copy(ctx context.Context, from *catalog.Replica, rows *shardclient.Rows) error {
 	for first := true; ; first = false {
-		row, err := a.rows.Next()
+		row, err := rows.Next()
 		if errors.Is(err, io.EOF) {
-			a.replica.Answered(a.rows.Seq())
-			s.shard.MinSeq.Raise(a.rows.Seq())
+			from.Answered(rows.Seq())
+			s.shard.MinSeq.Raise(rows.Seq())
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		s.shard.MinSeq.Raise(a.rows.Seq()) // before a client sees a row
+		s.shard.MinSeq.Raise(rows.Seq()) // before a client sees a row
 		if err := s.put(ctx, row, first); err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -13,6 +12,7 @@ import (
 	"ringway/events"
 	"ringway/router/answer"
 	"ringway/router/database/catalog"
+	"ringway/router/database/hedge"
 )
 
 // PathOps begins the path at which clients ask what became of an op.
@@ -35,53 +35,26 @@ func (w *Writer) Results(ctx context.Context, log events.LogID, batch string) (e
 var errNoReplica = errors.New("no replica can be asked")
 
 // results asks the replicas of a shard, the next one when one fails or takes
-// longer than w.hedge. events.ErrNotFound: at least one could be asked, and
-// none of them knows the batch.
+// long. events.ErrNotFound: at least one could be asked, and none of them knows
+// the batch.
 func (w *Writer) results(ctx context.Context, s *catalog.Shard, batch string) (events.Results, error) {
-	type answered struct {
-		results events.Results
-		err     error
-	}
-	ctx, stop := context.WithCancel(ctx)
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer stop()
-	order := s.ResponderFirst()
-	answers := make(chan answered, len(order))
-	open := 0
-	ask := func() {
-		if len(order) == 0 {
-			return
-		}
-		r := order[0]
-		order, open = order[1:], open+1
-		asking.Go(func() {
-			results, err := resultsOf(ctx, s, r, batch)
-			answers <- answered{results, err}
-		})
-	}
-	late := time.NewTicker(w.hedge)
-	defer late.Stop()
 	failed := errNoReplica
-	for ask(); open > 0; {
-		select {
-		case <-late.C:
-			ask()
-			continue
-		case a := <-answers:
-			open--
+	results, _, err := hedge.First(ctx, s.ResponderFirst(), hedge.Policy[*catalog.Replica, events.Results]{
+		After: w.hedge,
+		Ask: func(ctx context.Context, r *catalog.Replica) (events.Results, error) {
+			return resultsOf(ctx, s, r, batch)
+		},
+		Failed: func(_ *catalog.Replica, err error) {
 			switch {
-			case a.err == nil:
-				return a.results, nil
-			case ctx.Err() != nil:
-				return events.Results{}, a.err
-			case errors.Is(a.err, events.ErrNotFound):
-				failed = a.err
+			case errors.Is(err, events.ErrNotFound):
+				failed = err
 			case !errors.Is(failed, events.ErrNotFound):
-				failed = fmt.Errorf("%w: %w", errNoReplica, a.err)
+				failed = fmt.Errorf("%w: %w", errNoReplica, err)
 			}
-			ask()
-		}
+		},
+	})
+	if err == nil || ctx.Err() != nil {
+		return results, err
 	}
 	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
 }
