@@ -55,7 +55,7 @@ func startByHand(t *testing.T) *byHand {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Shutdown)
-	h := &byHand{faultDB: &faultDB{cluster: &cluster{t: t, id: t.Name() + strconv.FormatInt(time.Now().UnixNano(), 36), nats: server.URL()}}}
+	h := &byHand{faultDB: &faultDB{cluster: &cluster{api: api{t: t, id: t.Name() + strconv.FormatInt(time.Now().UnixNano(), 36), nats: server.URL()}}}}
 	if h.conn, err = h.connect(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,26 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"ringway/app"
-	"ringway/events"
 	"ringway/internal/testkit"
 )
 
@@ -51,13 +43,12 @@ func ringway(id string, args ...string) *exec.Cmd {
 
 // cluster is a running `ringway up`.
 type cluster struct {
-	t                 *testing.T
-	id, data          string
-	cmd               *exec.Cmd
-	http, admin, nats string // base URLs
-	stderr            *syncBuffer
-	ended             chan struct{}
-	exit              error
+	api
+	data   string
+	cmd    *exec.Cmd
+	stderr *syncBuffer
+	ended  chan struct{}
+	exit   error
 }
 
 var readyLine = regexp.MustCompile(`^ready.*(http://\S+).*(http://\S+).*(nats://\S+)`)
@@ -77,7 +68,7 @@ func upIn(t *testing.T, data string, args ...string) *cluster {
 // upOf is upIn of any binary.
 func upOf(t *testing.T, data string, command func(id string, args ...string) *exec.Cmd, args ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36), data: data, stderr: &syncBuffer{}, ended: make(chan struct{})}
+	c := &cluster{api: api{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)}, data: data, stderr: &syncBuffer{}, ended: make(chan struct{})}
 	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--data", data}, args...)...)
 	c.cmd.Stderr = c.stderr
 	stdout, err := c.cmd.StdoutPipe()
@@ -212,72 +203,6 @@ func (c *cluster) dumpLogs() {
 	}
 }
 
-// run is one command of the CLI against the cluster.
-func (c *cluster) run(args ...string) (stdout, stderr string, exit int) {
-	c.t.Helper()
-	cmd := ringway(c.id+"-cli", append(args, "--nats", c.nats)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exitErr *exec.ExitError
-	if err != nil && !errors.As(err, &exitErr) {
-		c.t.Fatal(err)
-	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
-}
-
-// json runs a command of the CLI and reads what it prints.
-func (c *cluster) json(into any, args ...string) error {
-	out, errs, exit := c.run(append(args, "-o", "json")...)
-	if exit != 0 {
-		return fmt.Errorf("ringway %s: exit %d: %s", strings.Join(args, " "), exit, errs)
-	}
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		return fmt.Errorf("ringway %s: %w in %s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-func (c *cluster) ps() (lines []events.InstanceReport, err error) {
-	err = c.json(&lines, "ps")
-	return lines, err
-}
-
-// serving are the instances in rotation.
-func (c *cluster) serving() []events.InstanceReport {
-	c.t.Helper()
-	lines, err := c.ps()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var out []events.InstanceReport
-	for _, i := range lines {
-		if i.Serving {
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
-// rep asks the router who serves.
-func (c *cluster) rep() (names []string, err error) {
-	var got struct {
-		Message struct {
-			N        int      `json:"N"`
-			Replicas []string `json:"replicas"`
-		} `json:"message"`
-		Status string `json:"status"`
-	}
-	code, body, err := call(http.MethodGet, c.http+"/rep", "")
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 || got.Status != "successful" || got.Message.N != len(got.Message.Replicas) {
-		return nil, fmt.Errorf("GET /rep: %d %s", code, body)
-	}
-	return got.Message.Replicas, nil
-}
-
 // role finds the process of a role among the cluster's.
 func (c *cluster) role(words ...string) int {
 	c.t.Helper()
@@ -321,8 +246,6 @@ func (c *cluster) kill(pid int, sig syscall.Signal) {
 	}
 }
 
-var client = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 200, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}}
-
 // rounds is how often something is done in `task test` and in `task test:long`.
 func rounds(short, more int) int {
 	if long() {
@@ -333,102 +256,6 @@ func rounds(short, more int) int {
 
 // long tells whether a test may take its time.
 func long() bool { return os.Getenv("RINGWAY_LONG") != "" }
-
-// call is one HTTP request.
-func call(method, url, body string) (int, string, error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		return 0, "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b), err
-}
-
-// load is traffic on one path that goes on until it is ended.
-type load struct {
-	sent, good atomic.Int64
-	mu         sync.Mutex
-	bad        []string
-	byServer   map[string]int
-	cancel     context.CancelFunc
-	done       sync.WaitGroup
-}
-
-// startLoad sends requests over so many connections at once; pause is between
-// two requests of one connection.
-func startLoad(url string, concurrency int, pause time.Duration) *load {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
-	l := &load{cancel: cancel, byServer: map[string]int{}}
-	transport := &http.Transport{MaxIdleConnsPerHost: concurrency}
-	hc := &http.Client{Transport: transport, Timeout: 60 * time.Second}
-	for range concurrency {
-		l.done.Add(1)
-		go func() {
-			defer l.done.Done()
-			tick := time.NewTicker(max(pause, time.Microsecond))
-			defer tick.Stop()
-			for ctx.Err() == nil {
-				l.one(hc, url)
-				if pause > 0 {
-					select {
-					case <-ctx.Done():
-					case <-tick.C:
-					}
-				}
-			}
-		}()
-	}
-	go func() { l.done.Wait(); transport.CloseIdleConnections() }()
-	return l
-}
-
-func (l *load) one(hc *http.Client, url string) {
-	l.sent.Add(1)
-	resp, err := hc.Get(url)
-	if err != nil {
-		l.fail(err.Error())
-		return
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		l.fail(fmt.Sprintf("%d %s %v", resp.StatusCode, body, err))
-		return
-	}
-	l.good.Add(1)
-	var answer struct {
-		Message string `json:"message"`
-	}
-	if json.Unmarshal(body, &answer) == nil {
-		l.mu.Lock()
-		l.byServer[strings.TrimPrefix(answer.Message, "Hello from Server: ")]++
-		l.mu.Unlock()
-	}
-}
-
-func (l *load) fail(what string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.bad = append(l.bad, time.Now().Format("05.000 ")+what)
-}
-
-// end stops the load and demands that every request was answered with 200.
-func (l *load) end(t *testing.T) {
-	t.Helper()
-	l.cancel()
-	l.done.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.bad) > 0 {
-		t.Errorf("%d of %d requests failed, the first: %s", len(l.bad), l.sent.Load(), strings.Join(l.bad[:min(5, len(l.bad))], " | "))
-	}
-	t.Logf("%d requests, %d answered with 200", l.sent.Load(), l.good.Load())
-}
 
 // What this package calls pieces of the testkit. Every wait here names its bound.
 var try, eventually = testkit.Try, testkit.Within

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,43 +20,6 @@ const sixServers = `{"N":6,
 	"shards":[{"Stud_id_low":0,"Shard_id":"sh1","Shard_size":4096},{"Stud_id_low":4096,"Shard_id":"sh2","Shard_size":4096},
 		{"Stud_id_low":8192,"Shard_id":"sh3","Shard_size":4096},{"Stud_id_low":12288,"Shard_id":"sh4","Shard_size":4096}],
 	"servers":{"Server0":["sh1","sh2"],"Server1":["sh3","sh4"],"Server3":["sh1","sh3"],"Server4":["sh4","sh2"],"Server5":["sh1","sh4"],"Server6":["sh3","sh2"]}}`
-
-// says makes a request and compares the answer, white space and the order of
-// keys aside.
-func (c *cluster) says(method, path, body string, code int, want string) {
-	c.t.Helper()
-	got, answer, err := call(method, c.http+path, body)
-	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	if got != code || !sameJSON(answer, want) {
-		c.t.Errorf("%s %s %s\n got %d %s\nwant %d %s", method, path, body, got, answer, code, want)
-	}
-}
-
-// refuses makes a request that has to fail with code and a message that names
-// what is wrong.
-func (c *cluster) refuses(method, path, body string, code int, names ...string) {
-	c.t.Helper()
-	got, answer, err := call(method, c.http+path, body)
-	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	var a struct{ Message, Status string }
-	if err := json.Unmarshal([]byte(answer), &a); err != nil || a.Status != "failure" || got != code {
-		c.t.Errorf("%s %s %s\n got %d %s\nwant %d, failure", method, path, body, got, answer, code)
-	}
-	for _, name := range names {
-		if !strings.Contains(answer, name) {
-			c.t.Errorf("%s %s %s: the answer does not name %q: %s", method, path, body, name, answer)
-		}
-	}
-}
-
-func sameJSON(a, b string) bool {
-	var x, y any
-	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
-}
 
 func student(id int, name string, marks any) string {
 	m, err := json.Marshal(marks)
@@ -83,39 +45,6 @@ func database(t *testing.T, args ...string) *cluster {
 	c := up(t, args...)
 	c.says("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
 	return c
-}
-
-// shards is what the leader says of the table.
-func (c *cluster) shards() (lines []events.ShardStatus, err error) {
-	err = c.json(&lines, "shards")
-	return lines, err
-}
-
-// allReady waits until every replica of every shard is ready.
-func (c *cluster) allReady(patience time.Duration) time.Duration {
-	c.t.Helper()
-	return eventually(c.t, patience, func() error {
-		lines, err := c.shards()
-		if err != nil {
-			return err
-		}
-		for _, s := range lines {
-			for _, r := range s.Replicas {
-				if r.State != events.ReplicaReady {
-					return fmt.Errorf("%s on %s is %s: %s", s.Shard, r.Server, r.State, r.Detail)
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// agrees has all replicas compared.
-func (c *cluster) agrees() {
-	c.t.Helper()
-	if out, errs, exit := c.run("verify"); exit != 0 {
-		c.t.Errorf("ringway verify: exit %d\n%s%s", exit, out, errs)
-	}
 }
 
 // The calls of the course's second assignment, one by one, on the default configuration.
@@ -284,16 +213,6 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 		}
 	})
 	c.agrees()
-}
-
-// rows is all that the table holds.
-func (c *cluster) rows(t *testing.T) string {
-	t.Helper()
-	code, body, err := call("POST", c.http+"/read", `{"Stud_id":{"low":-9000000000,"high":9000000000}}`)
-	if err != nil || code != 200 {
-		t.Fatal(code, body, err)
-	}
-	return body
 }
 
 // A killed shard server is replaced under another name, takes over the data of

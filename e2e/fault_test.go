@@ -15,8 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringway/events"
-	"ringway/events/bus"
-	"ringway/internal/testkit"
 )
 
 // start runs one more role beside those of the cluster until the test ends.
@@ -28,19 +26,6 @@ func (c *cluster) start(args ...string) *exec.Cmd {
 	}
 	c.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // before nothingLeft looks
 	return cmd
-}
-
-// dial is a connection of the test itself to the cluster's bus.
-func (c *cluster) dial() *bus.Conn {
-	c.t.Helper()
-	cfg := bus.DefaultConfig()
-	cfg.URL = c.nats
-	conn, err := bus.Connect(c.t.Context(), cfg, testkit.Quiet)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(conn.Close)
-	return conn
 }
 
 // A leader that was stopped and wakes up after another has taken over must not

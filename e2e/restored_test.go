@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -60,29 +59,4 @@ func TestUp_GoesOnWithABusThatWasRestoredFromABackup(t *testing.T) {
 		t.Errorf("/rep went from %v to %v, %v", before, after, err)
 	}
 	c.tellsOf("bus rewound")
-}
-
-// moves adds an instance and removes it again, so often: revisions move.
-func (c *cluster) moves(prefix string, times int) {
-	c.t.Helper()
-	for i := range times {
-		name := fmt.Sprintf(`{"n":1,"hostnames":["%s%d"]}`, prefix, i)
-		for _, ask := range [][3]string{{http.MethodPost, "/add", name}, {http.MethodDelete, "/rm", name}} {
-			if code, answer, err := call(ask[0], c.http+ask[1], ask[2]); err != nil || code != http.StatusOK {
-				c.t.Fatalf("%s: %d %s %v", ask[1], code, answer, err)
-			}
-		}
-	}
-}
-
-// tellsOf waits until `ringway events` tells of something.
-func (c *cluster) tellsOf(kind string) {
-	c.t.Helper()
-	eventually(c.t, 10*time.Second, func() error {
-		out, errs, exit := c.run("events")
-		if exit != 0 || !strings.Contains(out, kind) {
-			return fmt.Errorf("events: exit %d, no %q in\n%s%s", exit, kind, out, errs)
-		}
-		return nil
-	})
 }

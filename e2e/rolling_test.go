@@ -26,7 +26,7 @@ type traffic struct {
 }
 
 // startTraffic writes to all four shards in turn, and reads all of them.
-func (c *cluster) startTraffic() *traffic {
+func (c *api) startTraffic() *traffic {
 	tr := &traffic{}
 	done := make(chan struct{})
 	var work sync.WaitGroup
@@ -101,37 +101,6 @@ func (c *cluster) startTraffic() *traffic {
 		})
 	}
 	return tr
-}
-
-// servers lists the processes of the shard servers, by name.
-func (c *cluster) servers() (pids map[string]int, err error) {
-	lines, err := c.ps()
-	pids = map[string]int{}
-	for _, l := range lines {
-		if l.Service == "StudT" {
-			pids[l.Name] = l.PID
-		}
-	}
-	return pids, err
-}
-
-// told lists events of some verbs about instances, "verb name".
-func (c *cluster) told(verbs ...string) (found []string) {
-	c.t.Helper()
-	out, errs, exit := c.run("events", "--since", "10m", "-o", "json")
-	if exit != 0 {
-		c.t.Fatalf("ringway events: exit %d, %s", exit, errs)
-	}
-	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
-		var e events.Event
-		if err := d.Decode(&e); err != nil {
-			c.t.Fatal(err)
-		}
-		if e.Entity == events.EntityInstance && slices.Contains(verbs, e.Verb) {
-			found = append(found, e.Verb+" "+e.About)
-		}
-	}
-	return found
 }
 
 // Another environment is given to the shard servers, one after the other, while
