@@ -30,6 +30,7 @@ var rules = []struct {
 	{"events/oplog", "writing to a log is the same over any bus", []string{"events"}, []string{}},
 	{"router/ring", "slot tables are pure", nil, []string{}},
 	{"router/ring/formula", "expressions are an adapter of the ring's functions", []string{"router/ring"}, []string{"github.com/expr-lang/expr"}},
+	{"router/upstream", "connections carry requests and know nothing of who answers", nil, []string{"github.com/valyala/fasthttp"}},
 	{"router/database/background", "work that outlives its request is the same for reads and writes", nil, []string{}},
 	{"router/database/hedge", "asking another one when one takes long is the same for whomever", nil, []string{}},
 	{"router/database/api", "bodies and errors of requests know the contract", []string{"events", "router/answer"}, []string{"github.com/valyala/fasthttp"}},

@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/router/answer"
+	"ringway/router/upstream"
 )
 
 var errNoMember = errors.New("no server replica is alive")
@@ -24,14 +25,14 @@ func (r *Router) answerError(ctx *fasthttp.RequestCtx, err error) {
 		r.unavailable(ctx, err.Error())
 		return
 	}
-	switch asFailure(err).kind {
-	case unreachable:
+	switch asFailure(err).Kind {
+	case upstream.Unreachable:
 		r.unavailable(ctx, "no server replica can be reached")
-	case exhausted:
+	case upstream.Exhausted:
 		r.unavailable(ctx, "the router is out of connections")
-	case late:
+	case upstream.Late:
 		r.fail(ctx, fasthttp.StatusGatewayTimeout, "the server replica did not answer in time")
-	case garbled:
+	case upstream.Garbled:
 		r.fail(ctx, fasthttp.StatusBadGateway, "the server replica's answer is not HTTP")
 	default:
 		r.fail(ctx, fasthttp.StatusBadGateway, "the server replica ended before it answered")

@@ -53,7 +53,7 @@ func addressOf(l net.Listener) string {
 // any are left out unless all is set.
 func (rt *routes) inFlight(all bool) map[string]map[string]int {
 	count := map[string]map[string]int{}
-	add := func(u *upstream) {
+	add := func(u *member) {
 		n := int(u.inflight.Load())
 		if n <= 0 && !all {
 			return
@@ -87,14 +87,14 @@ func (r *Router) sweep(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			for _, u := range r.routes.Load().everyone() {
-				u.wire.expire(now.Add(-r.cfg.Keep))
+				u.pool.Expire(now.Add(-r.cfg.Keep))
 			}
 		}
 	}
 }
 
-func (rt *routes) everyone() []*upstream {
-	all := append([]*upstream(nil), rt.departed...)
+func (rt *routes) everyone() []*member {
+	all := append([]*member(nil), rt.departed...)
 	for _, s := range rt.services {
 		all = append(all, s.members...)
 	}

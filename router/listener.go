@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"ringway/router/upstream"
 )
 
 // clients are those at the public listeners. It knows the open connections, so
@@ -44,7 +46,7 @@ func (cs *tracker) close() {
 func (d *trackingListener) Accept() (net.Conn, error) {
 	nc, err := d.Listener.Accept()
 	// fasthttp would end the server for want of a descriptor.
-	for pause := 5 * time.Millisecond; err != nil && (isLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
+	for pause := 5 * time.Millisecond; err != nil && (upstream.IsLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
 		wait(context.Background(), pause)
 		nc, err = d.Listener.Accept()
 	}

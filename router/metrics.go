@@ -69,7 +69,7 @@ func (m *metrics) member(service, name string) memberMetrics {
 
 // forget drops the series of a member that is gone: names are random, and
 // would pile up.
-func (m *metrics) forget(gone *upstream, now *routes) {
+func (m *metrics) forget(gone *member, now *routes) {
 	service, name := gone.metrics.service, gone.name
 	for _, s := range now.services {
 		for _, u := range s.members {

@@ -11,11 +11,8 @@ import (
 
 	"ringway/events"
 	"ringway/router/ring"
+	"ringway/router/upstream"
 )
-
-// maxSends bounds how often one request may be sent; attempts that could not
-// connect do not count, since each of them ejects a member.
-const maxSends = 4
 
 // maxEjected bounds how many ejected members one request is offered to when
 // no other is left.
@@ -26,54 +23,46 @@ const maxEjected = 3
 //
 // What was not sent may go to the next choice whatever it is. What was sent
 // may be repeated only if it is idempotent, no byte of an answer went to the
-// client (none has, here), and the budget allows: first on a fresh connection
-// if a kept one ended, since that is what a server that closes idle
-// connections looks like, then at the next choice.
-func (r *Router) retry(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *upstream, err error, deadline time.Time) (*upstream, error) {
-	var tried []*upstream
-	for sends, ejected := 1, 0; ; {
-		f := asFailure(err)
-		switch f.kind {
-		case unreachable:
+// client (none has, here), and the budget allows. When a kept connection ended,
+// since that is what a server that closes idle connections looks like, the
+// member was tried again already, by upstream.Pool.Do.
+func (r *Router) retry(ctx *fasthttp.RequestCtx, rt *routes, hash uint64, u *member, err error, req *upstream.Request) (*member, error) {
+	var tried []*member
+	for ejected := 0; ; {
+		switch f := asFailure(err); f.Kind {
+		case upstream.Unreachable:
 			r.eject(u, f)
 			u.metrics.retries.Inc()
-		case stale, broken:
-			if sends++; sends > maxSends || !idempotent(&ctx.Request.Header) || !r.budget.spend() {
+		case upstream.Broken:
+			if !req.MayResend() {
 				u.leave()
 				return nil, err
 			}
-			u.metrics.retries.Inc()
 		default:
 			u.leave()
 			return nil, err
 		}
-		if f.kind == stale {
-			if err = u.wire.exchange(ctx, deadline, true); err == nil {
-				return u, nil
-			}
-			continue
-		}
 		u.leave()
 		tried = append(tried, u)
-		var next *upstream
+		var next *member
 		if rt, next = r.enterNext(rt, hash, tried); next == nil {
 			return nil, err
 		}
-		u = next
+		u, req.Budget = next, next
 		if !u.up() {
 			if ejected++; ejected > maxEjected {
 				u.leave()
 				return nil, err
 			}
 		}
-		if err = u.wire.exchange(ctx, deadline, false); err == nil {
+		if err = u.exchange(ctx, req); err == nil {
 			return u, nil
 		}
 	}
 }
 
 // enterNext is enter for a request that was tried already.
-func (r *Router) enterNext(rt *routes, hash uint64, tried []*upstream) (*routes, *upstream) {
+func (r *Router) enterNext(rt *routes, hash uint64, tried []*member) (*routes, *member) {
 	for {
 		if rt.service == nil {
 			return rt, nil
@@ -102,12 +91,12 @@ func (r *Router) enterNext(rt *routes, hash uint64, tried []*upstream) (*routes,
 }
 
 // eject takes a member that cannot be reached out of this router's choice.
-func (r *Router) eject(u *upstream, f *failure) {
+func (r *Router) eject(u *member, f *upstream.Failure) {
 	if !u.eject(r.cfg.TrialAfter) {
 		return
 	}
 	u.metrics.ejections.Inc()
-	u.wire.closeIdle()
+	u.pool.CloseIdle()
 	notify(r.trialNow)
 	r.log.Warn("member ejected", events.KeyInstance, u.name, events.KeyAddress, u.address, events.KeyError, f)
 }
@@ -141,8 +130,8 @@ func (r *Router) tryEjected(ctx context.Context) {
 	}
 }
 
-func (r *Router) try(u *upstream) {
-	err := u.wire.probe()
+func (r *Router) try(u *member) {
+	err := u.pool.Probe()
 	u.tried(err == nil, time.Now(), r.cfg.MaxTrial)
 	if err == nil {
 		r.log.Info("member readmitted", events.KeyInstance, u.name, events.KeyAddress, u.address)
@@ -150,12 +139,12 @@ func (r *Router) try(u *upstream) {
 	notify(r.trialNow)
 }
 
-func asFailure(err error) *failure {
-	var f *failure
+func asFailure(err error) *upstream.Failure {
+	var f *upstream.Failure
 	if errors.As(err, &f) {
 		return f
 	}
-	return &failure{garbled, err}
+	return &upstream.Failure{Kind: upstream.Garbled, Err: err}
 }
 
 // idempotent methods may be sent twice (RFC 9110, 9.2.2).

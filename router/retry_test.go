@@ -6,11 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -219,22 +217,6 @@ func TestRouter_AnOutageDoesNotMultiplyLoad(t *testing.T) {
 	}
 }
 
-// Being out of descriptors is no fault of the member.
-func TestBlame(t *testing.T) {
-	f := func(err error, hurried bool, want failureKind) {
-		t.Helper()
-		if got := blame(&net.OpError{Op: "dial", Err: err}, hurried); got != want {
-			t.Errorf("%v, hurried %v: got %d, want %d", err, hurried, got, want)
-		}
-	}
-	f(syscall.EMFILE, false, exhausted)
-	f(syscall.EADDRNOTAVAIL, false, exhausted)
-	f(syscall.ECONNREFUSED, false, unreachable)
-	f(syscall.EHOSTUNREACH, true, unreachable)
-	f(os.ErrDeadlineExceeded, false, unreachable)
-	f(os.ErrDeadlineExceeded, true, late)
-}
-
 func TestRouter_StreamsLargeAnswers(t *testing.T) {
 	const size = 20 << 20
 	chunk := strings.Repeat("0123456789abcdef", 4096)
@@ -378,7 +360,7 @@ func TestEnter_ObeysTheNewestSnapshot(t *testing.T) {
 	first.Draining = true
 	w.put(route(first, second))
 	for hash := range uint64(100) {
-		tried := []*upstream{}
+		tried := []*member{}
 		_, a := w.r.enter(old, hash<<56)
 		_, b := w.r.enterNext(old, hash<<56, tried)
 		if a.name != "S2" || b.name != "S2" {

@@ -148,7 +148,7 @@ func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile CompileH
 		saveNow: make(chan struct{}, 1),
 	}
 	r.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
-	r.builder = builder{compile: compile, upstream: r.newUpstream}
+	r.builder = builder{compile: compile, newMember: r.newMember}
 	r.routes.Store(&routes{})
 	r.metrics.observe(r)
 	r.public, r.tracker = r.newPublic(), newTracker(cfg.Public)

@@ -16,8 +16,8 @@ import (
 // routes is one immutable snapshot of all that a request needs to know.
 type routes struct {
 	services map[string]*service
-	service  *service    // the default service: there is one for now; nil if none
-	departed []*upstream // named by no route any more, but with requests in flight at the swap
+	service  *service  // the default service: there is one for now; nil if none
+	departed []*member // named by no route any more, but with requests in flight at the swap
 }
 
 // service is the compiled route of one service.
@@ -25,8 +25,8 @@ type service struct {
 	name       string
 	epoch      events.Epoch
 	table      *ring.Table
-	members    []*upstream // in the order that the table refers to
-	bounds     []float64   // by member: load factor times weighted share; nil: no bound
+	members    []*member // in the order that the table refers to
+	bounds     []float64 // by member: load factor times weighted share; nil: no bound
 	load       *atomic.Int64
 	key        keySource
 	paths      map[string]struct{} // declared; empty: every path is forwarded
@@ -87,8 +87,8 @@ type CompileH func(f events.CourseFunctions, slots int) (func(uint64) uint64, er
 
 // builder compiles routes. It is used by one goroutine at a time.
 type builder struct {
-	compile  CompileH
-	upstream func(service string, m events.Member, load *atomic.Int64) *upstream
+	compile   CompileH
+	newMember func(service string, m events.Member, load *atomic.Int64) *member
 
 	functions events.CourseFunctions // of requests: 1.8 MB that rarely change
 	requests  []uint16
@@ -146,7 +146,7 @@ func (b *builder) build(route events.Route, epoch events.Epoch, value []byte, ol
 
 // join gives every member its upstream.
 func (s *service) join(b *builder, route events.Route, old *service) {
-	known := map[[2]string]*upstream{}
+	known := map[[2]string]*member{}
 	s.load = new(atomic.Int64)
 	if old != nil {
 		s.load = old.load
@@ -154,11 +154,11 @@ func (s *service) join(b *builder, route events.Route, old *service) {
 			known[[2]string{u.name, u.address}] = u
 		}
 	}
-	s.members = make([]*upstream, len(route.Members))
+	s.members = make([]*member, len(route.Members))
 	for i, m := range route.Members {
 		u := known[[2]string{m.Name, m.Address}]
 		if u == nil {
-			u = b.upstream(s.name, m, s.load)
+			u = b.newMember(s.name, m, s.load)
 		}
 		s.members[i] = u
 	}

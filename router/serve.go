@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"ringway/router/upstream"
 )
 
 // serve answers one request. This is the hot path: it neither locks nor logs
@@ -21,11 +23,14 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 		r.refuse(ctx, begun, errNoMember)
 		return
 	}
-	deadline := begun.Add(rt.service.timeout)
+	req := upstream.Request{
+		Head: &ctx.Request.Header, Body: ctx.Request.Body(), Deadline: begun.Add(rt.service.timeout),
+		Repeatable: idempotent(&ctx.Request.Header), Budget: u,
+	}
 	r.budget.earn()
-	err := u.wire.exchange(ctx, deadline, false)
+	err := u.exchange(ctx, &req)
 	if err != nil {
-		u, err = r.retry(ctx, rt, hash, u, err, deadline) // Slow path
+		u, err = r.retry(ctx, rt, hash, u, err, &req) // Slow path
 	}
 	if err != nil {
 		r.refuse(ctx, begun, err)
@@ -42,7 +47,7 @@ func (r *Router) serve(ctx *fasthttp.RequestCtx) {
 // snapshot is looked at again after counting: either the counter's readers see
 // this request, or this request sees their newer snapshot. So a heartbeat that
 // names an epoch and nothing in flight at a draining member can be believed.
-func (r *Router) enter(rt *routes, hash uint64) (*routes, *upstream) {
+func (r *Router) enter(rt *routes, hash uint64) (*routes, *member) {
 	for {
 		if rt.service == nil {
 			return rt, nil

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -70,25 +69,41 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 	}
 }
 
-// stubWire answers at once, without a connection.
-type stubWire struct{}
-
-func (s stubWire) exchange(ctx *fasthttp.RequestCtx, _ time.Time, _ bool) error {
-	ctx.Response.SetStatusCode(200)
-	ctx.Response.SetBodyRaw(stubBody)
-	return nil
+// echoing is the address of a member that answers whatever it gets at once, and
+// does not allocate.
+func echoing(t testing.TB) string {
+	l, err := newLoopback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() {
+				defer c.Close()
+				in, out := make([]byte, 4<<10), []byte(okAnswer)
+				for {
+					if _, err := c.Read(in); err != nil {
+						return
+					}
+					if _, err := c.Write(out); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); open.Wait() })
+	return l.Addr().String()
 }
-func (stubWire) probe() error     { return nil }
-func (stubWire) closeIdle()       {}
-func (stubWire) expire(time.Time) {}
-func (stubWire) retire()          {}
-func (stubWire) abandon()         {}
-func (stubWire) closeAll()        {}
 
-var stubBody = []byte("hello")
-
-// stubbed is a router whose members are stubs, and a request for it.
-func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthttp.RequestCtx) {
+// unstarted is a router that does not run, with n members at one address, and a
+// request for it.
+func unstarted(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthttp.RequestCtx) {
 	cfg := DefaultConfig()
 	cfg.ID = "r1"
 	l, err := newLoopback()
@@ -101,9 +116,10 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	if err != nil {
 		t.Fatal(err)
 	}
+	address := echoing(t)
 	var members []events.Member
 	for i := 1; i <= n; i++ {
-		members = append(members, routeMember(i, "127.0.0.1:1"))
+		members = append(members, routeMember(i, address))
 	}
 	rt := route(members...)
 	rt.Paths = []string{"/home", "/heartbeat"}
@@ -114,10 +130,8 @@ func stubbed(t testing.TB, n int, change func(*events.Route)) (*Router, *fasthtt
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, u := range s.members {
-		u.wire = stubWire{}
-	}
 	r.replace(rt.Service, s)
+	t.Cleanup(r.closeAll)
 	return r, &fasthttp.RequestCtx{}
 }
 
@@ -149,7 +163,7 @@ func (a *asker) ask(ctx *fasthttp.RequestCtx) {
 func TestServeAllocs(t *testing.T) {
 	f := func(name string, change func(*events.Route)) {
 		t.Helper()
-		r, ctx := stubbed(t, 3, change)
+		r, ctx := unstarted(t, 3, change)
 		a := newAsker()
 		got := testing.AllocsPerRun(1000, func() { a.ask(ctx); r.serve(ctx) })
 		if got != 0 {
@@ -173,7 +187,7 @@ func TestServeAllocs(t *testing.T) {
 func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{3, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			r, ctx := stubbed(b, n, nil)
+			r, ctx := unstarted(b, n, nil)
 			a := newAsker()
 			b.ReportAllocs()
 			for b.Loop() {
@@ -185,7 +199,7 @@ func BenchmarkServe(b *testing.B) {
 }
 
 func TestRouter_BoundsTheLoadOfAMember(t *testing.T) {
-	r, _ := stubbed(t, 3, func(r *events.Route) { r.LoadFactor = 1.25 })
+	r, _ := unstarted(t, 3, func(r *events.Route) { r.LoadFactor = 1.25 })
 	const n = 120
 	for range n { // the same key every time, and none of them ends
 		if _, u := r.enter(r.routes.Load(), 42); u == nil {

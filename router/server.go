@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/router/upstream"
 )
 
 // newPublic is the server that clients talk to.
@@ -42,7 +43,7 @@ func (r *Router) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		r.fail(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header is longer than %d bytes", r.cfg.MaxHeader))
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		r.fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", r.cfg.MaxBody))
-	case isTimeout(err), errors.Is(err, fasthttp.ErrTimeout):
+	case upstream.IsTimeout(err), errors.Is(err, fasthttp.ErrTimeout):
 		r.fail(ctx, fasthttp.StatusRequestTimeout, "the request did not arrive in time")
 	default:
 		r.fail(ctx, fasthttp.StatusBadRequest, "the request is not HTTP")
@@ -92,7 +93,7 @@ func (r *Router) stopAdmin() {
 // closeAll ends every connection to a member, and with it the requests there.
 func (r *Router) closeAll() {
 	for _, u := range r.routes.Load().everyone() {
-		u.wire.closeAll()
+		u.pool.CloseAll()
 	}
 }
 

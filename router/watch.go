@@ -99,14 +99,14 @@ func (r *Router) replace(name string, s *service) {
 			next.service = one
 		}
 	}
-	stays := map[*upstream]bool{}
+	stays := map[*member]bool{}
 	if s != nil {
 		for i, u := range s.members {
 			stays[u] = true
 			u.leaving.Store(s.membership[i].Draining)
 		}
 	}
-	var gone []*upstream
+	var gone []*member
 	if before := old.services[name]; before != nil {
 		for _, u := range before.members {
 			if !stays[u] {
@@ -125,11 +125,11 @@ func (r *Router) replace(name string, s *service) {
 	}
 	r.routes.Store(next)
 	for _, u := range gone {
-		u.wire.retire()
+		u.pool.Retire()
 		if s != nil && len(s.replicas) > 0 {
 			// It hangs, or its host is silent: what waits there would wait for
 			// the whole timeout, and others can answer it.
-			u.wire.abandon()
+			u.pool.Abandon()
 		}
 	}
 	for u := range stays {

@@ -5,16 +5,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"ringway/events"
+	"ringway/router/upstream"
 )
 
-// upstream is one member as this router knows it. It outlives route changes
+// member is one member as this router knows it. It outlives route changes
 // for as long as the member keeps its name and address.
-type upstream struct {
+type member struct {
 	name, address string
-	wire          wire
+	pool          *upstream.Pool
+	cfg           *Config
+	budget        *budget // of the router
 	inflight      atomic.Int64
 	load          *atomic.Int64 // in flight at all members of the service
 	leaving       atomic.Bool   // draining or departed: somebody waits for inflight to reach zero
@@ -28,48 +29,43 @@ type upstream struct {
 	trying  bool
 }
 
-// wire carries one request to a member and its answer back into ctx. It
-// returns a *failure, and then ctx.Request is as it was. With fresh it does not
-// use a connection that carried requests before. If the answer is streamed, it
-// calls upstream.leave when the stream is closed.
-type wire interface {
-	exchange(ctx *fasthttp.RequestCtx, deadline time.Time, fresh bool) error
-	probe() error        // opens a connection, and keeps it for later
-	closeIdle()          // ends connections that nobody uses
-	expire(at time.Time) // ends those unused since before at
-	retire()             // keeps no connection any more
-	abandon()            // fails, as broken, what may be sent elsewhere and has no answer yet
-	closeAll()           // ends every connection, and with it what it carries
+func (r *Router) newMember(service string, m events.Member, load *atomic.Int64) *member {
+	return &member{
+		name: m.Name, address: m.Address, cfg: &r.cfg, load: load, idle: r.heartbeatNow, budget: &r.budget, metrics: r.metrics.member(service, m.Name),
+		pool: upstream.NewPool(m.Address, upstream.Config{Connect: r.cfg.Connect, Keep: r.cfg.Keep, MaxHeader: r.cfg.MaxHeader}),
+	}
 }
 
-func (r *Router) newUpstream(service string, m events.Member, load *atomic.Int64) *upstream {
-	u := &upstream{name: m.Name, address: m.Address, load: load, idle: r.heartbeatNow}
-	u.metrics = r.metrics.member(service, m.Name)
-	u.wire = newPool(u, &r.cfg)
-	return u
-}
+func (u *member) up() bool { return !u.ejected.Load() }
 
-func (u *upstream) up() bool { return !u.ejected.Load() }
-
-func (u *upstream) enter() {
+func (u *member) enter() {
 	u.inflight.Add(1)
 	u.load.Add(1)
 }
 
-func (u *upstream) leave() {
+func (u *member) leave() {
 	u.load.Add(-1)
 	if u.inflight.Add(-1) == 0 && u.leaving.Load() {
 		notify(u.idle)
 	}
 }
 
-func (u *upstream) count(code int, begun time.Time) {
+// Spend implements upstream.Budget for requests that were sent to u.
+func (u *member) Spend() bool {
+	if !u.budget.spend() {
+		return false
+	}
+	u.metrics.retries.Inc()
+	return true
+}
+
+func (u *member) count(code int, begun time.Time) {
 	u.metrics.answers[min(max(code/100, 0), 5)].Inc()
 	u.metrics.duration.Observe(time.Since(begun).Seconds())
 }
 
 // eject takes the member out until a trial succeeds; false if it is out already.
-func (u *upstream) eject(wait time.Duration) bool {
+func (u *member) eject(wait time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.ejected.CompareAndSwap(false, true) {
@@ -80,7 +76,7 @@ func (u *upstream) eject(wait time.Duration) bool {
 }
 
 // trialSoon brings the next trial forward: there is news of the member.
-func (u *upstream) trialSoon() {
+func (u *member) trialSoon() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.trialAt = time.Time{}
@@ -88,7 +84,7 @@ func (u *upstream) trialSoon() {
 
 // trialDue claims the trial of an ejected member if it is time, and else says
 // when it will be; zero if never.
-func (u *upstream) trialDue(now time.Time) (due bool, at time.Time) {
+func (u *member) trialDue(now time.Time) (due bool, at time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.ejected.Load() || u.trying {
@@ -101,7 +97,7 @@ func (u *upstream) trialDue(now time.Time) (due bool, at time.Time) {
 	return true, time.Time{}
 }
 
-func (u *upstream) tried(ok bool, now time.Time, most time.Duration) {
+func (u *member) tried(ok bool, now time.Time, most time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.trying = false
