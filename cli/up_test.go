@@ -40,7 +40,7 @@ type session struct {
 func begin(t *testing.T, dir string, env []string, args ...string) *session {
 	t.Helper()
 	s := &session{t: t, dir: dir, trace: filepath.Join(dir, "trace"), out: &testkit.Buffer{}, errs: &testkit.Buffer{}, ended: make(chan struct{})}
-	all := []string{"up", "--data", filepath.Join(dir, "data"), "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0"}
+	all := []string{"up", "--data", filepath.Join(dir, "data"), "--admin", "127.0.0.1:0", "--nats", testkit.Address(t)}
 	if !slices.Contains(args, "--listen") {
 		all = append(all, "--listen", "127.0.0.1:0")
 	}

@@ -75,22 +75,11 @@ func (e *e2e) clean() {
 	}
 }
 
-var given sync.Map // ports
-
-// freePort gives each port once: clusters run beside each other.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = l.Close() // for the cluster
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		if _, again := given.LoadOrStore(port, true); !again {
-			return port
-		}
-	}
+	_, port, err := net.SplitHostPort(testkit.Address(t))
+	testkit.Must(t, err)
+	return port
 }
 
 func (e *e2e) up() {

@@ -69,7 +69,7 @@ func upIn(t *testing.T, data string, args ...string) *cluster {
 func upOf(t *testing.T, data string, command func(id string, args ...string) *exec.Cmd, args ...string) *cluster {
 	t.Helper()
 	c := &cluster{api: api{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)}, data: data, stderr: &syncBuffer{}, ended: make(chan struct{})}
-	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--data", data}, args...)...)
+	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", testkit.Address(t), "--data", data}, args...)...)
 	c.cmd.Stderr = c.stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"ringway/e2e/check"
 	"ringway/e2e/writers"
+	"ringway/internal/testkit"
 )
 
 // registers are keys that all clients read and write, a new one in place of
@@ -119,12 +119,7 @@ func (r *registers) check(t *testing.T) []check.Fault {
 // kills it.
 func (d *faultDB) secondRouter(ctx context.Context) (url string, done <-chan struct{}) {
 	d.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close() // for the router; it is ours as long as nobody else takes it
+	address := testkit.Address(d.t)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

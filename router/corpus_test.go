@@ -60,7 +60,7 @@ type corpusMember struct {
 
 func startCorpusMember(t *testing.T, plays script, ended chan<- struct{}) (m *corpusMember, stop func()) {
 	if len(plays) == 1 && plays[0][0] == stepOff {
-		return &corpusMember{address: refusing(t)}, func() {}
+		return &corpusMember{address: testkit.Address(t)}, func() {}
 	}
 	l := listen(t)
 	m = &corpusMember{address: l.Addr().String()}

@@ -44,7 +44,7 @@ func firstChoice(w *world) string {
 
 func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 	w := start(t, nil)
-	w.put(only(route(routeMember(1, refusing(t)), routeMember(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, says("S2"))))))
 	key := firstChoice(w)
 	for _, method := range []string{"GET", "POST", "PATCH"} { // nothing was sent, so all may go on
 		if got := w.do(method, "/home", "x", "X-Ringway-Key", key); got.code != 200 || got.body != "S2" {
@@ -58,12 +58,13 @@ func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 
 func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 	w := start(t, nil)
-	address, listen := reserved(t)
+	address := testkit.Address(t)
 	w.put(only(route(routeMember(1, address), routeMember(2, replica(t, says("S2"))))))
 	key := firstChoice(w)
 	w.do("GET", "/home", "", "X-Ringway-Key", key)
+	l, err := net.Listen("tcp", address)
+	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
-	l := listen()
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	w.eventually(func() error {
@@ -76,14 +77,15 @@ func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 
 func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
 	w := start(t, func(c *Config) { c.TrialAfter, c.MaxTrial = time.Hour, time.Hour })
-	address, listen := reserved(t)
+	address := testkit.Address(t)
 	w.put(route(routeMember(1, address)))
 	got := w.do("GET", "/home", "")
 	if got.code != 503 || got.header.Get("Retry-After") == "" {
 		t.Fatalf("got %d %v", got.code, got.header)
 	}
+	l, err := net.Listen("tcp", address)
+	testkit.Must(t, err)
 	s := &http.Server{Handler: says("S1")}
-	l := listen()
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	if got := w.do("GET", "/home", ""); got.body != "S1" {

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -139,35 +138,6 @@ func listen(t *testing.T) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	testkit.Must(t, err)
 	return l
-}
-
-// refusing is an address where nobody listens, nor can before the test ends.
-func refusing(t *testing.T) string {
-	t.Helper()
-	address, _ := reserved(t)
-	return address
-}
-
-// reserved is a port that refuses connections until listen is called, and that
-// nobody else can have: one that was only free a moment ago may be another
-// process's, or the near end of a connection, by the time it is dialed.
-func reserved(t *testing.T) (address string, listen func() net.Listener) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	testkit.Must(t, err)
-	syscall.CloseOnExec(fd)
-	file := os.NewFile(uintptr(fd), "reserved")
-	t.Cleanup(func() { _ = file.Close() })
-	testkit.Must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	name, err := syscall.Getsockname(fd)
-	testkit.Must(t, err)
-	return fmt.Sprint("127.0.0.1:", name.(*syscall.SockaddrInet4).Port), func() net.Listener {
-		t.Helper()
-		testkit.Must(t, syscall.Listen(fd, 128))
-		l, err := net.FileListener(file)
-		testkit.Must(t, err)
-		return l
-	}
 }
 
 // fakeBucket is the bucket of routes: what is put is watched.

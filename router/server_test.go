@@ -99,7 +99,7 @@ func TestAdmin(t *testing.T) {
 	}
 	f("/livez", 200)
 	f("/readyz", 503, "no route is known yet")
-	w.put(only(route(routeMember(1, refusing(t)), routeMember(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, says("S2"))))))
 	f("/readyz", 200, `"ready": true`)
 	w.do("GET", "/home", "", "X-Ringway-Key", firstChoice(w))
 	f("/metrics", 200,

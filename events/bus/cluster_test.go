@@ -18,7 +18,7 @@ func startCluster(t *testing.T) []*testkit.Bus {
 	t.Helper()
 	var routes []string
 	for range 3 {
-		routes = append(routes, "nats://"+nobody(t))
+		routes = append(routes, "nats://"+testkit.Address(t))
 	}
 	var all []*testkit.Bus
 	for i, r := range routes {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,20 +15,9 @@ import (
 	"ringway/internal/testkit"
 )
 
-// nobody is an address where nothing listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 func TestConnect_FailsAtOnceWithoutABus(t *testing.T) {
 	cfg := bus.DefaultConfig()
-	cfg.URL = "nats://" + nobody(t)
+	cfg.URL = "nats://" + testkit.Address(t)
 	_, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err == nil || !strings.Contains(err.Error(), cfg.URL) {
 		t.Fatalf("got %v, want an error that names %s", err, cfg.URL)
@@ -38,7 +26,7 @@ func TestConnect_FailsAtOnceWithoutABus(t *testing.T) {
 
 func TestConnect_FindsABusThatComesLater(t *testing.T) {
 	cfg := bus.DefaultConfig()
-	address := nobody(t)
+	address := testkit.Address(t)
 	cfg.URL, cfg.Wait = "nats://"+address, true
 	c, err := bus.Connect(t.Context(), cfg, testkit.Log(t))
 	if err != nil {

@@ -2,7 +2,6 @@ package testkit
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"ringway/events/bus"
@@ -20,12 +19,11 @@ type Bus struct {
 func StartBus(t testing.TB, change ...func(*bus.ServerConfig)) *Bus {
 	t.Helper()
 	b := &Bus{Config: bus.DefaultServerConfig(), t: t}
-	b.Config.Listen, b.Config.Store = "127.0.0.1:0", t.TempDir()
+	b.Config.Listen, b.Config.Store = Address(t), t.TempDir()
 	for _, f := range change {
 		f(&b.Config)
 	}
 	b.Start()
-	b.Config.Listen = strings.TrimPrefix(b.URL(), "nats://")
 	t.Cleanup(func() { b.Shutdown() })
 	return b
 }
@@ -33,7 +31,7 @@ func StartBus(t testing.TB, change ...func(*bus.ServerConfig)) *Bus {
 // Start starts it again where it was, after a Shutdown.
 func (b *Bus) Start() {
 	b.t.Helper()
-	// An outgoing connection may have its port for a moment.
+	// A program that knows nothing of Address may have its port for a moment.
 	Eventually(b.t, func() (err error) {
 		b.Server, err = bus.StartServer(b.Config, Log(b.t))
 		return err

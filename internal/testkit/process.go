@@ -57,7 +57,7 @@ type BusProcess struct {
 // the test ends.
 func StartBusProcess(t testing.TB) *BusProcess {
 	t.Helper()
-	b := &BusProcess{Store: t.TempDir(), t: t, listen: "127.0.0.1:0"}
+	b := &BusProcess{Store: t.TempDir(), t: t, listen: Address(t)}
 	Must(t, b.start())
 	t.Cleanup(b.Kill)
 	return b

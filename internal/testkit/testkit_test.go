@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,4 +157,30 @@ func TestBusProcess_PauseFreezesIt(t *testing.T) {
 	}
 	thaw()
 	testkit.Eventually(t, func() error { _, err := c.Bucket(testkit.Context(t), events.BucketRoutes); return err })
+}
+
+func TestAddress_IsTheTestsWhileNobodyListens(t *testing.T) {
+	seen := map[string]bool{}
+	for range 50 {
+		address := testkit.Address(t)
+		if seen[address] {
+			t.Fatalf("%s is given twice", address)
+		}
+		seen[address] = true
+		for range 2 { // again after it was left
+			l, err := net.Listen("tcp", address)
+			testkit.Must(t, err)
+			testkit.Must(t, l.Close())
+		}
+	}
+	freed := ""
+	t.Run("another", func(t *testing.T) { freed = testkit.Address(t) })
+	_, port, err := net.SplitHostPort(freed)
+	testkit.Must(t, err)
+	lock, err := os.Open(filepath.Join(os.TempDir(), "ringway-test-ports", port))
+	testkit.Must(t, err)
+	defer lock.Close()
+	testkit.Eventually(t, func() error { // a test of another package may have it now
+		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	})
 }

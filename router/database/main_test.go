@@ -198,7 +198,7 @@ func (f *front) fill(low, high int) {
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	if address == "" {
-		address = "127.0.0.1:0"
+		address = testkit.Address(t)
 	}
 	var l net.Listener
 	testkit.Eventually(t, func() (err error) { l, err = net.Listen("tcp", address); return err })
