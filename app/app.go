@@ -27,6 +27,7 @@ import (
 	"ringway/router/ring/formula"
 	"ringway/shard"
 	"ringway/shard/mysql"
+	"ringway/shard/replica"
 	"ringway/shard/volume"
 )
 
@@ -168,7 +169,7 @@ func runShard(ctx context.Context, o cli.ShardOptions) (err error) {
 	defer func() { err = errors.Join(err, vol.Close()) }()
 	cfg := shard.DefaultConfig()
 	cfg.ID, cfg.Volume, cfg.Listener, cfg.Quarantine = o.Name, filepath.Base(o.Data), listener, filepath.Join(o.Data, "aside")
-	logs := func(id events.LogID) shard.Log { return conn.Log(id) }
+	logs := func(id events.LogID) replica.Log { return conn.Log(id) }
 	s, err := shard.New(cfg, vol.Open, logs, conn.Values(events.BucketRoutes), conn, o.Log)
 	if err != nil {
 		return errors.Join(err, listener.Close())

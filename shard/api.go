@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 
 	"ringway/events"
+	"ringway/shard/replica"
 )
 
 // serve answers one request: the native API below events.ShardAPI, for routers
@@ -41,7 +43,7 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	shards, rest, _ := strings.Cut(rest, "/")
 	shard, thing, _ := strings.Cut(rest, "/")
 	batch, isOp := strings.CutPrefix(thing, "ops/")
-	var handle func(*fasthttp.RequestCtx, *replica) error
+	var handle func(*fasthttp.RequestCtx, *replica.Running) error
 	switch {
 	case shards != "shards":
 	case thing == "rows":
@@ -49,7 +51,7 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	case thing == "copy":
 		handle = s.serveCopy
 	case isOp:
-		handle = func(ctx *fasthttp.RequestCtx, r *replica) error { return s.serveResults(ctx, r, batch) }
+		handle = func(ctx *fasthttp.RequestCtx, r *replica.Running) error { return s.serveResults(ctx, r, batch) }
 	}
 	var err error
 	switch {
@@ -65,7 +67,7 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, handle func(*fasthttp.RequestCtx, *replica) error) error {
+func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, handle func(*fasthttp.RequestCtx, *replica.Running) error) error {
 	args := ctx.QueryArgs()
 	minSeq, err := number(args, "floor", strconv.ParseUint, 0)
 	if err != nil {
@@ -79,16 +81,16 @@ func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, han
 }
 
 // readable is a replica that has applied minSeq.
-func (s *Server) readable(table, shard, log string, minSeq uint64) (*replica, error) {
+func (s *Server) readable(table, shard, log string, minSeq uint64) (*replica.Running, error) {
 	m := s.manager(table, shard)
 	if m == nil {
 		return nil, events.StatusErrorf(409, "shard %.60s of table %.60s is not kept here", shard, table)
 	}
-	r, err := m.readable(log)
+	r, err := m.Readable(log)
 	if err != nil {
 		return nil, err
 	}
-	return r, r.waitApplied(s, minSeq)
+	return r, s.waitApplied(r, minSeq)
 }
 
 // number reads a parameter; without it, otherwise.
@@ -104,7 +106,7 @@ func number[N any](args *fasthttp.Args, name string, parse func(string, int, int
 	return n, nil
 }
 
-func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
+func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica.Running) error {
 	args := ctx.QueryArgs()
 	low, err := number(args, "low", strconv.ParseInt, math.MinInt64)
 	if err != nil {
@@ -114,13 +116,13 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica) error {
 	if err != nil {
 		return err
 	}
-	schema := r.store.Spec().Schema
+	schema := r.Store.Spec().Schema
 	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
 	return s.answerRange(ctx, r, low, high, rowsAnswer{head: events.AppendShardSeq, row: format, end: events.AppendShardEnd})
 }
 
-func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string) error {
-	results, err := r.store.Results(s.context(), batch)
+func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica.Running, batch string) error {
+	results, err := r.Store.Results(s.context(), batch)
 	if errors.Is(err, events.ErrNotFound) {
 		return events.StatusErrorf(404, "no results of batch %.80q are here", batch)
 	}
@@ -130,17 +132,53 @@ func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica, batch string
 	return err
 }
 
-// acquire waits until something of a limited kind may begin.
-func (s *Server) acquire(sem semaphore, something string) (release func(), err error) {
-	if sem.tryAcquire() {
-		return sem.release, nil
+// serveCopy hands out a replica as it is at one moment.
+func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica.Running) error {
+	release, err := s.acquire(s.copies, "copies")
+	if err != nil {
+		return err
+	}
+	life, end := context.WithCancel(s.context())
+	snapshot, err := r.Store.Snapshot(life)
+	if err != nil {
+		end()
+		release()
+		return err
+	}
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer release()
+		defer end()
+		defer snapshot.Close()
+		n, err := replica.WriteCopy(life, w, snapshot)
+		if err != nil {
+			s.log.Warn("copy was cut off", events.KeyTable, r.Store.Spec().Table, events.KeyShard, r.Store.Spec().Shard.ID, "lines", n, events.KeyError, err)
+		}
+	})
+	return nil
+}
+
+// waitApplied returns when a replica has applied a seq.
+func (s *Server) waitApplied(r *replica.Running, seq uint64) error {
+	if r.Applied().Seq >= seq {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
-	if !sem.acquire(ctx) {
+	return r.WaitApplied(ctx, seq)
+}
+
+// acquire waits until something of a limited kind may begin.
+func (s *Server) acquire(sem *semaphore.Weighted, something string) (release func(), err error) {
+	release = func() { sem.Release(1) }
+	if sem.TryAcquire(1) {
+		return release, nil
+	}
+	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
+	defer cancel()
+	if sem.Acquire(ctx, 1) != nil {
 		return nil, events.StatusErrorf(503, "too many %s; try another replica", something)
 	}
-	return sem.release, nil
+	return release, nil
 }
 
 // Answers up to directBytes are sent whole; a range of more than directKeys
@@ -162,14 +200,14 @@ var errLong = errors.New("a long answer")
 
 // answerRange answers the rows of a range, streamed if they are many. A stream
 // that fails in the middle has no end, by which its reader knows.
-func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int64, as rowsAnswer) error {
-	if spec := r.store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
+func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, high int64, as rowsAnswer) error {
+	if spec := r.Store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
 		release, err := s.acquire(s.reads, "reads")
 		if err != nil {
 			return err
 		}
-		body, n, before := []byte(nil), 0, r.applier.Applied()
-		seq, err := r.store.Range(s.context(), low, high, func(row events.Row, seq uint64) error {
+		body, n, before := []byte(nil), 0, r.Applied()
+		seq, err := r.Store.Range(s.context(), low, high, func(row events.Row, seq uint64) error {
 			if n == 0 {
 				body = as.head(body, seq)
 			}
@@ -181,7 +219,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		})
 		release()
 		if err == nil {
-			err = r.refuseRolledBack(before, seq)
+			err = r.RefuseRolledBack(before, seq)
 		}
 		if !errors.Is(err, errLong) {
 			if err == nil {
@@ -200,11 +238,11 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 		life, cancel := context.WithCancel(s.context())
 		defer cancel()
 		var one []byte
-		n, before := 0, r.applier.Applied()
-		seq, err := r.store.Range(life, low, high, func(row events.Row, seq uint64) error {
+		n, before := 0, r.Applied()
+		seq, err := r.Store.Range(life, low, high, func(row events.Row, seq uint64) error {
 			one = one[:0]
 			if n == 0 {
-				if err := r.refuseRolledBack(before, seq); err != nil {
+				if err := r.RefuseRolledBack(before, seq); err != nil {
 					return err
 				}
 				one = as.head(one, seq)
@@ -214,7 +252,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica, low, high int
 			_, err := w.Write(one)
 			return err
 		})
-		if err == nil && r.refuseRolledBack(before, seq) == nil {
+		if err == nil && r.RefuseRolledBack(before, seq) == nil {
 			_, _ = w.Write(as.end(nil, seq, n)) // fasthttp sees the failure too
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/shard/replica"
 )
 
 // serveAssignment answers the calls of the course, which name no table and no log.
@@ -65,10 +66,7 @@ func (s *Server) assignmentConfig(ctx *fasthttp.RequestCtx) error {
 		if m == nil {
 			return events.StatusErrorf(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
 		}
-		m.mu.Lock()
-		same := m.target.spec.Schema.Equal(ask.Schema)
-		m.mu.Unlock()
-		if !same {
+		if target := m.Target(); !target.Spec.Schema.Equal(ask.Schema) {
 			return events.StatusErrorf(409, "shard %s has another schema", id)
 		}
 		kept = append(kept, s.cfg.ID+":"+id)
@@ -94,13 +92,13 @@ func listed(ids []string) error {
 func (s *Server) byShard(id string) *manager {
 	var found *manager
 	for key, m := range *s.managers.Load() {
-		if key.shard != id {
+		if key.Shard != id {
 			continue
 		}
-		if key.table == events.DefaultTable {
+		if key.Table == events.DefaultTable {
 			return m
 		}
-		if found == nil || key.table < found.key.table {
+		if found == nil || key.Table < found.Key.Table {
 			found = m
 		}
 	}
@@ -110,8 +108,8 @@ func (s *Server) byShard(id string) *manager {
 // assignmentCall is a call about one shard, with the fields of its body.
 type assignmentCall struct {
 	fields map[string]json.RawMessage
-	target target
-	at     *replica
+	target replica.Target
+	at     *replica.Running
 }
 
 // call reads the body of a call about one shard.
@@ -129,7 +127,7 @@ func (s *Server) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 		return nil, events.StatusErrorf(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
 	}
 	var err error
-	c.at, c.target, err = m.current()
+	c.at, c.target, err = m.Current()
 	return c, err
 }
 
@@ -158,7 +156,7 @@ func wrong(err error) string {
 
 // id is the key that a call names, as a number or as its text.
 func (c *assignmentCall) id() (int64, error) {
-	name := c.target.spec.Schema.KeyColumn()
+	name := c.target.Spec.Schema.KeyColumn()
 	var v events.Value
 	if err := c.field(name, &v); err != nil {
 		return 0, err
@@ -186,7 +184,7 @@ func (s *Server) assignmentRead(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	name := c.target.spec.Schema.KeyColumn()
+	name := c.target.Spec.Schema.KeyColumn()
 	var bounds struct{ Low, High *events.Value }
 	if err := c.field(name, &bounds); err != nil {
 		return err
@@ -215,7 +213,7 @@ func (s *Server) assignmentRead(ctx *fasthttp.RequestCtx) error {
 			} else {
 				to = append(to, ',')
 			}
-			return c.target.spec.Schema.AppendRow(to, row)
+			return c.target.Spec.Schema.AppendRow(to, row)
 		},
 		end: func(to []byte, _ uint64, rows int) []byte {
 			if rows == 0 {
@@ -237,13 +235,13 @@ func (s *Server) assignmentCopy(ctx *fasthttp.RequestCtx) error {
 	if err := listed(ask.Shards); err != nil {
 		return err
 	}
-	var replicas []*replica
+	var replicas []*replica.Running
 	for _, id := range ask.Shards {
 		m := s.byShard(id)
 		if m == nil {
 			return events.StatusErrorf(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
 		}
-		at, _, err := m.current()
+		at, _, err := m.Current()
 		if err != nil {
 			return err
 		}
@@ -265,19 +263,19 @@ func (s *Server) assignmentCopy(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica) error {
+func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica.Running) error {
 	line := []byte{'{'}
 	for _, r := range replicas {
-		spec, between, before := r.store.Spec(), "", r.applier.Applied()
+		spec, between, before := r.Store.Spec(), "", r.Applied()
 		line = append(append(append(line, '"'), spec.Shard.ID...), `":[`...)
-		seq, err := r.store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
+		seq, err := r.Store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
 			line = spec.Schema.AppendRow(append(line, between...), row)
 			_, err := w.Write(line)
 			line, between = line[:0], ","
 			return err
 		})
 		if err == nil {
-			err = r.refuseRolledBack(before, seq)
+			err = r.RefuseRolledBack(before, seq)
 		}
 		if err != nil {
 			return err
@@ -315,7 +313,7 @@ func (s *Server) assignmentWrite(ctx *fasthttp.RequestCtx) error {
 	}
 	op := events.Op{Kind: events.OpInsert}
 	for i, object := range objects {
-		row, err := c.target.spec.Schema.ReadRow(object)
+		row, err := c.target.Spec.Schema.ReadRow(object)
 		if err != nil {
 			return inData(i, err)
 		}
@@ -350,7 +348,7 @@ func (s *Server) assignmentUpdate(ctx *fasthttp.RequestCtx) error {
 	if err := c.field("data", &object); err != nil {
 		return err
 	}
-	schema := &c.target.spec.Schema
+	schema := &c.target.Spec.Schema
 	row, err := schema.ReadRow(object)
 	if err != nil {
 		return err

@@ -15,10 +15,10 @@ import (
 // assignmentDo writes an op through the shard's log, as routers do, and returns
 // when it can be read here.
 func (s *Server) assignmentDo(c *assignmentCall, op *events.Op) error {
-	if err := op.Validate(&c.target.spec.Schema, c.target.spec.Shard); err != nil {
+	if err := op.Validate(&c.target.Spec.Schema, c.target.Spec.Shard); err != nil {
 		return err
 	}
-	r, err := s.writer.Do(s.context(), c.target.logID(), op)
+	r, err := s.writer.Do(s.context(), c.target.LogID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
 		return events.StatusErrorf(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
@@ -26,7 +26,7 @@ func (s *Server) assignmentDo(c *assignmentCall, op *events.Op) error {
 	if err != nil {
 		return err
 	}
-	key := c.target.spec.Schema.KeyColumn()
+	key := c.target.Spec.Schema.KeyColumn()
 	switch r.Outcome {
 	case events.Done:
 	case events.Duplicate:
@@ -36,7 +36,7 @@ func (s *Server) assignmentDo(c *assignmentCall, op *events.Op) error {
 	default:
 		return events.StatusErrorf(400, "%s: %s", r.Outcome, r.Detail)
 	}
-	_ = c.at.waitApplied(s, r.Seq) // it is written, whenever this replica has it
+	_ = s.waitApplied(c.at, r.Seq) // it is written, whenever this replica has it
 	return nil
 }
 
@@ -57,7 +57,7 @@ func keys(some []int64, all int) string {
 }
 
 func assignmentDone(ctx *fasthttp.RequestCtx, c *assignmentCall, id int64, message string) error {
-	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.target.spec.Schema.KeyColumn(), id), "status": "success"})
+	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.target.Spec.Schema.KeyColumn(), id), "status": "success"})
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"ringway/events/oplog"
 	"ringway/internal/testkit"
 	"ringway/shard"
+	"ringway/shard/replica"
 	"ringway/shard/sqlite"
 	"ringway/shard/state"
 	"ringway/shard/storage"
@@ -249,7 +250,7 @@ func (n *node) start() {
 		}
 		return e, name, err
 	}
-	logs := func(id events.LogID) shard.Log { return n.conn.Log(id) }
+	logs := func(id events.LogID) replica.Log { return n.conn.Log(id) }
 	bucket, err := n.conn.Bucket(n.c.Context(), events.BucketRoutes)
 	if err != nil {
 		n.c.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/shard/replica"
 	"ringway/shard/rowcache"
 )
 
@@ -46,11 +47,11 @@ func (s *Server) fromCache(to []byte, p *events.GetPart) ([]byte, bool) {
 	if m == nil {
 		return nil, false
 	}
-	r, err := m.readable(p.Log)
-	if err != nil || r.applier.Applied().Seq < p.MinSeq {
+	r, err := m.Readable(p.Log)
+	if err != nil || r.Applied().Seq < p.MinSeq {
 		return nil, false
 	}
-	to, ok := r.rows.Append(to, p.Keys)
+	to, ok := r.Rows.Append(to, p.Keys)
 	if ok {
 		s.counts.memory.Add(float64(len(p.Keys)))
 	}
@@ -63,7 +64,7 @@ func (s *Server) answerPart(p *events.GetPart) []byte {
 	if err != nil {
 		return events.AppendShardFault(nil, statusOf(err))
 	}
-	known := r.rows.Lookup(p.Keys)
+	known := r.Rows.Lookup(p.Keys)
 	s.counts.memory.Add(float64(len(known.Rows)))
 	if len(known.Missing) == 0 {
 		return rowcache.Answer(known.Rows, known.Seq)
@@ -71,7 +72,7 @@ func (s *Server) answerPart(p *events.GetPart) []byte {
 	found, seq, err := s.fromStore(r, known.Missing)
 	switch {
 	case err != nil:
-	case r.rows.Fill(&known, seq, found):
+	case r.Rows.Fill(&known, seq, found):
 		return rowcache.Answer(known.Rows, seq)
 	case len(known.Rows) == 0:
 		return rowcache.Answer(found, seq)
@@ -85,20 +86,20 @@ func (s *Server) answerPart(p *events.GetPart) []byte {
 }
 
 // many asks the engine.
-func (s *Server) fromStore(r *replica, keys []int64) (rows []rowcache.Line, seq uint64, err error) {
+func (s *Server) fromStore(r *replica.Running, keys []int64) (rows []rowcache.Line, seq uint64, err error) {
 	release, err := s.acquire(s.reads, "reads")
 	if err != nil {
 		return nil, 0, err
 	}
 	defer release()
 	s.counts.store.Add(float64(len(keys)))
-	schema, before := r.store.Spec().Schema, r.applier.Applied()
-	seq, err = r.store.Many(s.context(), keys, func(row events.Row) error {
+	schema, before := r.Store.Spec().Schema, r.Applied()
+	seq, err = r.Store.Many(s.context(), keys, func(row events.Row) error {
 		rows = append(rows, rowcache.Line{Key: row.Key(), Text: append(schema.AppendRow(nil, row), '\n')})
 		return nil
 	})
 	if err == nil {
-		err = r.refuseRolledBack(before, seq)
+		err = r.RefuseRolledBack(before, seq)
 	}
 	return rows, seq, err
 }

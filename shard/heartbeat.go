@@ -49,7 +49,7 @@ func (s *Server) status() events.ShardHeartbeat {
 	managers := *s.managers.Load() // those of these epochs
 	s.mu.Unlock()
 	for _, m := range managers {
-		b.Replicas = append(b.Replicas, m.currentStatus())
+		b.Replicas = append(b.Replicas, m.Status())
 	}
 	slices.SortFunc(b.Replicas, func(a, b events.ReplicaStatus) int {
 		return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Shard, b.Shard))

@@ -23,6 +23,7 @@ import (
 	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/mysql/mysqldtest"
+	"ringway/shard/replica"
 	"ringway/shard/volume"
 )
 
@@ -52,7 +53,7 @@ func serveChild(args []string) {
 	fmt.Println(server.Listener.Addr())
 	bucket, err := conn.Bucket(context.Background(), events.BucketRoutes)
 	fatal(err)
-	s, err := shard.New(server, vol.Open, func(id events.LogID) shard.Log { return conn.Log(id) }, bucket, conn, log)
+	s, err := shard.New(server, vol.Open, func(id events.LogID) replica.Log { return conn.Log(id) }, bucket, conn, log)
 	fatal(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {

@@ -15,6 +15,7 @@ import (
 	"ringway/events"
 	"ringway/internal/testkit"
 	"ringway/shard"
+	"ringway/shard/replica"
 	"ringway/shard/storage"
 )
 
@@ -110,7 +111,7 @@ func TestServer_ReadsTheRoutesAgainWhenTheLeaderIsAhead(t *testing.T) {
 	cfg := shard.DefaultConfig()
 	cfg.ID, cfg.Listener = "s9", listener
 	open := func(ctx context.Context) (storage.Engine, string, error) { <-ctx.Done(); return nil, "", ctx.Err() }
-	s, err := shard.New(cfg, open, func(id events.LogID) shard.Log { return c.conn.Log(id) }, &deaf{entry: value}, c.conn, testkit.Quiet)
+	s, err := shard.New(cfg, open, func(id events.LogID) replica.Log { return c.conn.Log(id) }, &deaf{entry: value}, c.conn, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/follow"
+	"ringway/shard/replica"
 )
 
 // tableRoute is the last good route of a table.
@@ -71,31 +72,26 @@ func (s *Server) apply(e events.Entry) {
 // rule. The caller holds the lock.
 func (s *Server) reconcile(table string, route *events.TableRoute) {
 	now := maps.Clone(*s.managers.Load())
-	wanted := map[shardKey]bool{}
+	wanted := map[replica.Key]bool{}
 	if route != nil {
 		for _, shard := range route.Shards {
-			target, ok := targetOf(route, shard, s.cfg.ID)
+			target, ok := replica.TargetOf(route, shard, s.cfg.ID)
 			if !ok {
 				continue
 			}
-			key := shardKey{table, shard.Shard}
+			key := replica.Key{Table: table, Shard: shard.Shard}
 			wanted[key] = true
-			m := now[key]
-			if m == nil {
-				m = newManager(s, key, target)
-				m.after = s.leaving[key]
-				delete(s.leaving, key)
-				now[key] = m
-				ctx, stop := context.WithCancel(s.ctx)
-				m.stop = stop
-				s.work.Go(func() { m.run(ctx) })
+			if m := now[key]; m != nil {
+				m.SetTarget(target)
+				continue
 			}
-			m.setTarget(target)
+			now[key] = s.startManager(target, s.leaving[key])
+			delete(s.leaving, key)
 		}
 	}
 	for key, m := range now {
-		if key.table == table && !wanted[key] {
-			m.logger.Info("replica is not wanted here any more, its data stays")
+		if key.Table == table && !wanted[key] {
+			s.log.Info("replica is not wanted here any more, its data stays", events.KeyTable, table, events.KeyShard, key.Shard)
 			m.stop()
 			s.leaving[key] = m.ended
 			delete(now, key)
@@ -103,4 +99,18 @@ func (s *Server) reconcile(table string, route *events.TableRoute) {
 	}
 	s.managers.Store(&now)
 	s.heartbeatSoon()
+}
+
+// startManager runs a manager once its predecessor, if there is one, has ended.
+func (s *Server) startManager(target replica.Target, predecessor <-chan struct{}) *manager {
+	ctx, stop := context.WithCancel(s.ctx)
+	m := &manager{replica.New(s.host, target), stop, make(chan struct{})}
+	s.work.Go(func() {
+		defer close(m.ended)
+		if predecessor != nil {
+			<-predecessor
+		}
+		m.Run(ctx)
+	})
+	return m
 }

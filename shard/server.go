@@ -9,122 +9,101 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"ringway/events"
 	"ringway/events/follow"
 	"ringway/events/oplog"
-	"ringway/shard/apply"
+	"ringway/shard/replica"
 	"ringway/shard/rowcache"
 	"ringway/shard/storage"
 )
 
-// What is asked of an engine at once.
+// What is asked of an engine at once, beside what replica.MaxFills and
+// replica.MaxDigests are for.
 const (
 	MaxStreams = 8 // each router asks for several at once, and holds those that it does not read yet
 	maxCopies  = 2
-	maxDigests = 2 // as many as 'ringway verify' asks for
-	maxFills   = 2 // before which a replica may be quarantined
-
-	maxReads = 8
+	maxReads   = 8
 )
 
 // An engine bears as many long reads as are asked of it.
-const _ = uint(storage.LongReads - MaxStreams - maxCopies - maxDigests - maxFills)
+const _ = uint(storage.LongReads - MaxStreams - maxCopies - replica.MaxDigests - replica.MaxFills)
 
 // Config says what a shard server is and how patient it is.
 type Config struct {
-	ID         string       // its name in the routes
-	Volume     string       // id of its data directory, for heartbeats
-	Quarantine string       // directory for what a replica on another history held; empty: it is not kept
-	Listener   net.Listener // the server's to close
+	ID       string       // its name in the routes
+	Volume   string       // id of its data directory, for heartbeats
+	Listener net.Listener // the server's to close
 
-	Applier        apply.Config
-	ReadWait       time.Duration // how long a read waits for its minimum seq, or until it may begin
-	CacheBytes     int           // of rows that are kept in memory
-	MaxBody        int           // bytes of a request
-	WriteTimeout   time.Duration // a client that takes nothing for so long is cut off
-	MaxReplaySeq   uint64        // a log of fewer batches, and
-	MaxReplayBytes uint64        // fewer bytes, is replayed from its start although somebody could be copied
-	Stalled        time.Duration // without a line from a donor, before its copy is given up
-	RetryMin       time.Duration // first wait after a failure of a replica or of the engine; doubles
-	RetryMax       time.Duration
-	Durable        time.Duration // between two looks at what a power cut cannot take back
-	Stop           time.Duration // for requests that are open at the end
+	replica.Config
+
+	ReadWait     time.Duration // how long a read waits for its minimum seq, or until it may begin
+	CacheBytes   int           // of rows that are kept in memory
+	MaxBody      int           // bytes of a request
+	WriteTimeout time.Duration // a client that takes nothing for so long is cut off
+	Stop         time.Duration // for requests that are open at the end
 }
 
 // DefaultConfig suits a server with a handful of replicas on a laptop.
 func DefaultConfig() Config {
-	cfg := Config{
-		Applier: apply.DefaultConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
-		WriteTimeout: 30 * time.Second, MaxReplaySeq: 1000, MaxReplayBytes: 2 << 20,
-		Stalled:  30 * time.Second,
-		RetryMin: time.Second, RetryMax: 30 * time.Second, Durable: 3 * time.Second, Stop: 5 * time.Second,
+	return Config{
+		Config: replica.DefaultConfig(), ReadWait: 2 * time.Second, CacheBytes: 11 << 20, MaxBody: 8 << 20,
+		WriteTimeout: 30 * time.Second, Stop: 5 * time.Second,
 	}
-	// Decoded and on its way into the engine an entry takes ten times its bytes.
-	cfg.Applier.MaxReadAhead = 512 << 10
-	cfg.Applier.Budget = &apply.Budget{Bytes: 2 << 20}
-	return cfg
 }
 
 // Opener opens the engine of the server's volume and says what it is. What
 // failed is tried again.
 type Opener func(ctx context.Context) (engine storage.Engine, name string, err error)
 
-// Log is the log of one shard. See bus.Log.
-type Log interface {
-	apply.Log
-	State(ctx context.Context) (events.LogState, error)
-	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
-}
-
 // Bus publishes and subscribes, and appends to logs.
 type Bus interface {
 	oplog.Log
 	oplog.Listener
-	apply.Publisher
+	Publish(subject string, v any) error
 }
 
 // Server keeps the replicas that routes name it for.
 type Server struct {
 	cfg    Config
 	open   Opener
-	cache  *rowcache.Cache
 	counts *metrics
-	logs   func(events.LogID) Log
 	routes follow.Watcher
 	bus    Bus
 	writer *oplog.Writer
 	log    *slog.Logger
 	life   string // incarnation of this process
 
-	http     *http.Client // to donors
 	engine   engineHolder
-	managers atomic.Pointer[map[shardKey]*manager]
-	reads    semaphore // that end by themselves
-	streams  semaphore // that end when their clients have taken them
-	copies   semaphore
-	fills    semaphore
-	digests  semaphore // snapshots held for digests
-	digest   semaphore // one at a time is computed
+	host     *replica.Host
+	managers atomic.Pointer[map[replica.Key]*manager]
+	reads    *semaphore.Weighted // that end by themselves
+	streams  *semaphore.Weighted // that end when their clients have taken them
+	copies   *semaphore.Weighted
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for managers
 	work    sync.WaitGroup  // managers
 	tables  map[string]tableRoute
-	leaving map[shardKey]<-chan struct{} // managers that may still be at work
+	leaving map[replica.Key]<-chan struct{} // managers that may still be at work
 
 	heartbeatNow chan struct{}
 }
 
-// shardKey names a shard.
-type shardKey struct{ table, shard string }
+// manager is a manager that runs.
+type manager struct {
+	*replica.Manager
+	stop  context.CancelFunc
+	ended chan struct{} // closed when it has
+}
 
 // New starts nothing.
-func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Watcher, bus Bus, log *slog.Logger) (*Server, error) {
+func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes follow.Watcher, bus Bus, log *slog.Logger) (*Server, error) {
 	if err := events.ValidName(cfg.ID); err != nil {
 		return nil, fmt.Errorf("shard server: %w", err)
 	}
@@ -132,29 +111,21 @@ func New(cfg Config, open Opener, logs func(events.LogID) Log, routes follow.Wat
 		return nil, errors.New("shard server: no listener")
 	}
 	s := &Server{
-		cfg: cfg, open: open, cache: rowcache.New(cfg.CacheBytes), counts: newMetrics(), logs: logs, routes: routes, bus: bus, log: log, life: rand.Text(),
-		reads: newSemaphore(maxReads), streams: newSemaphore(MaxStreams), copies: newSemaphore(maxCopies), fills: newSemaphore(maxFills),
-		digests: newSemaphore(maxDigests), digest: newSemaphore(1),
-		http:   newHTTP(&cfg),
-		tables: map[string]tableRoute{}, leaving: map[shardKey]<-chan struct{}{}, heartbeatNow: make(chan struct{}, 1),
+		cfg: cfg, open: open, counts: newMetrics(), routes: routes, bus: bus, log: log, life: rand.Text(),
+		reads: semaphore.NewWeighted(maxReads), streams: semaphore.NewWeighted(MaxStreams), copies: semaphore.NewWeighted(maxCopies),
+		tables: map[string]tableRoute{}, leaving: map[replica.Key]<-chan struct{}{}, heartbeatNow: make(chan struct{}, 1),
 	}
 	s.engine.opened = make(chan struct{})
-	s.managers.Store(&map[shardKey]*manager{})
+	s.host = replica.NewHost(cfg.Config, replica.Host{
+		Server: cfg.ID, Engine: s.engine.get, Logs: logs, Bus: bus, Cache: rowcache.New(cfg.CacheBytes), Changed: s.heartbeatSoon, Log: log,
+	})
+	s.managers.Store(&map[replica.Key]*manager{})
 	writer, err := oplog.New(oplog.DefaultConfig(), bus, bus, ownStores{s}, log)
 	if err != nil {
 		return nil, fmt.Errorf("shard server: %w", err)
 	}
 	s.writer = writer
 	return s, nil
-}
-
-// newHTTP asks other shard servers. A transport goes on to dial for whom nobody
-// waits any more, hence the dialer's own timeout.
-func newHTTP(cfg *Config) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: cfg.Stalled,
-		DialContext: (&net.Dialer{Timeout: min(cfg.Stalled, 5*time.Second)}).DialContext,
-	}}
 }
 
 // Run serves until ctx ends. It answers /heartbeat at once: an engine that is
@@ -202,7 +173,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) manager(table, shard string) *manager {
-	return (*s.managers.Load())[shardKey{table, shard}]
+	return (*s.managers.Load())[replica.Key{Table: table, Shard: shard}]
 }
 
 // ownStores answers the server's own writer.
@@ -210,46 +181,16 @@ type ownStores struct{ s *Server }
 
 // Results implements oplog.Asker.
 func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
-	k := o.s.manager(log.Table, log.Shard)
-	if k == nil {
+	m := o.s.manager(log.Table, log.Shard)
+	if m == nil {
 		return events.Results{}, events.ErrNotFound
 	}
-	r, err := k.readable(log.Incarnation)
+	r, err := m.Readable(log.Incarnation)
 	if err != nil {
 		return events.Results{}, err
 	}
-	return r.store.Results(ctx, batch)
+	return r.Store.Results(ctx, batch)
 }
-
-// semaphore limits how many do something at once.
-type semaphore chan struct{}
-
-func newSemaphore(n int) semaphore { return make(semaphore, max(1, n)) }
-
-// tryAcquire does not wait.
-func (t semaphore) tryAcquire() bool {
-	select {
-	case t <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-// acquire reports false if ctx ended before.
-func (t semaphore) acquire(ctx context.Context) bool {
-	if t.tryAcquire() {
-		return true
-	}
-	select {
-	case t <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (t semaphore) release() { <-t }
 
 func notify(c chan struct{}) {
 	select {

@@ -1,4 +1,4 @@
-package shard
+package replica
 
 import (
 	"errors"
@@ -14,12 +14,12 @@ func TestNext(t *testing.T) {
 		return &events.Position{Incarnation: life, Seq: seq, Batch: fmt.Sprint("b", seq)}
 	}
 	log := func(first, last uint64) events.LogState { return events.LogState{First: first, Last: last} }
-	donors := []donor{{"s2", "127.0.0.1:1"}}
+	donors := []peer{{"s2", "127.0.0.1:1"}}
 	wrapped := func(err error) error { return fmt.Errorf("apply: %w", err) }
 	for _, c := range []struct {
 		name   string
 		origin *events.Position
-		donors []donor
+		donors []peer
 		s      observation
 		want   step
 		state  string
@@ -51,7 +51,7 @@ func TestNext(t *testing.T) {
 		{"another log, nothing lost", nil, nil, observation{at: at("old", 0)}, stepDiscard, events.ReplicaOpening},
 		{"another log", nil, nil, observation{at: at("old", 1)}, stepRest, events.ReplicaQuarantined},
 	} {
-		a := &target{log: events.ShardLog{Incarnation: "life", Origin: c.origin}, donors: c.donors}
+		a := &Target{Log: events.ShardLog{Incarnation: "life", Origin: c.origin}, donors: c.donors}
 		c.s.maxReplaySeq, c.s.maxReplayBytes = 1000, 1000
 		do, state, detail := next(a, &c.s)
 		if do != c.want || state != c.state {

@@ -1,4 +1,4 @@
-package shard
+package replica
 
 import (
 	"errors"
@@ -6,54 +6,6 @@ import (
 
 	"ringway/events"
 )
-
-// target is what a route wants of one replica.
-type target struct {
-	spec      events.ShardSpec
-	log       events.ShardLog
-	responder bool
-	donors    []donor // ready replicas on other servers
-	others    []donor // replicas on other servers that are not
-}
-
-// donor is a replica that can be copied from.
-type donor struct{ server, address string }
-
-// targetOf is what a route wants of the replica of a shard on server, if it wants one.
-func targetOf(route *events.TableRoute, shard events.ShardRoute, server string) (target, bool) {
-	spec, _ := route.Spec(shard.Shard) // a decoded route has it
-	t := target{spec: spec, log: shard.Log, responder: shard.Responder == server}
-	here := false
-	for _, r := range shard.Replicas {
-		other, _ := route.Server(r.Server)
-		switch {
-		case r.Server == server:
-			here = true
-		case other.Address == "":
-		case r.Ready:
-			t.donors = append(t.donors, donor{r.Server, other.Address})
-		default:
-			t.others = append(t.others, donor{r.Server, other.Address})
-		}
-	}
-	return t, here
-}
-
-func (t *target) logID() events.LogID {
-	return events.LogID{Table: t.spec.Table, Shard: t.spec.Shard.ID, Incarnation: t.log.Incarnation}
-}
-
-// same reports whether a replica that pursues a goes on under b.
-func (t *target) same(b *target) bool {
-	origin := func(l *events.ShardLog) events.Position {
-		if l.Origin == nil {
-			return events.Position{}
-		}
-		return *l.Origin
-	}
-	return t.log.Incarnation == b.log.Incarnation && origin(&t.log) == origin(&b.log) &&
-		t.spec.Table == b.spec.Table && t.spec.Shard == b.spec.Shard && t.spec.Schema.Equal(&b.spec.Schema)
-}
 
 // step is what a manager does next.
 type step int
@@ -79,14 +31,14 @@ type observation struct {
 }
 
 // next decides the next step, and the state of the replica meanwhile.
-func next(t *target, s *observation) (do step, state, detail string) {
+func next(t *Target, s *observation) (do step, state, detail string) {
 	canFill := len(t.donors) > 0
 	wait := func(state, format string, args ...any) (step, string, string) {
 		return stepRest, state, fmt.Sprintf(format, args...)
 	}
 	const nobody = "and no other replica is ready"
 	if s.at == nil {
-		whole := s.logErr == nil && s.log.First == 1 && t.log.Origin == nil
+		whole := s.logErr == nil && s.log.First == 1 && t.Log.Origin == nil
 		switch {
 		case errors.Is(s.logErr, events.ErrLogMissing), errors.Is(s.logErr, events.ErrLogForeign):
 			return wait(events.ReplicaWaiting, "%s", s.logErr)
@@ -101,9 +53,9 @@ func next(t *target, s *observation) (do step, state, detail string) {
 		}
 		return wait(events.ReplicaWaiting, "the log begins at %d, %s", s.log.First, nobody)
 	}
-	if s.at.Incarnation != t.log.Incarnation {
+	if s.at.Incarnation != t.Log.Incarnation {
 		switch {
-		case t.log.Origin != nil && *t.log.Origin == *s.at:
+		case t.Log.Origin != nil && *t.Log.Origin == *s.at:
 			return stepRebase, events.ReplicaCatchingUp, ""
 		case s.at.Seq == 0:
 			return stepDiscard, events.ReplicaOpening, ""
@@ -125,4 +77,8 @@ func next(t *target, s *observation) (do step, state, detail string) {
 		return wait(events.ReplicaQuarantined, "%s, %s", s.applyErr, nobody)
 	}
 	return wait(events.ReplicaHalted, "%s", s.applyErr)
+}
+
+func (s step) String() string {
+	return [...]string{"rest", "create", "discard", "replace", "fill", "rebase", "apply"}[s]
 }
