@@ -33,7 +33,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	case path == "/metrics" && ctx.IsGet():
 		s.counts.serve(ctx)
 	default:
-		s.serveAssignment(ctx, path)
+		assignmentAPI{s}.serve(ctx, path)
 	}
 }
 

@@ -16,23 +16,27 @@ import (
 	"ringway/shard/replica"
 )
 
-// serveAssignment answers the calls of the course, which name no table and no log.
-func (s *Server) serveAssignment(ctx *fasthttp.RequestCtx, path string) {
+// assignmentAPI serves the API of the assignment, whose calls name no table and no
+// log.
+type assignmentAPI struct{ *Server }
+
+// serve answers one of them.
+func (s assignmentAPI) serve(ctx *fasthttp.RequestCtx, path string) {
 	call := string(ctx.Method()) + " " + path
 	var err error
 	switch call {
 	case "POST /config":
-		err = s.assignmentConfig(ctx)
+		err = s.config(ctx)
 	case "GET /copy":
-		err = s.assignmentCopy(ctx)
+		err = s.copy(ctx)
 	case "POST /read", "GET /read":
-		err = s.assignmentRead(ctx)
+		err = s.read(ctx)
 	case "POST /write":
-		err = s.assignmentWrite(ctx)
+		err = s.write(ctx)
 	case "PUT /update":
-		err = s.assignmentUpdate(ctx)
+		err = s.update(ctx)
 	case "DELETE /del":
-		err = s.assignmentDelete(ctx)
+		err = s.remove(ctx)
 	default:
 		err = events.StatusErrorf(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
 	}
@@ -41,9 +45,9 @@ func (s *Server) serveAssignment(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-// assignmentConfig says whether the server keeps shards already: where they are
+// config says whether the server keeps shards already: where they are
 // kept is for the controller to decide.
-func (s *Server) assignmentConfig(ctx *fasthttp.RequestCtx) error {
+func (s assignmentAPI) config(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Schema *events.Schema `json:"schema"`
 		Shards []string       `json:"shards"`
@@ -113,7 +117,7 @@ type assignmentCall struct {
 }
 
 // call reads the body of a call about one shard.
-func (s *Server) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
+func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 	c := &assignmentCall{}
 	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
 		return nil, events.StatusErrorf(400, "the body is no JSON object")
@@ -179,7 +183,7 @@ func integer(name string, v events.Value) (int64, error) {
 	return n, nil
 }
 
-func (s *Server) assignmentRead(ctx *fasthttp.RequestCtx) error {
+func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -224,8 +228,8 @@ func (s *Server) assignmentRead(ctx *fasthttp.RequestCtx) error {
 	})
 }
 
-// assignmentCopy streams every row of some shards.
-func (s *Server) assignmentCopy(ctx *fasthttp.RequestCtx) error {
+// copy streams every row of some shards.
+func (s assignmentAPI) copy(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Shards []string `json:"shards"`
 	}
@@ -286,7 +290,7 @@ func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica.Running)
 	return err
 }
 
-func (s *Server) assignmentWrite(ctx *fasthttp.RequestCtx) error {
+func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -319,7 +323,7 @@ func (s *Server) assignmentWrite(ctx *fasthttp.RequestCtx) error {
 		}
 		op.Rows = append(op.Rows, row)
 	}
-	if err := s.assignmentDo(c, &op); err != nil {
+	if err := s.do(c, &op); err != nil {
 		return err
 	}
 	writeJSON(ctx, 200, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
@@ -335,7 +339,7 @@ func inData(i int, err error) error {
 	return err
 }
 
-func (s *Server) assignmentUpdate(ctx *fasthttp.RequestCtx) error {
+func (s assignmentAPI) update(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -356,13 +360,13 @@ func (s *Server) assignmentUpdate(ctx *fasthttp.RequestCtx) error {
 	if row.Key() != id {
 		return events.StatusErrorf(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
-	if err := s.assignmentDo(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
+	if err := s.do(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
 		return err
 	}
 	return assignmentDone(ctx, c, id, "Data entry for %s:%d updated")
 }
 
-func (s *Server) assignmentDelete(ctx *fasthttp.RequestCtx) error {
+func (s assignmentAPI) remove(ctx *fasthttp.RequestCtx) error {
 	c, err := s.call(ctx)
 	if err != nil {
 		return err
@@ -371,7 +375,7 @@ func (s *Server) assignmentDelete(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.assignmentDo(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
+	if err := s.do(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
 		return err
 	}
 	return assignmentDone(ctx, c, id, "Data entry with %s:%d removed")

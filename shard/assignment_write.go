@@ -12,9 +12,9 @@ import (
 	"ringway/events/oplog"
 )
 
-// assignmentDo writes an op through the shard's log, as routers do, and returns
+// do writes an op through the shard's log, as routers do, and returns
 // when it can be read here.
-func (s *Server) assignmentDo(c *assignmentCall, op *events.Op) error {
+func (s assignmentAPI) do(c *assignmentCall, op *events.Op) error {
 	if err := op.Validate(&c.target.Spec.Schema, c.target.Spec.Shard); err != nil {
 		return err
 	}
