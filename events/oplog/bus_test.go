@@ -125,19 +125,21 @@ func TestDo_OneCallerWaitsForNobody(t *testing.T) {
 	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
 	a := apply(t, testkit.Connect(t, srv.URL()), theLog)
-	w, _ := run(t, oplog.DefaultConfig(), c, c, a)
-	fastest := time.Hour
+	cfg := oplog.DefaultConfig()
+	w, _ := run(t, cfg, c, c, a)
+	fastest, slowest := time.Hour, time.Duration(0)
 	for key := range int64(50) {
 		begun := time.Now()
 		if _, err := w.Do(testkit.Context(t), theLog, insert(key)); err != nil {
 			t.Fatal(err)
 		}
-		fastest = min(fastest, time.Since(begun))
+		took := time.Since(begun)
+		fastest, slowest = min(fastest, took), max(slowest, took)
 	}
 	if fastest > 100*time.Millisecond {
 		t.Errorf("the fastest of 50 writes took %s", fastest)
 	}
-	if a.asked > 0 {
+	if a.asked > 0 && slowest < cfg.LookupAfter {
 		t.Errorf("asked %d times for what was told", a.asked)
 	}
 }
@@ -216,8 +218,12 @@ func TestDo_ImpatientCallersOverAKilledBus(t *testing.T) {
 	var callers sync.WaitGroup
 	for i := range 32 {
 		callers.Go(func() {
+			unit := time.Millisecond
+			if i%4 == 0 {
+				unit = 50 * time.Millisecond // where the bus is slow, some are answered all the same
+			}
 			for n := int64(0); killing.Err() == nil; n++ {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+(n+int64(i))%20)*time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+(n+int64(i))%20)*unit)
 				key := int64(i)<<32 + n
 				r, err := w.Do(ctx, theLog, insert(key))
 				h.note(t, key, r, err)
