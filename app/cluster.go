@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"time"
 
-	"ringway/cli"
+	"ringway/cli/client"
 	"ringway/events"
 	"ringway/events/bus"
 )
 
 // dial reaches a running cluster; there is an error if no bus answers.
-func dial(ctx context.Context, url string) (cli.Cluster, error) {
+func dial(ctx context.Context, url string) (client.Cluster, error) {
 	cfg := bus.DefaultConfig()
 	cfg.URL, cfg.Name = url, "cli"
 	conn, err := bus.Connect(ctx, cfg, slog.New(slog.DiscardHandler))
@@ -24,13 +24,13 @@ func dial(ctx context.Context, url string) (cli.Cluster, error) {
 	return cluster{conn}, nil
 }
 
-// cluster implements cli.Cluster on a connection to the bus.
+// cluster implements client.Cluster on a connection to the bus.
 type cluster struct{ *bus.Conn }
 
-// Bus implements cli.Cluster.
+// Bus implements client.Cluster.
 func (c cluster) Bus() string { return c.Server() }
 
-// Routes implements cli.Cluster.
+// Routes implements client.Cluster.
 func (c cluster) Routes(ctx context.Context) ([]events.Entry, error) {
 	b, err := c.Bucket(ctx, events.BucketRoutes)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c cluster) Routes(ctx context.Context) ([]events.Entry, error) {
 	return b.Entries(ctx)
 }
 
-// Mark implements cli.Cluster. The same batch is sent until it is known to be
+// Mark implements client.Cluster. The same batch is sent until it is known to be
 // stored.
 func (c cluster) Mark(ctx context.Context, log events.LogID) (string, uint64, error) {
 	b := events.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []events.Op{{Kind: events.OpDigest}}}
@@ -60,12 +60,12 @@ func (c cluster) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 	}
 }
 
-// LogState implements cli.Cluster.
+// LogState implements client.Cluster.
 func (c cluster) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
 	return c.State(ctx, log)
 }
 
-// LogBatch implements cli.Cluster.
+// LogBatch implements client.Cluster.
 func (c cluster) LogBatch(ctx context.Context, log events.LogID, seq uint64) (string, time.Time, error) {
 	at, data, err := c.Log(log).Get(ctx, seq)
 	if err != nil {

@@ -14,13 +14,15 @@ import (
 	"net"
 	"os"
 	"regexp"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/client"
+	"ringway/cli/config"
 	"ringway/cli/console"
-	"ringway/events"
+	"ringway/cli/up"
+	"ringway/cli/verify"
 )
 
 // Wiring is what the composition root gives: how to run a role in the
@@ -34,35 +36,7 @@ type Wiring struct {
 	Shard      func(ctx context.Context, o ShardOptions) error
 	Server     func(ctx context.Context, o ServerOptions) error
 	RunCommand func(ctx context.Context, o CommandOptions) (exit int, err error)
-	Dial       func(ctx context.Context, url string) (Cluster, error)
-}
-
-// Cluster is a running one, seen through its bus. Every call returns by the
-// end of its context.
-type Cluster interface {
-	// Bus is the name of the server that was reached.
-	Bus() string
-	// Request asks the leader. It returns a *events.StatusError, or an error that
-	// wraps events.ErrNoLeader (nothing was done) or events.ErrUnknownOutcome.
-	Request(ctx context.Context, verb string, req, reply any) error
-	// Routes are the current values of events.BucketRoutes.
-	Routes(ctx context.Context) ([]events.Entry, error)
-	// History calls fn for the events since then, in order; with follow also
-	// for those to come, until ctx ends.
-	History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error
-	// Mark appends a batch of one OpDigest to a log. Every replica publishes an
-	// events.Digest with the batch's id when it has applied it.
-	Mark(ctx context.Context, log events.LogID) (batch string, seq uint64, err error)
-	// LogState is what a log holds; events.ErrLogMissing or ErrLogForeign if it
-	// is not there.
-	LogState(ctx context.Context, log events.LogID) (events.LogState, error)
-	// LogBatch is the id of one batch of a log, empty if it is none, and when it
-	// was stored; events.ErrNotFound if the log does not have it.
-	LogBatch(ctx context.Context, log events.LogID, seq uint64) (batch string, at time.Time, err error)
-	// Listen calls fn for each message on subject, one at a time, until stop
-	// has returned.
-	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
-	Close()
+	Dial       func(ctx context.Context, url string) (client.Cluster, error)
 }
 
 // Role is what every role is given. The context of a role ends with the cause
@@ -87,10 +61,10 @@ type ControllerOptions struct {
 	Role
 	NATS   string // URL
 	ID     string
-	Config ServiceConfig // what the configuration and the flags say about the service
-	Hosts  int           // to wait for before instances are placed; 0: not known
+	Config config.ServiceConfig // what the configuration and the flags say about the service
+	Hosts  int                  // to wait for before instances are placed; 0: not known
 
-	Tables []TableConfig // to make if they are not there
+	Tables []config.TableConfig // to make if they are not there
 }
 
 // AgentOptions are those of `ringway agent`.
@@ -160,23 +134,26 @@ type Streams struct {
 
 // app is one invocation.
 type app struct {
+	*client.Client
 	w   Wiring
-	out io.Writer
-	in  io.Reader
-	con *console.Console
 	ran bool // the command line was understood
+}
+
+func newApp(w Wiring, s Streams) *app {
+	c := &client.Client{Dial: w.Dial, Out: s.Out, In: s.In, Console: console.New(s.Err)}
+	if c.In == nil {
+		c.In = os.Stdin
+	}
+	return &app{Client: c, w: w}
 }
 
 // Main runs one command line and returns the exit code.
 func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
-	a := &app{w: w, out: s.Out, in: s.In, con: console.New(s.Err)}
-	if a.in == nil {
-		a.in = os.Stdin
-	}
+	a := newApp(w, s)
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	a.con.Clear()
+	a.Console.Clear()
 	if err == nil {
 		return console.ExitOK
 	}
@@ -187,24 +164,11 @@ func Main(ctx context.Context, w Wiring, args []string, s Streams) int {
 	if console.Silent(err) {
 		return code
 	}
-	a.con.Printf("ringway: %s", err)
+	a.Console.Printf("ringway: %s", err)
 	if !a.ran {
-		a.con.Printf("See '%s --help'.", cmd.CommandPath())
+		a.Console.Printf("See '%s --help'.", cmd.CommandPath())
 	}
 	return code
-}
-
-// noArgs is for commands without any, which are no group of others.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%q is too much; '%s' takes only flags", args[0], cmd.CommandPath())
-	}
-	return nil
-}
-
-// New is the tree of commands, for documentation and completion.
-func New(w Wiring, s Streams) *cobra.Command {
-	return (&app{w: w, out: s.Out, con: console.New(s.Err)}).root()
 }
 
 func (a *app) root() *cobra.Command {
@@ -229,8 +193,8 @@ unknown, 130 interrupted.`,
 	root.Version = a.build().String()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.SetOut(a.out)
-	root.SetErr(a.con.W)
+	root.SetOut(a.Out)
+	root.SetErr(a.Console.W)
 	root.AddGroup(
 		&cobra.Group{ID: "use", Title: "Use a cluster:"},
 		&cobra.Group{ID: "run", Title: "Run a cluster:"},
@@ -241,8 +205,8 @@ unknown, 130 interrupted.`,
 			root.AddCommand(c)
 		}
 	}
-	group("run", a.upCommand(), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.shardCommand(), a.serverCommand())
-	group("use", a.psCommand(), a.shardsCommand(), a.initCommand(), a.verifyCommand(), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
+	group("run", up.Command(a.Client), a.busCommand(), a.controllerCommand(), a.agentCommand(), a.routerCommand(), a.shardCommand(), a.serverCommand())
+	group("use", a.psCommand(), a.shardsCommand(), a.initCommand(), verify.Command(a.Client), a.ringCommand(), a.eventsCommand(), a.addCommand(), a.rmCommand(), a.statusCommand())
 	root.AddCommand(a.versionCommand(), a.holdCommand())
 	return root
 }

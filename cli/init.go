@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
+	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/events"
 )
@@ -26,7 +28,7 @@ type initFlags struct {
 }
 
 func (a *app) initCommand() *cobra.Command {
-	var f clusterFlags
+	var f client.Flags
 	var o initFlags
 	cmd := &cobra.Command{
 		Use:   "init",
@@ -60,9 +62,9 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
   ringway init --servers 4 --shards 8 --size 100000
   ringway init --course
   ringway init --file table.yaml -o json`,
-		Args: noArgs,
+		Args: console.NoArgs,
 	}
-	f.add(cmd, initTimeout)
+	f.Add(cmd, initTimeout)
 	cmd.Flags().StringVar(&o.file, "file", "", "YAML or JSON file that describes the table, in place of the flags below")
 	cmd.Flags().BoolVar(&o.course, "course", false, "the configuration of the course's analyses: 6 servers, 4 shards, placed")
 	cmd.Flags().IntVar(&o.servers, "servers", 6, "shard servers")
@@ -77,16 +79,16 @@ YAML, or JSON as the course's /init takes it; this is what --course makes:
 			return err
 		}
 		req.ID = rand.Text()
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
 			var reply events.ServersReply
 			doing := fmt.Sprintf("starting %d shard servers for %d shards", req.N, len(req.Table.Shards))
-			if err := a.request(ctx, c, f.timeout, events.APIInit, doing, req, &reply); err != nil {
+			if err := a.Request(ctx, c, f.Timeout, events.APIInit, doing, req, &reply); err != nil {
 				return err
 			}
 			if *output == console.AsJSON {
-				return console.WriteJSON(a.out, reply)
+				return console.WriteJSON(a.Out, reply)
 			}
-			fmt.Fprintf(a.out, "%-8s %s\n%-8s %s\n", "table", console.Printable(reply.Table), "servers", console.Printable(strings.Join(reply.Added, " ")))
+			fmt.Fprintf(a.Out, "%-8s %s\n%-8s %s\n", "table", console.Printable(reply.Table), "servers", console.Printable(strings.Join(reply.Added, " ")))
 			return nil
 		})
 	}
@@ -102,7 +104,7 @@ func (o *initFlags) request(cmd *cobra.Command) (events.InitRequest, error) {
 			}
 		}
 	}
-	if err := checkEngine(o.engine); err != nil {
+	if err := config.CheckEngine(o.engine); err != nil {
 		return events.InitRequest{}, console.Usage("--%w", err)
 	}
 	req, err := o.wanted()
@@ -115,7 +117,7 @@ func (o *initFlags) request(cmd *cobra.Command) (events.InitRequest, error) {
 func (o *initFlags) wanted() (events.InitRequest, error) {
 	switch {
 	case o.file != "":
-		table, err := LoadTable(o.file)
+		table, err := config.LoadTable(o.file)
 		return table.Request, err
 	case o.course:
 		return courseDatabase(), nil
@@ -128,28 +130,12 @@ func (o *initFlags) wanted() (events.InitRequest, error) {
 	case o.replicas < 1 || o.replicas > events.MaxShardServers:
 		return events.InitRequest{}, console.Usage("--replicas %d: use 1 to %d", o.replicas, events.MaxShardServers)
 	}
-	return events.InitRequest{N: o.servers, Replicas: o.replicas, Table: courseTable(o.shards, o.size)}, nil
-}
-
-func courseSchema() events.Schema {
-	return events.Schema{
-		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
-		DTypes:  []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
-	}
-}
-
-// courseTable has shards sh1, sh2, … one after the other.
-func courseTable(shards int, size int64) events.Table {
-	t := events.Table{Name: events.DefaultTable, Schema: courseSchema()}
-	for i := range shards {
-		t.Shards = append(t.Shards, events.Shard{ID: fmt.Sprintf("sh%d", i+1), Low: int64(i) * size, Size: size})
-	}
-	return t
+	return events.InitRequest{N: o.servers, Replicas: o.replicas, Table: config.CourseTable(o.shards, o.size)}, nil
 }
 
 // courseDatabase is the default configuration of assignment 2.
 func courseDatabase() events.InitRequest {
-	return events.InitRequest{N: 6, Table: courseTable(4, 4096), Servers: []events.Placement{
+	return events.InitRequest{N: 6, Table: config.CourseTable(4, 4096), Servers: []events.Placement{
 		{Name: "Server0", Shards: []string{"sh1", "sh2"}},
 		{Name: "Server1", Shards: []string{"sh3", "sh4"}},
 		{Name: "Server3", Shards: []string{"sh1", "sh3"}},

@@ -1,22 +1,18 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
-	"ringway/cli/listen"
 	"ringway/events"
 	"ringway/router/ring"
 )
@@ -79,7 +75,7 @@ func (c *cluster) Listen(subject string, fn func(string, []byte)) (func(), error
 func (c *cluster) Close() { c.closed = true }
 
 func (c *cluster) wiring() Wiring {
-	return Wiring{Dial: func(context.Context, string) (Cluster, error) { return c, nil }}
+	return Wiring{Dial: func(context.Context, string) (client.Cluster, error) { return c, nil }}
 }
 
 func statusOf(st events.Status) *cluster {
@@ -117,7 +113,7 @@ func sample() events.Status {
 }
 
 func TestHelp(t *testing.T) {
-	root := New(Wiring{}, Streams{})
+	root := newApp(Wiring{}, Streams{}).root()
 	golden(t, "help/ringway.txt", help(t))
 	for _, c := range root.Commands() {
 		if c.Name() == "help" || c.Name() == "completion" {
@@ -152,7 +148,7 @@ func help(t *testing.T, command ...string) string {
 
 // Every example of the help is a command line that is understood.
 func TestHelp_ExamplesAreUnderstood(t *testing.T) {
-	root := New(Wiring{}, Streams{})
+	root := newApp(Wiring{}, Streams{}).root()
 	for _, c := range append(root.Commands(), root) {
 		for line := range strings.Lines(c.Example) {
 			line, _, _ = strings.Cut(line, "#")
@@ -414,7 +410,7 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	leaderless := func() *cluster { return &cluster{answer: func(string, any, any) error { return events.ErrNoLeader }} }
 	silent := &cluster{answer: func(string, any, any) error { return events.ErrUnknownOutcome }}
 	refusing, _ := scaling(events.ScaleReply{}, events.StatusErrorf(400, "<Error> no replica %q", "S9"))
-	nobody := Wiring{Dial: func(context.Context, string) (Cluster, error) { return nil, errors.New("connection refused") }}
+	nobody := Wiring{Dial: func(context.Context, string) (client.Cluster, error) { return nil, errors.New("connection refused") }}
 	f := func(w Wiring, code int, want string, args ...string) {
 		t.Helper()
 		got, out, errs := run(t, w, args...)
@@ -462,55 +458,5 @@ func TestVersion_IsAFlagToo(t *testing.T) {
 	_, want, _ := run(t, Wiring{Version: "1.2"}, "version")
 	if code, out, errs := run(t, Wiring{Version: "1.2"}, "--version"); code != console.ExitOK || out != want || errs != "" {
 		t.Errorf("code %d, stdout %q, stderr %q; want %q", code, out, errs, want)
-	}
-}
-
-// How long somebody waited is never less than --timeout, however short that is.
-func TestAsk_NoAnswerAfterMoreThanNothing(t *testing.T) {
-	for _, err := range []error{events.ErrNoLeader, events.ErrUnknownOutcome} {
-		c := &cluster{answer: func(string, any, any) error { return err }}
-		_, _, errs := run(t, c.wiring(), "init", "--timeout", "1ms")
-		said := regexp.MustCompile(`(?:after|within) ([0-9.a-zµ]+)[:;]`).FindStringSubmatch(errs)
-		if said == nil {
-			t.Fatalf("%v: no duration in %s", err, errs)
-		}
-		if waited, bad := time.ParseDuration(said[1]); bad != nil || waited < time.Millisecond {
-			t.Errorf("%v: %s", err, errs)
-		}
-	}
-}
-
-func TestNATSURL(t *testing.T) {
-	for in, want := range map[string]string{
-		"127.0.0.1:4222": "nats://127.0.0.1:4222", "bus": "nats://bus:4222", "nats://bus:1/": "nats://bus:1", "tls://u:p@bus": "tls://u:p@bus:4222",
-		"a:1, b:2": "nats://a:1,nats://b:2", "[::1]:4222": "nats://[::1]:4222",
-		"": "", ":4222": "", "http://x": "", "x:0": "", "x:99999": "", "x:y": "", "a,": "", "nats://a/b": "",
-	} {
-		got, err := listen.NATSURL(in)
-		if got != want || (err != nil) != (want == "") {
-			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
-		}
-	}
-}
-
-// A person who waits sees why, once it takes long.
-func TestAsk_ShowsProgress(t *testing.T) {
-	cmd := exec.Command("/proc/self/exe", "ps", "--nats", "127.0.0.1:1", "--timeout", "20s")
-	cmd.Env = append(os.Environ(), "RINGWAY_CLI_TEST=leaderless")
-	errs, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(errs).ReadString('\n')
-	if err != nil || line != "waiting for a controller…\n" {
-		t.Errorf("%q, %v", line, err)
-	}
-	_ = cmd.Process.Signal(os.Interrupt)
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != console.ExitInterrupted {
-		t.Errorf("code %d", code)
 	}
 }

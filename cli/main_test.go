@@ -20,6 +20,8 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/client"
+	"ringway/cli/config"
 	"ringway/events"
 )
 
@@ -66,7 +68,7 @@ func stand() Wiring {
 			return play(ctx, "server", "", func(ctx context.Context) error { <-ctx.Done(); return nil })
 		},
 		RunCommand: func(_ context.Context, o CommandOptions) (int, error) { return len(o.Argv), nil },
-		Dial: func(ctx context.Context, url string) (Cluster, error) {
+		Dial: func(ctx context.Context, url string) (client.Cluster, error) {
 			var name string
 			err := httpCluster{url: url}.Request(ctx, "name", nil, &name)
 			return httpCluster{url, name}, err
@@ -174,7 +176,7 @@ func standTable(name string) events.TableStatus {
 			second.State, second.Detail = state, "no luck today"
 		}
 	}
-	return events.TableStatus{Name: name, Schema: courseSchema(), Servers: []events.Placement{{Name: "Server0"}}, Shards: []events.ShardStatus{
+	return events.TableStatus{Name: name, Schema: config.CourseSchema(), Servers: []events.Placement{{Name: "Server0"}}, Shards: []events.ShardStatus{
 		{Table: name, Shard: "sh1", Size: 9, Replicas: []events.ReplicaReport{{Server: "Server0", State: events.ReplicaReady}}},
 		{Table: name, Shard: "sh2", Low: 9, Size: 9, Replicas: []events.ReplicaReport{second}},
 	}}

@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
 
 func (a *app) psCommand() *cobra.Command {
-	var f clusterFlags
+	var f client.Flags
 	cmd := &cobra.Command{
 		Use:   "ps",
 		Short: "List the replicas and the shard servers",
@@ -23,13 +24,13 @@ its state, and whether it gets requests. What shard servers keep is in 'ringway 
 States: pending, starting, ready, unready, stopping, dead.`,
 		Example: `  ringway ps
   ringway ps -o json | jq -r '.[] | select(.state != "ready") | .name'`,
-		Args: noArgs,
+		Args: console.NoArgs,
 	}
-	f.add(cmd, leaderTimeout)
+	f.Add(cmd, client.LeaderTimeout)
 	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
-			st, err := a.status(ctx, c, f.timeout)
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
+			st, err := a.Status(ctx, c, f.Timeout)
 			if err != nil {
 				return err
 			}
@@ -37,7 +38,7 @@ States: pending, starting, ready, unready, stopping, dead.`,
 				if st.Instances == nil {
 					st.Instances = []events.InstanceReport{}
 				}
-				return console.WriteJSON(a.out, st.Instances)
+				return console.WriteJSON(a.Out, st.Instances)
 			}
 			a.printInstances(st.Instances, time.Now())
 			return nil
@@ -58,7 +59,7 @@ func (a *app) printInstances(all []events.InstanceReport, now time.Time) {
 		}
 		rows = append(rows, []any{i.Name, i.Service, i.ID, cmp.Or(i.Host, "-"), i.State, serving, cmp.Or(i.Address, "-"), pid, age(i.Started, now), i.Detail})
 	}
-	console.WriteTable(a.out, []string{"name", "service", "id", "host", "state", "serving", "address", "pid", "age", "detail"}, rows, 3, 8)
+	console.WriteTable(a.Out, []string{"name", "service", "id", "host", "state", "serving", "address", "pid", "age", "detail"}, rows, 3, 8)
 }
 
 // age is how long ago something was, as briefly as a person needs it.

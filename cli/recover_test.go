@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/cli/console"
+	"ringway/cli/recovery"
 	"ringway/events"
 )
 
@@ -191,7 +192,7 @@ func received(t *testing.T, c *cluster, server string, reports ...events.Replica
 
 func planned(t *testing.T, c *cluster, s events.ShardStatus) string {
 	t.Helper()
-	p, err := planOf(t.Context(), c, s)
+	p, err := recovery.Plan(t.Context(), c, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,12 +217,4 @@ func TestRecover_NothingWithoutAnOrder(t *testing.T) {
 	f(console.ExitUsage, `"StudT.../x" is no TABLE.SHARD`, "StudT.../x", "--yes")
 	f(console.ExitFailed, "there is no shard StudT.sh9", "StudT.sh9", "--yes")
 	f(console.ExitRefused, "Server0 is ready", "StudT.sh2", "--yes")
-}
-
-func TestIsYes(t *testing.T) {
-	for text, want := range map[string]bool{"y\n": true, "YES\n": true, "": false, "\n": false, "y": false, "no\n": false, "yep\n": false} {
-		if got := isYes(strings.NewReader(text)); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
 }

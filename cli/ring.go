@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 	"ringway/router/ring"
@@ -38,7 +39,7 @@ type ringMember struct {
 
 // ringFlags are the flags of `ringway ring`.
 type ringFlags struct {
-	cluster   clusterFlags
+	cluster   client.Flags
 	owners    bool
 	offline   bool
 	service   string
@@ -66,9 +67,9 @@ compiled table that name the member.`,
   ringway ring --offline --algorithm course --members 1,2,3
   ringway ring --offline --algorithm course --members 1,2,3 --functions linear
   ringway ring --offline --members a,b,c,d --size 4096`,
-		Args: noArgs,
+		Args: console.NoArgs,
 	}
-	f.cluster.add(cmd, leaderTimeout)
+	f.cluster.Add(cmd, client.LeaderTimeout)
 	cmd.Flags().StringVar(&f.service, "service", "", "service (default: the only one)")
 	cmd.Flags().BoolVar(&f.owners, "slots", false, "show the owner of every slot")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "compute a table without a cluster")
@@ -84,13 +85,13 @@ compiled table that name the member.`,
 		}
 		for i, v := range views {
 			if *output == console.AsJSON {
-				if err := console.WriteJSON(a.out, v); err != nil {
+				if err := console.WriteJSON(a.Out, v); err != nil {
 					return err
 				}
 				continue
 			}
 			if i > 0 {
-				fmt.Fprintln(a.out)
+				fmt.Fprintln(a.Out)
 			}
 			a.printRing(v)
 		}
@@ -115,8 +116,8 @@ func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err
 			return nil, console.Usage("--%s is for a computed table; add --offline", name)
 		}
 	}
-	return views, a.withCluster(cmd, &f.cluster, func(ctx context.Context, c Cluster) error {
-		reading, done := context.WithTimeout(ctx, f.cluster.timeout)
+	return views, a.With(cmd, &f.cluster, func(ctx context.Context, c client.Cluster) error {
+		reading, done := context.WithTimeout(ctx, f.cluster.Timeout)
 		defer done()
 		entries, err := c.Routes(reading)
 		if err != nil {
@@ -250,7 +251,7 @@ func (a *app) printRing(v ringView) {
 	if v.Epoch != nil {
 		head = fmt.Sprintf("service %s: %s, epoch %s", console.Printable(v.Service), head, v.Epoch)
 	}
-	fmt.Fprintf(a.out, "%s\n\n", head)
+	fmt.Fprintf(a.Out, "%s\n\n", head)
 	var rows [][]any
 	for _, m := range v.Members {
 		state := ""
@@ -259,11 +260,11 @@ func (a *app) printRing(v ringView) {
 		}
 		rows = append(rows, []any{m.Name, m.ID, m.Slots, fmt.Sprintf("%.2f%%", 100*m.Share), state})
 	}
-	console.WriteTable(a.out, []string{"member", "id", "slots", "share", ""}, rows, 2, 3, 4)
+	console.WriteTable(a.Out, []string{"member", "id", "slots", "share", ""}, rows, 2, 3, 4)
 	if v.Owners == nil {
 		return
 	}
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.Out)
 	rows = nil
 	for slot := 0; slot < len(v.Owners); {
 		end := slot
@@ -281,7 +282,7 @@ func (a *app) printRing(v ringView) {
 		rows = append(rows, []any{span, owner})
 		slot = end + 1
 	}
-	console.WriteTable(a.out, []string{"slot", "owner"}, rows)
+	console.WriteTable(a.Out, []string{"slot", "owner"}, rows)
 }
 
 func same(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

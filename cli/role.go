@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringway/agent/lifeline"
+	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/cli/listen"
 	"ringway/events"
@@ -28,7 +29,7 @@ const stopTimeout = time.Minute
 
 // role runs f until it fails, a signal comes or the lifeline closes.
 func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, f func(ctx context.Context, r Role) error) error {
-	log, err := logs.Logger(a.con.W, cmd.Name())
+	log, err := logs.Logger(a.Console.W, cmd.Name())
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (a *app) busCommand() *cobra.Command {
 		Short: "Run the bus: NATS with JetStream that syncs every write",
 		Example: `  ringway bus --store /var/lib/ringway/bus
   ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Listen, err = listen.Address("--listen", o.Listen); err != nil {
 				return err
@@ -111,7 +112,7 @@ func (a *app) busCommand() *cobra.Command {
 func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
 	var logs console.LogFlags
-	var spec specFlags
+	var spec config.Flags
 	var run, table string
 	var check bool
 	cmd := &cobra.Command{
@@ -120,20 +121,20 @@ func (a *app) controllerCommand() *cobra.Command {
 		Example: `  ringway controller
   ringway controller --nats nats://bus-1:4222,nats://bus-2:4222 --config ringway.yaml
   ringway controller --config ringway.yaml --check     # before it is started anew`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
 			}
-			if o.Config, err = spec.serviceConfig(cmd, run); err != nil {
+			if o.Config, err = spec.ServiceConfig(cmd, run); err != nil {
 				return err
 			}
 			if table != "" {
-				table, err := LoadTable(table)
+				table, err := config.LoadTable(table)
 				if err != nil {
 					return err
 				}
-				o.Tables = []TableConfig{table}
+				o.Tables = []config.TableConfig{table}
 			}
 			if check {
 				return nil
@@ -152,7 +153,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
-	spec.add(cmd)
+	spec.Add(cmd)
 	logs.Add(cmd)
 	return cmd
 }
@@ -178,7 +179,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
   ringway agent --nats nats://bus-1:4222 --host rack3-7
   ringway agent --runtime docker --image ringway:latest --network ringway
   ringway agent --runtime docker --image ringway:latest --shard-image ringway-shard:latest --advertise 192.0.2.7`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
@@ -257,7 +258,7 @@ func (a *app) routerCommand() *cobra.Command {
 		Example: `  ringway router --listen 0.0.0.0:80 --admin 127.0.0.1:5001
   ringway router --nats nats://bus-1:4222
   ringway router --listen 0.0.0.0:80 --listen unix:/run/ringway.sock`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
@@ -306,7 +307,7 @@ Without --id it takes its id from RINGWAY_ID or SERVER_ID, without --listen its
 port from PORT.`,
 		Example: `  ringway server --id S1 --listen 127.0.0.1:7001
   SERVER_ID=S1 PORT=7001 ringway server`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			o.ID = instanceName(o.ID)
 			if o.ID == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
@@ -42,9 +43,9 @@ The named ones go first; the rest of -n is chosen at random.`,
 }
 
 func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.Command {
-	var f clusterFlags
+	var f client.Flags
 	req := events.ScaleRequest{ID: rand.Text()}
-	f.add(cmd, scaleTimeout)
+	f.Add(cmd, scaleTimeout)
 	cmd.Flags().IntVarP(&req.N, "number", "n", 0, help)
 	cmd.Flags().StringVar(&req.Service, "service", "", "service (default: the only one)")
 	output := console.OutputFlag(cmd)
@@ -60,14 +61,14 @@ func (a *app) scaleCommand(cmd *cobra.Command, verb, doing, help string) *cobra.
 			return err
 		}
 		req.Names = names
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
 			var reply events.ScaleReply
 			what := fmt.Sprintf("%s %d, waiting for the routers", doing, req.N)
-			if err := a.request(ctx, c, f.timeout, verb, what, req, &reply); err != nil {
+			if err := a.Request(ctx, c, f.Timeout, verb, what, req, &reply); err != nil {
 				return err
 			}
 			if *output == console.AsJSON {
-				return console.WriteJSON(a.out, reply)
+				return console.WriteJSON(a.Out, reply)
 			}
 			a.printScale(reply)
 			return nil
@@ -100,8 +101,8 @@ func (a *app) printScale(r events.ScaleReply) {
 		names []string
 	}{{"added", r.Added}, {"removed", r.Removed}} {
 		if len(change.names) > 0 {
-			fmt.Fprintf(a.out, "%-9s %s\n", change.word, console.Printable(strings.Join(change.names, " ")))
+			fmt.Fprintf(a.Out, "%-9s %s\n", change.word, console.Printable(strings.Join(change.names, " ")))
 		}
 	}
-	fmt.Fprintf(a.out, "%-9s %s\n", "replicas", console.Printable(strings.Join(r.Replicas, " ")))
+	fmt.Fprintf(a.Out, "%-9s %s\n", "replicas", console.Printable(strings.Join(r.Replicas, " ")))
 }

@@ -37,7 +37,7 @@ server, is refused and left alone. It stays with the directory of --data.`,
 		Example: `  ringway shard --id Server0 --listen 127.0.0.1:7001 --data /var/lib/ringway/vol-1
   ringway shard --id Server0 --engine sqlite --nats nats://10.0.0.5:4222
   RINGWAY_DSN='app:secret@tcp(10.0.0.7:3306)/ringway' ringway shard --id Server0 --data /var/lib/ringway/vol-1`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err

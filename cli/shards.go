@@ -9,14 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
+	"ringway/cli/recovery"
 	"ringway/events"
 )
 
-var errNoDatabase = errors.New("there is no database; make one with 'ringway init'")
-
 func (a *app) shardsCommand() *cobra.Command {
-	var f clusterFlags
+	var f client.Flags
 	cmd := &cobra.Command{
 		Use:   "shards",
 		Short: "List the shards of the database and their replicas",
@@ -34,21 +34,21 @@ is not heard).`,
   ringway shards recover StudT.sh1`,
 		Args: cobra.NoArgs,
 	}
-	f.add(cmd, leaderTimeout)
+	f.Add(cmd, client.LeaderTimeout)
 	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
-			st, err := a.status(ctx, c, f.timeout)
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
+			st, err := a.Status(ctx, c, f.Timeout)
 			if err != nil {
 				return err
 			}
-			shards := shardsOf(st)
+			shards := client.ShardsOf(st)
 			gone := readLogEnds(ctx, c, shards)
 			if *output == console.AsJSON {
-				return console.WriteJSON(a.out, shards)
+				return console.WriteJSON(a.Out, shards)
 			}
 			if len(shards) == 0 {
-				a.con.Printf("%s", errNoDatabase)
+				a.Console.Printf("%s", client.ErrNoDatabase)
 				return nil
 			}
 			a.printShards(shards, gone)
@@ -58,29 +58,15 @@ is not heard).`,
 			return nil
 		})
 	}
-	cmd.AddCommand(a.recoverCommand())
+	cmd.AddCommand(recovery.Command(a.Client))
 	return cmd
-}
-
-// shardsOf has arrays where there is nothing, for scripts.
-func shardsOf(st events.Status) []events.ShardStatus {
-	all := []events.ShardStatus{}
-	for _, t := range st.Tables {
-		for _, s := range t.Shards {
-			if s.Replicas == nil {
-				s.Replicas = []events.ReplicaReport{}
-			}
-			all = append(all, s)
-		}
-	}
-	return all
 }
 
 // readEnds asks the bus where the logs end: the leader knows only what replicas
 // have told of them. It returns which are not there; those, and what the bus
 // does not tell in time, stay as the leader said.
-func readLogEnds(ctx context.Context, c Cluster, shards []events.ShardStatus) (gone []bool) {
-	ctx, done := context.WithTimeout(ctx, dialTimeout)
+func readLogEnds(ctx context.Context, c client.Cluster, shards []events.ShardStatus) (gone []bool) {
+	ctx, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()
 	gone = make([]bool, len(shards))
 	var all sync.WaitGroup
@@ -120,7 +106,7 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 			name, low, size, last = "", "", "", ""
 		}
 	}
-	console.WriteTable(a.out, []string{"shard", "low", "size", "log", "server", "host", "state", "applied"}, rows, 2, 3, 4, 8)
+	console.WriteTable(a.Out, []string{"shard", "low", "size", "log", "server", "host", "state", "applied"}, rows, 2, 3, 4, 8)
 	var notes []string
 	for _, s := range all {
 		name := s.Table + "." + s.Shard
@@ -129,17 +115,17 @@ func (a *app) printShards(all []events.ShardStatus, gone []bool) {
 				notes = append(notes, fmt.Sprintf("%s on %s: %s", name, r.Server, r.Detail))
 			}
 		}
-		switch l := problemOf(s); {
-		case l.retries:
+		switch l := client.ProblemOf(s); {
+		case l.Retries:
 			notes = append(notes, fmt.Sprintf("%s: what halted is tried again, each half minute at least; where that does not help 'ringway shards recover %[1]s' makes a new log, and asks first", name))
-		case l.recoverable:
+		case l.Recoverable:
 			notes = append(notes, fmt.Sprintf("%s: no replica can go on by itself; 'ringway shards recover %[1]s' makes a new log, and asks first", name))
 		}
 	}
 	if len(notes) > 0 {
-		fmt.Fprintln(a.out)
+		fmt.Fprintln(a.Out)
 	}
 	for _, n := range notes {
-		fmt.Fprintln(a.out, console.Printable(n))
+		fmt.Fprintln(a.Out, console.Printable(n))
 	}
 }

@@ -6,13 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"ringway/cli/client"
+	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/events"
 )
 
 // database is one with something of everything that can happen to a shard.
 func database() events.Status {
-	return events.Status{Controller: "c", Since: time.Now().Add(-90*time.Minute - 10*time.Second), Tables: []events.TableStatus{{Name: "StudT", Schema: courseSchema(), Epoch: events.Epoch{Incarnation: "k3v9", Revision: 9}, Servers: make([]events.Placement, 3), Shards: []events.ShardStatus{
+	return events.Status{Controller: "c", Since: time.Now().Add(-90*time.Minute - 10*time.Second), Tables: []events.TableStatus{{Name: "StudT", Schema: config.CourseSchema(), Epoch: events.Epoch{Incarnation: "k3v9", Revision: 9}, Servers: make([]events.Placement, 3), Shards: []events.ShardStatus{
 		{Table: "StudT", Shard: "sh1", Low: 0, Size: 4096, Incarnation: "k1", Responder: "Server0", LastSeq: 1042, Replicas: []events.ReplicaReport{
 			{Server: "Server0", Host: "host-1", State: events.ReplicaReady, AppliedSeq: 1042, DurableSeq: 1000},
 			{Server: "Server58127", Host: "host-2", State: events.ReplicaCatchingUp, AppliedSeq: 17},
@@ -71,7 +73,7 @@ func TestShards_JSONIsAnArray(t *testing.T) {
 	for _, st := range []events.Status{{}, database()} {
 		_, out, errs := run(t, statusOf(st).wiring(), "shards", "-o", "json")
 		var got []map[string]any
-		if err := json.Unmarshal([]byte(out), &got); err != nil || got == nil || len(got) != len(shardsOf(st)) || errs != "" {
+		if err := json.Unmarshal([]byte(out), &got); err != nil || got == nil || len(got) != len(client.ShardsOf(st)) || errs != "" {
 			t.Fatalf("%v: %s%s", err, out, errs)
 		}
 		for _, s := range got {

@@ -7,29 +7,30 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var f clusterFlags
+	var f client.Flags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show who leads, and the services, tables, hosts and routers",
 		Example: `  ringway status
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
-		Args: noArgs,
+		Args: console.NoArgs,
 	}
-	f.add(cmd, leaderTimeout)
+	f.Add(cmd, client.LeaderTimeout)
 	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
-			st, err := a.status(ctx, c, f.timeout)
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
+			st, err := a.Status(ctx, c, f.Timeout)
 			if err != nil {
 				return err
 			}
 			if *output == console.AsJSON {
-				return console.WriteJSON(a.out, st)
+				return console.WriteJSON(a.Out, st)
 			}
 			a.printStatus(st, time.Now())
 			return nil
@@ -39,9 +40,9 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) printStatus(st events.Status, now time.Time) {
-	fmt.Fprintf(a.out, "controller  %s leads for %s (term %s)\n", console.Printable(st.Controller), age(st.Since, now), st.Term)
+	fmt.Fprintf(a.Out, "controller  %s leads for %s (term %s)\n", console.Printable(st.Controller), age(st.Since, now), st.Term)
 	if r := st.RolledBack; r != nil {
-		fmt.Fprintf(a.out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), console.Printable(r.Reason))
+		fmt.Fprintf(a.Out, "bus         went back to an older copy of itself, noticed %s ago: %s\n", age(r.Noticed, now), console.Printable(r.Reason))
 	}
 	var rows [][]any
 	for _, s := range st.Services {
@@ -89,14 +90,14 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 // remark says what is to be known of a thing, if anything is.
 func (a *app) printDetail(about, detail string) {
 	if detail != "" {
-		fmt.Fprintf(a.out, "%s: %s\n", console.Printable(about), console.Printable(detail))
+		fmt.Fprintf(a.Out, "%s: %s\n", console.Printable(about), console.Printable(detail))
 	}
 }
 
 // whole counts the shards that have all their replicas.
 func completeShards(t events.TableStatus) (n int) {
 	for _, s := range t.Shards {
-		if problemOf(s).what == "" {
+		if client.ProblemOf(s).What == "" {
 			n++
 		}
 	}
@@ -104,12 +105,12 @@ func completeShards(t events.TableStatus) (n int) {
 }
 
 func (a *app) section(header []string, rows [][]any, none string, right ...int) {
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.Out)
 	if len(rows) == 0 {
-		fmt.Fprintln(a.out, none)
+		fmt.Fprintln(a.Out, none)
 		return
 	}
-	console.WriteTable(a.out, header, rows, right...)
+	console.WriteTable(a.Out, header, rows, right...)
 }
 
 func ago(d time.Duration) string {

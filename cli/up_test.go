@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"ringway/cli/console"
-	"ringway/cli/supervise"
-	"ringway/events"
 	"ringway/internal/testkit"
 )
 
@@ -316,20 +314,6 @@ func TestUp_SecondInterruptKillsAtOnce(t *testing.T) {
 	s.exit(console.ExitInterrupted, "killed")
 }
 
-// In a terminal ctrl-C reaches us directly and through the programs around us.
-func TestPresses_OneKeyMayComeAsManySignals(t *testing.T) {
-	var keys presses
-	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		showProgress time.Duration
-		again        bool
-	}{{0, false}, {time.Millisecond, false}, {keyInterval - 1, false}, {keyInterval, true}, {time.Minute, true}} {
-		if got := keys.again(at.Add(c.showProgress)); got != c.again {
-			t.Errorf("a signal after %s: second key %v, want %v", c.showProgress, got, c.again)
-		}
-	}
-}
-
 func TestUp_InterruptedWhileItStarts(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"})
 	s.shows("replicas 5/5  router …")
@@ -354,39 +338,6 @@ func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"}, "--start-timeout", "1s")
 	s.exit(console.ExitFailed, "start failed", "within 1s")
 	s.nothingRuns()
-}
-
-func TestUp_ReportsWhatHangs(t *testing.T) {
-	u := &up{o: upFlags{hosts: 2, nats: "127.0.0.1:4222", timeout: time.Minute}, data: &supervise.Data{Dir: "/d"}}
-	u.app = &app{con: console.New(io.Discard)}
-	f := func(want string, change func(*waiter)) {
-		t.Helper()
-		w := &waiter{up: u, cluster: httpCluster{}, leads: true, hosts: 2, ready: 3, wanted: 3, reported: map[string]bool{}}
-		change(w)
-		if got := w.timeoutError().Error(); got != "start failed: "+want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-	f("the bus did not answer at 127.0.0.1:4222 within 1m0s", func(w *waiter) { w.cluster = nil })
-	f("no controller answered within 1m0s", func(w *waiter) { w.leads = false })
-	f("1 of 2 agents were heard within 1m0s", func(w *waiter) { w.hosts = 1 })
-	f("2 of 3 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready = 2 })
-	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready, w.wanted = 0, 0 })
-	f("2 of 3 replicas served within 1m0s\n  web-1 is dead: exit status 127: no such program\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) {
-		w.observe(events.Status{
-			Hosts:    []events.HostStatus{{Name: "host-1", State: events.Alive}, {Name: "host-2", State: events.Alive}},
-			Services: []events.ServiceStatus{{Name: "web", Wanted: 3, Serving: 3}},
-			Instances: []events.InstanceReport{
-				{Name: "web-1", State: events.Dead, Detail: "exit status 127: no such program"},
-				{Name: "web-2", State: events.Ready, Serving: true}, {Name: "web-3", State: events.Ready, Serving: true},
-				{Name: "web-4", State: events.Pending, Serving: true}, // routed to, but its host is not there
-			},
-		})
-	})
-	f("1 of 4 shards had all their replicas within 1m0s\n  T.s on S1 is copying\nThe logs of shard servers are in /d/hosts/HOST/logs", func(w *waiter) {
-		w.shards = shardCount{ready: 1, all: 4, trouble: "T.s on S1 is copying"}
-	})
-	f("the router was not ready within 1m0s", func(*waiter) {})
 }
 
 func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"ringway/cli/config"
 	"ringway/cli/console"
+	"ringway/cli/verify"
 	"ringway/events"
 )
 
@@ -24,7 +26,7 @@ type replicas struct {
 }
 
 func newReplicas(digest func(marker int, d events.Digest) *events.Digest) *replicas {
-	r := &replicas{digest: digest, marks: map[string]int{}, received: map[string]func(string, []byte){}, route: events.TableRoute{Table: courseTable(2, 100)}}
+	r := &replicas{digest: digest, marks: map[string]int{}, received: map[string]func(string, []byte){}, route: events.TableRoute{Table: config.CourseTable(2, 100)}}
 	for i, name := range []string{"Server0", "Server1", "Server3"} {
 		r.route.Servers = append(r.route.Servers, events.TableServer{Name: name, ID: i + 1, Shards: []string{"sh1", "sh2"}})
 	}
@@ -107,7 +109,7 @@ func TestVerify_Different(t *testing.T) {
 		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 	}
 	code, out, _ = run(t, newReplicas(digest).cluster(t).wiring(), "verify", "-o", "json")
-	var got []verdict
+	var got []verify.Verdict
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != console.ExitFailed || len(got) != 2 {
 		t.Fatalf("code %d, %v: %s", code, err, out)
 	}

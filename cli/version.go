@@ -26,15 +26,15 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Show which release this is",
 		Example: `  ringway version
   ringway version -o json`,
-		Args: noArgs,
+		Args: console.NoArgs,
 	}
 	output := console.OutputFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := a.build()
 		if *output == console.AsJSON {
-			return console.WriteJSON(a.out, b)
+			return console.WriteJSON(a.Out, b)
 		}
-		_, err := fmt.Fprintln(a.out, b)
+		_, err := fmt.Fprintln(a.Out, b)
 		return err
 	}
 	return cmd

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringway/cli/supervise"
+	"ringway/cli/up/supervise"
 	"ringway/internal/statedir"
 	"ringway/internal/testkit"
 )

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/spf13/cobra"
+
 	"ringway/events"
 )
 
@@ -68,4 +70,12 @@ func ExitCode(err error) int {
 		return ExitInterrupted
 	}
 	return ExitFailed
+}
+
+// NoArgs is for commands without any, which are no group of others.
+func NoArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is too much; '%s' takes only flags", args[0], cmd.CommandPath())
+	}
+	return nil
 }

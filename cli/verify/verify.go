@@ -1,4 +1,5 @@
-package cli
+// Package verify compares the replicas of each shard by markers in their logs.
+package verify
 
 import (
 	"cmp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
@@ -27,8 +29,13 @@ const (
 	verifyBusy, maxVerifyBusy = 500 * time.Millisecond, 4 * time.Second
 )
 
-func (a *app) verifyCommand() *cobra.Command {
-	var f clusterFlags
+// command is one invocation.
+type command struct{ *client.Client }
+
+// Command is `ringway verify`.
+func Command(c *client.Client) *cobra.Command {
+	a := &command{c}
+	var f client.Flags
 	cmd := &cobra.Command{
 		Use:   "verify [TABLE]",
 		Short: "Prove that all replicas of each shard are equal",
@@ -41,7 +48,7 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
   ringway verify StudT -o json | jq '.[] | select(.equal | not)'`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	f.add(cmd, verifyTimeout)
+	f.Add(cmd, verifyTimeout)
 	cmd.Flag("timeout").Usage = "longest wait for the replicas of a shard"
 	output := console.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -52,18 +59,18 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
 				return console.Usage("table %w", err)
 			}
 		}
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
-			v := &verifier{c: c, table: table, timeout: f.timeout}
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
+			v := &verifier{c: c, table: table, timeout: f.Timeout}
 			found, err := a.verify(ctx, v)
 			if err != nil {
 				return err
 			}
 			if *output == console.AsJSON {
-				err = console.WriteJSON(a.out, found)
+				err = console.WriteJSON(a.Out, found)
 			} else {
 				a.printVerdicts(found)
 			}
-			if err == nil && slices.ContainsFunc(found, func(v verdict) bool { return !v.Equal }) {
+			if err == nil && slices.ContainsFunc(found, func(v Verdict) bool { return !v.Equal }) {
 				return console.Exit(console.ExitFailed, nil)
 			}
 			return err
@@ -73,7 +80,7 @@ Exit code 1 if replicas differ, or if one of them does not answer in time.`,
 }
 
 // verify asks all shards, and shows how far it is.
-func (a *app) verify(ctx context.Context, v *verifier) ([]verdict, error) {
+func (a *command) verify(ctx context.Context, v *verifier) ([]Verdict, error) {
 	routes, err := v.routes(ctx)
 	if err != nil {
 		return nil, err
@@ -84,9 +91,9 @@ func (a *app) verify(ctx context.Context, v *verifier) ([]verdict, error) {
 			shards = append(shards, events.ShardSpec{Table: r.Table.Name, Shard: s})
 		}
 	}
-	stop := a.showProgress(ctx, time.Now(), "waiting for the digests of the replicas")
+	stop := a.ShowProgress(ctx, time.Now(), "waiting for the digests of the replicas")
 	defer stop()
-	found := make([]verdict, len(shards))
+	found := make([]Verdict, len(shards))
 	var all sync.WaitGroup
 	semaphore := make(chan struct{}, maxConcurrent)
 	for i, s := range shards {
@@ -105,14 +112,14 @@ func (a *app) verify(ctx context.Context, v *verifier) ([]verdict, error) {
 
 // verifier compares the replicas of shards.
 type verifier struct {
-	c       Cluster
+	c       client.Cluster
 	table   string // empty: all
 	timeout time.Duration
 }
 
 // routes are those of the tables, as they are now.
 func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
-	reading, done := context.WithTimeout(ctx, leaderTimeout)
+	reading, done := context.WithTimeout(ctx, client.LeaderTimeout)
 	defer done()
 	entries, err := v.c.Routes(reading)
 	if err != nil {
@@ -138,7 +145,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 		if some {
 			return nil, fmt.Errorf("no route for table %q; the tables are in 'ringway shards'", v.table)
 		}
-		return nil, errNoDatabase
+		return nil, client.ErrNoDatabase
 	}
 	return routes, nil
 }
@@ -147,7 +154,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 // A replica that was replaced meanwhile, or a digest that was lost on its way,
 // does not spoil it: half of the time is for a second marker. Nor does a
 // server that has others to digest just then: it is asked again soon.
-func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
+func (v *verifier) shard(ctx context.Context, table, shard string) Verdict {
 	received := make(chan events.Digest, 256)
 	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
 		d, err := events.DecodeDigest(data)
@@ -160,7 +167,7 @@ func (v *verifier) shard(ctx context.Context, table, shard string) verdict {
 		}
 	})
 	if err != nil {
-		return verdict{Table: table, Shard: shard, Error: err.Error()}
+		return Verdict{Table: table, Shard: shard, Error: err.Error()}
 	}
 	defer stop()
 	ctx, done := context.WithTimeout(ctx, v.timeout)

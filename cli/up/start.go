@@ -1,4 +1,4 @@
-package cli
+package up
 
 import (
 	"context"
@@ -9,9 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/cli/listen"
-	"ringway/cli/supervise"
+	"ringway/cli/up/supervise"
 	"ringway/events"
 )
 
@@ -73,7 +74,7 @@ func (u *up) await(ctx context.Context, w *waiter, observe func(context.Context)
 		looking, done := context.WithDeadline(ctx, deadline)
 		there := observe(looking)
 		done()
-		u.con.Progress(w.line())
+		u.Console.Progress(w.line())
 		switch {
 		case there:
 			return nil
@@ -99,7 +100,7 @@ func (u *up) await(ctx context.Context, w *waiter, observe func(context.Context)
 type waiter struct {
 	*up
 	began   time.Time
-	cluster Cluster
+	cluster client.Cluster
 
 	st            events.Status // as of the last look
 	leads         bool
@@ -120,9 +121,9 @@ func (w *waiter) close() {
 // bus reports whether the bus answers. Another one may have taken the address
 // since it was free: nothing of ours shall run on that.
 func (w *waiter) bus(ctx context.Context) bool {
-	dialing, done := context.WithTimeout(ctx, dialTimeout)
+	dialing, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()
-	c, err := w.w.Dial(dialing, "nats://"+listen.Reachable(w.o.nats))
+	c, err := w.Dial(dialing, "nats://"+listen.Reachable(w.o.nats))
 	if err != nil {
 		return false
 	}
@@ -177,7 +178,7 @@ func (w *waiter) observe(st events.Status) {
 			w.trouble = fmt.Sprintf("%s is %s: %s", console.Printable(i.Name), i.State, console.Printable(i.Detail))
 			if i.State == events.Dead && !w.reported[i.Detail] {
 				w.reported[i.Detail] = true
-				w.con.Printf("ringway: replica %s; trying again", w.trouble)
+				w.Console.Printf("ringway: replica %s; trying again", w.trouble)
 			}
 		}
 	}
@@ -201,8 +202,8 @@ func (w *waiter) answers(ctx context.Context, address, path string) bool {
 	if err != nil {
 		return false
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: listen.Dialer(address)}}
-	resp, err := client.Do(req)
+	checker := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: listen.Dialer(address)}}
+	resp, err := checker.Do(req)
 	if err != nil {
 		return false
 	}
@@ -268,7 +269,7 @@ func (u *up) report(r supervise.Report) {
 	switch r.What {
 	case supervise.Died, supervise.Failed:
 	case supervise.Killed:
-		u.con.Printf("ringway: %s (process %d) was killed", r.Name, r.PID)
+		u.Console.Printf("ringway: %s (process %d) was killed", r.Name, r.PID)
 		return
 	default:
 		return
@@ -281,7 +282,7 @@ func (u *up) report(r supervise.Report) {
 	if r.What == supervise.Failed {
 		how = "did not start: " + supervise.DescribeExit(r.Err)
 	}
-	u.con.Printf("ringway: %s %s; %s", r.Name, how, when)
+	u.Console.Printf("ringway: %s %s; %s", r.Name, how, when)
 	u.checkDeaths(r, how)
 }
 

@@ -1,4 +1,4 @@
-package cli
+package verify
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"ringway/events"
 )
 
-// verdict is what `ringway verify` found out about one shard.
-type verdict struct {
+// Verdict is what `ringway verify` found out about one shard.
+type Verdict struct {
 	Table    string           `json:"table"`
 	Shard    string           `json:"shard"`
 	Equal    bool             `json:"equal"` // all replicas answered, and alike
@@ -30,8 +30,8 @@ type replicaVerdict struct {
 
 // verdict judges what was said. It does not know who is right: who differs is
 // who is not like most, or at a tie not like the first.
-func (t *attempt) verdict(table, shard string) verdict {
-	v := verdict{Table: table, Shard: shard, Seq: t.seq, Equal: t.complete(), Replicas: []replicaVerdict{}}
+func (t *attempt) verdict(table, shard string) Verdict {
+	v := Verdict{Table: table, Shard: shard, Seq: t.seq, Equal: t.complete(), Replicas: []replicaVerdict{}}
 	if t.err != nil {
 		v.Error = t.err.Error()
 	} else if len(t.expected) == 0 {
@@ -89,23 +89,23 @@ func differences(a, b events.StateDigest) []string {
 	return parts
 }
 
-func (a *app) printVerdicts(all []verdict) {
+func (a *command) printVerdicts(all []Verdict) {
 	width := 0
 	for _, v := range all {
 		width = max(width, len(v.Table)+1+len(v.Shard))
 	}
 	for _, v := range all {
-		fmt.Fprintf(a.out, "%-*s  %s\n", width, v.Table+"."+v.Shard, console.Printable(v.summary()))
+		fmt.Fprintf(a.Out, "%-*s  %s\n", width, v.Table+"."+v.Shard, console.Printable(v.summary()))
 		for _, line := range v.faults() {
-			fmt.Fprintf(a.out, "%-*s    %s\n", width, "", console.Printable(line))
+			fmt.Fprintf(a.Out, "%-*s    %s\n", width, "", console.Printable(line))
 		}
 	}
 }
 
-func (v *verdict) summary() string {
+func (v *Verdict) summary() string {
 	switch n := len(v.Replicas); {
 	case v.Equal:
-		return fmt.Sprintf("equal: %s, %s at seq %d", count(int64(n), "replica"), count(v.Rows, "row"), v.Seq)
+		return fmt.Sprintf("equal: %s, %s at seq %d", console.Count(int64(n), "replica"), console.Count(v.Rows, "row"), v.Seq)
 	case v.Error != "":
 		return "NOT VERIFIED: " + v.Error
 	}
@@ -117,15 +117,8 @@ func (v *verdict) summary() string {
 	return fmt.Sprintf("NOT VERIFIED at seq %d", v.Seq)
 }
 
-func count(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // faults is a line for each replica that spoils it.
-func (v *verdict) faults() (lines []string) {
+func (v *Verdict) faults() (lines []string) {
 	if v.Equal || v.Error != "" {
 		return nil
 	}
@@ -136,7 +129,7 @@ func (v *verdict) faults() (lines []string) {
 		case r.Error != "":
 			lines = append(lines, r.Server+" could not tell: "+r.Error)
 		case len(r.Differs) > 0:
-			lines = append(lines, fmt.Sprintf("%s: %s, has %s at seq %d; most have %d", r.Server, strings.Join(r.Differs, ", "), count(r.Rows, "row"), r.Position.Seq, v.Rows))
+			lines = append(lines, fmt.Sprintf("%s: %s, has %s at seq %d; most have %d", r.Server, strings.Join(r.Differs, ", "), console.Count(r.Rows, "row"), r.Position.Seq, v.Rows))
 		}
 	}
 	return lines

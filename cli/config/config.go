@@ -1,4 +1,6 @@
-package cli
+// Package config reads what people configure: the file of `ringway up` and of
+// controllers, and the file that describes a table. A fault has its place.
+package config
 
 import (
 	"crypto/sha256"
@@ -174,14 +176,14 @@ func parent(field string) string {
 	return ""
 }
 
-// specFlags are the flags that speak of the service.
-type specFlags struct {
+// Flags are the flags that speak of the service.
+type Flags struct {
 	config    string
 	replicas  int
 	algorithm string
 }
 
-func (f *specFlags) add(cmd *cobra.Command) {
+func (f *Flags) Add(cmd *cobra.Command) {
 	d := events.DefaultServiceSpec()
 	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service, and what shard servers run")
 	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as stored")
@@ -199,8 +201,8 @@ type ServiceConfig struct {
 }
 
 // serviceConfig reads the file now. Different runs have different hashes.
-func (f *specFlags) serviceConfig(cmd *cobra.Command, run string) (ServiceConfig, error) {
-	overlay, err := f.overlay(cmd)
+func (f *Flags) ServiceConfig(cmd *cobra.Command, run string) (ServiceConfig, error) {
+	overlay, err := f.Overlay(cmd)
 	if err != nil {
 		return ServiceConfig{}, err
 	}
@@ -217,8 +219,8 @@ func (f *specFlags) serviceConfig(cmd *cobra.Command, run string) (ServiceConfig
 }
 
 // digest tells what a person wrote from anything else; empty if it is nothing.
-func (f *specFlags) digest(cmd *cobra.Command, run string) (string, error) {
-	given := f.args(cmd)
+func (f *Flags) digest(cmd *cobra.Command, run string) (string, error) {
+	given := f.Args(cmd)
 	if len(given) == 0 {
 		return "", nil
 	}
@@ -236,7 +238,7 @@ func (f *specFlags) digest(cmd *cobra.Command, run string) (string, error) {
 
 // overlay reads the file now, and checks all that can be checked without the
 // stored service.
-func (f *specFlags) overlay(cmd *cobra.Command) (Overlay, error) {
+func (f *Flags) Overlay(cmd *cobra.Command) (Overlay, error) {
 	config := &Config{at: map[string]place{}}
 	if f.config != "" {
 		var err error
@@ -257,7 +259,7 @@ func (f *specFlags) overlay(cmd *cobra.Command) (Overlay, error) {
 }
 
 // args repeats the flags that were given, for the controller that `up` starts.
-func (f *specFlags) args(cmd *cobra.Command) []string {
+func (f *Flags) Args(cmd *cobra.Command) []string {
 	var args []string
 	for _, name := range []string{"config", "replicas", "algorithm"} {
 		if flag := cmd.Flag(name); flag.Changed {

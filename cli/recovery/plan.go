@@ -1,4 +1,4 @@
-package cli
+package recovery
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
@@ -35,10 +36,10 @@ type recovery struct {
 	lastStored time.Time       // when the last batch of such a log was stored; zero: not known
 }
 
-// planOf asks the bus and the shard servers themselves. What the leader knows
+// Plan asks the bus and the shard servers themselves. What the leader knows
 // may be a heartbeat old, and what was stored since would count as lost.
-func planOf(ctx context.Context, c Cluster, s events.ShardStatus) (*recovery, error) {
-	requestCtx, done := context.WithTimeout(ctx, leaderTimeout)
+func Plan(ctx context.Context, c client.Cluster, s events.ShardStatus) (fmt.Stringer, error) {
+	requestCtx, done := context.WithTimeout(ctx, client.LeaderTimeout)
 	defer done()
 	r := &recovery{shard: s}
 	if err := r.observe(requestCtx, c); err != nil {
@@ -60,7 +61,7 @@ func (r *recovery) id() events.LogID {
 	return events.LogID{Table: r.shard.Table, Shard: r.shard.Shard, Incarnation: r.shard.Incarnation}
 }
 
-func (r *recovery) observe(ctx context.Context, c Cluster) error {
+func (r *recovery) observe(ctx context.Context, c client.Cluster) error {
 	log, err := c.LogState(ctx, r.id())
 	r.log, r.foreign = nil, errors.Is(err, events.ErrLogForeign)
 	switch {
@@ -75,7 +76,7 @@ func (r *recovery) observe(ctx context.Context, c Cluster) error {
 
 // hear takes what each server says from now on, until all have spoken and one
 // has the whole log, or the time is up.
-func (r *recovery) collect(ctx context.Context, c Cluster) error {
+func (r *recovery) collect(ctx context.Context, c client.Cluster) error {
 	var mu sync.Mutex
 	reports := map[string]events.ReplicaStatus{}
 	news := make(chan struct{}, 1)
@@ -141,7 +142,7 @@ func (r *recovery) choose() {
 
 // compare finds out whether the log and the most advanced replica have one
 // history.
-func (r *recovery) compare(ctx context.Context, c Cluster) error {
+func (r *recovery) compare(ctx context.Context, c client.Cluster) error {
 	if r.log == nil || r.from == "" {
 		return nil
 	}

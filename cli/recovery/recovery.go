@@ -1,4 +1,6 @@
-package cli
+// Package recovery gives a shard that halted a new log, after it has shown what
+// that would mean.
+package recovery
 
 import (
 	"bufio"
@@ -9,16 +11,26 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
 
-func (a *app) recoverCommand() *cobra.Command {
-	var f clusterFlags
+// timeout covers filling replicas again.
+const timeout = 3 * time.Minute
+
+// command is one invocation.
+type command struct{ *client.Client }
+
+// Command is `ringway shards recover`.
+func Command(c *client.Client) *cobra.Command {
+	a := &command{c}
+	var f client.Flags
 	var force, yes bool
 	cmd := &cobra.Command{
 		Use:   "recover TABLE.SHARD",
@@ -36,7 +48,7 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
   ringway shards recover StudT.sh1 --yes -o json`,
 		Args: cobra.ExactArgs(1),
 	}
-	f.add(cmd, initTimeout)
+	f.Add(cmd, timeout)
 	cmd.Flags().BoolVar(&force, "force", false, "although a replica is ready, or one is not heard")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	output := console.OutputFlag(cmd)
@@ -45,8 +57,8 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 		if !ok || events.ValidIdentifier(table) != nil || events.ValidIdentifier(shard) != nil {
 			return console.Usage("%q is no TABLE.SHARD; the shards are in 'ringway shards'", args[0])
 		}
-		return a.withCluster(cmd, &f, func(ctx context.Context, c Cluster) error {
-			st, err := a.status(ctx, c, f.timeout)
+		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
+			st, err := a.Status(ctx, c, f.Timeout)
 			if err != nil {
 				return err
 			}
@@ -54,11 +66,11 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			if err != nil {
 				return err
 			}
-			p, err := planOf(ctx, c, s)
+			p, err := Plan(ctx, c, s)
 			if err != nil {
 				return err
 			}
-			a.con.Printf("%s", p)
+			a.Console.Printf("%s", p)
 			switch {
 			case yes:
 			case !a.interactive():
@@ -68,13 +80,13 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 			}
 			req := events.RecoverRequest{ID: rand.Text(), Table: table, Shard: shard, Force: force}
 			var reply events.RecoverReply
-			if err := a.request(ctx, c, f.timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
+			if err := a.Request(ctx, c, f.Timeout, events.APIRecover, "making a new log", req, &reply); err != nil {
 				return err
 			}
 			if *output == console.AsJSON {
-				return console.WriteJSON(a.out, reply)
+				return console.WriteJSON(a.Out, reply)
 			}
-			fmt.Fprintf(a.out, "%s.%s continues %s from seq %d\n", reply.Table, reply.Shard, console.Printable(reply.Server), reply.Log.First())
+			fmt.Fprintf(a.Out, "%s.%s continues %s from seq %d\n", reply.Table, reply.Shard, console.Printable(reply.Server), reply.Log.First())
 			return nil
 		})
 	}
@@ -82,9 +94,9 @@ It is refused while a replica is ready, or one that is wanted is not heard; with
 }
 
 func findShard(st events.Status, table, shard string) (events.ShardStatus, error) {
-	all := shardsOf(st)
+	all := client.ShardsOf(st)
 	if len(st.Tables) == 0 {
-		return events.ShardStatus{}, errNoDatabase
+		return events.ShardStatus{}, client.ErrNoDatabase
 	}
 	i := slices.IndexFunc(all, func(s events.ShardStatus) bool { return s.Table == table && s.Shard == shard })
 	if i < 0 {
@@ -94,14 +106,14 @@ func findShard(st events.Status, table, shard string) (events.ShardStatus, error
 }
 
 // asks reports whether there is a person to ask.
-func (a *app) interactive() bool {
-	f, ok := a.in.(*os.File)
+func (a *command) interactive() bool {
+	f, ok := a.In.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func (a *app) confirm(question string) bool {
-	fmt.Fprintf(a.con.W, "%s [y/N] ", question)
-	return isYes(a.in)
+func (a *command) confirm(question string) bool {
+	fmt.Fprintf(a.Console.W, "%s [y/N] ", question)
+	return isYes(a.In)
 }
 
 // saidYes takes nothing but a clear yes for one.

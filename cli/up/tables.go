@@ -1,13 +1,13 @@
-package cli
+package up
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
 )
@@ -26,7 +26,7 @@ type shardCount struct {
 	ready, all int  // shards with all their replicas
 	waived     int  // that waited for a person so long that they are not waited for
 	trouble    string
-	problems   []shardProblem
+	problems   []client.ShardProblem
 	stuck      map[string]time.Time // shards that cannot go on by themselves, since when
 }
 
@@ -73,20 +73,20 @@ func (w *waiter) observeTables(st events.Status, now time.Time) {
 		c.there = c.there || t.Name == w.wish
 		for _, s := range t.Shards {
 			c.all++
-			l := problemOf(s)
-			if l.what == "" {
+			l := client.ProblemOf(s)
+			if l.What == "" {
 				c.ready++
 				continue
 			}
 			c.problems = append(c.problems, l)
-			if !l.lost {
+			if !l.Lost {
 				continue
 			}
-			since, ok := before[l.shard]
+			since, ok := before[l.Shard]
 			if !ok {
 				since = now
 			}
-			c.stuck[l.shard] = since
+			c.stuck[l.Shard] = since
 			if now.Sub(since) >= waiveAfter {
 				c.waived++
 			}
@@ -101,7 +101,7 @@ const maxProblems = 8
 func (c *shardCount) describe() string {
 	var all []string
 	for _, l := range c.problems {
-		all = append(all, l.shard+" "+l.what)
+		all = append(all, l.Shard+" "+l.What)
 	}
 	if more := len(all) - maxProblems; more > 0 {
 		all = append(all[:maxProblems], fmt.Sprintf("and %d more", more))
@@ -119,24 +119,24 @@ func (w *waiter) waive() bool {
 func (u *up) reportIncomplete() {
 	dead := 0
 	for i, l := range u.incomplete {
-		if !l.served {
+		if !l.Served {
 			dead++
 		}
 		switch {
 		case i >= maxProblems:
-		case l.served:
-			u.con.Printf("ringway: shard %s is served, but %s; see 'ringway shards'", l.shard, console.Printable(l.what))
-		case l.recoverable && !l.retries:
-			u.con.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.shard, console.Printable(l.what))
+		case l.Served:
+			u.Console.Printf("ringway: shard %s is served, but %s; see 'ringway shards'", l.Shard, console.Printable(l.What))
+		case l.Recoverable && !l.Retries:
+			u.Console.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards', and 'ringway shards recover %[1]s'", l.Shard, console.Printable(l.What))
 		default:
-			u.con.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.shard, console.Printable(l.what))
+			u.Console.Printf("ringway: shard %s cannot be read, and writes to it are not confirmed: it %s; see 'ringway shards'", l.Shard, console.Printable(l.What))
 		}
 	}
 	if more := len(u.incomplete) - maxProblems; more > 0 {
-		u.con.Printf("ringway: and %d more, see 'ringway shards'", more)
+		u.Console.Printf("ringway: and %d more, see 'ringway shards'", more)
 	}
 	if dead > 0 {
-		u.con.Printf("ringway: %d of %s can be read and written", u.shards-dead, count(int64(u.shards), "shard"))
+		u.Console.Printf("ringway: %d of %s can be read and written", u.shards-dead, console.Count(int64(u.shards), "shard"))
 	}
 }
 
@@ -148,7 +148,7 @@ func (u *up) reportIgnored(st events.Status) {
 			continue
 		}
 		if differs := ignored(t, u.asked); len(differs) > 0 {
-			u.con.Printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, console.Printable(u.o.table), console.Printable(strings.Join(differs, "; ")))
+			u.Console.Printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, console.Printable(u.o.table), console.Printable(strings.Join(differs, "; ")))
 		}
 	}
 }
@@ -199,79 +199,13 @@ func (w *waiter) findReason(ctx context.Context) {
 	if !w.leads || w.shards.there || !w.shards.asked {
 		return
 	}
-	ctx, done := context.WithTimeout(ctx, dialTimeout)
+	ctx, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()
 	w.shards.trouble = "no table " + w.wish
 	_ = w.cluster.History(ctx, w.began, false, func(e events.Event) error { // it is only an explanation
 		if e.Entity == events.EntityTable && e.Verb == events.VerbRefused && e.About == w.wish {
-			w.shards.trouble = console.Printable("table " + e.About + " refused: " + compact(e.Data))
+			w.shards.trouble = console.Printable("table " + e.About + " refused: " + console.Compact(e.Data))
 		}
 		return nil
 	})
-}
-
-// lack is what keeps a shard from being whole.
-type shardProblem struct {
-	shard       string // TABLE.SHARD
-	what        string // empty: nothing
-	served      bool   // some replica is ready
-	lost        bool   // no other is on its way to being so
-	recoverable bool   // the leader would give it a new log
-	retries     bool   // a replica halted for a reason that is not its log, which may pass
-}
-
-func problemOf(s events.ShardStatus) shardProblem {
-	l := shardProblem{shard: s.Table + "." + s.Shard}
-	if len(s.Replicas) == 0 {
-		l.what = "is kept by nobody"
-		return l
-	}
-	ready, halted, rebuilt, coming := 0, 0, 0, 0
-	servers, detail, states := map[string][]string{}, map[string]string{}, []string{}
-	for _, r := range s.Replicas {
-		switch r.State {
-		case events.ReplicaReady:
-			ready++
-			continue
-		case events.ReplicaHalted:
-			halted++
-			l.retries = l.retries || !ofItsLog(r.Detail)
-		case events.ReplicaQuarantined: // until another is ready, or becomes it
-			rebuilt, halted = rebuilt+1, halted+1
-		case events.ReplicaWaiting:
-			rebuilt++
-		default:
-			coming++
-		}
-		if servers[r.State] == nil {
-			states = append(states, r.State)
-		}
-		servers[r.State] = append(servers[r.State], r.Server)
-		detail[r.State] = cmp.Or(detail[r.State], r.Detail)
-	}
-	if ready > 0 {
-		coming += rebuilt
-	}
-	var parts []string
-	for _, state := range states {
-		part := state + " on " + strings.Join(servers[state], ", ")
-		if detail[state] != "" {
-			part += " (" + detail[state] + ")"
-		}
-		parts = append(parts, part)
-	}
-	if len(parts) == 0 {
-		l.served = true
-		return l
-	}
-	l.what = "is " + strings.Join(parts, ", ")
-	l.served, l.lost = ready > 0, coming == 0
-	l.recoverable = ready == 0 && l.lost && halted > 0
-	l.retries = l.retries && l.recoverable
-	return l
-}
-
-// ofItsLog reports whether a replica halted because its log is gone or purged.
-func ofItsLog(detail string) bool {
-	return strings.Contains(detail, events.ErrLogMissing.Error()) || strings.Contains(detail, events.ErrLogPurged.Error())
 }

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"github.com/goccy/go-yaml/ast"
@@ -52,7 +52,7 @@ func (d *decoder) tables(n ast.Node) error {
 
 func (t *tableConfig) readEngine(d *decoder, key string, n ast.Node) (func(*spec), error) {
 	engine, _ := stringOf(n)
-	if checkEngine(engine) != nil {
+	if CheckEngine(engine) != nil {
 		return nil, d.wrong(key, n, "auto, mysql or sqlite")
 	}
 	t.engine = engine
@@ -76,7 +76,7 @@ func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error)
 }
 
 // servers reads the file now, for what it says of shard servers.
-func (f *specFlags) servers(digest string) (configs []ServersConfig, err error) {
+func (f *Flags) servers(digest string) (configs []ServersConfig, err error) {
 	if f.config == "" {
 		return nil, nil
 	}

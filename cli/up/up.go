@@ -1,4 +1,5 @@
-package cli
+// Package up runs a whole cluster on this machine: a child process for each role.
+package up
 
 import (
 	"context"
@@ -12,16 +13,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/client"
+	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/cli/listen"
-	"ringway/cli/supervise"
+	"ringway/cli/up/supervise"
 	"ringway/events"
 )
 
 // up is one run of `ringway up`: it owns the data directory, the public
 // sockets and one child process for each role.
 type up struct {
-	*app
+	*client.Client
 	o              upFlags
 	specArgs       []string           // what the flags say of the service and the table, for the controller
 	wish           string             // name of the table that is asked for; empty: none
@@ -30,14 +33,14 @@ type up struct {
 	grace          time.Duration      // that instances are given to end
 
 	data       *supervise.Data
-	public     []string         // as bound, those of the network first
-	admin      string           // as bound
-	bus        string           // name of our own
-	opened     []*listen.Socket // whose files are ours to remove
-	sockets    []*os.File       // passed on
-	incomplete []shardProblem   // shards that are not whole
-	shards     int              // there are
-	stages     []*stage         // in the order in which they are started
+	public     []string              // as bound, those of the network first
+	admin      string                // as bound
+	bus        string                // name of our own
+	opened     []*listen.Socket      // whose files are ours to remove
+	sockets    []*os.File            // passed on
+	incomplete []client.ShardProblem // shards that are not whole
+	shards     int                   // there are
+	stages     []*stage              // in the order in which they are started
 
 	mu      sync.Mutex
 	started bool             // ready was said
@@ -52,7 +55,7 @@ type upFlags struct {
 	table             string
 	hosts             int
 	timeout           time.Duration
-	spec              specFlags
+	spec              config.Flags
 	logs              console.LogFlags
 }
 
@@ -70,8 +73,9 @@ type stage struct {
 	done     sync.WaitGroup
 }
 
-func (a *app) upCommand() *cobra.Command {
-	u := &up{app: a, bus: "ringway-bus-" + rand.Text(), deaths: map[string]int{}, fatal: make(chan *startError, 1)}
+// Command is `ringway up`.
+func Command(c *client.Client) *cobra.Command {
+	u := &up{Client: c, bus: "ringway-bus-" + rand.Text(), deaths: map[string]int{}, fatal: make(chan *startError, 1)}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a whole cluster on this machine",
@@ -126,7 +130,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
   ringway up --config ringway.yaml --listen 0.0.0.0:8080
   ringway up --table table.yaml       # with a database
   ringway up --listen 127.0.0.1:5000 --listen unix:/run/ringway.sock`,
-		Args: noArgs,
+		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
 	listen.PublicFlag(cmd, &u.o.listen)
@@ -136,7 +140,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
 	cmd.Flags().IntVar(&u.o.hosts, "hosts", 1, "agents to run, named host-1, host-2, …")
 	cmd.Flags().DurationVar(&u.o.timeout, "start-timeout", startTimeout, "longest wait until everything serves; with a database 3m")
 	cmd.Flags().StringVar(&u.o.table, "table", "", "YAML or JSON file of a table to make if it is not there")
-	u.o.spec.add(cmd)
+	u.o.spec.Add(cmd)
 	u.o.logs.Add(cmd)
 	return cmd
 }
@@ -169,7 +173,7 @@ func (u *up) run(cmd *cobra.Command) (err error) {
 
 // check refuses what cannot be before anything is touched.
 func (u *up) check(cmd *cobra.Command) (err error) {
-	if _, err = u.o.logs.Logger(u.con.W, "up"); err != nil {
+	if _, err = u.o.logs.Logger(u.Console.W, "up"); err != nil {
 		return err
 	}
 	if u.o.listen, err = listen.PublicAddresses("--listen", u.o.listen); err != nil {
@@ -189,7 +193,7 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	if u.o.timeout <= 0 {
 		return console.Usage("--start-timeout %s: use a positive duration like 60s", u.o.timeout)
 	}
-	overlay, err := u.o.spec.overlay(cmd)
+	overlay, err := u.o.spec.Overlay(cmd)
 	if err != nil {
 		return err
 	}
@@ -198,10 +202,10 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 		return err
 	}
 	u.grace = spec.Grace.D()
-	u.specArgs = u.o.spec.args(cmd)
+	u.specArgs = u.o.spec.Args(cmd)
 	u.defaultTimeout = !cmd.Flags().Changed("start-timeout")
 	if u.o.table != "" {
-		wish, err := LoadTable(u.o.table)
+		wish, err := config.LoadTable(u.o.table)
 		if err != nil {
 			return err
 		}
@@ -216,7 +220,7 @@ func (u *up) open(ctx context.Context) (err error) {
 	waiting, done := context.WithTimeout(ctx, u.o.timeout)
 	defer done()
 	u.data, err = supervise.OpenData(waiting, u.o.data, func() {
-		u.con.Progress("waiting for what an earlier run left to end…")
+		u.Console.Progress("waiting for what an earlier run left to end…")
 	})
 	if err != nil {
 		return err
@@ -293,7 +297,7 @@ func (u *up) makeChildren() error {
 		add("agents", agents...),
 		add("controller", supervise.Spec{
 			Name: "controller", StopTimeout: 10 * time.Second,
-			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts), "--run", randomID()}, u.specArgs...)...),
+			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts), "--run", rand.Text()}, u.specArgs...)...),
 		}),
 		add("router", supervise.Spec{
 			Name: "router", StopTimeout: 40 * time.Second,
@@ -312,7 +316,7 @@ func (u *up) child(spec supervise.Spec) (*supervise.Child, error) {
 		return append(args(), "--log-level", u.o.logs.Level, "--log-format", u.o.logs.Format)
 	}
 	if err := supervise.RotateLog(spec.Log); err != nil {
-		u.con.Printf("ringway: log of %s: %s", spec.Name, err)
+		u.Console.Printf("ringway: log of %s: %s", spec.Name, err)
 	}
 	return supervise.New(spec, supervise.DefaultBackoff(), u.report)
 }
@@ -346,7 +350,7 @@ func (u *up) ready() {
 	u.mu.Lock()
 	u.started = true
 	u.mu.Unlock()
-	u.con.Clear()
+	u.Console.Clear()
 	line := []string{
 		"ready",
 		"http " + listen.ClientURL(u.public[0]),
@@ -357,7 +361,7 @@ func (u *up) ready() {
 		line = append(line, "http "+listen.ClientURL(more))
 	}
 	u.reportIncomplete()
-	fmt.Fprintln(u.out, strings.Join(line, "  "))
+	fmt.Fprintln(u.Out, strings.Join(line, "  "))
 }
 
 // watchLogs bounds the logs until ctx ends.
@@ -373,7 +377,7 @@ func (u *up) watchLogs(ctx context.Context) {
 		for _, s := range u.stages {
 			for _, c := range s.children {
 				if err := supervise.TrimLog(c.Log(), supervise.MaxLog); err != nil {
-					u.con.Printf("ringway: log of %s: %s", c.Name(), err)
+					u.Console.Printf("ringway: log of %s: %s", c.Name(), err)
 				}
 			}
 		}

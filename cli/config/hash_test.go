@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"os"
@@ -18,13 +18,13 @@ func TestServiceConfig_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 	}
 	digest := func(run string, args ...string) string {
 		t.Helper()
-		var f specFlags
+		var f Flags
 		cmd := &cobra.Command{}
-		f.add(cmd)
+		f.Add(cmd)
 		if err := cmd.ParseFlags(args); err != nil {
 			t.Fatal(err)
 		}
-		w, err := f.serviceConfig(cmd, run)
+		w, err := f.ServiceConfig(cmd, run)
 		if err != nil {
 			t.Fatal(err)
 		}

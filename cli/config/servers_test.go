@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"os"
@@ -18,13 +18,13 @@ func TestConfig_TablesConfigureTheirServers(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var f specFlags
+	var f Flags
 	cmd := &cobra.Command{}
-	f.add(cmd)
+	f.Add(cmd)
 	if err := cmd.ParseFlags([]string{"--config", file}); err != nil {
 		t.Fatal(err)
 	}
-	w, err := f.serviceConfig(cmd, "r1")
+	w, err := f.ServiceConfig(cmd, "r1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"crypto/sha256"
@@ -80,7 +80,7 @@ func (t *tableFile) root(n ast.Node) error {
 		}
 		written[key] = kv
 	}
-	t.req.Table = events.Table{Name: events.DefaultTable, Schema: courseSchema()}
+	t.req.Table = events.Table{Name: events.DefaultTable, Schema: CourseSchema()}
 	// Not in the order of the file: each looks at what the ones before it found.
 	for _, part := range []struct {
 		key  string
@@ -256,14 +256,14 @@ func (t *tableFile) replicas(kv pair) (err error) {
 
 func (t *tableFile) engine(kv pair) error {
 	engine, _ := stringOf(kv.value)
-	if err := checkEngine(engine); err != nil {
+	if err := CheckEngine(engine); err != nil {
 		return t.wrong("engine", kv.value, "auto, mysql or sqlite")
 	}
 	t.req.Engine = engine
 	return nil
 }
 
-func checkEngine(s string) error {
+func CheckEngine(s string) error {
 	if slices.Contains([]string{"auto", "mysql", "sqlite"}, s) {
 		return nil
 	}
@@ -306,4 +306,21 @@ func wholeOf(n ast.Node) (int64, bool) {
 		return int64(v), v <= math.MaxInt64
 	}
 	return 0, false
+}
+
+// CourseSchema is that of the course's table.
+func CourseSchema() events.Schema {
+	return events.Schema{
+		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
+		DTypes:  []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
+	}
+}
+
+// CourseTable has shards sh1, sh2, … one after the other.
+func CourseTable(shards int, size int64) events.Table {
+	t := events.Table{Name: events.DefaultTable, Schema: CourseSchema()}
+	for i := range shards {
+		t.Shards = append(t.Shards, events.Shard{ID: fmt.Sprintf("sh%d", i+1), Low: int64(i) * size, Size: size})
+	}
+	return t
 }

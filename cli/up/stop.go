@@ -1,4 +1,4 @@
-package cli
+package up
 
 import (
 	"context"
@@ -74,7 +74,7 @@ func (u *up) stop(kill <-chan struct{}) (killed bool) {
 		}
 	}()
 	for i, name := range stopOrder {
-		u.con.Progress("stopping  " + strings.Join(stopOrder[i:], ", ") + "  (ctrl-C kills at once)")
+		u.Console.Progress("stopping  " + strings.Join(stopOrder[i:], ", ") + "  (ctrl-C kills at once)")
 		at := slices.IndexFunc(u.stages, func(s *stage) bool { return s.name == name })
 		if s := u.stages[at]; s.cancel != nil { // else it was never launched
 			s.cancel()
@@ -83,7 +83,7 @@ func (u *up) stop(kill <-chan struct{}) (killed bool) {
 			closeUnlaunched(s)
 		}
 	}
-	u.con.Clear()
+	u.Console.Clear()
 	select {
 	case <-kill:
 		return true

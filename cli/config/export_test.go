@@ -1,0 +1,7 @@
+package config
+
+// What tests outside of the package look at.
+var (
+	OverlayOf     = overlay
+	ServiceFields = serviceFields
+)
