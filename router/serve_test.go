@@ -165,7 +165,7 @@ func TestServeAllocs(t *testing.T) {
 		t.Helper()
 		r, ctx := unstarted(t, 3, change)
 		a := newAsker()
-		got := testing.AllocsPerRun(1000, func() { a.ask(ctx); r.serve(ctx) })
+		got := testkit.Allocs(1000, func() { a.ask(ctx); r.serve(ctx) })
 		if got != 0 {
 			t.Errorf("%s: %v allocations for each request", name, got)
 		}

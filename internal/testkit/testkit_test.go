@@ -184,3 +184,19 @@ func TestAddress_IsTheTestsWhileNobodyListens(t *testing.T) {
 		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	})
 }
+
+func TestAllocs_OfOthersDoNotCount(t *testing.T) {
+	var held []byte
+	n := 0
+	if got := testkit.Allocs(10, func() {
+		if n++; n < 20 { // as something else that ends
+			held = make([]byte, 1<<10)
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations where there are none in the end", got)
+	}
+	if got := testkit.Allocs(10, func() { held = make([]byte, 1<<10) }); got != 1 {
+		t.Errorf("%v allocations, want 1", got)
+	}
+	_ = held
+}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"ringway/internal/testkit"
 )
 
 func fromSlots(t testing.TB, slots []uint16, members int) *Table {
@@ -200,7 +202,7 @@ func TestAllocs_LookupAndNextChoicesAreFree(t *testing.T) {
 	}
 	for name, table := range map[string]*Table{"balanced": big, "course": drawn, "course, routed": routed} {
 		hash := uint64(0x9e3779b97f4a7c15)
-		allocs := testing.AllocsPerRun(100, func() {
+		allocs := testkit.Allocs(100, func() {
 			var skip Set
 			slot := table.Slot(hash)
 			for owner := table.Owner(slot); owner >= 0; {

@@ -131,7 +131,7 @@ func TestConn_CarriesRequestsWithoutAllocating(t *testing.T) {
 		}
 	}()
 	req, resp := posting("x"), &fasthttp.Response{}
-	if n := testing.AllocsPerRun(1000, func() {
+	if n := testkit.Allocs(1000, func() {
 		testkit.Must(t, c.roundTrip(context.Background(), req, &resp.Header))
 		testkit.Must(t, c.ReadBody(resp))
 	}); n != 0 {

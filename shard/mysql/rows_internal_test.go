@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/internal/testkit"
 	"ringway/shard/state"
 )
 
@@ -114,7 +115,7 @@ func TestPutRows_AllocatesForManyValuesAtOnce(t *testing.T) {
 	for key := range int64(64) {
 		rows = append(rows, stud(1000+key))
 	}
-	n := testing.AllocsPerRun(10, func() {
+	n := testkit.Allocs(10, func() {
 		if err := tr.putRows(rows, ""); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
+	"ringway/internal/testkit"
 )
 
 var twoColumns = events.Schema{Columns: []string{"id", "name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
@@ -282,7 +283,7 @@ func TestCachedRows_WritingLeavesNoGarbage(t *testing.T) {
 		}
 	}
 	write()
-	if n := testing.AllocsPerRun(10, write); n > 0 {
+	if n := testkit.Allocs(10, write); n > 0 {
 		t.Errorf("%v allocations for 5000 rows", n)
 	}
 }
