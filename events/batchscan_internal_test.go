@@ -35,8 +35,7 @@ func TestScanBatch_ReadsWhatWritersWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := scanner{rest: body}
-	if got, ok := s.batch(); !ok || !reflect.DeepEqual(got, want) {
+	if got, ok := scanBatch(string(body)); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v: got %+v, want %+v", ok, got, want)
 	}
 }
@@ -61,8 +60,7 @@ func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := scanner{rest: body}
-	got, ok := s.batch()
+	got, ok := scanBatch(string(body))
 	if !ok || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%v: %d ops are others", ok, len(got.Ops))
 	}
@@ -79,8 +77,7 @@ func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
 func TestScanBatch_ReadsValues(t *testing.T) {
 	f := func(written string, want Value) {
 		t.Helper()
-		s := scanner{rest: []byte(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[{"op":"insert","rows":[[` + written + `]]}]}`)}
-		got, ok := s.batch()
+		got, ok := scanBatch(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[{"op":"insert","rows":[[` + written + `]]}]}`)
 		if ok != want.set || ok && got.Ops[0].Rows[0][0] != want {
 			t.Errorf("%s: %v, got %+v", written, ok, got.Ops)
 		}
@@ -113,8 +110,7 @@ func FuzzScanBatch(f *testing.F) {
 		f.Add([]byte(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[` + op + `]}`))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := scanner{rest: b}
-		got, ok := s.batch()
+		got, ok := scanBatch(string(b))
 		if !ok {
 			return
 		}

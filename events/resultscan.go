@@ -1,40 +1,29 @@
 package events
 
-import (
-	"encoding/json"
-	"strconv"
-)
+import "encoding/json"
 
 // unmarshalResults reads results. Most are of batches that are done, as
 // appliers write them: those are read without reflection.
 func unmarshalResults(b []byte) (Results, error) {
-	s := scanner{rest: b}
-	if r, ok := s.results(); ok {
+	if r, ok := scanResults(string(b)); ok {
 		return r, nil
 	}
-	// Slow path: something to tell, other spacing, or no results
+	// Slow path: notable results, other spacing, or no results
 	var r Results
 	err := json.Unmarshal(b, &r)
 	return r, err
 }
 
-func (s *scanner) results() (r Results, whole bool) {
-	whole = s.next(`{"batch":`) && s.string(&r.Batch) && s.next(`,"table":`) && s.string(&r.Table) && s.next(`,"shard":`) && s.string(&r.Shard) &&
-		s.next(`,"seq":`) && s.unsigned(&r.Seq) && s.next(`,"ops":`)
-	ops, ok := s.integer()
-	r.Ops = int(ops)
-	return r, whole && ok && int64(r.Ops) == ops && string(s.rest) == "}"
-}
-
-// unsigned reads one that is written as strconv does.
-func (s *scanner) unsigned(to *uint64) bool {
-	n := 0
-	for n < len(s.rest) && digit(s.rest[n]) {
-		n++
+func scanResults(text string) (r Results, whole bool) {
+	in := NewExactReader(text)
+	if !in.Field(`{"batch":`, &r.Batch) || !in.Field(`,"table":`, &r.Table) || !in.Field(`,"shard":`, &r.Shard) || !in.Literal(`,"seq":`) {
+		return r, false
 	}
-	text := string(s.rest[:n])
-	s.rest = s.rest[n:]
-	v, err := strconv.ParseUint(text, 10, 64)
-	*to = v
-	return err == nil && plain(text)
+	seq, isSeq := in.Uint()
+	if !isSeq || !in.Literal(`,"ops":`) {
+		return r, false
+	}
+	ops, isCount := in.Int()
+	r.Seq, r.Ops = seq, int(ops)
+	return r, isCount && int64(r.Ops) == ops && in.Literal("}") && in.End()
 }

@@ -3,7 +3,6 @@ package events
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 )
 
 // Row is one row of a table: a value for each column of its schema, in its
@@ -35,22 +34,12 @@ func (r Row) append(to []byte) []byte {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *Row) UnmarshalJSON(b []byte) error {
-	s := scanner{rest: b}
-	if !s.take('[') {
-		return fmt.Errorf("row: %s is no array of values", s.kind())
+	in := NewReader(string(b))
+	row, err := in.Row()
+	if err != nil {
+		return err
 	}
-	row := make(Row, 0, max(len(*r), 4))
-	for !s.take(']') {
-		if len(row) > 0 && !s.take(',') || len(row) == MaxColumns {
-			return fmt.Errorf("row: want at most %d values between [ and ]", MaxColumns)
-		}
-		v, err := s.value()
-		if err != nil {
-			return fmt.Errorf("row: value %d: %w", len(row)+1, err)
-		}
-		row = append(row, v)
-	}
-	if s.skip(); len(s.rest) > 0 {
+	if !in.End() {
 		return fmt.Errorf("row: more after its end")
 	}
 	*r = row
@@ -60,48 +49,37 @@ func (r *Row) UnmarshalJSON(b []byte) error {
 // ReadRow reads a row as clients write it, an object with every column of the
 // schema and no other. Its errors name the column.
 func (s *Schema) ReadRow(object []byte) (Row, error) {
-	if !json.Valid(object) {
+	in := NewReader(string(object))
+	row, err := s.NextRow(&in)
+	if (err != nil || !in.End()) && !json.Valid(object) {
 		return nil, StatusErrorf(400, "row: not JSON")
 	}
-	in := scanner{rest: object}
-	if !in.take('{') {
-		return nil, StatusErrorf(400, "row: %s is no object", in.kind())
-	}
-	row := make(Row, len(s.Columns))
-	for n := 0; !in.take('}'); n++ {
-		if n > 0 {
-			in.take(',') // it is there: the object is valid JSON
-		}
-		i, name, err := in.column(s.Columns)
-		switch {
-		case err != nil:
-			return nil, StatusErrorf(400, "row: %s", err)
-		case i < 0:
-			return nil, StatusErrorf(400, "%s: no such column", shorten(name))
-		case row[i].set:
-			return nil, StatusErrorf(400, "%s: given twice", name)
-		}
-		in.take(':')
-		if row[i], err = in.value(); err != nil {
-			return nil, StatusErrorf(400, "%s: %s", name, err)
-		}
-	}
-	if err := s.Check(row); err != nil {
-		return nil, err
-	}
-	return row, nil
+	return row, err
 }
 
-// column reads a name and finds it in columns; -1 if it is not there.
-func (s *scanner) column(columns []string) (int, string, error) {
-	for i, name := range columns { // Fast path: identifiers need no escape
-		if s.skip(); len(s.rest) > len(name)+1 && s.rest[0] == '"' && string(s.rest[1:len(name)+1]) == name && s.rest[len(name)+1] == '"' {
-			s.rest = s.rest[len(name)+2:]
-			return i, name, nil
-		}
+// NextRow reads a row as ReadRow does from where in is. It shares memory with
+// the text of in.
+func (s *Schema) NextRow(in *Reader) (Row, error) {
+	row, err := in.Object(s.Columns)
+	if err != nil {
+		return nil, StatusErrorf(400, "%s", err)
 	}
-	name, err := s.text()
-	return slices.Index(columns, name), name, err
+	return row, s.Check(row)
+}
+
+// ScanRow is NextRow at text[at:], and where the row ends.
+func (s *Schema) ScanRow(text string, at int) (row Row, end int, ok bool) {
+	in := Reader{text: text, at: at}
+	row, err := s.NextRow(&in)
+	return row, in.at, err == nil
+}
+
+// Blank is the first place from at on that is not white space of JSON.
+func Blank(text string, at int) int {
+	for at < len(text) && space(text[at]) {
+		at++
+	}
+	return at
 }
 
 // Check accepts a row that a replica can hold: every column, of its type, the

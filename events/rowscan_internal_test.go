@@ -49,8 +49,7 @@ func TestScanResults_ReadsWhatAppliersWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := scanner{rest: body}
-	if got, ok := s.results(); !ok || !reflect.DeepEqual(got, want) {
+	if got, ok := scanResults(string(body)); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v: got %+v, want %+v", ok, got, want)
 	}
 }
@@ -65,8 +64,7 @@ func FuzzScanResults(f *testing.F) {
 	f.Add([]byte(`{"batch":"b","table":"t","shard":"s","seq":1,"ops":2}}`))
 	f.Add([]byte(`{"batch":"b`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := scanner{rest: b}
-		got, ok := s.results()
+		got, ok := scanResults(string(b))
 		if !ok {
 			return
 		}

@@ -50,8 +50,7 @@ func (p *GetPart) Append(to []byte) []byte {
 
 // DecodeGet reads a question.
 func DecodeGet(b []byte) ([]GetPart, error) {
-	s := scanner{rest: b}
-	parts, ok := s.getParts()
+	parts, ok := scanParts(string(b))
 	if !ok { // Slow path: it does not look as routers write it
 		parts = nil
 		if err := json.Unmarshal(b, &parts); err != nil {
@@ -92,55 +91,30 @@ func ReadShardFault(line []byte) error {
 	return &r
 }
 
-func (s *scanner) getParts() (parts []GetPart, whole bool) {
-	whole = s.next("[") && s.list(func() bool {
-		p, ok := s.getPart()
-		parts = append(parts, p)
-		return ok
+// scanParts reads parts as GetPart.Append writes them.
+func scanParts(text string) (parts []GetPart, whole bool) {
+	r := NewExactReader(text)
+	whole = r.Literal("[") && r.List(func() bool {
+		parts = append(parts, GetPart{})
+		return scanPart(&r, &parts[len(parts)-1])
 	})
-	return parts, whole && len(s.rest) == 0
+	return parts, whole && r.End()
 }
 
-func (s *scanner) getPart() (p GetPart, whole bool) {
-	if !s.next(`{"table":`) || !s.string(&p.Table) || !s.next(`,"shard":`) || !s.string(&p.Shard) || !s.next(`,"log":`) || !s.string(&p.Log) {
-		return p, false
+func scanPart(r *Reader, p *GetPart) bool {
+	if !r.Field(`{"table":`, &p.Table) || !r.Field(`,"shard":`, &p.Shard) || !r.Field(`,"log":`, &p.Log) {
+		return false
 	}
-	if s.next(`,"floor":`) {
-		floor, ok := s.integer()
-		if !ok || floor < 0 {
-			return p, false
-		}
-		p.MinSeq = uint64(floor)
-	}
-	whole = s.next(`,"keys":[`) && s.list(func() bool {
-		key, ok := s.integer()
-		p.Keys = append(p.Keys, key)
-		return ok
-	})
-	return p, whole && s.next("}")
-}
-
-// list passes elements, of which there is one at least, to their closing bracket.
-func (s *scanner) list(element func() bool) bool {
-	for element() {
-		if s.next("]") {
-			return true
-		}
-		if !s.next(",") {
+	if r.Literal(`,"floor":`) {
+		seq, ok := r.Uint()
+		if !ok {
 			return false
 		}
+		p.MinSeq = seq
 	}
-	return false
-}
-
-// integer reads one that is written as strconv does.
-func (s *scanner) integer() (int64, bool) {
-	n := 0
-	for n < len(s.rest) && (digit(s.rest[n]) || s.rest[n] == '-') {
-		n++
-	}
-	text := string(s.rest[:n])
-	s.rest = s.rest[n:]
-	i, err := strconv.ParseInt(text, 10, 64)
-	return i, err == nil && plain(text)
+	return r.Literal(`,"keys":[`) && r.List(func() bool {
+		key, ok := r.Int()
+		p.Keys = append(p.Keys, key)
+		return ok
+	}) && r.Literal("}")
 }

@@ -26,8 +26,7 @@ func TestGetPart_AppendWritesWhatTheLibraryWritesAndIsReadWithoutIt(t *testing.T
 	if got = append(got, ']'); string(got) != string(want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	s := scanner{rest: want}
-	if read, ok := s.getParts(); !ok || !reflect.DeepEqual(read, parts) {
+	if read, ok := scanParts(string(want)); !ok || !reflect.DeepEqual(read, parts) {
 		t.Errorf("%v: got %+v, want %+v", ok, read, parts)
 	}
 }
@@ -44,8 +43,7 @@ func FuzzScanGet(f *testing.F) {
 		f.Add([]byte(`[{"table":"t","shard":"s","log":"l",` + end))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := scanner{rest: b}
-		got, ok := s.getParts()
+		got, ok := scanParts(string(b))
 		if !ok {
 			return
 		}

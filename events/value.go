@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -96,12 +95,12 @@ func (v Value) MarshalJSON() ([]byte, error) { return v.append(nil), nil }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (v *Value) UnmarshalJSON(b []byte) error {
-	s := scanner{rest: b}
-	got, err := s.value()
+	r := NewReader(string(b))
+	got, err := r.Value()
 	if err != nil {
 		return err
 	}
-	if s.skip(); len(s.rest) > 0 {
+	if !r.End() {
 		return fmt.Errorf("value: more than one")
 	}
 	*v = got
@@ -232,128 +231,4 @@ func digit(c byte) bool { return '0' <= c && c <= '9' }
 // numeric reports whether c may be in a number.
 func numeric(c byte) bool {
 	return digit(c) || c == '+' || c == '-' || c == '.' || c == 'e' || c == 'E'
-}
-
-// scanner reads values out of JSON without building what lies around them.
-type scanner struct{ rest []byte }
-
-func (s *scanner) skip() {
-	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\n' || s.rest[0] == '\t' || s.rest[0] == '\r') {
-		s.rest = s.rest[1:]
-	}
-}
-
-// take reports whether c comes next, and passes it.
-func (s *scanner) take(c byte) bool {
-	s.skip()
-	if len(s.rest) == 0 || s.rest[0] != c {
-		return false
-	}
-	s.rest = s.rest[1:]
-	return true
-}
-
-func (s *scanner) value() (Value, error) {
-	s.skip()
-	if len(s.rest) > 0 && s.rest[0] == '"' {
-		text, err := s.text()
-		return Text(text), err
-	}
-	n := 0
-	for n < len(s.rest) && numeric(s.rest[n]) {
-		n++
-	}
-	if n == 0 {
-		return Value{}, fmt.Errorf("%s is neither a number nor a string", s.kind())
-	}
-	v, err := Number(string(s.rest[:n]))
-	s.rest = s.rest[n:]
-	return v, err
-}
-
-// text reads a string. What JSON's decoder would mend silently is refused: a
-// value has to come back as it went in.
-func (s *scanner) text() (string, error) {
-	if !s.take('"') {
-		return "", fmt.Errorf("%s is no string", s.kind())
-	}
-	escaped := false
-	for i := 0; i < len(s.rest); i++ {
-		switch c := s.rest[i]; {
-		case c == '\\':
-			escaped = true
-			i++
-		case c < ' ':
-			return "", fmt.Errorf("a control character in a string")
-		case c == '"':
-			raw := s.rest[:i]
-			s.rest = s.rest[i+1:]
-			if !utf8.Valid(raw) {
-				return "", fmt.Errorf("not valid UTF-8")
-			}
-			if !escaped {
-				return string(raw), nil
-			}
-			return unescape(raw)
-		}
-	}
-	return "", fmt.Errorf("a string without an end")
-}
-
-func unescape(raw []byte) (string, error) {
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			continue
-		}
-		unit, ok := codeUnit(raw[i:])
-		if !ok {
-			i++ // another escape
-			continue
-		}
-		if unit>>10 == 0xDC00>>10 {
-			return "", fmt.Errorf("half of a surrogate pair in a string")
-		}
-		i += 5
-		if unit>>10 == 0xD800>>10 {
-			if low, ok := codeUnit(raw[min(i+1, len(raw)):]); !ok || low>>10 != 0xDC00>>10 {
-				return "", fmt.Errorf("half of a surrogate pair in a string")
-			}
-			i += 6
-		}
-	}
-	var text string
-	if err := json.Unmarshal(append(append([]byte{'"'}, raw...), '"'), &text); err != nil {
-		return "", fmt.Errorf("a string that is no JSON: %w", err)
-	}
-	return text, nil
-}
-
-// codeUnit is the UTF-16 unit that b, which begins with a backslash, escapes.
-func codeUnit(b []byte) (uint64, bool) {
-	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
-		return 0, false
-	}
-	unit, err := strconv.ParseUint(string(b[2:6]), 16, 16)
-	return unit, err == nil
-}
-
-// kind is what comes next, for an error.
-func (s *scanner) kind() string {
-	s.skip()
-	switch {
-	case len(s.rest) == 0:
-		return "nothing"
-	case s.rest[0] == '{':
-		return "an object"
-	case s.rest[0] == '[':
-		return "an array"
-	case s.rest[0] == '"':
-		return "a string"
-	}
-	for _, word := range []string{"null", "true", "false"} {
-		if bytes.HasPrefix(s.rest, []byte(word)) {
-			return word
-		}
-	}
-	return fmt.Sprintf("%.10q", s.rest)
 }
