@@ -11,6 +11,7 @@ import (
 	"ringway/cli/client"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardlog"
 )
 
 // dial reaches a running cluster; there is an error if no bus answers.
@@ -42,7 +43,7 @@ func (c cluster) Routes(ctx context.Context) ([]events.Entry, error) {
 // Mark implements client.Cluster. The same batch is sent until it is known to be
 // stored.
 func (c cluster) Mark(ctx context.Context, log events.LogID) (string, uint64, error) {
-	b := events.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []events.Op{{Kind: events.OpDigest}}}
+	b := shardlog.Batch{ID: rand.Text(), Writer: "cli", Table: log.Table, Shard: log.Shard, Ops: []shardlog.Op{{Kind: shardlog.OpDigest}}}
 	data, err := json.Marshal(b)
 	if err != nil {
 		return "", 0, err
@@ -71,7 +72,7 @@ func (c cluster) LogBatch(ctx context.Context, log events.LogID, seq uint64) (st
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	b, err := events.DecodeBatch(data)
+	b, err := shardlog.DecodeBatch(data)
 	if err != nil { // a batch that nobody has applied, whatever it is
 		return "", at, nil
 	}

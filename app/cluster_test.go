@@ -5,6 +5,7 @@ import (
 
 	"ringway/app"
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -31,8 +32,8 @@ func TestDial_MarksALog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := events.DecodeBatch(data)
-		if err != nil || batch.ID != id || batch.Table != "StudT" || batch.Shard != "sh1" || len(batch.Ops) != 1 || batch.Ops[0].Kind != events.OpDigest {
+		batch, err := shardlog.DecodeBatch(data)
+		if err != nil || batch.ID != id || batch.Table != "StudT" || batch.Shard != "sh1" || len(batch.Ops) != 1 || batch.Ops[0].Kind != shardlog.OpDigest {
 			t.Errorf("%v: %s", err, data)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 	"ringway/internal/testkit"
 )
@@ -37,7 +38,7 @@ func (d *faultDB) lengthen(n int) {
 	for _, s := range lines {
 		go func() {
 			log := conn.Log(events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
-			b := events.Batch{Writer: "nobody", Table: s.Table, Shard: s.Shard, Ops: []events.Op{{Kind: events.OpBarrier}}}
+			b := shardlog.Batch{Writer: "nobody", Table: s.Table, Shard: s.Shard, Ops: []shardlog.Op{{Kind: shardlog.OpBarrier}}}
 			for i := range n {
 				b.ID = fmt.Sprintf("lengthen-%s-%d", s.Shard, i)
 				data, err := json.Marshal(b)

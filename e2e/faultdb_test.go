@@ -21,6 +21,7 @@ import (
 	"ringway/e2e/writers"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardapi"
 )
 
 // The table of the fault tests: four shards, three replicas of each, on four
@@ -236,7 +237,7 @@ func (d *faultDB) replicas() (map[int][]check.Replica, error) {
 
 // shardRows asks a shard server itself.
 func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows []check.Row, err error) {
-	url := fmt.Sprintf("http://%s%s?log=%s&floor=%d&low=%d&high=%d", address, events.ShardPath(events.DefaultTable, s.Shard, "rows"),
+	url := fmt.Sprintf("http://%s%s?log=%s&floor=%d&low=%d&high=%d", address, shardapi.Path(events.DefaultTable, s.Shard, "rows"),
 		s.Log.Incarnation, floor, i*dbShardSize, (i+1)*dbShardSize-1)
 	resp, err := client.Get(url)
 	if err != nil {
@@ -247,7 +248,7 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Bytes()
-		if len(line) > 0 && line[0] == events.ShardEnd {
+		if len(line) > 0 && line[0] == shardapi.End {
 			var seq uint64
 			var count int
 			if _, err := fmt.Sscanf(string(line[1:]), "%d %d", &seq, &count); err != nil || count != len(rows) || seq < floor {
@@ -255,7 +256,7 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 			}
 			return rows, nil
 		}
-		if len(line) > 0 && line[0] == events.ShardSeq {
+		if len(line) > 0 && line[0] == shardapi.Seq {
 			continue
 		}
 		row, err := writers.ParseRow(line)

@@ -14,6 +14,7 @@ import (
 
 	"ringway/e2e/check"
 	"ringway/events"
+	"ringway/events/shardapi"
 )
 
 // volumes are the data directories of the shard servers that run, by server.
@@ -106,10 +107,10 @@ func rowsAside(t *testing.T, name string) (rows []check.Row) {
 	lines.Buffer(nil, 1<<20)
 	for n := 0; lines.Scan(); n++ {
 		line := lines.Bytes()
-		if n == 0 || line[0] == events.ShardEnd {
+		if n == 0 || line[0] == shardapi.End {
 			continue
 		}
-		item, err := events.DecodeCopyItem(line)
+		item, err := shardapi.DecodeCopyItem(line)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -38,11 +38,10 @@ var tooLarge = map[string]int{
 	"controller: lines of controller_test.go": 521,
 	"controller: methods of state":            154,
 	"events/bus: files":                       15,
-	"events/bus: lines":                       2771,
-	"events/bus: lines of log_test.go":        548,
+	"events/bus: lines":                       2773,
+	"events/bus: lines of log_test.go":        549,
 	"events/bus: methods of Conn":             38,
-	"events/oplog: lines of writer_test.go":   987,
-	"events: files":                           25,
+	"events/oplog: lines of writer_test.go":   989,
 	"events: lines":                           3243,
 	"lab/bench: files":                        17,
 	"lab/bench: lines":                        2200,
@@ -50,7 +49,7 @@ var tooLarge = map[string]int{
 	"router: lines":                           2963,
 	"router: methods of Router":               45,
 	"shard/mysql: files":                      17,
-	"shard/mysql: lines":                      2004,
+	"shard/mysql: lines":                      2010,
 }
 
 func TestSizes(t *testing.T) {

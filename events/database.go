@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"ringway/events/rowjson"
 )
 
 // KindShard is the Kind of an instance that is a shard server.
@@ -49,7 +51,7 @@ type ServerSpec struct {
 // ValidServerSpec names the first field that cannot be, and what to write instead.
 func ValidServerSpec(s ServerSpec) error {
 	if !slices.Contains([]string{"", "auto", "mysql", "sqlite"}, s.Engine) {
-		return fmt.Errorf("engine: %q is unknown; use auto, mysql or sqlite", shorten(s.Engine))
+		return fmt.Errorf("engine: %q is unknown; use auto, mysql or sqlite", rowjson.Shorten(s.Engine))
 	}
 	return validContainer(s.Image, 0, s.Limits)
 }
@@ -128,7 +130,7 @@ func DecodeDatabase(b []byte) (Database, error) {
 		return Database{}, fmt.Errorf("decode database: %w", err)
 	}
 	fail := func(format string, args ...any) (Database, error) {
-		return Database{}, fmt.Errorf("decode database %q: %s", shorten(d.Table.Name), fmt.Sprintf(format, args...))
+		return Database{}, fmt.Errorf("decode database %q: %s", rowjson.Shorten(d.Table.Name), fmt.Sprintf(format, args...))
 	}
 	if err := d.Table.Validate(); err != nil {
 		return fail("%s", err)
@@ -168,7 +170,7 @@ func DecodeDatabase(b []byte) (Database, error) {
 		names[s.Name], ids[s.ID], volumes[s.Volume] = true, true, true
 		for i, id := range s.Shards {
 			if _, ok := d.Table.Shard(id); !ok || slices.Contains(s.Shards[:i], id) {
-				return fail("server %q: shard %q is unknown or named twice", s.Name, shorten(id))
+				return fail("server %q: shard %q is unknown or named twice", s.Name, rowjson.Shorten(id))
 			}
 		}
 	}
@@ -246,7 +248,7 @@ func DecodeTableRoute(b []byte) (TableRoute, error) {
 		return TableRoute{}, fmt.Errorf("decode route of a table: %w", err)
 	}
 	fail := func(format string, args ...any) (TableRoute, error) {
-		return TableRoute{}, fmt.Errorf("decode route of table %q: %s", shorten(r.Table.Name), fmt.Sprintf(format, args...))
+		return TableRoute{}, fmt.Errorf("decode route of table %q: %s", rowjson.Shorten(r.Table.Name), fmt.Sprintf(format, args...))
 	}
 	if err := r.Table.Validate(); err != nil {
 		return fail("%s", err)
@@ -264,7 +266,7 @@ func DecodeTableRoute(b []byte) (TableRoute, error) {
 	}
 	for i, s := range r.Shards {
 		if s.Shard != r.Table.Shards[i].ID {
-			return fail("route %d is of shard %q, want %s", i, shorten(s.Shard), r.Table.Shards[i].ID)
+			return fail("route %d is of shard %q, want %s", i, rowjson.Shorten(s.Shard), r.Table.Shards[i].ID)
 		}
 		if err := r.LogID(s).Validate(); err != nil {
 			return fail("%s", err)
@@ -272,12 +274,12 @@ func DecodeTableRoute(b []byte) (TableRoute, error) {
 		seen := map[string]bool{}
 		for _, replica := range s.Replicas {
 			if !names[replica.Server] || seen[replica.Server] {
-				return fail("shard %s: replica on %q, which is no server or named twice", s.Shard, shorten(replica.Server))
+				return fail("shard %s: replica on %q, which is no server or named twice", s.Shard, rowjson.Shorten(replica.Server))
 			}
 			seen[replica.Server] = true
 		}
 		if s.Responder != "" && !seen[s.Responder] {
-			return fail("shard %s: eager %q has no replica", s.Shard, shorten(s.Responder))
+			return fail("shard %s: eager %q has no replica", s.Shard, rowjson.Shorten(s.Responder))
 		}
 	}
 	return r, nil

@@ -42,11 +42,21 @@ func (id LogID) Validate() error {
 	if err := ValidIdentifier(id.Shard); err != nil {
 		return fmt.Errorf("log: shard: %w", err)
 	}
-	if err := validID(id.Incarnation); err != nil {
+	if err := ValidID(id.Incarnation); err != nil {
 		return fmt.Errorf("log: incarnation: %w", err)
 	}
 	return nil
 }
+
+// Position is how far a replica has applied its log. Batch tells one history
+// from another that has the same length.
+type Position struct {
+	Incarnation string `json:"incarnation"` // id of the log; a log made anew has another
+	Seq         uint64 `json:"seq"`
+	Batch       string `json:"batch,omitempty"` // id of the batch at Seq; none at 0
+}
+
+func (p Position) String() string { return fmt.Sprintf("%s/%d (%s)", p.Incarnation, p.Seq, p.Batch) }
 
 // BatchReader has the reader of a log fetch messages many at a time, rather than be
 // sent each as it is stored. A message costs the bus and its reader as much for

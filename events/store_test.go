@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 var (
@@ -22,29 +25,29 @@ var (
 	key  = int64(0)
 )
 
-func row(id int64, name string, marks events.Value) events.Row {
-	return events.Row{events.Int(id), events.Text(name), marks}
+func row(id int64, name string, marks rowjson.Value) rowjson.Row {
+	return rowjson.Row{rowjson.Int(id), rowjson.Text(name), marks}
 }
 
-func sampleBatch() events.Batch {
-	return events.Batch{
+func sampleBatch() shardlog.Batch {
+	return shardlog.Batch{
 		ID: "KMZB7", Writer: "r1", Table: "StudT", Shard: "sh1",
-		Ops: []events.Op{
-			{Kind: events.OpInsert, Rows: []events.Row{row(0, "Zoë \"Z\" <z@x>", events.Int(27)), row(1, "", events.Text("27"))},
-				Idempotency: &events.Idempotency{Key: "pay 7", Body: "9f86d081"}},
-			{Kind: events.OpUpdate, Rows: []events.Row{row(1, "\x00\n😀", events.Text("30"))}},
-			{Kind: events.OpDelete, Key: &key},
-			{Kind: events.OpBarrier}, {Kind: events.OpDigest},
+		Ops: []shardlog.Op{
+			{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row(0, "Zoë \"Z\" <z@x>", rowjson.Int(27)), row(1, "", rowjson.Text("27"))},
+				Idempotency: &shardlog.Idempotency{Key: "pay 7", Body: "9f86d081"}},
+			{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row(1, "\x00\n😀", rowjson.Text("30"))}},
+			{Kind: shardlog.OpDelete, Key: &key},
+			{Kind: shardlog.OpBarrier}, {Kind: shardlog.OpDigest},
 		},
 	}
 }
 
-func sampleResults() events.Results {
-	return events.Results{Batch: "KMZB7", Table: "StudT", Shard: "sh1", Seq: 9, Ops: 5, Notable: []events.Result{
-		{Op: 0, Outcome: events.Duplicate, Keys: []int64{0, 1}, Count: 2},
-		{Op: 1, Outcome: events.Done, Of: "KMZB6.3"},
-		{Op: 2, Outcome: events.Missing, Keys: []int64{0}, Count: 1},
-		{Op: 4, Outcome: events.Invalid, Detail: "Stud_id: missing"},
+func sampleResults() shardlog.Results {
+	return shardlog.Results{Batch: "KMZB7", Table: "StudT", Shard: "sh1", Seq: 9, Ops: 5, Notable: []shardlog.Result{
+		{Op: 0, Outcome: shardlog.Duplicate, Keys: []int64{0, 1}, Count: 2},
+		{Op: 1, Outcome: shardlog.Done, Of: "KMZB6.3"},
+		{Op: 2, Outcome: shardlog.Missing, Keys: []int64{0}, Count: 1},
+		{Op: 4, Outcome: shardlog.Invalid, Detail: "Stud_id: missing"},
 	}}
 }
 
@@ -52,33 +55,33 @@ func samplePosition() events.Position {
 	return events.Position{Incarnation: "LOG1", Seq: 9, Batch: "KMZB7"}
 }
 
-func sampleCopy() []events.CopyItem {
-	return []events.CopyItem{
-		{Row: row(7, "Ann", events.Int(-1))},
-		{Results: &events.KeptResults{At: noon, Results: sampleResults()}},
-		{Idempotency: &events.KeptIdempotency{Idempotency: events.Idempotency{Key: "pay 7", Body: "9f86"}, At: noon, Op: "KMZB7.0", First: events.Result{Outcome: events.Done}}},
+func sampleCopy() []shardapi.CopyItem {
+	return []shardapi.CopyItem{
+		{Row: row(7, "Ann", rowjson.Int(-1))},
+		{Results: &shardlog.KeptResults{At: noon, Results: sampleResults()}},
+		{Idempotency: &shardlog.KeptIdempotency{Idempotency: shardlog.Idempotency{Key: "pay 7", Body: "9f86"}, At: noon, Op: "KMZB7.0", First: shardlog.Result{Outcome: shardlog.Done}}},
 	}
 }
 
 func TestGolden_Database(t *testing.T) {
-	checkGolden(t, "batch", sampleBatch(), events.DecodeBatch)
-	checkGolden(t, "results", sampleResults(), events.DecodeResults)
+	checkGolden(t, "batch", sampleBatch(), shardlog.DecodeBatch)
+	checkGolden(t, "results", sampleResults(), shardlog.DecodeResults)
 	checkGolden(t, "position", samplePosition(), decodeJSON[events.Position])
 	checkGolden(t, "state_digest", events.StateDigest{Position: samplePosition(), Rows: 3, Data: "00ff", Results: "01", Idempotency: "02"}, decodeJSON[events.StateDigest])
-	checkGolden(t, "copy_head", events.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon}, events.DecodeCopyHead)
+	checkGolden(t, "copy_head", shardapi.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon}, shardapi.DecodeCopyHead)
 	for i, item := range sampleCopy() {
-		checkGolden(t, fmt.Sprintf("copy_item_%d", i), item, events.DecodeCopyItem)
+		checkGolden(t, fmt.Sprintf("copy_item_%d", i), item, shardapi.DecodeCopyItem)
 	}
 }
 
-func FuzzDecodeBatch(f *testing.F)   { stable(f, events.DecodeBatch, sampleBatch()) }
-func FuzzDecodeResults(f *testing.F) { stable(f, events.DecodeResults, sampleResults()) }
+func FuzzDecodeBatch(f *testing.F)   { stable(f, shardlog.DecodeBatch, sampleBatch()) }
+func FuzzDecodeResults(f *testing.F) { stable(f, shardlog.DecodeResults, sampleResults()) }
 func FuzzDecodeCopyHead(f *testing.F) {
-	stable(f, events.DecodeCopyHead, events.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon})
+	stable(f, shardapi.DecodeCopyHead, shardapi.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon})
 }
 func FuzzDecodeCopyItem(f *testing.F) {
 	s := sampleCopy()
-	stable(f, events.DecodeCopyItem, s[0], s[1], s[2])
+	stable(f, shardapi.DecodeCopyItem, s[0], s[1], s[2])
 }
 
 // Whatever ReadRow lets through is valid, and is written as JSON's own decoder
@@ -109,7 +112,7 @@ func FuzzReadRow(f *testing.F) {
 	})
 }
 
-func equal(a, b events.Row) bool {
+func equal(a, b rowjson.Row) bool {
 	x, _ := a.MarshalJSON()
 	y, _ := b.MarshalJSON()
 	return bytes.Equal(x, y)
@@ -118,11 +121,11 @@ func equal(a, b events.Row) bool {
 func TestNumber_IsCanonical(t *testing.T) {
 	f := func(in, want string) {
 		t.Helper()
-		v, err := events.Number(in)
+		v, err := rowjson.Number(in)
 		if err != nil || v.Raw() != want || !v.IsNumber() {
 			t.Errorf("%s: got %s, %v, want %s", in, v, err, want)
 		}
-		if again, err := events.Number(v.Raw()); err != nil || again != v {
+		if again, err := rowjson.Number(v.Raw()); err != nil || again != v {
 			t.Errorf("%s: %s is not canonical: %s, %v", in, v, again, err)
 		}
 	}
@@ -146,7 +149,7 @@ func TestNumber_IsCanonical(t *testing.T) {
 		"", "-", "+1", "01", "-01", ".5", "1.", "1.e3", "1e", "1e+", "1e+-3", "1e--3", "1e3x", "1.2.3", "0x1", "1_0", " 1", "1 ", "NaN", "Infinity", "--1", "1-", "１",
 		"1e35", "1e-31", strings.Repeat("9", 36), "1e999999999999999999999", "1e-999999999999999999999",
 	} {
-		if v, err := events.Number(bad); err == nil {
+		if v, err := rowjson.Number(bad); err == nil {
 			t.Errorf("%q became %s", bad, v)
 		}
 	}
@@ -186,7 +189,7 @@ func TestReadRow_GivesBackWhatWentIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Key() != 9007199254740993 || r[1] != events.Text("27\\ud800 \x00😀é") || r[2] != events.Int(27) || r[2] == events.Text("27") {
+	if r.Key() != 9007199254740993 || r[1] != rowjson.Text("27\\ud800 \x00😀é") || r[2] != rowjson.Int(27) || r[2] == rowjson.Text("27") {
 		t.Errorf("got %v", r)
 	}
 }
@@ -266,7 +269,7 @@ func TestTable_Finds(t *testing.T) {
 }
 
 func TestOp_Validate(t *testing.T) {
-	f := func(want string, o events.Op) {
+	f := func(want string, o shardlog.Op) {
 		t.Helper()
 		err := o.Validate(&spec.Schema, spec.Shard)
 		if want == "" {
@@ -278,36 +281,36 @@ func TestOp_Validate(t *testing.T) {
 		refused(t, err, want)
 	}
 	out := int64(4096)
-	one := []events.Row{row(1, "a", events.Int(1))}
+	one := []rowjson.Row{row(1, "a", rowjson.Int(1))}
 	for _, o := range sampleBatch().Ops {
 		f("", o)
 	}
-	f("is unknown", events.Op{})
-	f("rows: missing", events.Op{Kind: events.OpInsert})
-	f("rows: missing", events.Op{Kind: events.OpUpdate})
-	f("2 are too many", events.Op{Kind: events.OpUpdate, Rows: append(one, one...)})
-	f("1 are too many", events.Op{Kind: events.OpBarrier, Rows: one})
-	f("key: missing", events.Op{Kind: events.OpDelete})
-	f("key: not for", events.Op{Kind: events.OpInsert, Rows: one, Key: &key})
-	f("Stud_id: 1 is there twice in one write", events.Op{Kind: events.OpInsert, Rows: append(one, one...)})
-	f("Stud_id: 4096 is outside of shard sh1, which holds 0 to 4095", events.Op{Kind: events.OpInsert, Rows: []events.Row{row(4096, "a", events.Int(1))}})
-	f("Stud_id: 4096 is outside", events.Op{Kind: events.OpDelete, Key: &out})
-	f("2 values for 3 columns", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text("")}}})
-	f("Stud_marks: missing", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text(""), {}}}})
-	f("Stud_name: not valid UTF-8", events.Op{Kind: events.OpInsert, Rows: []events.Row{row(1, "\xff", events.Int(1))}})
-	f("Stud_id", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Text("1"), events.Text(""), events.Text("")}}})
-	f("idempotency key", events.Op{Kind: events.OpBarrier, Idempotency: &events.Idempotency{Body: "x"}})
-	f("idempotency key", events.Op{Kind: events.OpBarrier, Idempotency: &events.Idempotency{Key: "ä", Body: "x"}})
-	f("idempotency body", events.Op{Kind: events.OpBarrier, Idempotency: &events.Idempotency{Key: "a"}})
+	f("is unknown", shardlog.Op{})
+	f("rows: missing", shardlog.Op{Kind: shardlog.OpInsert})
+	f("rows: missing", shardlog.Op{Kind: shardlog.OpUpdate})
+	f("2 are too many", shardlog.Op{Kind: shardlog.OpUpdate, Rows: append(one, one...)})
+	f("1 are too many", shardlog.Op{Kind: shardlog.OpBarrier, Rows: one})
+	f("key: missing", shardlog.Op{Kind: shardlog.OpDelete})
+	f("key: not for", shardlog.Op{Kind: shardlog.OpInsert, Rows: one, Key: &key})
+	f("Stud_id: 1 is there twice in one write", shardlog.Op{Kind: shardlog.OpInsert, Rows: append(one, one...)})
+	f("Stud_id: 4096 is outside of shard sh1, which holds 0 to 4095", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row(4096, "a", rowjson.Int(1))}})
+	f("Stud_id: 4096 is outside", shardlog.Op{Kind: shardlog.OpDelete, Key: &out})
+	f("2 values for 3 columns", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(1), rowjson.Text("")}}})
+	f("Stud_marks: missing", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(1), rowjson.Text(""), {}}}})
+	f("Stud_name: not valid UTF-8", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row(1, "\xff", rowjson.Int(1))}})
+	f("Stud_id", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Text("1"), rowjson.Text(""), rowjson.Text("")}}})
+	f("idempotency key", shardlog.Op{Kind: shardlog.OpBarrier, Idempotency: &shardlog.Idempotency{Body: "x"}})
+	f("idempotency key", shardlog.Op{Kind: shardlog.OpBarrier, Idempotency: &shardlog.Idempotency{Key: "ä", Body: "x"}})
+	f("idempotency body", shardlog.Op{Kind: shardlog.OpBarrier, Idempotency: &shardlog.Idempotency{Key: "a"}})
 }
 
 // In whatever order keys come, none may be there twice.
 func TestOp_ValidateFindsKeysThatAreThereTwice(t *testing.T) {
 	f := func(want string, keys ...int64) {
 		t.Helper()
-		o := events.Op{Kind: events.OpInsert}
+		o := shardlog.Op{Kind: shardlog.OpInsert}
 		for _, key := range keys {
-			o.Rows = append(o.Rows, row(key, "a", events.Int(1)))
+			o.Rows = append(o.Rows, row(key, "a", rowjson.Int(1)))
 		}
 		err := o.Validate(&spec.Schema, events.Shard{ID: "sh1", Low: -9, Size: 20})
 		if want == "" && err != nil {
@@ -329,7 +332,7 @@ func TestOp_ValidateFindsKeysThatAreThereTwice(t *testing.T) {
 func TestValue_Int64(t *testing.T) {
 	f := func(number string, want int64, ok bool) {
 		t.Helper()
-		v, err := events.Number(number)
+		v, err := rowjson.Number(number)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,67 +348,67 @@ func TestValue_Int64(t *testing.T) {
 	f("-9223372036854775808", math.MinInt64, true)
 	f("9223372036854775808", 0, false)
 	f("0.5", 0, false)
-	if _, err := events.Text("1").Int64(); err == nil {
+	if _, err := rowjson.Text("1").Int64(); err == nil {
 		t.Error("a string is an integer")
 	}
 }
 
 func TestDecodeBatch_Refuses(t *testing.T) {
-	f := func(want string, change func(*events.Batch)) {
+	f := func(want string, change func(*shardlog.Batch)) {
 		t.Helper()
 		b := sampleBatch()
 		change(&b)
-		_, err := events.DecodeBatch(encoded(t, b))
+		_, err := shardlog.DecodeBatch(encoded(t, b))
 		refused(t, err, want)
 	}
-	f("id", func(b *events.Batch) { b.ID = "" })
-	f("id", func(b *events.Batch) { b.ID = "a b" })
-	f("writer", func(b *events.Batch) { b.Writer = "" })
-	f("table", func(b *events.Batch) { b.Table = "a.b" })
-	f("shard", func(b *events.Batch) { b.Shard = ">" })
-	f("0 ops", func(b *events.Batch) { b.Ops = nil })
-	f("op 1", func(b *events.Batch) { b.Ops[1].Kind = "drop" })
-	f("null is neither", func(b *events.Batch) { b.Ops[1].Rows[0][1] = events.Value{} })
-	f("at most 64 values", func(b *events.Batch) { b.Ops[1].Rows[0] = append(make(events.Row, 0), many(65)...) })
-	_, err := events.DecodeBatch(make([]byte, events.MaxBatchBytes+1))
+	f("id", func(b *shardlog.Batch) { b.ID = "" })
+	f("id", func(b *shardlog.Batch) { b.ID = "a b" })
+	f("writer", func(b *shardlog.Batch) { b.Writer = "" })
+	f("table", func(b *shardlog.Batch) { b.Table = "a.b" })
+	f("shard", func(b *shardlog.Batch) { b.Shard = ">" })
+	f("0 ops", func(b *shardlog.Batch) { b.Ops = nil })
+	f("op 1", func(b *shardlog.Batch) { b.Ops[1].Kind = "drop" })
+	f("null is neither", func(b *shardlog.Batch) { b.Ops[1].Rows[0][1] = rowjson.Value{} })
+	f("at most 64 values", func(b *shardlog.Batch) { b.Ops[1].Rows[0] = append(make(rowjson.Row, 0), many(65)...) })
+	_, err := shardlog.DecodeBatch(make([]byte, shardlog.MaxBatchBytes+1))
 	refused(t, err, "too many")
 }
 
-func many(n int) events.Row {
-	r := make(events.Row, n)
+func many(n int) rowjson.Row {
+	r := make(rowjson.Row, n)
 	for i := range r {
-		r[i] = events.Int(int64(i))
+		r[i] = rowjson.Int(int64(i))
 	}
 	return r
 }
 
 func TestResults_Op(t *testing.T) {
 	r := sampleResults()
-	if got := r.Op(3); got.Outcome != events.Done || got.Op != 3 {
+	if got := r.Op(3); got.Outcome != shardlog.Done || got.Op != 3 {
 		t.Errorf("got %+v", got)
 	}
-	if got := r.Op(2); got.Outcome != events.Missing || got.Keys[0] != 0 {
+	if got := r.Op(2); got.Outcome != shardlog.Missing || got.Keys[0] != 0 {
 		t.Errorf("got %+v", got)
 	}
-	f := func(want string, change func(*events.Results)) {
+	f := func(want string, change func(*shardlog.Results)) {
 		t.Helper()
 		r := sampleResults()
 		change(&r)
-		_, err := events.DecodeResults(encoded(t, r))
+		_, err := shardlog.DecodeResults(encoded(t, r))
 		refused(t, err, want)
 	}
-	f("batch", func(r *events.Results) { r.Batch = "" })
-	f("out of order", func(r *events.Results) { r.Ops = 4 })
-	f("out of order", func(r *events.Results) { r.Notable[1].Op = 0 })
-	f("outcome", func(r *events.Results) { r.Notable[1].Outcome = "maybe" })
+	f("batch", func(r *shardlog.Results) { r.Batch = "" })
+	f("out of order", func(r *shardlog.Results) { r.Ops = 4 })
+	f("out of order", func(r *shardlog.Results) { r.Notable[1].Op = 0 })
+	f("outcome", func(r *shardlog.Results) { r.Notable[1].Outcome = "maybe" })
 }
 
 func TestOpID(t *testing.T) {
-	if batch, i, err := events.ParseOpID(events.OpID("a.b", 12)); batch != "a.b" || i != 12 || err != nil {
+	if batch, i, err := shardlog.ParseOpID(shardlog.OpID("a.b", 12)); batch != "a.b" || i != 12 || err != nil {
 		t.Errorf("got %q, %d, %v", batch, i, err)
 	}
 	for _, bad := range []string{"", "a", ".1", "a.", "a.-1", "a.01", "a.70000", "a b.1", strings.Repeat("x", 100) + ".1"} {
-		_, _, err := events.ParseOpID(bad)
+		_, _, err := shardlog.ParseOpID(bad)
 		refused(t, err, "op id")
 	}
 }
@@ -427,13 +430,13 @@ func TestSubjects_Database(t *testing.T) {
 
 func TestDecodeCopy_Refuses(t *testing.T) {
 	for _, bad := range []string{`{}`, `{"row":[]}`, `{"row":[1],"results":{"results":{"batch":"a"}}}`, `{"results":{}}`, `{"idempotency":{"key":""}}`, `[]`} {
-		if got, err := events.DecodeCopyItem([]byte(bad)); err == nil {
+		if got, err := shardapi.DecodeCopyItem([]byte(bad)); err == nil {
 			t.Errorf("%s became %+v", bad, got)
 		}
 	}
-	_, err := events.DecodeCopyHead(encoded(t, events.CopyHead{Spec: spec}))
+	_, err := shardapi.DecodeCopyHead(encoded(t, shardapi.CopyHead{Spec: spec}))
 	refused(t, err, "incarnation")
-	_, err = events.DecodeCopyHead([]byte(`{}`))
+	_, err = shardapi.DecodeCopyHead([]byte(`{}`))
 	refused(t, err, "decode copy")
 }
 
@@ -441,7 +444,7 @@ func BenchmarkDecodeBatch(b *testing.B) {
 	batch := sampleBatch()
 	batch.Ops = nil
 	for i := range 64 {
-		batch.Ops = append(batch.Ops, events.Op{Kind: events.OpInsert, Rows: []events.Row{row(int64(i), "somebody", events.Int(27))}})
+		batch.Ops = append(batch.Ops, shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row(int64(i), "somebody", rowjson.Int(27))}})
 	}
 	in, err := json.Marshal(batch)
 	if err != nil {
@@ -450,14 +453,14 @@ func BenchmarkDecodeBatch(b *testing.B) {
 	b.SetBytes(int64(len(in)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := events.DecodeBatch(in); err != nil {
+		if _, err := shardlog.DecodeBatch(in); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func TestCopyClockKeepsNanoseconds(t *testing.T) {
-	h, err := events.DecodeCopyHead(encoded(t, events.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon}))
+	h, err := shardapi.DecodeCopyHead(encoded(t, shardapi.CopyHead{Spec: spec, Position: samplePosition(), Clock: noon}))
 	if err != nil || !h.Clock.Equal(noon) || noon.Nanosecond()%int(time.Microsecond) == 0 {
 		t.Errorf("got %v, %v", h.Clock, err)
 	}

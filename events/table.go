@@ -2,11 +2,14 @@ package events
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
 	"sort"
 	"strings"
+
+	"ringway/events/rowjson"
 )
 
 // Types of a column. A String column holds numbers too, and gives back what
@@ -18,7 +21,6 @@ const (
 
 // Sizes of tables.
 const (
-	MaxColumns         = 64
 	MaxShards          = 1024 // of one table
 	MaxIdentifierBytes = 48
 )
@@ -44,6 +46,19 @@ type Table struct {
 	Shards []Shard `json:"shards"` // no two overlap; gaps belong to nobody
 }
 
+// ShardSpec is what has to be known of a shard to keep a replica of it.
+type ShardSpec struct {
+	Table  string `json:"table"`
+	Schema Schema `json:"schema"`
+	Shard  Shard  `json:"shard"`
+}
+
+// Validate names the first thing that cannot be.
+func (r *ShardSpec) Validate() error {
+	table := Table{Name: r.Table, Schema: r.Schema, Shards: []Shard{r.Shard}}
+	return table.Validate()
+}
+
 // KeyColumn is the name of the key.
 func (s *Schema) KeyColumn() string { return s.Columns[0] }
 
@@ -52,12 +67,12 @@ func (s *Schema) Validate() error {
 	switch {
 	case len(s.Columns) == 0:
 		return StatusErrorf(400, "columns: missing")
-	case len(s.Columns) > MaxColumns:
-		return StatusErrorf(400, "columns: %d are too many; use at most %d", len(s.Columns), MaxColumns)
+	case len(s.Columns) > rowjson.MaxColumns:
+		return StatusErrorf(400, "columns: %d are too many; use at most %d", len(s.Columns), rowjson.MaxColumns)
 	case len(s.DTypes) != len(s.Columns):
 		return StatusErrorf(400, "dtypes: %d for %d columns", len(s.DTypes), len(s.Columns))
 	case s.DTypes[0] != DTypeNumber:
-		return StatusErrorf(400, "dtypes: the first column, %s, is the key and has to be a %s", shorten(s.Columns[0]), DTypeNumber)
+		return StatusErrorf(400, "dtypes: the first column, %s, is the key and has to be a %s", rowjson.Shorten(s.Columns[0]), DTypeNumber)
 	}
 	seen := map[string]bool{}
 	for i, c := range s.Columns {
@@ -69,7 +84,7 @@ func (s *Schema) Validate() error {
 		}
 		seen[strings.ToLower(c)] = true
 		if t := s.DTypes[i]; t != DTypeNumber && t != DTypeString {
-			return StatusErrorf(400, "dtypes: %q of %s is unknown; use %s or %s", shorten(t), c, DTypeNumber, DTypeString)
+			return StatusErrorf(400, "dtypes: %q of %s is unknown; use %s or %s", rowjson.Shorten(t), c, DTypeNumber, DTypeString)
 		}
 	}
 	return nil
@@ -87,6 +102,70 @@ func (s *Schema) Callable() error {
 // Equal reports whether both are the same columns.
 func (s *Schema) Equal(o *Schema) bool {
 	return slices.Equal(s.Columns, o.Columns) && slices.Equal(s.DTypes, o.DTypes)
+}
+
+// ReadRow reads a row as clients write it, an object with every column of the
+// schema and no other. Its errors name the column.
+func (s *Schema) ReadRow(object []byte) (rowjson.Row, error) {
+	in := rowjson.NewReader(string(object))
+	row, err := s.NextRow(&in)
+	if (err != nil || !in.End()) && !json.Valid(object) {
+		return nil, StatusErrorf(400, "row: not JSON")
+	}
+	return row, err
+}
+
+// NextRow reads a row as ReadRow does from where in is. It shares memory with
+// the text of in.
+func (s *Schema) NextRow(in *rowjson.Reader) (rowjson.Row, error) {
+	row, err := in.Object(s.Columns)
+	if err != nil {
+		return nil, StatusErrorf(400, "%s", err)
+	}
+	return row, s.Check(row)
+}
+
+// Check accepts a row that a replica can hold: every column, of its type, the
+// key a 64-bit integer. Its errors name the column.
+func (s *Schema) Check(row rowjson.Row) error {
+	_, err := s.CheckedKey(row)
+	return err
+}
+
+// CheckedKey is Check, and the row's key.
+func (s *Schema) CheckedKey(row rowjson.Row) (int64, error) {
+	if len(row) != len(s.Columns) {
+		return 0, StatusErrorf(400, "row: %d values for %d columns", len(row), len(s.Columns))
+	}
+	for i, v := range row {
+		if v.IsNumber() { // bounded when it was made, and any column holds it
+			continue
+		}
+		if err := v.Check(); err != nil {
+			return 0, StatusErrorf(400, "%s: %s", s.Columns[i], err)
+		}
+		if s.DTypes[i] == DTypeNumber {
+			return 0, StatusErrorf(400, "%s: %s is no number", s.Columns[i], v.Shown())
+		}
+	}
+	key, err := row[0].Int64()
+	if err != nil {
+		return 0, StatusErrorf(400, "%s: %s", s.Columns[0], err)
+	}
+	return key, nil
+}
+
+// AppendRow writes a checked row as clients read it, an object.
+func (s *Schema) AppendRow(to []byte, row rowjson.Row) []byte {
+	to = append(to, '{')
+	for i, name := range s.Columns {
+		if i > 0 {
+			to = append(to, ',')
+		}
+		to = append(append(append(to, '"'), name...), '"', ':') // identifiers need no escape
+		to = row[i].Append(to)
+	}
+	return append(to, '}')
 }
 
 // Holds reports whether key lies in the shard.
@@ -183,18 +262,31 @@ func ValidIdentifier(s string) error {
 	ok := s != "" && len(s) <= MaxIdentifierBytes
 	for i := range len(s) {
 		letter := 'a' <= s[i]|0x20 && s[i]|0x20 <= 'z'
-		ok = ok && (letter || i > 0 && (digit(s[i]) || s[i] == '_'))
+		ok = ok && (letter || i > 0 && ('0' <= s[i] && s[i] <= '9' || s[i] == '_'))
 	}
 	if ok {
 		return nil
 	}
-	return fmt.Errorf("%q is no identifier; use 1 to %d letters, digits or '_', beginning with a letter", shorten(s), MaxIdentifierBytes)
+	return fmt.Errorf("%q is no identifier; use 1 to %d letters, digits or '_', beginning with a letter", rowjson.Shorten(s), MaxIdentifierBytes)
 }
 
-// shorten keeps what an error quotes small.
-func shorten(s string) string {
-	if len(s) <= MaxNameBytes {
-		return s
+// MaxIDBytes bounds ids that Ringway makes.
+const MaxIDBytes = 64
+
+// ValidID accepts ids that we make: short, printable, no white space.
+func ValidID(s string) error {
+	if s == "" || len(s) > MaxIDBytes || !Printable(s) || strings.Contains(s, " ") {
+		return fmt.Errorf("%q is no id; use 1 to %d printable ASCII characters without space", rowjson.Shorten(s), MaxIDBytes)
 	}
-	return strings.ToValidUTF8(s[:MaxNameBytes], "") + "…"
+	return nil
+}
+
+// Printable reports whether s is printable ASCII.
+func Printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

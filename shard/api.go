@@ -13,18 +13,20 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
 	"ringway/shard/replica"
 )
 
-// serve answers one request: the native API below events.ShardAPI, for routers
+// serve answers one request: the native API below shardapi.Prefix, for routers
 // and other shard servers, else the course's.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
-	rest, native := strings.CutPrefix(path, events.ShardAPI)
+	rest, native := strings.CutPrefix(path, shardapi.Prefix)
 	switch {
 	case native:
 		s.serveShard(ctx, rest)
-	case path == events.ShardGet && ctx.IsPost():
+	case path == shardapi.GetPath && ctx.IsPost():
 		s.serveGet(ctx)
 	case path == "/heartbeat" && (ctx.IsGet() || ctx.IsHead()):
 		// 200 and nothing: the process listens.
@@ -117,8 +119,8 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica.Running) error {
 		return err
 	}
 	schema := r.Store.Spec().Schema
-	format := func(to []byte, row events.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
-	return s.answerRange(ctx, r, low, high, rowsAnswer{head: events.AppendShardSeq, row: format, end: events.AppendShardEnd})
+	format := func(to []byte, row rowjson.Row, _ int) []byte { return append(schema.AppendRow(to, row), '\n') }
+	return s.answerRange(ctx, r, low, high, rowsAnswer{head: shardapi.AppendSeq, row: format, end: shardapi.AppendEnd})
 }
 
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica.Running, batch string) error {
@@ -192,7 +194,7 @@ const (
 // rowsAnswer is how rows are written.
 type rowsAnswer struct {
 	head func(to []byte, seq uint64) []byte // if there are rows
-	row  func(to []byte, row events.Row, n int) []byte
+	row  func(to []byte, row rowjson.Row, n int) []byte
 	end  func(to []byte, seq uint64, rows int) []byte
 }
 
@@ -207,7 +209,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 			return err
 		}
 		body, n, before := []byte(nil), 0, r.Applied()
-		seq, err := r.Store.Range(s.context(), low, high, func(row events.Row, seq uint64) error {
+		seq, err := r.Store.Range(s.context(), low, high, func(row rowjson.Row, seq uint64) error {
 			if n == 0 {
 				body = as.head(body, seq)
 			}
@@ -239,7 +241,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 		defer cancel()
 		var one []byte
 		n, before := 0, r.Applied()
-		seq, err := r.Store.Range(life, low, high, func(row events.Row, seq uint64) error {
+		seq, err := r.Store.Range(life, low, high, func(row rowjson.Row, seq uint64) error {
 			one = one[:0]
 			if n == 0 {
 				if err := r.RefuseRolledBack(before, seq); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/replica"
 )
 
@@ -161,7 +163,7 @@ func wrong(err error) string {
 // id is the key that a call names, as a number or as its text.
 func (c *assignmentCall) id() (int64, error) {
 	name := c.target.Spec.Schema.KeyColumn()
-	var v events.Value
+	var v rowjson.Value
 	if err := c.field(name, &v); err != nil {
 		return 0, err
 	}
@@ -175,7 +177,7 @@ func (c *assignmentCall) id() (int64, error) {
 	return integer(name, v)
 }
 
-func integer(name string, v events.Value) (int64, error) {
+func integer(name string, v rowjson.Value) (int64, error) {
 	n, err := v.Int64()
 	if err != nil {
 		return 0, events.StatusErrorf(400, "%s: %s", name, err)
@@ -189,7 +191,7 @@ func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	name := c.target.Spec.Schema.KeyColumn()
-	var bounds struct{ Low, High *events.Value }
+	var bounds struct{ Low, High *rowjson.Value }
 	if err := c.field(name, &bounds); err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
 	ctx.SetContentType("application/json")
 	return s.answerRange(ctx, c.at, low, high, rowsAnswer{
 		head: func(to []byte, _ uint64) []byte { return to },
-		row: func(to []byte, row events.Row, n int) []byte {
+		row: func(to []byte, row rowjson.Row, n int) []byte {
 			if n == 0 {
 				to = append(to, begin...)
 			} else {
@@ -272,7 +274,7 @@ func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica.Running)
 	for _, r := range replicas {
 		spec, between, before := r.Store.Spec(), "", r.Applied()
 		line = append(append(append(line, '"'), spec.Shard.ID...), `":[`...)
-		seq, err := r.Store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row events.Row, _ uint64) error {
+		seq, err := r.Store.Range(ctx, spec.Shard.Low, spec.Shard.High(), func(row rowjson.Row, _ uint64) error {
 			line = spec.Schema.AppendRow(append(line, between...), row)
 			_, err := w.Write(line)
 			line, between = line[:0], ","
@@ -297,7 +299,7 @@ func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
 	}
 	index := int64(0)
 	if _, given := c.fields["curr_idx"]; given {
-		var v events.Value
+		var v rowjson.Value
 		if err := c.field("curr_idx", &v); err != nil {
 			return err
 		}
@@ -315,7 +317,7 @@ func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
 	if index > math.MaxInt64-int64(len(objects)) {
 		return events.StatusErrorf(400, "curr_idx: %d is too large", index)
 	}
-	op := events.Op{Kind: events.OpInsert}
+	op := shardlog.Op{Kind: shardlog.OpInsert}
 	for i, object := range objects {
 		row, err := c.target.Spec.Schema.ReadRow(object)
 		if err != nil {
@@ -360,7 +362,7 @@ func (s assignmentAPI) update(ctx *fasthttp.RequestCtx) error {
 	if row.Key() != id {
 		return events.StatusErrorf(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
-	if err := s.do(c, &events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}); err != nil {
+	if err := s.do(c, &shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}); err != nil {
 		return err
 	}
 	return assignmentDone(ctx, c, id, "Data entry for %s:%d updated")
@@ -375,7 +377,7 @@ func (s assignmentAPI) remove(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.do(c, &events.Op{Kind: events.OpDelete, Key: &id}); err != nil {
+	if err := s.do(c, &shardlog.Op{Kind: shardlog.OpDelete, Key: &id}); err != nil {
 		return err
 	}
 	return assignmentDone(ctx, c, id, "Data entry with %s:%d removed")

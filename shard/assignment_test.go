@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 )
 
 // The course's calls to a shard server, in this order.
@@ -99,9 +101,9 @@ func TestCourse_LargeAnswersAreWhole(t *testing.T) {
 	n := c.nodes["s1"]
 	n.is(events.ReplicaReady)
 	const rows = 600
-	op := &events.Op{Kind: events.OpInsert}
+	op := &shardlog.Op{Kind: shardlog.OpInsert}
 	for k := range int64(rows) {
-		op.Rows = append(op.Rows, events.Row{events.Int(k), events.Text(strings.Repeat("long ", 50))})
+		op.Rows = append(op.Rows, rowjson.Row{rowjson.Int(k), rowjson.Text(strings.Repeat("long ", 50))})
 	}
 	c.do(op)
 	for _, high := range []int{499, 1_000_000} { // long, and long by its bounds already

@@ -10,11 +10,12 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/shardlog"
 )
 
 // do writes an op through the shard's log, as routers do, and returns
 // when it can be read here.
-func (s assignmentAPI) do(c *assignmentCall, op *events.Op) error {
+func (s assignmentAPI) do(c *assignmentCall, op *shardlog.Op) error {
 	if err := op.Validate(&c.target.Spec.Schema, c.target.Spec.Shard); err != nil {
 		return err
 	}
@@ -28,10 +29,10 @@ func (s assignmentAPI) do(c *assignmentCall, op *events.Op) error {
 	}
 	key := c.target.Spec.Schema.KeyColumn()
 	switch r.Outcome {
-	case events.Done:
-	case events.Duplicate:
+	case shardlog.Done:
+	case shardlog.Duplicate:
 		return events.StatusErrorf(409, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
-	case events.Missing:
+	case shardlog.Missing:
 		return events.StatusErrorf(404, "%s: %s not there", key, keys(r.Keys, r.Count))
 	default:
 		return events.StatusErrorf(400, "%s: %s", r.Outcome, r.Detail)

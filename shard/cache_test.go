@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 func TestServer_CountsRowsFoundInMemory(t *testing.T) {
@@ -29,7 +32,7 @@ func TestServer_CountsRowsFoundInMemory(t *testing.T) {
 	}
 	get := func() {
 		body := fmt.Sprintf(`[{"table":%q,"shard":%q,"log":%q,"keys":[0,1,2,7]}]`, spec.Table, spec.Shard.ID, c.log.Incarnation)
-		call(t, "POST", "http://"+n.addr+events.ShardGet, body)
+		call(t, "POST", "http://"+n.addr+shardapi.GetPath, body)
 	}
 	get() // 7 was never written
 	counts(3, 1)
@@ -54,15 +57,15 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 	n.is(events.ReplicaReady)
 
 	get := func(minSeq uint64) string {
-		part := events.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, MinSeq: minSeq}
+		part := shardapi.GetPart{Table: spec.Table, Shard: spec.Shard.ID, Log: c.log.Incarnation, MinSeq: minSeq}
 		for key := range int64(keys) {
 			part.Keys = append(part.Keys, keys-1-key)
 		}
-		body, err := json.Marshal([]events.GetPart{part})
+		body, err := json.Marshal([]shardapi.GetPart{part})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, text := call(t, "POST", "http://"+n.addr+events.ShardGet, string(body))
+		_, text := call(t, "POST", "http://"+n.addr+shardapi.GetPath, string(body))
 		return text
 	}
 	stop := make(chan struct{})
@@ -80,20 +83,20 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 	var before [][]byte
 	for step := range uint64(steps) {
 		key := chance.Int64N(keys)
-		row := events.Row{events.Int(key), events.Text(fmt.Sprint(step))}
-		batch := events.Batch{ID: fmt.Sprintf("b%d", step), Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID}
+		row := rowjson.Row{rowjson.Int(key), rowjson.Text(fmt.Sprint(step))}
+		batch := shardlog.Batch{ID: fmt.Sprintf("b%d", step), Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID}
 		switch chance.IntN(5) {
 		case 0, 1:
-			batch.Ops = []events.Op{{Kind: events.OpUpdate, Rows: []events.Row{row}}}
+			batch.Ops = []shardlog.Op{{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}}
 		case 2:
-			batch.Ops = []events.Op{{Kind: events.OpDelete, Key: &key}}
+			batch.Ops = []shardlog.Op{{Kind: shardlog.OpDelete, Key: &key}}
 		case 3:
-			batch.Ops = []events.Op{
-				{Kind: events.OpInsert, Rows: []events.Row{row}},
-				{Kind: events.OpUpdate, Rows: []events.Row{row}, Idempotency: &events.Idempotency{Key: fmt.Sprint("k", chance.IntN(40)), Body: "x"}},
+			batch.Ops = []shardlog.Op{
+				{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row}},
+				{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}, Idempotency: &shardlog.Idempotency{Key: fmt.Sprint("k", chance.IntN(40)), Body: "x"}},
 			}
 		case 4:
-			batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row, {events.Int((key + 1) % keys), row[1]}}}}
+			batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row, {rowjson.Int((key + 1) % keys), row[1]}}}}
 		}
 		body, err := json.Marshal(batch)
 		if err != nil {
@@ -110,7 +113,7 @@ func TestServer_RowsInMemoryAreThoseOfTheStore(t *testing.T) {
 		seq := step + 1
 		want := ""
 		if code, text := call(t, "GET", n.url(fmt.Sprintf("rows?log=life1&floor=%d&low=0&high=%d", seq, keys-1)), ""); code == 200 {
-			want = strings.TrimPrefix(text, string(events.AppendShardSeq(nil, seq)))
+			want = strings.TrimPrefix(text, string(shardapi.AppendSeq(nil, seq)))
 		}
 		if got := get(seq); got != want {
 			t.Fatalf("seq %d: by key %q, as a range %q", seq, got, want)

@@ -24,6 +24,9 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/replica"
@@ -197,8 +200,8 @@ func (c *cluster) connect() *bus.Conn {
 // nobody knows no results.
 type nobody struct{}
 
-func (nobody) Results(context.Context, events.LogID, string) (events.Results, error) {
-	return events.Results{}, events.ErrNotFound
+func (nobody) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
+	return shardlog.Results{}, events.ErrNotFound
 }
 
 func (c *cluster) newWriter() *oplog.Writer {
@@ -315,7 +318,7 @@ func (c *cluster) put() {
 }
 
 func (n *node) url(thing string) string {
-	return "http://" + n.addr + events.ShardPath(spec.Table, spec.Shard.ID, thing)
+	return "http://" + n.addr + shardapi.Path(spec.Table, spec.Shard.ID, thing)
 }
 
 func call(t testing.TB, method, url, body string) (int, string) {
@@ -374,30 +377,30 @@ func (n *node) is(want string) events.ReplicaStatus {
 func (c *cluster) insert(from, to int64) (seq uint64) {
 	c.Helper()
 	for key := from; key < to; key += 10 {
-		var rows []events.Row
+		var rows []rowjson.Row
 		for k := key; k < min(to, key+10); k++ {
-			rows = append(rows, events.Row{events.Int(k), events.Text(rand.Text())})
+			rows = append(rows, rowjson.Row{rowjson.Int(k), rowjson.Text(rand.Text())})
 		}
-		seq = c.do(&events.Op{Kind: events.OpInsert, Rows: rows}).Seq
+		seq = c.do(&shardlog.Op{Kind: shardlog.OpInsert, Rows: rows}).Seq
 	}
 	return seq
 }
 
-func (c *cluster) do(op *events.Op) oplog.Result {
+func (c *cluster) do(op *shardlog.Op) oplog.Result {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 60*time.Second)
 	defer cancel()
 	r, err := c.writer.Do(ctx, c.log, op)
-	if err != nil || r.Outcome != events.Done {
+	if err != nil || r.Outcome != shardlog.Done {
 		c.Fatalf("%s: %+v, %v", op.Kind, r, err)
 	}
 	return r
 }
 
 // append puts a batch of one op into the log, in the name of writer w1.
-func (c *cluster) append(id string, op events.Op) {
+func (c *cluster) append(id string, op shardlog.Op) {
 	c.Helper()
-	body, err := json.Marshal(events.Batch{ID: id, Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID, Ops: []events.Op{op}})
+	body, err := json.Marshal(shardlog.Batch{ID: id, Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID, Ops: []shardlog.Op{op}})
 	if err != nil {
 		c.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/storage"
@@ -39,7 +41,7 @@ func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			key := next.Load()
-			_, err := c.writer.Do(ctx, c.log, &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("n")}}})
+			_, err := c.writer.Do(ctx, c.log, &shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text("n")}}})
 			cancel()
 			if err != nil {
 				t.Error(err)
@@ -60,7 +62,7 @@ func TestFill_FromAPeerWhileWritesGoOn(t *testing.T) {
 	})
 	close(stop)
 	<-ended
-	seq := c.do(&events.Op{Kind: events.OpBarrier}).Seq
+	seq := c.do(&shardlog.Op{Kind: shardlog.OpBarrier}).Seq
 	c.alike(seq, next.Load(), "s1", "s2")
 	if c.nodes["s1"].served.Load() != 1 {
 		t.Errorf("%d copies were taken", c.nodes["s1"].served.Load())
@@ -223,7 +225,7 @@ func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 	c.keep("s1*", "s2*")
 	history := func() {
 		for i := range int64(3) {
-			c.append(fmt.Sprint("b", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(i), events.Text("x")}}})
+			c.append(fmt.Sprint("b", i), shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(i), rowjson.Text("x")}}})
 		}
 	}
 	history()
@@ -235,7 +237,7 @@ func TestFill_WhatAgreesAfterAllIsKept(t *testing.T) {
 	n.is(events.ReplicaQuarantined) // until somebody tries again
 	c.conn = c.connect()            // the one of before would not write to a log that went back
 	history()
-	c.append("b3", events.Op{Kind: events.OpBarrier})
+	c.append("b3", shardlog.Op{Kind: shardlog.OpBarrier})
 	c.nodes["s1"].state(4)
 	c.nodes["s1"].is(events.ReplicaReady)
 	c.keep("s1*", "s2")
@@ -283,7 +285,7 @@ func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
 	if r := n.is(events.ReplicaHalted); r.Applied.Seq != 1 || !strings.Contains(r.Detail, "seq 2") {
 		t.Errorf("it says %+v", r)
 	}
-	c.append("after", events.Op{Kind: events.OpBarrier})
+	c.append("after", shardlog.Op{Kind: shardlog.OpBarrier})
 	n.is(events.ReplicaHalted)
 	if r := n.replica(); r.Applied.Seq != 1 {
 		t.Errorf("it skipped: %+v", r)
@@ -320,7 +322,7 @@ func TestKeeper_TriesAgainWhileRoutesChange(t *testing.T) {
 	n.is(events.ReplicaReady)
 	c.insert(0, 10)
 	sick.Store(true)
-	c.append("b", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(10), events.Text("x")}}})
+	c.append("b", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(10), rowjson.Text("x")}}})
 	n.is(events.ReplicaHalted)
 	before := tries.Load()
 	testkit.Eventually(t, func() error { // every some milliseconds
@@ -361,7 +363,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 	n.is(events.ReplicaReady)
 	at := n.state(c.insert(0, 10)).Position
 	held.Store(true)
-	c.append("b", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(10), events.Text("x")}}})
+	c.append("b", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(10), rowjson.Text("x")}}})
 	<-begun
 	next := c.log
 	next.Incarnation = "life2"
@@ -395,7 +397,7 @@ type applyStore struct {
 	before func() error
 }
 
-func (s *applyStore) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+func (s *applyStore) Apply(ctx context.Context, from events.Position, entries []shardlog.Entry) ([]shardlog.Results, error) {
 	if err := s.before(); err != nil {
 		return nil, err
 	}

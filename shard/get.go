@@ -6,14 +6,15 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
 	"ringway/shard/replica"
 	"ringway/shard/rowcache"
 )
 
 // serveGet answers rows by key of many shards.
 func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
-	parts, err := events.DecodeGet(ctx.PostBody())
+	parts, err := shardapi.DecodeGet(ctx.PostBody())
 	if err != nil {
 		refuse(ctx, err)
 		return
@@ -42,7 +43,7 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
 
 // atHand appends the answer to a part that needs neither to wait nor the
 // engine; false if it does.
-func (s *Server) fromCache(to []byte, p *events.GetPart) ([]byte, bool) {
+func (s *Server) fromCache(to []byte, p *shardapi.GetPart) ([]byte, bool) {
 	m := s.manager(p.Table, p.Shard)
 	if m == nil {
 		return nil, false
@@ -59,10 +60,10 @@ func (s *Server) fromCache(to []byte, p *events.GetPart) ([]byte, bool) {
 }
 
 // part is the answer to one part.
-func (s *Server) answerPart(p *events.GetPart) []byte {
+func (s *Server) answerPart(p *shardapi.GetPart) []byte {
 	r, err := s.readable(p.Table, p.Shard, p.Log, p.MinSeq)
 	if err != nil {
-		return events.AppendShardFault(nil, statusOf(err))
+		return shardapi.AppendFault(nil, statusOf(err))
 	}
 	known := r.Rows.Lookup(p.Keys)
 	s.counts.memory.Add(float64(len(known.Rows)))
@@ -80,7 +81,7 @@ func (s *Server) answerPart(p *events.GetPart) []byte {
 		found, seq, err = s.fromStore(r, p.Keys)
 	}
 	if err != nil {
-		return events.AppendShardFault(nil, statusOf(err))
+		return shardapi.AppendFault(nil, statusOf(err))
 	}
 	return rowcache.Answer(found, seq)
 }
@@ -94,7 +95,7 @@ func (s *Server) fromStore(r *replica.Running, keys []int64) (rows []rowcache.Li
 	defer release()
 	s.counts.store.Add(float64(len(keys)))
 	schema, before := r.Store.Spec().Schema, r.Applied()
-	seq, err = r.Store.Many(s.context(), keys, func(row events.Row) error {
+	seq, err = r.Store.Many(s.context(), keys, func(row rowjson.Row) error {
 		rows = append(rows, rowcache.Line{Key: row.Key(), Text: append(schema.AppendRow(nil, row), '\n')})
 		return nil
 	})

@@ -19,6 +19,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 	"ringway/internal/testkit"
 	"ringway/shard"
@@ -116,7 +118,7 @@ func killed(t *testing.T, ended <-chan error) {
 func (c *cluster) verify(rows int64, names ...string) {
 	c.Helper()
 	marker := fmt.Sprintf("marker-%d", time.Now().UnixNano())
-	c.append(marker, events.Op{Kind: events.OpDigest})
+	c.append(marker, shardlog.Op{Kind: shardlog.OpDigest})
 	got := map[string]events.StateDigest{}
 	for deadline := time.After(time.Minute); len(got) < len(names); {
 		select {
@@ -174,8 +176,8 @@ func TestServer_KilledAnywhereLosesAndDoublesNothing(t *testing.T) {
 func (c *cluster) write(key int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r, err := c.writer.Do(ctx, c.log, &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("x")}}})
-	if err == nil && r.Outcome != events.Done {
+	r, err := c.writer.Do(ctx, c.log, &shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text("x")}}})
+	if err == nil && r.Outcome != shardlog.Done {
 		err = fmt.Errorf("row %d: %+v", key, r)
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 	"ringway/events"
 	"ringway/events/follow"
 	"ringway/events/oplog"
+	"ringway/events/shardlog"
 	"ringway/shard/replica"
 	"ringway/shard/rowcache"
 	"ringway/shard/storage"
@@ -180,14 +181,14 @@ func (s *Server) manager(table, shard string) *manager {
 type ownStores struct{ s *Server }
 
 // Results implements oplog.Asker.
-func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) (shardlog.Results, error) {
 	m := o.s.manager(log.Table, log.Shard)
 	if m == nil {
-		return events.Results{}, events.ErrNotFound
+		return shardlog.Results{}, events.ErrNotFound
 	}
 	r, err := m.Readable(log.Incarnation)
 	if err != nil {
-		return events.Results{}, err
+		return shardlog.Results{}, err
 	}
 	return r.Store.Results(ctx, batch)
 }

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard"
 	"ringway/shard/storage"
@@ -83,8 +86,8 @@ func TestServer_AnswersRouters(t *testing.T) {
 	c.keep("s1*")
 	n := c.nodes["s1"]
 	n.is(events.ReplicaReady)
-	r := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{
-		{events.Int(1), events.Text("one")}, {events.Int(2), events.Int(2)}, {events.Int(5), events.Text("five")}}})
+	r := c.do(&shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{
+		{rowjson.Int(1), rowjson.Text("one")}, {rowjson.Int(2), rowjson.Int(2)}, {rowjson.Int(5), rowjson.Text("five")}}})
 	batch, _, _ := strings.Cut(r.OpID(), ".")
 	for _, x := range []struct {
 		method, thing, body string
@@ -122,7 +125,7 @@ func TestServer_AnswersRowsByKeyOfManyShards(t *testing.T) {
 	n.restart(func(cfg *shard.Config) { cfg.ReadWait = 50 * time.Millisecond })
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
-	c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text("one")}, {events.Int(5), events.Text("five")}}})
+	c.do(&shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(1), rowjson.Text("one")}, {rowjson.Int(5), rowjson.Text("five")}}})
 	const (
 		part   = `{"table":"StudT","shard":"sh1","log":"life1","floor":1,"keys":[5,1,9,5]}`
 		found  = `{"Stud_id":1,"Stud_name":"one"}` + "\n" + `{"Stud_id":5,"Stud_name":"five"}` + "\n#1 2\n"
@@ -141,10 +144,10 @@ func TestServer_AnswersRowsByKeyOfManyShards(t *testing.T) {
 		{`[]`, 400, ".*0 parts"},
 		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":[]}]`, 400, ".*part 0: no keys"},
 		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":["x"]}]`, 400, ".*no list of parts"},
-		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":[` + strings.Repeat("1,", events.MaxGetKeys) + `1]}]`, 400, ".*1025 keys"},
+		{`[{"table":"StudT","shard":"sh1","log":"life1","keys":[` + strings.Repeat("1,", shardapi.MaxGetKeys) + `1]}]`, 400, ".*1025 keys"},
 		{`nonsense`, 400, ".*no list of parts"},
 	} {
-		code, body := call(t, "POST", "http://"+n.addr+events.ShardGet, x.body)
+		code, body := call(t, "POST", "http://"+n.addr+shardapi.GetPath, x.body)
 		if code != x.code || !regexp.MustCompile("^"+x.want).MatchString(body) {
 			t.Errorf("%.200s: %d %q; want %d %q", x.body, code, body, x.code, x.want)
 		}
@@ -165,9 +168,9 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 		}
 		return nil
 	})
-	answers := make(chan events.Results, 100)
+	answers := make(chan shardlog.Results, 100)
 	stop, err := c.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
-		if r, err := events.DecodeResults(data); err == nil {
+		if r, err := shardlog.DecodeResults(data); err == nil {
 			answers <- r
 		}
 	})
@@ -176,7 +179,7 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 	}
 	defer stop()
 	for i := range 3 {
-		c.append(fmt.Sprintf("b%d", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(int64(i)), events.Text("x")}}})
+		c.append(fmt.Sprintf("b%d", i), shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(int64(i)), rowjson.Text("x")}}})
 	}
 	n.state(3)
 	select {
@@ -196,7 +199,7 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 			t.Fatal("nobody tells")
 		}
 	}
-	c.append("b3", events.Op{Kind: events.OpBarrier})
+	c.append("b3", shardlog.Op{Kind: shardlog.OpBarrier})
 	if r := <-answers; r.Batch != "b3" {
 		t.Errorf("then %+v", r)
 	}
@@ -219,8 +222,8 @@ func TestServer_AReadWaitsForItsFloor(t *testing.T) {
 		_, body := call(t, "GET", n.url("rows?log=life1&floor=2"), "")
 		answer <- body
 	}()
-	c.append("b0", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(0), events.Text("x")}}})
-	c.append("b1", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1), events.Text("y")}}})
+	c.append("b0", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(0), rowjson.Text("x")}}})
+	c.append("b1", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(1), rowjson.Text("y")}}})
 	if body := <-answer; !strings.HasSuffix(body, "#2 2\n") {
 		t.Errorf("got %s", body)
 	}
@@ -234,11 +237,11 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 	}
 	var marks []string
 	for i := range int64(2) { // as many as there are at once; what follows a marker is not in its digest, however they are gathered
-		c.append(fmt.Sprintf("i%d", i), events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(i), events.Text("x")}}})
-		c.append(fmt.Sprintf("m%d", i), events.Op{Kind: events.OpDigest})
+		c.append(fmt.Sprintf("i%d", i), shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(i), rowjson.Text("x")}}})
+		c.append(fmt.Sprintf("m%d", i), shardlog.Op{Kind: shardlog.OpDigest})
 		marks = append(marks, fmt.Sprintf("m%d", i))
 	}
-	c.append("i2", events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(2), events.Text("x")}}})
+	c.append("i2", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(2), rowjson.Text("x")}}})
 	got := map[string][]events.Digest{}
 	for range 2 * len(marks) {
 		select {
@@ -263,15 +266,15 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	n.restart(func(cfg *shard.Config) { cfg.ReadWait, cfg.WriteTimeout = 50*time.Millisecond, time.Hour })
 	c.keep("s1*")
 	n.is(events.ReplicaReady)
-	var rows []events.Row
+	var rows []rowjson.Row
 	for key := range int64(14) {
-		rows = append(rows, events.Row{events.Int(key), events.Text(strings.Repeat("x", 60_000))})
+		rows = append(rows, rowjson.Row{rowjson.Int(key), rowjson.Text(strings.Repeat("x", 60_000))})
 	}
 	var seq uint64
 	for range 20 { // more than sockets hold
-		seq = c.do(&events.Op{Kind: events.OpInsert, Rows: rows}).Seq
+		seq = c.do(&shardlog.Op{Kind: shardlog.OpInsert, Rows: rows}).Seq
 		for i := range rows {
-			rows[i][0] = events.Int(rows[i].Key() + int64(len(rows)))
+			rows[i][0] = rowjson.Int(rows[i].Key() + int64(len(rows)))
 		}
 	}
 	n.state(seq)
@@ -281,7 +284,7 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 		testkit.Must(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		testkit.Must(t, conn.(*net.TCPConn).SetReadBuffer(4096))
-		_, err = fmt.Fprintf(conn, "GET %s?log=life1 HTTP/1.1\r\nHost: x\r\n\r\n", events.ShardPath(spec.Table, spec.Shard.ID, "rows"))
+		_, err = fmt.Fprintf(conn, "GET %s?log=life1 HTTP/1.1\r\nHost: x\r\n\r\n", shardapi.Path(spec.Table, spec.Shard.ID, "rows"))
 		testkit.Must(t, err)
 		status, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 		testkit.Must(t, err)
@@ -295,7 +298,7 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	if served < 2 || served+refused != 10 {
 		t.Errorf("%d were served, %d refused", served, refused)
 	}
-	c.append("marker", events.Op{Kind: events.OpDigest})
+	c.append("marker", shardlog.Op{Kind: shardlog.OpDigest})
 	select {
 	case d := <-c.digests:
 		if d.Error != "" || d.State.Rows != 280 {
@@ -304,7 +307,7 @@ func TestServer_SlowClientsHoldUpNobody(t *testing.T) {
 	case <-time.After(testkit.Patience):
 		t.Error("there is no digest")
 	}
-	n.state(c.do(&events.Op{Kind: events.OpBarrier}).Seq)
+	n.state(c.do(&shardlog.Op{Kind: shardlog.OpBarrier}).Seq)
 }
 
 // A database that lost its newest transactions, as one may that does not sync,
@@ -317,7 +320,7 @@ func TestServer_NoticesADatabaseThatWentBack(t *testing.T) {
 	earlier := n.state(c.insert(0, 10)).Position
 	f := func(keys int64, thing string) {
 		t.Helper()
-		seq := c.do(&events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(keys - 1), events.Text("x")}}}).Seq
+		seq := c.do(&shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(keys - 1), rowjson.Text("x")}}}).Seq
 		at := n.state(seq).Position
 		testkit.Eventually(t, func() error { // or that would notice
 			if r := n.replica(); r.Durable != at {

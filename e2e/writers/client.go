@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"ringway/e2e/check"
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Client makes one HTTP request an operation, to any router.
@@ -125,7 +125,7 @@ func (c *Client) Ask(op string) check.Outcome {
 		return check.Rejected
 	case a.Status != http.StatusOK || json.Unmarshal([]byte(a.Body), &body) != nil:
 		return check.Unknown
-	case body.Outcome == string(events.Done):
+	case body.Outcome == string(shardlog.Done):
 		return check.Acknowledged
 	}
 	return check.Rejected

@@ -15,6 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -228,9 +229,9 @@ func TestLogAppend_ThatIsCutAsksForNothing(t *testing.T) {
 
 func TestLogAppend_TooLarge(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
-	_, err := l.Append(testkit.Context(t), "b", make([]byte, events.MaxBatchBytes+1))
+	_, err := l.Append(testkit.Context(t), "b", make([]byte, shardlog.MaxBatchBytes+1))
 	wantRefusal(t, err, 413)
-	if _, err := l.Append(testkit.Context(t), "b", make([]byte, events.MaxBatchBytes)); err != nil {
+	if _, err := l.Append(testkit.Context(t), "b", make([]byte, shardlog.MaxBatchBytes)); err != nil {
 		t.Fatalf("the largest batch: %v", err)
 	}
 }
@@ -367,7 +368,7 @@ func readLog(t *testing.T, l *bus.Log, after events.Position, n int) []string {
 }
 
 func spellMsg(t *testing.T, seq uint64, data []byte) string {
-	b, err := events.DecodeBatch(data)
+	b, err := shardlog.DecodeBatch(data)
 	if err != nil {
 		return fmt.Sprint(seq, " rubbish")
 	}
@@ -423,7 +424,7 @@ func TestLogRead_CatchesUpWithLargeBatches(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	const n = 30
 	for i := range n {
-		if _, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, events.MaxBatchBytes-i%3*450_000)); err != nil {
+		if _, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, shardlog.MaxBatchBytes-i%3*450_000)); err != nil {
 			t.Fatal(err)
 		}
 	}

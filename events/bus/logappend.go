@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Append is Log(id).Append.
@@ -32,8 +33,8 @@ func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, er
 	if batch == "" {
 		return fail(errors.New("no batch id given")) // NATS stores such a message each time it comes
 	}
-	if len(data) > events.MaxBatchBytes {
-		return fail(events.StatusErrorf(413, "a batch of %d bytes is too large; at most %d", len(data), events.MaxBatchBytes))
+	if len(data) > shardlog.MaxBatchBytes {
+		return fail(events.StatusErrorf(413, "a batch of %d bytes is too large; at most %d", len(data), shardlog.MaxBatchBytes))
 	}
 	var ack *jetstream.PubAck
 	var before uint64

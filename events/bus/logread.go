@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 const (
@@ -181,7 +182,7 @@ func (r *logReader) compare(ctx context.Context, handle jetstream.Stream) error 
 		}
 		return nil
 	}
-	if b, err := events.DecodeBatch(m.Data); err != nil || b.ID != r.batch {
+	if b, err := shardlog.DecodeBatch(m.Data); err != nil || b.ID != r.batch {
 		return fmt.Errorf("%w: what it has at %d is %q, not %q", events.ErrLogForeign, seq, b.ID, r.batch)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 )
 
@@ -61,7 +62,7 @@ func (l *logQueue) acknowledgeUnsent(b *batch) {
 	defer l.mu.Unlock()
 	for i, c := range b.calls {
 		b.calls[i] = &call{done: make(chan answer, 1), index: i} // for the true one, which nobody reads
-		c.done <- answer{result: Result{Result: events.Result{Op: i, Outcome: events.Done}, Batch: b.id}}
+		c.done <- answer{result: Result{Result: shardlog.Result{Op: i, Outcome: shardlog.Done}, Batch: b.id}}
 	}
 }
 

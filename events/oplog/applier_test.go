@@ -9,6 +9,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -25,14 +26,14 @@ type applier struct {
 	batches int
 	repeats int // batches that came again under their id
 	largest int // batch in bytes
-	known   map[string]events.Results
+	known   map[string]shardlog.Results
 	asked   int
 }
 
 // apply follows a log until the test ends.
 func apply(t testing.TB, c *bus.Conn, id events.LogID) *applier {
 	t.Helper()
-	a := &applier{conn: c, id: id, seen: map[int64]bool{}, known: map[string]events.Results{}}
+	a := &applier{conn: c, id: id, seen: map[int64]bool{}, known: map[string]shardlog.Results{}}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -46,7 +47,7 @@ func apply(t testing.TB, c *bus.Conn, id events.LogID) *applier {
 }
 
 func (a *applier) batch(seq uint64, _ time.Time, data []byte, _ bool) error {
-	b, err := events.DecodeBatch(data)
+	b, err := shardlog.DecodeBatch(data)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (a *applier) batch(seq uint64, _ time.Time, data []byte, _ bool) error {
 	return nil
 }
 
-func (a *applier) settle(seq uint64, b *events.Batch, size int) (events.Results, bool) {
+func (a *applier) settle(seq uint64, b *shardlog.Batch, size int) (shardlog.Results, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r, ok := a.known[b.ID]; ok {
@@ -66,11 +67,11 @@ func (a *applier) settle(seq uint64, b *events.Batch, size int) (events.Results,
 	}
 	a.batches++
 	a.largest = max(a.largest, size)
-	r := events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)}
+	r := shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)}
 	for i, op := range b.Ops {
 		for _, row := range op.Rows {
 			if key := row.Key(); a.seen[key] {
-				r.Notable = append(r.Notable, events.Result{Op: i, Outcome: events.Duplicate, Keys: []int64{key}, Count: 1})
+				r.Notable = append(r.Notable, shardlog.Result{Op: i, Outcome: shardlog.Duplicate, Keys: []int64{key}, Count: 1})
 			} else {
 				a.seen[key] = true
 			}
@@ -82,14 +83,14 @@ func (a *applier) settle(seq uint64, b *events.Batch, size int) (events.Results,
 }
 
 // Results answers a writer that lost them.
-func (a *applier) Results(_ context.Context, _ events.LogID, batch string) (events.Results, error) {
+func (a *applier) Results(_ context.Context, _ events.LogID, batch string) (shardlog.Results, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked++
 	if r, ok := a.known[batch]; ok {
 		return r, nil
 	}
-	return events.Results{}, events.ErrNotFound
+	return shardlog.Results{}, events.ErrNotFound
 }
 
 func (a *applier) setMute(mute bool) {

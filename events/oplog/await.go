@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 var (
@@ -16,7 +17,7 @@ var (
 )
 
 // resolve answers the calls of a batch whose results are known.
-func (l *logQueue) resolve(b *batch, r events.Results) error {
+func (l *logQueue) resolve(b *batch, r shardlog.Results) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b.resolved {
@@ -125,7 +126,7 @@ func (l *logQueue) ask(ctx context.Context, overdue []*batch) {
 	}
 }
 
-func (l *logQueue) question(ctx context.Context, b *batch) (events.Results, error) {
+func (l *logQueue) question(ctx context.Context, b *batch) (shardlog.Results, error) {
 	ctx, stop := context.WithTimeout(ctx, l.writer.cfg.LookupTimeout)
 	defer stop()
 	return l.writer.replicas.Results(ctx, l.id, b.id)

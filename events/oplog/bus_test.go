@@ -13,6 +13,7 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -31,7 +32,7 @@ func (h *history) note(t testing.TB, key int64, r oplog.Result, err error) {
 	}
 	var unknown *oplog.Unknown
 	switch {
-	case err == nil && r.Outcome == events.Done && r.Seq > 0:
+	case err == nil && r.Outcome == shardlog.Done && r.Seq > 0:
 		h.acked = append(h.acked, key)
 		h.opIDs[key] = r.OpID()
 	case errors.As(err, &unknown) && errors.Is(err, events.ErrUnknownOutcome):
@@ -67,7 +68,7 @@ func (h *history) check(t testing.TB, a *applier) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, key := range h.acked {
-		batch, i, err := events.ParseOpID(h.opIDs[key])
+		batch, i, err := shardlog.ParseOpID(h.opIDs[key])
 		if err != nil || a.known[batch].Ops <= i {
 			t.Errorf("key %d: op id %q names nothing in the log (%v)", key, h.opIDs[key], err)
 		}
@@ -149,7 +150,7 @@ func TestDo_SecondWriteOfAKeyIsTold(t *testing.T) {
 	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
 	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, testkit.Connect(t, srv.URL()), theLog))
-	for _, want := range []events.Outcome{events.Done, events.Duplicate} {
+	for _, want := range []shardlog.Outcome{shardlog.Done, shardlog.Duplicate} {
 		if r, err := w.Do(testkit.Context(t), theLog, insert(7)); err != nil || r.Outcome != want {
 			t.Fatalf("got %+v, %v, want %s", r, err, want)
 		}
@@ -312,7 +313,7 @@ func TestDo_AnotherIncarnation(t *testing.T) {
 		t.Fatalf("got %v, want a refusal for a foreign log", err)
 	}
 	wantCode(t, err, 503)
-	if r, err = w.Do(testkit.Context(t), second, insert(4)); err != nil || r.Outcome != events.Done {
+	if r, err = w.Do(testkit.Context(t), second, insert(4)); err != nil || r.Outcome != shardlog.Done {
 		t.Fatalf("in the new life: %+v, %v", r, err)
 	}
 	h.acked, h.notStored = append(h.acked, 4), append(h.notStored, 3)

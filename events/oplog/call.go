@@ -7,17 +7,19 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 )
 
 // Result is what became of an op.
 type Result struct {
-	events.Result
+	shardlog.Result
 	Batch string // its id
 	Seq   uint64 // of the batch in the log
 }
 
 // OpID names the op, for clients that ask later.
-func (r *Result) OpID() string { return events.OpID(r.Batch, r.Op) }
+func (r *Result) OpID() string { return shardlog.OpID(r.Batch, r.Op) }
 
 // Unknown is an op that was sent and whose outcome is not known. It wraps
 // events.ErrUnknownOutcome and its cause.
@@ -57,7 +59,7 @@ type answer struct {
 
 const mostSpace = 4 << 10 // of a call that is kept
 
-func (w *Writer) newCall(op *events.Op, most time.Duration) (*call, error) {
+func (w *Writer) newCall(op *shardlog.Op, most time.Duration) (*call, error) {
 	if err := op.WellFormed(); err != nil {
 		return nil, err
 	}
@@ -66,8 +68,8 @@ func (w *Writer) newCall(op *events.Op, most time.Duration) (*call, error) {
 		c = &call{done: make(chan answer, 1), space: make([]byte, 0, 256)} // many are of one short row
 	}
 	data := op.Append(c.space[:0])
-	if len(data) > events.MaxOpBytes {
-		return nil, events.StatusErrorf(413, "%d bytes for one shard are too many in one request; at most %d", len(data), events.MaxOpBytes)
+	if len(data) > shardlog.MaxOpBytes {
+		return nil, events.StatusErrorf(413, "%d bytes for one shard are too many in one request; at most %d", len(data), shardlog.MaxOpBytes)
 	}
 	space := c.space
 	if cap(data) <= mostSpace {
@@ -99,14 +101,14 @@ type batch struct {
 	resolved bool               // its calls have their answers
 }
 
-// encode is the JSON of events.Batch, made of ops that are JSON already.
+// encode is the JSON of shardlog.Batch, made of ops that are JSON already.
 func (b *batch) encode(writer string) []byte {
 	size := 100 + 2*events.MaxIdentifierBytes + len(b.id) + 6*len(writer)
 	for _, c := range b.calls {
 		size += len(c.data) + 1
 	}
 	out := make([]byte, 0, size)
-	field := func(before, text string) { out = events.AppendText(append(out, before...), text) }
+	field := func(before, text string) { out = rowjson.AppendText(append(out, before...), text) }
 	field(`{"id":`, b.id)
 	field(`,"writer":`, writer)
 	field(`,"table":`, b.lane.id.Table)
@@ -123,7 +125,7 @@ func (b *batch) encode(writer string) []byte {
 
 // unknown answers call c of a batch that was sent.
 func (b *batch) unknown(c *call, cause error) answer {
-	return answer{err: &Unknown{OpID: events.OpID(b.id, c.index), Seq: b.seq, Cause: cause}}
+	return answer{err: &Unknown{OpID: shardlog.OpID(b.id, c.index), Seq: b.seq, Cause: cause}}
 }
 
 // over reports whether a Do waits no longer.

@@ -10,6 +10,8 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -49,6 +51,6 @@ func run(t testing.TB, cfg oplog.Config, logs oplog.Log, hear oplog.Listener, as
 	return w, stop
 }
 
-func insert(key int64) *events.Op {
-	return &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("name"), events.Int(27)}}}
+func insert(key int64) *shardlog.Op {
+	return &shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text("name"), rowjson.Int(27)}}}
 }

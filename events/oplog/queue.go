@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // logQueue is the way to one log: ops wait in it for their batch, batches for
@@ -103,7 +104,7 @@ func (l *logQueue) nextBatch(ctx context.Context) (*batch, []byte) {
 	defer l.mu.Unlock()
 	l.removeCalls(func(c *call) bool { return c.gone })
 	n, size := 0, 0
-	for n < len(l.queue) && n < events.MaxBatchOps {
+	for n < len(l.queue) && n < shardlog.MaxBatchOps {
 		if size += len(l.queue[n].data) + 1; n > 0 && size > l.writer.cfg.BatchBytes {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Config bounds a writer. Times are of the wall clock, sizes bytes of JSON.
@@ -36,7 +37,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Writer:        rand.Text(),
-		BatchBytes:    events.TargetBatchBytes,
+		BatchBytes:    shardlog.TargetBatchBytes,
 		QueueBytes:    16 << 20, // ten ops of the largest size, or the rows of 100,000 clients
 		QueueOps:      100_000,
 		MaxInFlight:   1,
@@ -68,7 +69,7 @@ type Listener interface {
 // ResultReader asks a replica of a shard what became of a batch. events.ErrNotFound:
 // it has not applied it, or no longer knows.
 type ResultReader interface {
-	Results(ctx context.Context, log events.LogID, batch string) (events.Results, error)
+	Results(ctx context.Context, log events.LogID, batch string) (shardlog.Results, error)
 }
 
 // Writer writes ops to the logs of any number of shards.
@@ -99,8 +100,8 @@ func New(cfg Config, logs Log, hear Listener, asks ResultReader, log *slog.Logge
 	switch {
 	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
 		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
-	case cfg.BatchBytes <= 0, cfg.BatchBytes > events.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
-		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", events.MaxOpBytes)
+	case cfg.BatchBytes <= 0, cfg.BatchBytes > shardlog.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
+		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", shardlog.MaxOpBytes)
 	case cfg.MaxInFlight <= 0:
 		return nil, errors.New("writer: ahead has to be positive")
 	case cfg.Linger < 0, cfg.DelayPerOp < 0, cfg.MaxDelay < 0:
@@ -168,7 +169,7 @@ func (w *Writer) expireOverdue(ctx context.Context) {
 // events.ErrUnknownOutcome, always as *Unknown: it may be in the log, now or
 // later. Any other error: it is not. A refusal has an HTTP status: 400 no op,
 // 413 too large, 503 the log is away or full, or too many ops wait.
-func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Result, error) {
+func (w *Writer) Do(ctx context.Context, log events.LogID, op *shardlog.Op) (Result, error) {
 	c, err := w.newCall(op, 0)
 	if err != nil {
 		return Result{}, err
@@ -195,7 +196,7 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *events.Op) (Resul
 // itself, to a quarter of Config.AskAfter, which costs less than a context for
 // each op; the cause of what is late is context.DeadlineExceeded. It does not
 // wait for a writer that Runs not yet: that is 503.
-func (w *Writer) DoFor(most time.Duration, log events.LogID, op *events.Op) (Result, error) {
+func (w *Writer) DoFor(most time.Duration, log events.LogID, op *shardlog.Op) (Result, error) {
 	c, err := w.newCall(op, most)
 	if err != nil {
 		return Result{}, err
@@ -320,7 +321,7 @@ func (w *Writer) forget(b *batch) {
 
 // results hears what an applier says.
 func (w *Writer) results(data []byte) {
-	r, err := events.DecodeResults(data)
+	r, err := shardlog.DecodeResults(data)
 	if err != nil {
 		w.log.Warn("no results", events.KeyError, err)
 		return

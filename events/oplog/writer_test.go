@@ -15,6 +15,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -32,7 +34,7 @@ func wantUnknown(t *testing.T, err error) *oplog.Unknown {
 	if !errors.As(err, &unknown) || !errors.Is(err, events.ErrUnknownOutcome) {
 		t.Fatalf("got %v, want an unknown outcome", err)
 	}
-	if _, _, err := events.ParseOpID(unknown.OpID); err != nil {
+	if _, _, err := shardlog.ParseOpID(unknown.OpID); err != nil {
 		t.Fatal(err)
 	}
 	return unknown
@@ -41,24 +43,24 @@ func wantUnknown(t *testing.T, err error) *oplog.Unknown {
 // nobody knows no results.
 type nobody struct{}
 
-func (nobody) Results(context.Context, events.LogID, string) (events.Results, error) {
-	return events.Results{}, events.ErrNotFound
+func (nobody) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
+	return shardlog.Results{}, events.ErrNotFound
 }
 
 // desk stands for the bus where a test sets the pace: each append waits for
 // its answer, and the test says what is heard.
 type desk struct {
-	answer func(ctx context.Context, n int, b events.Batch) (uint64, error) // of append n, from 0
+	answer func(ctx context.Context, n int, b shardlog.Batch) (uint64, error) // of append n, from 0
 
 	mu      sync.Mutex
-	batches []events.Batch
+	batches []shardlog.Batch
 	raw     []string
 	hear    func(string, []byte)
 	asked   int
 }
 
 func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
-	b, err := events.DecodeBatch(data)
+	b, err := shardlog.DecodeBatch(data)
 	if err != nil {
 		panic(err)
 	}
@@ -74,7 +76,7 @@ func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data [
 }
 
 // seen are the batches that have come.
-func (d *desk) seen() []events.Batch {
+func (d *desk) seen() []shardlog.Batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.batches)
@@ -87,16 +89,16 @@ func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
 	return func() {}, nil
 }
 
-func (d *desk) Results(context.Context, events.LogID, string) (events.Results, error) {
+func (d *desk) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked++
-	return events.Results{}, events.ErrNotFound
+	return shardlog.Results{}, events.ErrNotFound
 }
 
 // tell publishes that all of a batch is done.
-func (d *desk) tell(b events.Batch, seq uint64) {
-	d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
+func (d *desk) tell(b shardlog.Batch, seq uint64) {
+	d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
 }
 
 func (d *desk) say(v any) {
@@ -111,7 +113,7 @@ func (d *desk) say(v any) {
 }
 
 // away is an append that hangs until its context ends.
-func away(ctx context.Context, _ int, _ events.Batch) (uint64, error) {
+func away(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
 	<-ctx.Done()
 	return 0, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, ctx.Err())
 }
@@ -119,7 +121,7 @@ func away(ctx context.Context, _ int, _ events.Batch) (uint64, error) {
 // acknowledged lets the test acknowledge appends, one by one.
 func (d *desk) acknowledged() chan<- uint64 {
 	acks := make(chan uint64) // made in the bubble, or it does not belong to it
-	d.answer = func(ctx context.Context, _ int, _ events.Batch) (uint64, error) {
+	d.answer = func(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
 		select {
 		case seq := <-acks:
 			return seq, nil
@@ -186,15 +188,15 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	}
 	big := insert(1)
 	for range 20 {
-		big.Rows = append(big.Rows, events.Row{events.Int(2), events.Text(strings.Repeat("x", 60_000)), events.Int(1)})
+		big.Rows = append(big.Rows, rowjson.Row{rowjson.Int(2), rowjson.Text(strings.Repeat("x", 60_000)), rowjson.Int(1)})
 	}
-	f := func(op *events.Op, code int) {
+	f := func(op *shardlog.Op, code int) {
 		t.Helper()
 		_, err := w.Do(t.Context(), theLog, op)
 		wantCode(t, err, code)
 	}
-	f(&events.Op{Kind: "drop"}, 400)
-	f(&events.Op{Kind: events.OpInsert}, 400)
+	f(&shardlog.Op{Kind: "drop"}, 400)
+	f(&shardlog.Op{Kind: shardlog.OpInsert}, 400)
 	f(big, 413)
 	f(insert(1), 503) // it does not run
 	if w.Running() {
@@ -211,7 +213,7 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
 	d := &desk{}
 	synctest.Test(t, func(t *testing.T) {
-		d.answer = func(_ context.Context, n int, b events.Batch) (uint64, error) {
+		d.answer = func(_ context.Context, n int, b shardlog.Batch) (uint64, error) {
 			d.tell(b, uint64(n)+1)
 			return uint64(n) + 1, nil
 		}
@@ -245,7 +247,7 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 		}
 	}
 	f(func(cfg *oplog.Config) { cfg.Writer = "" })
-	f(func(cfg *oplog.Config) { cfg.BatchBytes = events.MaxOpBytes + 1 })
+	f(func(cfg *oplog.Config) { cfg.BatchBytes = shardlog.MaxOpBytes + 1 })
 	f(func(cfg *oplog.Config) { cfg.QueueOps = 0 })
 	f(func(cfg *oplog.Config) { cfg.LookupAfter = 0 })
 	f(func(cfg *oplog.Config) { cfg.MaxInFlight = 0 })
@@ -257,19 +259,19 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 // What is appended is what the contract says a batch is.
 func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 	key := int64(-3)
-	ops := []*events.Op{
+	ops := []*shardlog.Op{
 		insert(1),
-		{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(1), events.Text("\"<é\u2028\\\x00")}}, Idempotency: &events.Idempotency{Key: "k", Body: "b"}},
-		{Kind: events.OpDelete, Key: &key},
-		{Kind: events.OpBarrier},
+		{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{{rowjson.Int(1), rowjson.Text("\"<é\u2028\\\x00")}}, Idempotency: &shardlog.Idempotency{Key: "k", Body: "b"}},
+		{Kind: shardlog.OpDelete, Key: &key},
+		{Kind: shardlog.OpBarrier},
 	}
-	d := &desk{answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) { return uint64(n + 1), nil }}
+	d := &desk{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) { return uint64(n + 1), nil }}
 	bubble(t, d, func(cfg *oplog.Config) { cfg.Writer = "r\"1" }, func(t *testing.T, w *oplog.Writer) {
 		for i, op := range ops {
 			go func() { _, _ = w.Do(t.Context(), theLog, op) }()
 			synctest.Wait()
 			got := d.batches[i]
-			want := events.Batch{ID: got.ID, Writer: "r\"1", Table: "StudT", Shard: "sh1", Ops: []events.Op{*op}}
+			want := shardlog.Batch{ID: got.ID, Writer: "r\"1", Table: "StudT", Shard: "sh1", Ops: []shardlog.Op{*op}}
 			raw, err := json.Marshal(want)
 			if err != nil || d.raw[i] != string(raw) || !reflect.DeepEqual(got, want) {
 				t.Errorf("wrote %s, want %s (%v)", d.raw[i], raw, err)
@@ -664,7 +666,7 @@ func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
 		c.begin(1)
 		c.sent(1, 8)
 		served := c.answer
-		c.answer = func(context.Context, int, events.Batch) (uint64, error) { return 0, errors.New("away") }
+		c.answer = func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, errors.New("away") }
 		c.reply()
 		var refused []<-chan error
 		for key := range int64(8) {
@@ -685,7 +687,7 @@ func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
 }
 
 func TestDo_ResendsTheSame(t *testing.T) {
-	d := &desk{answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) {
+	d := &desk{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) {
 		switch {
 		case n < 5:
 			return 0, events.ErrUnknownOutcome
@@ -733,15 +735,15 @@ func TestDo_ResultsEndTheAppend(t *testing.T) {
 }
 
 func TestDo_IgnoresImpossibleResults(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 1, nil }}
+	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 1, nil }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		done := do(t.Context(), w, 1)
 		b := d.batches[0]
 		d.say("rubbish")
-		d.say(events.Results{Batch: "other", Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 1})
-		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 2})
-		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: "sh2", Seq: 1, Ops: 1})
-		d.say(events.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Ops: 1})
+		d.say(shardlog.Results{Batch: "other", Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 1})
+		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 2})
+		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: "sh2", Seq: 1, Ops: 1})
+		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Ops: 1})
 		notYet(t, done)
 		d.tell(b, 1)
 		d.tell(b, 1)
@@ -755,7 +757,7 @@ func TestDo_IgnoresImpossibleResults(t *testing.T) {
 func TestDo_LogAway(t *testing.T) {
 	gone := errors.New("the bus is away")
 	back := false
-	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) {
+	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) {
 		if !back {
 			return 0, gone
 		}
@@ -789,7 +791,7 @@ func TestDo_LogAway(t *testing.T) {
 
 // Behind a batch that is perhaps stored, ops wait that surely are not.
 func TestDo_TellsSentFromUnsent(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 0, events.ErrUnknownOutcome }}
+	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, events.ErrUnknownOutcome }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		begun := time.Now()
 		sent := do(t.Context(), w, 1)
@@ -804,7 +806,7 @@ func TestDo_TellsSentFromUnsent(t *testing.T) {
 		if took := time.Since(begun2); took > 0 {
 			t.Errorf("the next: told after %s", took)
 		}
-		if u := wantUnknown(t, <-sent); u.Seq != 0 || u.OpID != events.OpID(d.batches[0].ID, 0) {
+		if u := wantUnknown(t, <-sent); u.Seq != 0 || u.OpID != shardlog.OpID(d.batches[0].ID, 0) {
 			t.Errorf("got %+v", u)
 		}
 		if took := time.Since(begun); took < 60*time.Second || took > 61*time.Second {
@@ -819,7 +821,7 @@ func TestDo_TellsSentFromUnsent(t *testing.T) {
 }
 
 func TestDo_LateResultsAreGivenUp(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, events.Batch) (uint64, error) { return 77, nil }}
+	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 77, nil }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		begun := time.Now()
 		u := wantUnknown(t, <-do(t.Context(), w, 1))
@@ -878,7 +880,7 @@ func TestDoFor_EndsInTime(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
 				r, err := w.DoFor(most, theLog, insert(key))
-				if want := events.OpID(d.batches[len(d.batches)-1].ID, 0); err == nil && r.OpID() != want {
+				if want := shardlog.OpID(d.batches[len(d.batches)-1].ID, 0); err == nil && r.OpID() != want {
 					err = fmt.Errorf("it was op %s, want %s", r.OpID(), want)
 				}
 				done <- err
@@ -893,7 +895,7 @@ func TestDoFor_EndsInTime(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, events.ErrUnknownOutcome) {
 			t.Errorf("what was not sent in time: %v", err)
 		}
-		if u := wantUnknown(t, <-sent); !errors.Is(u, context.DeadlineExceeded) || u.OpID != events.OpID(d.batches[0].ID, 0) {
+		if u := wantUnknown(t, <-sent); !errors.Is(u, context.DeadlineExceeded) || u.OpID != shardlog.OpID(d.batches[0].ID, 0) {
 			t.Errorf("what was sent: %v", u)
 		}
 		if took := time.Since(begun); took < 2*time.Second || took > 2*time.Second+oplog.DefaultConfig().LookupAfter/4 {
@@ -952,8 +954,8 @@ func TestRun_Ends(t *testing.T) {
 	createLog(t, c, theLog)
 	for name, d := range map[string]*desk{
 		"unacknowledged": {answer: away},
-		"unreached":      {answer: func(context.Context, int, events.Batch) (uint64, error) { return 0, errors.New("away") }},
-		"without result": {answer: func(_ context.Context, n int, _ events.Batch) (uint64, error) { return uint64(n + 1), nil }},
+		"unreached":      {answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, errors.New("away") }},
+		"without result": {answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) { return uint64(n + 1), nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, stop := run(t, oplog.DefaultConfig(), d, c, nobody{})

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/router"
 )
@@ -278,8 +280,8 @@ func TestWrite_AnotherRouterDoesNotDenyWhatMayStillCome(t *testing.T) {
 	if got := f.do("GET", "/v1/ops/"+op, ""); got.code != 503 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, "not known yet") {
 		t.Fatalf("nobody can know yet: got %d %s", got.code, got.body)
 	}
-	row := events.Row{events.Int(1), events.Text("name 1"), events.Int(1)}
-	b, err := json.Marshal(events.Batch{ID: batch, Writer: "elsewhere", Table: "StudT", Shard: "sh1", Ops: []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row}}}})
+	row := rowjson.Row{rowjson.Int(1), rowjson.Text("name 1"), rowjson.Int(1)}
+	b, err := json.Marshal(shardlog.Batch{ID: batch, Writer: "elsewhere", Table: "StudT", Shard: "sh1", Ops: []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row}}}})
 	testkit.Must(t, err)
 	log := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: life}
 	seq, err := c.conn.Log(log).Append(t.Context(), batch, b) // now it comes

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/internal/testkit"
 	"ringway/router"
 )
@@ -34,7 +35,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 				return
 			}
 		}
-		_, _ = out.Write(events.AppendShardEnd(nil, 1, int(high-low+1)))
+		_, _ = out.Write(shardapi.AppendEnd(nil, 1, int(high-low+1)))
 		_ = out.Flush()
 	}))
 	defer made.Close()

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
 	"ringway/internal/testkit"
 	"ringway/shard/apply"
 	"ringway/shard/sqlite"
@@ -151,7 +153,7 @@ func (s *shardServer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/rows", s.rows)
-	mux.HandleFunc("POST "+events.ShardGet, s.get)
+	mux.HandleFunc("POST "+shardapi.GetPath, s.get)
 	mux.HandleFunc("GET /v1/tables/{table}/shards/{shard}/ops/{batch}", s.ops)
 	mux.ServeHTTP(w, r)
 }
@@ -219,12 +221,12 @@ func (s *shardServer) rows(w http.ResponseWriter, r *http.Request) {
 
 func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int64, keys map[int64]bool) {
 	n := 0
-	seq, err := one.store.Range(context.Background(), low, high, func(row events.Row, seq uint64) error {
+	seq, err := one.store.Range(context.Background(), low, high, func(row rowjson.Row, seq uint64) error {
 		if keys != nil && !keys[row.Key()] {
 			return nil
 		}
 		if n++; n == 1 && keys == nil {
-			_, _ = w.Write(events.AppendShardSeq(nil, seq))
+			_, _ = w.Write(shardapi.AppendSeq(nil, seq))
 		}
 		if cut := s.cutAt.Load(); cut > 0 && int64(n) >= cut {
 			_ = http.NewResponseController(w).Flush()
@@ -238,14 +240,14 @@ func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int6
 		return err
 	})
 	if err == nil {
-		_, _ = w.Write(events.AppendShardEnd(nil, seq, n))
+		_, _ = w.Write(shardapi.AppendEnd(nil, seq, n))
 	}
 }
 
 func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
 	s.count(r)
 	body, _ := io.ReadAll(r.Body)
-	parts, err := events.DecodeGet(body)
+	parts, err := shardapi.DecodeGet(body)
 	if err != nil {
 		deny(w, 400, err.Error())
 		return
@@ -253,7 +255,7 @@ func (s *shardServer) get(w http.ResponseWriter, r *http.Request) {
 	for _, p := range parts {
 		one, statusErr := s.replica(r.Context(), p.Table, p.Shard, p.Log, p.MinSeq)
 		if statusErr != nil {
-			_, _ = w.Write(events.AppendShardFault(nil, statusErr))
+			_, _ = w.Write(shardapi.AppendFault(nil, statusErr))
 			continue
 		}
 		s.keys.Add(int64(len(p.Keys)))

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/router/database/catalog"
 )
@@ -23,12 +24,12 @@ type echo struct {
 }
 
 func (e *echo) Append(_ context.Context, log events.LogID, id string, data []byte) (uint64, error) {
-	batch, err := events.DecodeBatch(data)
+	batch, err := shardlog.DecodeBatch(data)
 	if err != nil {
 		return 0, err
 	}
 	seq := e.seq.Add(1)
-	results, err := json.Marshal(events.Results{Batch: id, Table: log.Table, Shard: log.Shard, Seq: seq, Ops: len(batch.Ops)})
+	results, err := json.Marshal(shardlog.Results{Batch: id, Table: log.Table, Shard: log.Shard, Seq: seq, Ops: len(batch.Ops)})
 	go e.publish("", results)
 	return seq, err
 }

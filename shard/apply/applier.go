@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 	"ringway/shard/storage"
 )
@@ -42,8 +43,8 @@ type Config struct {
 
 // rowCache is updated with every change of a store before anyone can see that change.
 type rowCache interface {
-	Begin(at events.Position)                                 // the store is there, however it came there
-	Applied(entries []events.LogEntry, done []events.Results) // the store has applied these, which follow
+	Begin(at events.Position)                                  // the store is there, however it came there
+	Applied(entries []shardlog.Entry, done []shardlog.Results) // the store has applied these, which follow
 }
 
 // DefaultConfig keeps a replica within some milliseconds of its log.
@@ -80,7 +81,7 @@ type Applier struct {
 	out    Publisher
 	logger *slog.Logger
 
-	unpublished []events.LogEntry // of a transaction whose end is not known
+	unpublished []shardlog.Entry // of a transaction whose end is not known
 
 	last      atomic.Int64 // ops of the last transaction
 	mu        sync.Mutex
@@ -198,11 +199,11 @@ func (a *Applier) run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- a.log.Read(ctx, at, batchReader{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
-			batch, err := events.DecodeBatch(data)
+			batch, err := shardlog.DecodeBatch(data)
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", seq, err)
 			}
-			return queue.put(ctx, events.LogEntry{Seq: seq, Time: when, Batch: batch}, len(data), more)
+			return queue.put(ctx, shardlog.Entry{Seq: seq, Time: when, Batch: batch}, len(data), more)
 		})
 		queue.close()
 	}()
@@ -217,7 +218,7 @@ func (a *Applier) run(ctx context.Context) error {
 
 // drain applies what is read ahead until the reader has ended or the store fails.
 func (a *Applier) drain(ctx context.Context, at events.Position, queue *readAhead) error {
-	var rest []events.LogEntry
+	var rest []shardlog.Entry
 	for {
 		entries := rest
 		if entries == nil {
@@ -248,7 +249,7 @@ func (a *Applier) drain(ctx context.Context, at events.Position, queue *readAhea
 	}
 }
 
-func (a *Applier) updateCache(at events.Position, entries []events.LogEntry, done []events.Results) {
+func (a *Applier) updateCache(at events.Position, entries []shardlog.Entry, done []shardlog.Results) {
 	switch {
 	case a.cfg.Cache == nil:
 	case len(done) != len(entries): // skipped
@@ -259,7 +260,7 @@ func (a *Applier) updateCache(at events.Position, entries []events.LogEntry, don
 }
 
 // skip is what an applier must not do. Tests prove that it is noticed.
-func (a *Applier) skip(ctx context.Context, at events.Position, entries []events.LogEntry) error {
+func (a *Applier) skip(ctx context.Context, at events.Position, entries []shardlog.Entry) error {
 	last := entries[len(entries)-1]
 	for {
 		err := a.store.Rebase(ctx, at, events.Position{Incarnation: at.Incarnation, Seq: last.Seq, Batch: last.Batch.ID})
@@ -272,7 +273,7 @@ func (a *Applier) skip(ctx context.Context, at events.Position, entries []events
 
 // atMarker cuts entries behind the first that asks for a digest, so that the
 // state after it can be seen.
-func atMarker(entries []events.LogEntry) (head, rest []events.LogEntry) {
+func atMarker(entries []shardlog.Entry) (head, rest []shardlog.Entry) {
 	for i := range entries[:len(entries)-1] {
 		if isMarker(&entries[i].Batch) {
 			return entries[:i+1], entries[i+1:]
@@ -281,20 +282,20 @@ func atMarker(entries []events.LogEntry) (head, rest []events.LogEntry) {
 	return entries, nil
 }
 
-func ops(entries []events.LogEntry) (n int) {
+func ops(entries []shardlog.Entry) (n int) {
 	for i := range entries {
 		n += len(entries[i].Batch.Ops)
 	}
 	return n
 }
 
-func isMarker(b *events.Batch) bool {
-	return slices.ContainsFunc(b.Ops, func(op events.Op) bool { return op.Kind == events.OpDigest })
+func isMarker(b *shardlog.Batch) bool {
+	return slices.ContainsFunc(b.Ops, func(op shardlog.Op) bool { return op.Kind == shardlog.OpDigest })
 }
 
 // publishResults sends each writer the results of its batches, if this replica
 // is the responder. A writer asks for a message that was lost.
-func (a *Applier) publishResults(entries []events.LogEntry, done []events.Results) {
+func (a *Applier) publishResults(entries []shardlog.Entry, done []shardlog.Results) {
 	now := time.Now()
 	a.mu.Lock()
 	for i := range done {
@@ -319,13 +320,13 @@ func (a *Applier) publishLate(ctx context.Context, at events.Position) {
 			break
 		}
 		if r, err := a.store.Results(ctx, e.Batch.ID); err == nil { // else the writer asks
-			a.publishResults(a.unpublished[i:i+1], []events.Results{r})
+			a.publishResults(a.unpublished[i:i+1], []shardlog.Results{r})
 		}
 	}
 	a.unpublished = nil
 }
 
-func (a *Applier) publish(writer string, r events.Results) {
+func (a *Applier) publish(writer string, r shardlog.Results) {
 	if err := a.out.Publish(events.ResultSubject(writer, r.Table, r.Shard), r); err != nil {
 		a.logger.Debug("result not sent", "batch", r.Batch, events.KeyError, err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/apply"
 	"ringway/shard/sqlite"
@@ -64,8 +66,8 @@ func newSite(t *testing.T) *site {
 // append puts the insertion of one row into the log.
 func (s *site) append(key int64) {
 	s.t.Helper()
-	body, err := json.Marshal(events.Batch{ID: fmt.Sprintf("b%d", key), Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID,
-		Ops: []events.Op{{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("name")}}}}})
+	body, err := json.Marshal(shardlog.Batch{ID: fmt.Sprintf("b%d", key), Writer: "w1", Table: spec.Table, Shard: spec.Shard.ID,
+		Ops: []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text("name")}}}}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func (s *site) wait(a *apply.Applier, seq uint64) {
 
 func (s *site) rows() (keys []int64) {
 	s.t.Helper()
-	if _, err := s.store.Range(s.t.Context(), 0, 1<<20, func(r events.Row, _ uint64) error { keys = append(keys, r.Key()); return nil }); err != nil {
+	if _, err := s.store.Range(s.t.Context(), 0, 1<<20, func(r rowjson.Row, _ uint64) error { keys = append(keys, r.Key()); return nil }); err != nil {
 		s.t.Fatal(err)
 	}
 	return keys
@@ -126,9 +128,9 @@ func (s *site) wantRows(n int) {
 
 func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 	s := newSite(t)
-	answers := make(chan events.Results, 1000)
+	answers := make(chan shardlog.Results, 1000)
 	stop, err := s.conn.Listen(events.AllResults("w1"), func(_ string, data []byte) {
-		if r, err := events.DecodeResults(data); err == nil {
+		if r, err := shardlog.DecodeResults(data); err == nil {
 			answers <- r
 		}
 	})
@@ -145,7 +147,7 @@ func TestApplier_AppliesTheLogInOrderAndTellsTheWriter(t *testing.T) {
 	for i := range 100 {
 		select {
 		case r := <-answers:
-			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) || r.Op(0).Outcome != events.Done {
+			if r.Batch != fmt.Sprintf("b%d", i) || r.Seq != uint64(i+1) || r.Op(0).Outcome != shardlog.Done {
 				t.Fatalf("result %d is %+v", i, r)
 			}
 		case <-time.After(testkit.Patience):
@@ -196,7 +198,7 @@ type shaky struct {
 
 var errShaky = fmt.Errorf("as the test wants it: %w", storage.ErrRetry)
 
-func (s *shaky) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+func (s *shaky) Apply(ctx context.Context, from events.Position, entries []shardlog.Entry) ([]shardlog.Results, error) {
 	at := s.rng.IntN(4)
 	if at == 0 {
 		return nil, errShaky
@@ -222,7 +224,7 @@ func TestApplier_AppliesEachBatchOnceWhateverFails(t *testing.T) {
 	s.wantRows(200)
 	for k := range int64(200) {
 		r, err := s.store.Results(t.Context(), fmt.Sprintf("b%d", k))
-		if err != nil || r.Op(0).Outcome != events.Done {
+		if err != nil || r.Op(0).Outcome != shardlog.Done {
 			t.Fatalf("batch b%d: %+v %v", k, r, err)
 		}
 	}

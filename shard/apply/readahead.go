@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Budget bounds what many appliers have read and not applied yet. Beyond it
@@ -37,7 +37,7 @@ type readAhead struct {
 }
 
 type sized struct {
-	events.LogEntry
+	shardlog.Entry
 	size int // of its message
 }
 
@@ -51,7 +51,7 @@ func (q *readAhead) changed() {
 }
 
 // put waits for space. One entry always fits. More of its fetch batch may follow.
-func (q *readAhead) put(ctx context.Context, e events.LogEntry, size int, more bool) error {
+func (q *readAhead) put(ctx context.Context, e shardlog.Entry, size int, more bool) error {
 	for {
 		q.mu.Lock()
 		if q.closed || len(q.queue) == 0 || q.bytes+size <= q.max && q.budget.fits(size) {
@@ -84,7 +84,7 @@ func (q *readAhead) put(ctx context.Context, e events.LogEntry, size int, more b
 
 // take waits for a whole fetch batch, or as much of it as there is space for, and
 // returns all there is, at most n; nil after close, once nothing is left.
-func (q *readAhead) take(n int) []events.LogEntry {
+func (q *readAhead) take(n int) []shardlog.Entry {
 	for {
 		q.mu.Lock()
 		if len(q.queue) > 0 && (!q.more || q.full || q.closed) {
@@ -109,14 +109,14 @@ func (q *readAhead) drop() {
 	q.cut(len(q.queue))
 }
 
-func (q *readAhead) cut(n int) []events.LogEntry {
+func (q *readAhead) cut(n int) []shardlog.Entry {
 	n = min(n, len(q.queue))
 	if n == 0 {
 		return nil
 	}
-	head := make([]events.LogEntry, n)
+	head := make([]shardlog.Entry, n)
 	for i, e := range q.queue[:n] {
-		head[i] = e.LogEntry
+		head[i] = e.Entry
 		q.bytes -= e.size
 		q.budget.add(-e.size)
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // queued is a queue of 100 bytes, and what was taken of it so far, by seq.
@@ -28,7 +28,7 @@ func (q *queued) take(n int) {
 
 func (q *queued) put(t *testing.T, seq uint64, size int, more bool) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- q.readAhead.put(t.Context(), events.LogEntry{Seq: seq}, size, more) }()
+	go func() { done <- q.readAhead.put(t.Context(), shardlog.Entry{Seq: seq}, size, more) }()
 	synctest.Wait()
 	return done
 }
@@ -146,12 +146,12 @@ func TestReadAhead_SharesABudget(t *testing.T) {
 	budget := &Budget{Bytes: 100}
 	a, b := newReadAhead(1000, budget), newReadAhead(1000, budget)
 	for _, w := range []*readAhead{a, b} { // one each always fits
-		if err := w.put(t.Context(), events.LogEntry{}, 90, false); err != nil {
+		if err := w.put(t.Context(), shardlog.Entry{}, 90, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	done := make(chan error)
-	go func() { done <- a.put(t.Context(), events.LogEntry{}, 10, false) }()
+	go func() { done <- a.put(t.Context(), shardlog.Entry{}, 10, false) }()
 	b.take(1)
 	a.take(1)
 	if err := <-done; err != nil {

@@ -3,7 +3,7 @@ package apply
 import (
 	"time"
 
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // recentKept bounds what an applier remembers to publish again.
@@ -13,7 +13,7 @@ const recentKept = 256
 type publishedResults struct {
 	at      time.Time
 	writer  string
-	results events.Results
+	results shardlog.Results
 }
 
 // recent is the last batches of an applier, a ring.

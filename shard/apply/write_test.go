@@ -12,6 +12,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/apply"
 	"ringway/shard/sqlite"
@@ -22,7 +24,7 @@ import (
 // asker asks a replica of this process.
 type asker struct{ store storage.Store }
 
-func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (events.Results, error) {
+func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (shardlog.Results, error) {
 	return a.store.Results(ctx, batch)
 }
 
@@ -66,7 +68,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	barrier := func() error {
 		call, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		defer stop()
-		_, err := w.Do(call, id, &events.Op{Kind: events.OpBarrier})
+		_, err := w.Do(call, id, &shardlog.Op{Kind: shardlog.OpBarrier})
 		return err
 	}
 	testkit.Eventually(t, barrier) // the writer runs
@@ -80,13 +82,13 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		done.Go(func() {
 			for i := range each {
 				key := int64(n*each + i)
-				op := &events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(key), events.Text("v")}}}
+				op := &shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text("v")}}}
 				call, stop := context.WithTimeout(t.Context(), 60*time.Second)
 				r, err := w.Do(call, id, op)
 				stop()
 				said := fmt.Sprintf("refused: %v %v", r.Outcome, err)
 				switch {
-				case err == nil && r.Outcome == events.Done:
+				case err == nil && r.Outcome == shardlog.Done:
 					said = "done"
 				case err == nil || errors.Is(err, events.ErrUnknownOutcome):
 					said = fmt.Sprintf("unknown: %v %v", r.Outcome, err)
@@ -112,7 +114,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	for i, a := range appliers {
 		s.wait(a, end.Last)
 		there := map[int64]int{}
-		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r events.Row, _ uint64) error { there[r.Key()]++; return nil }); err != nil {
+		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r rowjson.Row, _ uint64) error { there[r.Key()]++; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		for key, said := range outcome {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 	"ringway/shard/state"
 	"ringway/shard/storage"
@@ -19,7 +20,7 @@ const (
 )
 
 // Apply implements storage.Store.
-func (s *Store) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+func (s *Store) Apply(ctx context.Context, from events.Position, entries []shardlog.Entry) ([]shardlog.Results, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -37,7 +38,7 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []event
 	return change.Answers, nil
 }
 
-func (s *Store) apply(ctx context.Context, from events.Position, entries []events.LogEntry) (state.Change, error) {
+func (s *Store) apply(ctx context.Context, from events.Position, entries []shardlog.Entry) (state.Change, error) {
 	clock, err := s.clockAt(ctx, from)
 	if err != nil {
 		return state.Change{}, err
@@ -93,7 +94,7 @@ func (t *transaction) insert(from events.Position, c *state.Change) error {
 	return t.finish(from, c)
 }
 
-func (t *transaction) do(before state.Before, entries []events.LogEntry) (state.Change, error) {
+func (t *transaction) do(before state.Before, entries []shardlog.Entry) (state.Change, error) {
 	// The position first: its lock orders us after any other applier, and what
 	// is looked up below is then read after it.
 	from, last := before.Position, &entries[len(entries)-1]
@@ -157,9 +158,9 @@ func (t *transaction) purge(clock time.Time) error {
 		return nil
 	}
 	t.purges = clock
-	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.ResultsKept), int64(maxPurged))
+	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, shardlog.ResultsKept), int64(maxPurged))
 	if err == nil {
-		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, events.IdempotencyKept), int64(maxPurged))
+		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, shardlog.IdempotencyKept), int64(maxPurged))
 	}
 	return err
 }

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 
-	"ringway/events"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -14,7 +15,7 @@ import (
 type snapshot struct {
 	store *Store
 	conn  *sql.Conn
-	head  events.CopyHead
+	head  shardapi.CopyHead
 }
 
 // Snapshot implements storage.Store.
@@ -23,7 +24,7 @@ func (s *Store) Snapshot(ctx context.Context) (storage.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))
 	}
-	snap := &snapshot{store: s, conn: conn, head: events.CopyHead{Spec: s.spec}}
+	snap := &snapshot{store: s, conn: conn, head: shardapi.CopyHead{Spec: s.spec}}
 	_, err = conn.ExecContext(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 	if err == nil {
 		snap.head.Position, snap.head.Clock, err = scanPosition(conn.QueryRowContext(ctx, readPosition, s.name))
@@ -34,9 +35,9 @@ func (s *Store) Snapshot(ctx context.Context) (storage.Snapshot, error) {
 	return snap, nil
 }
 
-func (n *snapshot) Head() events.CopyHead { return n.head }
+func (n *snapshot) Head() shardapi.CopyHead { return n.head }
 
-func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) error {
+func (n *snapshot) Items(ctx context.Context, fn func(shardapi.CopyItem) error) error {
 	s := n.store
 	reader := s.newRowReader()
 	err := n.each(ctx, "SELECT "+columnList(&s.spec.Schema, "")+" FROM "+quote(s.name)+" ORDER BY "+quote(s.spec.Schema.KeyColumn()), func(rows *sql.Rows) error {
@@ -44,7 +45,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 		if err != nil {
 			return err
 		}
-		return fn(events.CopyItem{Row: row})
+		return fn(shardapi.CopyItem{Row: row})
 	})
 	if err == nil {
 		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(s.name))+" WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
@@ -52,8 +53,8 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 			if err != nil {
 				return err
 			}
-			return fn(events.CopyItem{Results: &kept})
-		}, state.OutOfDate(n.head.Clock, events.ResultsKept))
+			return fn(shardapi.CopyItem{Results: &kept})
+		}, state.OutOfDate(n.head.Clock, shardlog.ResultsKept))
 	}
 	if err == nil {
 		err = n.each(ctx, "SELECT name, body, at, op, first FROM "+quote(keysTable(s.name))+" WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
@@ -61,8 +62,8 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 			if err != nil {
 				return err
 			}
-			return fn(events.CopyItem{Idempotency: &kept})
-		}, state.OutOfDate(n.head.Clock, events.IdempotencyKept))
+			return fn(shardapi.CopyItem{Idempotency: &kept})
+		}, state.OutOfDate(n.head.Clock, shardlog.IdempotencyKept))
 	}
 	if err != nil {
 		return fmt.Errorf("copy out shard %s: %w", s.spec.Shard.ID, classify(err))
@@ -90,7 +91,7 @@ func (n *snapshot) Close() error {
 
 type restore struct{ store *Store }
 
-func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
+func (r *restore) Add(ctx context.Context, items []shardapi.CopyItem) error {
 	s := r.store
 	err := s.inTransaction(ctx, func(t *transaction) error {
 		var c state.Change

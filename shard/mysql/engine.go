@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -57,7 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 // Create implements storage.Engine.
 func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (storage.Store, error) {
-	head := events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}}
+	head := shardapi.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}}
 	if err := e.begin(ctx, head, false); err != nil {
 		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
 	}
@@ -65,7 +66,7 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 }
 
 // Restore implements storage.Engine.
-func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Restore, error) {
+func (e *Engine) Restore(ctx context.Context, head shardapi.CopyHead) (storage.Restore, error) {
 	if err := e.begin(ctx, head, true); err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
@@ -75,7 +76,7 @@ func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Res
 // begin makes the tables of a replica, without rows. Tables cannot be made in
 // a transaction: until the last statement the catalogue says that the replica
 // is incomplete, and the next begin starts anew.
-func (e *Engine) begin(ctx context.Context, head events.CopyHead, copying bool) error {
+func (e *Engine) begin(ctx context.Context, head shardapi.CopyHead, copying bool) error {
 	if err := head.Spec.Validate(); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -145,7 +147,7 @@ func TestStore_SaysRetryWhenTheServerIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)})
+	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []shardlog.Entry{storetest.Entry(store.Spec(), 1)})
 	if !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("apply: %v", err)
 	}
@@ -186,7 +188,7 @@ func TestStore_SaysRetryWhenALockIsHeld(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "SELECT * FROM ringway_replicas FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
-	from, entries := events.Position{Incarnation: storetest.Log}, []events.LogEntry{storetest.Entry(store.Spec(), 1)}
+	from, entries := events.Position{Incarnation: storetest.Log}, []shardlog.Entry{storetest.Entry(store.Spec(), 1)}
 	if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("while the lock is held: %v", err)
 	}
@@ -246,15 +248,15 @@ func TestStore_HasNoTimeLimitOfTheServers(t *testing.T) {
 	store, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
 	testkit.Must(t, err)
 	entry := storetest.Entry(store.Spec(), 1)
-	var rows []events.Row
+	var rows []rowjson.Row
 	for id := range int64(20_000) { // more than a millisecond can read
-		rows = append(rows, storetest.Student(id, "x", events.Int(27)))
+		rows = append(rows, storetest.Student(id, "x", rowjson.Int(27)))
 	}
-	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: rows}}
-	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry})
+	entry.Batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: rows}}
+	_, err = store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []shardlog.Entry{entry})
 	testkit.Must(t, err)
 	n := 0
-	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(events.Row, uint64) error { n++; return nil })
+	_, err = store.Range(t.Context(), 0, math.MaxInt64, func(rowjson.Row, uint64) error { n++; return nil })
 	testkit.Must(t, err)
 	if n != len(rows) {
 		t.Errorf("read %d rows", n)
@@ -272,8 +274,8 @@ func TestStore_KeepsRowsThatPeopleCanRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	entry := storetest.Entry(store.Spec(), 1)
-	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{storetest.Student(2255, "Zoë", events.Int(27))}}}
-	if _, err := store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []events.LogEntry{entry}); err != nil {
+	entry.Batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{storetest.Student(2255, "Zoë", rowjson.Int(27))}}}
+	if _, err := store.Apply(t.Context(), events.Position{Incarnation: storetest.Log}, []shardlog.Entry{entry}); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("mysql", dsn)

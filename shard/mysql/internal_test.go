@@ -14,6 +14,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"ringway/events"
+	"ringway/events/rowjson"
 	"ringway/shard/storage"
 )
 
@@ -110,9 +111,9 @@ func TestInsertion_KnowsTheUsualKinds(t *testing.T) {
 	s := newStore(nil, nil, events.ShardSpec{Table: "T", Schema: events.Schema{
 		Columns: []string{"id", "a", "b"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeNumber}}, Shard: events.Shard{ID: "s"}})
 	tr := &transaction{Store: s}
-	plain := events.Row{events.Int(1), events.Text("x"), events.Int(2)}
-	odd := events.Row{events.Int(1), events.Int(7), events.Int(2)}
-	f := func(usual, same bool, rows ...events.Row) {
+	plain := rowjson.Row{rowjson.Int(1), rowjson.Text("x"), rowjson.Int(2)}
+	odd := rowjson.Row{rowjson.Int(1), rowjson.Int(7), rowjson.Int(2)}
+	f := func(usual, same bool, rows ...rowjson.Row) {
 		t.Helper()
 		before := tr.kinds
 		got := tr.sameKinds(rows)

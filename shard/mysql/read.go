@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/events/rowjson"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -30,7 +31,7 @@ func (s *Store) newRowReader(before ...any) *rowReader {
 	return r
 }
 
-func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
+func (r *rowReader) scan(rows *sql.Rows) (rowjson.Row, error) {
 	if err := rows.Scan(r.into...); err != nil {
 		return nil, err
 	}
@@ -42,12 +43,12 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 }
 
 // Many implements storage.Store.
-func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
+func (s *Store) Many(ctx context.Context, keys []int64, fn func(rowjson.Row) error) (uint64, error) {
 	if len(keys) == 0 || len(keys) > storage.MaxKeys {
 		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, storage.MaxKeys)
 	}
 	args := padded(keys)
-	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, func(row events.Row, _ uint64) error { return fn(row) })
+	seq, err := s.readWhere(ctx, " IN "+marks(1, len(args)), args, func(row rowjson.Row, _ uint64) error { return fn(row) })
 	if err != nil {
 		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
 	}
@@ -55,7 +56,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 }
 
 // Range implements storage.Store.
-func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(rowjson.Row, uint64) error) (uint64, error) {
 	seq, err := s.readWhere(ctx, " BETWEEN ? AND ?", []any{low, high}, fn)
 	if err != nil {
 		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
@@ -66,7 +67,7 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, 
 // readWhere reads the rows whose key meets a condition, by key. Where there are
 // none, nothing has the position; the query for it may find that there are
 // some by then.
-func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(events.Row, uint64) error) (uint64, error) {
+func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn func(rowjson.Row, uint64) error) (uint64, error) {
 	for {
 		seq, found, err := s.read(ctx, s.rows+condition+" ORDER BY "+s.key, append([]any{s.name}, args...), fn)
 		if err != nil || found {
@@ -85,7 +86,7 @@ func (s *Store) readWhere(ctx context.Context, condition string, args []any, fn 
 
 // read runs one query, which sees rows and position at one moment. It reports
 // whether there was an answer.
-func (s *Store) read(ctx context.Context, query string, args []any, fn func(events.Row, uint64) error) (seq uint64, found bool, err error) {
+func (s *Store) read(ctx context.Context, query string, args []any, fn func(rowjson.Row, uint64) error) (seq uint64, found bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Close, which would read all that is left
 	rows, err := s.db.QueryContext(ctx, query, args...)

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 )
 
@@ -74,7 +75,7 @@ func padded[T any](items []T) []any {
 	return args
 }
 
-func rowBytes(row events.Row) int {
+func rowBytes(row rowjson.Row) int {
 	n := 16
 	for _, v := range row {
 		n += 8 + len(v.Raw())
@@ -83,8 +84,8 @@ func rowBytes(row events.Row) int {
 }
 
 // putRows writes rows with one statement for many.
-func (t *transaction) putRows(rows []events.Row, tail string) error {
-	return chunks(rows, rowBytes, func(part []events.Row) error {
+func (t *transaction) putRows(rows []rowjson.Row, tail string) error {
+	return chunks(rows, rowBytes, func(part []rowjson.Row) error {
 		args, usually := t.rowArguments(part, 0)
 		return t.execOnce(t.insertion(inserted{rows: len(part), usually: usually, tail: tail}), args)
 	})
@@ -93,7 +94,7 @@ func (t *transaction) putRows(rows []events.Row, tail string) error {
 // rowArguments are those of rows, with room for more behind them. Where the
 // kinds of the rows are those of the last ones, as is usual, they are a part of
 // the statement.
-func (t *transaction) rowArguments(rows []events.Row, more int) (args []driver.NamedValue, usually bool) {
+func (t *transaction) rowArguments(rows []rowjson.Row, more int) (args []driver.NamedValue, usually bool) {
 	before := t.kinds
 	usually = t.sameKinds(rows) && t.kinds == before
 	schema := &t.spec.Schema
@@ -102,12 +103,12 @@ func (t *transaction) rowArguments(rows []events.Row, more int) (args []driver.N
 		width++
 	}
 	args = t.room(len(rows)*width + more)
-	fill(args, width, rows, events.Row.Key)
+	fill(args, width, rows, rowjson.Row.Key)
 	for i := 1; i < len(schema.Columns); i++ {
-		fill(args[i:], width, rows, func(row events.Row) string { return row[i].Raw() })
+		fill(args[i:], width, rows, func(row rowjson.Row) string { return row[i].Raw() })
 	}
 	if !usually {
-		fill(args[width-1:], width, rows, func(row events.Row) string { return state.Kinds(schema, row) })
+		fill(args[width-1:], width, rows, func(row rowjson.Row) string { return state.Kinds(schema, row) })
 	}
 	return args, usually
 }
@@ -132,7 +133,7 @@ func (t *transaction) room(n int) []driver.NamedValue {
 // fill gives every width-th argument a value of a row. A value that goes into an
 // interface by itself takes an allocation. What an array in an interface holds
 // never changes, so reflection hands out its elements without one.
-func fill[T any](args []driver.NamedValue, width int, rows []events.Row, of func(events.Row) T) {
+func fill[T any](args []driver.NamedValue, width int, rows []rowjson.Row, of func(rowjson.Row) T) {
 	at := 0
 	for part := range slices.Chunk(rows, 16) {
 		var values [16]T
@@ -149,7 +150,7 @@ func fill[T any](args []driver.NamedValue, width int, rows []events.Row, of func
 
 // sameKinds reports whether all rows are of the same kinds, and remembers them.
 // They are if numbers are in the same places.
-func (t *transaction) sameKinds(rows []events.Row) bool {
+func (t *transaction) sameKinds(rows []rowjson.Row) bool {
 	for _, row := range rows[1:] {
 		for i := range row {
 			if row[i].IsNumber() != rows[0][i].IsNumber() {
@@ -219,10 +220,10 @@ func (t *transaction) forgetBatches(ids []string) error {
 	})
 }
 
-func (t *transaction) putResults(all []events.KeptResults) error {
+func (t *transaction) putResults(all []shardlog.KeptResults) error {
 	const columns = 5
-	notable := func(k events.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
-	return chunks(all, notable, func(part []events.KeptResults) error {
+	notable := func(k shardlog.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
+	return chunks(all, notable, func(part []shardlog.KeptResults) error {
 		args := make([]driver.Value, 0, len(part)*columns)
 		for _, k := range part {
 			r, body := k.Results, []byte{}
@@ -239,9 +240,9 @@ func (t *transaction) putResults(all []events.KeptResults) error {
 	})
 }
 
-func (t *transaction) putIdempotency(all []events.KeptIdempotency) error {
+func (t *transaction) putIdempotency(all []shardlog.KeptIdempotency) error {
 	const columns = 5
-	return chunks(all, func(events.KeptIdempotency) int { return 2000 }, func(part []events.KeptIdempotency) error {
+	return chunks(all, func(shardlog.KeptIdempotency) int { return 2000 }, func(part []shardlog.KeptIdempotency) error {
 		args := make([]driver.Value, 0, len(part)*columns)
 		for _, k := range part {
 			first, err := json.Marshal(k.First)
@@ -258,8 +259,8 @@ func (t *transaction) putIdempotency(all []events.KeptIdempotency) error {
 // look reads what need asks for. Nobody else writes it: the position is locked.
 func (t *transaction) look(need *state.Needs, into *state.Before) error {
 	into.Keys = map[int64]bool{}
-	into.Results = map[string]events.KeptResults{}
-	into.Idempotency = map[string]events.KeptIdempotency{}
+	into.Results = map[string]shardlog.KeptResults{}
+	into.Idempotency = map[string]shardlog.KeptIdempotency{}
 	key := quote(t.spec.Schema.KeyColumn())
 	err := lookUp(t, "SELECT "+key+" FROM "+quote(t.name)+" WHERE "+key+" IN ", need.Keys, func(rows *sql.Rows) error {
 		var k int64

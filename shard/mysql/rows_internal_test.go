@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/state"
 )
@@ -26,8 +28,8 @@ var studs = events.ShardSpec{
 }
 
 // stud is a row as lab/bench writes it.
-func stud(key int64) events.Row {
-	return events.Row{events.Int(key), events.Text("Student " + strconv.FormatInt(key, 36)), events.Int(key % 101)}
+func stud(key int64) rowjson.Row {
+	return rowjson.Row{rowjson.Int(key), rowjson.Text("Student " + strconv.FormatInt(key, 36)), rowjson.Int(key % 101)}
 }
 
 // nowhere is a server that hears what it is asked, and does nothing.
@@ -57,7 +59,7 @@ func (n nowhere) transaction(t testing.TB) *transaction {
 // Each argument is where its mark is, however many rows there are and of
 // whatever kinds.
 func TestPutRows(t *testing.T) {
-	usual, odd := stud(7), events.Row{events.Int(-8), events.Int(9), events.Text("x")}
+	usual, odd := stud(7), rowjson.Row{rowjson.Int(-8), rowjson.Int(9), rowjson.Text("x")}
 	var got []string
 	tr := nowhere{hear: func(query string, args []driver.NamedValue) {
 		if marks := strings.Count(query, "?"); marks != len(args) {
@@ -74,7 +76,7 @@ func TestPutRows(t *testing.T) {
 			got[len(got)-1] += fmt.Sprint(" ", a.Value)
 		}
 	}}.transaction(t)
-	f := func(rows ...events.Row) {
+	f := func(rows ...rowjson.Row) {
 		t.Helper()
 		tr.kinds = ""
 		mixed := rows[0][1].IsNumber() != rows[len(rows)-1][1].IsNumber()
@@ -100,7 +102,7 @@ func TestPutRows(t *testing.T) {
 	f(odd)
 	f(usual, odd)
 	for _, n := range []int64{15, 16, 17, 33} {
-		var rows []events.Row
+		var rows []rowjson.Row
 		for key := range n {
 			rows = append(rows, stud(1000*key))
 		}
@@ -111,7 +113,7 @@ func TestPutRows(t *testing.T) {
 
 func TestPutRows_AllocatesForManyValuesAtOnce(t *testing.T) {
 	tr := nowhere{hear: func(string, []driver.NamedValue) {}}.transaction(t)
-	var rows []events.Row
+	var rows []rowjson.Row
 	for key := range int64(64) {
 		rows = append(rows, stud(1000+key))
 	}
@@ -129,30 +131,30 @@ func TestPutRows_AllocatesForManyValuesAtOnce(t *testing.T) {
 // driver.
 func BenchmarkRows(b *testing.B) {
 	const first = 1_000_000
-	crowd := func(batches, ops int) (all []events.Batch) { // whose keys come about in their order
+	crowd := func(batches, ops int) (all []shardlog.Batch) { // whose keys come about in their order
 		for i := range batches {
-			batch := events.Batch{}
+			batch := shardlog.Batch{}
 			for j := range ops {
 				key := int64(first + i*ops + j*7%ops)
-				batch.Ops = append(batch.Ops, events.Op{Kind: events.OpInsert, Rows: []events.Row{stud(key)}})
+				batch.Ops = append(batch.Ops, shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{stud(key)}})
 			}
 			all = append(all, batch)
 		}
 		return all
 	}
-	bulk := events.Op{Kind: events.OpInsert}
+	bulk := shardlog.Op{Kind: shardlog.OpInsert}
 	for i := range int64(2000) {
 		bulk.Rows = append(bulk.Rows, stud(first+i))
 	}
 	for _, lot := range []struct {
 		name    string
-		batches []events.Batch
-	}{{"batch", crowd(1, 50)}, {"lot", crowd(40, 50)}, {"bulk", []events.Batch{{Ops: []events.Op{bulk}}}}} {
+		batches []shardlog.Batch
+	}{{"batch", crowd(1, 50)}, {"lot", crowd(40, 50)}, {"bulk", []shardlog.Batch{{Ops: []shardlog.Op{bulk}}}}} {
 		b.Run(lot.name, func(b *testing.B) { benchmarkLot(b, lot.batches) })
 	}
 }
 
-func benchmarkLot(b *testing.B, batches []events.Batch) {
+func benchmarkLot(b *testing.B, batches []shardlog.Batch) {
 	bodies := make([][]byte, len(batches))
 	for i, batch := range batches {
 		batch.ID, batch.Writer, batch.Table, batch.Shard = fmt.Sprintf("KMZB7QTR2N%04d", i), "w1", studs.Table, studs.Shard.ID
@@ -161,14 +163,14 @@ func benchmarkLot(b *testing.B, batches []events.Batch) {
 			b.Fatal(err)
 		}
 	}
-	entries := make([]events.LogEntry, len(bodies))
+	entries := make([]shardlog.Entry, len(bodies))
 	decode := func() {
 		for i, body := range bodies {
-			batch, err := events.DecodeBatch(body)
+			batch, err := shardlog.DecodeBatch(body)
 			if err != nil {
 				b.Fatal(err)
 			}
-			entries[i] = events.LogEntry{Seq: uint64(i + 1), Batch: batch}
+			entries[i] = shardlog.Entry{Seq: uint64(i + 1), Batch: batch}
 		}
 	}
 	fresh := func() state.Change {

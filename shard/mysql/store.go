@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -101,15 +102,15 @@ func (s *Store) forget() {
 }
 
 // Results implements storage.Store.
-func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
+func (s *Store) Results(ctx context.Context, batch string) (shardlog.Results, error) {
 	var clock int64
 	kept, err := state.ReadResults(&s.spec, s.db.QueryRowContext(ctx, "SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM "+
 		quote(resultsTable(s.name))+" k JOIN ringway_replicas p ON p.name = ? WHERE k.batch = ?", s.name, batch), &clock)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= shardlog.ResultsKept {
 		err = events.ErrNotFound
 	}
 	if err != nil {
-		return events.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
+		return shardlog.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
 	}
 	return kept.Results, nil
 }

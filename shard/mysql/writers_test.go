@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -100,13 +102,13 @@ func (o outside) report() string {
 
 var origin = events.Position{Incarnation: storetest.Log}
 
-func inserting(store storage.Store, seq uint64, key int64) []events.LogEntry {
+func inserting(store storage.Store, seq uint64, key int64) []shardlog.Entry {
 	entry := storetest.Entry(store.Spec(), seq)
-	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{storetest.Student(key, "Ann", events.Int(1))}}}
-	return []events.LogEntry{entry}
+	entry.Batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{storetest.Student(key, "Ann", rowjson.Int(1))}}}
+	return []shardlog.Entry{entry}
 }
 
-func after(entries []events.LogEntry) events.Position {
+func after(entries []shardlog.Entry) events.Position {
 	last := entries[len(entries)-1]
 	return events.Position{Incarnation: storetest.Log, Seq: last.Seq, Batch: last.Batch.ID}
 }
@@ -140,7 +142,7 @@ func TestStore_LeavesNoTransactionOpen(t *testing.T) {
 	sup, store := own(t)
 	o := look(t, sup)
 	first := inserting(store, 1, 1)
-	apply := func(what string, from events.Position, entries []events.LogEntry, want error) {
+	apply := func(what string, from events.Position, entries []shardlog.Entry, want error) {
 		t.Helper()
 		if _, err := store.Apply(t.Context(), from, entries); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", what, err, want)
@@ -300,7 +302,7 @@ func TestStore_PurgesThoughBatchesMeetDuplicates(t *testing.T) {
 		testkit.Must(t, err)
 		at = after(entries)
 	}
-	if n, most := o.count("SELECT COUNT(*) FROM `StudT$sh1$results`"), int(events.ResultsKept/each)+1; n > most {
+	if n, most := o.count("SELECT COUNT(*) FROM `StudT$sh1$results`"), int(shardlog.ResultsKept/each)+1; n > most {
 		t.Errorf("%d results are kept, want at most %d", n, most)
 	}
 }
@@ -309,7 +311,7 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 	sup, _ := start(t)
 	engine := open(t, sup.DSN("ringway"))
 	o := look(t, sup)
-	first := func(store storage.Store) []events.LogEntry { return inserting(store, 1, 1) }
+	first := func(store storage.Store) []shardlog.Entry { return inserting(store, 1, 1) }
 	var stores []storage.Store
 	for i := range 3 {
 		spec := storetest.Students()
@@ -409,19 +411,19 @@ func TestEngine_DropAndCreateAgain(t *testing.T) {
 		at := origin
 		for seq := range uint64(3) {
 			entry := storetest.Entry(spec, seq+1)
-			row := storetest.Student(int64(seq), "Ann", events.Int(1))
+			row := storetest.Student(int64(seq), "Ann", rowjson.Int(1))
 			if i == 2 {
-				row[3] = events.Text("x")
+				row[3] = rowjson.Text("x")
 			}
-			entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: []events.Row{row}}}
-			results, err := store.Apply(t.Context(), at, []events.LogEntry{entry})
+			entry.Batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: []rowjson.Row{row}}}
+			results, err := store.Apply(t.Context(), at, []shardlog.Entry{entry})
 			if err != nil || len(results[0].Notable) > 0 {
 				t.Fatalf("table %d, seq %d: %v, %v", i, seq, results, err)
 			}
 			if got, _, err := storetest.Get(t.Context(), store, int64(seq)); err != nil || len(got) != len(row) || got[3].Raw() != row[3].Raw() {
 				t.Fatalf("table %d, key %d: got %v, %v", i, seq, got, err)
 			}
-			at = after([]events.LogEntry{entry})
+			at = after([]shardlog.Entry{entry})
 		}
 		testkit.Must(t, engine.Drop(t.Context(), spec.Table, spec.Shard.ID))
 		old = store

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/shard/storage"
 )
 
@@ -138,15 +139,15 @@ func (c *copier) copyFrom(ctx context.Context, engine storage.Engine, t *Target,
 
 // begin has a donor send a copy that is better than what is here, at a position;
 // nil: nothing is here.
-func (c *copier) begin(ctx context.Context, t *Target, from peer, at *events.Position) (*copyStream, *events.CopyHead, error) {
+func (c *copier) begin(ctx context.Context, t *Target, from peer, at *events.Position) (*copyStream, *shardapi.CopyHead, error) {
 	in, err := requestCopy(ctx, c.host.http, c.host.cfg.Stalled, t, from)
 	if err != nil {
 		return nil, nil, err
 	}
 	line, err := in.next()
-	var head events.CopyHead
+	var head shardapi.CopyHead
 	if err == nil {
-		head, err = events.DecodeCopyHead(line)
+		head, err = shardapi.DecodeCopyHead(line)
 	}
 	if err == nil {
 		err = c.check(ctx, t, &head, at)
@@ -159,7 +160,7 @@ func (c *copier) begin(ctx context.Context, t *Target, from peer, at *events.Pos
 }
 
 // check refuses a copy that would be no gain.
-func (c *copier) check(ctx context.Context, t *Target, head *events.CopyHead, at *events.Position) error {
+func (c *copier) check(ctx context.Context, t *Target, head *shardapi.CopyHead, at *events.Position) error {
 	switch {
 	case head.Position.Incarnation != t.Log.Incarnation:
 		return fmt.Errorf("it is at %s, of another log", head.Position)

@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"time"
 
-	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/internal/failpoint"
 	"ringway/shard/storage"
 )
@@ -35,7 +35,7 @@ func WriteCopy(ctx context.Context, w *bufio.Writer, snapshot storage.Snapshot) 
 		return 0, err
 	}
 	lines = 1
-	err = snapshot.Items(ctx, func(item events.CopyItem) error {
+	err = snapshot.Items(ctx, func(item shardapi.CopyItem) error {
 		line, err := appendItem(line[:0], &item)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func WriteCopy(ctx context.Context, w *bufio.Writer, snapshot storage.Snapshot) 
 		return err
 	})
 	if err == nil {
-		_, err = w.Write(events.AppendShardEnd(nil, head.Position.Seq, lines))
+		_, err = w.Write(shardapi.AppendEnd(nil, head.Position.Seq, lines))
 	}
 	if err == nil {
 		err = w.Flush()
@@ -56,7 +56,7 @@ func WriteCopy(ctx context.Context, w *bufio.Writer, snapshot storage.Snapshot) 
 }
 
 // appendItem is json.Marshal, for rows without reflection.
-func appendItem(to []byte, item *events.CopyItem) ([]byte, error) {
+func appendItem(to []byte, item *shardapi.CopyItem) ([]byte, error) {
 	if item.Row != nil {
 		row, err := item.Row.MarshalJSON()
 		return append(append(append(to, `{"row":`...), row...), '}'), err
@@ -78,7 +78,7 @@ type copyStream struct {
 func requestCopy(ctx context.Context, client *http.Client, stalled time.Duration, t *Target, from peer) (*copyStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	in := &copyStream{cancel: cancel, stalled: stalled, timer: time.AfterFunc(stalled, cancel)}
-	at := "http://" + from.address + events.ShardPath(t.Spec.Table, t.Spec.Shard.ID, "copy") + "?log=" + url.QueryEscape(t.Log.Incarnation)
+	at := "http://" + from.address + shardapi.Path(t.Spec.Table, t.Spec.Shard.ID, "copy") + "?log=" + url.QueryEscape(t.Log.Incarnation)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err == nil {
 		var response *http.Response
@@ -123,20 +123,20 @@ func (in *copyStream) close() {
 
 // restoreItems puts a copy into a store, part by part, and demands its end.
 func restoreItems(ctx context.Context, in *copyStream, restore storage.Restore, seq uint64) (items int, err error) {
-	var part []events.CopyItem
+	var part []shardapi.CopyItem
 	bytes := 0
 	for {
 		line, err := in.next()
 		if err != nil {
 			return items, err
 		}
-		last := line[0] == events.ShardEnd
+		last := line[0] == shardapi.End
 		if last {
-			if want := events.AppendShardEnd(nil, seq, items+1); string(line)+"\n" != string(want) {
+			if want := shardapi.AppendEnd(nil, seq, items+1); string(line)+"\n" != string(want) {
 				return items, fmt.Errorf("it ends with %.60q, want %q", line, want[:len(want)-1])
 			}
 		} else {
-			item, err := events.DecodeCopyItem(line)
+			item, err := shardapi.DecodeCopyItem(line)
 			if err != nil {
 				return items, err
 			}

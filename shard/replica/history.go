@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // compareWithLog returns the last seq of a log, after it has made sure, as far as
@@ -42,7 +43,7 @@ func compareWithLog(ctx context.Context, log Log, at events.Position) (last uint
 	if err != nil {
 		return 0, err
 	}
-	if b, err := events.DecodeBatch(data); err != nil || b.ID != at.Batch {
+	if b, err := shardlog.DecodeBatch(data); err != nil || b.ID != at.Batch {
 		return 0, fmt.Errorf("%w: it has %q at %s", events.ErrLogForeign, b.ID, at)
 	}
 	return s.Last, nil

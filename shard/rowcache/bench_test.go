@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 )
 
 // A transaction of 50 rows of about 80 bytes, with memory full, which nobody
@@ -12,17 +14,17 @@ import (
 func BenchmarkCachedRows_Applied(b *testing.B) {
 	c := &Rows{cache: New(11 << 20), schema: twoColumns}
 	c.Begin(events.Position{Incarnation: "l"})
-	ops := make([]events.Op, 50)
+	ops := make([]shardlog.Op, 50)
 	for i := range ops {
-		ops[i] = events.Op{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(0), events.Text(strings.Repeat("x", 54))}}}
+		ops[i] = shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{{rowjson.Int(0), rowjson.Text(strings.Repeat("x", 54))}}}
 	}
-	entries := []events.LogEntry{{Batch: events.Batch{ID: "b", Ops: ops}}}
-	done := []events.Results{{Ops: len(ops)}}
+	entries := []shardlog.Entry{{Batch: shardlog.Batch{ID: "b", Ops: ops}}}
+	done := []shardlog.Results{{Ops: len(ops)}}
 	next := int64(0)
 	apply := func() {
 		for i := range ops {
 			next++
-			ops[i].Rows[0][0] = events.Int(next * 7919 % (1 << 26))
+			ops[i].Rows[0][0] = rowjson.Int(next * 7919 % (1 << 26))
 		}
 		entries[0].Seq++
 		done[0].Seq = entries[0].Seq

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"ringway/events"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 // Cache holds rows of all replicas of a server as clients read them, those
@@ -66,7 +68,7 @@ func (c *Rows) Begin(at events.Position) {
 
 // Applied takes what the store has applied, which has to follow. An op that may not have changed what it names,
 // because it was a repetition, only makes forget.
-func (c *Rows) Applied(entries []events.LogEntry, done []events.Results) {
+func (c *Rows) Applied(entries []shardlog.Entry, done []shardlog.Results) {
 	c.cache.mu.Lock()
 	defer c.cache.mu.Unlock()
 	text := make([]byte, 0, 512)
@@ -75,7 +77,7 @@ func (c *Rows) Applied(entries []events.LogEntry, done []events.Results) {
 		all := len(done[i].Notable) == 0
 		for j := range e.Batch.Ops {
 			op := &e.Batch.Ops[j]
-			sure := done[i].Seq == e.Seq && op.Idempotency == nil && (all || done[i].Op(j).Outcome == events.Done)
+			sure := done[i].Seq == e.Seq && op.Idempotency == nil && (all || done[i].Op(j).Outcome == shardlog.Done)
 			for _, row := range op.Rows {
 				if sure {
 					text = append(c.schema.AppendRow(text[:0], row), '\n')
@@ -146,7 +148,7 @@ func (c *Rows) Append(to []byte, keys []int64) ([]byte, bool) {
 		}
 		n += min(len(to)-before, 1)
 	}
-	return events.AppendShardEnd(to, c.seq, n), true
+	return shardapi.AppendEnd(to, c.seq, n), true
 }
 
 // Fill takes what the store has of the keys that were missing, unless the
@@ -179,5 +181,5 @@ func Answer(rows []Line, seq uint64) []byte {
 		body = append(body, l.Text...)
 		n += min(len(l.Text), 1)
 	}
-	return events.AppendShardEnd(body, seq, n)
+	return shardapi.AppendEnd(body, seq, n)
 }

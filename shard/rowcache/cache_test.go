@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 )
 
 func TestCachedRows(t *testing.T) {
@@ -20,12 +22,12 @@ func TestCachedRows(t *testing.T) {
 			t.Errorf("%v: got %q and %q, want %q", keys, got, at, want)
 		}
 	}
-	apply := func(seq, answers uint64, ops ...events.Op) {
-		e := events.LogEntry{Seq: seq, Batch: events.Batch{ID: "b", Ops: ops}}
-		c.Applied([]events.LogEntry{e}, []events.Results{{Seq: answers, Ops: len(ops)}})
+	apply := func(seq, answers uint64, ops ...shardlog.Op) {
+		e := shardlog.Entry{Seq: seq, Batch: shardlog.Batch{ID: "b", Ops: ops}}
+		c.Applied([]shardlog.Entry{e}, []shardlog.Results{{Seq: answers, Ops: len(ops)}})
 	}
-	row := func(key int64, name string) events.Op {
-		return events.Op{Kind: events.OpUpdate, Rows: []events.Row{{events.Int(key), events.Text(name)}}}
+	row := func(key int64, name string) shardlog.Op {
+		return shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{{rowjson.Int(key), rowjson.Text(name)}}}
 	}
 
 	is("", 1)
@@ -56,7 +58,7 @@ func TestCachedRows(t *testing.T) {
 	apply(7, 7, row(3, strings.Repeat("long ", 1000)))
 	is("", 3)
 	key := int64(2)
-	apply(8, 8, events.Op{Kind: events.OpDelete, Key: &key})
+	apply(8, 8, shardlog.Op{Kind: shardlog.OpDelete, Key: &key})
 	is("", 2)
 
 	apply(9, 9, row(1, "one"))

@@ -14,18 +14,22 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
 var twoColumns = events.Schema{Columns: []string{"id", "name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
 
-func named(key int64, name string) events.Row { return events.Row{events.Int(key), events.Text(name)} }
+func named(key int64, name string) rowjson.Row {
+	return rowjson.Row{rowjson.Int(key), rowjson.Text(name)}
+}
 
 // storeModel is a replica's store, and what is cached of it.
 type storeModel struct {
 	rows   *Rows
 	seq    uint64
-	stored map[int64]events.Row
+	stored map[int64]rowjson.Row
 }
 
 func (s *storeModel) line(key int64) Line {
@@ -37,15 +41,15 @@ func (s *storeModel) line(key int64) Line {
 }
 
 // apply has ops done, or a batch repeated, which does nothing.
-func (s *storeModel) apply(repeated bool, notable []events.Result, ops ...events.Op) {
+func (s *storeModel) apply(repeated bool, notable []shardlog.Result, ops ...shardlog.Op) {
 	s.seq++
-	e := events.LogEntry{Seq: s.seq, Batch: events.Batch{ID: "b", Ops: ops}}
-	r := events.Results{Seq: s.seq, Ops: len(ops), Notable: notable}
+	e := shardlog.Entry{Seq: s.seq, Batch: shardlog.Batch{ID: "b", Ops: ops}}
+	r := shardlog.Results{Seq: s.seq, Ops: len(ops), Notable: notable}
 	if repeated {
 		r.Seq--
 	}
 	for i := range ops {
-		if repeated || r.Op(i).Outcome != events.Done {
+		if repeated || r.Op(i).Outcome != shardlog.Done {
 			continue
 		}
 		for _, row := range ops[i].Rows {
@@ -55,7 +59,7 @@ func (s *storeModel) apply(repeated bool, notable []events.Result, ops ...events
 			delete(s.stored, *ops[i].Key)
 		}
 	}
-	s.rows.Applied([]events.LogEntry{e}, []events.Results{r})
+	s.rows.Applied([]shardlog.Entry{e}, []shardlog.Results{r})
 }
 
 // What is kept of several replicas is what the store of each holds, whatever
@@ -65,7 +69,7 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 		cache := New(32 << 10)
 		var stores []*storeModel
 		for range 3 {
-			stores = append(stores, &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}})
+			stores = append(stores, &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]rowjson.Row{}})
 		}
 		keys := rapid.Int64Range(0, 200)
 		wrote := 0
@@ -99,14 +103,14 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 					t.Fatal("something is known of a store that was opened anew")
 				}
 			case 1:
-				s.apply(false, nil, events.Op{Kind: events.OpDelete, Key: &key})
+				s.apply(false, nil, shardlog.Op{Kind: shardlog.OpDelete, Key: &key})
 				if k := found(s, []int64{key}); len(k.Rows) > 0 {
 					t.Fatal("something is known of a row that an op named by its key")
 				}
 			case 2:
-				s.apply(rapid.Bool().Draw(t, "repeated"), []events.Result{{Op: 0, Outcome: events.Duplicate}},
-					events.Op{Kind: events.OpInsert, Rows: []events.Row{named(key, "not done")}},
-					events.Op{Kind: events.OpInsert, Rows: []events.Row{named(key+1, "done at most")}})
+				s.apply(rapid.Bool().Draw(t, "repeated"), []shardlog.Result{{Op: 0, Outcome: shardlog.Duplicate}},
+					shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{named(key, "not done")}},
+					shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{named(key+1, "done at most")}})
 				if k := found(s, []int64{key}); len(k.Rows) > 0 {
 					t.Fatal("something is known of what was not done")
 				}
@@ -114,7 +118,7 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 				k := found(s, []int64{key, key + 1, key + 2})
 				move := func(when string) {
 					if rapid.IntRange(0, 2).Draw(t, when) == 0 {
-						s.apply(false, nil, events.Op{Kind: events.OpUpdate, Rows: []events.Row{named(key, when)}})
+						s.apply(false, nil, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{named(key, when)}})
 					}
 				}
 				move("moves before the store is asked")
@@ -134,7 +138,7 @@ func TestCachedRows_AreThoseOfTheirStores(t *testing.T) {
 				}
 				found(s, []int64{key, key + 1, key + 2})
 			default:
-				op := events.Op{Kind: events.OpUpdate}
+				op := shardlog.Op{Kind: shardlog.OpUpdate}
 				var of []int64
 				for i := range rapid.Int64Range(1, 60).Draw(t, "rows") {
 					op.Rows = append(op.Rows, named(key+i, text()))
@@ -167,9 +171,9 @@ func TestCachedRows_AreReadWhileTheyAreWritten(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for range 3 {
-		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}}
+		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]rowjson.Row{}}
 		write := func() {
-			op := events.Op{Kind: events.OpUpdate}
+			op := shardlog.Op{Kind: shardlog.OpUpdate}
 			for _, key := range of {
 				op.Rows = append(op.Rows, named(key, fmt.Sprint(s.seq+1)))
 			}
@@ -214,9 +218,9 @@ func TestCachedRows_AreReadWhileTheyAreWritten(t *testing.T) {
 }
 
 func TestCachedRows_ReadersDoNotWaitForEachOther(t *testing.T) {
-	s := &storeModel{rows: &Rows{cache: New(64 << 10), schema: twoColumns}, stored: map[int64]events.Row{}}
+	s := &storeModel{rows: &Rows{cache: New(64 << 10), schema: twoColumns}, stored: map[int64]rowjson.Row{}}
 	s.rows.Begin(events.Position{})
-	s.apply(false, nil, events.Op{Kind: events.OpUpdate, Rows: []events.Row{named(1, "one")}})
+	s.apply(false, nil, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{named(1, "one")}})
 	s.rows.Lookup([]int64{1})
 	s.rows.cache.mu.RLock() // somebody else reads
 	defer s.rows.cache.mu.RUnlock()
@@ -237,10 +241,10 @@ func TestCachedRows_ReadersDoNotWaitForEachOther(t *testing.T) {
 func TestCachedRows_OfAReplicaThatEndedGo(t *testing.T) {
 	cache := New(64 << 10)
 	fill := func() weak.Pointer[Rows] {
-		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]events.Row{}}
+		s := &storeModel{rows: &Rows{cache: cache, schema: twoColumns}, stored: map[int64]rowjson.Row{}}
 		s.rows.Begin(events.Position{})
 		for key := range int64(2000) {
-			s.apply(false, nil, events.Op{Kind: events.OpUpdate, Rows: []events.Row{named(key, strings.Repeat("x", 60))}})
+			s.apply(false, nil, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{named(key, strings.Repeat("x", 60))}})
 		}
 		return weak.Make(s.rows)
 	}
@@ -271,12 +275,12 @@ func TestCachedRows_OfAReplicaThatEndedGo(t *testing.T) {
 func TestCachedRows_WritingLeavesNoGarbage(t *testing.T) {
 	c := &Rows{cache: New(64 << 10), schema: twoColumns}
 	c.Begin(events.Position{})
-	var rows []events.Row
+	var rows []rowjson.Row
 	for key := range int64(50) {
 		rows = append(rows, named(key, strings.Repeat("x", 60)))
 	}
-	entries := []events.LogEntry{{Seq: 1, Batch: events.Batch{ID: "b", Ops: []events.Op{{Kind: events.OpUpdate, Rows: rows}}}}}
-	done := []events.Results{{Seq: 1, Ops: 1}}
+	entries := []shardlog.Entry{{Seq: 1, Batch: shardlog.Batch{ID: "b", Ops: []shardlog.Op{{Kind: shardlog.OpUpdate, Rows: rows}}}}}
+	done := []shardlog.Results{{Seq: 1, Ops: 1}}
 	write := func() { // several generations
 		for range 100 {
 			c.Applied(entries, done)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -46,7 +47,7 @@ func fileName(table, id string) string { return table + "." + id + suffix }
 // Create implements storage.Engine.
 func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (storage.Store, error) {
 	ctx = context.WithoutCancel(ctx) // see gate
-	f, err := e.begin(ctx, events.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}})
+	f, err := e.begin(ctx, shardapi.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}})
 	if err == nil {
 		_, err = f.write.ExecContext(ctx, "UPDATE _replica SET copying = 0")
 	}
@@ -57,7 +58,7 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 }
 
 // Restore implements storage.Engine.
-func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Restore, error) {
+func (e *Engine) Restore(ctx context.Context, head shardapi.CopyHead) (storage.Restore, error) {
 	f, err := e.begin(context.WithoutCancel(ctx), head) // see gate
 	if err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
@@ -66,7 +67,7 @@ func (e *Engine) Restore(ctx context.Context, head events.CopyHead) (storage.Res
 }
 
 // begin makes the file of an incomplete replica.
-func (e *Engine) begin(ctx context.Context, head events.CopyHead) (*file, error) {
+func (e *Engine) begin(ctx context.Context, head shardapi.CopyHead) (*file, error) {
 	if err := head.Spec.Validate(); err != nil {
 		return nil, err
 	}

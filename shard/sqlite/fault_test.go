@@ -15,6 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/storage"
 	"ringway/shard/storetest"
 )
@@ -140,20 +142,20 @@ func TestStore_SaysRetryWhenTheDiskIsFull(t *testing.T) {
 	}
 	limit(20)
 	entry := storetest.Entry(store.spec, 1)
-	var rows []events.Row
+	var rows []rowjson.Row
 	for i := range int64(100) {
-		rows = append(rows, storetest.Student(i, strings.Repeat("x", 5000), events.Int(i)))
+		rows = append(rows, storetest.Student(i, strings.Repeat("x", 5000), rowjson.Int(i)))
 	}
-	entry.Batch.Ops = []events.Op{{Kind: events.OpInsert, Rows: rows}}
+	entry.Batch.Ops = []shardlog.Op{{Kind: shardlog.OpInsert, Rows: rows}}
 	from := events.Position{Incarnation: storetest.Log}
-	if _, err := store.Apply(t.Context(), from, []events.LogEntry{entry}); !errors.Is(err, storage.ErrRetry) {
+	if _, err := store.Apply(t.Context(), from, []shardlog.Entry{entry}); !errors.Is(err, storage.ErrRetry) {
 		t.Errorf("on a full disk: %v", err)
 	}
 	if p, err := store.Position(t.Context()); err != nil || p != from {
 		t.Errorf("at %v, %v", p, err)
 	}
 	limit(1 << 30)
-	if _, err := store.Apply(t.Context(), from, []events.LogEntry{entry}); err != nil {
+	if _, err := store.Apply(t.Context(), from, []shardlog.Entry{entry}); err != nil {
 		t.Errorf("when there is room again: %v", err)
 	}
 }

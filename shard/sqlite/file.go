@@ -15,6 +15,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -81,7 +82,7 @@ func columnList(schema *events.Schema, prefix string) string {
 
 // make makes the tables, in one transaction. Names that begin with '_' are
 // none that a table or column can have.
-func (f *file) make(ctx context.Context, head events.CopyHead) error {
+func (f *file) make(ctx context.Context, head shardapi.CopyHead) error {
 	spec, err := json.Marshal(head.Spec)
 	if err != nil {
 		return err

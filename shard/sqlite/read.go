@@ -8,6 +8,9 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -32,7 +35,7 @@ func (s *Store) newRowReader(before ...any) *rowReader {
 }
 
 // scan returns nil where a LEFT JOIN found no row.
-func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
+func (r *rowReader) scan(rows *sql.Rows) (rowjson.Row, error) {
 	if err := rows.Scan(r.into...); err != nil || !r.key.Valid {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (r *rowReader) scan(rows *sql.Rows) (events.Row, error) {
 }
 
 // Many implements storage.Store.
-func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error) {
+func (s *Store) Many(ctx context.Context, keys []int64, fn func(rowjson.Row) error) (uint64, error) {
 	if len(keys) == 0 || len(keys) > storage.MaxKeys {
 		return 0, fmt.Errorf("read %d keys of shard %s: want 1 to %d", len(keys), s.spec.Shard.ID, storage.MaxKeys)
 	}
@@ -52,7 +55,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 	if err != nil {
 		return 0, err
 	}
-	seq, err := s.joined(ctx, s.in, []any{string(list)}, func(row events.Row, _ uint64) error { return fn(row) })
+	seq, err := s.joined(ctx, s.in, []any{string(list)}, func(row rowjson.Row, _ uint64) error { return fn(row) })
 	if err != nil {
 		return seq, fmt.Errorf("read %d keys of shard %s: %w", len(keys), s.spec.Shard.ID, classify(err))
 	}
@@ -60,7 +63,7 @@ func (s *Store) Many(ctx context.Context, keys []int64, fn func(events.Row) erro
 }
 
 // Range implements storage.Store.
-func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, uint64) error) (uint64, error) {
+func (s *Store) Range(ctx context.Context, low, high int64, fn func(rowjson.Row, uint64) error) (uint64, error) {
 	seq, err := s.joined(ctx, s.on, []any{low, high}, fn)
 	if err != nil {
 		return seq, fmt.Errorf("range %d to %d of shard %s: %w", low, high, s.spec.Shard.ID, classify(err))
@@ -69,7 +72,7 @@ func (s *Store) Range(ctx context.Context, low, high int64, fn func(events.Row, 
 }
 
 // joined runs one query, which sees rows and position at one moment.
-func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(events.Row, uint64) error) (uint64, error) {
+func (s *Store) joined(ctx context.Context, stmt *sql.Stmt, args []any, fn func(rowjson.Row, uint64) error) (uint64, error) {
 	calm, err := s.reading.enter(ctx)
 	if err != nil {
 		return 0, err
@@ -109,20 +112,20 @@ func each(ctx context.Context, rows *sql.Rows, fn func() error) error {
 }
 
 // Results implements storage.Store.
-func (s *Store) Results(ctx context.Context, batch string) (events.Results, error) {
+func (s *Store) Results(ctx context.Context, batch string) (shardlog.Results, error) {
 	var clock int64
-	var kept events.KeptResults
+	var kept shardlog.KeptResults
 	calm, err := s.reading.enter(ctx)
 	if err == nil {
 		defer s.reading.leave()
 		kept, err = state.ReadResults(&s.spec, s.read.QueryRowContext(calm,
 			"SELECT k.batch, k.seq, k.at, k.ops, k.notable, p.clock FROM _results k, _replica p WHERE k.batch = ?", batch), &clock)
 	}
-	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= events.ResultsKept {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && state.FromNanos(clock).Sub(kept.At) >= shardlog.ResultsKept {
 		err = events.ErrNotFound
 	}
 	if err != nil {
-		return events.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
+		return shardlog.Results{}, fmt.Errorf("results of batch %.80q on shard %s: %w", batch, s.spec.Shard.ID, classify(err))
 	}
 	return kept.Results, nil
 }
@@ -130,7 +133,7 @@ func (s *Store) Results(ctx context.Context, batch string) (events.Results, erro
 type snapshot struct {
 	store *Store
 	tx    *sql.Tx
-	head  events.CopyHead
+	head  shardapi.CopyHead
 }
 
 // Snapshot implements storage.Store. The first read of the transaction fixes
@@ -145,16 +148,16 @@ func (s *Store) Snapshot(ctx context.Context) (storage.Snapshot, error) {
 		s.reading.leave()
 		return nil, fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err))
 	}
-	n := &snapshot{store: s, tx: tx, head: events.CopyHead{Spec: s.spec}}
+	n := &snapshot{store: s, tx: tx, head: shardapi.CopyHead{Spec: s.spec}}
 	if n.head.Position, n.head.Clock, err = position(calm, tx); err != nil {
 		return nil, errors.Join(fmt.Errorf("snapshot of shard %s: %w", s.spec.Shard.ID, classify(err)), n.Close())
 	}
 	return n, nil
 }
 
-func (n *snapshot) Head() events.CopyHead { return n.head }
+func (n *snapshot) Head() shardapi.CopyHead { return n.head }
 
-func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) error {
+func (n *snapshot) Items(ctx context.Context, fn func(shardapi.CopyItem) error) error {
 	s := n.store
 	reader := s.newRowReader()
 	err := n.each(ctx, "SELECT "+columnList(&s.spec.Schema, "")+" FROM _rows ORDER BY "+quote(s.spec.Schema.KeyColumn()), func(rows *sql.Rows) error {
@@ -162,7 +165,7 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 		if err != nil {
 			return err
 		}
-		return fn(events.CopyItem{Row: row})
+		return fn(shardapi.CopyItem{Row: row})
 	})
 	if err == nil {
 		err = n.each(ctx, "SELECT batch, seq, at, ops, notable FROM _results WHERE at > ? ORDER BY at, batch", func(rows *sql.Rows) error {
@@ -170,8 +173,8 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 			if err != nil {
 				return err
 			}
-			return fn(events.CopyItem{Results: &kept})
-		}, state.OutOfDate(n.head.Clock, events.ResultsKept))
+			return fn(shardapi.CopyItem{Results: &kept})
+		}, state.OutOfDate(n.head.Clock, shardlog.ResultsKept))
 	}
 	if err == nil {
 		err = n.each(ctx, "SELECT name, body, at, op, first FROM _keys WHERE at > ? ORDER BY name", func(rows *sql.Rows) error {
@@ -179,8 +182,8 @@ func (n *snapshot) Items(ctx context.Context, fn func(events.CopyItem) error) er
 			if err != nil {
 				return err
 			}
-			return fn(events.CopyItem{Idempotency: &kept})
-		}, state.OutOfDate(n.head.Clock, events.IdempotencyKept))
+			return fn(shardapi.CopyItem{Idempotency: &kept})
+		}, state.OutOfDate(n.head.Clock, shardlog.IdempotencyKept))
 	}
 	if err != nil {
 		return fmt.Errorf("copy out shard %s: %w", s.spec.Shard.ID, classify(err))
@@ -211,7 +214,7 @@ func (n *snapshot) Close() error {
 
 type restore struct{ store *Store }
 
-func (r *restore) Add(ctx context.Context, items []events.CopyItem) error {
+func (r *restore) Add(ctx context.Context, items []shardapi.CopyItem) error {
 	s := r.store
 	err := s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var c state.Change

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 	"ringway/shard/state"
 	"ringway/shard/storage"
@@ -64,7 +66,7 @@ func position(ctx context.Context, db querier) (p events.Position, clock time.Ti
 }
 
 // Apply implements storage.Store.
-func (s *Store) Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error) {
+func (s *Store) Apply(ctx context.Context, from events.Position, entries []shardlog.Entry) ([]shardlog.Results, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
@@ -149,7 +151,7 @@ func (s *Store) look(ctx context.Context, tx *sql.Tx, from events.Position, need
 	}
 	b := &state.Before{
 		Position: from, Clock: clock, Keys: map[int64]bool{},
-		Results: map[string]events.KeptResults{}, Idempotency: map[string]events.KeptIdempotency{},
+		Results: map[string]shardlog.KeptResults{}, Idempotency: map[string]shardlog.KeptIdempotency{},
 	}
 	found := func(err error) (bool, error) {
 		if errors.Is(err, sql.ErrNoRows) {
@@ -230,7 +232,7 @@ func (s *Store) put(ctx context.Context, tx *sql.Tx, c *state.Change) error {
 	return nil
 }
 
-func (s *Store) putRows(ctx context.Context, stmt *sql.Stmt, rows []events.Row) error {
+func (s *Store) putRows(ctx context.Context, stmt *sql.Stmt, rows []rowjson.Row) error {
 	args := make([]any, len(s.spec.Schema.Columns)+1)
 	for _, row := range rows {
 		args[0] = row.Key()
@@ -257,9 +259,9 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, clock time.Time) error {
 	if !due {
 		return nil
 	}
-	_, err := tx.StmtContext(ctx, s.purgeResults).ExecContext(ctx, state.OutOfDate(clock, events.ResultsKept), maxPurged)
+	_, err := tx.StmtContext(ctx, s.purgeResults).ExecContext(ctx, state.OutOfDate(clock, shardlog.ResultsKept), maxPurged)
 	if err == nil {
-		_, err = tx.StmtContext(ctx, s.purgeIdempotency).ExecContext(ctx, state.OutOfDate(clock, events.IdempotencyKept), maxPurged)
+		_, err = tx.StmtContext(ctx, s.purgeIdempotency).ExecContext(ctx, state.OutOfDate(clock, shardlog.IdempotencyKept), maxPurged)
 	}
 	return err
 }

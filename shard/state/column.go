@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
 )
 
 // KindsColumn says beside a row which of its String columns hold numbers.
@@ -14,12 +15,12 @@ const KindsColumn = "_kinds"
 // Kinds is the content of KindsColumn for a row: a letter for each column, n
 // for a number and s for a string, or nothing if no String column holds a
 // number.
-func Kinds(schema *events.Schema, row events.Row) string {
+func Kinds(schema *events.Schema, row rowjson.Row) string {
 	return string(AppendKinds(nil, schema, row))
 }
 
 // AppendKinds is Kinds behind what to holds.
-func AppendKinds(to []byte, schema *events.Schema, row events.Row) []byte {
+func AppendKinds(to []byte, schema *events.Schema, row rowjson.Row) []byte {
 	odd, kinds := false, to
 	for i, v := range row {
 		kind := byte('s')
@@ -36,18 +37,18 @@ func AppendKinds(to []byte, schema *events.Schema, row events.Row) []byte {
 }
 
 // ReadRow is the row whose columns hold these texts.
-func ReadRow(schema *events.Schema, key int64, texts []string, kinds string) (events.Row, error) {
+func ReadRow(schema *events.Schema, key int64, texts []string, kinds string) (rowjson.Row, error) {
 	if len(texts) != len(schema.Columns)-1 || kinds != "" && len(kinds) != len(schema.Columns) {
 		return nil, fmt.Errorf("read row %d: %d columns of kinds %q do not fit the schema", key, len(texts)+1, kinds)
 	}
-	row := make(events.Row, len(schema.Columns))
-	row[0] = events.Int(key)
+	row := make(rowjson.Row, len(schema.Columns))
+	row[0] = rowjson.Int(key)
 	for i, text := range texts {
 		if schema.DTypes[i+1] == events.DTypeString && (kinds == "" || kinds[i+1] == 's') {
-			row[i+1] = events.Text(text)
+			row[i+1] = rowjson.Text(text)
 			continue
 		}
-		v, err := events.Number(text)
+		v, err := rowjson.Number(text)
 		if err != nil {
 			return nil, fmt.Errorf("read row %d: %s: %w", key, schema.Columns[i+1], err)
 		}

@@ -9,12 +9,14 @@ import (
 	"hash"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
 )
 
 // snapshot is a replica's state at one position; Items come in one order.
 type snapshot interface {
-	Head() events.CopyHead
-	Items(ctx context.Context, fn func(events.CopyItem) error) error
+	Head() shardapi.CopyHead
+	Items(ctx context.Context, fn func(shardapi.CopyItem) error) error
 }
 
 // Digest reads a snapshot to its end.
@@ -22,7 +24,7 @@ func Digest(ctx context.Context, s snapshot) (events.StateDigest, error) {
 	head := s.Head()
 	d := events.StateDigest{Position: head.Position}
 	data, results, idempotency := sha256.New(), sha256.New(), sha256.New()
-	err := s.Items(ctx, func(item events.CopyItem) error {
+	err := s.Items(ctx, func(item shardapi.CopyItem) error {
 		switch {
 		case item.Row != nil:
 			d.Rows++
@@ -43,7 +45,7 @@ func Digest(ctx context.Context, s snapshot) (events.StateDigest, error) {
 func feed(h hash.Hash, v any) error {
 	var b []byte
 	var err error
-	if row, ok := v.(events.Row); ok {
+	if row, ok := v.(rowjson.Row); ok {
 		b, err = row.MarshalJSON() // most of a state: without the detour over reflection
 	} else {
 		b, err = json.Marshal(v)

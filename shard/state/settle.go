@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 // ErrGap: entries do not follow the position, or one another.
@@ -22,7 +25,7 @@ type Needs struct {
 }
 
 // Need says what has to be known to settle entries.
-func Need(entries []events.LogEntry) Needs {
+func Need(entries []shardlog.Entry) Needs {
 	var n Needs
 	for i := range entries {
 		n.Batches = append(n.Batches, entries[i].Batch.ID)
@@ -53,8 +56,8 @@ type Before struct {
 	Position    events.Position
 	Clock       time.Time
 	Keys        map[int64]bool
-	Results     map[string]events.KeptResults
-	Idempotency map[string]events.KeptIdempotency
+	Results     map[string]shardlog.KeptResults
+	Idempotency map[string]shardlog.KeptIdempotency
 }
 
 // Change is what a transaction has to do, in no order: every key is in one
@@ -62,24 +65,24 @@ type Before struct {
 type Change struct {
 	Position    events.Position
 	Clock       time.Time
-	Insert      []events.Row // not there before
-	Update      []events.Row // there before
-	Delete      []int64      // there before
-	Forget      []string     // batches whose results are out of date and in the way
-	Results     []events.KeptResults
-	Idempotency []events.KeptIdempotency // new, or in place of one out of date
+	Insert      []rowjson.Row // not there before
+	Update      []rowjson.Row // there before
+	Delete      []int64       // there before
+	Forget      []string      // batches whose results are out of date and in the way
+	Results     []shardlog.KeptResults
+	Idempotency []shardlog.KeptIdempotency // new, or in place of one out of date
 
-	Answers []events.Results // one for each entry
+	Answers []shardlog.Results // one for each entry
 }
 
 // Settle decides what becomes of entries.
-func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (Change, error) {
+func Settle(spec *events.ShardSpec, before *Before, entries []shardlog.Entry) (Change, error) {
 	rows := rowsOf(entries)
 	s := settling{
 		spec: spec, before: before, rows: make(map[int64]*rowState, rows), states: make([]rowState, 0, rows),
-		results: make(map[string]events.KeptResults, len(entries)), idempotency: map[string]events.KeptIdempotency{},
+		results: make(map[string]shardlog.KeptResults, len(entries)), idempotency: map[string]shardlog.KeptIdempotency{},
 	}
-	s.change = Change{Position: before.Position, Clock: before.Clock, Answers: make([]events.Results, 0, len(entries))}
+	s.change = Change{Position: before.Position, Clock: before.Clock, Answers: make([]shardlog.Results, 0, len(entries))}
 	for i := range entries {
 		if err := s.entry(&entries[i]); err != nil {
 			return Change{}, err
@@ -89,7 +92,7 @@ func Settle(spec *events.ShardSpec, before *Before, entries []events.LogEntry) (
 }
 
 // rowsOf is how many rows entries have.
-func rowsOf(entries []events.LogEntry) (n int) {
+func rowsOf(entries []shardlog.Entry) (n int) {
 	for i := range entries {
 		for j := range entries[i].Batch.Ops {
 			n += len(entries[i].Batch.Ops[j].Rows)
@@ -104,17 +107,17 @@ type settling struct {
 	change      Change
 	rows        map[int64]*rowState
 	states      []rowState // for what rows points to
-	results     map[string]events.KeptResults
-	idempotency map[string]events.KeptIdempotency
+	results     map[string]shardlog.KeptResults
+	idempotency map[string]shardlog.KeptIdempotency
 }
 
 // rowState is one key: was it there, and what is there now.
 type rowState struct {
 	was, is, touched bool
-	row              events.Row
+	row              rowjson.Row
 }
 
-func (s *settling) entry(e *events.LogEntry) error {
+func (s *settling) entry(e *shardlog.Entry) error {
 	c := &s.change
 	if e.Seq != c.Position.Seq+1 {
 		return fmt.Errorf("seq %d after %d: %w", e.Seq, c.Position.Seq, ErrGap)
@@ -125,28 +128,28 @@ func (s *settling) entry(e *events.LogEntry) error {
 	if !found {
 		kept, found = s.before.Results[e.Batch.ID]
 	}
-	if found && live(kept.At, c.Clock, events.ResultsKept) {
+	if found && live(kept.At, c.Clock, shardlog.ResultsKept) {
 		c.Answers = append(c.Answers, kept.Results)
 		return nil // a repeated batch
 	}
 	if _, inTheWay := s.before.Results[e.Batch.ID]; inTheWay {
 		c.Forget = append(c.Forget, e.Batch.ID)
 	}
-	r := events.Results{Batch: e.Batch.ID, Table: s.spec.Table, Shard: s.spec.Shard.ID, Seq: e.Seq, Ops: len(e.Batch.Ops)}
+	r := shardlog.Results{Batch: e.Batch.ID, Table: s.spec.Table, Shard: s.spec.Shard.ID, Seq: e.Seq, Ops: len(e.Batch.Ops)}
 	for i := range e.Batch.Ops {
 		result := s.op(&e.Batch, i)
 		result.Op = i
-		if result.Outcome != events.Done || result.Of != "" {
+		if result.Outcome != shardlog.Done || result.Of != "" {
 			r.Notable = append(r.Notable, result)
 		}
 	}
-	s.results[e.Batch.ID] = events.KeptResults{At: c.Clock, Results: r}
+	s.results[e.Batch.ID] = shardlog.KeptResults{At: c.Clock, Results: r}
 	c.Answers = append(c.Answers, r)
 	return nil
 }
 
 // ClockAfter is the clock after entries.
-func ClockAfter(clock time.Time, entries []events.LogEntry) time.Time {
+func ClockAfter(clock time.Time, entries []shardlog.Entry) time.Time {
 	for i := range entries {
 		clock = advance(clock, entries[i].Time)
 	}
@@ -165,16 +168,16 @@ func advance(clock, at time.Time) time.Time {
 // live reports whether what was kept at some time still counts.
 func live(at, now time.Time, kept time.Duration) bool { return now.Sub(at) < kept }
 
-func (s *settling) op(b *events.Batch, i int) events.Result {
+func (s *settling) op(b *shardlog.Batch, i int) shardlog.Result {
 	op := &b.Ops[i]
 	if b.Table != s.spec.Table || b.Shard != s.spec.Shard.ID {
-		return events.Result{Outcome: events.Invalid, Detail: "this is the log of " + s.spec.Table + " " + s.spec.Shard.ID}
+		return shardlog.Result{Outcome: shardlog.Invalid, Detail: "this is the log of " + s.spec.Table + " " + s.spec.Shard.ID}
 	}
 	err := op.Validate(&s.spec.Schema, s.spec.Shard)
 	var refusal *events.StatusError
 	twice := errors.As(err, &refusal) && refusal.Code == 409
 	if err != nil && !twice {
-		return events.Result{Outcome: events.Invalid, Detail: err.Error()}
+		return shardlog.Result{Outcome: shardlog.Invalid, Detail: err.Error()}
 	}
 	if op.Idempotency == nil {
 		return s.do(op, twice)
@@ -183,25 +186,25 @@ func (s *settling) op(b *events.Batch, i int) events.Result {
 	if !found {
 		first, found = s.before.Idempotency[op.Idempotency.Key]
 	}
-	if found && live(first.At, s.change.Clock, events.IdempotencyKept) {
+	if found && live(first.At, s.change.Clock, shardlog.IdempotencyKept) {
 		if first.Body != op.Idempotency.Body {
-			return events.Result{Outcome: events.Mismatch, Of: first.Op}
+			return shardlog.Result{Outcome: shardlog.Mismatch, Of: first.Op}
 		}
 		again := first.First
 		again.Of = first.Op
 		return again
 	}
 	result := s.do(op, twice)
-	s.idempotency[op.Idempotency.Key] = events.KeptIdempotency{
-		Idempotency: *op.Idempotency, At: s.change.Clock, Op: events.OpID(b.ID, i), First: result,
+	s.idempotency[op.Idempotency.Key] = shardlog.KeptIdempotency{
+		Idempotency: *op.Idempotency, At: s.change.Clock, Op: shardlog.OpID(b.ID, i), First: result,
 	}
 	return result
 }
 
 // do changes rows, all that the op asks for or none.
-func (s *settling) do(op *events.Op, twice bool) events.Result {
+func (s *settling) do(op *shardlog.Op, twice bool) shardlog.Result {
 	switch op.Kind {
-	case events.OpInsert:
+	case shardlog.OpInsert:
 		var there []int64
 		var seen map[int64]bool
 		if twice {
@@ -217,29 +220,29 @@ func (s *settling) do(op *events.Op, twice bool) events.Result {
 			}
 		}
 		if len(there) > 0 {
-			return unmet(events.Duplicate, there)
+			return unmet(shardlog.Duplicate, there)
 		}
 		for _, row := range op.Rows {
 			s.row(row.Key()).set(row)
 		}
-	case events.OpUpdate:
+	case shardlog.OpUpdate:
 		r := s.row(op.Rows[0].Key())
 		if !r.is {
-			return unmet(events.Missing, []int64{op.Rows[0].Key()})
+			return unmet(shardlog.Missing, []int64{op.Rows[0].Key()})
 		}
 		r.set(op.Rows[0])
-	case events.OpDelete:
+	case shardlog.OpDelete:
 		r := s.row(*op.Key)
 		if !r.is {
-			return unmet(events.Missing, []int64{*op.Key})
+			return unmet(shardlog.Missing, []int64{*op.Key})
 		}
 		r.is, r.row, r.touched = false, nil, true
 	}
-	return events.Result{Outcome: events.Done}
+	return shardlog.Result{Outcome: shardlog.Done}
 }
 
-func unmet(o events.Outcome, keys []int64) events.Result {
-	return events.Result{Outcome: o, Keys: keys[:min(len(keys), events.MaxListedKeys)], Count: len(keys)}
+func unmet(o shardlog.Outcome, keys []int64) shardlog.Result {
+	return shardlog.Result{Outcome: o, Keys: keys[:min(len(keys), shardlog.MaxListedKeys)], Count: len(keys)}
 }
 
 func (s *settling) row(key int64) *rowState {
@@ -256,7 +259,7 @@ func (s *settling) row(key int64) *rowState {
 	return r
 }
 
-func (r *rowState) set(row events.Row) { r.is, r.row, r.touched = true, row, true }
+func (r *rowState) set(row rowjson.Row) { r.is, r.row, r.touched = true, row, true }
 
 func (s *settling) done() Change {
 	c := s.change
@@ -283,7 +286,7 @@ func (s *settling) done() Change {
 }
 
 // Copy adds one thing of a copy to a change.
-func (c *Change) Copy(spec *events.ShardSpec, item *events.CopyItem) error {
+func (c *Change) Copy(spec *events.ShardSpec, item *shardapi.CopyItem) error {
 	switch {
 	case item.Results != nil:
 		c.Results = append(c.Results, *item.Results)

@@ -9,6 +9,8 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 )
 
@@ -21,31 +23,33 @@ var (
 	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
-func row(key int64, s events.Value) events.Row { return events.Row{events.Int(key), s, events.Int(1)} }
+func row(key int64, s rowjson.Value) rowjson.Row {
+	return rowjson.Row{rowjson.Int(key), s, rowjson.Int(1)}
+}
 
-func insert(keys ...int64) events.Op {
-	op := events.Op{Kind: events.OpInsert}
+func insert(keys ...int64) shardlog.Op {
+	op := shardlog.Op{Kind: shardlog.OpInsert}
 	for _, k := range keys {
-		op.Rows = append(op.Rows, row(k, events.Text("x")))
+		op.Rows = append(op.Rows, row(k, rowjson.Text("x")))
 	}
 	return op
 }
 
-func update(key int64) events.Op {
-	return events.Op{Kind: events.OpUpdate, Rows: []events.Row{row(key, events.Text("y"))}}
+func update(key int64) shardlog.Op {
+	return shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row(key, rowjson.Text("y"))}}
 }
 
-func remove(key int64) events.Op { return events.Op{Kind: events.OpDelete, Key: &key} }
+func remove(key int64) shardlog.Op { return shardlog.Op{Kind: shardlog.OpDelete, Key: &key} }
 
-func log(ops ...events.Op) []events.LogEntry {
-	var all []events.LogEntry
+func log(ops ...shardlog.Op) []shardlog.Entry {
+	var all []shardlog.Entry
 	for i, op := range ops {
-		all = append(all, events.LogEntry{Seq: uint64(i) + 1, Time: noon, Batch: events.Batch{ID: fmt.Sprintf("b%d", i+1), Writer: "w", Table: "T", Shard: "a", Ops: []events.Op{op}}})
+		all = append(all, shardlog.Entry{Seq: uint64(i) + 1, Time: noon, Batch: shardlog.Batch{ID: fmt.Sprintf("b%d", i+1), Writer: "w", Table: "T", Shard: "a", Ops: []shardlog.Op{op}}})
 	}
 	return all
 }
 
-func keys(rows []events.Row) (all []int64) {
+func keys(rows []rowjson.Row) (all []int64) {
 	for _, r := range rows {
 		all = append(all, r.Key())
 	}
@@ -54,7 +58,7 @@ func keys(rows []events.Row) (all []int64) {
 
 // A key that many ops touch is written once, as what it was and became.
 func TestSettle_WritesTheNetEffect(t *testing.T) {
-	f := func(there []int64, ins, upd, del string, ops ...events.Op) {
+	f := func(there []int64, ins, upd, del string, ops ...shardlog.Op) {
 		t.Helper()
 		before := state.Before{Keys: map[int64]bool{}}
 		for _, k := range there {
@@ -85,11 +89,11 @@ func TestNeed(t *testing.T) {
 		t.Errorf("got %+v", n)
 	}
 	op := insert(9)
-	op.Idempotency = &events.Idempotency{Key: "k", Body: "b"}
+	op.Idempotency = &shardlog.Idempotency{Key: "k", Body: "b"}
 	if n := state.Need(log(op)); n.Idempotency[0] != "k" {
 		t.Errorf("got %+v", n)
 	}
-	for _, op := range []events.Op{update(1), remove(1)} {
+	for _, op := range []shardlog.Op{update(1), remove(1)} {
 		if n := state.Need(log(op)); len(n.Keys) != 1 {
 			t.Errorf("got %+v", n)
 		}
@@ -99,10 +103,10 @@ func TestNeed(t *testing.T) {
 // Where Fresh has an answer, it is that of Settle with nothing there before.
 func TestFresh_IsSettleWithNothingThere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var ops []events.Op
+		var ops []shardlog.Op
 		for range rapid.IntRange(1, 6).Draw(t, "batches") {
 			keys := rapid.SliceOfN(rapid.Int64Range(0, 30), 1, 3).Draw(t, "keys")
-			ops = append(ops, rapid.SampledFrom([]events.Op{insert(keys...), insert(keys[0]), {Kind: events.OpBarrier}, {Kind: events.OpDigest}}).Draw(t, "op"))
+			ops = append(ops, rapid.SampledFrom([]shardlog.Op{insert(keys...), insert(keys[0]), {Kind: shardlog.OpBarrier}, {Kind: shardlog.OpDigest}}).Draw(t, "op"))
 		}
 		entries := log(ops...)
 		for i := range entries {
@@ -130,13 +134,13 @@ func TestFresh_IsSettleWithNothingThere(t *testing.T) {
 
 func TestFresh_LeavesTheRestToSettle(t *testing.T) {
 	named := insert(1)
-	named.Idempotency = &events.Idempotency{Key: "k", Body: "b"}
+	named.Idempotency = &shardlog.Idempotency{Key: "k", Body: "b"}
 	gap, foreign := log(insert(1), insert(2)), log(insert(1))
 	gap[1].Seq++
 	foreign[0].Batch.Shard = "b"
-	for name, entries := range map[string][]events.LogEntry{
+	for name, entries := range map[string][]shardlog.Entry{
 		"update": log(update(1)), "delete": log(remove(1)), "idempotency key": log(named), "outside": log(insert(100)),
-		"not of the table": log(events.Op{Kind: events.OpInsert, Rows: []events.Row{{events.Int(1)}}}), "gap": gap, "another shard": foreign,
+		"not of the table": log(shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(1)}}}), "gap": gap, "another shard": foreign,
 	} {
 		if c, fresh := state.Fresh(&spec, &state.Before{}, entries); fresh {
 			t.Errorf("%s: %+v", name, c)
@@ -147,9 +151,9 @@ func TestFresh_LeavesTheRestToSettle(t *testing.T) {
 // However entries are gathered, and whatever a store still has of what is out
 // of date, the answers are the same.
 func TestSettle_DoesNotSeeWhatIsOutOfDate(t *testing.T) {
-	at := noon.Add(-events.ResultsKept)
-	old := events.KeptResults{At: at, Results: events.Results{Batch: "b1", Seq: 99, Ops: 1}}
-	before := state.Before{Clock: at, Results: map[string]events.KeptResults{"b1": old}}
+	at := noon.Add(-shardlog.ResultsKept)
+	old := shardlog.KeptResults{At: at, Results: shardlog.Results{Batch: "b1", Seq: 99, Ops: 1}}
+	before := state.Before{Clock: at, Results: map[string]shardlog.KeptResults{"b1": old}}
 	c, err := state.Settle(&spec, &before, log(insert(1)))
 	if err != nil || c.Answers[0].Seq != 1 || fmt.Sprint(c.Forget) != "[b1]" || len(c.Results) != 1 {
 		t.Errorf("got %+v, %v", c, err)
@@ -172,7 +176,7 @@ func TestSettle_TheClockNeverStepsBack(t *testing.T) {
 }
 
 func TestReadRow_ReversesKinds(t *testing.T) {
-	for _, v := range []events.Value{events.Text("27"), events.Int(27), events.Text("")} {
+	for _, v := range []rowjson.Value{rowjson.Text("27"), rowjson.Int(27), rowjson.Text("")} {
 		r := row(7, v)
 		texts := []string{v.Raw(), "1.000000000000000000000000000000"}
 		got, err := state.ReadRow(&spec.Schema, 7, texts, state.Kinds(&spec.Schema, r))
@@ -180,7 +184,7 @@ func TestReadRow_ReversesKinds(t *testing.T) {
 			t.Errorf("got %v, %v, want %v", got, err, r)
 		}
 	}
-	if k := state.Kinds(&spec.Schema, row(7, events.Text("27"))); k != "" {
+	if k := state.Kinds(&spec.Schema, row(7, rowjson.Text("27"))); k != "" {
 		t.Errorf("kinds %q where all is as declared", k)
 	}
 	for _, bad := range []struct {
@@ -209,7 +213,7 @@ func TestResultsAreWhatDigestsAreOf(t *testing.T) {
 }
 
 func BenchmarkFresh(b *testing.B) {
-	var ops []events.Op
+	var ops []shardlog.Op
 	for i := range int64(64) {
 		ops = append(ops, insert(i))
 	}
@@ -223,7 +227,7 @@ func BenchmarkFresh(b *testing.B) {
 }
 
 func BenchmarkSettle(b *testing.B) {
-	var ops []events.Op
+	var ops []shardlog.Op
 	for i := range int64(64) {
 		ops = append(ops, insert(i))
 	}

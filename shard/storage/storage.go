@@ -11,6 +11,9 @@ import (
 	"errors"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 // Engine keeps the replicas of one shard server. All methods may be called at
@@ -27,7 +30,7 @@ type Engine interface {
 	// Restore begins to fill a replica from a copy. Until Finish it is marked as
 	// copying; one that was left so is begun anew. A whole one is refused with
 	// ErrExists: nothing replaces a good copy but Drop and then Restore.
-	Restore(ctx context.Context, head events.CopyHead) (Restore, error)
+	Restore(ctx context.Context, head shardapi.CopyHead) (Restore, error)
 
 	// List names all replicas.
 	List(ctx context.Context) ([]Held, error)
@@ -62,7 +65,7 @@ type Store interface {
 	// go away by themselves. After any error read Position before going on: a
 	// commit whose answer was lost may still come in behind it, and the next
 	// Apply then waits for it and is fenced by it.
-	Apply(ctx context.Context, from events.Position, entries []events.LogEntry) ([]events.Results, error)
+	Apply(ctx context.Context, from events.Position, entries []shardlog.Entry) ([]shardlog.Results, error)
 
 	// Rebase moves the position to another log that continues the state at from.
 	// ErrFenced if the replica is not there.
@@ -70,16 +73,16 @@ type Store interface {
 
 	// Many reads the rows of keys that are there, each once and by key, all at
 	// one seq, which it returns. Keys may repeat; there are at most MaxKeys.
-	Many(ctx context.Context, keys []int64, fn func(events.Row) error) (uint64, error)
+	Many(ctx context.Context, keys []int64, fn func(rowjson.Row) error) (uint64, error)
 
 	// Range reads the rows from low to high, both included, by key, all at one
 	// seq, which fn gets with each and Range returns. It holds one row at a
 	// time; an error of fn ends it.
-	Range(ctx context.Context, low, high int64, fn func(row events.Row, seq uint64) error) (uint64, error)
+	Range(ctx context.Context, low, high int64, fn func(row rowjson.Row, seq uint64) error) (uint64, error)
 
 	// Results is what became of a batch: events.ErrNotFound if it was never
-	// applied here, or longer than events.ResultsKept ago.
-	Results(ctx context.Context, batch string) (events.Results, error)
+	// applied here, or longer than shardlog.ResultsKept ago.
+	Results(ctx context.Context, batch string) (shardlog.Results, error)
 
 	// Snapshot holds the state of this moment for a copy or a digest, while
 	// Apply goes on.
@@ -95,16 +98,16 @@ type Store interface {
 const LongReads = 14
 
 // MaxKeys bounds what Many reads at once.
-const MaxKeys = events.MaxGetKeys
+const MaxKeys = shardapi.MaxGetKeys
 
 // Snapshot is all that a replica held at one position. Close it.
 type Snapshot interface {
-	Head() events.CopyHead
+	Head() shardapi.CopyHead
 
 	// Items hands out everything once: rows by key, then results by time and
 	// batch, then idempotency keys in the order of their bytes. What is out of
 	// date by the log's time is left out. It holds one item at a time.
-	Items(ctx context.Context, fn func(events.CopyItem) error) error
+	Items(ctx context.Context, fn func(shardapi.CopyItem) error) error
 
 	Close() error
 }
@@ -112,7 +115,7 @@ type Snapshot interface {
 // Restore fills a replica. One goroutine uses it, and may give it up.
 type Restore interface {
 	// Add puts in the next items.
-	Add(ctx context.Context, items []events.CopyItem) error
+	Add(ctx context.Context, items []shardapi.CopyItem) error
 
 	// Finish makes the replica whole. Before that nobody can open it, and what
 	// is not finished stays marked as copying.

@@ -9,18 +9,20 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
 
 func outcomes(f *fixture) {
 	f.create()
-	ann, bob := Student(1, "Ann", events.Int(1)), Student(2, "Bob", events.Int(2))
+	ann, bob := Student(1, "Ann", rowjson.Int(1)), Student(2, "Bob", rowjson.Int(2))
 	got := f.apply(f.batch(
 		insert(ann), insert(ann), update(ann), update(bob), remove(2), remove(1), remove(1), insert(ann, bob),
-		events.Op{Kind: events.OpBarrier}, events.Op{Kind: events.OpDigest},
-		with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(insert(Student(3, "", events.Int(3))), "k", "b1"), with(remove(3), "k", "b2"),
-		insert(ann, ann), insert(Student(-1, "", events.Int(0))),
+		shardlog.Op{Kind: shardlog.OpBarrier}, shardlog.Op{Kind: shardlog.OpDigest},
+		with(insert(Student(3, "", rowjson.Int(3))), "k", "b1"), with(insert(Student(3, "", rowjson.Int(3))), "k", "b1"), with(remove(3), "k", "b2"),
+		insert(ann, ann), insert(Student(-1, "", rowjson.Int(0))),
 	))
 	var outcomes []string
 	for i := range got[0].Ops {
@@ -41,16 +43,16 @@ func outcomes(f *fixture) {
 
 func insertIsAllOrNothing(f *fixture) {
 	f.create()
-	var some, all []events.Row
+	var some, all []rowjson.Row
 	for i := range int64(300) {
-		row := Student(i, "x", events.Int(i))
+		row := Student(i, "x", rowjson.Int(i))
 		if all = append(all, row); i%2 == 0 {
 			some = append(some, row)
 		}
 	}
 	f.apply(f.batch(insert(some...)))
 	got := f.apply(f.batch(insert(all...)))[0].Op(0)
-	if got.Outcome != events.Duplicate || got.Count != 150 || len(got.Keys) != events.MaxListedKeys || got.Keys[1] != 2 {
+	if got.Outcome != shardlog.Duplicate || got.Count != 150 || len(got.Keys) != shardlog.MaxListedKeys || got.Keys[1] != 2 {
 		f.Errorf("got %+v", got)
 	}
 	if n := len(f.rows(0, 1000)); n != 150 {
@@ -61,16 +63,16 @@ func insertIsAllOrNothing(f *fixture) {
 
 func repeatedBatchIsDropped(f *fixture) {
 	f.create()
-	first := f.batch(insert(Student(1, "Ann", events.Int(1))))
+	first := f.batch(insert(Student(1, "Ann", rowjson.Int(1))))
 	f.apply(first)
 	f.apply(f.batch(remove(1)))
 	again := f.batch()
 	again.Batch = first.Batch
 	got := f.apply(again)
-	if got[0].Seq != 1 || got[0].Op(0).Outcome != events.Done || len(f.rows(0, 10)) != 0 {
+	if got[0].Seq != 1 || got[0].Op(0).Outcome != shardlog.Done || len(f.rows(0, 10)) != 0 {
 		f.Errorf("got %+v and %v", got, f.rows(0, 10))
 	}
-	twice := f.entries(each(insert(Student(2, "Bob", events.Int(2))), remove(2)))
+	twice := f.entries(each(insert(Student(2, "Bob", rowjson.Int(2))), remove(2)))
 	twice[1].Batch = twice[0].Batch // within one transaction
 	f.apply(twice...)
 	f.agree()
@@ -79,14 +81,14 @@ func repeatedBatchIsDropped(f *fixture) {
 // What a broken writer puts into a log is refused alike everywhere.
 func rubbishChangesNothing(f *fixture) {
 	f.create()
-	other := f.batch(insert(Student(1, "Ann", events.Int(1))))
+	other := f.batch(insert(Student(1, "Ann", rowjson.Int(1))))
 	other.Batch.Shard = "sh2"
-	rubbish := []events.Op{
-		{}, {Kind: "drop"}, {Kind: events.OpInsert}, {Kind: events.OpUpdate}, {Kind: events.OpDelete},
-		insert(events.Row{}), insert(events.Row{events.Int(1)}), insert(events.Row{events.Text("1"), events.Text(""), events.Text(""), events.Int(1)}),
-		insert(Student(1, "\xff", events.Int(1))), insert(Student(1, "", events.Value{})),
+	rubbish := []shardlog.Op{
+		{}, {Kind: "drop"}, {Kind: shardlog.OpInsert}, {Kind: shardlog.OpUpdate}, {Kind: shardlog.OpDelete},
+		insert(rowjson.Row{}), insert(rowjson.Row{rowjson.Int(1)}), insert(rowjson.Row{rowjson.Text("1"), rowjson.Text(""), rowjson.Text(""), rowjson.Int(1)}),
+		insert(Student(1, "\xff", rowjson.Int(1))), insert(Student(1, "", rowjson.Value{})),
 	}
-	entries := []events.LogEntry{other}
+	entries := []shardlog.Entry{other}
 	f.model.position.Seq++ // so that the next follows
 	for _, op := range rubbish {
 		entries = append(entries, f.batch(op))
@@ -96,7 +98,7 @@ func rubbishChangesNothing(f *fixture) {
 	got, err := f.store.Apply(f.Context(), f.model.position, entries)
 	f.must(err)
 	for i, r := range got {
-		if r.Op(0).Outcome != events.Invalid || r.Op(0).Detail == "" {
+		if r.Op(0).Outcome != shardlog.Invalid || r.Op(0).Detail == "" {
 			f.Errorf("entry %d: %+v", i, r)
 		}
 	}
@@ -108,16 +110,16 @@ func rubbishChangesNothing(f *fixture) {
 
 func keptByTheLogsTime(f *fixture) {
 	f.create()
-	op := with(insert(Student(1, "Ann", events.Int(1))), "k", "b")
+	op := with(insert(Student(1, "Ann", rowjson.Int(1))), "k", "b")
 	first := f.batch(op)
 	f.apply(first)
 	f.now = f.now.Add(-time.Hour) // the log's clock steps back: that keeps nothing longer
-	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
-	f.now = first.Time.Add(events.ResultsKept - 2*time.Second)
-	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	f.apply(f.batch(shardlog.Op{Kind: shardlog.OpBarrier}))
+	f.now = first.Time.Add(shardlog.ResultsKept - 2*time.Second)
+	f.apply(f.batch(shardlog.Op{Kind: shardlog.OpBarrier}))
 	_, err := f.store.Results(f.Context(), first.Batch.ID)
 	f.must(err)
-	f.apply(f.batch(events.Op{Kind: events.OpBarrier})) // now it is ten minutes
+	f.apply(f.batch(shardlog.Op{Kind: shardlog.OpBarrier})) // now it is ten minutes
 	_, err = f.store.Results(f.Context(), first.Batch.ID)
 	f.is(err, events.ErrNotFound)
 	f.agree()
@@ -125,8 +127,8 @@ func keptByTheLogsTime(f *fixture) {
 	reused.Batch.ID = first.Batch.ID
 	f.apply(reused)
 	f.agree()
-	f.now = first.Time.Add(events.IdempotencyKept - 2*time.Second)
-	if got := f.apply(f.batch(op)); got[0].Op(0).Of != events.OpID(first.Batch.ID, 0) {
+	f.now = first.Time.Add(shardlog.IdempotencyKept - 2*time.Second)
+	if got := f.apply(f.batch(op)); got[0].Op(0).Of != shardlog.OpID(first.Batch.ID, 0) {
 		f.Errorf("got %+v", got)
 	}
 	if got := f.apply(f.batch(op)); got[0].Op(0).Of != "" { // and after a day it is a new one
@@ -134,17 +136,17 @@ func keptByTheLogsTime(f *fixture) {
 	}
 	f.agree()
 	f.now = f.now.Add(48 * time.Hour)
-	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	f.apply(f.batch(shardlog.Op{Kind: shardlog.OpBarrier}))
 	f.agree()
 }
 
 func gapIsRefused(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)))))
 	for _, seqs := range [][]uint64{{3}, {1}, {2, 4}, {2, 2}, {0}} {
-		var entries []events.LogEntry
+		var entries []shardlog.Entry
 		for _, seq := range seqs {
-			e := f.batch(insert(Student(int64(seq)+100, "x", events.Int(1))))
+			e := f.batch(insert(Student(int64(seq)+100, "x", rowjson.Int(1))))
 			e.Seq = seq
 			e.Batch.ID = fmt.Sprint("gap-", seq, len(entries))
 			entries = append(entries, e)
@@ -160,10 +162,10 @@ func gapIsRefused(f *fixture) {
 
 func secondApplierIsFenced(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)))))
 	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
 	f.must(err)
-	entry := f.batch(insert(Student(2, "Bob", events.Int(2))))
+	entry := f.batch(insert(Student(2, "Bob", rowjson.Int(2))))
 	p := f.model.position
 	for _, wrong := range []events.Position{
 		{Incarnation: "LOG2", Seq: p.Seq, Batch: p.Batch}, {Incarnation: Log, Seq: p.Seq, Batch: "other"}, {Incarnation: Log, Seq: p.Seq + 1, Batch: p.Batch}, {},
@@ -171,14 +173,14 @@ func secondApplierIsFenced(f *fixture) {
 		e := entry
 		e.Seq = wrong.Seq + 1
 		for _, s := range []storage.Store{f.store, second} {
-			_, err := s.Apply(f.Context(), wrong, []events.LogEntry{e})
+			_, err := s.Apply(f.Context(), wrong, []shardlog.Entry{e})
 			f.is(err, storage.ErrFenced)
 		}
 		f.agree()
 	}
-	got, err := second.Apply(f.Context(), p, []events.LogEntry{entry})
+	got, err := second.Apply(f.Context(), p, []shardlog.Entry{entry})
 	f.must(err)
-	_, err = f.store.Apply(f.Context(), p, []events.LogEntry{entry}) // which believes what it knew
+	_, err = f.store.Apply(f.Context(), p, []shardlog.Entry{entry}) // which believes what it knew
 	f.is(err, storage.ErrFenced)
 	if want := f.model.apply(entry); shown(got[0]) != shown(want) {
 		f.Errorf("got %s, want %s", shown(got[0]), shown(want))
@@ -192,16 +194,16 @@ func secondApplierIsFenced(f *fixture) {
 // position alone keeps them apart.
 func secondApplierLeavesNothing(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)))))
 	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
 	f.must(err)
-	for i, op := range []events.Op{insert(Student(3, "Cid", events.Int(3))), {Kind: events.OpBarrier}, insert(Student(4, "Dan", events.Int(4)))} {
-		entry, other := f.batch(insert(Student(int64(20+i), "Bob", events.Int(2)))), f.batch(op)
+	for i, op := range []shardlog.Op{insert(Student(3, "Cid", rowjson.Int(3))), {Kind: shardlog.OpBarrier}, insert(Student(4, "Dan", rowjson.Int(4)))} {
+		entry, other := f.batch(insert(Student(int64(20+i), "Bob", rowjson.Int(2)))), f.batch(op)
 		p := f.model.position
-		_, err = second.Apply(f.Context(), p, []events.LogEntry{entry})
+		_, err = second.Apply(f.Context(), p, []shardlog.Entry{entry})
 		f.must(err)
 		other.Batch.ID = "another"
-		_, err = f.store.Apply(f.Context(), p, []events.LogEntry{other}) // which believes what it knew
+		_, err = f.store.Apply(f.Context(), p, []shardlog.Entry{other}) // which believes what it knew
 		f.is(err, storage.ErrFenced)
 		f.model.apply(entry)
 		f.agree()
@@ -214,12 +216,12 @@ func oneOfTwoAppliersWins(f *fixture) {
 	second, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
 	f.must(err)
 	for i := range int64(20) {
-		entry := f.batch(insert(Student(i, "x", events.Int(i))))
+		entry := f.batch(insert(Student(i, "x", rowjson.Int(i))))
 		from := f.model.position
 		var errs [2]error
 		var both sync.WaitGroup
 		for n, s := range []storage.Store{f.store, second} {
-			both.Go(func() { _, errs[n] = s.Apply(f.Context(), from, []events.LogEntry{entry}) })
+			both.Go(func() { _, errs[n] = s.Apply(f.Context(), from, []shardlog.Entry{entry}) })
 		}
 		both.Wait()
 		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), storage.ErrFenced) && !errors.Is(errors.Join(errs[:]...), storage.ErrRetry) {
@@ -232,14 +234,14 @@ func oneOfTwoAppliersWins(f *fixture) {
 
 func rebase(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)))))
 	to := events.Position{Incarnation: "LOG2"}
 	f.is(f.store.Rebase(f.Context(), events.Position{Incarnation: Log}, to), storage.ErrFenced)
 	f.agree()
 	f.must(f.store.Rebase(f.Context(), f.model.position, to))
 	f.model.position = to
 	f.agree()
-	entry := f.batch(insert(Student(2, "Bob", events.Int(2))))
+	entry := f.batch(insert(Student(2, "Bob", rowjson.Int(2))))
 	entry.Batch.ID = "first-of-the-new"
 	entry.Time = f.model.clock // not later than the last of the old
 	f.apply(entry)
@@ -249,9 +251,9 @@ func rebase(f *fixture) {
 // As many batches as a busy shard gathers, of every kind of op.
 func largeTransaction(f *fixture) {
 	f.create()
-	var batches [][]events.Op
+	var batches [][]shardlog.Op
 	for i := range int64(700) {
-		batches = append(batches, []events.Op{insert(Student(i, "first", events.Int(i))), insert(Student(i+10_000, "other", events.Text("x")))})
+		batches = append(batches, []shardlog.Op{insert(Student(i, "first", rowjson.Int(i))), insert(Student(i+10_000, "other", rowjson.Text("x")))})
 	}
 	f.apply(f.entries(batches)...)
 	f.agree()
@@ -259,11 +261,11 @@ func largeTransaction(f *fixture) {
 	for i := range int64(1300) {
 		switch {
 		case i < 300:
-			batches = append(batches, []events.Op{remove(i)})
+			batches = append(batches, []shardlog.Op{remove(i)})
 		case i < 1000:
-			batches = append(batches, []events.Op{update(Student(i, "second", events.Int(-i))), remove(i + 10_000)})
+			batches = append(batches, []shardlog.Op{update(Student(i, "second", rowjson.Int(-i))), remove(i + 10_000)})
 		default:
-			batches = append(batches, []events.Op{with(insert(Student(i, "third", events.Int(i))), fmt.Sprint("key", i%200), "b")})
+			batches = append(batches, []shardlog.Op{with(insert(Student(i, "third", rowjson.Int(i))), fmt.Sprint("key", i%200), "b")})
 		}
 	}
 	f.apply(f.entries(batches)...)
@@ -272,15 +274,15 @@ func largeTransaction(f *fixture) {
 
 func largestOp(f *fixture) {
 	f.create()
-	var wide, narrow []events.Row
-	for i := range int64(events.MaxOpBytes / 60_000) {
-		wide = append(wide, Student(i, strings.Repeat("é", 30_000), events.Int(i)))
+	var wide, narrow []rowjson.Row
+	for i := range int64(shardlog.MaxOpBytes / 60_000) {
+		wide = append(wide, Student(i, strings.Repeat("é", 30_000), rowjson.Int(i)))
 	}
 	for i := range int64(5_000) {
-		narrow = append(narrow, Student(1000+i, "n", events.Int(i)))
+		narrow = append(narrow, Student(1000+i, "n", rowjson.Int(i)))
 	}
-	var entries []events.LogEntry
-	entries = append(entries, f.entries([][]events.Op{{insert(wide...)}, {insert(narrow...)}, {insert(narrow...)}, {insert(wide...)}})...)
+	var entries []shardlog.Entry
+	entries = append(entries, f.entries([][]shardlog.Op{{insert(wide...)}, {insert(narrow...)}, {insert(narrow...)}, {insert(wide...)}})...)
 	got := f.apply(entries...)
 	if got[2].Op(0).Count != 5_000 || got[3].Op(0).Count != len(wide) {
 		f.Errorf("got %+v", got)
@@ -294,8 +296,8 @@ func cancelledApplyIsAllOrNone(f *fixture) {
 	f.create()
 	for i := range int64(100) {
 		ctx, cancel := context.WithTimeout(f.Context(), time.Duration(i*30)*time.Microsecond)
-		entry := f.batch(insert(Student(i, strings.Repeat("x", 1000), events.Int(i))), remove(i-1))
-		_, err := f.store.Apply(ctx, f.model.position, []events.LogEntry{entry})
+		entry := f.batch(insert(Student(i, strings.Repeat("x", 1000), rowjson.Int(i))), remove(i-1))
+		_, err := f.store.Apply(ctx, f.model.position, []shardlog.Entry{entry})
 		cancel()
 		p, failed := f.store.Position(f.Context())
 		f.must(failed)
@@ -312,7 +314,7 @@ func cancelledApplyIsAllOrNone(f *fixture) {
 			f.resend(entry)
 			f.model.apply(entry)
 		}
-		f.apply(f.batch(insert(Student(1000+i, "x", events.Int(i)))))
+		f.apply(f.batch(insert(Student(1000+i, "x", rowjson.Int(i)))))
 		f.agree()
 	}
 }
@@ -320,9 +322,9 @@ func cancelledApplyIsAllOrNone(f *fixture) {
 // resend applies an entry whose call was given up, as an applier would. Its
 // commit may come in behind the look at the position: then this Apply waits for
 // it and is fenced.
-func (f *fixture) resend(entry events.LogEntry) {
+func (f *fixture) resend(entry shardlog.Entry) {
 	f.Helper()
-	_, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{entry})
+	_, err := f.store.Apply(f.Context(), f.model.position, []shardlog.Entry{entry})
 	if !errors.Is(err, storage.ErrFenced) {
 		f.must(err)
 		return

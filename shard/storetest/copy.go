@@ -4,17 +4,20 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/shard/storage"
 )
 
 func snapshotStandsStill(f *fixture) {
 	f.create()
-	f.apply(f.batch(with(insert(Student(1, "Ann", events.Int(1))), "k", "b")))
+	f.apply(f.batch(with(insert(Student(1, "Ann", rowjson.Int(1))), "k", "b")))
 	snap, err := f.store.Snapshot(f.Context())
 	f.must(err)
 	head, want := shown(f.model.Head()), shown(items(f.T, f.model))
 	for i := range int64(5) {
-		f.apply(f.batch(update(Student(1, fmt.Sprint(i), events.Int(i))), insert(Student(10+i, "", events.Int(1)))))
+		f.apply(f.batch(update(Student(1, fmt.Sprint(i), rowjson.Int(i))), insert(Student(10+i, "", rowjson.Int(1)))))
 	}
 	for range 2 { // it can be read again
 		if got := shown(items(f.T, snap)); got != want || shown(snap.Head()) != head {
@@ -27,7 +30,7 @@ func snapshotStandsStill(f *fixture) {
 
 // fill begins a copy of the replica in another engine of the fixture's kind,
 // or rather the same: the replica itself is dropped between.
-func (f *fixture) takeCopy() (events.CopyHead, []events.CopyItem) {
+func (f *fixture) takeCopy() (shardapi.CopyHead, []shardapi.CopyItem) {
 	f.Helper()
 	snap, err := f.store.Snapshot(f.Context())
 	f.must(err)
@@ -38,12 +41,12 @@ func (f *fixture) takeCopy() (events.CopyHead, []events.CopyItem) {
 
 func copyIsEqual(f *fixture) {
 	f.create()
-	var rows []events.Row
+	var rows []rowjson.Row
 	for i := range int64(3000) {
-		rows = append(rows, Student(i, "x", []events.Value{events.Int(i), events.Text("y")}[i%2]))
+		rows = append(rows, Student(i, "x", []rowjson.Value{rowjson.Int(i), rowjson.Text("y")}[i%2]))
 	}
 	f.apply(f.batch(insert(rows...)))
-	f.apply(f.batch(with(remove(7), "k", "b"), remove(7), update(Student(8, "😀\x00", events.Text("8")))))
+	f.apply(f.batch(with(remove(7), "k", "b"), remove(7), update(Student(8, "😀\x00", rowjson.Text("8")))))
 	head, all := f.takeCopy()
 	before := f.digest(f.store)
 
@@ -62,13 +65,13 @@ func copyIsEqual(f *fixture) {
 		f.Errorf("got %+v, want %+v", after, before)
 	}
 	f.agree()
-	f.apply(f.batch(with(remove(7), "k", "b"), insert(Student(7, "", events.Int(7))))) // it remembers what was done
+	f.apply(f.batch(with(remove(7), "k", "b"), insert(Student(7, "", rowjson.Int(7))))) // it remembers what was done
 	f.agree()
 }
 
 func halfACopyIsNone(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)), Student(2, "Bob", events.Int(2)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)), Student(2, "Bob", rowjson.Int(2)))))
 	head, all := f.takeCopy()
 	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
 	restore, err := f.engine.Restore(f.Context(), head)
@@ -96,10 +99,10 @@ func copyOfRubbishIsRefused(f *fixture) {
 	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
 	restore, err := f.engine.Restore(f.Context(), head)
 	f.must(err)
-	for _, bad := range []events.CopyItem{
-		{Row: Student(-1, "of another shard", events.Int(1))}, {Row: events.Row{events.Int(1)}}, {Row: Student(1, "\xff", events.Int(1))},
+	for _, bad := range []shardapi.CopyItem{
+		{Row: Student(-1, "of another shard", rowjson.Int(1))}, {Row: rowjson.Row{rowjson.Int(1)}}, {Row: Student(1, "\xff", rowjson.Int(1))},
 	} {
-		if err := restore.Add(f.Context(), []events.CopyItem{{Row: Student(5, "", events.Int(1))}, bad}); err == nil {
+		if err := restore.Add(f.Context(), []shardapi.CopyItem{{Row: Student(5, "", rowjson.Int(1))}, bad}); err == nil {
 			f.Errorf("%v was copied", bad.Row)
 		}
 	}
@@ -121,13 +124,13 @@ func digestTellsAnyDifference(f *fixture) {
 		seen[shown(d)] = what
 	}
 	look("empty")
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(27)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(27)))))
 	look("one row")
-	f.apply(f.batch(update(Student(1, "Ann", events.Text("27")))))
+	f.apply(f.batch(update(Student(1, "Ann", rowjson.Text("27")))))
 	look("a string for a number")
-	f.apply(f.batch(with(update(Student(1, "Ann", events.Text("27"))), "k", "b")))
+	f.apply(f.batch(with(update(Student(1, "Ann", rowjson.Text("27"))), "k", "b")))
 	look("an idempotency key")
-	f.apply(f.batch(events.Op{Kind: events.OpBarrier}))
+	f.apply(f.batch(shardlog.Op{Kind: shardlog.OpBarrier}))
 	look("one more result")
 	f.agree()
 }

@@ -8,26 +8,28 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/storage"
 )
 
 // Entry is what lies at seq in a log without an end: every kind of op, some
 // batches twice, so that whatever is lost or done twice shows.
-func Entry(spec events.ShardSpec, seq uint64) events.LogEntry {
+func Entry(spec events.ShardSpec, seq uint64) shardlog.Entry {
 	n := int64(seq)
 	id := fmt.Sprintf("b%d", seq)
 	if seq%7 == 0 {
 		id = fmt.Sprintf("b%d", seq-1)
 	}
-	row := Student(n%97, id, events.Int(n))
-	ops := []events.Op{insert(Student(1000+n, id, events.Text(id))), update(row), remove(1000 + n - 50)}
+	row := Student(n%97, id, rowjson.Int(n))
+	ops := []shardlog.Op{insert(Student(1000+n, id, rowjson.Text(id))), update(row), remove(1000 + n - 50)}
 	switch {
 	case seq%3 == 0:
 		ops[2] = with(remove((n/2)%97), fmt.Sprintf("k%d", n%200), "b")
 	case seq%5 == 0:
 		ops[1] = insert(row)
 	}
-	return events.LogEntry{Seq: seq, Time: noon.Add(time.Duration(seq) * 100 * time.Millisecond), Batch: events.Batch{
+	return shardlog.Entry{Seq: seq, Time: noon.Add(time.Duration(seq) * 100 * time.Millisecond), Batch: shardlog.Batch{
 		ID: id, Writer: "r1", Table: spec.Table, Shard: spec.Shard.ID, Ops: ops,
 	}}
 }
@@ -55,7 +57,7 @@ func ApplyLog(ctx context.Context, store storage.Store, applied func(seq uint64)
 			}
 			continue
 		}
-		var entries []events.LogEntry
+		var entries []shardlog.Entry
 		for i := range from.Seq%9 + 1 {
 			entries = append(entries, Entry(store.Spec(), from.Seq+i+1))
 		}

@@ -9,6 +9,8 @@ import (
 	"pgregory.net/rapid"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/storage"
 )
 
@@ -38,8 +40,8 @@ func reopenSometimes(f *fixture, t *rapid.T) {
 	f.store = store
 }
 
-func drawEntries(f *fixture, t *rapid.T) []events.LogEntry {
-	var entries []events.LogEntry
+func drawEntries(f *fixture, t *rapid.T) []shardlog.Entry {
+	var entries []shardlog.Entry
 	for i := range rapid.IntRange(1, 8).Draw(t, "batches") {
 		seq := f.model.position.Seq + uint64(i) + 1
 		id := fmt.Sprintf("b%d", seq)
@@ -48,15 +50,15 @@ func drawEntries(f *fixture, t *rapid.T) []events.LogEntry {
 		}
 		steps := []time.Duration{time.Second, -time.Minute, 4 * time.Minute, 11 * time.Minute, 13 * time.Hour, 0}
 		f.now = f.now.Add(rapid.SampledFrom(steps).Draw(t, "step"))
-		entries = append(entries, events.LogEntry{Seq: seq, Time: f.now, Batch: events.Batch{
+		entries = append(entries, shardlog.Entry{Seq: seq, Time: f.now, Batch: shardlog.Batch{
 			ID: id, Writer: "r1", Table: f.spec.Table, Shard: f.spec.Shard.ID, Ops: rapid.SliceOfN(rapid.Custom(drawOp), 1, 6).Draw(t, "ops"),
 		}})
 	}
 	return entries
 }
 
-func drawOp(t *rapid.T) events.Op {
-	var op events.Op
+func drawOp(t *rapid.T) shardlog.Op {
+	var op shardlog.Op
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0, 1, 2, 3:
 		op = insert(rapid.SliceOfN(rapid.Custom(drawRow), 1, 4).Draw(t, "rows")...)
@@ -65,7 +67,7 @@ func drawOp(t *rapid.T) events.Op {
 	case 7, 8:
 		op = remove(drawKey(t))
 	default:
-		op = events.Op{Kind: rapid.SampledFrom([]string{events.OpBarrier, events.OpDigest}).Draw(t, "marker")}
+		op = shardlog.Op{Kind: rapid.SampledFrom([]string{shardlog.OpBarrier, shardlog.OpDigest}).Draw(t, "marker")}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "idempotent") == 0 {
 		op = with(op, rapid.SampledFrom([]string{"k", "K", "k ", "~"}).Draw(t, "key"), rapid.SampledFrom([]string{"b1", "b2"}).Draw(t, "body"))
@@ -75,20 +77,20 @@ func drawOp(t *rapid.T) events.Op {
 
 func drawKey(t *rapid.T) int64 { return rapid.Int64Range(-4, 9).Draw(t, "id") } // the ends lie outside
 
-func drawRow(t *rapid.T) events.Row {
-	return events.Row{events.Int(drawKey(t)), drawValue(t), drawValue(t), drawNumber(t)}
+func drawRow(t *rapid.T) rowjson.Row {
+	return rowjson.Row{rowjson.Int(drawKey(t)), drawValue(t), drawValue(t), drawNumber(t)}
 }
 
-func drawValue(t *rapid.T) events.Value {
+func drawValue(t *rapid.T) rowjson.Value {
 	if rapid.Bool().Draw(t, "number") {
 		return drawNumber(t)
 	}
-	return events.Text(rapid.String().Draw(t, "text"))
+	return rowjson.Text(rapid.String().Draw(t, "text"))
 }
 
-func drawNumber(t *rapid.T) events.Value {
+func drawNumber(t *rapid.T) rowjson.Value {
 	s := rapid.StringMatching(`-?(0|[1-9][0-9]{0,34})(\.[0-9]{1,30})?`).Draw(t, "digits")
-	v, err := events.Number(s)
+	v, err := rowjson.Number(s)
 	if err != nil {
 		t.Fatalf("%s: %v", s, err)
 	}
@@ -110,13 +112,13 @@ func Bench(b *testing.B, engine storage.Engine, n int) {
 	position := events.Position{Incarnation: Log}
 	name, at, key := strings.Repeat("n", 12), noon, int64(0)
 	for b.Loop() {
-		entries := make([]events.LogEntry, n)
+		entries := make([]shardlog.Entry, n)
 		for i := range entries {
 			key++
 			at = at.Add(time.Millisecond)
-			entries[i] = events.LogEntry{Seq: position.Seq + uint64(i) + 1, Time: at, Batch: events.Batch{
+			entries[i] = shardlog.Entry{Seq: position.Seq + uint64(i) + 1, Time: at, Batch: shardlog.Batch{
 				ID: fmt.Sprintf("01HV3Q7ZK5X8-%d", key), Writer: "r1", Table: spec.Table, Shard: spec.Shard.ID,
-				Ops: []events.Op{insert(Student(key, name, events.Int(27)))},
+				Ops: []shardlog.Op{insert(Student(key, name, rowjson.Int(27)))},
 			}}
 		}
 		if _, err := store.Apply(b.Context(), position, entries); err != nil {

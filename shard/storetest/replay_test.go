@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/mysql"
 	"ringway/shard/mysql/mysqld"
@@ -85,7 +87,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 
 // replay applies the log, in transactions of any size, and compares with the
 // recorded digests; without an engine, to the model.
-func replay(t *testing.T, engine storage.Engine, entries []events.LogEntry) {
+func replay(t *testing.T, engine storage.Engine, entries []shardlog.Entry) {
 	want := readDigests(t)
 	f := &fixture{T: t, engine: engine, spec: Students(), model: newModel(Students(), Log)}
 	if engine != nil {
@@ -100,7 +102,7 @@ func replay(t *testing.T, engine storage.Engine, entries []events.LogEntry) {
 			n = 1
 		}
 		from, part := f.model.position, entries[at:at+n]
-		var done []events.Results
+		var done []shardlog.Results
 		for _, e := range part {
 			done = append(done, f.model.apply(e))
 		}
@@ -141,22 +143,22 @@ func replay(t *testing.T, engine storage.Engine, entries []events.LogEntry) {
 	}
 }
 
-func readRecorded(t *testing.T) []events.LogEntry {
+func readRecorded(t *testing.T) []shardlog.Entry {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", recordedLog))
 	testkit.Must(t, err)
 	defer file.Close()
 	unpacked, err := gzip.NewReader(file)
 	testkit.Must(t, err)
-	var entries []events.LogEntry
+	var entries []shardlog.Entry
 	lines := bufio.NewScanner(unpacked)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r recorded
 		testkit.Must(t, json.Unmarshal(lines.Bytes(), &r))
-		batch, err := events.DecodeBatch(r.Batch)
+		batch, err := shardlog.DecodeBatch(r.Batch)
 		testkit.Must(t, err)
-		entries = append(entries, events.LogEntry{Seq: uint64(len(entries)) + 1, Time: r.At, Batch: batch})
+		entries = append(entries, shardlog.Entry{Seq: uint64(len(entries)) + 1, Time: r.At, Batch: batch})
 	}
 	testkit.Must(t, lines.Err())
 	if len(entries) != recordedBatches {
@@ -205,11 +207,11 @@ func record(t *testing.T) {
 			id = ids[len(ids)-1-r.IntN(20)]
 		}
 		ids = append(ids, id)
-		b := events.Batch{ID: id, Writer: fmt.Sprintf("r%d", r.IntN(3)), Table: "StudT", Shard: "sh1"}
+		b := shardlog.Batch{ID: id, Writer: fmt.Sprintf("r%d", r.IntN(3)), Table: "StudT", Shard: "sh1"}
 		onlyNew := r.IntN(2) == 0 // what most batches are
 		for range 1 + r.IntN(5) {
 			if onlyNew {
-				var rows []events.Row
+				var rows []rowjson.Row
 				for range 1 + r.IntN(4) {
 					next++
 					rows = append(rows, recordedRow(r, 1000+next))
@@ -230,12 +232,12 @@ func record(t *testing.T) {
 	testkit.Must(t, os.WriteFile(filepath.Join("testdata", recordedLog), packed.Bytes(), 0o600))
 }
 
-func recordedOp(r *rand.Rand) events.Op {
+func recordedOp(r *rand.Rand) shardlog.Op {
 	key := func() int64 { return int64(r.IntN(310)) - 5 } // some lie outside
-	var op events.Op
+	var op shardlog.Op
 	switch r.IntN(10) {
 	case 0, 1, 2:
-		var rows []events.Row
+		var rows []rowjson.Row
 		for range 1 + r.IntN(3) {
 			rows = append(rows, recordedRow(r, key()))
 		}
@@ -245,7 +247,7 @@ func recordedOp(r *rand.Rand) events.Op {
 	case 6, 7, 8:
 		op = remove(key())
 	default:
-		op = events.Op{Kind: []string{events.OpBarrier, events.OpDigest}[r.IntN(2)]}
+		op = shardlog.Op{Kind: []string{shardlog.OpBarrier, shardlog.OpDigest}[r.IntN(2)]}
 	}
 	if r.IntN(4) == 0 {
 		op = with(op, fmt.Sprintf("k%d", r.IntN(150)), fmt.Sprintf("body%d", r.IntN(2)))
@@ -253,21 +255,21 @@ func recordedOp(r *rand.Rand) events.Op {
 	return op
 }
 
-func recordedRow(r *rand.Rand, key int64) events.Row {
+func recordedRow(r *rand.Rand, key int64) rowjson.Row {
 	texts := []string{"", "Ann", "Bob ", "bob", "ä", "a\u0308", "😀", "a\x00b", "'\"`\\%_", "27", "null", "x\ny"}
 	numbers := []string{"0", "27", "-1.5", "0.000000000000000000000000000001", "99999999999999999999999999999999999.5", "1e3", "10.10"}
-	number := func() events.Value {
-		v, err := events.Number(numbers[r.IntN(len(numbers))])
+	number := func() rowjson.Value {
+		v, err := rowjson.Number(numbers[r.IntN(len(numbers))])
 		if err != nil {
 			panic(err)
 		}
 		return v
 	}
-	text := func() events.Value {
+	text := func() rowjson.Value {
 		if r.IntN(5) == 0 {
 			return number()
 		}
-		return events.Text(fmt.Sprintf("%s%d", texts[r.IntN(len(texts))], r.IntN(9)))
+		return rowjson.Text(fmt.Sprintf("%s%d", texts[r.IntN(len(texts))], r.IntN(9)))
 	}
-	return events.Row{events.Int(key), text(), text(), number()}
+	return rowjson.Row{rowjson.Int(key), text(), text(), number()}
 }

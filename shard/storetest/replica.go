@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/shard/storage"
 )
 
@@ -33,7 +35,7 @@ func createOpenListDrop(f *fixture) {
 	if !reflect.DeepEqual(second.Spec(), f.spec) {
 		f.Errorf("got %+v, want %+v", second.Spec(), f.spec)
 	}
-	f.apply(f.batch(insert(Student(1, "Ann", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "Ann", rowjson.Int(1)))))
 	all, err := f.engine.List(f.Context())
 	if err != nil || len(all) != 1 || all[0].Copying || all[0].Position != f.model.position || !reflect.DeepEqual(all[0].Spec, f.spec) {
 		f.Errorf("got %+v, %v", all, err)
@@ -57,16 +59,16 @@ func awkwardNames(f *fixture) {
 		{Table: "select", Schema: events.Schema{Columns: []string{"order", "group", "rowid", "Oid", "name", "seq"}, DTypes: []string{"Number", "String", "String", "Number", "String", "Number"}}, Shard: events.Shard{ID: "table", Size: 10}},
 		{Table: long + "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: long + "a", Size: 10}},
 		{Table: long + "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: long + "b", Low: 10, Size: 10}},
-		{Table: "sqlite_x", Schema: events.Schema{Columns: many(events.MaxColumns), DTypes: dtypes(events.MaxColumns)}, Shard: events.Shard{ID: "a", Size: 10}},
+		{Table: "sqlite_x", Schema: events.Schema{Columns: many(rowjson.MaxColumns), DTypes: dtypes(rowjson.MaxColumns)}, Shard: events.Shard{ID: "a", Size: 10}},
 		{Table: "a_b", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "c", Size: 10}},
 		{Table: "a", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "b_c", Size: 10}},
 		{Table: "ringway_replicas", Schema: events.Schema{Columns: []string{"k"}, DTypes: []string{"Number"}}, Shard: events.Shard{ID: "results", Size: 10}},
 	} {
 		f.spec = s
 		f.create()
-		row := events.Row{events.Int(s.Shard.Low + 3)}
+		row := rowjson.Row{rowjson.Int(s.Shard.Low + 3)}
 		for i := range s.Schema.Columns[1:] {
-			row = append(row, events.Int(int64(i)))
+			row = append(row, rowjson.Int(int64(i)))
 		}
 		f.apply(f.batch(insert(row)))
 		f.apply(f.batch(update(row)))
@@ -96,10 +98,10 @@ func dtypes(n int) []string {
 func readsWhatWasWritten(f *fixture) {
 	f.create()
 	f.apply(f.entries(each(
-		insert(Student(5, "E", events.Int(5)), Student(0, "Z", events.Text("0"))),
-		insert(Student(9, "N", events.Int(9))),
-		update(Student(5, "e", events.Text("5"))),
-		insert(Student(7, "S", events.Int(7))),
+		insert(Student(5, "E", rowjson.Int(5)), Student(0, "Z", rowjson.Text("0"))),
+		insert(Student(9, "N", rowjson.Int(9))),
+		update(Student(5, "e", rowjson.Text("5"))),
+		insert(Student(7, "S", rowjson.Int(7))),
 		remove(9),
 	))...)
 	f.agree()
@@ -129,9 +131,9 @@ func readsWhatWasWritten(f *fixture) {
 
 func readsMany(f *fixture) {
 	f.create()
-	var rows []events.Row
+	var rows []rowjson.Row
 	for i := range int64(1500) {
-		rows = append(rows, Student(2*i, "n", events.Int(i)))
+		rows = append(rows, Student(2*i, "n", rowjson.Int(i)))
 	}
 	f.apply(f.batch(insert(rows...)))
 	f.apply(f.batch(remove(4)))
@@ -144,7 +146,7 @@ func readsMany(f *fixture) {
 		want int
 	}{{[]int64{0}, 1}, {[]int64{4}, 0}, {[]int64{6, 4, 2, 6, 3, math.MinInt64, math.MaxInt64}, 2}, {[]int64{2998, 8, 0}, 3}, {all, storage.MaxKeys/2 - 1}} {
 		last, n := int64(-1), 0
-		seq, err := f.store.Many(f.Context(), c.keys, func(r events.Row) error {
+		seq, err := f.store.Many(f.Context(), c.keys, func(r rowjson.Row) error {
 			if r.Key() <= last || !slices.Contains(c.keys, r.Key()) {
 				f.Errorf("row %d after %d", r.Key(), last)
 			}
@@ -169,17 +171,17 @@ func readsMany(f *fixture) {
 
 func valuesComeBack(f *fixture) {
 	f.create()
-	number := func(s string) events.Value {
-		v, err := events.Number(s)
+	number := func(s string) rowjson.Value {
+		v, err := rowjson.Number(s)
 		f.must(err)
 		return v
 	}
-	for i, v := range []events.Value{
-		events.Text(""), events.Text(" "), events.Text("a "), events.Text("A"), events.Text("a"), events.Text("ä"), events.Text("a\u0308"),
-		events.Text("\x00"), events.Text("a\x00b\x00"), events.Text("😀\U0010ffff"), events.Text("\ufffd\ufeff"), events.Text("'\"`\\%_?;--\n\r\t\x1a"),
-		events.Text("27"), events.Text("27.0"), events.Text("null"), events.Text("1e3"), events.Text(strings.Repeat("x", events.MaxStringBytes)),
-		events.Text(strings.Repeat("é", events.MaxStringBytes/2)),
-		events.Int(27), events.Int(0), events.Int(math.MinInt64), number("0.1"), number("-0.000000000000000000000000000001"),
+	for i, v := range []rowjson.Value{
+		rowjson.Text(""), rowjson.Text(" "), rowjson.Text("a "), rowjson.Text("A"), rowjson.Text("a"), rowjson.Text("ä"), rowjson.Text("a\u0308"),
+		rowjson.Text("\x00"), rowjson.Text("a\x00b\x00"), rowjson.Text("😀\U0010ffff"), rowjson.Text("\ufffd\ufeff"), rowjson.Text("'\"`\\%_?;--\n\r\t\x1a"),
+		rowjson.Text("27"), rowjson.Text("27.0"), rowjson.Text("null"), rowjson.Text("1e3"), rowjson.Text(strings.Repeat("x", rowjson.MaxStringBytes)),
+		rowjson.Text(strings.Repeat("é", rowjson.MaxStringBytes/2)),
+		rowjson.Int(27), rowjson.Int(0), rowjson.Int(math.MinInt64), number("0.1"), number("-0.000000000000000000000000000001"),
 		number(strings.Repeat("9", 35) + "." + strings.Repeat("9", 30)), number("-" + strings.Repeat("9", 35) + "." + strings.Repeat("9", 30)),
 		number("9007199254740993"), number("1e34"), number("10"), number("100.10"),
 	} {
@@ -199,13 +201,13 @@ func valuesComeBack(f *fixture) {
 func extremeKeys(f *fixture) {
 	f.spec.Shard.Low, f.spec.Shard.Size = math.MinInt64, math.MaxInt64
 	f.create()
-	f.apply(f.batch(insert(Student(math.MinInt64, "low", events.Int(1)), Student(-2, "high", events.Int(1)))))
+	f.apply(f.batch(insert(Student(math.MinInt64, "low", rowjson.Int(1)), Student(-2, "high", rowjson.Int(1)))))
 	f.agree()
 	f.must(f.engine.Drop(f.Context(), f.spec.Table, f.spec.Shard.ID))
 	f.spec.Shard.Low, f.spec.Shard.Size = 1, math.MaxInt64
 	f.create()
-	row := Student(math.MaxInt64, "top", events.Int(1))
-	if got, err := f.store.Apply(f.Context(), f.model.position, []events.LogEntry{f.batch(insert(row))}); err != nil || got[0].Notable != nil {
+	row := Student(math.MaxInt64, "top", rowjson.Int(1))
+	if got, err := f.store.Apply(f.Context(), f.model.position, []shardlog.Entry{f.batch(insert(row))}); err != nil || got[0].Notable != nil {
 		f.Fatalf("got %+v, %v", got, err)
 	}
 	if got, _, err := Get(f.Context(), f.store, math.MaxInt64); err != nil || !reflect.DeepEqual(got, row) {
@@ -215,27 +217,27 @@ func extremeKeys(f *fixture) {
 
 func survivesReopening(f *fixture) {
 	f.create()
-	f.apply(f.batch(with(insert(Student(1, "Ann", events.Int(1))), "k", "b")))
+	f.apply(f.batch(with(insert(Student(1, "Ann", rowjson.Int(1))), "k", "b")))
 	f.close()
 	f.open()
 	store, err := f.engine.Open(f.Context(), f.spec.Table, f.spec.Shard.ID)
 	f.must(err)
 	f.store = store
 	f.agree()
-	f.apply(f.batch(with(insert(Student(1, "Ann", events.Int(1))), "k", "b")))
+	f.apply(f.batch(with(insert(Student(1, "Ann", rowjson.Int(1))), "k", "b")))
 	f.agree()
 }
 
 func rangeStops(f *fixture) {
 	f.create()
-	var rows []events.Row
+	var rows []rowjson.Row
 	for i := range int64(5000) {
-		rows = append(rows, Student(i, strings.Repeat("x", 100), events.Int(i)))
+		rows = append(rows, Student(i, strings.Repeat("x", 100), rowjson.Int(i)))
 	}
 	f.apply(f.batch(insert(rows...)))
 	enough := fmt.Errorf("enough")
 	n := 0
-	_, err := f.store.Range(f.Context(), 0, math.MaxInt64, func(events.Row, uint64) error {
+	_, err := f.store.Range(f.Context(), 0, math.MaxInt64, func(rowjson.Row, uint64) error {
 		if n++; n == 3 {
 			return enough
 		}
@@ -243,7 +245,7 @@ func rangeStops(f *fixture) {
 	})
 	f.is(err, enough)
 	ctx, cancel := context.WithCancel(f.Context())
-	_, err = f.store.Range(ctx, 0, math.MaxInt64, func(events.Row, uint64) error {
+	_, err = f.store.Range(ctx, 0, math.MaxInt64, func(rowjson.Row, uint64) error {
 		cancel()
 		return nil
 	})
@@ -256,11 +258,11 @@ func rangeStops(f *fixture) {
 // A range that a slow client reads keeps nobody from applying.
 func readersDoNotWait(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "a", events.Int(1)), Student(2, "b", events.Int(2)))))
+	f.apply(f.batch(insert(Student(1, "a", rowjson.Int(1)), Student(2, "b", rowjson.Int(2)))))
 	var seen []string
-	seq, err := f.store.Range(f.Context(), 0, 10, func(r events.Row, _ uint64) error {
+	seq, err := f.store.Range(f.Context(), 0, 10, func(r rowjson.Row, _ uint64) error {
 		if len(seen) == 0 {
-			f.apply(f.batch(update(Student(2, "c", events.Int(3))), remove(1)))
+			f.apply(f.batch(update(Student(2, "c", rowjson.Int(3))), remove(1)))
 		}
 		seen = append(seen, r[1].Raw())
 		return nil
@@ -277,7 +279,7 @@ func readersDoNotWait(f *fixture) {
 // Half of them are snapshots.
 func longReadsHoldUpNobody(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "a", events.Int(1)), Student(2, "b", events.Int(2)))))
+	f.apply(f.batch(insert(Student(1, "a", rowjson.Int(1)), Student(2, "b", rowjson.Int(2)))))
 	ctx, cancel := context.WithTimeout(f.Context(), 30*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
@@ -293,7 +295,7 @@ func longReadsHoldUpNobody(f *fixture) {
 		}
 		all.Go(func() {
 			first := sync.OnceFunc(func() { begun <- struct{}{} })
-			_, err := f.store.Range(ctx, 0, math.MaxInt64, func(events.Row, uint64) error {
+			_, err := f.store.Range(ctx, 0, math.MaxInt64, func(rowjson.Row, uint64) error {
 				first()
 				<-over
 				return nil
@@ -308,7 +310,7 @@ func longReadsHoldUpNobody(f *fixture) {
 	f.must(err)
 	_, err = f.store.Results(ctx, "batch-1")
 	f.must(err)
-	_, err = f.store.Many(ctx, []int64{1}, func(events.Row) error { return nil })
+	_, err = f.store.Many(ctx, []int64{1}, func(rowjson.Row) error { return nil })
 	f.must(err)
 	_, err = f.store.DurableThrough(ctx)
 	f.must(err)
@@ -317,7 +319,7 @@ func longReadsHoldUpNobody(f *fixture) {
 
 func durableThrough(f *fixture) {
 	f.create()
-	f.apply(f.batch(insert(Student(1, "a", events.Int(1)))))
+	f.apply(f.batch(insert(Student(1, "a", rowjson.Int(1)))))
 	ctx, cancel := context.WithTimeout(f.Context(), 10*time.Second)
 	defer cancel()
 	p, err := f.store.DurableThrough(ctx)

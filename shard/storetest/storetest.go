@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/rowjson"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -71,8 +74,8 @@ func Students() events.ShardSpec {
 }
 
 // Student is a row of it.
-func Student(id int64, name string, marks events.Value) events.Row {
-	return events.Row{events.Int(id), events.Text(name), marks, events.Int(id)}
+func Student(id int64, name string, marks rowjson.Value) rowjson.Row {
+	return rowjson.Row{rowjson.Int(id), rowjson.Text(name), marks, rowjson.Int(id)}
 }
 
 // Log is the incarnation of the suite's log.
@@ -138,17 +141,17 @@ func (f *fixture) create() {
 }
 
 // batch is the next batch of the log.
-func (f *fixture) batch(ops ...events.Op) events.LogEntry {
-	return f.entries([][]events.Op{ops})[0]
+func (f *fixture) batch(ops ...shardlog.Op) shardlog.Entry {
+	return f.entries([][]shardlog.Op{ops})[0]
 }
 
 // entries are the next of the log, a batch each, with ids of their own.
-func (f *fixture) entries(batches [][]events.Op) []events.LogEntry {
-	var all []events.LogEntry
+func (f *fixture) entries(batches [][]shardlog.Op) []shardlog.Entry {
+	var all []shardlog.Entry
 	for i, ops := range batches {
 		seq := f.model.position.Seq + uint64(i) + 1
 		f.now = f.now.Add(time.Second)
-		all = append(all, events.LogEntry{Seq: seq, Time: f.now, Batch: events.Batch{
+		all = append(all, shardlog.Entry{Seq: seq, Time: f.now, Batch: shardlog.Batch{
 			ID: fmt.Sprintf("batch-%d", seq), Writer: "r1", Table: f.spec.Table, Shard: f.spec.Shard.ID, Ops: ops,
 		}})
 	}
@@ -157,11 +160,11 @@ func (f *fixture) entries(batches [][]events.Op) []events.LogEntry {
 
 // apply applies entries to replica and model, in one transaction, and compares
 // the results.
-func (f *fixture) apply(entries ...events.LogEntry) []events.Results {
+func (f *fixture) apply(entries ...shardlog.Entry) []shardlog.Results {
 	f.Helper()
 	got, err := f.store.Apply(f.Context(), f.model.position, entries)
 	f.must(err)
-	var want []events.Results
+	var want []shardlog.Results
 	for _, e := range entries {
 		want = append(want, f.model.apply(e))
 	}
@@ -198,13 +201,13 @@ func (f *fixture) agree() {
 }
 
 type itemised interface {
-	Items(ctx context.Context, fn func(events.CopyItem) error) error
+	Items(ctx context.Context, fn func(shardapi.CopyItem) error) error
 }
 
-func items(t *testing.T, from itemised) []events.CopyItem {
+func items(t *testing.T, from itemised) []shardapi.CopyItem {
 	t.Helper()
-	var all []events.CopyItem
-	err := from.Items(t.Context(), func(i events.CopyItem) error {
+	var all []shardapi.CopyItem
+	err := from.Items(t.Context(), func(i shardapi.CopyItem) error {
 		all = append(all, i)
 		return nil
 	})
@@ -234,8 +237,8 @@ func modelDigest(t *testing.T, m *model) events.StateDigest {
 }
 
 // Get reads one row; nil if it is not there.
-func Get(ctx context.Context, store storage.Store, key int64) (row events.Row, seq uint64, err error) {
-	seq, err = store.Many(ctx, []int64{key}, func(r events.Row) error {
+func Get(ctx context.Context, store storage.Store, key int64) (row rowjson.Row, seq uint64, err error) {
+	seq, err = store.Many(ctx, []int64{key}, func(r rowjson.Row) error {
 		row = r
 		return nil
 	})
@@ -243,10 +246,10 @@ func Get(ctx context.Context, store storage.Store, key int64) (row events.Row, s
 }
 
 // rows reads a range.
-func (f *fixture) rows(low, high int64) []events.Row {
+func (f *fixture) rows(low, high int64) []rowjson.Row {
 	f.Helper()
-	var all []events.Row
-	seq, err := f.store.Range(f.Context(), low, high, func(r events.Row, at uint64) error {
+	var all []rowjson.Row
+	seq, err := f.store.Range(f.Context(), low, high, func(r rowjson.Row, at uint64) error {
 		if at != f.model.position.Seq {
 			return fmt.Errorf("row %d is said to be read at seq %d", r.Key(), at)
 		}
@@ -261,19 +264,19 @@ func (f *fixture) rows(low, high int64) []events.Row {
 }
 
 // Ops in short.
-func insert(rows ...events.Row) events.Op { return events.Op{Kind: events.OpInsert, Rows: rows} }
-func update(row events.Row) events.Op {
-	return events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}
+func insert(rows ...rowjson.Row) shardlog.Op { return shardlog.Op{Kind: shardlog.OpInsert, Rows: rows} }
+func update(row rowjson.Row) shardlog.Op {
+	return shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}
 }
-func remove(key int64) events.Op { return events.Op{Kind: events.OpDelete, Key: &key} }
-func with(op events.Op, key, body string) events.Op {
-	op.Idempotency = &events.Idempotency{Key: key, Body: body}
+func remove(key int64) shardlog.Op { return shardlog.Op{Kind: shardlog.OpDelete, Key: &key} }
+func with(op shardlog.Op, key, body string) shardlog.Op {
+	op.Idempotency = &shardlog.Idempotency{Key: key, Body: body}
 	return op
 }
-func each(ops ...events.Op) [][]events.Op {
-	var all [][]events.Op
+func each(ops ...shardlog.Op) [][]shardlog.Op {
+	var all [][]shardlog.Op
 	for _, op := range ops {
-		all = append(all, []events.Op{op})
+		all = append(all, []shardlog.Op{op})
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ringway/events"
+	"ringway/events/rowjson"
 )
 
 // Object is the top level of a request, in the order in which it came. Errors
@@ -211,13 +212,13 @@ func ParseKey(field string, raw json.RawMessage, text bool) (int64, error) {
 		return n, nil
 	}
 	// Slow path
-	var v events.Value
+	var v rowjson.Value
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return 0, events.StatusErrorf(400, "%s is not an integer", field)
 	}
 	if text && v.IsText() {
 		var err error
-		if v, err = events.Number(strings.TrimSpace(v.Raw())); err != nil {
+		if v, err = rowjson.Number(strings.TrimSpace(v.Raw())); err != nil {
 			return 0, events.StatusErrorf(400, "%s is not an integer", field)
 		}
 	}

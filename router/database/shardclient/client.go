@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 	"ringway/router/database/background"
 )
 
@@ -64,25 +66,25 @@ const maxResults = 64 << 20
 
 // Results are what became of a batch; events.ErrNotFound if the server does not
 // know it.
-func (c *Client) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+func (c *Client) Results(ctx context.Context, log events.LogID, batch string) (shardlog.Results, error) {
 	uri := shardURI(log, "ops/"+url.PathEscape(batch))
 	reply, err := c.ask(ctx, http.MethodGet, uri, nil)
 	if err != nil {
-		return events.Results{}, err
+		return shardlog.Results{}, err
 	}
 	defer reply.Close()
 	if reply.code == http.StatusNotFound {
 		_, err := reply.all(maxStatusError)
-		return events.Results{}, errors.Join(events.ErrNotFound, err)
+		return shardlog.Results{}, errors.Join(events.ErrNotFound, err)
 	}
 	if reply.code != http.StatusOK {
-		return events.Results{}, reply.statusError()
+		return shardlog.Results{}, reply.statusError()
 	}
 	body, err := reply.all(maxResults)
 	if err != nil {
-		return events.Results{}, err
+		return shardlog.Results{}, err
 	}
-	results, err := events.DecodeResults(body)
+	results, err := shardlog.DecodeResults(body)
 	if err == nil && results.Batch != batch {
 		err = fmt.Errorf("the answer is about batch %s", results.Batch)
 	}
@@ -105,5 +107,5 @@ func (c *Client) Rows(ctx context.Context, log events.LogID, minSeq uint64, low,
 }
 
 func shardURI(log events.LogID, thing string) string {
-	return events.ShardPath(log.Table, log.Shard, thing) + "?log=" + url.QueryEscape(log.Incarnation)
+	return shardapi.Path(log.Table, log.Shard, thing) + "?log=" + url.QueryEscape(log.Incarnation)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 	"ringway/router/database/background"
 )
 
@@ -102,7 +103,7 @@ func (q *coalescer) take() []*KeyRead {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, keys := 0, 0
-	for n < len(q.waiting) && n < events.MaxGetParts && (n == 0 || keys+len(q.waiting[n].Keys) <= events.MaxGetKeys) {
+	for n < len(q.waiting) && n < shardapi.MaxGetParts && (n == 0 || keys+len(q.waiting[n].Keys) <= shardapi.MaxGetKeys) {
 		keys += len(q.waiting[n].Keys)
 		n++
 	}

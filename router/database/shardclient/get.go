@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 )
 
 // maxAnswer bounds the answer to one request for rows by key, in bytes.
@@ -66,11 +67,11 @@ func (c *Client) get(ctx context.Context, all []subRequest) error {
 	defer stop()
 	body := []byte{'['}
 	for _, q := range all {
-		part := events.GetPart{Table: q.log.Table, Shard: q.log.Shard, Log: q.log.Incarnation, MinSeq: q.minSeq, Keys: q.keys}
+		part := shardapi.GetPart{Table: q.log.Table, Shard: q.log.Shard, Log: q.log.Incarnation, MinSeq: q.minSeq, Keys: q.keys}
 		body = append(part.Append(body), ',')
 	}
 	body[len(body)-1] = ']'
-	reply, err := c.ask(ctx, http.MethodPost, events.ShardGet, body)
+	reply, err := c.ask(ctx, http.MethodPost, shardapi.GetPath, body)
 	if err != nil {
 		return err
 	}
@@ -98,10 +99,10 @@ func (q *subRequest) parse(text []byte) (rest []byte, err error) {
 		switch {
 		case !whole || len(one) == 0:
 			return nil, errCut
-		case one[0] == events.ShardFault:
-			q.err = events.ReadShardFault(one)
+		case one[0] == shardapi.Fault:
+			q.err = shardapi.ReadFault(one)
 			return rest, nil
-		case one[0] == events.ShardEnd:
+		case one[0] == shardapi.End:
 			if q.seq, err = parseEnd(one, len(q.rows)); err == nil {
 				q.err = notBelow(q.seq, q.minSeq)
 			}

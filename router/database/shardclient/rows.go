@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"ringway/events"
+	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 // Rows is the answer to a read of a range. Close it.
@@ -36,7 +38,7 @@ func (r *Rows) Seq() uint64 { return r.seq }
 // answer.
 func (r *Rows) Next() ([]byte, error) {
 	line, err := r.line()
-	if err == nil && line[0] == events.ShardSeq && r.count == 0 {
+	if err == nil && line[0] == shardapi.Seq && r.count == 0 {
 		if r.seq, err = strconv.ParseUint(string(line[1:len(line)-1]), 10, 64); err != nil {
 			return nil, fmt.Errorf("%w: it begins with %.50q", errCut, line)
 		}
@@ -48,7 +50,7 @@ func (r *Rows) Next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if line[0] == events.ShardEnd {
+	if line[0] == shardapi.End {
 		return nil, r.end(line)
 	}
 	r.count++
@@ -75,7 +77,7 @@ func (r *Rows) line() ([]byte, error) {
 	for {
 		part, err := r.lines.ReadSlice('\n')
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull) && len(r.long) < 2*events.MaxOpBytes:
+		case errors.Is(err, bufio.ErrBufferFull) && len(r.long) < 2*shardlog.MaxOpBytes:
 			r.long = append(r.long, part...)
 		case errors.Is(err, io.EOF):
 			return nil, errCut

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/shardapi"
 )
 
 func TestKeyOf(t *testing.T) {
@@ -34,7 +35,7 @@ func TestParseEnd(t *testing.T) {
 			t.Errorf("%q after %d: got %d %v", line, n, got, err)
 		}
 	}
-	f(string(events.AppendShardEnd(nil, 17, 3)), 3, 17, true)
+	f(string(shardapi.AppendEnd(nil, 17, 3)), 3, 17, true)
 	f("#17 3", 3, 17, true)
 	f("#17 3\n", 2, 0, false)
 	f("#17\n", 0, 0, false)

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/router/answer"
 	"ringway/router/database/catalog"
 	"ringway/router/database/hedge"
@@ -20,14 +21,14 @@ const PathOps = "/v1/ops/"
 
 // Results implements oplog.Asker: the responder is asked first, then the
 // others.
-func (w *Writer) Results(ctx context.Context, log events.LogID, batch string) (events.Results, error) {
+func (w *Writer) Results(ctx context.Context, log events.LogID, batch string) (shardlog.Results, error) {
 	t := w.catalog.Tables().Table(log.Table)
 	if t == nil {
-		return events.Results{}, fmt.Errorf("table %s: %w", log.Table, errNoReplica)
+		return shardlog.Results{}, fmt.Errorf("table %s: %w", log.Table, errNoReplica)
 	}
 	s := t.Shard(log.Shard)
 	if s == nil || s.Log != log {
-		return events.Results{}, fmt.Errorf("log %s: %w", log, errNoReplica)
+		return shardlog.Results{}, fmt.Errorf("log %s: %w", log, errNoReplica)
 	}
 	return w.results(ctx, s, batch)
 }
@@ -37,11 +38,11 @@ var errNoReplica = errors.New("no replica can be asked")
 // results asks the replicas of a shard, the next one when one fails or takes
 // long. events.ErrNotFound: at least one could be asked, and none of them knows
 // the batch.
-func (w *Writer) results(ctx context.Context, s *catalog.Shard, batch string) (events.Results, error) {
+func (w *Writer) results(ctx context.Context, s *catalog.Shard, batch string) (shardlog.Results, error) {
 	failed := errNoReplica
-	results, _, err := hedge.First(ctx, s.ResponderFirst(), hedge.Policy[*catalog.Replica, events.Results]{
+	results, _, err := hedge.First(ctx, s.ResponderFirst(), hedge.Policy[*catalog.Replica, shardlog.Results]{
 		After: w.hedge,
-		Ask: func(ctx context.Context, r *catalog.Replica) (events.Results, error) {
+		Ask: func(ctx context.Context, r *catalog.Replica) (shardlog.Results, error) {
 			return resultsOf(ctx, s, r, batch)
 		},
 		Failed: func(_ *catalog.Replica, err error) {
@@ -56,11 +57,11 @@ func (w *Writer) results(ctx context.Context, s *catalog.Shard, batch string) (e
 	if err == nil || ctx.Err() != nil {
 		return results, err
 	}
-	return events.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
+	return shardlog.Results{}, fmt.Errorf("batch %s of shard %s: %w", batch, s.ID, failed)
 }
 
 // resultsOf asks one replica.
-func resultsOf(ctx context.Context, s *catalog.Shard, r *catalog.Replica, batch string) (events.Results, error) {
+func resultsOf(ctx context.Context, s *catalog.Shard, r *catalog.Replica, batch string) (shardlog.Results, error) {
 	results, err := r.Client.Results(ctx, s.Log, batch)
 	if err != nil {
 		err = fmt.Errorf("server %s: %w", r.Server, err)
@@ -86,20 +87,20 @@ func (w *Writer) ShowOp(ctx *fasthttp.RequestCtx, id string) error {
 	case errors.Is(err, events.ErrNotFound) && open > 0:
 		return events.StatusErrorf(503, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
 	case errors.Is(err, events.ErrNotFound), err == nil && i >= results.Ops:
-		return events.StatusErrorf(404, "op %.200s is not known: it was never applied, or more than %s ago", id, events.ResultsKept)
+		return events.StatusErrorf(404, "op %.200s is not known: it was never applied, or more than %s ago", id, shardlog.ResultsKept)
 	case err != nil:
 		return events.StatusErrorf(503, "op %.200s: %s", id, err)
 	}
 	r := results.Op(i)
 	answer.Value(ctx, struct {
-		Op      string         `json:"op"`
-		Outcome events.Outcome `json:"outcome"`
-		Keys    []int64        `json:"keys,omitempty"`
-		Count   int            `json:"count,omitempty"`
-		Of      string         `json:"of,omitempty"`
-		Detail  string         `json:"detail,omitempty"`
-		Seq     uint64         `json:"seq"`
-		Status  string         `json:"status"`
+		Op      string           `json:"op"`
+		Outcome shardlog.Outcome `json:"outcome"`
+		Keys    []int64          `json:"keys,omitempty"`
+		Count   int              `json:"count,omitempty"`
+		Of      string           `json:"of,omitempty"`
+		Detail  string           `json:"detail,omitempty"`
+		Seq     uint64           `json:"seq"`
+		Status  string           `json:"status"`
 	}{id, r.Outcome, r.Keys, r.Count, r.Of, r.Detail, results.Seq, answer.Success})
 	return nil
 }
@@ -116,10 +117,10 @@ func (w *Writer) mayCome(batch string) time.Duration {
 
 // resultsBeyond asks again a replica that has applied all that is in the log
 // by now.
-func (w *Writer) resultsBeyond(ctx context.Context, s *catalog.Shard, batch string) (events.Results, error) {
+func (w *Writer) resultsBeyond(ctx context.Context, s *catalog.Shard, batch string) (shardlog.Results, error) {
 	barrier, err := w.Barrier(ctx, s)
 	if err != nil {
-		return events.Results{}, err
+		return shardlog.Results{}, err
 	}
 	failed := errNoReplica
 	for _, r := range s.ResponderFirst() {
@@ -129,7 +130,7 @@ func (w *Writer) resultsBeyond(ctx context.Context, s *catalog.Shard, batch stri
 		}
 		return resultsOf(ctx, s, r, batch)
 	}
-	return events.Results{}, failed
+	return shardlog.Results{}, failed
 }
 
 // parseOp reads an op id as clients have it.
@@ -144,7 +145,7 @@ func (w *Writer) parseOp(id string) (*catalog.Shard, string, int, error) {
 	if !ok {
 		return fail(events.StatusErrorf(400, "op id %.200q: want <table>.<shard>.<batch>.<number>", id))
 	}
-	batch, i, err := events.ParseOpID(op)
+	batch, i, err := shardlog.ParseOpID(op)
 	if err != nil {
 		return fail(err)
 	}

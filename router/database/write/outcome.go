@@ -10,8 +10,9 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/router/answer"
 	"ringway/router/database/api"
 	"ringway/router/database/catalog"
@@ -47,7 +48,7 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 			code = fasthttp.StatusServiceUnavailable
 		}
 		if code == fasthttp.StatusConflict { // twice in one write
-			return outcome{Outcome: string(events.Duplicate), Keys: repeatedKeys(p.op.Rows), Detail: why, code: code}
+			return outcome{Outcome: string(shardlog.Duplicate), Keys: repeatedKeys(p.op.Rows), Detail: why, code: code}
 		}
 		return outcome{Outcome: notWritten, Detail: why, code: code}
 	}
@@ -56,13 +57,13 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 		o.Count = r.Count
 	}
 	switch r.Outcome {
-	case events.Done:
+	case shardlog.Done:
 		o.Rows, o.code = max(len(p.op.Rows), 1), fasthttp.StatusOK
-	case events.Duplicate:
+	case shardlog.Duplicate:
 		o.code = fasthttp.StatusConflict
-	case events.Missing:
+	case shardlog.Missing:
 		o.code = fasthttp.StatusNotFound
-	case events.Mismatch:
+	case shardlog.Mismatch:
 		o.code = fasthttp.StatusUnprocessableEntity
 	default:
 		o.code = fasthttp.StatusBadRequest
@@ -71,11 +72,11 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 }
 
 // twice lists keys that are there more than once.
-func repeatedKeys(rows []events.Row) []int64 {
+func repeatedKeys(rows []rowjson.Row) []int64 {
 	seen := map[int64]int{}
 	var keys []int64
 	for _, row := range rows {
-		if seen[row.Key()]++; seen[row.Key()] == 2 && len(keys) < events.MaxListedKeys {
+		if seen[row.Key()]++; seen[row.Key()] == 2 && len(keys) < shardlog.MaxListedKeys {
 			keys = append(keys, row.Key())
 		}
 	}
@@ -128,14 +129,14 @@ func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
 // describe is what became of a part that is not done.
 func (o *outcome) describe(t *catalog.Table, p *part) string {
 	name := t.Schema().KeyColumn()
-	switch events.Outcome(o.Outcome) {
-	case events.Duplicate:
+	switch shardlog.Outcome(o.Outcome) {
+	case shardlog.Duplicate:
 		return fmt.Sprintf("%s: %s in shard %s already; none of its rows was written", name, keyList(o.Keys, o.Count), p.shard.ID)
-	case events.Missing:
+	case shardlog.Missing:
 		return fmt.Sprintf("%s: %s not there", name, keyList(o.Keys, o.Count))
-	case events.Mismatch:
+	case shardlog.Mismatch:
 		return "Idempotency-Key: it was used with another request"
-	case events.Invalid:
+	case shardlog.Invalid:
 		return fmt.Sprintf("shard %s: %s", p.shard.ID, o.Detail)
 	case unknown:
 		return fmt.Sprintf("shard %s: the outcome is unknown; %s", p.shard.ID, o.Detail)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/router/database/background"
 	"ringway/router/database/catalog"
@@ -53,9 +54,9 @@ func TestJudge_PutsWhatIsNotKnownFirst(t *testing.T) {
 func TestJudge_SaysThatNothingWasWrittenOnlyIfNothingWas(t *testing.T) {
 	table := tableOf(t)
 	away := outcome{Outcome: notWritten, Detail: "the log of shard sh1 takes no writes now; nothing was written", code: 503}
-	done := outcome{Outcome: string(events.Done), code: 200}
+	done := outcome{Outcome: string(shardlog.Done), code: 200}
 	lost := outcome{Outcome: unknown, Detail: "ask GET /v1/ops/x", code: 504}
-	missing := outcome{Outcome: string(events.Missing), Keys: []int64{5}, code: 404}
+	missing := outcome{Outcome: string(shardlog.Missing), Keys: []int64{5}, code: 404}
 	f := func(want string, outcomes ...outcome) {
 		t.Helper()
 		parts := make([]part, len(outcomes))

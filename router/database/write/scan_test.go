@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/rowjson"
 	"ringway/router/database/api"
 )
 
@@ -12,7 +13,7 @@ var studs = events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []s
 
 // What clients usually write has to be read on the fast path, or it is none.
 func TestScanWrite_ReadsWhatClientsWrite(t *testing.T) {
-	want := []events.Row{{events.Int(1), events.Text("a")}, {events.Int(2), events.Text("")}}
+	want := []rowjson.Row{{rowjson.Int(1), rowjson.Text("a")}, {rowjson.Int(2), rowjson.Text("")}}
 	for _, body := range []string{
 		`{"data":[{"Stud_id":1,"Stud_name":"a"},{"Stud_id":2,"Stud_name":""}]}`,
 		`{"data": [{"Stud_id": 1, "Stud_name": "a"}, {"Stud_name": "", "Stud_id": 2}]}`,

@@ -12,6 +12,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/rowjson"
+	"ringway/events/shardlog"
 	"ringway/router/answer"
 	"ringway/router/database/api"
 	"ringway/router/database/catalog"
@@ -20,7 +22,7 @@ import (
 // part is what a request writes to one shard: one op, all or nothing.
 type part struct {
 	shard *catalog.Shard
-	op    events.Op
+	op    shardlog.Op
 }
 
 // Insert answers /write.
@@ -59,10 +61,10 @@ func (w *Writer) Insert(ctx *fasthttp.RequestCtx) error {
 }
 
 // insertRows writes rows that the schema allows.
-func (w *Writer) insertRows(ctx *fasthttp.RequestCtx, t *catalog.Table, rows []events.Row) (err error) {
+func (w *Writer) insertRows(ctx *fasthttp.RequestCtx, t *catalog.Table, rows []rowjson.Row) (err error) {
 	if len(rows) == 1 {
 		if s := t.Find(rows[0].Key()); s != nil {
-			return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpInsert, Rows: rows}}, oneAdded)
+			return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpInsert, Rows: rows}}, oneAdded)
 		}
 	}
 	var parts []part
@@ -79,7 +81,7 @@ var oneAdded = added(1)
 func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data entries added") }
 
 // join gives row i of a request to the part of its shard.
-func join(t *catalog.Table, parts []part, i int, row events.Row) ([]part, error) {
+func join(t *catalog.Table, parts []part, i int, row rowjson.Row) ([]part, error) {
 	s := t.Find(row.Key())
 	if s == nil {
 		return nil, events.StatusErrorf(400, "data[%d]: %s", i, nowhere(t, row.Key()))
@@ -87,7 +89,7 @@ func join(t *catalog.Table, parts []part, i int, row events.Row) ([]part, error)
 	j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
 	if j < 0 {
 		j = len(parts)
-		parts = append(parts, part{shard: s, op: events.Op{Kind: events.OpInsert}})
+		parts = append(parts, part{shard: s, op: shardlog.Op{Kind: shardlog.OpInsert}})
 	}
 	parts[j].op.Rows = append(parts[j].op.Rows, row)
 	return parts, nil
@@ -124,7 +126,7 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return events.StatusErrorf(400, "%s", nowhere(t, key))
 	}
-	return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpUpdate, Rows: []events.Row{row}}},
+	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}},
 		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
 }
 
@@ -143,7 +145,7 @@ func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return events.StatusErrorf(400, "%s", nowhere(t, key))
 	}
-	return w.writeOne(ctx, t, &part{s, events.Op{Kind: events.OpDelete, Key: &key}},
+	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpDelete, Key: &key}},
 		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
 }
 
@@ -156,8 +158,8 @@ func (w *Writer) writeOne(ctx *fasthttp.RequestCtx, t *catalog.Table, p *part, d
 		return w.writeAll(ctx, t, []part{*p}, done) // says why
 	}
 	result, err := w.do(p)
-	if err == nil && result.Outcome == events.Done {
-		w.ops.WithLabelValues(t.Name(), p.op.Kind, string(events.Done)).Inc()
+	if err == nil && result.Outcome == shardlog.Done {
+		w.ops.WithLabelValues(t.Name(), p.op.Kind, string(shardlog.Done)).Inc()
 		answer.Static(ctx, done)
 		return nil
 	}
@@ -221,11 +223,11 @@ func check(p *part, body int) error {
 	if err := p.op.Validate(p.shard.Schema, p.shard.Shard); err != nil {
 		return err
 	}
-	if body < events.MaxOpBytes/8 { // escapes make a row at most six times longer
+	if body < shardlog.MaxOpBytes/8 { // escapes make a row at most six times longer
 		return nil
 	}
-	if n := len(p.op.Append(nil)); n > events.MaxOpBytes {
-		return events.StatusErrorf(413, "%d bytes are too many in one request for one shard; at most %d", n, events.MaxOpBytes)
+	if n := len(p.op.Append(nil)); n > shardlog.MaxOpBytes {
+		return events.StatusErrorf(413, "%d bytes are too many in one request for one shard; at most %d", n, shardlog.MaxOpBytes)
 	}
 	return nil
 }
@@ -263,7 +265,7 @@ func (w *Writer) do(p *part) (result oplog.Result, err error) {
 
 // idempotency is what the client sent to make a repetition harmless; nil if
 // it did not.
-func idempotency(ctx *fasthttp.RequestCtx) (*events.Idempotency, error) {
+func idempotency(ctx *fasthttp.RequestCtx) (*shardlog.Idempotency, error) {
 	keys := ctx.Request.Header.PeekAll("Idempotency-Key") // Peek takes an empty one for none, or not, by its place
 	if len(keys) == 0 {
 		return nil, nil //nolint:nilnil // most requests have none
@@ -274,7 +276,7 @@ func idempotency(ctx *fasthttp.RequestCtx) (*events.Idempotency, error) {
 	h.Write(ctx.Request.Header.RequestURI())
 	h.Write([]byte{'\n'})
 	h.Write(ctx.Request.Body())
-	mark := &events.Idempotency{Key: string(keys[0]), Body: hex.EncodeToString(h.Sum(nil))}
+	mark := &shardlog.Idempotency{Key: string(keys[0]), Body: hex.EncodeToString(h.Sum(nil))}
 	if err := mark.Validate(); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/shardlog"
 	"ringway/router/database/background"
 	"ringway/router/database/catalog"
 )
@@ -83,14 +84,14 @@ func (w *Writer) Run(ctx context.Context) {
 
 // Prepare makes the counters of a table begin at zero.
 func (w *Writer) Prepare(table string) {
-	for _, kind := range []string{events.OpInsert, events.OpUpdate, events.OpDelete} {
-		w.ops.WithLabelValues(table, kind, string(events.Done))
+	for _, kind := range []string{shardlog.OpInsert, shardlog.OpUpdate, shardlog.OpDelete} {
+		w.ops.WithLabelValues(table, kind, string(shardlog.Done))
 	}
 }
 
 // Barrier puts one through the log of a shard and returns its seq.
 func (w *Writer) Barrier(ctx context.Context, s *catalog.Shard) (uint64, error) {
-	barrier, err := w.oplog.Do(ctx, s.Log, &events.Op{Kind: events.OpBarrier})
+	barrier, err := w.oplog.Do(ctx, s.Log, &shardlog.Op{Kind: shardlog.OpBarrier})
 	if err != nil {
 		return 0, fmt.Errorf("shard %s: no barrier: %w", s.ID, err)
 	}

@@ -1,21 +1,23 @@
-package events
+package shardlog
 
 import (
 	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
+
+	"ringway/events/rowjson"
 )
 
 func manyOps() []Op {
 	key := int64(-7)
-	text := Text("Zoë \"Z\" <z@x>\n")
-	half, _ := Number("-0.5")
+	text := rowjson.Text("Zoë \"Z\" <z@x>\n")
+	half, _ := rowjson.Number("-0.5")
 	return []Op{
-		{Kind: OpInsert, Rows: []Row{{Int(1), text, half}, {Int(2), Text(""), Text("27")}}, Idempotency: &Idempotency{Key: "pay 7", Body: "9f86"}},
-		{Kind: OpUpdate, Rows: []Row{{Int(1), text, Int(3)}}},
+		{Kind: OpInsert, Rows: []rowjson.Row{{rowjson.Int(1), text, half}, {rowjson.Int(2), rowjson.Text(""), rowjson.Text("27")}}, Idempotency: &Idempotency{Key: "pay 7", Body: "9f86"}},
+		{Kind: OpUpdate, Rows: []rowjson.Row{{rowjson.Int(1), text, rowjson.Int(3)}}},
 		{Kind: OpDelete, Key: &key}, {Kind: OpDelete, Key: &key, Idempotency: &Idempotency{Key: "<k>", Body: "b"}},
-		{Kind: OpBarrier}, {Kind: OpDigest}, {Kind: "no op", Rows: []Row{{}}},
+		{Kind: OpBarrier}, {Kind: OpDigest}, {Kind: "no op", Rows: []rowjson.Row{{}}},
 	}
 }
 
@@ -47,10 +49,10 @@ func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
 	for _, rows := range []int{1, 2, 300, 1} {
 		op := Op{Kind: OpInsert}
 		for i := range rows {
-			var row Row
-			for range 1 + i*7%MaxColumns {
+			var row rowjson.Row
+			for range 1 + i*7%rowjson.MaxColumns {
 				key++
-				row = append(row, Int(key))
+				row = append(row, rowjson.Int(key))
 			}
 			op.Rows = append(op.Rows, row)
 		}
@@ -66,7 +68,7 @@ func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
 	}
 	for _, op := range got.Ops {
 		for _, row := range op.Rows {
-			_ = append(row, Int(0)) // must not reach the next one
+			_ = append(row, rowjson.Int(0)) // must not reach the next one
 		}
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -75,25 +77,27 @@ func TestScanBatch_ReadsRowsOfAllWidths(t *testing.T) {
 }
 
 func TestScanBatch_ReadsValues(t *testing.T) {
-	f := func(written string, want Value) {
+	f := func(written string, want rowjson.Value) {
 		t.Helper()
 		got, ok := scanBatch(`{"id":"b","writer":"w","table":"t","shard":"s","ops":[{"op":"insert","rows":[[` + written + `]]}]}`)
-		if ok != want.set || ok && got.Ops[0].Rows[0][0] != want {
+		if ok != (want != rowjson.Value{}) || ok && got.Ops[0].Rows[0][0] != want {
 			t.Errorf("%s: %v, got %+v", written, ok, got.Ops)
 		}
 	}
-	half, _ := Number("0.5")
-	f(`0`, Int(0))
-	f(`-120`, Int(-120))
+	half, _ := rowjson.Number("0.5")
+	f(`0`, rowjson.Int(0))
+	f(`-120`, rowjson.Int(-120))
 	f(`0.5`, half)
-	f(`""`, Text(""))
-	f(`"é"`, Text("é"))
-	f(`"a\\"`, Text(`a\`))
-	f(`"é\""`, Text(`é"`))
-	f(strings.Repeat("9", MaxIntegerDigits), Value{text: strings.Repeat("9", MaxIntegerDigits), number: true, set: true})
+	f(`""`, rowjson.Text(""))
+	f(`"é"`, rowjson.Text("é"))
+	f(`"a\\"`, rowjson.Text(`a\`))
+	f(`"é\""`, rowjson.Text(`é"`))
+	nines := strings.Repeat("9", rowjson.MaxIntegerDigits)
+	long, _ := rowjson.Number(nines)
+	f(nines, long)
 	for _, refused := range []string{``, `-`, `-0`, `01`, `-01`, `1.0`, `1E2`, `1e3`, `+1`, `1-`, `1+1`, ` 1`, `1 `, "\n1", `1,`, `,1`, `"`, `"a`, `"a\`, `"a\"`, `"a\q"`, `"\ud800"`, "\"\n\"", "\"\xff\"", "\"\xff\\n\"", `null`, `[1]`, `1]`,
-		strings.Repeat("9", MaxIntegerDigits+1), strings.Repeat("1,", MaxColumns) + "1"} {
-		f(refused, Value{})
+		strings.Repeat("9", rowjson.MaxIntegerDigits+1), strings.Repeat("1,", rowjson.MaxColumns) + "1"} {
+		f(refused, rowjson.Value{})
 	}
 }
 
@@ -124,7 +128,7 @@ func FuzzScanBatch(f *testing.F) {
 func BenchmarkScanBatch(b *testing.B) {
 	batch := Batch{ID: "b1", Writer: "w1", Table: "StudT", Shard: "sh1"}
 	for range 30 {
-		batch.Ops = append(batch.Ops, Op{Kind: OpInsert, Rows: []Row{{Int(123456), Text("Student 2n9c"), Int(42)}}})
+		batch.Ops = append(batch.Ops, Op{Kind: OpInsert, Rows: []rowjson.Row{{rowjson.Int(123456), rowjson.Text("Student 2n9c"), rowjson.Int(42)}}})
 	}
 	body, err := json.Marshal(batch)
 	if err != nil {
@@ -140,4 +144,36 @@ func BenchmarkScanBatch(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestScanResults_ReadsWhatAppliersWrite(t *testing.T) {
+	want := Results{Batch: "b-1", Table: "StudT", Shard: "sh1", Seq: 1<<64 - 1, Ops: 30}
+	body, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := scanResults(string(body)); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v: got %+v, want %+v", ok, got, want)
+	}
+}
+
+// FuzzScanResults compares with the standard library's decoder.
+func FuzzScanResults(f *testing.F) {
+	for _, n := range []string{`1`, `-1`, `01`, `1.0`, `1e3`, `18446744073709551616`, ``, ` 1`, `null`} {
+		f.Add([]byte(`{"batch":"b","table":"t","shard":"s","seq":` + n + `,"ops":2}`))
+		f.Add([]byte(`{"batch":"b","table":"t","shard":"\u0073","seq":1,"ops":` + n + `}`))
+	}
+	f.Add([]byte(`{"batch":"b","table":"t","shard":"s","seq":1,"ops":2,"results":[{"op":0,"outcome":"duplicate","keys":[1],"count":1}]}`))
+	f.Add([]byte(`{"batch":"b","table":"t","shard":"s","seq":1,"ops":2}}`))
+	f.Add([]byte(`{"batch":"b`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, ok := scanResults(string(b))
+		if !ok {
+			return
+		}
+		var want Results
+		if err := json.Unmarshal(b, &want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q: got %+v, the library %+v, %v", b, got, want, err)
+		}
+	})
 }

@@ -1,9 +1,11 @@
-package events
+package shardlog
 
 import (
 	"encoding/json"
 	"strconv"
 	"strings"
+
+	"ringway/events/rowjson"
 )
 
 // Append writes the op as json.Marshal does, without its detours: every write
@@ -16,7 +18,7 @@ func (o *Op) Append(to []byte) []byte {
 		} else {
 			to = append(to, ',')
 		}
-		to = row.append(to)
+		to = row.Append(to)
 	}
 	if len(o.Rows) > 0 {
 		to = append(to, ']')
@@ -25,8 +27,8 @@ func (o *Op) Append(to []byte) []byte {
 		to = strconv.AppendInt(append(to, `,"key":`...), *o.Key, 10)
 	}
 	if o.Idempotency != nil {
-		to = AppendText(append(to, `,"idempotency":{"key":`...), o.Idempotency.Key)
-		to = append(AppendText(append(to, `,"body":`...), o.Idempotency.Body), '}')
+		to = rowjson.AppendText(append(to, `,"idempotency":{"key":`...), o.Idempotency.Key)
+		to = append(rowjson.AppendText(append(to, `,"body":`...), o.Idempotency.Body), '}')
 	}
 	return append(to, '}')
 }
@@ -45,7 +47,7 @@ func unmarshalBatch(b []byte) (Batch, error) {
 
 // scanBatch reads a batch whose ops are as Op.Append writes them.
 func scanBatch(text string) (b Batch, whole bool) {
-	r := NewExactReader(text)
+	r := rowjson.NewExactReader(text)
 	if !r.Field(`{"id":`, &b.ID) || !r.Field(`,"writer":`, &b.Writer) || !r.Field(`,"table":`, &b.Table) || !r.Field(`,"shard":`, &b.Shard) || !r.Literal(`,"ops":[`) {
 		return b, false
 	}
@@ -61,7 +63,7 @@ func scanBatch(text string) (b Batch, whole bool) {
 	return b, whole && r.Literal("}") && r.End()
 }
 
-func scanOp(r *Reader, o *Op) bool {
+func scanOp(r *rowjson.Reader, o *Op) bool {
 	if r.Literal(`{"op":"insert"`) { // Fast path: most are
 		o.Kind = OpInsert
 	} else if !r.Field(`{"op":`, &o.Kind) {
@@ -89,4 +91,30 @@ func scanOp(r *Reader, o *Op) bool {
 		o.Idempotency = i
 	}
 	return r.Literal("}")
+}
+
+// unmarshalResults reads results. Most are of batches that are done, as
+// appliers write them: those are read without reflection.
+func unmarshalResults(b []byte) (Results, error) {
+	if r, ok := scanResults(string(b)); ok {
+		return r, nil
+	}
+	// Slow path: notable results, other spacing, or no results
+	var r Results
+	err := json.Unmarshal(b, &r)
+	return r, err
+}
+
+func scanResults(text string) (r Results, whole bool) {
+	in := rowjson.NewExactReader(text)
+	if !in.Field(`{"batch":`, &r.Batch) || !in.Field(`,"table":`, &r.Table) || !in.Field(`,"shard":`, &r.Shard) || !in.Literal(`,"seq":`) {
+		return r, false
+	}
+	seq, isSeq := in.Uint()
+	if !isSeq || !in.Literal(`,"ops":`) {
+		return r, false
+	}
+	ops, isCount := in.Int()
+	r.Seq, r.Ops = seq, int(ops)
+	return r, isCount && int64(r.Ops) == ops && in.Literal("}") && in.End()
 }

@@ -1,4 +1,4 @@
-package events
+package rowjson
 
 import (
 	"encoding/json"
@@ -144,7 +144,9 @@ func (r *Reader) Text() (string, error) {
 		}
 		if c == '\\' {
 			escaped = true
-			end++
+			if end++; end < len(r.text) {
+				c = r.text[end]
+			}
 		}
 		all |= c
 	}
@@ -199,7 +201,7 @@ func (r *Reader) Object(columns []string) (Row, error) {
 		case err != nil:
 			return nil, fmt.Errorf("row: %w", err)
 		case i < 0:
-			return nil, fmt.Errorf("%s: no such column", shorten(name))
+			return nil, fmt.Errorf("%s: no such column", Shorten(name))
 		case row[i].set:
 			return nil, fmt.Errorf("%s: given twice", name)
 		case !r.Pass(':'):

@@ -1,4 +1,4 @@
-package events
+package shardapi
 
 import (
 	"encoding/json"

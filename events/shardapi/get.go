@@ -1,18 +1,21 @@
-package events
+package shardapi
 
 import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+
+	"ringway/events"
+	"ringway/events/rowjson"
 )
 
-// ShardGet is the path of a shard server's rows by key, of many shards in one
+// GetPath is the path of a shard server's rows by key, of many shards in one
 // question: POST with a list of GetPart. The answer has, for each part in
-// turn, its rows and a line of ShardEnd, or a line of ShardFault.
-const ShardGet = "/v1/get"
+// turn, its rows and a line of End, or a line of Fault.
+const GetPath = "/v1/get"
 
-// ShardFault begins the line of a part that cannot be answered: "!<StatusError>".
-const ShardFault = '!'
+// Fault begins the line of a part that cannot be answered: "!<StatusError>".
+const Fault = '!'
 
 // Bounds of one question.
 const (
@@ -32,9 +35,9 @@ type GetPart struct {
 
 // Append writes the part as json.Marshal does.
 func (p *GetPart) Append(to []byte) []byte {
-	to = AppendText(append(to, `{"table":`...), p.Table)
-	to = AppendText(append(to, `,"shard":`...), p.Shard)
-	to = AppendText(append(to, `,"log":`...), p.Log)
+	to = rowjson.AppendText(append(to, `{"table":`...), p.Table)
+	to = rowjson.AppendText(append(to, `,"shard":`...), p.Shard)
+	to = rowjson.AppendText(append(to, `,"log":`...), p.Log)
 	if p.MinSeq > 0 {
 		to = strconv.AppendUint(append(to, `,"floor":`...), p.MinSeq, 10)
 	}
@@ -54,38 +57,38 @@ func DecodeGet(b []byte) ([]GetPart, error) {
 	if !ok { // Slow path: it does not look as routers write it
 		parts = nil
 		if err := json.Unmarshal(b, &parts); err != nil {
-			return nil, StatusErrorf(400, "the body is no list of parts: %s", err)
+			return nil, events.StatusErrorf(400, "the body is no list of parts: %s", err)
 		}
 	}
 	if len(parts) == 0 || len(parts) > MaxGetParts {
-		return nil, StatusErrorf(400, "%d parts; want 1 to %d", len(parts), MaxGetParts)
+		return nil, events.StatusErrorf(400, "%d parts; want 1 to %d", len(parts), MaxGetParts)
 	}
 	keys := 0
 	for i := range parts {
 		if len(parts[i].Keys) == 0 {
-			return nil, StatusErrorf(400, "part %d: no keys", i)
+			return nil, events.StatusErrorf(400, "part %d: no keys", i)
 		}
 		keys += len(parts[i].Keys)
 	}
 	if keys > MaxGetKeys {
-		return nil, StatusErrorf(400, "%d keys; want at most %d", keys, MaxGetKeys)
+		return nil, events.StatusErrorf(400, "%d keys; want at most %d", keys, MaxGetKeys)
 	}
 	return parts, nil
 }
 
-// AppendShardFault writes the line of a part that is refused.
-func AppendShardFault(to []byte, r *StatusError) []byte {
+// AppendFault writes the line of a part that is refused.
+func AppendFault(to []byte, r *events.StatusError) []byte {
 	b, err := json.Marshal(r)
 	if err != nil {
 		panic("BUG: a refusal is no JSON: " + err.Error())
 	}
-	return append(append(append(to, ShardFault), b...), '\n')
+	return append(append(append(to, Fault), b...), '\n')
 }
 
-// ReadShardFault is the reverse of AppendShardFault.
-func ReadShardFault(line []byte) error {
-	var r StatusError
-	if len(line) == 0 || line[0] != ShardFault || json.Unmarshal(line[1:], &r) != nil || r.Message == "" {
+// ReadFault is the reverse of AppendFault.
+func ReadFault(line []byte) error {
+	var r events.StatusError
+	if len(line) == 0 || line[0] != Fault || json.Unmarshal(line[1:], &r) != nil || r.Message == "" {
 		return fmt.Errorf("%.200q instead of rows", line)
 	}
 	return &r
@@ -93,7 +96,7 @@ func ReadShardFault(line []byte) error {
 
 // scanParts reads parts as GetPart.Append writes them.
 func scanParts(text string) (parts []GetPart, whole bool) {
-	r := NewExactReader(text)
+	r := rowjson.NewExactReader(text)
 	whole = r.Literal("[") && r.List(func() bool {
 		parts = append(parts, GetPart{})
 		return scanPart(&r, &parts[len(parts)-1])
@@ -101,7 +104,7 @@ func scanParts(text string) (parts []GetPart, whole bool) {
 	return parts, whole && r.End()
 }
 
-func scanPart(r *Reader, p *GetPart) bool {
+func scanPart(r *rowjson.Reader, p *GetPart) bool {
 	if !r.Field(`{"table":`, &p.Table) || !r.Field(`,"shard":`, &p.Shard) || !r.Field(`,"log":`, &p.Log) {
 		return false
 	}

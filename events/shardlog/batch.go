@@ -1,4 +1,4 @@
-package events
+package shardlog
 
 import (
 	"fmt"
@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ringway/events"
+	"ringway/events/rowjson"
 )
 
 // Sizes of batches and ops, in bytes of JSON.
@@ -14,7 +17,6 @@ const (
 	MaxOpBytes       = 900_000 // the bus carries messages of up to 1 MiB
 	MaxBatchBytes    = 1_000_000
 	MaxBatchOps      = 65535
-	MaxIDBytes       = 64
 	MaxIdempotency   = 255 // of a client's key
 )
 
@@ -36,10 +38,10 @@ const (
 // Op is one client operation on one shard. Its values are fixed: applying it
 // asks neither a clock nor chance, so that it does the same everywhere.
 type Op struct {
-	Kind        string       `json:"op"`
-	Rows        []Row        `json:"rows,omitempty"`
-	Key         *int64       `json:"key,omitempty"`
-	Idempotency *Idempotency `json:"idempotency,omitempty"`
+	Kind        string        `json:"op"`
+	Rows        []rowjson.Row `json:"rows,omitempty"`
+	Key         *int64        `json:"key,omitempty"`
+	Idempotency *Idempotency  `json:"idempotency,omitempty"`
 }
 
 // Idempotency makes a repeated request harmless: the same key with the same
@@ -64,12 +66,12 @@ func OpID(batch string, i int) string { return batch + "." + strconv.Itoa(i) }
 // ParseOpID is the reverse of OpID.
 func ParseOpID(id string) (batch string, i int, err error) {
 	dot := strings.LastIndexByte(id, '.')
-	if dot < 0 || validID(id[:dot]) != nil {
-		return "", 0, StatusErrorf(400, "op id %q: want <batch>.<number>", shorten(id))
+	if dot < 0 || events.ValidID(id[:dot]) != nil {
+		return "", 0, events.StatusErrorf(400, "op id %q: want <batch>.<number>", rowjson.Shorten(id))
 	}
 	n, err := strconv.ParseUint(id[dot+1:], 10, 16)
 	if err != nil || n >= MaxBatchOps || OpID(id[:dot], int(n)) != id {
-		return "", 0, StatusErrorf(400, "op id %q: want <batch>.<number>", shorten(id))
+		return "", 0, events.StatusErrorf(400, "op id %q: want <batch>.<number>", rowjson.Shorten(id))
 	}
 	return id[:dot], int(n), nil
 }
@@ -77,13 +79,13 @@ func ParseOpID(id string) (batch string, i int, err error) {
 // Validate accepts an op that every replica of the shard can apply, whatever
 // rows it holds. Writers refuse what it refuses; appliers give it the outcome
 // Invalid. Its errors name the column or field.
-func (o *Op) Validate(schema *Schema, shard Shard) error {
+func (o *Op) Validate(schema *events.Schema, shard events.Shard) error {
 	if err := o.WellFormed(); err != nil {
 		return err
 	}
 	rising, last := true, int64(0)
 	for i, row := range o.Rows {
-		key, err := schema.check(row)
+		key, err := schema.CheckedKey(row)
 		if err != nil {
 			return err
 		}
@@ -103,15 +105,15 @@ func (o *Op) Validate(schema *Schema, shard Shard) error {
 	for _, row := range o.Rows {
 		key := row.Key()
 		if seen[key] {
-			return StatusErrorf(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
+			return events.StatusErrorf(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
 		}
 		seen[key] = true
 	}
 	return nil
 }
 
-func outside(schema *Schema, key int64, shard Shard) error {
-	return StatusErrorf(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
+func outside(schema *events.Schema, key int64, shard events.Shard) error {
+	return events.StatusErrorf(400, "%s: %d is outside of shard %s, which holds %d to %d", schema.KeyColumn(), key, shard.ID, shard.Low, shard.High())
 }
 
 // WellFormed is the part of Validate that needs no schema. A batch is read as
@@ -127,17 +129,17 @@ func (o *Op) WellFormed() error {
 		key = true
 	case OpBarrier, OpDigest:
 	default:
-		return StatusErrorf(400, "op: %q is unknown", shorten(o.Kind))
+		return events.StatusErrorf(400, "op: %q is unknown", rowjson.Shorten(o.Kind))
 	}
 	switch {
 	case rows > 0 && len(o.Rows) == 0:
-		return StatusErrorf(400, "rows: missing")
+		return events.StatusErrorf(400, "rows: missing")
 	case len(o.Rows) > rows:
-		return StatusErrorf(400, "rows: %d are too many for op %s", len(o.Rows), o.Kind)
+		return events.StatusErrorf(400, "rows: %d are too many for op %s", len(o.Rows), o.Kind)
 	case key && o.Key == nil:
-		return StatusErrorf(400, "key: missing")
+		return events.StatusErrorf(400, "key: missing")
 	case !key && o.Key != nil:
-		return StatusErrorf(400, "key: not for op %s", o.Kind)
+		return events.StatusErrorf(400, "key: not for op %s", o.Kind)
 	case o.Idempotency != nil:
 		return o.Idempotency.Validate()
 	}
@@ -146,13 +148,20 @@ func (o *Op) WellFormed() error {
 
 // Validate names the first thing that cannot be.
 func (i *Idempotency) Validate() error {
-	if i.Key == "" || len(i.Key) > MaxIdempotency || !printable(i.Key) {
-		return StatusErrorf(400, "idempotency key: use 1 to %d printable ASCII characters", MaxIdempotency)
+	if i.Key == "" || len(i.Key) > MaxIdempotency || !events.Printable(i.Key) {
+		return events.StatusErrorf(400, "idempotency key: use 1 to %d printable ASCII characters", MaxIdempotency)
 	}
-	if err := validID(i.Body); err != nil {
-		return StatusErrorf(400, "idempotency body: %s", err)
+	if err := events.ValidID(i.Body); err != nil {
+		return events.StatusErrorf(400, "idempotency body: %s", err)
 	}
 	return nil
+}
+
+// Entry is one message of a log as it was stored.
+type Entry struct {
+	Seq   uint64
+	Time  time.Time // the log's, the same for every replica
+	Batch Batch
 }
 
 // DecodeBatch reads a message of a log. What comes back is well formed;
@@ -165,16 +174,16 @@ func DecodeBatch(b []byte) (Batch, error) {
 	if err != nil {
 		return Batch{}, fmt.Errorf("decode batch: %w", err)
 	}
-	if err := validID(batch.ID); err != nil {
+	if err := events.ValidID(batch.ID); err != nil {
 		return Batch{}, fmt.Errorf("decode batch: id: %w", err)
 	}
-	if batch.Writer == "" || len(batch.Writer) > MaxIDBytes {
-		return Batch{}, fmt.Errorf("decode batch %s: writer: use 1 to %d bytes", batch.ID, MaxIDBytes)
+	if batch.Writer == "" || len(batch.Writer) > events.MaxIDBytes {
+		return Batch{}, fmt.Errorf("decode batch %s: writer: use 1 to %d bytes", batch.ID, events.MaxIDBytes)
 	}
-	if err := ValidIdentifier(batch.Table); err != nil {
+	if err := events.ValidIdentifier(batch.Table); err != nil {
 		return Batch{}, fmt.Errorf("decode batch %s: table: %w", batch.ID, err)
 	}
-	if err := ValidIdentifier(batch.Shard); err != nil {
+	if err := events.ValidIdentifier(batch.Shard); err != nil {
 		return Batch{}, fmt.Errorf("decode batch %s: shard: %w", batch.ID, err)
 	}
 	if len(batch.Ops) == 0 || len(batch.Ops) > MaxBatchOps {
@@ -186,21 +195,4 @@ func DecodeBatch(b []byte) (Batch, error) {
 		}
 	}
 	return batch, nil
-}
-
-// validID accepts ids that we make: short, printable, no white space.
-func validID(s string) error {
-	if s == "" || len(s) > MaxIDBytes || !printable(s) || strings.Contains(s, " ") {
-		return fmt.Errorf("%q is no id; use 1 to %d printable ASCII characters without space", shorten(s), MaxIDBytes)
-	}
-	return nil
-}
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -1,8 +1,12 @@
-package events
+package shardlog
 
 import (
 	"fmt"
 	"slices"
+	"time"
+
+	"ringway/events"
+	"ringway/events/rowjson"
 )
 
 // Outcome is what became of an op, alike on every replica.
@@ -50,13 +54,28 @@ func (r *Results) Op(i int) Result {
 	return Result{Op: i, Outcome: Done}
 }
 
+// KeptResults is what a replica remembers of a batch, for ResultsKept.
+type KeptResults struct {
+	At      time.Time `json:"at"`
+	Results Results   `json:"results"`
+}
+
+// KeptIdempotency is what a replica remembers of an idempotency key, for
+// IdempotencyKept.
+type KeptIdempotency struct {
+	Idempotency
+	At    time.Time `json:"at"`
+	Op    string    `json:"op_id"` // that used it first
+	First Result    `json:"first"`
+}
+
 // DecodeResults reads what an applier tells a writer, and what a replica kept.
 func DecodeResults(b []byte) (Results, error) {
 	r, err := unmarshalResults(b)
 	if err != nil {
 		return Results{}, fmt.Errorf("decode results: %w", err)
 	}
-	if err := validID(r.Batch); err != nil {
+	if err := events.ValidID(r.Batch); err != nil {
 		return Results{}, fmt.Errorf("decode results: batch: %w", err)
 	}
 	if r.Ops < 0 || r.Ops > MaxBatchOps {
@@ -68,7 +87,7 @@ func DecodeResults(b []byte) (Results, error) {
 			return Results{}, fmt.Errorf("decode results of %s: op %d of %d is out of order", r.Batch, n.Op, r.Ops)
 		}
 		if !slices.Contains([]Outcome{Done, Duplicate, Missing, Mismatch, Invalid}, n.Outcome) {
-			return Results{}, fmt.Errorf("decode results of %s: outcome %q is unknown", r.Batch, shorten(string(n.Outcome)))
+			return Results{}, fmt.Errorf("decode results of %s: outcome %q is unknown", r.Batch, rowjson.Shorten(string(n.Outcome)))
 		}
 		last = n.Op
 	}

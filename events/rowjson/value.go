@@ -1,4 +1,4 @@
-package events
+package rowjson
 
 import (
 	"encoding/json"
@@ -52,7 +52,7 @@ func (v Value) Raw() string { return v.text }
 // Int64 is v as a key.
 func (v Value) Int64() (int64, error) {
 	if !v.number {
-		return 0, fmt.Errorf("%s is no integer", v.shown())
+		return 0, fmt.Errorf("%s is no integer", v.Shown())
 	}
 	if i, err := strconv.Atoi(v.text); err == nil { // Fast path, which ParseInt has none of
 		return int64(i), nil
@@ -65,18 +65,18 @@ func (v Value) Int64() (int64, error) {
 }
 
 // String is v as JSON.
-func (v Value) String() string { return string(v.append(nil)) }
+func (v Value) String() string { return string(v.Append(nil)) }
 
-// shown is v as an error may quote it.
-func (v Value) shown() string {
+// Shown is v as an error may quote it.
+func (v Value) Shown() string {
 	if s := v.String(); len(s) <= 60 {
 		return s
 	}
 	return "a string of " + strconv.Itoa(len(v.text)) + " bytes"
 }
 
-// check names what a store could not hold.
-func (v Value) check() error {
+// Check names what a store could not hold.
+func (v Value) Check() error {
 	switch {
 	case !v.set:
 		return fmt.Errorf("missing")
@@ -91,7 +91,7 @@ func (v Value) check() error {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (v Value) MarshalJSON() ([]byte, error) { return v.append(nil), nil }
+func (v Value) MarshalJSON() ([]byte, error) { return v.Append(nil), nil }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (v *Value) UnmarshalJSON(b []byte) error {
@@ -107,7 +107,8 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (v Value) append(to []byte) []byte {
+// Append appends v as JSON.
+func (v Value) Append(to []byte) []byte {
 	switch {
 	case !v.set:
 		return append(to, "null"...)
@@ -232,3 +233,13 @@ func digit(c byte) bool { return '0' <= c && c <= '9' }
 func numeric(c byte) bool {
 	return digit(c) || c == '+' || c == '-' || c == '.' || c == 'e' || c == 'E'
 }
+
+// Shorten keeps what an error quotes small.
+func Shorten(s string) string {
+	if len(s) <= maxQuoted {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
+}
+
+const maxQuoted = 63
