@@ -307,6 +307,7 @@ func (s *state) releaseInstances(now time.Time) (effects []effect) {
 			if s.isWanted(i, at) {
 				return false
 			}
+			s.noteDraining(i, at, now)
 			why, done := s.drained(i, at, now)
 			if done {
 				delete(s.draining, i.Name)
@@ -338,6 +339,17 @@ func (s *state) isWanted(i events.InstanceSpec, at string) bool {
 	return ok && isWanted(svc.value, i.Name) || !ok && s.undecodable[i.Service]
 }
 
+// noteDraining notes since when an unwanted instance drains. One that is only
+// restarted has no deadline.
+func (s *state) noteDraining(i events.InstanceSpec, at string, now time.Time) {
+	if _, _, ok := s.restarting(i, at); ok {
+		return
+	}
+	if _, ok := s.draining[i.Name]; !ok {
+		s.draining[i.Name] = now
+	}
+}
+
 // drained reports whether an unwanted instance may be stopped, and why.
 func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string, bool) {
 	h := s.hosts[at]
@@ -350,16 +362,11 @@ func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string
 	if db, srv, ok := s.restarting(i, at); ok {
 		return s.mayStop(db, srv, now) // whatever time that takes
 	}
-	since, ok := s.draining[i.Name]
-	if !ok {
-		s.draining[i.Name] = now
-		since = now
-	}
 	limit := events.DefaultServiceSpec().Drain.D()
 	if svc, ok := s.services[i.Service]; ok && i.Kind == "" {
 		limit = svc.value.Spec.Drain.D()
 	}
-	if now.Sub(since) >= limit {
+	if now.Sub(s.draining[i.Name]) >= limit {
 		return fmt.Sprintf("not drained after %s", limit), true
 	}
 	if i.Kind == events.KindShard {

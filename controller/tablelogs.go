@@ -41,6 +41,7 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 				m = &logCreation{oldDeleted: l.Origin == nil, settled: l.Origin == nil}
 				s.creations[id] = m
 			}
+			srv, at, better := s.betterOrigin(db, l)
 			switch {
 			case m.done:
 				db.Logs[i].Made, changed = true, true
@@ -48,7 +49,8 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 			case !m.oldDeleted:
 				m.busy = true
 				effects = append(effects, deleteOldLog{id})
-			case !m.settled && s.advanceOrigin(&db, l):
+			case !m.settled && better:
+				s.advanceOrigin(&db, l, srv, at)
 				changed = true
 			default:
 				m.busy, m.settled = true, true

@@ -111,21 +111,25 @@ func (s *state) mostAdvanced(db events.Database, shard, prefer string) (best eve
 	return best, at, ok
 }
 
-// advanceOrigin finds a better origin for a log that is not made yet: replicas may
-// have gone on until the old log was deleted. The new log gets another
-// incarnation, so that nobody makes it with the former origin.
-func (s *state) advanceOrigin(db *events.Database, l events.ShardLog) bool {
-	srv, at, ok := s.mostAdvanced(*db, l.Shard, l.Origin.Incarnation)
-	if !ok || at.Incarnation != l.Origin.Incarnation || at.Seq <= l.Origin.Seq {
-		return false
+// betterOrigin finds a later origin for a log that is not created yet: replicas
+// may have gone on until the old log was deleted.
+func (s *state) betterOrigin(db events.Database, l events.ShardLog) (srv events.ShardServer, at events.Position, ok bool) {
+	if l.Origin == nil {
+		return srv, at, false
 	}
+	srv, at, ok = s.mostAdvanced(db, l.Shard, l.Origin.Incarnation)
+	return srv, at, ok && at.Incarnation == l.Origin.Incarnation && at.Seq > l.Origin.Seq
+}
+
+// advanceOrigin lets a log that is not created yet continue a later position.
+// It gets another incarnation, so that nobody creates it with the former origin.
+func (s *state) advanceOrigin(db *events.Database, l events.ShardLog, srv events.ShardServer, at events.Position) {
 	incarnation := continueFrom(db, l.Shard, at)
 	for _, r := range s.tableRequests {
 		if r.table == db.Table.Name && r.shard == l.Shard && r.log == l.Incarnation {
 			r.ids, r.log = []int{srv.ID}, incarnation
 		}
 	}
-	return true
 }
 
 func (s *state) recovered(r *tableRequest) any {

@@ -59,6 +59,7 @@ func (s *state) advanceRestarts(db *events.Database, now time.Time) (cause []eve
 			}
 			continue
 		}
+		s.noteRestarted(*srv, now)
 		why := s.restartFailed(*db, *srv, now)
 		switch {
 		case s.isRunning(*srv) && s.allReady(*db, *srv):
@@ -246,17 +247,22 @@ func (s *state) isRunning(srv events.ShardServer) bool {
 	return ok && st.State == events.Ready && s.assignedHome(srv)
 }
 
-// restartFailed says why a server that was started anew will not get ready. A
-// host that is away is another matter.
-func (s *state) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
+// noteRestarted notes since when a server that was restarted could get ready:
+// not while its host is away.
+func (s *state) noteRestarted(srv events.ShardServer, now time.Time) {
 	if !s.assignedHome(srv) || !s.hostAlive(srv.Host) {
 		delete(s.restarted, srv.Name)
-		return ""
+	} else if _, ok := s.restarted[srv.Name]; !ok {
+		s.restarted[srv.Name] = now
 	}
+}
+
+// restartFailed says why a server that was restarted will not get ready. A host
+// that is away is another matter.
+func (s *state) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
 	since, ok := s.restarted[srv.Name]
 	if !ok {
-		since = now
-		s.restarted[srv.Name] = now
+		return ""
 	}
 	if why := s.serverFailed(srv, now); why != "" {
 		return why
