@@ -10,81 +10,6 @@ import (
 	"ringway/events"
 )
 
-// An effect is something to do in the world. Effects are applied in order; a
-// put that fails ends the term.
-type effect interface{ effect() }
-
-type (
-	putService struct{ value events.Service }
-	putAssign  struct{ value events.Assignment }
-	putRoute   struct{ value events.Route }
-	putTable   struct{ value events.Database }
-
-	putTableRoute struct{ value events.TableRoute }
-
-	emit   struct{ event events.Event }
-	resign struct{ key string } // the term ends; the next one begins with what is stored
-	answer struct {
-		request *request
-		reply   events.ScaleReply
-		err     error
-	}
-	answerTable struct {
-		request *tableRequest
-		reply   any
-		err     error
-	}
-	deleteOldLog struct{ id events.LogID } // for it; and tell the state, later
-	createLog    struct {                  // and tell the state, later
-		id    events.LogID
-		first uint64
-	}
-	answerStatus struct {
-		done   func(any, error)
-		status events.Status
-	}
-	purgeLog struct { // and tell the state, later
-		id    events.LogID
-		below uint64
-		worth uint64 // entries at least, or it is not worth the work
-	}
-)
-
-func (putService) effect() {}
-func (putAssign) effect()  {}
-func (putRoute) effect()   {}
-func (emit) effect()       {}
-func (resign) effect()     {}
-func (answer) effect()     {}
-
-func (answerStatus) effect() {}
-
-func (putTable) effect()      {}
-func (putTableRoute) effect() {}
-func (answerTable) effect()   {}
-func (deleteOldLog) effect()  {}
-func (createLog) effect()     {}
-func (purgeLog) effect()      {}
-
-// decide compares what is wanted with what is, and returns the next steps
-// towards it. It is called again after they are applied, until nothing is left
-// to do. Taking something out of rotation comes first: clients wait for that.
-func (s *state) decide(now time.Time) []effect {
-	effects := s.expire(now)
-	for _, layer := range []func(time.Time) []effect{
-		s.routeServices, s.routeTables,
-		s.acceptDeferred, s.configureServices, s.createConfiguredTables, s.configureServers, s.beginTableRequests, s.createLogs,
-		s.replaceInstances, s.restartServers, s.replaceServers, s.moveServers, s.rollOutServices,
-		s.placeVolumes, s.placeInstances, s.releaseInstances, s.purgeLogs,
-		s.replyRequests, s.replyTableRequests, s.replyStatusRequests,
-	} {
-		if next := layer(now); len(next) > 0 {
-			return append(effects, next...)
-		}
-	}
-	return effects
-}
-
 // configureServices creates the services that the configuration names, and follows the
 // configuration when it has changed; what people asked for since then stands
 // otherwise.
@@ -214,14 +139,9 @@ func (s *state) recordFailure(p replicaKey, now time.Time) {
 	s.backoff[p] = b
 }
 
-// placeInstances assigns every wanted instance that has no host to one: where it runs
-// already, else to the live host with the fewest of its service.
-func (s *state) placeInstances(now time.Time) (effects []effect) {
-	if !s.readyToPlace(now) {
-		return nil
-	}
-	next := map[string]*events.Assignment{}
-	var cause = map[string][]events.Event{}
+// placeReplicas assigns every wanted instance that has no host to one: where it
+// runs already, else to the live host with the fewest of its service.
+func (s *state) placeReplicas(next *placements, now time.Time) {
 	for _, name := range sorted(s.services) {
 		svc := s.services[name].value
 		for _, r := range instancesOf(svc) {
@@ -232,32 +152,19 @@ func (s *state) placeInstances(now time.Time) (effects []effect) {
 			if at == "" {
 				continue // nobody lives; a heartbeat brings us back here
 			}
-			if next[at] == nil {
-				next[at] = s.assignment(at)
-			}
-			next[at].Instances = append(next[at].Instances, instanceSpec(svc.Runs(), r))
-			cause[at] = append(cause[at], s.event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
+			next.add(at, instanceSpec(svc.Runs(), r), s.event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
 	}
-	s.placeServers(now, next, cause)
-	for _, at := range sorted(next) {
-		next[at].Decision = s.because(cause[at]...)
-		effects = append(effects, putAssign{*next[at]})
-	}
-	return effects
 }
 
 // choose picks a host for an instance; next holds what this round has placed.
-func (s *state) choose(service, instance string, next map[string]*events.Assignment) string {
+func (s *state) choose(service, instance string, next *placements) string {
 	best, fewest := "", [2]int{}
 	for _, name := range s.alive() {
 		if st, ok := s.hosts[name].status(instance); ok && st.State != events.Dead {
 			return name
 		}
-		a := s.assignment(name)
-		if next[name] != nil {
-			a = next[name]
-		}
+		a := next.of(name)
 		load := [2]int{0, len(a.Instances)}
 		for _, i := range a.Instances {
 			if i.Kind == "" && i.Service == service {
@@ -269,6 +176,58 @@ func (s *state) choose(service, instance string, next map[string]*events.Assignm
 		}
 	}
 	return best
+}
+
+// requestsEnded reports whether no router has a request at an instance, nor
+// will send one.
+func (s *state) requestsEnded(i events.InstanceSpec, now time.Time) (string, bool) {
+	route, ok := s.routes[i.Service]
+	if !ok {
+		return "never routed to", true
+	}
+	if owns(route.value, i.Name) || !s.served(i.Service, route.version, now) {
+		return "", false
+	}
+	for _, r := range s.routers {
+		if r.heartbeat.InFlight[i.Service][i.Name] > 0 && s.silence(r.seen, now) < s.cfg.SuspectAfter {
+			return "", false
+		}
+	}
+	return "drained", true
+}
+
+// placements collects what one round of placing assigns.
+type placements struct {
+	s     *state
+	next  map[string]*events.Assignment // by host
+	cause map[string][]events.Event
+}
+
+func newPlacements(s *state) *placements {
+	return &placements{s: s, next: map[string]*events.Assignment{}, cause: map[string][]events.Event{}}
+}
+
+// of is what a host shall run, with what this round has added.
+func (p *placements) of(host string) *events.Assignment {
+	if a := p.next[host]; a != nil {
+		return a
+	}
+	return p.s.assignment(host)
+}
+
+func (p *placements) add(host string, spec events.InstanceSpec, why events.Event) {
+	a := p.of(host)
+	a.Instances = append(a.Instances, spec)
+	p.next[host] = a
+	p.cause[host] = append(p.cause[host], why)
+}
+
+func (p *placements) effects() (effects []effect) {
+	for _, host := range sorted(p.next) {
+		p.next[host].Decision = p.s.because(p.cause[host]...)
+		effects = append(effects, putAssign{*p.next[host]})
+	}
+	return effects
 }
 
 // alive lists the hosts that can be given work.
@@ -295,96 +254,6 @@ func instanceSpec(spec events.ServiceSpec, r events.Replica) events.InstanceSpec
 		Name: r.Name, Service: spec.Name, ID: r.ID, Command: spec.Command, Env: spec.Env,
 		Image: spec.Image, Port: spec.Port, Limits: spec.Limits, Health: spec.Health, Grace: spec.Grace,
 	}
-}
-
-// releaseInstances takes what is no longer wanted away from its host, once no router
-// has a request there.
-func (s *state) releaseInstances(now time.Time) (effects []effect) {
-	for _, at := range sorted(s.assigned) {
-		next := s.assignment(at)
-		var cause []events.Event
-		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
-			if s.isWanted(i, at) {
-				return false
-			}
-			s.noteDraining(i, at, now)
-			why, done := s.drained(i, at, now)
-			if done {
-				delete(s.draining, i.Name)
-				delete(s.unready, i.Name)
-				of := "service"
-				if i.Kind == events.KindShard {
-					of = "table"
-				}
-				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{of: i.Service, "id": i.ID, "host": at, "reason": why}))
-			}
-			return done
-		})
-		if len(cause) > 0 {
-			next.Decision = s.because(cause...)
-			effects = append(effects, putAssign{*next})
-		}
-	}
-	return effects
-}
-
-// isWanted reports whether an instance shall go on running. Of a service or table
-// that nobody can read any more, or a table that nobody knows, all do.
-func (s *state) isWanted(i events.InstanceSpec, at string) bool {
-	if i.Kind == events.KindShard {
-		db, ok := s.tables[i.Service]
-		return !ok || wantedAt(db.value, i.Name, at)
-	}
-	svc, ok := s.services[i.Service]
-	return ok && isWanted(svc.value, i.Name) || !ok && s.undecodable[i.Service]
-}
-
-// noteDraining notes since when an unwanted instance drains. One that is only
-// restarted has no deadline.
-func (s *state) noteDraining(i events.InstanceSpec, at string, now time.Time) {
-	if _, _, ok := s.restarting(i, at); ok {
-		return
-	}
-	if _, ok := s.draining[i.Name]; !ok {
-		s.draining[i.Name] = now
-	}
-}
-
-// drained reports whether an unwanted instance may be stopped, and why.
-func (s *state) drained(i events.InstanceSpec, at string, now time.Time) (string, bool) {
-	h := s.hosts[at]
-	if h == nil || h.state == events.Lost {
-		return "host is lost", true
-	}
-	if st, ok := h.status(i.Name); ok && st.State == events.Dead {
-		return "dead", true
-	}
-	if db, srv, ok := s.restarting(i, at); ok {
-		return s.mayStop(db, srv, now) // whatever time that takes
-	}
-	limit := events.DefaultServiceSpec().Drain.D()
-	if svc, ok := s.services[i.Service]; ok && i.Kind == "" {
-		limit = svc.value.Spec.Drain.D()
-	}
-	if now.Sub(s.draining[i.Name]) >= limit {
-		return fmt.Sprintf("not drained after %s", limit), true
-	}
-	if i.Kind == events.KindShard {
-		return s.outOfRoute(i, now)
-	}
-	route, ok := s.routes[i.Service]
-	if !ok {
-		return "never routed to", true
-	}
-	if owns(route.value, i.Name) || !s.served(i.Service, route.version, now) {
-		return "", false
-	}
-	for _, r := range s.routers {
-		if r.heartbeat.InFlight[i.Service][i.Name] > 0 && s.silence(r.seen, now) < s.cfg.SuspectAfter {
-			return "", false
-		}
-	}
-	return "drained", true
 }
 
 // served reports whether every live router obeys this epoch. Right after a

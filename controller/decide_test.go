@@ -60,7 +60,7 @@ func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *te
 
 	w.now = w.now.Add(time.Millisecond)
 	w.apply(w.s.observeHost(w.hostHeartbeat("h1"), w.now))
-	first := w.s.decide(w.now)
+	first := w.p.decide(w.now)
 	if _, ok := first[0].(putRoute); !ok {
 		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
 	}

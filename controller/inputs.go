@@ -1,10 +1,8 @@
 package controller
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/json"
+	"net/http"
 	"sync"
 	"time"
 
@@ -28,19 +26,19 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 	for subject, fold := range map[string]func([]byte) (input, error){
 		events.HeartbeatAgents: func(b []byte) (input, error) {
 			heartbeat, err := events.DecodeHostHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeHost(heartbeat, now) }, err
+			return func(now time.Time) []effect { return t.state.observeHost(heartbeat, now) }, err
 		},
 		events.HeartbeatRouters: func(b []byte) (input, error) {
 			heartbeat, err := events.DecodeRouterHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeRouter(heartbeat, now) }, err
+			return func(now time.Time) []effect { return t.state.observeRouter(heartbeat, now) }, err
 		},
 		events.HeartbeatShards: func(b []byte) (input, error) {
 			heartbeat, err := events.DecodeShardHeartbeat(b)
-			return func(s *state, now time.Time) []effect { return s.observeServer(heartbeat, now) }, err
+			return func(now time.Time) []effect { return t.state.observeServer(heartbeat, now) }, err
 		},
 		events.HeartbeatController: func(b []byte) (input, error) {
 			heartbeat, err := events.DecodeControllerHeartbeat(b)
-			return func(s *state, now time.Time) []effect { s.observeSelf(heartbeat, now); return nil }, err
+			return func(now time.Time) []effect { t.state.observeSelf(heartbeat, now); return nil }, err
 		},
 	} {
 		cancel, err := t.bus.Listen(subject, func(from string, data []byte) {
@@ -72,12 +70,12 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 func (t *term) watchStored(ctx context.Context, put func(input)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watches sync.WaitGroup
-	for bucket, version := range map[Bucket]func(*state, string) (events.Version, bool){
-		t.desired: (*state).desiredVersion, t.assign: (*state).assignVersion, t.routes: (*state).routeVersion,
+	for bucket, version := range map[Bucket]func(string) (events.Version, bool){
+		t.desired: t.state.desiredVersion, t.assign: t.state.assignVersion, t.routes: t.state.routeVersion,
 	} {
 		watches.Go(func() {
 			err := bucket.Watch(ctx, "", func(e events.Entry) {
-				put(func(s *state, _ time.Time) []effect { return s.observeStored(e, version) })
+				put(func(time.Time) []effect { return t.state.observeStored(e, version) })
 			})
 			if err != nil && ctx.Err() == nil {
 				t.log.Warn("stored values cannot be watched", events.KeyError, err)
@@ -93,54 +91,25 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		value any
 		err   error
 	}
-	enqueue := func(ctx context.Context, in func(*state, time.Time, func(any, error)) []effect) (any, error) {
-		answer := make(chan result, 1)
-		put(func(s *state, now time.Time) []effect {
-			return in(s, now, func(v any, err error) { answer <- result{v, err} })
-		})
-		select {
-		case r := <-answer:
-			return r.value, r.err
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-term.Done():
-			return nil, events.ErrUnknownOutcome
-		}
-	}
-	scale := func(add bool) func(context.Context, []byte) (any, error) {
-		return func(ctx context.Context, body []byte) (any, error) {
-			var req events.ScaleRequest
-			if err := json.Unmarshal(body, &req); err != nil {
-				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
-			}
-			req.ID = cmp.Or(req.ID, rand.Text())
-			return enqueue(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
-				r := &request{add: add, req: req, deadline: now.Add(t.cfg.RequestTimeout), done: func(v events.ScaleReply, err error) { done(v, err) }}
-				return s.accept(r, now)
-			})
-		}
-	}
-	verbs := map[string]func(context.Context, []byte) (any, error){
-		events.APIAdd:    scale(true),
-		events.APIRemove: scale(false),
-		events.APIStatus: func(ctx context.Context, _ []byte) (any, error) {
-			return enqueue(ctx, func(s *state, _ time.Time, done func(any, error)) []effect {
-				s.statusRequests = append(s.statusRequests, done)
-				return nil
-			})
-		},
-	}
-	for verb, read := range tableVerbs {
-		verbs[verb] = func(ctx context.Context, body []byte) (any, error) {
-			r, err := read(body)
+	verbs := map[string]func(context.Context, []byte) (any, error){}
+	for name, read := range t.plan.verbs() {
+		verbs[name] = func(ctx context.Context, body []byte) (any, error) {
+			begin, err := read(body)
 			if err != nil {
-				return nil, events.StatusErrorf(400, "the request is no JSON: %s", err)
+				return nil, events.StatusErrorf(http.StatusBadRequest, "the request is no JSON: %s", err)
 			}
-			return enqueue(ctx, func(s *state, now time.Time, done func(any, error)) []effect {
-				r.deadline, r.done = now.Add(t.cfg.TableTimeout), done
-				s.tableRequests = append(s.tableRequests, r)
-				return nil
+			answer := make(chan result, 1)
+			put(func(now time.Time) []effect {
+				return begin(now, func(v any, err error) { answer <- result{v, err} })
 			})
+			select {
+			case r := <-answer:
+				return r.value, r.err
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-term.Done():
+				return nil, events.ErrUnknownOutcome
+			}
 		}
 	}
 	return verbs

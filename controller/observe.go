@@ -76,8 +76,8 @@ func (s *state) observeSelf(b events.ControllerHeartbeat, now time.Time) {
 
 // observeStored takes a value of a bucket as the bus has it. One that this
 // leader did not write, by a person's hand perhaps, ends the term.
-func (s *state) observeStored(e events.Entry, version func(*state, string) (events.Version, bool)) []effect {
-	ours, ok := version(s, e.Key)
+func (s *state) observeStored(e events.Entry, version func(string) (events.Version, bool)) []effect {
+	ours, ok := version(e.Key)
 	if !ok || e.Version == ours || ours.After(e.Version) {
 		return nil
 	}

@@ -70,16 +70,12 @@ func (r *recorder) effect(now time.Time, e effect) {
 		r.line(now, "resign", e.key)
 	case answer:
 		r.line(now, "answer", outcome(e.reply, e.err))
-	case answerTable:
-		r.line(now, "answer", outcome(e.reply, e.err))
-	case answerStatus:
-		r.line(now, "answer", outcome(e.status, nil))
 	case deleteOldLog:
 		r.line(now, "clear log", []any{e.id.Table, e.id.Shard, e.id.Incarnation})
 	case createLog:
 		r.line(now, "make log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.first})
 	case purgeLog:
-		r.line(now, "purge log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.below, e.worth})
+		r.line(now, "purge log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.below, e.minPurge})
 	case rolledBack:
 		r.line(now, "rolled back", e.why)
 		r.effect(now, e.proof)

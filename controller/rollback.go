@@ -18,15 +18,6 @@ import (
 // errRolledBack: the next term begins in a new life of the buckets.
 var errRolledBack = errors.New("the bus went back to an older copy of itself")
 
-// rolledBack: the bus went back if the proof can be stored, for then nobody else
-// has written; the term ends in any case.
-type rolledBack struct {
-	proof effect
-	why   string
-}
-
-func (rolledBack) effect() {}
-
 // neverHad reports whether the key has not had version v, as far as this leader
 // knows: another one may have written since.
 func (s *stored[T]) neverHad(v events.Version) bool {

@@ -100,8 +100,8 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 func TestDecide_NextOfADeadReplicaTakesItsPlace(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	w.apply(w.s.decide(w.now))
-	w.apply(w.s.decide(w.now))
+	w.apply(w.p.decide(w.now))
+	w.apply(w.p.decide(w.now))
 	next := w.replicas()[0].Next
 	if next == "" {
 		t.Fatalf("nothing follows %+v", w.replicas())

@@ -1,8 +1,11 @@
 package controller
 
 import (
+	"cmp"
+	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,23 +24,52 @@ type request struct {
 	added    []string // as they were called then
 	removed  []string // must own no slot at any router
 	deadline time.Time
-	done     func(events.ScaleReply, error)
+	done     func(any, error)
+}
+
+func (r *request) answer(reply any, err error) effect { return answer{r.done, reply, err} }
+
+// scaling holds the requests to add and to remove replicas.
+type scaling struct {
+	s        *state
+	pending  []*request // accepted, and not answered
+	deferred []*request // not accepted yet
+}
+
+func newScaling(s *state) *scaling { return &scaling{s: s} }
+
+// verbs are the requests about replicas.
+func (p *scaling) verbs() map[string]verb {
+	scale := func(add bool) verb {
+		return func(body []byte) (begin, error) {
+			var req events.ScaleRequest
+			if err := json.Unmarshal(body, &req); err != nil {
+				return nil, err
+			}
+			req.ID = cmp.Or(req.ID, rand.Text())
+			return func(now time.Time, done func(any, error)) []effect {
+				return p.accept(&request{add: add, req: req, deadline: now.Add(p.s.cfg.RequestTimeout), done: done}, now)
+			}, nil
+		}
+	}
+	return map[string]verb{events.APIAdd: scale(true), events.APIRemove: scale(false)}
 }
 
 // accept turns a request into a new desired state, or refuses it. A request
 // that was accepted before, perhaps by another leader, changes nothing again.
-func (s *state) accept(r *request, now time.Time) []effect {
+func (p *scaling) accept(r *request, now time.Time) []effect {
+	s := p.s
 	svc, err := s.findService(r.req.Service)
 	if err != nil {
-		return []effect{answer{request: r, err: err}}
+		return []effect{r.answer(nil, err)}
 	}
 	r.service = svc.Spec.Name
 	if err := checkID(r.req.ID); err != nil {
-		return []effect{answer{request: r, err: err}}
+		return []effect{r.answer(nil, err)}
 	}
 	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.req.ID != "" && a.Request == r.req.ID }); i >= 0 {
 		r.removed, r.added = svc.Answered[i].Removed, svc.Answered[i].Added
-		s.pendingRequests = append(s.pendingRequests, r)
+		p.pending = append(p.pending, r)
 		return nil
 	}
 
@@ -45,7 +77,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	done := events.Answered{Request: r.req.ID}
 	if r.add {
 		if err = s.checkAdd(svc, r.req, now.Before(r.deadline)); errors.Is(err, errDeferred) {
-			s.deferred = append(s.deferred, r)
+			p.deferred = append(p.deferred, r)
 			return nil
 		}
 		if err == nil {
@@ -57,7 +89,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 		}
 	}
 	if err != nil {
-		return []effect{answer{request: r, err: err}}
+		return []effect{r.answer(nil, err)}
 	}
 	r.added, r.removed = done.Added, done.Removed
 	svc.Spec.Replicas = len(svc.Replicas)
@@ -68,7 +100,7 @@ func (s *state) accept(r *request, now time.Time) []effect {
 	svc.Decision = s.because(s.event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
-	s.pendingRequests = append(s.pendingRequests, r)
+	p.pending = append(p.pending, r)
 	return []effect{putService{svc}}
 }
 
@@ -76,12 +108,12 @@ func (s *state) accept(r *request, now time.Time) []effect {
 var errDeferred = errors.New("later")
 
 // acceptDeferred takes up again the requests that were too early.
-func (s *state) acceptDeferred(now time.Time) []effect {
-	early := s.deferred
-	s.deferred = nil
+func (p *scaling) acceptDeferred(now time.Time) []effect {
+	early := p.deferred
+	p.deferred = nil
 	for i, r := range early {
-		if effects := s.accept(r, now); len(effects) > 0 {
-			s.deferred = append(s.deferred, early[i+1:]...)
+		if effects := p.accept(r, now); len(effects) > 0 {
+			p.deferred = append(p.deferred, early[i+1:]...)
 			return effects
 		}
 	}
@@ -315,20 +347,21 @@ func (s *state) freshName(svc events.Service) string {
 	}
 }
 
-// replyRequests answers the requests that are fulfilled, or whose time is up.
-func (s *state) replyRequests(now time.Time) (effects []effect) {
-	s.pendingRequests = slices.DeleteFunc(s.pendingRequests, func(r *request) bool {
+// reply answers the requests that are fulfilled, or whose time is up.
+func (p *scaling) reply(now time.Time) (effects []effect) {
+	s := p.s
+	p.pending = slices.DeleteFunc(p.pending, func(r *request) bool {
 		route, ok := s.routes[r.service]
 		missing := s.waitingFor(r)
 		lost := s.removedSince(r)
 		switch {
 		case lost != nil:
-			effects = append(effects, answer{request: r, err: lost})
+			effects = append(effects, r.answer(nil, lost))
 		case ok && missing == "" && s.served(r.service, route.version, now):
-			effects = append(effects, answer{request: r, reply: s.scaled(r)})
+			effects = append(effects, r.answer(s.scaled(r), nil))
 		case !now.Before(r.deadline):
-			effects = append(effects, answer{request: r, err: events.StatusErrorf(http.StatusGatewayTimeout,
-				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
+			effects = append(effects, r.answer(nil, events.StatusErrorf(http.StatusGatewayTimeout,
+				"accepted, but not finished in time: %s; the controller goes on with it", missing)))
 		default:
 			return false
 		}

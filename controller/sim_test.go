@@ -14,6 +14,7 @@ import (
 type sim struct {
 	t       *testing.T
 	s       *state
+	p       *plan
 	now     time.Time
 	rev     uint64
 	agents  map[string]map[string]*events.InstanceStatus // by host, by name
@@ -21,7 +22,6 @@ type sim struct {
 	clock   map[string]time.Duration             // of a host, against ours
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	emitted []events.Event
-	answers []answer
 	broken  string // a command, or an image, that never gets ready
 
 	recorder *recorder // of what is decided; nil: nobody
@@ -34,6 +34,7 @@ func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 	w := &sim{t: t, database: database{mute: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
 	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
+	w.p = newPlan(w.s)
 	for _, h := range hosts {
 		w.agents[h] = map[string]*events.InstanceStatus{}
 	}
@@ -50,6 +51,7 @@ func (w *sim) elect() {
 	w.s.services, w.s.assigned, w.s.routes = before.services, before.assigned, before.routes
 	w.s.tables, w.s.tableRoutes = before.tables, before.tableRoutes
 	w.s.assumeAlive(w.now)
+	w.p = newPlan(w.s)
 }
 
 func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
@@ -89,24 +91,17 @@ func (w *sim) apply(effects []effect) {
 		case putTableRoute:
 			w.emitted = append(w.emitted, e.value.Cause...)
 			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{value: e.value, version: v, former: w.rev - 1}
-		case answerTable:
-			e.request.done(e.reply, e.err)
-		case answerStatus:
-			e.done(e.status, nil)
 		case deleteOldLog:
 			w.apply(w.deleteOldLog(e))
 		case createLog:
-			w.apply(w.s.logCreated(e.id, w.createLog(e), w.now))
+			w.apply(e.done(w.createLog(e), w.now))
 		case purgeLog:
 			w.purges = append(w.purges, e)
 			w.apply(w.purgeLog(e))
 		case emit:
 			w.emitted = append(w.emitted, e.event)
 		case answer:
-			w.answers = append(w.answers, e)
-			if e.request.done != nil {
-				e.request.done(e.reply, e.err)
-			}
+			e.done(e.reply, e.err)
 		}
 	}
 }
@@ -114,7 +109,7 @@ func (w *sim) apply(effects []effect) {
 func (w *sim) decide() {
 	w.t.Helper()
 	for i := 0; ; i++ {
-		next := w.s.decide(w.now)
+		next := w.p.decide(w.now)
 		if len(next) == 0 {
 			return
 		}
@@ -242,17 +237,27 @@ func (w *sim) wantEvent(kind, about string) events.Event {
 	return events.Event{}
 }
 
-func (w *sim) scale(add bool, n int, names ...string) *answer {
+// scaleAnswer is what a request is answered; its request is nil until then.
+type scaleAnswer struct {
+	request *request
+	reply   events.ScaleReply
+	err     error
+}
+
+func (w *sim) scale(add bool, n int, names ...string) *scaleAnswer {
 	w.t.Helper()
 	return w.scaleID(fmt.Sprintf("q%d", w.rev), add, n, names...)
 }
 
-func (w *sim) scaleID(id string, add bool, n int, names ...string) *answer {
+func (w *sim) scaleID(id string, add bool, n int, names ...string) *scaleAnswer {
 	w.t.Helper()
-	got := &answer{}
+	got := &scaleAnswer{}
 	r := &request{add: add, req: events.ScaleRequest{ID: id, N: n, Names: names}, deadline: w.now.Add(time.Minute)}
-	r.done = func(reply events.ScaleReply, err error) { *got = answer{request: r, reply: reply, err: err} }
-	w.apply(w.s.accept(r, w.now))
+	r.done = func(v any, err error) {
+		reply, _ := v.(events.ScaleReply)
+		*got = scaleAnswer{request: r, reply: reply, err: err}
+	}
+	w.apply(w.p.scaling.accept(r, w.now))
 	w.decide()
 	return got
 }

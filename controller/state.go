@@ -20,23 +20,22 @@ type state struct {
 	services map[string]*stored[events.Service]    // by name
 	assigned map[string]*stored[events.Assignment] // by host
 	routes   map[string]*stored[events.Route]      // by service
+	tables   map[string]*stored[events.Database]   // by name
 
-	since           time.Time // listening without a break since then
-	heardSelf       time.Time // own heartbeat last came back
-	hosts           map[string]*host
-	routers         map[string]*router
-	pendingRequests []*request
-	statusRequests  []func(any, error)     // who asked for the status
-	deferred        []*request             // not accepted yet
-	draining        map[string]time.Time   // instances to drain: since when
-	unready         map[string]time.Time   // instances that fail their probes: since when
-	backoff         map[replicaKey]backoff // replacements that keep dying
-	published       map[string]bool        // hosts whose arrival has been told
-	refused         map[string]string      // what cannot be had as it is asked for: why
-	undecodable     map[string]bool        // services of which nobody can read what was asked for
-	rollback        *events.Rollback       // why this life of the bus was begun with the values of another
+	tableRoutes       map[string]*stored[events.TableRoute] // by table
+	undecodable       map[string]bool                       // services whose stored value nobody can read
+	undecodableTables map[string]bool                       // tables, likewise
 
-	tableState
+	since     time.Time // listening without a break since then
+	heardSelf time.Time // own heartbeat last came back
+	hosts     map[string]*host
+	routers   map[string]*router
+	servers   map[string]*shardServer // by name
+	unready   map[string]time.Time    // instances that fail their probes: since when
+	backoff   map[replicaKey]backoff  // replacements that keep dying
+	published map[string]bool         // hosts whose arrival has been told
+	refused   map[string]string       // what cannot be had as it is asked for: why
+	rollback  *events.Rollback        // why this life of the bus was begun with the values of another
 }
 
 // stored is a value of a bucket as this leader last wrote it.
@@ -75,9 +74,10 @@ func newState(cfg Config, term events.Token, seed uint64, now time.Time) *state 
 	return &state{
 		cfg: cfg, term: term, rng: rand.New(rand.NewPCG(seed, term.Revision)), since: now, heardSelf: now,
 		services: map[string]*stored[events.Service]{}, assigned: map[string]*stored[events.Assignment]{}, routes: map[string]*stored[events.Route]{},
-		hosts: map[string]*host{}, routers: map[string]*router{}, draining: map[string]time.Time{}, unready: map[string]time.Time{},
-		backoff: map[replicaKey]backoff{}, published: map[string]bool{}, refused: map[string]string{}, undecodable: map[string]bool{},
-		tableState: newTableState(),
+		hosts: map[string]*host{}, routers: map[string]*router{}, unready: map[string]time.Time{},
+		backoff: map[replicaKey]backoff{}, published: map[string]bool{}, refused: map[string]string{},
+		tables: map[string]*stored[events.Database]{}, tableRoutes: map[string]*stored[events.TableRoute]{}, servers: map[string]*shardServer{},
+		undecodable: map[string]bool{}, undecodableTables: map[string]bool{},
 	}
 }
 

@@ -8,17 +8,17 @@ import (
 	"ringway/events"
 )
 
-// replyStatusRequests waits for a first heartbeat of each host and shard server that is
+// replyStatus waits for a first heartbeat of each host and shard server that is
 // there: a new leader has everything in rotation and knows of nothing that runs.
-func (s *state) replyStatusRequests(now time.Time) (effects []effect) {
-	if len(s.statusRequests) == 0 || now.Sub(s.since) < 2*events.HeartbeatInterval && !s.allObserved() {
+func (p *plan) replyStatus(now time.Time) (effects []effect) {
+	if len(p.statusRequests) == 0 || now.Sub(p.s.since) < 2*events.HeartbeatInterval && !p.s.allObserved() {
 		return nil
 	}
-	st := s.status(now)
-	for _, done := range s.statusRequests {
-		effects = append(effects, answerStatus{done, st})
+	st := p.s.status(now)
+	for _, done := range p.statusRequests {
+		effects = append(effects, answer{done: done, reply: st})
 	}
-	s.statusRequests = nil
+	p.statusRequests = nil
 	return effects
 }
 

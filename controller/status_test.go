@@ -10,7 +10,7 @@ import (
 // ask is a request for the status; its answer is nil until it comes.
 func (w *sim) requestStatus() func() *events.Status {
 	var got *events.Status
-	w.s.statusRequests = append(w.s.statusRequests, func(v any, _ error) { st := v.(events.Status); got = &st })
+	w.p.statusRequests = append(w.p.statusRequests, func(v any, _ error) { st := v.(events.Status); got = &st })
 	w.decide()
 	return func() *events.Status { return got }
 }

@@ -10,19 +10,6 @@ import (
 	"ringway/events"
 )
 
-// tableState is the part of a leader's state that is about tables.
-type tableState struct {
-	tables            map[string]*stored[events.Database]   // by name
-	tableRoutes       map[string]*stored[events.TableRoute] // by table
-	undecodableTables map[string]bool                       // tables of which nobody can read what was asked for
-
-	servers       map[string]*shardServer // by name
-	tableRequests []*tableRequest
-	creations     map[events.LogID]*logCreation
-	purges        map[events.LogID]*logPurge
-	restarted     map[string]time.Time // shard servers that were started anew and are not ready: since when
-}
-
 // shardServer is a shard server as heard in this term. beat is nil for one
 // that is known only by what is stored.
 type shardServer struct {
@@ -31,14 +18,6 @@ type shardServer struct {
 	silent       bool                 // so long that it is doubted
 	former       string               // incarnation of the life before, of which a late heartbeat says nothing of this one
 	stalledSince map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
-}
-
-func newTableState() tableState {
-	return tableState{
-		tables: map[string]*stored[events.Database]{}, tableRoutes: map[string]*stored[events.TableRoute]{}, undecodableTables: map[string]bool{},
-		servers: map[string]*shardServer{}, creations: map[events.LogID]*logCreation{}, purges: map[events.LogID]*logPurge{},
-		restarted: map[string]time.Time{},
-	}
 }
 
 // assumeServers counts every shard server that is wanted as just seen, and

@@ -98,7 +98,7 @@ func TestTable_DeadServerIsReplacedOnItsData(t *testing.T) {
 	st.State, st.Detail = events.Dead, "killed by signal 9"
 	w.now = w.now.Add(time.Millisecond)
 	w.apply(w.s.observeHost(w.hostHeartbeat(victim.Host), w.now))
-	first := w.s.decide(w.now)
+	first := w.p.decide(w.now)
 	if _, ok := first[0].(putTableRoute); !ok {
 		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
 	}

@@ -1,9 +1,6 @@
 package controller
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"ringway/events"
@@ -25,7 +22,8 @@ const originSettles = 3 * events.HeartbeatInterval
 
 // createLogs makes the logs that are wanted and not made yet, and remembers
 // those that are made: nobody ever makes one again.
-func (s *state) createLogs(now time.Time) (effects []effect) {
+func (t *tables) createLogs(now time.Time) (effects []effect) {
+	s := t.s
 	wanted := map[events.LogID]bool{}
 	for _, name := range sorted(s.tables) {
 		db := cloneTable(s.tables[name].value)
@@ -36,10 +34,10 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 			}
 			id := events.LogID{Table: name, Shard: l.Shard, Incarnation: l.Incarnation}
 			wanted[id] = true
-			m := s.creations[id]
+			m := t.creations[id]
 			if m == nil {
 				m = &logCreation{oldDeleted: l.Origin == nil, settled: l.Origin == nil}
-				s.creations[id] = m
+				t.creations[id] = m
 			}
 			srv, at, better := s.betterOrigin(db, l)
 			switch {
@@ -48,13 +46,13 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 			case m.busy || now.Before(m.after):
 			case !m.oldDeleted:
 				m.busy = true
-				effects = append(effects, deleteOldLog{id})
+				effects = append(effects, deleteOldLog{id, func(exists bool, err error, now time.Time) []effect { return t.oldLogDeleted(id, exists, err, now) }})
 			case !m.settled && better:
-				s.advanceOrigin(&db, l, srv, at)
+				t.advanceOrigin(&db, l, srv, at)
 				changed = true
 			default:
 				m.busy, m.settled = true, true
-				effects = append(effects, createLog{id, l.First()})
+				effects = append(effects, createLog{id, l.First(), func(err error, now time.Time) []effect { return t.logCreated(id, err, now) }})
 			}
 		}
 		if changed {
@@ -62,9 +60,9 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 			effects = append(effects, putTable{db})
 		}
 	}
-	for id, m := range s.creations {
+	for id, m := range t.creations {
 		if !wanted[id] && !m.busy {
-			delete(s.creations, id)
+			delete(t.creations, id)
 		}
 	}
 	return effects
@@ -72,26 +70,26 @@ func (s *state) createLogs(now time.Time) (effects []effect) {
 
 // oldLogDeleted takes the outcome of an attempt to make room for a log; there if
 // it turned out that it is made.
-func (s *state) oldLogDeleted(id events.LogID, there bool, err error, now time.Time) []effect {
-	m := s.creations[id]
+func (t *tables) oldLogDeleted(id events.LogID, there bool, err error, now time.Time) []effect {
+	m := t.creations[id]
 	if m == nil {
 		return nil
 	}
 	m.busy, m.oldDeleted, m.done, m.err, m.after = false, err == nil, there, err, now.Add(originSettles)
-	return s.reportLogError(id, err, now)
+	return t.s.reportLogError(id, err, now)
 }
 
 // logCreated takes the outcome of an attempt to make a log.
-func (s *state) logCreated(id events.LogID, err error, now time.Time) []effect {
-	m := s.creations[id]
+func (t *tables) logCreated(id events.LogID, err error, now time.Time) []effect {
+	m := t.creations[id]
 	if m == nil {
 		return nil
 	}
 	m.busy, m.done, m.err = false, err == nil, err
 	if err != nil {
-		m.after = now.Add(s.cfg.CreateLogEvery)
+		m.after = now.Add(t.s.cfg.CreateLogEvery)
 	}
-	return s.reportLogError(id, err, now)
+	return t.s.reportLogError(id, err, now)
 }
 
 func (s *state) reportLogError(id events.LogID, err error, now time.Time) []effect {
@@ -99,66 +97,4 @@ func (s *state) reportLogError(id events.LogID, err error, now time.Time) []effe
 		return nil
 	}
 	return s.emitOnce(now, events.EntityShard, id.Table+"."+id.Shard, err)
-}
-
-// maxJobs bounds what a term does at the same time beside deciding.
-const maxJobs = 8
-
-// runJob does something slow apart from the decisions, and tells them how it
-// ended. It ends with the term.
-func (t *term) runJob(ctx context.Context, job func(context.Context) input) {
-	t.jobs.Go(func() {
-		select {
-		case t.jobSlots <- struct{}{}:
-			defer func() { <-t.jobSlots }()
-		case <-ctx.Done():
-			return
-		}
-		call, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
-		defer cancel()
-		in := job(call)
-		select {
-		case t.inputs <- in:
-		case <-ctx.Done():
-		}
-	})
-}
-
-// checkLease refuses what only a leader may do.
-func (t *term) checkLease() error {
-	if !t.lease.valid(time.Now()) {
-		return errDeposed
-	}
-	return nil
-}
-
-func (t *term) createLog(ctx context.Context, e createLog) input {
-	err := t.checkLease()
-	if err == nil {
-		var is events.LogState
-		is, err = t.logs.CreateLog(ctx, e.id, e.first)
-		// Nobody writes to it before it is made, so it is as its maker left it.
-		if err == nil && (is.First != e.first || is.Last != e.first-1) {
-			err = fmt.Errorf("create log %s: it holds %d to %d, and should be empty and begin at %d", e.id, is.First, is.Last, e.first)
-		}
-	}
-	return func(s *state, now time.Time) []effect { return s.logCreated(e.id, err, now) }
-}
-
-// deleteOldLog deletes whatever log of the shard a new one takes the place of, as
-// a person ordered.
-func (t *term) deleteOldLog(ctx context.Context, e deleteOldLog) input {
-	is, err := t.logs.LogState(ctx, e.id.Table, e.id.Shard)
-	there := err == nil && is.Incarnation == e.id.Incarnation
-	switch {
-	case errors.Is(err, events.ErrLogMissing):
-		err = nil
-	case err == nil && !there:
-		if err = t.checkLease(); err == nil {
-			old := e.id
-			old.Incarnation = is.Incarnation
-			err = t.logs.DeleteLog(ctx, old)
-		}
-	}
-	return func(s *state, now time.Time) []effect { return s.oldLogDeleted(e.id, there, err, now) }
 }

@@ -65,7 +65,7 @@ func (s *state) chooseHost(db events.Database, srv events.ShardServer) string {
 }
 
 // placeServers assigns each shard server to the host that has its data.
-func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, cause map[string][]events.Event) {
+func (s *state) placeServers(next *placements, now time.Time) {
 	for _, name := range sorted(s.tables) {
 		db := s.tables[name].value
 		for _, srv := range db.Servers {
@@ -76,11 +76,7 @@ func (s *state) placeServers(now time.Time, next map[string]*events.Assignment, 
 			if s.assignedHome(srv) || srv.Stopping() {
 				continue
 			}
-			if next[srv.Host] == nil {
-				next[srv.Host] = s.assignment(srv.Host)
-			}
-			next[srv.Host].Instances = append(next[srv.Host].Instances, serverSpec(db, srv))
-			cause[srv.Host] = append(cause[srv.Host], s.event(now, events.EntityInstance, events.VerbAssigned, srv.Name, map[string]any{
+			next.add(srv.Host, serverSpec(db, srv), s.event(now, events.EntityInstance, events.VerbAssigned, srv.Name, map[string]any{
 				"table": name, "id": srv.ID, "host": srv.Host, "volume": srv.Volume, "shards": srv.Shards}))
 		}
 	}

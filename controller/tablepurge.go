@@ -1,12 +1,9 @@
 package controller
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"ringway/events"
-	"ringway/internal/failpoint"
 )
 
 // logPurge is what is known of a log's beginning.
@@ -17,7 +14,8 @@ type logPurge struct {
 }
 
 // purgeLogs drops what every replica has on its disk from the logs.
-func (s *state) purgeLogs(now time.Time) (effects []effect) {
+func (t *tables) purgeLogs(now time.Time) (effects []effect) {
+	s := t.s
 	if s.isolated(now) {
 		return nil
 	}
@@ -25,18 +23,20 @@ func (s *state) purgeLogs(now time.Time) (effects []effect) {
 		db := s.tables[name].value
 		for _, l := range db.Logs {
 			id := events.LogID{Table: name, Shard: l.Shard, Incarnation: l.Incarnation}
-			p := s.purges[id]
+			p := t.purges[id]
 			if !l.Made || p != nil && (p.busy || now.Before(p.after)) {
 				continue
 			}
 			if p == nil {
 				p = &logPurge{first: l.First()}
-				s.purges[id] = p
+				t.purges[id] = p
 			}
 			p.after = now.Add(s.cfg.PurgeEvery)
 			if below := s.purgeable(db, l); below >= p.first+s.cfg.MinPurge {
 				p.busy = true
-				effects = append(effects, purgeLog{id: id, below: below, worth: s.cfg.MinPurge})
+				effects = append(effects, purgeLog{id: id, below: below, minPurge: s.cfg.MinPurge, done: func(first uint64, purged bool, err error, now time.Time) []effect {
+					return t.logPurged(id, below, first, purged, err, now)
+				}})
 			}
 		}
 	}
@@ -72,38 +72,21 @@ func (s *state) purgeable(db events.Database, log events.ShardLog) uint64 {
 	return least + 1 - s.cfg.KeepTail
 }
 
-// purgeLog does the work, apart from the decisions.
-func (t *term) purgeLog(ctx context.Context, e purgeLog) input {
-	there, err := t.logs.LogState(ctx, e.id.Table, e.id.Shard)
-	if err == nil && there.Incarnation != e.id.Incarnation {
-		err = fmt.Errorf("purge log %s: %w: its incarnation is %s", e.id, events.ErrLogForeign, there.Incarnation)
-	}
-	worth := err == nil && e.below >= there.First+e.worth
-	if worth {
-		if err = t.checkLease(); err == nil {
-			failpoint.Hit("purge")
-			err = t.logs.PurgeLog(ctx, e.id, e.below)
-			failpoint.Hit("purged")
-		}
-	}
-	return func(s *state, now time.Time) []effect { return s.logPurged(e, there.First, worth, err, now) }
-}
-
 // logPurged takes the outcome. first is where the log began before.
-func (s *state) logPurged(e purgeLog, first uint64, worth bool, err error, now time.Time) []effect {
-	p := s.purges[e.id]
+func (t *tables) logPurged(id events.LogID, below, first uint64, purged bool, err error, now time.Time) []effect {
+	p := t.purges[id]
 	if p == nil {
 		return nil
 	}
 	p.busy = false
-	about := e.id.Table + "." + e.id.Shard
+	about := id.Table + "." + id.Shard
 	switch {
 	case err != nil:
-		return s.emitOnce(now, events.EntityShard, about, err)
-	case !worth:
+		return t.s.emitOnce(now, events.EntityShard, about, err)
+	case !purged:
 		p.first = max(p.first, first)
 		return nil
 	}
-	p.first = e.below
-	return s.emit(now, events.EntityShard, events.VerbPurged, about, map[string]any{"log": e.id.Incarnation, "from": first, "below": e.below})
+	p.first = below
+	return t.s.emit(now, events.EntityShard, events.VerbPurged, about, map[string]any{"log": id.Incarnation, "from": first, "below": below})
 }

@@ -123,9 +123,9 @@ func (s *state) betterOrigin(db events.Database, l events.ShardLog) (srv events.
 
 // advanceOrigin lets a log that is not created yet continue a later position.
 // It gets another incarnation, so that nobody creates it with the former origin.
-func (s *state) advanceOrigin(db *events.Database, l events.ShardLog, srv events.ShardServer, at events.Position) {
+func (t *tables) advanceOrigin(db *events.Database, l events.ShardLog, srv events.ShardServer, at events.Position) {
 	incarnation := continueFrom(db, l.Shard, at)
-	for _, r := range s.tableRequests {
+	for _, r := range t.requests {
 		if r.table == db.Table.Name && r.shard == l.Shard && r.log == l.Incarnation {
 			r.ids, r.log = []int{srv.ID}, incarnation
 		}

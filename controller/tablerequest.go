@@ -28,39 +28,61 @@ type tableRequest struct {
 	done     func(any, error)
 }
 
-// tableVerbs are the requests about tables.
-var tableVerbs = map[string]func([]byte) (*tableRequest, error){
-	events.APIInit:          decodeRequest(initTable),
-	events.APIAddServers:    decodeRequest(addServers),
-	events.APIRemoveServers: decodeRequest(removeServers),
-	events.APIRecover:       decodeRequest(recoverShard),
+func (r *tableRequest) answer(reply any, err error) effect { return answer{r.done, reply, err} }
+
+// tables holds what a term knows of the requests about tables, and of the work
+// on their logs.
+type tables struct {
+	s         *state
+	requests  []*tableRequest
+	creations map[events.LogID]*logCreation
+	purges    map[events.LogID]*logPurge
 }
 
-func decodeRequest[R any](request func(R) *tableRequest) func([]byte) (*tableRequest, error) {
-	return func(body []byte) (*tableRequest, error) {
+func newTables(s *state) *tables {
+	return &tables{s: s, creations: map[events.LogID]*logCreation{}, purges: map[events.LogID]*logPurge{}}
+}
+
+// verbs are the requests about tables.
+func (t *tables) verbs() map[string]verb {
+	return map[string]verb{
+		events.APIInit:          decodeRequest(t, initTable),
+		events.APIAddServers:    decodeRequest(t, addServers),
+		events.APIRemoveServers: decodeRequest(t, removeServers),
+		events.APIRecover:       decodeRequest(t, recoverShard),
+	}
+}
+
+func decodeRequest[R any](t *tables, request func(R) *tableRequest) verb {
+	return func(body []byte) (begin, error) {
 		var req R
 		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		return request(req), nil
+		r := request(req)
+		return func(now time.Time, done func(any, error)) []effect {
+			r.deadline, r.done = now.Add(t.s.cfg.TableTimeout), done
+			t.requests = append(t.requests, r)
+			return nil
+		}, nil
 	}
 }
 
-// beginTableRequests begins one request after the other: each looks at what the one
+// beginRequests begins one request after the other: each looks at what the one
 // before has changed. It waits for hosts, like every placement.
-func (s *state) beginTableRequests(now time.Time) []effect {
-	if !s.readyToPlace(now) {
+func (t *tables) beginRequests(now time.Time) []effect {
+	if !t.s.readyToPlace(now) {
 		return nil
 	}
-	for _, r := range s.tableRequests {
+	for _, r := range t.requests {
 		if r.begun {
 			continue
 		}
 		r.begun = true
-		effects, err := r.begin(s, r, now)
+		effects, err := r.begin(t.s, r, now)
 		if err != nil {
-			s.tableRequests = slices.DeleteFunc(s.tableRequests, func(other *tableRequest) bool { return other == r })
-			return []effect{answerTable{request: r, err: err}}
+			t.requests = slices.DeleteFunc(t.requests, func(other *tableRequest) bool { return other == r })
+			return []effect{r.answer(nil, err)}
 		}
 		if len(effects) > 0 {
 			return effects
@@ -69,34 +91,35 @@ func (s *state) beginTableRequests(now time.Time) []effect {
 	return nil
 }
 
-// replyTableRequests answers the requests that are fulfilled, or whose time is up.
-func (s *state) replyTableRequests(now time.Time) (effects []effect) {
-	s.tableRequests = slices.DeleteFunc(s.tableRequests, func(r *tableRequest) bool {
+// reply answers the requests that are fulfilled, or whose time is up.
+func (t *tables) reply(now time.Time) (effects []effect) {
+	t.requests = slices.DeleteFunc(t.requests, func(r *tableRequest) bool {
 		missing := "no host has been heard, and nothing was changed"
 		if r.begun {
-			missing = s.tableWaitingFor(r, now)
+			missing = t.waitingFor(r, now)
 		}
-		lost := s.serversRemovedSince(r)
+		lost := t.s.serversRemovedSince(r)
 		switch {
 		case lost != nil:
-			effects = append(effects, answerTable{request: r, err: lost})
+			effects = append(effects, r.answer(nil, lost))
 		case missing == "":
-			effects = append(effects, answerTable{request: r, reply: r.reply(s, r)})
+			effects = append(effects, r.answer(r.reply(t.s, r), nil))
 		case now.Before(r.deadline):
 			return false
 		case !r.begun:
-			effects = append(effects, answerTable{request: r, err: events.StatusErrorf(http.StatusServiceUnavailable, "%s", missing)})
+			effects = append(effects, r.answer(nil, events.StatusErrorf(http.StatusServiceUnavailable, "%s", missing)))
 		default:
-			effects = append(effects, answerTable{request: r, err: events.StatusErrorf(http.StatusGatewayTimeout,
-				"accepted, but not finished in time: %s; the controller goes on with it", missing)})
+			effects = append(effects, r.answer(nil, events.StatusErrorf(http.StatusGatewayTimeout,
+				"accepted, but not finished in time: %s; the controller goes on with it", missing)))
 		}
 		return true
 	})
 	return effects
 }
 
-// tableWaitingFor says what a request still waits for.
-func (s *state) tableWaitingFor(r *tableRequest, now time.Time) string {
+// waitingFor says what a request still waits for.
+func (t *tables) waitingFor(r *tableRequest, now time.Time) string {
+	s := t.s
 	db, ok := s.tables[r.table]
 	if !ok {
 		return "the table is gone"
@@ -104,7 +127,7 @@ func (s *state) tableWaitingFor(r *tableRequest, now time.Time) string {
 	for _, l := range db.value.Logs {
 		if !l.Made {
 			why := "not made yet"
-			if m := s.creations[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
+			if m := t.creations[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
 				why = m.err.Error()
 			}
 			return fmt.Sprintf("the log of shard %s is %s", l.Shard, why)

@@ -10,6 +10,14 @@ import (
 	"ringway/events"
 )
 
+// rollout is of what shard servers run.
+type rollout struct {
+	s         *state
+	restarted map[string]time.Time // servers that were restarted and are not ready: since when
+}
+
+func newRollout(s *state) *rollout { return &rollout{s: s, restarted: map[string]time.Time{}} }
+
 // restartServers starts the shard servers of a table anew when what they are
 // started with has changed: each under its name, on its host and its volume,
 // and the next one only when all replicas of the one before are ready again.
@@ -17,13 +25,14 @@ import (
 // ready. If it does not get ready, it goes back to what it ran before, and the
 // change is rolled out no further. How far this is, is stored: the next leader
 // goes on with it.
-func (s *state) restartServers(now time.Time) (effects []effect) {
+func (t *rollout) restartServers(now time.Time) (effects []effect) {
+	s := t.s
 	if s.isolated(now) || !s.readyToPlace(now) {
 		return nil
 	}
 	for _, name := range sorted(s.tables) {
 		db := cloneTable(s.tables[name].value)
-		cause, changed := s.advanceRestarts(&db, now)
+		cause, changed := t.advanceRestarts(&db, now)
 		if !changed {
 			cause, changed = s.startNextRestart(&db, now)
 		}
@@ -36,7 +45,8 @@ func (s *state) restartServers(now time.Time) (effects []effect) {
 }
 
 // advanceRestarts takes what is under way a step further.
-func (s *state) advanceRestarts(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
+func (t *rollout) advanceRestarts(db *events.Database, now time.Time) (cause []events.Event, changed bool) {
+	s := t.s
 	for i := range db.Servers {
 		srv := &db.Servers[i]
 		if srv.Renewal == nil {
@@ -59,8 +69,8 @@ func (s *state) advanceRestarts(db *events.Database, now time.Time) (cause []eve
 			}
 			continue
 		}
-		s.noteRestarted(*srv, now)
-		why := s.restartFailed(*db, *srv, now)
+		t.noteRestarted(*srv, now)
+		why := t.restartFailed(*db, *srv, now)
 		switch {
 		case s.isRunning(*srv) && s.allReady(*db, *srv):
 			add(events.VerbRenewed, srv.Renewal.Why)
@@ -78,7 +88,7 @@ func (s *state) advanceRestarts(db *events.Database, now time.Time) (cause []eve
 			add(events.VerbDied, why)
 			cause = append(cause, s.event(now, events.EntityTable, events.VerbHalted, db.Table.Name, map[string]any{"reason": db.Stuck, "server": srv.Name}))
 		}
-		delete(s.restarted, srv.Name)
+		delete(t.restarted, srv.Name)
 		changed = true
 	}
 	return cause, changed
@@ -249,18 +259,19 @@ func (s *state) isRunning(srv events.ShardServer) bool {
 
 // noteRestarted notes since when a server that was restarted could get ready:
 // not while its host is away.
-func (s *state) noteRestarted(srv events.ShardServer, now time.Time) {
-	if !s.assignedHome(srv) || !s.hostAlive(srv.Host) {
-		delete(s.restarted, srv.Name)
-	} else if _, ok := s.restarted[srv.Name]; !ok {
-		s.restarted[srv.Name] = now
+func (t *rollout) noteRestarted(srv events.ShardServer, now time.Time) {
+	if !t.s.assignedHome(srv) || !t.s.hostAlive(srv.Host) {
+		delete(t.restarted, srv.Name)
+	} else if _, ok := t.restarted[srv.Name]; !ok {
+		t.restarted[srv.Name] = now
 	}
 }
 
 // restartFailed says why a server that was restarted will not get ready. A host
 // that is away is another matter.
-func (s *state) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
-	since, ok := s.restarted[srv.Name]
+func (t *rollout) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
+	s := t.s
+	since, ok := t.restarted[srv.Name]
 	if !ok {
 		return ""
 	}

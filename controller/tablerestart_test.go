@@ -118,6 +118,7 @@ func (w *sim) nextLeader(term uint64) {
 	w.s.services, w.s.tables = old.services, maps.Clone(old.tables)
 	w.s.assigned, w.s.routes, w.s.tableRoutes = old.assigned, old.routes, old.tableRoutes
 	w.s.assumeAlive(w.now)
+	w.p = newPlan(w.s)
 }
 
 func TestTable_AnotherImageIsRolledOutOneServerAtATime(t *testing.T) {

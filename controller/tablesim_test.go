@@ -69,16 +69,16 @@ func (w *sim) deleteOldLog(e deleteOldLog) []effect {
 	if !is {
 		delete(w.logs, key)
 	}
-	return w.s.oldLogDeleted(e.id, is, nil, w.now)
+	return e.done(is, nil, w.now)
 }
 
 func (w *sim) purgeLog(e purgeLog) []effect {
 	l := w.logs[e.id.Table+"."+e.id.Shard]
-	first, worth := l.first, e.below >= l.first+e.worth
+	first, worth := l.first, e.below >= l.first+e.minPurge
 	if worth {
 		l.first = e.below
 	}
-	return w.s.logPurged(e, first, worth, nil, w.now)
+	return e.done(first, worth, nil, w.now)
 }
 
 // write appends to a log; those who are ready apply it with their next beat.
@@ -189,7 +189,7 @@ func requestTable[R any](w *sim, request func(R) *tableRequest, req R) *tableAns
 	r := request(req)
 	r.deadline = w.now.Add(w.s.cfg.TableTimeout)
 	r.done = func(v any, err error) { *got = tableAnswer{v, err, true} }
-	w.s.tableRequests = append(w.s.tableRequests, r)
+	w.p.tables.requests = append(w.p.tables.requests, r)
 	w.decide()
 	return got
 }

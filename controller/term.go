@@ -21,6 +21,7 @@ type term struct {
 	log         *slog.Logger
 	lease       *lease
 	state       *state
+	plan        planner
 	desired     Bucket
 	assign      Bucket
 	routes      Bucket
@@ -33,9 +34,15 @@ type term struct {
 }
 
 // input is something heard, asked or due, folded into the state.
-type input func(*state, time.Time) []effect
+type input func(now time.Time) []effect
 
-func idle(*state, time.Time) []effect { return nil }
+func idle(time.Time) []effect { return nil }
+
+// planner decides for one term.
+type planner interface {
+	decide(now time.Time) []effect // the next effects; none: nothing is left to do
+	verbs() map[string]verb
+}
 
 // errOvertaken: somebody else wrote what only a leader may write.
 var errOvertaken = errors.New("a stored value was changed by somebody else")
@@ -53,6 +60,7 @@ func (c *Controller) lead(ctx context.Context, l *lease) error {
 		outbox: newOutbox(c.bus, c.log), undecodable: map[string]events.Version{}, inputs: make(chan input, 1024),
 		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
 	}
+	t.plan = newPlan(t.state)
 	held, sent := make(chan struct{}), make(chan struct{})
 	go func() { defer close(held); cancel(l.hold(ctx, c.cfg)) }()
 	go func() { defer close(sent); t.outbox.run(ctx) }()
@@ -90,7 +98,7 @@ func (t *term) run(ctx context.Context) error {
 	tick, heartbeat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()
 	defer heartbeat.Stop()
-	t.heartbeat(t.state, time.Now())
+	t.heartbeat(time.Now())
 	for {
 		in := idle
 		select {
@@ -104,7 +112,7 @@ func (t *term) run(ctx context.Context) error {
 		if err := t.fold(ctx, in); err != nil {
 			return err
 		}
-		for next := t.state.decide(time.Now()); len(next) > 0; next = t.state.decide(time.Now()) {
+		for next := t.plan.decide(time.Now()); len(next) > 0; next = t.plan.decide(time.Now()) {
 			if err := t.carryOut(ctx, next); err != nil {
 				return err
 			}
@@ -121,7 +129,7 @@ func (t *term) fold(ctx context.Context, in input) error {
 		if !t.lease.valid(time.Now()) {
 			return errDeposed
 		}
-		if err := t.carryOut(ctx, in(t.state, time.Now())); err != nil {
+		if err := t.carryOut(ctx, in(time.Now())); err != nil {
 			return err
 		}
 		select {
@@ -163,11 +171,7 @@ func (t *term) carryOut(ctx context.Context, effects []effect) error {
 		case emit:
 			t.publish(e.event)
 		case answer:
-			e.request.done(e.reply, e.err)
-		case answerTable:
-			e.request.done(e.reply, e.err)
-		case answerStatus:
-			e.done(e.status, nil)
+			e.done(e.reply, e.err)
 		case deleteOldLog:
 			t.runJob(ctx, func(ctx context.Context) input { return t.deleteOldLog(ctx, e) })
 		case createLog:
@@ -220,7 +224,8 @@ func (t *term) publish(e events.Event) {
 
 // heartbeat says who leads, and which versions are to be obeyed. It is lost when
 // the bus is away; the next one says the same.
-func (t *term) heartbeat(s *state, now time.Time) []effect {
+func (t *term) heartbeat(now time.Time) []effect {
+	s := t.state
 	epochs := map[string]events.Epoch{}
 	for name, r := range s.routes {
 		epochs[name] = r.version
