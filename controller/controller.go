@@ -126,11 +126,9 @@ type Bucket interface {
 
 // Controller leads or stands by.
 type Controller struct {
-	cfg  Config
-	bus  Bus
-	open Open
-	logs Logs
-	log  *slog.Logger
+	cfg    Config
+	leader *leader
+	log    *slog.Logger
 }
 
 // Logs makes and deletes the logs of shards.
@@ -154,7 +152,9 @@ func New(cfg Config, bus Bus, open Open, logs Logs, log *slog.Logger) (*Controll
 		return nil, fmt.Errorf("controller: LeaseValid (%s) must exceed RenewEvery (%s), MoveAfter (%s) LostAfter (%s), and that SuspectAfter (%s)",
 			cfg.LeaseValid, cfg.RenewEvery, cfg.MoveAfter, cfg.LostAfter, cfg.SuspectAfter)
 	}
-	return &Controller{cfg: cfg, bus: bus, open: open, logs: logs, log: log.With(events.KeyRole, "controller")}, nil
+	log = log.With(events.KeyRole, "controller")
+	plan := func(s *state) planner { return newPlan(s) }
+	return &Controller{cfg: cfg, leader: newLeader(cfg, bus, open, logs, plan, log), log: log}, nil
 }
 
 // Run stands by until it can lead, leads until it loses the lease, and so on
@@ -162,14 +162,14 @@ func New(cfg Config, bus Bus, open Open, logs Logs, log *slog.Logger) (*Controll
 func (c *Controller) Run(ctx context.Context) error {
 	var waiting string
 	for {
-		l, err := c.campaign(ctx)
+		l, err := c.leader.campaign(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
 			waiting = ""
 			c.log.Info("term begun", events.KeyToken, l.token)
-			err = c.lead(ctx, l)
+			err = c.leader.lead(ctx, l)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -189,14 +189,4 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-time.After(c.cfg.RenewEvery / 2):
 		}
 	}
-}
-
-func (c *Controller) campaign(ctx context.Context) (*lease, error) {
-	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-	defer cancel()
-	b, err := c.open(call, events.BucketLease)
-	if err != nil {
-		return nil, err
-	}
-	return acquire(ctx, b, c.cfg)
 }

@@ -38,48 +38,11 @@ type input func(now time.Time) []effect
 
 func idle(time.Time) []effect { return nil }
 
-// planner decides for one term.
-type planner interface {
-	decide(now time.Time) []effect // the next effects; none: nothing is left to do
-	verbs() map[string]verb
-}
-
 // errOvertaken: somebody else wrote what only a leader may write.
 var errOvertaken = errors.New("a stored value was changed by somebody else")
 
 // errDeposed: the lease ran out before a decision could be carried out.
 var errDeposed = errors.New("the lease has run out")
-
-// lead returns when ctx ends or the term does.
-func (c *Controller) lead(ctx context.Context, l *lease) error {
-	parent := ctx
-	ctx, cancel := context.WithCancelCause(ctx)
-	t := &term{
-		cfg: c.cfg, bus: c.bus, open: c.open, log: c.log.With(events.KeyToken, l.token.Revision), lease: l,
-		logs: c.logs, jobSlots: make(chan struct{}, maxJobs),
-		outbox: newOutbox(c.bus, c.log), undecodable: map[string]events.Version{}, inputs: make(chan input, 1024),
-		state: newState(c.cfg, l.token, uint64(time.Now().UnixNano()), time.Now()),
-	}
-	t.plan = newPlan(t.state)
-	held, sent := make(chan struct{}), make(chan struct{})
-	go func() { defer close(held); cancel(l.hold(ctx, c.cfg)) }()
-	go func() { defer close(sent); t.outbox.run(ctx) }()
-
-	err := t.run(ctx)
-	cancel(err)
-	<-held
-	<-sent
-	bye, done := context.WithTimeout(context.WithoutCancel(parent), time.Second)
-	defer done()
-	l.release(bye)
-	if errors.Is(err, errRolledBack) {
-		return err
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
-}
 
 func (t *term) run(ctx context.Context) error {
 	if err := t.takeOver(ctx); err != nil {
