@@ -49,7 +49,7 @@ func (s *state) configureServices(now time.Time) (effects []effect) {
 		next.Decision = s.because(s.event(now, events.EntityService, verb, w.Name, map[string]any{
 			"reason": "configuration", "replicas": replicaNames(next.Replicas), "from": before, "to": len(next.Replicas), "algorithm": spec.Algorithm,
 		}))
-		effects = append(effects, putService{next})
+		effects = append(effects, putService{value: next})
 	}
 	return effects
 }
@@ -80,7 +80,7 @@ func (s *state) replaceInstances(now time.Time) (effects []effect) {
 		var cause []events.Event
 		for i, old := range svc.Replicas {
 			why, at := s.failureOf(old.Name, now)
-			place := replicaKey{name, old.ID}
+			place := replicaKey{service: name, id: old.ID}
 			if why == "" || !s.mayReplace(place, now) {
 				continue
 			}
@@ -92,7 +92,7 @@ func (s *state) replaceInstances(now time.Time) (effects []effect) {
 		}
 		if len(cause) > 0 {
 			svc.Decision = s.because(cause...)
-			effects = append(effects, putService{svc})
+			effects = append(effects, putService{value: svc})
 		}
 	}
 	return effects
@@ -225,7 +225,7 @@ func (p *placements) add(host string, spec events.InstanceSpec, why events.Event
 func (p *placements) effects() (effects []effect) {
 	for _, host := range sorted(p.next) {
 		p.next[host].Decision = p.s.because(p.cause[host]...)
-		effects = append(effects, putAssign{*p.next[host]})
+		effects = append(effects, putAssign{value: *p.next[host]})
 	}
 	return effects
 }

@@ -81,7 +81,7 @@ func (s *state) observeStored(e events.Entry, version func(string) (events.Versi
 	if !ok || e.Version == ours || ours.After(e.Version) {
 		return nil
 	}
-	return []effect{resign{e.Key}}
+	return []effect{resign{key: e.Key}}
 }
 
 func (s *state) desiredVersion(key string) (events.Version, bool) {
@@ -158,7 +158,7 @@ func (s *state) expire(now time.Time) (effects []effect) {
 
 // tell makes an event that no stored value carries.
 func (s *state) emit(now time.Time, entity, verb, about string, data map[string]any) []effect {
-	return []effect{emit{s.event(now, entity, verb, about, data)}}
+	return []effect{emit{event: s.event(now, entity, verb, about, data)}}
 }
 
 // emitOnce tells of what cannot be had as it is asked for.

@@ -101,7 +101,7 @@ func (p *plan) releaseInstances(now time.Time) (effects []effect) {
 		})
 		if len(cause) > 0 {
 			next.Decision = s.because(cause...)
-			effects = append(effects, putAssign{*next})
+			effects = append(effects, putAssign{value: *next})
 		}
 	}
 	return effects

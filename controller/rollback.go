@@ -42,7 +42,7 @@ func (s *state) hostRollback(b events.HostHeartbeat, now time.Time) []effect {
 	why, event := s.rollbackEvent(now, "host "+b.Host, events.BucketAssign, b.Host, reported, is)
 	next := have.value
 	next.Decision = s.because(event)
-	return []effect{rolledBack{putAssign{next}, why}}
+	return []effect{rolledBack{proof: putAssign{value: next}, why: why}}
 }
 
 // epochRollback looks for routes that nobody can have obeyed.
@@ -52,7 +52,7 @@ func (s *state) epochRollback(who string, services, tables map[string]events.Epo
 			why, event := s.rollbackEvent(now, who, events.BucketRoutes, events.ServiceKey(name), services[name], have.version)
 			next := have.value
 			next.Decision = s.because(event)
-			return []effect{rolledBack{putRoute{next}, why}}
+			return []effect{rolledBack{proof: putRoute{value: next}, why: why}}
 		}
 	}
 	for _, name := range sorted(tables) {
@@ -60,7 +60,7 @@ func (s *state) epochRollback(who string, services, tables map[string]events.Epo
 			why, event := s.rollbackEvent(now, who, events.BucketRoutes, events.TableKey(name), tables[name], have.version)
 			next := have.value
 			next.Decision = s.because(event)
-			return []effect{rolledBack{putTableRoute{next}, why}}
+			return []effect{rolledBack{proof: putTableRoute{value: next}, why: why}}
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func (s *state) rollOutServices(now time.Time) (effects []effect) {
 		}
 		if len(cause) > 0 {
 			svc.Decision = s.because(cause...)
-			effects = append(effects, putService{svc})
+			effects = append(effects, putService{value: svc})
 		}
 	}
 	return effects

@@ -31,7 +31,7 @@ func (s *state) routeServices(now time.Time) (effects []effect) {
 		}
 		next.Slots = slots
 		next.Decision = s.because(s.routeEvents(now, have, next)...)
-		effects = append(effects, putRoute{next})
+		effects = append(effects, putRoute{value: next})
 	}
 	return effects
 }

@@ -27,7 +27,7 @@ type request struct {
 	done     func(any, error)
 }
 
-func (r *request) answer(reply any, err error) effect { return answer{r.done, reply, err} }
+func (r *request) answer(reply any, err error) effect { return answer{done: r.done, reply: reply, err: err} }
 
 // scaling holds the requests to add and to remove replicas.
 type scaling struct {
@@ -101,7 +101,7 @@ func (p *scaling) accept(r *request, now time.Time) []effect {
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
 	p.pending = append(p.pending, r)
-	return []effect{putService{svc}}
+	return []effect{putService{value: svc}}
 }
 
 // errDeferred: what a request needs is about to be free.

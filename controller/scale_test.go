@@ -15,11 +15,11 @@ import (
 func TestScale_AddAnswersWhenTheReplicasServe(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	got := w.scale(true, 4, "S5", "S4", "S10")
-	if got.request != nil {
+	if got.answered {
 		t.Fatal("answered before the replicas serve")
 	}
 	w.run(3 * time.Second)
-	if got.request == nil || got.err != nil {
+	if !got.answered || got.err != nil {
 		t.Fatalf("no answer, or an error: %v", got.err)
 	}
 	if len(got.reply.Replicas) != 7 {
@@ -42,11 +42,11 @@ func TestScale_AnswerWaitsForEveryLiveRouter(t *testing.T) {
 	w.silent["r2"] = true
 	got := w.scale(false, 1)
 	w.step(events.HeartbeatInterval)
-	if got.request != nil {
+	if got.answered {
 		t.Fatal("answered while a router that was heard 0.5 s ago serves the old epoch")
 	}
 	w.run(2 * time.Second)
-	if got.request == nil {
+	if !got.answered {
 		t.Fatal("no answer although the silent router is dead by now")
 	}
 }
@@ -60,7 +60,7 @@ func TestScale_RepeatedRequestChangesNothingAgain(t *testing.T) {
 	if len(w.replicas()) != 5 {
 		t.Fatalf("%d replicas after one request sent twice, want 5", len(w.replicas()))
 	}
-	if again.request == nil || again.err != nil || !slices.Contains(again.reply.Replicas, "S5") {
+	if !again.answered || again.err != nil || !slices.Contains(again.reply.Replicas, "S5") {
 		t.Fatalf("the repeated request got %+v", again)
 	}
 }
@@ -135,12 +135,12 @@ func TestScale_AddWaitsForANameThatIsOnItsWayOut(t *testing.T) {
 	w.run(time.Second)
 	first, second := w.scaleID("first", true, 1, victim), w.scaleID("second", true, 1, victim)
 	w.run(time.Second)
-	if first.request != nil || isReplica(w.s.services["web"].value, victim) {
+	if first.answered || isReplica(w.s.services["web"].value, victim) {
 		t.Fatalf("%s was added while the one before it still ends: %v", victim, first.err)
 	}
 	delete(w.routers["r1"], "web")
 	w.run(3 * time.Second)
-	if first.request == nil || first.err != nil || !slices.Contains(first.reply.Added, victim) {
+	if !first.answered || first.err != nil || !slices.Contains(first.reply.Added, victim) {
 		t.Errorf("got %+v", first)
 	}
 	if second.err == nil || !strings.Contains(second.err.Error(), "already in use") {
@@ -216,7 +216,7 @@ func TestScale_RemoveAllThenAdd(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	got := w.scale(false, 2)
 	w.run(2 * time.Second)
-	if got.err != nil || got.request == nil || len(got.reply.Replicas) != 0 || len(w.agents["h1"]) != 0 {
+	if got.err != nil || !got.answered || len(got.reply.Replicas) != 0 || len(w.agents["h1"]) != 0 {
 		t.Fatalf("removing all: %+v, %d run", got, len(w.agents["h1"]))
 	}
 	got = w.scale(true, 1)
@@ -231,7 +231,7 @@ func TestScale_AddedReplicaThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T
 	got := w.scale(true, 1, "S5")
 	w.agents["h1"]["S5"] = &events.InstanceStatus{Name: "S5", Service: "web", ID: 4, State: events.Dead, Detail: "exit status 1"}
 	w.run(3 * time.Second)
-	if got.request == nil || got.err != nil || len(got.reply.Replicas) != 4 {
+	if !got.answered || got.err != nil || len(got.reply.Replicas) != 4 {
 		t.Fatalf("got %+v, want an answer with 4 replicas", got)
 	}
 }
@@ -253,7 +253,7 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	if w.s.services["web"].value.Replicas[3].ID != 4 {
 		t.Fatal("the id is not used again: this test shows nothing")
 	}
-	if again := w.scaleID(first.request.req.ID, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
+	if again := w.scaleID(first.id, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
 		t.Errorf("the same request again got %+v, want 409", again)
 	}
 }
@@ -280,7 +280,7 @@ func TestScale_AReplacementIsKnownToTheNextLeader(t *testing.T) {
 	w.run(3 * time.Second)
 	again := w.scaleID("same", true, 1, "S5")
 	w.run(time.Second)
-	if again.request == nil || again.err != nil || len(again.reply.Added) != 1 || again.reply.Added[0] == "S5" {
+	if !again.answered || again.err != nil || len(again.reply.Added) != 1 || again.reply.Added[0] == "S5" {
 		t.Fatalf("got %+v, want the replacement of S5", again)
 	}
 }

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -237,11 +238,12 @@ func (w *sim) wantEvent(kind, about string) events.Event {
 	return events.Event{}
 }
 
-// scaleAnswer is what a request is answered; its request is nil until then.
+// scaleAnswer is what a request is answered.
 type scaleAnswer struct {
-	request *request
-	reply   events.ScaleReply
-	err     error
+	id       string
+	answered bool
+	reply    events.ScaleReply
+	err      error
 }
 
 func (w *sim) scale(add bool, n int, names ...string) *scaleAnswer {
@@ -251,15 +253,28 @@ func (w *sim) scale(add bool, n int, names ...string) *scaleAnswer {
 
 func (w *sim) scaleID(id string, add bool, n int, names ...string) *scaleAnswer {
 	w.t.Helper()
-	got := &scaleAnswer{}
-	r := &request{add: add, req: events.ScaleRequest{ID: id, N: n, Names: names}, deadline: w.now.Add(time.Minute)}
-	r.done = func(v any, err error) {
+	verb := map[bool]string{true: events.APIAdd, false: events.APIRemove}[add]
+	got := &scaleAnswer{id: id}
+	w.request(verb, events.ScaleRequest{ID: id, N: n, Names: names}, func(v any, err error) {
 		reply, _ := v.(events.ScaleReply)
-		*got = scaleAnswer{request: r, reply: reply, err: err}
-	}
-	w.apply(w.p.scaling.accept(r, w.now))
-	w.decide()
+		*got = scaleAnswer{id, true, reply, err}
+	})
 	return got
+}
+
+// request sends a request to the leader.
+func (w *sim) request(verb string, body any, done func(any, error)) {
+	w.t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	begin, err := w.p.verbs()[verb](b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.apply(begin(w.now, done))
+	w.decide()
 }
 
 func started(t *testing.T, cfg Config, hosts ...string) *sim {

@@ -15,7 +15,7 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 	got := w.init(events.InitRequest{N: 3, Table: students("sh1", "sh2", "sh3"), Engine: "sqlite", Servers: []events.Placement{
 		{Name: "Server0", Shards: []string{"sh1", "sh2"}}, {Name: "Server1", Shards: []string{"sh2", "sh3"}}, {Name: "Server2", Shards: []string{"sh1", "sh3"}},
 	}})
-	if got.there {
+	if got.answered {
 		t.Fatal("answered before any replica is ready")
 	}
 	if w.made != 3 {

@@ -27,7 +27,7 @@ func (s *state) configureServers(now time.Time) (effects []effect) {
 				"reason": "configuration: " + what, "servers": outdatedServers(db),
 			}))
 		}
-		effects = append(effects, putTable{db})
+		effects = append(effects, putTable{value: db})
 	}
 	return effects
 }

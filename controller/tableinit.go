@@ -61,7 +61,7 @@ func (s *state) makeTable(r *tableRequest, req events.InitRequest, configured st
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
 		"reason": orElse(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))
-	return []effect{putTable{db}}, nil
+	return []effect{putTable{value: db}}, nil
 }
 
 func reason(request string) string {

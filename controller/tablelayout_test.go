@@ -104,7 +104,7 @@ func TestShare_NewServersTakeTheMeanOfTheRarestShards(t *testing.T) {
 	f([][]string{{"a", "b"}}, [][]string{{"c"}, {}}, [][]string{{"c"}, {"a"}})
 }
 
-func TestCensus_NeverGivesUpTheLastGoodCopy(t *testing.T) {
+func TestRemovalPlan_NeverGivesUpTheLastGoodCopy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shards := drawShards(t)
 		var db events.Database

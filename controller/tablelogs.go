@@ -46,18 +46,18 @@ func (t *tables) createLogs(now time.Time) (effects []effect) {
 			case m.busy || now.Before(m.after):
 			case !m.oldDeleted:
 				m.busy = true
-				effects = append(effects, deleteOldLog{id, func(exists bool, err error, now time.Time) []effect { return t.oldLogDeleted(id, exists, err, now) }})
+				effects = append(effects, deleteOldLog{id: id, done: func(exists bool, err error, now time.Time) []effect { return t.oldLogDeleted(id, exists, err, now) }})
 			case !m.settled && better:
 				t.advanceOrigin(&db, l, srv, at)
 				changed = true
 			default:
 				m.busy, m.settled = true, true
-				effects = append(effects, createLog{id, l.First(), func(err error, now time.Time) []effect { return t.logCreated(id, err, now) }})
+				effects = append(effects, createLog{id: id, first: l.First(), done: func(err error, now time.Time) []effect { return t.logCreated(id, err, now) }})
 			}
 		}
 		if changed {
 			db.Decision = s.because()
-			effects = append(effects, putTable{db})
+			effects = append(effects, putTable{value: db})
 		}
 	}
 	for id, m := range t.creations {

@@ -42,7 +42,7 @@ func (s *state) moveServers(now time.Time) []effect {
 					"table": name, "id": srv.ID, "by": next.Name, "host": srv.Host, "volume": srv.Volume, "reason": why}))
 			}
 			db.Servers[i] = next
-			return []effect{putTable{db}} // the next one depends on it
+			return []effect{putTable{value: db}} // the next one depends on it
 		}
 	}
 	return nil

@@ -32,7 +32,7 @@ func (s *state) placeVolumes(now time.Time) (effects []effect) {
 		}
 		if changed {
 			db.Decision = s.because()
-			effects = append(effects, putTable{db})
+			effects = append(effects, putTable{value: db})
 		}
 	}
 	return effects
@@ -119,7 +119,7 @@ func (s *state) replaceServers(now time.Time) (effects []effect) {
 		var cause []events.Event
 		for i, old := range db.Servers {
 			why := s.serverFailed(old, now)
-			place := replicaKey{name, old.ID}
+			place := replicaKey{service: name, id: old.ID}
 			// One that is renewed comes back under its name.
 			if why == "" || old.Renewal != nil || !s.mayReplace(place, now) {
 				continue
@@ -133,7 +133,7 @@ func (s *state) replaceServers(now time.Time) (effects []effect) {
 		}
 		if len(cause) > 0 {
 			db.Decision = s.because(cause...)
-			effects = append(effects, putTable{db})
+			effects = append(effects, putTable{value: db})
 		}
 	}
 	return effects

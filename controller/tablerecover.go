@@ -51,7 +51,7 @@ func (s *state) recoverShard(r *tableRequest, req events.RecoverRequest, now tim
 	db.Decision = s.because(s.event(now, events.EntityShard, events.VerbRecovered, r.table+"."+log.Shard, map[string]any{
 		"reason": reason(req.ID), "server": srv.Name, "position": at, "instead_of": log.Incarnation, "log": r.log, "force": req.Force,
 	}))
-	return []effect{putTable{db}}, nil
+	return []effect{putTable{value: db}}, nil
 }
 
 // continueFrom gives a shard a log that is not made yet.

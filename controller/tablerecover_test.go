@@ -13,7 +13,7 @@ import (
 
 func (w *sim) recoverShard(shard string, force bool) *tableAnswer {
 	w.t.Helper()
-	return requestTable(w, recoverShard, events.RecoverRequest{ID: "rec" + w.now.String(), Shard: shard, Force: force})
+	return w.requestTable(events.APIRecover, events.RecoverRequest{ID: "rec" + w.now.String(), Shard: shard, Force: force})
 }
 
 // at sets what a server's volume has of a shard.
@@ -58,8 +58,8 @@ func TestTable_RecoverContinuesTheMostAdvancedReplica(t *testing.T) {
 		t.Fatalf("while the new log is not made the route says %+v", sh)
 	}
 	w.run(5 * time.Second)
-	if !got.there || got.err != nil {
-		t.Fatalf("answered %v: %v", got.there, got.err)
+	if !got.answered || got.err != nil {
+		t.Fatalf("answered %v: %v", got.answered, got.err)
 	}
 	reply := got.value.(events.RecoverReply)
 	if reply.Server != ahead || reply.Log.Origin == nil || reply.Log.Origin.Seq != 9 || reply.Log.Origin.Incarnation != before.Incarnation || !reply.Log.Made || reply.Log.Incarnation == before.Incarnation {
@@ -109,8 +109,8 @@ func TestTable_RecoverByForceDoesWithoutTheSilent(t *testing.T) {
 	w.run(3 * time.Second)
 	got := w.recoverShard("sh1", true)
 	w.run(5 * time.Second)
-	if got.err != nil || !got.there || got.value.(events.RecoverReply).Log.Origin.Seq != 8 {
-		t.Fatalf("answered %v: %+v %v", got.there, got.value, got.err)
+	if got.err != nil || !got.answered || got.value.(events.RecoverReply).Log.Origin.Seq != 8 {
+		t.Fatalf("answered %v: %+v %v", got.answered, got.value, got.err)
 	}
 }
 
@@ -123,8 +123,8 @@ func TestTable_RecoverByForceTakesWhatWasReadMeanwhile(t *testing.T) {
 	got := w.recoverShard("sh1", true)
 	w.at(w.db().Servers[2].Name, "sh1").Applied = w.position(old, 12)
 	w.run(6 * time.Second)
-	if got.err != nil || !got.there {
-		t.Fatalf("answered %v: %v", got.there, got.err)
+	if got.err != nil || !got.answered {
+		t.Fatalf("answered %v: %v", got.answered, got.err)
 	}
 	reply := got.value.(events.RecoverReply)
 	if reply.Log.Origin.Seq != 12 || reply.Server != w.db().Servers[2].Name || w.logs["StudT.sh1"].first != 13 {
@@ -208,8 +208,8 @@ func TestTable_RecoverPrefersTheLogThatTheShardHasNow(t *testing.T) {
 	w.run(time.Second)
 	got := w.recoverShard("sh1", false)
 	w.run(5 * time.Second)
-	if got.err != nil || !got.there || got.value.(events.RecoverReply).Log.Origin.Seq != 9 {
-		t.Fatalf("answered %v: %+v %v, want to go on from 9", got.there, got.value, got.err)
+	if got.err != nil || !got.answered || got.value.(events.RecoverReply).Log.Origin.Seq != 9 {
+		t.Fatalf("answered %v: %+v %v, want to go on from 9", got.answered, got.value, got.err)
 	}
 }
 

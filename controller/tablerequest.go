@@ -28,7 +28,7 @@ type tableRequest struct {
 	done     func(any, error)
 }
 
-func (r *tableRequest) answer(reply any, err error) effect { return answer{r.done, reply, err} }
+func (r *tableRequest) answer(reply any, err error) effect { return answer{done: r.done, reply: reply, err: err} }
 
 // tables holds what a term knows of the requests about tables, and of the work
 // on their logs.
@@ -261,7 +261,7 @@ func (s *state) createConfiguredTables(now time.Time) (effects []effect) {
 				db.ConfigHash = w.ConfigHash
 				db.Decision = s.because(s.event(now, events.EntityTable, events.VerbRefused, name, map[string]any{
 					"reason": "the table is there already; what the configuration says of it is not looked at"}))
-				effects = append(effects, putTable{db})
+				effects = append(effects, putTable{value: db})
 			}
 			continue
 		}

@@ -38,7 +38,7 @@ func (t *rollout) restartServers(now time.Time) (effects []effect) {
 		}
 		if changed {
 			db.Decision = s.because(cause...)
-			effects = append(effects, putTable{db})
+			effects = append(effects, putTable{value: db})
 		}
 	}
 	return effects

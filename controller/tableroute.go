@@ -30,9 +30,9 @@ func (s *state) routeTables(now time.Time) (effects []effect) {
 		// The value has to fit one message; what has no room in it is told beside it.
 		more := cause[min(len(cause), maxCarriedEvents):]
 		next.Decision = s.because(cause[:len(cause)-len(more)]...)
-		effects = append(effects, putTableRoute{next})
+		effects = append(effects, putTableRoute{value: next})
 		for _, e := range more {
-			effects = append(effects, emit{e})
+			effects = append(effects, emit{event: e})
 		}
 	}
 	return effects

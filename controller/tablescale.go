@@ -87,7 +87,7 @@ func (s *state) addServers(r *tableRequest, req events.ServersRequest, now time.
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "added": names, "new_shards": append([]string{}, shardIDs(req.NewShards)...), "from": before, "to": len(db.Servers),
 	}))
-	return []effect{putTable{db}}, nil
+	return []effect{putTable{value: db}}, nil
 }
 
 // removeServers takes servers from a table, those that are named and then
@@ -136,7 +136,7 @@ func (s *state) removeServers(r *tableRequest, req events.ServersRequest, now ti
 	db.Decision = s.because(s.event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "removed": r.removed, "from": len(have.Servers), "to": len(db.Servers),
 	}))
-	return []effect{putTable{db}}, nil
+	return []effect{putTable{value: db}}, nil
 }
 
 func lastCopy(name, shard string) error {

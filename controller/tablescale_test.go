@@ -16,12 +16,12 @@ func (w *sim) addServers(req events.ServersRequest) *tableAnswer {
 	if req.ID == "" {
 		req.ID = fmt.Sprintf("a%d", w.rev)
 	}
-	return requestTable(w, addServers, req)
+	return w.requestTable(events.APIAddServers, req)
 }
 
 func (w *sim) removeServers(n int, names ...string) *tableAnswer {
 	w.t.Helper()
-	return requestTable(w, removeServers, events.ServersRequest{ID: fmt.Sprintf("r%d", w.rev), N: n, Names: names})
+	return w.requestTable(events.APIRemoveServers, events.ServersRequest{ID: fmt.Sprintf("r%d", w.rev), N: n, Names: names})
 }
 
 func place(name string, shards ...string) events.Placement {
@@ -105,12 +105,12 @@ func TestTable_AddPlacesOldAndNewShards(t *testing.T) {
 	w.write("sh3", 70)
 	got := w.addServers(events.ServersRequest{N: 2, NewShards: []events.Shard{{ID: "sh5", Low: 4 * 4096, Size: 4096}},
 		Servers: []events.Placement{place("Server4", "sh3", "sh5"), place("Server[5]", "sh2", "sh5")}})
-	if got.there {
+	if got.answered {
 		t.Fatal("answered before the new servers are filled")
 	}
 	w.slow = true
 	w.run(5 * time.Second)
-	if got.there {
+	if got.answered {
 		t.Fatal("answered while a copy is under way")
 	}
 	if n, of := w.replicasReady(); n < 12 || of != 16 {
@@ -171,7 +171,7 @@ func TestTable_InitEndsThoughAServerWasRemovedMeanwhile(t *testing.T) {
 	w.mute["S3"] = true
 	got := w.init(events.InitRequest{N: 3, Table: students("sh1"), Servers: []events.Placement{place("S1"), place("S2"), place("S3")}})
 	w.run(3 * time.Second)
-	if got.there {
+	if got.answered {
 		t.Fatal("answered before S3 is ready")
 	}
 	w.removeServers(1, "S3")
@@ -242,7 +242,7 @@ func TestTable_RemoveAnswersWhenRoutersServeWithoutAndStopsThem(t *testing.T) {
 	w := withTable(t, 6, "h1", "h2")
 	victim := w.db().Servers[2]
 	got := w.removeServers(2, victim.Name)
-	if got.there {
+	if got.answered {
 		t.Fatal("answered before routers serve the route without them")
 	}
 	w.run(2 * time.Second)
@@ -260,7 +260,7 @@ func TestTable_RemoveAnswersWhenRoutersServeWithoutAndStopsThem(t *testing.T) {
 			t.Errorf("%s has lost all copies", sh.Shard)
 		}
 	}
-	again := requestTable(w, removeServers, events.ServersRequest{ID: w.db().Answered[1].Request, N: 2, Names: []string{victim.Name}})
+	again := w.requestTable(events.APIRemoveServers, events.ServersRequest{ID: w.db().Answered[1].Request, N: 2, Names: []string{victim.Name}})
 	w.run(time.Second)
 	if r := again.servers(t); r.N != 4 || !slices.Equal(r.Removed, reply.Removed) {
 		t.Fatalf("the same request again: %+v", r)
@@ -323,7 +323,7 @@ func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
 	if got := w.removeServers(1, "S1").refused(t, 400); !strings.Contains(got, "'sh1'") {
 		t.Fatalf("refused with %q", got)
 	}
-	if got := w.removeServers(1); got.there {
+	if got := w.removeServers(1); got.answered {
 		t.Fatalf("removing any: %v", got.err)
 	}
 	w.run(2 * time.Second)
@@ -355,7 +355,7 @@ func TestTable_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	w.noLogs = events.ErrLogForeign
 	got := w.init(events.InitRequest{N: 1})
 	w.run(119 * time.Second)
-	if got.there {
+	if got.answered {
 		t.Fatalf("answered before its time: %v", got.err)
 	}
 	if len(w.s.tableRoutes) != 0 {
@@ -421,11 +421,11 @@ func TestTable_RemovedServerRunsUntilNoRouterUsesIt(t *testing.T) {
 		w.decide()
 	}
 	outdatedServers()
-	if !assignedIn(w.s.assigned["h1"].value, victim) || got.there {
-		t.Fatalf("stopped, or answered (%v), while a router serves the old route", got.there)
+	if !assignedIn(w.s.assigned["h1"].value, victim) || got.answered {
+		t.Fatalf("stopped, or answered (%v), while a router serves the old route", got.answered)
 	}
 	w.run(time.Second)
-	if assignedIn(w.s.assigned["h1"].value, victim) || !got.there {
-		t.Fatalf("not stopped, or not answered (%v), although every router serves the new route", got.there)
+	if assignedIn(w.s.assigned["h1"].value, victim) || !got.answered {
+		t.Fatalf("not stopped, or not answered (%v), although every router serves the new route", got.answered)
 	}
 }

@@ -179,18 +179,13 @@ func students(shards ...string) events.Table {
 type tableAnswer struct {
 	value any
 	err   error
-	there bool
+	answered bool
 }
 
-// requestTable sends a request as listen does.
-func requestTable[R any](w *sim, request func(R) *tableRequest, req R) *tableAnswer {
+func (w *sim) requestTable(verb string, body any) *tableAnswer {
 	w.t.Helper()
 	got := &tableAnswer{}
-	r := request(req)
-	r.deadline = w.now.Add(w.s.cfg.TableTimeout)
-	r.done = func(v any, err error) { *got = tableAnswer{v, err, true} }
-	w.p.tables.requests = append(w.p.tables.requests, r)
-	w.decide()
+	w.request(verb, body, func(v any, err error) { *got = tableAnswer{v, err, true} })
 	return got
 }
 
@@ -202,13 +197,13 @@ func (w *sim) init(req events.InitRequest) *tableAnswer {
 	if req.ID == "" {
 		req.ID = fmt.Sprintf("i%d", w.rev)
 	}
-	return requestTable(w, initTable, req)
+	return w.requestTable(events.APIInit, req)
 }
 
 func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
 	t.Helper()
-	if !a.there || a.err != nil {
-		t.Fatalf("answered %v with %v, want success", a.there, a.err)
+	if !a.answered || a.err != nil {
+		t.Fatalf("answered %v with %v, want success", a.answered, a.err)
 	}
 	return a.value.(events.ServersReply)
 }
@@ -217,8 +212,8 @@ func (a *tableAnswer) servers(t *testing.T) events.ServersReply {
 func (a *tableAnswer) refused(t *testing.T, code int) string {
 	t.Helper()
 	var r *events.StatusError
-	if !a.there || !errors.As(a.err, &r) || r.Code != code {
-		t.Fatalf("answered %v with %v, want a refusal with %d", a.there, a.err, code)
+	if !a.answered || !errors.As(a.err, &r) || r.Code != code {
+		t.Fatalf("answered %v with %v, want a refusal with %d", a.answered, a.err, code)
 	}
 	return r.Message
 }

@@ -117,7 +117,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
 			if err == nil {
 				name, _ := identity(&v)
-				into[name] = &stored[V]{v, version, e.Version.Revision}
+				into[name] = &stored[V]{value: v, version: version, former: e.Version.Revision}
 				break
 			}
 			if !errors.Is(err, events.ErrConflict) {

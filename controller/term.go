@@ -173,7 +173,7 @@ func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucke
 	if err != nil {
 		return fmt.Errorf("store %s: %w", key, err)
 	}
-	into[name] = &stored[V]{v, version, former}
+	into[name] = &stored[V]{value: v, version: version, former: former}
 	for _, e := range news {
 		t.publish(e)
 	}
