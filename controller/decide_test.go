@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
+	"ringway/controller/services"
 	"ringway/events"
 )
 
@@ -27,7 +29,7 @@ func TestDecide_StartsWhatIsConfiguredAndSpreadsIt(t *testing.T) {
 		w.wantEvent(kind, "")
 	}
 	shares := map[uint16]int{}
-	for _, o := range w.s.routes["web"].value.Slots {
+	for _, o := range w.s.Routes["web"].Value.Slots {
 		shares[o]++
 	}
 	for o, n := range shares {
@@ -42,13 +44,13 @@ func TestDecide_WaitsForExpectedHostsBeforePlacing(t *testing.T) {
 	cfg.ExpectHosts = 3
 	w := newSim(t, cfg, "h1")
 	w.step(10 * time.Millisecond)
-	if len(w.s.assigned) != 0 {
+	if len(w.s.Assigned) != 0 {
 		t.Fatal("placed while two expected hosts had not been heard")
 	}
 	w.agents["h2"], w.agents["h3"] = map[string]*events.InstanceStatus{}, map[string]*events.InstanceStatus{}
 	w.step(10 * time.Millisecond)
-	if len(w.s.assigned) != 3 {
-		t.Fatalf("placed on %d hosts after all were heard, want 3", len(w.s.assigned))
+	if len(w.s.Assigned) != 3 {
+		t.Fatalf("placed on %d hosts after all were heard, want 3", len(w.s.Assigned))
 	}
 }
 
@@ -59,9 +61,9 @@ func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *te
 	st.State, st.Detail = events.Dead, "killed by signal 9"
 
 	w.now = w.now.Add(time.Millisecond)
-	w.apply(w.s.observeHost(w.hostHeartbeat("h1"), w.now))
-	first := w.p.decide(w.now)
-	if _, ok := first[0].(putRoute); !ok {
+	w.apply(w.s.ObserveHost(w.hostHeartbeat("h1"), w.now))
+	first := w.p.Decide(w.now)
+	if _, ok := first[0].(cluster.PutRoute); !ok {
 		t.Fatalf("the first effect of a death is %T, want a route without it", first[0])
 	}
 	w.apply(first)
@@ -115,16 +117,16 @@ func TestDecide_SilentHostIsSuspectedThenLostAndReplacedElsewhere(t *testing.T) 
 	if slices.Contains(w.members(), onH1) {
 		t.Fatalf("still in rotation after %s of silence", w.now.Sub(at))
 	}
-	if !isWanted(w.s.services["web"].value, onH1) {
+	if !cluster.IsWanted(w.s.Services["web"].Value, onH1) {
 		t.Fatal("replaced although its host is only suspect")
 	}
-	for _, i := range w.s.status(w.now).Instances {
+	for _, i := range status(w.s, w.now).Instances {
 		if want := map[bool]string{true: "host h1 is suspect"}[i.Name == onH1]; i.Detail != want {
 			t.Errorf("detail of %s is %q, want %q", i.Name, i.Detail, want)
 		}
 	}
 	w.run(8 * time.Second)
-	if isWanted(w.s.services["web"].value, onH1) || len(w.members()) != 3 {
+	if cluster.IsWanted(w.s.Services["web"].Value, onH1) || len(w.members()) != 3 {
 		t.Fatalf("10 s after: wanted %v, members %v", w.replicas(), w.members())
 	}
 	w.wantEvent("host.suspect", "h1")
@@ -146,16 +148,16 @@ func TestDecide_LostHostIsForgottenWhenItHasNothing(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
 	w.silent["h1"] = true
 	w.run(9 * time.Minute)
-	if w.s.hosts["h1"] == nil {
+	if w.s.Hosts["h1"] == nil {
 		t.Fatal("a lost host is not listed any more after 9 minutes")
 	}
 	w.run(2 * time.Minute)
-	if w.s.hosts["h1"] != nil {
+	if w.s.Hosts["h1"] != nil {
 		t.Fatal("a host that was lost 11 minutes ago is still listed")
 	}
 	w.silent["h1"] = false
 	w.run(time.Second)
-	if w.s.hosts["h1"] == nil {
+	if w.s.Hosts["h1"] == nil {
 		t.Fatal("a forgotten host that comes back is not heard")
 	}
 }
@@ -176,7 +178,7 @@ func TestDecide_HostWhoseClockIsSetBackIsHeard(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
 	w.clock = map[string]time.Duration{"h2": -time.Hour}
 	w.run(10 * time.Second)
-	if got := w.s.hosts["h2"].state; got != events.Alive {
+	if got := w.s.Hosts["h2"].State; got != events.Alive {
 		t.Fatalf("h2 beats and is %s", got)
 	}
 }
@@ -185,8 +187,8 @@ func TestDecide_OvertakenHeartbeatIsDropped(t *testing.T) {
 	w := started(t, webConfig(1), "h1")
 	late := w.hostHeartbeat("h1")
 	late.Sent, late.Instances = w.now.Add(-100*time.Millisecond), nil
-	w.apply(w.s.observeHost(late, w.now))
-	if len(w.s.hosts["h1"].heartbeat.Instances) != 1 {
+	w.apply(w.s.ObserveHost(late, w.now))
+	if len(w.s.Hosts["h1"].Heartbeat.Instances) != 1 {
 		t.Fatal("a heartbeat of the past was believed")
 	}
 }
@@ -228,16 +230,16 @@ func TestDecide_DeafLeaderJudgesNobody(t *testing.T) {
 		t.Fatalf("after a pause of its own the leader took %d members out", 3-len(w.members()))
 	}
 	// It hears again: everybody counts as just seen.
-	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now}, w.now)
 	w.now = w.now.Add(time.Second)
-	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now}, w.now)
+	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now}, w.now)
 	w.decide()
 	if len(w.members()) != 3 {
 		t.Fatal("hosts were judged by their silence during the leader's pause")
 	}
 	// A beat of its own that is old proves nothing.
 	w.now = w.now.Add(10 * time.Second)
-	w.s.observeSelf(events.ControllerHeartbeat{Term: w.s.term, Sent: w.now.Add(-9 * time.Second)}, w.now)
+	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now.Add(-9 * time.Second)}, w.now)
 	w.decide()
 	if len(w.members()) != 3 {
 		t.Fatal("an old heartbeat of its own made the leader judge")
@@ -254,11 +256,11 @@ func TestDecide_HungInstanceLeavesAtOnceAndIsReplacedLater(t *testing.T) {
 		t.Fatal("an instance that fails its probes is in rotation")
 	}
 	w.run(10 * time.Second)
-	if !isWanted(w.s.services["web"].value, victim) {
+	if !cluster.IsWanted(w.s.Services["web"].Value, victim) {
 		t.Fatal("replaced too early")
 	}
 	w.run(25 * time.Second)
-	if isWanted(w.s.services["web"].value, victim) || len(w.members()) != 3 {
+	if cluster.IsWanted(w.s.Services["web"].Value, victim) || len(w.members()) != 3 {
 		t.Fatalf("after 35 s it is still wanted, or %d serve", len(w.members()))
 	}
 	if len(w.agents["h1"]) != 3 {
@@ -278,7 +280,7 @@ func TestDecide_RemovalDrainsBeforeItStops(t *testing.T) {
 	if slices.Contains(w.members(), victim) {
 		t.Fatal("a removed member owns slots")
 	}
-	if m, ok := w.s.routed("web", victim); !ok || !m.Draining {
+	if m, ok := services.Routed(w.s, "web", victim); !ok || !m.Draining {
 		t.Fatal("a removed member with requests in flight is not in the route as draining")
 	}
 	delete(w.routers["r1"], "web")
@@ -308,19 +310,19 @@ func TestDecide_DrainingEndsAtItsDeadline(t *testing.T) {
 func TestDecide_DrainWaitsForARouterThatIsBehind(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	victim := w.replicas()[0].Name
-	old := w.s.routes["web"].version
+	old := w.s.Routes["web"].Version
 	w.scale(false, 1, victim)
 	behind := func() {
-		w.s.routers["r1"].seen = w.now
-		w.s.routers["r1"].heartbeat.Epochs = map[string]events.Epoch{"web": old}
+		w.s.Routers["r1"].Seen = w.now
+		w.s.Routers["r1"].Heartbeat.Epochs = map[string]events.Epoch{"web": old}
 		w.decide()
 	}
 	behind()
-	if a := w.s.assigned["h1"].value; !assignedIn(a, victim) {
+	if a := w.s.Assigned["h1"].Value; !cluster.AssignedIn(a, victim) {
 		t.Fatal("taken from its host while a router serves the old epoch")
 	}
 	w.run(time.Second)
-	if a := w.s.assigned["h1"].value; assignedIn(a, victim) {
+	if a := w.s.Assigned["h1"].Value; cluster.AssignedIn(a, victim) {
 		t.Fatal("not taken from its host although every router serves the new epoch")
 	}
 }
@@ -338,7 +340,7 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 	if len(w.members()) != 3 {
 		t.Errorf("%d members, want 3", len(w.members()))
 	}
-	if at, _ := w.s.placement("old-b"); at != "h2" {
+	if at, _ := w.s.Placement("old-b"); at != "h2" {
 		t.Errorf("old-b runs on h2 but is assigned to %s", at)
 	}
 	// Routers serve both still, and would obey a route that has less.
@@ -357,7 +359,7 @@ func TestDecide_ConfigurationIsFollowedWhenItChangesOnly(t *testing.T) {
 	}
 	cfg := webConfig(4)
 	cfg.ID, cfg.Services[0].ConfigHash = "c1", "2"
-	w.s.cfg = cfg
+	w.s.Cfg = cfg
 	w.run(2 * time.Second)
 	if len(w.replicas()) != 4 || len(w.members()) != 4 {
 		t.Fatalf("%d replicas, %d serve after the configuration changed to 4", len(w.replicas()), len(w.members()))

@@ -6,56 +6,62 @@ import (
 	"slices"
 	"time"
 
+	"ringway/controller/cluster"
+	"ringway/controller/services"
+	"ringway/controller/tables"
+	"ringway/controller/tables/placement"
+	"ringway/controller/tables/rollout"
+	"ringway/controller/tables/route"
 	"ringway/events"
 )
 
 // plan decides for one leader's term. It has no clock and no network.
 type plan struct {
-	s       *state
-	scaling *scaling // requests about services
-	tables  *tables
-	rollout *rollout // of shard servers
+	s       *cluster.State
+	scaling *services.Requests // requests about services
+	tables  *tables.Tables
+	rollout *rollout.Rollout // of shard servers
 
 	draining       map[string]time.Time // instances that are not wanted: since when
 	statusRequests []func(any, error)
 }
 
-func newPlan(s *state) *plan {
-	return &plan{s: s, scaling: newScaling(s), tables: newTables(s), rollout: newRollout(s), draining: map[string]time.Time{}}
+func newPlan(s *cluster.State) *plan {
+	return &plan{s: s, scaling: services.NewRequests(s), tables: tables.New(s), rollout: rollout.New(s), draining: map[string]time.Time{}}
 }
 
-// decide compares what is wanted with what is, and returns the next effects
+// Decide compares what is wanted with what is, and returns the next effects
 // towards it: those of the first step that has any. It is called again after
 // they are carried out, until nothing is left to do.
-func (p *plan) decide(now time.Time) []effect {
+func (p *plan) Decide(now time.Time) []cluster.Effect {
 	s := p.s
-	effects := s.expire(now)
-	for _, step := range []func() []effect{
+	effects := s.Expire(now)
+	for _, step := range []func() []cluster.Effect{
 		// Take out of rotation what cannot serve: clients wait for that.
-		func() []effect { return s.routeServices(now) },
-		func() []effect { return s.routeTables(now) },
+		func() []cluster.Effect { return services.Route(s, now) },
+		func() []cluster.Effect { return route.Update(s, now) },
 		// Change what is wanted: the configuration and people's requests.
-		func() []effect { return p.scaling.acceptDeferred(now) },
-		func() []effect { return s.configureServices(now) },
-		func() []effect { return s.createConfiguredTables(now) },
-		func() []effect { return s.configureServers(now) },
-		func() []effect { return p.tables.beginRequests(now) },
-		func() []effect { return p.tables.createLogs(now) },
+		func() []cluster.Effect { return p.scaling.AcceptDeferred(now) },
+		func() []cluster.Effect { return services.Configure(s, now) },
+		func() []cluster.Effect { return tables.CreateConfigured(s, now) },
+		func() []cluster.Effect { return rollout.Configure(s, now) },
+		func() []cluster.Effect { return p.tables.BeginRequests(now) },
+		func() []cluster.Effect { return p.tables.CreateLogs(now) },
 		// Replace what has failed, then what runs something else than is configured.
-		func() []effect { return s.replaceInstances(now) },
-		func() []effect { return p.rollout.restartServers(now) },
-		func() []effect { return s.replaceServers(now) },
-		func() []effect { return s.moveServers(now) },
-		func() []effect { return s.rollOutServices(now) },
+		func() []cluster.Effect { return services.Replace(s, now) },
+		func() []cluster.Effect { return p.rollout.RestartServers(now) },
+		func() []cluster.Effect { return placement.ReplaceServers(s, now) },
+		func() []cluster.Effect { return placement.MoveServers(s, now) },
+		func() []cluster.Effect { return services.RollOut(s, now) },
 		// Give hosts to what is wanted, and stop what is not.
-		func() []effect { return s.placeVolumes(now) },
-		func() []effect { return p.placeInstances(now) },
-		func() []effect { return p.releaseInstances(now) },
-		func() []effect { return p.tables.purgeLogs(now) },
+		func() []cluster.Effect { return placement.PlaceVolumes(s, now) },
+		func() []cluster.Effect { return p.placeInstances(now) },
+		func() []cluster.Effect { return p.releaseInstances(now) },
+		func() []cluster.Effect { return p.tables.PurgeLogs(now) },
 		// Answer the requests that are fulfilled.
-		func() []effect { return p.scaling.reply(now) },
-		func() []effect { return p.tables.reply(now) },
-		func() []effect { return p.replyStatus(now) },
+		func() []cluster.Effect { return p.scaling.Reply(now) },
+		func() []cluster.Effect { return p.tables.Reply(now) },
+		func() []cluster.Effect { return p.replyStatus(now) },
 	} {
 		if next := step(); len(next) > 0 {
 			return append(effects, next...)
@@ -65,22 +71,22 @@ func (p *plan) decide(now time.Time) []effect {
 }
 
 // placeInstances assigns every wanted instance that has no host to one.
-func (p *plan) placeInstances(now time.Time) []effect {
-	if !p.s.readyToPlace(now) {
+func (p *plan) placeInstances(now time.Time) []cluster.Effect {
+	if !p.s.ReadyToPlace(now) {
 		return nil
 	}
-	next := newPlacements(p.s)
-	p.s.placeReplicas(next, now)
-	p.s.placeServers(next, now)
-	return next.effects()
+	next := cluster.NewPlacements(p.s)
+	services.Place(p.s, next, now)
+	placement.Place(p.s, next, now)
+	return next.Effects()
 }
 
 // releaseInstances takes what is no longer wanted away from its host, once no
 // router has a request there.
-func (p *plan) releaseInstances(now time.Time) (effects []effect) {
+func (p *plan) releaseInstances(now time.Time) (effects []cluster.Effect) {
 	s := p.s
-	for _, at := range sorted(s.assigned) {
-		next := s.assignment(at)
+	for _, at := range cluster.Sorted(s.Assigned) {
+		next := s.Assignment(at)
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
 			if p.isWanted(i, at) {
@@ -90,18 +96,18 @@ func (p *plan) releaseInstances(now time.Time) (effects []effect) {
 			why, done := p.drained(i, at, now)
 			if done {
 				delete(p.draining, i.Name)
-				delete(s.unready, i.Name)
+				delete(s.Unready, i.Name)
 				of := "service"
 				if i.Kind == events.KindShard {
 					of = "table"
 				}
-				cause = append(cause, s.event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{of: i.Service, "id": i.ID, "host": at, "reason": why}))
+				cause = append(cause, s.Event(now, events.EntityInstance, events.VerbRemoved, i.Name, map[string]any{of: i.Service, "id": i.ID, "host": at, "reason": why}))
 			}
 			return done
 		})
 		if len(cause) > 0 {
-			next.Decision = s.because(cause...)
-			effects = append(effects, putAssign{value: *next})
+			next.Decision = s.Because(cause...)
+			effects = append(effects, cluster.PutAssignment{Value: *next})
 		}
 	}
 	return effects
@@ -111,17 +117,17 @@ func (p *plan) releaseInstances(now time.Time) (effects []effect) {
 // table whose stored value nobody can read, or a table that nobody knows, all do.
 func (p *plan) isWanted(i events.InstanceSpec, at string) bool {
 	if i.Kind == events.KindShard {
-		db, ok := p.s.tables[i.Service]
-		return !ok || wantedAt(db.value, i.Name, at)
+		db, ok := p.s.Tables[i.Service]
+		return !ok || cluster.WantedAt(db.Value, i.Name, at)
 	}
-	svc, ok := p.s.services[i.Service]
-	return ok && isWanted(svc.value, i.Name) || !ok && p.s.undecodable[i.Service]
+	svc, ok := p.s.Services[i.Service]
+	return ok && cluster.IsWanted(svc.Value, i.Name) || !ok && p.s.Undecodable[i.Service]
 }
 
 // noteDraining notes since when an unwanted instance drains. One that is only
 // restarted has no deadline.
 func (p *plan) noteDraining(i events.InstanceSpec, at string, now time.Time) {
-	if _, _, ok := p.s.restarting(i, at); ok {
+	if _, _, ok := rollout.Restarting(p.s, i, at); ok {
 		return
 	}
 	if _, ok := p.draining[i.Name]; !ok {
@@ -132,36 +138,36 @@ func (p *plan) noteDraining(i events.InstanceSpec, at string, now time.Time) {
 // drained reports whether an unwanted instance may be stopped, and why.
 func (p *plan) drained(i events.InstanceSpec, at string, now time.Time) (string, bool) {
 	s := p.s
-	h := s.hosts[at]
-	if h == nil || h.state == events.Lost {
+	h := s.Hosts[at]
+	if h == nil || h.State == events.Lost {
 		return "host is lost", true
 	}
-	if st, ok := h.status(i.Name); ok && st.State == events.Dead {
+	if st, ok := h.Status(i.Name); ok && st.State == events.Dead {
 		return "dead", true
 	}
-	if db, srv, ok := s.restarting(i, at); ok {
-		return s.mayStop(db, srv, now) // whatever time that takes
+	if db, srv, ok := rollout.Restarting(s, i, at); ok {
+		return rollout.MayStop(s, db, srv, now) // whatever time that takes
 	}
 	limit := events.DefaultServiceSpec().Drain.D()
-	if svc, ok := s.services[i.Service]; ok && i.Kind == "" {
-		limit = svc.value.Spec.Drain.D()
+	if svc, ok := s.Services[i.Service]; ok && i.Kind == "" {
+		limit = svc.Value.Spec.Drain.D()
 	}
 	if now.Sub(p.draining[i.Name]) >= limit {
 		return fmt.Sprintf("not drained after %s", limit), true
 	}
 	if i.Kind == events.KindShard {
-		return s.outOfRoute(i, now)
+		return placement.OutOfRoute(s, i, now)
 	}
-	return s.requestsEnded(i, now)
+	return services.RequestsEnded(s, i, now)
 }
 
-// verbs are the requests that the leader answers: each reads a body and returns
+// Verbs are the requests that the leader answers: each reads a body and returns
 // what begins the work on it.
-func (p *plan) verbs() map[string]verb {
-	verbs := p.tables.verbs()
-	maps.Copy(verbs, p.scaling.verbs())
-	verbs[events.APIStatus] = func([]byte) (begin, error) {
-		return func(_ time.Time, done func(any, error)) []effect {
+func (p *plan) Verbs() map[string]cluster.Verb {
+	verbs := p.tables.Verbs()
+	maps.Copy(verbs, p.scaling.Verbs())
+	verbs[events.APIStatus] = func([]byte) (cluster.Begin, error) {
+		return func(_ time.Time, done func(any, error)) []cluster.Effect {
 			p.statusRequests = append(p.statusRequests, done)
 			return nil
 		}, nil

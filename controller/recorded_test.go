@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
 	"ringway/events"
 )
 
@@ -46,7 +47,7 @@ func (r *recorder) line(now time.Time, kind string, v any) {
 	_, _ = fmt.Fprintf(r.out, "%s %s %s\n", now.Format("15:04:05.000"), kind, b)
 }
 
-func (r *recorder) effect(now time.Time, e effect) {
+func (r *recorder) effect(now time.Time, e cluster.Effect) {
 	outcome := func(v any, err error) map[string]any {
 		if err != nil {
 			v = nil
@@ -54,31 +55,31 @@ func (r *recorder) effect(now time.Time, e effect) {
 		return map[string]any{"reply": v, "error": fmt.Sprint(err)}
 	}
 	switch e := e.(type) {
-	case putService:
-		r.line(now, "put service", e.value)
-	case putAssign:
-		r.line(now, "put assignment", e.value)
-	case putRoute:
-		r.line(now, "put route", e.value)
-	case putTable:
-		r.line(now, "put table", e.value)
-	case putTableRoute:
-		r.line(now, "put table route", e.value)
-	case emit:
-		r.line(now, "emit", e.event)
-	case resign:
-		r.line(now, "resign", e.key)
-	case answer:
-		r.line(now, "answer", outcome(e.reply, e.err))
-	case deleteOldLog:
-		r.line(now, "clear log", []any{e.id.Table, e.id.Shard, e.id.Incarnation})
-	case createLog:
-		r.line(now, "make log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.first})
-	case purgeLog:
-		r.line(now, "purge log", []any{e.id.Table, e.id.Shard, e.id.Incarnation, e.below, e.minPurge})
-	case rolledBack:
-		r.line(now, "rolled back", e.why)
-		r.effect(now, e.proof)
+	case cluster.PutService:
+		r.line(now, "put service", e.Value)
+	case cluster.PutAssignment:
+		r.line(now, "put assignment", e.Value)
+	case cluster.PutRoute:
+		r.line(now, "put route", e.Value)
+	case cluster.PutTable:
+		r.line(now, "put table", e.Value)
+	case cluster.PutTableRoute:
+		r.line(now, "put table route", e.Value)
+	case cluster.Emit:
+		r.line(now, "emit", e.Event)
+	case cluster.Resign:
+		r.line(now, "resign", e.Key)
+	case cluster.Answer:
+		r.line(now, "answer", outcome(e.Reply, e.Err))
+	case cluster.DeleteOldLog:
+		r.line(now, "clear log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation})
+	case cluster.CreateLog:
+		r.line(now, "make log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation, e.First})
+	case cluster.PurgeLog:
+		r.line(now, "purge log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation, e.Below, e.MinPurge})
+	case cluster.RolledBack:
+		r.line(now, "rolled back", e.Why)
+		r.effect(now, e.Proof)
 	default:
 		panic(fmt.Sprintf("BUG: no form for %T", e))
 	}
@@ -159,7 +160,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 			}
 		case 1, 2, 3: // an instance dies, or fails its probe, or recovers
 			host := fmt.Sprint("h", 1+rng.IntN(4))
-			for _, name := range sorted(w.agents[host]) {
+			for _, name := range cluster.Sorted(w.agents[host]) {
 				if rng.IntN(3) == 0 {
 					w.agents[host][name].State = []string{events.Dead, events.Dead, events.Unready, events.Ready}[rng.IntN(4)]
 				}
@@ -171,13 +172,13 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 		case 6, 7, 8:
 			clear(w.silent)
 		case 9:
-			if db := w.s.tables["StudT"]; db != nil && len(db.value.Servers) > 0 {
-				name := db.value.Servers[rng.IntN(len(db.value.Servers))].Name
+			if db := w.s.Tables["StudT"]; db != nil && len(db.Value.Servers) > 0 {
+				name := db.Value.Servers[rng.IntN(len(db.Value.Servers))].Name
 				w.mute[name] = !w.mute[name]
 			}
 		case 10:
-			if db := w.s.tables["StudT"]; db != nil && len(db.value.Servers) > 0 {
-				name := db.value.Servers[rng.IntN(len(db.value.Servers))].Name
+			if db := w.s.Tables["StudT"]; db != nil && len(db.Value.Servers) > 0 {
+				name := db.Value.Servers[rng.IntN(len(db.Value.Servers))].Name
 				w.hung[name] = !w.hung[name]
 			}
 		case 11:
@@ -230,14 +231,14 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 				w.run(75 * time.Second)
 			case 2:
 				future := events.Epoch{Incarnation: "bus", Revision: w.rev + 1000}
-				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Epochs: map[string]events.Epoch{"web": future}}, w.now))
-				w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Tables: map[string]events.Epoch{"StudT": future}}, w.now))
+				w.apply(w.s.ObserveRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Epochs: map[string]events.Epoch{"web": future}}, w.now))
+				w.apply(w.s.ObserveRouter(events.RouterHeartbeat{Router: "r2", Sent: w.now, Tables: map[string]events.Epoch{"StudT": future}}, w.now))
 				b := w.hostHeartbeat("h1")
 				b.Assigned = future
-				w.apply(w.s.observeHost(b, w.now))
+				w.apply(w.s.ObserveHost(b, w.now))
 			}
 		}
-		for _, key := range sorted(w.logs) {
+		for _, key := range cluster.Sorted(w.logs) {
 			w.logs[key].last += uint64(rng.IntN(30))
 		}
 		w.step(events.HeartbeatInterval)
@@ -251,4 +252,4 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 }
 
 // recorderStatus records all that the leader knows, as people see it.
-func (w *sim) recorderStatus() { w.recorder.line(w.now, "status", w.s.status(w.now)) }
+func (w *sim) recorderStatus() { w.recorder.line(w.now, "status", status(w.s, w.now)) }

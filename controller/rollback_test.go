@@ -4,13 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
 	"ringway/events"
 )
 
 // rewounds are the claims among effects that the bus went back.
-func rewounds(effects []effect) (n int) {
+func rewounds(effects []cluster.Effect) (n int) {
 	for _, e := range effects {
-		if _, ok := e.(rolledBack); ok {
+		if _, ok := e.(cluster.RolledBack); ok {
 			n++
 		}
 	}
@@ -21,13 +22,13 @@ func rewounds(effects []effect) (n int) {
 // its versions that follow each other.
 func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	w := started(t, webConfig(2), "h1", "h2")
-	at := w.s.assigned["h1"].version
-	term := w.s.term
+	at := w.s.Assigned["h1"].Version
+	term := w.s.Term
 	f := func(assigned events.Version, token events.Token, want int) {
 		t.Helper()
 		b := w.hostHeartbeat("h1")
 		b.Assigned, b.Token = assigned, token
-		if got := rewounds(w.s.observeHost(b, w.now)); got != want {
+		if got := rewounds(w.s.ObserveHost(b, w.now)); got != want {
 			t.Errorf("a host that obeys %s of term %s is doubted %d times, want %d", assigned, token, got, want)
 		}
 	}
@@ -35,7 +36,7 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 		v.Revision = uint64(int(v.Revision) + by)
 		return v
 	}
-	w.s.assigned["h1"].former = at.Revision - 3 // as after an election
+	w.s.Assigned["h1"].Former = at.Revision - 3 // as after an election
 	f(at, term, 0)
 	f(moved(at, 1), term, 1)
 	f(moved(at, 58), moved(term, 3), 1)
@@ -47,11 +48,11 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	f(events.Version{}, events.Token{}, 0) // it obeys nothing yet
 	f(events.Version{Incarnation: "before", Revision: 99}, events.Token{Incarnation: "before", Revision: 99}, 0)
 
-	epoch := w.s.routes["web"].version
+	epoch := w.s.Routes["web"].Version
 	g := func(v events.Epoch, want int) {
 		t.Helper()
 		b := events.RouterHeartbeat{Router: "r1", Epochs: map[string]events.Epoch{"web": v, "unknown": moved(v, 9)}, Sent: w.now}
-		if got := rewounds(w.s.observeRouter(b, w.now)); got != want {
+		if got := rewounds(w.s.ObserveRouter(b, w.now)); got != want {
 			t.Errorf("a router that obeys %s is doubted %d times, want %d", v, got, want)
 		}
 	}
@@ -67,13 +68,13 @@ func TestObserve_ProofChangesNothing(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	b := w.hostHeartbeat("h1")
 	b.Assigned.Revision += 60
-	have := w.s.assigned["h1"].value
-	for _, e := range w.s.observeHost(b, w.now) {
-		next := e.(rolledBack).proof.(putAssign).value
+	have := w.s.Assigned["h1"].Value
+	for _, e := range w.s.ObserveHost(b, w.now) {
+		next := e.(cluster.RolledBack).Proof.(cluster.PutAssignment).Value
 		if next.Host != "h1" || len(next.Instances) != len(have.Instances) || next.Instances[0].Name != have.Instances[0].Name {
 			t.Errorf("%+v is stored as %+v", have, next)
 		}
-		w.apply([]effect{e.(rolledBack).proof})
+		w.apply([]cluster.Effect{e.(cluster.RolledBack).Proof})
 	}
 	w.wantEvent("bus.rewound", events.BucketAssign)
 }
@@ -92,16 +93,16 @@ func TestObserve_DoubtsNobodyWhileTheBusGoesOn(t *testing.T) {
 		}
 		for _, h := range []string{"h1", "h2", "h3"} {
 			b := w.hostHeartbeat(h)
-			b.Token = w.s.term
+			b.Token = w.s.Term
 			late = append(late, b)
 		}
-		lateRouter = append(lateRouter, events.RouterHeartbeat{Router: "r1", Epochs: map[string]events.Epoch{"web": w.s.routes["web"].version}})
+		lateRouter = append(lateRouter, events.RouterHeartbeat{Router: "r1", Epochs: map[string]events.Epoch{"web": w.s.Routes["web"].Version}})
 		w.run(time.Second)
 		for range 3 { // heartbeats come late, as old as they like
-			b := late[w.s.rng.IntN(len(late))]
+			b := late[w.s.Rng.IntN(len(late))]
 			b.Sent = w.now
-			r := lateRouter[w.s.rng.IntN(len(lateRouter))]
-			if n := rewounds(w.s.observeHost(b, w.now)) + rewounds(w.s.observeRouter(r, w.now)); n > 0 {
+			r := lateRouter[w.s.Rng.IntN(len(lateRouter))]
+			if n := rewounds(w.s.ObserveHost(b, w.now)) + rewounds(w.s.ObserveRouter(r, w.now)); n > 0 {
 				t.Fatalf("after %d s: %+v or %+v is doubted", i, b, r)
 			}
 		}

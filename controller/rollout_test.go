@@ -6,12 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
 	"ringway/events"
 )
 
 // configure starts the leader's next term with another configuration.
 func (w *sim) configure(digest string, change func(*events.ServiceSpec)) {
-	w.s.cfg.Services = []ServiceConfig{{Name: "web", ConfigHash: digest, Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+	w.s.Cfg.Services = []cluster.ServiceConfig{{Name: "web", ConfigHash: digest, Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		change(&base)
 		return base, base.Validate()
 	}}}
@@ -20,12 +21,12 @@ func (w *sim) configure(digest string, change func(*events.ServiceSpec)) {
 // commands lists what is assigned, by replica.
 func (w *sim) commands() (out []string) {
 	for _, r := range w.replicas() {
-		at, ok := w.s.placement(r.Name)
+		at, ok := w.s.Placement(r.Name)
 		if !ok {
 			out = append(out, "nothing")
 			continue
 		}
-		for _, i := range w.s.assigned[at].value.Instances {
+		for _, i := range w.s.Assigned[at].Value.Instances {
 			if i.Name == r.Name {
 				out = append(out, append(i.Command, "sample")[0])
 			}
@@ -77,7 +78,7 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 		t.Fatalf("replicas went from %v to %v", before, w.replicas())
 	}
 	emitted := w.wantEvent("service.halted", "web")
-	if why := w.s.services["web"].value.Stuck; why == "" || w.s.status(w.now).Services[0].Detail != why || !strings.Contains(string(emitted.Data), "did not become ready") {
+	if why := w.s.Services["web"].Value.Stuck; why == "" || status(w.s, w.now).Services[0].Detail != why || !strings.Contains(string(emitted.Data), "did not become ready") {
 		t.Errorf("nobody is told why: %q, %s", why, emitted.Data)
 	}
 
@@ -100,8 +101,8 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 func TestDecide_NextOfADeadReplicaTakesItsPlace(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	w.apply(w.p.decide(w.now))
-	w.apply(w.p.decide(w.now))
+	w.apply(w.p.Decide(w.now))
+	w.apply(w.p.Decide(w.now))
 	next := w.replicas()[0].Next
 	if next == "" {
 		t.Fatalf("nothing follows %+v", w.replicas())

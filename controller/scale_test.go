@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
 	"ringway/events"
 )
 
@@ -135,7 +136,7 @@ func TestScale_AddWaitsForANameThatIsOnItsWayOut(t *testing.T) {
 	w.run(time.Second)
 	first, second := w.scaleID("first", true, 1, victim), w.scaleID("second", true, 1, victim)
 	w.run(time.Second)
-	if first.answered || isReplica(w.s.services["web"].value, victim) {
+	if first.answered || cluster.IsReplica(w.s.Services["web"].Value, victim) {
 		t.Fatalf("%s was added while the one before it still ends: %v", victim, first.err)
 	}
 	delete(w.routers["r1"], "web")
@@ -151,11 +152,11 @@ func TestScale_AddWaitsForANameThatIsOnItsWayOut(t *testing.T) {
 // Nobody knows when a host that is away stops what it has.
 func TestScale_AddDoesNotWaitForAHostThatIsAway(t *testing.T) {
 	w := started(t, webConfig(4), "h1", "h2")
-	at, _ := w.s.placement(w.replicas()[0].Name)
+	at, _ := w.s.Placement(w.replicas()[0].Name)
 	victim := w.replicas()[0].Name
 	w.silent[at] = true
 	w.run(20 * time.Second)
-	if isReplica(w.s.services["web"].value, victim) {
+	if cluster.IsReplica(w.s.Services["web"].Value, victim) {
 		t.Fatal("it was not replaced")
 	}
 	if got := w.scale(true, 1, victim); got.err == nil || !strings.Contains(got.err.Error(), "already in use") {
@@ -185,13 +186,13 @@ func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
 		w := started(t, webConfig(2), "h1")
 		serves := w.members()
 		w.broken = "nothere:1"
-		w.s.services["web"].value.Spec.Image = w.broken
+		w.s.Services["web"].Value.Spec.Image = w.broken
 		w.scale(true, 2, "dead-1", "dead-2")
 		w.run(time.Second)
 		if got := w.members(); len(got) != 2 {
 			t.Fatalf("%v serve, want 2 of 4", got)
 		}
-		w.s.rng = rand.New(rand.NewPCG(seed, 0))
+		w.s.Rng = rand.New(rand.NewPCG(seed, 0))
 		remove(w, []string{"dead-1", "dead-2"}, serves)
 		w.run(time.Second)
 		if got := w.members(); len(got) != left {
@@ -205,8 +206,8 @@ func TestScale_WhatDoesNotServeIsRemovedFirst(t *testing.T) {
 		f(seed, func(w *sim, dead, _ []string) { w.scale(false, 2, dead[0]) }, 2)
 		f(seed, func(w *sim, _, serves []string) { w.scale(false, 2, serves[0]) }, 1)
 		f(seed, func(w *sim, _, _ []string) {
-			w.s.cfg.Services = webConfig(3).Services
-			w.s.cfg.Services[0].ConfigHash = "2"
+			w.s.Cfg.Services = webConfig(3).Services
+			w.s.Cfg.Services[0].ConfigHash = "2"
 			w.decide()
 		}, 2)
 	}
@@ -250,7 +251,7 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	if second.err != nil || !slices.Equal(second.reply.Added, []string{"S6"}) {
 		t.Errorf("the second got %+v, want S6", second)
 	}
-	if w.s.services["web"].value.Replicas[3].ID != 4 {
+	if w.s.Services["web"].Value.Replicas[3].ID != 4 {
 		t.Fatal("the id is not used again: this test shows nothing")
 	}
 	if again := w.scaleID(first.id, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
@@ -298,10 +299,10 @@ func TestScale_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 
 func TestFreshName(t *testing.T) {
 	w := started(t, webConfig(1), "h1")
-	svc := w.s.services["web"].value
+	svc := w.s.Services["web"].Value
 	seen := map[string]bool{}
 	for range 1000 {
-		name := w.s.freshName(svc)
+		name := cluster.FreshName(w.s, svc)
 		if events.ValidName(name) != nil || !strings.HasPrefix(name, "web-") {
 			t.Fatalf("%q is no good name", name)
 		}
@@ -311,7 +312,7 @@ func TestFreshName(t *testing.T) {
 		t.Fatalf("only %d of 1000 names differ", len(seen))
 	}
 	svc.Spec.Name = fmt.Sprintf("%063d", 1)
-	if name := w.s.freshName(svc); events.ValidName(name) != nil {
+	if name := cluster.FreshName(w.s, svc); events.ValidName(name) != nil {
 		t.Fatalf("%q is no valid name", name)
 	}
 }

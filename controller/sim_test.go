@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"ringway/controller/cluster"
 	"ringway/events"
 )
 
@@ -14,7 +15,7 @@ import (
 // a clock that only the test moves.
 type sim struct {
 	t       *testing.T
-	s       *state
+	s       *cluster.State
 	p       *plan
 	now     time.Time
 	rev     uint64
@@ -29,12 +30,12 @@ type sim struct {
 	database
 }
 
-func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
+func newSim(t *testing.T, cfg cluster.Config, hosts ...string) *sim {
 	t.Helper()
 	cfg.ID = "c1"
 	w := &sim{t: t, database: database{mute: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
-	w.s = newState(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
+	w.s = cluster.New(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	w.p = newPlan(w.s)
 	for _, h := range hosts {
 		w.agents[h] = map[string]*events.InstanceStatus{}
@@ -48,16 +49,16 @@ func newSim(t *testing.T, cfg Config, hosts ...string) *sim {
 // elect makes a leader of the next term that has heard nobody yet.
 func (w *sim) elect() {
 	before := w.s
-	w.s = newState(before.cfg, events.Token{Incarnation: "lease", Revision: before.term.Revision + 1}, before.term.Revision+1, w.now)
-	w.s.services, w.s.assigned, w.s.routes = before.services, before.assigned, before.routes
-	w.s.tables, w.s.tableRoutes = before.tables, before.tableRoutes
-	w.s.assumeAlive(w.now)
+	w.s = cluster.New(before.Cfg, events.Token{Incarnation: "lease", Revision: before.Term.Revision + 1}, before.Term.Revision+1, w.now)
+	w.s.Services, w.s.Assigned, w.s.Routes = before.Services, before.Assigned, before.Routes
+	w.s.Tables, w.s.TableRoutes = before.Tables, before.TableRoutes
+	w.s.AssumeAlive(w.now)
 	w.p = newPlan(w.s)
 }
 
-func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
-	cfg := DefaultConfig()
-	cfg.Services = []ServiceConfig{{Name: "web", ConfigHash: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
+func webConfig(replicas int, change ...func(*events.ServiceSpec)) cluster.Config {
+	cfg := cluster.DefaultConfig()
+	cfg.Services = []cluster.ServiceConfig{{Name: "web", ConfigHash: "1", Overlay: func(base events.ServiceSpec) (events.ServiceSpec, error) {
 		base.Replicas = replicas
 		for _, f := range change {
 			f(&base)
@@ -68,7 +69,7 @@ func webConfig(replicas int, change ...func(*events.ServiceSpec)) Config {
 }
 
 // apply carries effects out as the term does, without any bus.
-func (w *sim) apply(effects []effect) {
+func (w *sim) apply(effects []cluster.Effect) {
 	w.t.Helper()
 	for _, e := range effects {
 		if w.recorder != nil {
@@ -77,32 +78,32 @@ func (w *sim) apply(effects []effect) {
 		w.rev++
 		v := events.Version{Incarnation: "bus", Revision: w.rev}
 		switch e := e.(type) {
-		case putService:
-			w.emitted = append(w.emitted, e.value.Cause...)
-			w.s.services[e.value.Spec.Name] = &stored[events.Service]{value: e.value, version: v, former: w.rev - 1}
-		case putAssign:
-			w.emitted = append(w.emitted, e.value.Cause...)
-			w.s.assigned[e.value.Host] = &stored[events.Assignment]{value: e.value, version: v, former: w.rev - 1}
-		case putRoute:
-			w.emitted = append(w.emitted, e.value.Cause...)
-			w.s.routes[e.value.Service] = &stored[events.Route]{value: e.value, version: v, former: w.rev - 1}
-		case putTable:
-			w.emitted = append(w.emitted, e.value.Cause...)
-			w.s.tables[e.value.Table.Name] = &stored[events.Database]{value: w.reread(e.value), version: v, former: w.rev - 1}
-		case putTableRoute:
-			w.emitted = append(w.emitted, e.value.Cause...)
-			w.s.tableRoutes[e.value.Table.Name] = &stored[events.TableRoute]{value: e.value, version: v, former: w.rev - 1}
-		case deleteOldLog:
+		case cluster.PutService:
+			w.emitted = append(w.emitted, e.Value.Cause...)
+			w.s.Services[e.Value.Spec.Name] = &cluster.Stored[events.Service]{Value: e.Value, Version: v, Former: w.rev - 1}
+		case cluster.PutAssignment:
+			w.emitted = append(w.emitted, e.Value.Cause...)
+			w.s.Assigned[e.Value.Host] = &cluster.Stored[events.Assignment]{Value: e.Value, Version: v, Former: w.rev - 1}
+		case cluster.PutRoute:
+			w.emitted = append(w.emitted, e.Value.Cause...)
+			w.s.Routes[e.Value.Service] = &cluster.Stored[events.Route]{Value: e.Value, Version: v, Former: w.rev - 1}
+		case cluster.PutTable:
+			w.emitted = append(w.emitted, e.Value.Cause...)
+			w.s.Tables[e.Value.Table.Name] = &cluster.Stored[events.Database]{Value: w.reread(e.Value), Version: v, Former: w.rev - 1}
+		case cluster.PutTableRoute:
+			w.emitted = append(w.emitted, e.Value.Cause...)
+			w.s.TableRoutes[e.Value.Table.Name] = &cluster.Stored[events.TableRoute]{Value: e.Value, Version: v, Former: w.rev - 1}
+		case cluster.DeleteOldLog:
 			w.apply(w.deleteOldLog(e))
-		case createLog:
-			w.apply(e.done(w.createLog(e), w.now))
-		case purgeLog:
+		case cluster.CreateLog:
+			w.apply(e.Done(w.createLog(e), w.now))
+		case cluster.PurgeLog:
 			w.purges = append(w.purges, e)
 			w.apply(w.purgeLog(e))
-		case emit:
-			w.emitted = append(w.emitted, e.event)
-		case answer:
-			e.done(e.reply, e.err)
+		case cluster.Emit:
+			w.emitted = append(w.emitted, e.Event)
+		case cluster.Answer:
+			e.Done(e.Reply, e.Err)
 		}
 	}
 }
@@ -110,7 +111,7 @@ func (w *sim) apply(effects []effect) {
 func (w *sim) decide() {
 	w.t.Helper()
 	for i := 0; ; i++ {
-		next := w.p.decide(w.now)
+		next := w.p.Decide(w.now)
 		if len(next) == 0 {
 			return
 		}
@@ -125,8 +126,8 @@ func (w *sim) decide() {
 func (w *sim) step(d time.Duration) {
 	w.t.Helper()
 	w.now = w.now.Add(d)
-	w.s.observeSelf(events.ControllerHeartbeat{Controller: "c1", Term: w.s.term, Sent: w.now}, w.now)
-	for _, name := range sorted(w.agents) {
+	w.s.ObserveSelf(events.ControllerHeartbeat{Controller: "c1", Term: w.s.Term, Sent: w.now}, w.now)
+	for _, name := range cluster.Sorted(w.agents) {
 		if w.silent[name] {
 			if w.agentless {
 				w.serverHeartbeats(name)
@@ -134,23 +135,23 @@ func (w *sim) step(d time.Duration) {
 			continue
 		}
 		w.reconcile(name)
-		w.apply(w.s.observeHost(w.hostHeartbeat(name), w.now))
+		w.apply(w.s.ObserveHost(w.hostHeartbeat(name), w.now))
 		w.serverHeartbeats(name)
 	}
-	for _, id := range sorted(w.routers) {
+	for _, id := range cluster.Sorted(w.routers) {
 		inFlight := w.routers[id]
 		if w.silent[id] {
 			continue
 		}
 		epochs := map[string]events.Epoch{}
-		for service, r := range w.s.routes {
-			epochs[service] = r.version
+		for service, r := range w.s.Routes {
+			epochs[service] = r.Version
 		}
 		tables := map[string]events.Epoch{}
-		for table, r := range w.s.tableRoutes {
-			tables[table] = r.version
+		for table, r := range w.s.TableRoutes {
+			tables[table] = r.Version
 		}
-		w.apply(w.s.observeRouter(events.RouterHeartbeat{Router: id, Epochs: epochs, Tables: tables, InFlight: inFlight, Sent: w.now}, w.now))
+		w.apply(w.s.ObserveRouter(events.RouterHeartbeat{Router: id, Epochs: epochs, Tables: tables, InFlight: inFlight, Sent: w.now}, w.now))
 	}
 	w.decide()
 }
@@ -164,11 +165,11 @@ func (w *sim) run(d time.Duration) {
 }
 
 func (w *sim) reconcile(host string) {
-	a, ok := w.s.assigned[host]
+	a, ok := w.s.Assigned[host]
 	if !ok {
 		return
 	}
-	for _, i := range a.value.Instances {
+	for _, i := range a.Value.Instances {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, Kind: i.Kind, Volume: i.Volume, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
 			if w.broken != "" && (slices.Contains(i.Command, w.broken) || i.Image == w.broken) {
@@ -177,7 +178,7 @@ func (w *sim) reconcile(host string) {
 		}
 	}
 	for name := range w.agents[host] {
-		if !assignedIn(a.value, name) && !w.foreign[name] {
+		if !cluster.AssignedIn(a.Value, name) && !w.foreign[name] {
 			delete(w.agents[host], name)
 		}
 	}
@@ -185,10 +186,10 @@ func (w *sim) reconcile(host string) {
 
 func (w *sim) hostHeartbeat(host string) events.HostHeartbeat {
 	b := events.HostHeartbeat{Host: host, Incarnation: host + "-1", Sent: w.now.Add(w.clock[host])}
-	if a, ok := w.s.assigned[host]; ok {
-		b.Assigned = a.version
+	if a, ok := w.s.Assigned[host]; ok {
+		b.Assigned = a.Version
 	}
-	for _, name := range sorted(w.agents[host]) {
+	for _, name := range cluster.Sorted(w.agents[host]) {
 		b.Instances = append(b.Instances, *w.agents[host][name])
 	}
 	return b
@@ -206,11 +207,11 @@ func (w *sim) find(name string) (string, *events.InstanceStatus) {
 }
 
 func (w *sim) members() (names []string) {
-	r, ok := w.s.routes["web"]
+	r, ok := w.s.Routes["web"]
 	if !ok {
 		return nil
 	}
-	for _, m := range r.value.Members {
+	for _, m := range r.Value.Members {
 		if !m.Draining {
 			names = append(names, m.Name)
 		}
@@ -218,7 +219,7 @@ func (w *sim) members() (names []string) {
 	return names
 }
 
-func (w *sim) replicas() []events.Replica { return w.s.services["web"].value.Replicas }
+func (w *sim) replicas() []events.Replica { return w.s.Services["web"].Value.Replicas }
 
 func (w *sim) verbs() (out []string) {
 	for _, e := range w.emitted {
@@ -269,7 +270,7 @@ func (w *sim) request(verb string, body any, done func(any, error)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	begin, err := w.p.verbs()[verb](b)
+	begin, err := w.p.Verbs()[verb](b)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -277,7 +278,7 @@ func (w *sim) request(verb string, body any, done func(any, error)) {
 	w.decide()
 }
 
-func started(t *testing.T, cfg Config, hosts ...string) *sim {
+func started(t *testing.T, cfg cluster.Config, hosts ...string) *sim {
 	t.Helper()
 	w := newSim(t, cfg, hosts...)
 	w.run(3 * time.Second)

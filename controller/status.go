@@ -5,72 +5,62 @@ import (
 	"slices"
 	"time"
 
+	"ringway/controller/cluster"
+	"ringway/controller/services"
+	"ringway/controller/tables"
+	"ringway/controller/tables/route"
 	"ringway/events"
 )
 
 // replyStatus waits for a first heartbeat of each host and shard server that is
 // there: a new leader has everything in rotation and knows of nothing that runs.
-func (p *plan) replyStatus(now time.Time) (effects []effect) {
-	if len(p.statusRequests) == 0 || now.Sub(p.s.since) < 2*events.HeartbeatInterval && !p.s.allObserved() {
+func (p *plan) replyStatus(now time.Time) (effects []cluster.Effect) {
+	if len(p.statusRequests) == 0 || now.Sub(p.s.Since) < 2*events.HeartbeatInterval && !p.s.AllObserved() {
 		return nil
 	}
-	st := p.s.status(now)
+	st := status(p.s, now)
 	for _, done := range p.statusRequests {
-		effects = append(effects, answer{done: done, reply: st})
+		effects = append(effects, cluster.Answer{Done: done, Reply: st})
 	}
 	p.statusRequests = nil
 	return effects
 }
 
-func (s *state) allObserved() bool {
-	for _, h := range s.hosts {
-		if h.heartbeat == nil {
-			return false
-		}
-	}
-	for _, srv := range s.servers {
-		if srv.heartbeat == nil {
-			return false
-		}
-	}
-	return true
-}
-
 // status is all that the leader knows, for people.
-func (s *state) status(now time.Time) events.Status {
+func status(s *cluster.State, now time.Time) events.Status {
 	out := events.Status{
-		Controller: s.cfg.ID, Term: s.term, Since: s.since, RolledBack: s.rollback,
+		Controller: s.Cfg.ID, Term: s.Term, Since: s.Since, RolledBack: s.Rollback,
 		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
 	}
-	for _, name := range sorted(s.services) {
-		svc := s.services[name].value
+	for _, name := range cluster.Sorted(s.Services) {
+		svc := s.Services[name].Value
 		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas), Detail: svc.Stuck}
-		if r, ok := s.routes[name]; ok {
-			line.Epoch, line.Serving = r.version, len(r.value.Members)-countDraining(r.value.Members)
+		if r, ok := s.Routes[name]; ok {
+			line.Epoch, line.Serving = r.Version, len(r.Value.Members)-services.CountDraining(r.Value.Members)
 		}
 		out.Services = append(out.Services, line)
 	}
-	for _, name := range sorted(s.hosts) {
-		h := s.hosts[name]
-		line := events.HostStatus{Name: name, State: h.state, Silent: events.Duration(s.silence(h.seen, now).Round(time.Millisecond))}
-		if a, ok := s.assigned[name]; ok {
-			line.Instances = len(a.value.Instances)
+	for _, name := range cluster.Sorted(s.Hosts) {
+		h := s.Hosts[name]
+		line := events.HostStatus{Name: name, State: h.State, Silent: events.Duration(s.Silence(h.Seen, now).Round(time.Millisecond))}
+		if a, ok := s.Assigned[name]; ok {
+			line.Instances = len(a.Value.Instances)
 		}
-		if h.heartbeat != nil {
-			line.Incarnation, line.Load = h.heartbeat.Incarnation, h.heartbeat.Load
+		if h.Heartbeat != nil {
+			line.Incarnation, line.Load = h.Heartbeat.Incarnation, h.Heartbeat.Load
 		}
 		out.Hosts = append(out.Hosts, line)
 	}
-	for _, id := range sorted(s.routers) {
-		r := s.routers[id]
-		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.heartbeat.Address, Silent: events.Duration(s.silence(r.seen, now).Round(time.Millisecond)), Epochs: r.heartbeat.Epochs})
+	for _, id := range cluster.Sorted(s.Routers) {
+		r := s.Routers[id]
+		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.Heartbeat.Address, Silent: events.Duration(s.Silence(r.Seen, now).Round(time.Millisecond)), Epochs: r.Heartbeat.Epochs})
 	}
-	out.Instances, out.Tables = s.instances(), s.tableStatus(now)
+	out.Instances, out.Tables = instances(s), tables.Status(s, now)
 	return out
 }
 
 // instances lists what is wanted or assigned, and what hosts run besides.
-func (s *state) instances() []events.InstanceReport {
+func instances(s *cluster.State) []events.InstanceReport {
 	lines := []events.InstanceReport{}
 	listed := map[[2]string]bool{}
 	report := func(name, service string, id int, at string) {
@@ -79,38 +69,38 @@ func (s *state) instances() []events.InstanceReport {
 		}
 		listed[[2]string{at, name}] = true
 		line := events.InstanceReport{Name: name, Service: service, ID: id, Host: at, State: events.Pending}
-		if st, ok := s.hosts[at].status(name); ok {
+		if st, ok := s.Hosts[at].Status(name); ok {
 			line.State, line.Address, line.PID, line.Started, line.Detail = st.State, st.Address, st.PID, st.Started, st.Detail
 		}
-		if r, ok := s.routes[service]; ok {
-			line.Serving = owns(r.value, name)
-		} else if r, ok := s.tableRoutes[service]; ok {
-			line.Serving = serves(r.value, name)
+		if r, ok := s.Routes[service]; ok {
+			line.Serving = services.OwnsSlots(r.Value, name)
+		} else if r, ok := s.TableRoutes[service]; ok {
+			line.Serving = route.Serves(r.Value, name)
 		}
-		if h := s.hosts[at]; h != nil && h.state != events.Alive && line.Detail == "" {
-			line.Detail = "host " + at + " is " + h.state // what it said last may no longer be so
+		if h := s.Hosts[at]; h != nil && h.State != events.Alive && line.Detail == "" {
+			line.Detail = "host " + at + " is " + h.State // what it said last may no longer be so
 		}
 		lines = append(lines, line)
 	}
-	for service, svc := range s.services {
-		for _, r := range instancesOf(svc.value) {
-			at, _ := s.placement(r.Name)
+	for service, svc := range s.Services {
+		for _, r := range services.InstancesOf(svc.Value) {
+			at, _ := s.Placement(r.Name)
 			report(r.Name, service, r.ID, at)
 		}
 	}
-	for table, db := range s.tables {
-		for _, srv := range db.value.Servers {
+	for table, db := range s.Tables {
+		for _, srv := range db.Value.Servers {
 			report(srv.Name, table, srv.ID, srv.Host)
 		}
 	}
-	for at, a := range s.assigned {
-		for _, i := range a.value.Instances {
+	for at, a := range s.Assigned {
+		for _, i := range a.Value.Instances {
 			report(i.Name, i.Service, i.ID, at)
 		}
 	}
-	for at, h := range s.hosts {
-		if h.heartbeat != nil {
-			for _, i := range h.heartbeat.Instances {
+	for at, h := range s.Hosts {
+		if h.Heartbeat != nil {
+			for _, i := range h.Heartbeat.Instances {
 				report(i.Name, i.Service, i.ID, at)
 			}
 		}

@@ -24,7 +24,7 @@ func TestStatus_OfANewLeaderTellsWhatRuns(t *testing.T) {
 		if answer() != nil {
 			t.Fatalf("it answered before %s was heard", host)
 		}
-		w.apply(w.s.observeHost(w.hostHeartbeat(host), w.now))
+		w.apply(w.s.ObserveHost(w.hostHeartbeat(host), w.now))
 		w.serverHeartbeats(host)
 		w.decide()
 	}

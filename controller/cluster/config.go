@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"time"
+
+	"ringway/events"
+)
+
+// Config of a controller.
+type Config struct {
+	ID          string          // unique among controllers
+	Version     string          // of this program, shown by the micro service
+	Services    []ServiceConfig // what the configuration asks for
+	Tables      []TableConfig
+	Servers     []ServersConfig
+	ExpectHosts int // hosts to wait for before the first placement; 0: SuspectAfter decides
+
+	SuspectAfter        time.Duration // silence until a host is out of rotation
+	LostAfter           time.Duration // silence until a host's instances are replaced elsewhere
+	ForgetAfter         time.Duration // silence until a host with nothing assigned is not listed any more
+	IsolatedAfter       time.Duration // without its own heartbeat a leader does not judge others' silence
+	ReplaceUnreadyAfter time.Duration // failing probes until an instance is replaced
+	YoungAge            time.Duration // an instance that dies younger makes its replacement wait
+	RetryMin, RetryMax  time.Duration // bounds of that wait, doubling
+	RequestTimeout      time.Duration // longest wait of a request for its effect
+	RememberedRequests  int           // requests that are known again when repeated
+
+	TableTimeout   time.Duration // longest wait of a request about a table: database servers take long to begin
+	MoveAfter      time.Duration // silence until what a host keeps of a shard is filled elsewhere
+	RestartTimeout time.Duration // for a renewed shard server to be ready, unless it is still being filled
+	CreateLogEvery time.Duration // between attempts to make a log
+	PurgeEvery     time.Duration // at least, between purges of a log
+	MinPurge       uint64        // entries that a purge must free
+	KeepTail       uint64        // newest entries that all have and that stay, for those who reconnect or look
+
+	LeaseValid  time.Duration // after sending a renewal a leader may decide for so long; below the bucket's TTL of 4 s
+	RenewEvery  time.Duration // between renewals, and between a standby's attempts
+	CallTimeout time.Duration // of one call to the bus
+}
+
+// DefaultConfig has the times that docs/ARCHITECTURE.md promises.
+func DefaultConfig() Config {
+	return Config{
+		SuspectAfter: 1500 * time.Millisecond, LostAfter: 8 * time.Second, ForgetAfter: 10 * time.Minute, IsolatedAfter: 1200 * time.Millisecond,
+		ReplaceUnreadyAfter: 30 * time.Second, YoungAge: 10 * time.Second, RetryMin: 500 * time.Millisecond, RetryMax: 30 * time.Second,
+		RequestTimeout: 60 * time.Second, RememberedRequests: 64,
+		TableTimeout: 120 * time.Second, MoveAfter: 60 * time.Second, RestartTimeout: 3 * time.Minute, CreateLogEvery: time.Second,
+		PurgeEvery: 10 * time.Second, MinPurge: 1000, KeepTail: 1000,
+		LeaseValid: 3 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
+	}
+}
+
+// ServiceConfig is what the configuration says of one service. Overlay puts it
+// onto the service's stored or default settings. It is applied when ConfigHash
+// changes, and not again after people have asked for something else. An empty
+// ConfigHash only makes sure that there is a service.
+type ServiceConfig struct {
+	Name       string
+	ConfigHash string
+	Overlay    func(base events.ServiceSpec) (events.ServiceSpec, error)
+}
+
+// TableConfig is a table that the configuration asks for. It is created when it
+// does not exist; a file that says something else later does not change it.
+type TableConfig struct {
+	ConfigHash string
+	Request    events.InitRequest
+}
+
+// ServersConfig is what the configuration says of a table's shard servers. It
+// follows the rules of a ServiceConfig, for a table that exists, however it came.
+type ServersConfig struct {
+	Table      string
+	ConfigHash string
+	Overlay    func(base events.ServerSpec) (events.ServerSpec, error)
+}

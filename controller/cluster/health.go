@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+func (s *State) AllObserved() bool {
+	for _, h := range s.Hosts {
+		if h.Heartbeat == nil {
+			return false
+		}
+	}
+	for _, srv := range s.Servers {
+		if srv.Heartbeat == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Stalled reports whether a replica has stayed behind for so long that its
+// database must hang, though its shard server is heard.
+func Stalled(s *State, server, table, shard string, now time.Time) bool {
+	srv := s.Servers[server]
+	if srv == nil {
+		return false
+	}
+	since, behind := srv.stalledSince[table+"."+shard]
+	return behind && now.Sub(since) >= s.Cfg.SuspectAfter
+}
+
+// Reported is what a shard server last said of a replica; fresh if it is not silent.
+func (s *State) Reported(server, table, shard string) (r events.ReplicaStatus, fresh bool) {
+	srv := s.Servers[server]
+	if srv == nil || srv.Heartbeat == nil {
+		return r, false
+	}
+	r, ok := srv.Heartbeat.Replica(table, shard)
+	return r, ok && !srv.Silent
+}
+
+// AllReady reports whether all replicas on a server are ready.
+func AllReady(s *State, db events.Database, srv events.ShardServer) bool {
+	for _, shard := range srv.Shards {
+		if log, _ := db.Log(shard); !ConfirmedReady(s, srv, db.Table.Name, log) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *State) HostAlive(host string) bool {
+	h := s.Hosts[host]
+	return h != nil && h.Heartbeat != nil && h.State == events.Alive
+}
+
+// Health is what the leader thinks of a replica.
+type Health int
+
+const (
+	NotReady  Health = iota // known not to be ready
+	suspected               // was ready, and is silent
+	Ready
+)
+
+// HealthOf judges one replica of a shard, and says why it is not ready. The
+// shard server's own heartbeat decides: its health endpoint answers long
+// before it can serve, and its agent may be away while it serves.
+func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLog, was events.ShardRoute) (Health, string) {
+	wasReady := was.Log.Incarnation == log.Incarnation && slices.ContainsFunc(was.Replicas, func(r events.ShardReplica) bool { return r.Server == srv.Name && r.Ready })
+	suspectedIfReady := func(why string) (Health, string) {
+		if wasReady {
+			return suspected, why
+		}
+		return NotReady, why
+	}
+	if !s.AssignedHome(srv) {
+		return NotReady, "not assigned to a host"
+	}
+	h := s.Hosts[srv.Host]
+	if h != nil && h.Heartbeat != nil {
+		st, ok := h.Status(srv.Name)
+		switch {
+		case !ok:
+			return NotReady, "host " + srv.Host + " does not have it"
+		case st.State != events.Ready:
+			return NotReady, OrElse(st.Detail, st.State)
+		case st.Address == "":
+			return NotReady, "it has no address"
+		}
+	} else if !wasReady {
+		return NotReady, "host " + srv.Host + " has not been heard"
+	}
+	observed := s.Servers[srv.Name]
+	switch {
+	case observed == nil:
+		return NotReady, "it has not been heard"
+	case observed.Heartbeat == nil && observed.Silent:
+		return suspectedIfReady("it has not been heard")
+	case observed.Heartbeat == nil && !wasReady:
+		return NotReady, "it has not been heard"
+	case observed.Heartbeat != nil:
+		r, ok := observed.Heartbeat.Replica(table, log.Shard)
+		switch {
+		case !ok:
+			return NotReady, "it does not know of the shard yet"
+		case r.State != events.ReplicaReady:
+			return NotReady, OrElse(r.Detail, r.State)
+		case r.Applied.Incarnation != log.Incarnation:
+			return NotReady, "it follows another log"
+		case observed.Silent:
+			return suspectedIfReady("it is silent")
+		}
+	}
+	if h != nil && h.State == events.Lost {
+		return suspectedIfReady("host " + srv.Host + " is lost")
+	}
+	if srv.Stopping() { // it serves until another does
+		return suspected, "it is to be started anew: " + srv.Renewal.Why
+	}
+	return Ready, ""
+}
+
+// CurrentHealth is standing, against the route as it is.
+func CurrentHealth(s *State, srv events.ShardServer, table string, log events.ShardLog) (Health, string) {
+	was := events.ShardRoute{}
+	if r, ok := s.TableRoutes[table]; ok {
+		was, _ = r.Value.Shard(log.Shard)
+	}
+	return HealthOf(s, srv, table, log, was)
+}
+
+// ConfirmedReady reports whether a replica is ready beyond doubt.
+func ConfirmedReady(s *State, srv events.ShardServer, table string, log events.ShardLog) bool {
+	st, _ := CurrentHealth(s, srv, table, log)
+	observed := s.Servers[srv.Name]
+	return st == Ready && observed.Heartbeat != nil
+}

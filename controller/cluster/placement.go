@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+func (s *State) MayReplace(p ReplicaKey, now time.Time) bool { return !now.Before(s.backoff[p].since) }
+
+// RecordFailure makes the next replacement of one that dies young wait: twice as
+// long each time, from RetryMin to RetryMax.
+func (s *State) RecordFailure(p ReplicaKey, now time.Time) {
+	b := s.backoff[p]
+	if b.since.IsZero() || now.Sub(b.since) >= s.Cfg.YoungAge {
+		b.failures = 0
+	} else {
+		b.failures++
+	}
+	b.since = now
+	if b.failures > 0 {
+		b.since = now.Add(min(s.Cfg.RetryMin<<min(b.failures-1, 16), s.Cfg.RetryMax))
+	}
+	s.backoff[p] = b
+}
+
+// Placements collects what one round of placing assigns.
+type Placements struct {
+	s     *State
+	next  map[string]*events.Assignment // by host
+	cause map[string][]events.Event
+}
+
+func NewPlacements(s *State) *Placements {
+	return &Placements{s: s, next: map[string]*events.Assignment{}, cause: map[string][]events.Event{}}
+}
+
+// Of is what a host shall run, with what this round has added.
+func (p *Placements) Of(host string) *events.Assignment {
+	if a := p.next[host]; a != nil {
+		return a
+	}
+	return p.s.Assignment(host)
+}
+
+func (p *Placements) Add(host string, spec events.InstanceSpec, why events.Event) {
+	a := p.Of(host)
+	a.Instances = append(a.Instances, spec)
+	p.next[host] = a
+	p.cause[host] = append(p.cause[host], why)
+}
+
+func (p *Placements) Effects() (effects []Effect) {
+	for _, host := range Sorted(p.next) {
+		p.next[host].Decision = p.s.Because(p.cause[host]...)
+		effects = append(effects, PutAssignment{Value: *p.next[host]})
+	}
+	return effects
+}
+
+// Alive lists the hosts that can be given work.
+func (s *State) Alive() (names []string) {
+	for _, name := range Sorted(s.Hosts) {
+		if h := s.Hosts[name]; h.Heartbeat != nil && h.State == events.Alive {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Assignment is a copy of what a host shall run now.
+func (s *State) Assignment(host string) *events.Assignment {
+	a := events.Assignment{Host: host, Instances: []events.InstanceSpec{}}
+	if have, ok := s.Assigned[host]; ok {
+		a.Instances = slices.Clone(have.Value.Instances)
+	}
+	return &a
+}
+
+// ReplicaKey is a place in a service or table: replacements of one instance share it.
+type ReplicaKey struct {
+	Service string // or table: no two have the same name
+	Id      int
+}
+
+type backoff struct {
+	failures int       // in a row, each of a young instance
+	since    time.Time // no replacement before; an age is counted from here
+}
+
+// Placement finds the host that an instance is assigned to.
+func (s *State) Placement(instance string) (string, bool) {
+	for name, a := range s.Assigned {
+		if AssignedIn(a.Value, instance) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func AssignedIn(a events.Assignment, instance string) bool {
+	return slices.ContainsFunc(a.Instances, func(i events.InstanceSpec) bool { return i.Name == instance })
+}
+
+// ReadyToPlace reports whether enough has been heard to place instances well: all
+// hosts that are known or expected, or as long as a silent one may take.
+func (s *State) ReadyToPlace(now time.Time) bool {
+	heard := 0
+	for _, h := range s.Hosts {
+		if h.Heartbeat != nil {
+			heard++
+		}
+	}
+	return heard > 0 && (heard >= max(s.Cfg.ExpectHosts, len(s.Hosts)) && s.Cfg.ExpectHosts > 0 || now.Sub(s.Since) >= s.Cfg.SuspectAfter)
+}
+
+// AssignedHome reports whether a shard server is assigned to the host that has
+// its data.
+func (s *State) AssignedHome(srv events.ShardServer) bool {
+	a, ok := s.Assigned[srv.Host]
+	return ok && AssignedIn(a.Value, srv.Name)
+}

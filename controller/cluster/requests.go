@@ -1,0 +1,43 @@
+package cluster
+
+import (
+	"net/http"
+
+	"ringway/events"
+)
+
+func FalseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// RemovedMeanwhile compares what was added with those that are there of it.
+func RemovedMeanwhile[T any](added []string, all []T, has func(T) bool) error {
+	lost := len(added)
+	for _, x := range all {
+		if has(x) {
+			lost--
+		}
+	}
+	switch {
+	case lost <= 0:
+		return nil
+	case len(added) == 1:
+		return events.StatusErrorf(http.StatusConflict, "'%s' was added, and has been removed since", added[0])
+	default:
+		return events.StatusErrorf(http.StatusConflict, "of %d that were added %d have been removed since", len(added), lost)
+	}
+}
+
+// CheckID bounds what every replica keeps.
+func CheckID(request string) error {
+	if len(request) > events.MaxRequestBytes {
+		return events.StatusErrorf(http.StatusBadRequest, "id: %d bytes are too many; at most %d", len(request), events.MaxRequestBytes)
+	}
+	return nil
+}

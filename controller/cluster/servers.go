@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// shardServer is a shard server as heard in this term. beat is nil for one
+// that is known only by what is stored.
+type shardServer struct {
+	Heartbeat    *events.ShardHeartbeat
+	Seen         time.Time
+	Silent       bool                 // so long that it is doubted
+	former       string               // incarnation of the life before, of which a late heartbeat says nothing of this one
+	stalledSince map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
+}
+
+// assumeServers counts every shard server that is wanted as just seen, and
+// every host that keeps a volume.
+func assumeServers(s *State, now time.Time) {
+	for _, db := range s.Tables {
+		for _, srv := range db.Value.Servers {
+			s.Servers[srv.Name] = &shardServer{Seen: now}
+			if _, ok := s.Hosts[srv.Host]; !ok && srv.Host != "" {
+				s.Hosts[srv.Host] = &Host{Name: srv.Host, Seen: now, State: events.Alive}
+				s.published[srv.Host] = true
+			}
+		}
+	}
+}
+
+// heartbeat of a shard server.
+func (s *State) ObserveServer(b events.ShardHeartbeat, now time.Time) (effects []Effect) {
+	srv := s.Servers[b.Server]
+	if srv == nil {
+		srv = &shardServer{}
+		s.Servers[b.Server] = srv
+	}
+	before := srv.Heartbeat
+	if srv.former != "" && srv.former == b.Incarnation {
+		return nil
+	}
+	if before != nil && before.Incarnation == b.Incarnation {
+		if late := before.Sent.Sub(b.Sent); late > 0 && late < s.Cfg.SuspectAfter { // overtaken on the way
+			return nil
+		}
+	}
+	srv.Heartbeat, srv.Seen, srv.Silent = &b, now, false
+	if effects := epochRollback(s, "shard server "+b.Server, nil, b.Epochs, now); effects != nil {
+		return effects
+	}
+	stalledSince := srv.stalledSince
+	srv.stalledSince = map[string]time.Time{}
+	for _, r := range b.Replicas {
+		var was events.ReplicaStatus
+		if before != nil {
+			was, _ = before.Replica(r.Table, r.Shard)
+		}
+		if was.Applied == r.Applied && peersAhead(s, r) {
+			key := r.Table + "." + r.Shard
+			if srv.stalledSince[key] = stalledSince[key]; stalledSince[key].IsZero() {
+				srv.stalledSince[key] = now
+			}
+		}
+		effects = append(effects, stateEvents(s, now, b.Server, was.State, r)...)
+	}
+	return effects
+}
+
+// peersAhead reports whether a replica in rotation has applied more than this one.
+func peersAhead(s *State, this events.ReplicaStatus) bool {
+	have, ok := s.TableRoutes[this.Table]
+	if !ok {
+		return false
+	}
+	shard, _ := have.Value.Shard(this.Shard)
+	return slices.ContainsFunc(shard.Replicas, func(r events.ShardReplica) bool {
+		other, _ := s.Reported(r.Server, this.Table, this.Shard)
+		return r.Ready && other.Applied.Incarnation == this.Applied.Incarnation && other.Applied.Seq > this.Applied.Seq
+	})
+}
+
+// stateEvents tells what a shard server says of a replica, when it changes.
+func stateEvents(s *State, now time.Time, server, was string, r events.ReplicaStatus) []Effect {
+	verb := map[string]string{
+		events.ReplicaCopying: events.VerbFilling, events.ReplicaQuarantined: events.VerbQuarantined, events.ReplicaHalted: events.VerbHalted,
+	}[r.State]
+	if r.State == events.ReplicaReady && (was == events.ReplicaCopying || was == events.ReplicaCatchingUp || was == events.ReplicaWaiting) {
+		verb = events.VerbFilled
+	}
+	if verb == "" || was == r.State {
+		return nil
+	}
+	return s.Emit(now, events.EntityShard, verb, r.Table+"."+r.Shard, map[string]any{
+		"server": server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": OrElse(r.Detail, r.State),
+	})
+}
+
+// ForgetHeartbeats forgets what a server said in its life before, also what is still on
+// its way here.
+func (s *State) ForgetHeartbeats(name string, now time.Time) {
+	next := &shardServer{Seen: now}
+	if old := s.Servers[name]; old != nil && old.Heartbeat != nil {
+		next.former = old.Heartbeat.Incarnation
+	}
+	s.Servers[name] = next
+}

@@ -1,0 +1,113 @@
+// Package cluster holds what a leader knows: what is stored, with the version
+// to compare and set against, and what hosts, routers and shard servers have
+// reported in its term. It has no clock and no network. What is decided from it
+// is returned as effects.
+package cluster
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"ringway/events"
+)
+
+// State is all that a leader knows: what is stored (with the version to
+// compare and set against) and what it has heard in its term. Only decide and
+// the fold functions beside it touch it; they have no clock and no network.
+type State struct {
+	Cfg  Config
+	Term events.Token
+	Rng  *rand.Rand
+
+	Services map[string]*Stored[events.Service]    // by name
+	Assigned map[string]*Stored[events.Assignment] // by host
+	Routes   map[string]*Stored[events.Route]      // by service
+	Tables   map[string]*Stored[events.Database]   // by name
+
+	TableRoutes       map[string]*Stored[events.TableRoute] // by table
+	Undecodable       map[string]bool                       // services whose stored value nobody can read
+	UndecodableTables map[string]bool                       // tables, likewise
+
+	Since     time.Time // listening without a break since then
+	heardSelf time.Time // own heartbeat last came back
+	Hosts     map[string]*Host
+	Routers   map[string]*router
+	Servers   map[string]*shardServer // by name
+	Unready   map[string]time.Time    // instances that fail their probes: since when
+	backoff   map[ReplicaKey]backoff  // replacements that keep dying
+	published map[string]bool         // hosts whose arrival has been told
+	refused   map[string]string       // what cannot be had as it is asked for: why
+	Rollback  *events.Rollback        // why this life of the bus was begun with the values of another
+}
+
+// Stored is a value of a bucket as this leader last wrote it.
+type Stored[T any] struct {
+	Value   T
+	Version events.Version
+	Former  uint64 // the key had no revision between this one and its own
+}
+
+// Host is an agent as heard in this term. beat is nil for a host that is known
+// only by what is assigned to it.
+type Host struct {
+	Name      string
+	Heartbeat *events.HostHeartbeat
+	Seen      time.Time
+	State     string // events.Alive, Suspect, Lost
+}
+
+type router struct {
+	Heartbeat events.RouterHeartbeat
+	Seen      time.Time
+}
+
+func New(cfg Config, term events.Token, seed uint64, now time.Time) *State {
+	return &State{
+		Cfg: cfg, Term: term, Rng: rand.New(rand.NewPCG(seed, term.Revision)), Since: now, heardSelf: now,
+		Services: map[string]*Stored[events.Service]{}, Assigned: map[string]*Stored[events.Assignment]{}, Routes: map[string]*Stored[events.Route]{},
+		Hosts: map[string]*Host{}, Routers: map[string]*router{}, Unready: map[string]time.Time{},
+		backoff: map[ReplicaKey]backoff{}, published: map[string]bool{}, refused: map[string]string{},
+		Tables: map[string]*Stored[events.Database]{}, TableRoutes: map[string]*Stored[events.TableRoute]{}, Servers: map[string]*shardServer{},
+		Undecodable: map[string]bool{}, UndecodableTables: map[string]bool{},
+	}
+}
+
+// AssumeAlive counts every host that something is assigned to as just seen, so that
+// one that died with the former leader is noticed.
+func (s *State) AssumeAlive(now time.Time) {
+	for name := range s.Assigned {
+		s.Hosts[name] = &Host{Name: name, Seen: now, State: events.Alive}
+		s.published[name] = true
+	}
+	assumeServers(s, now)
+}
+
+// Status is what the agent of h last said of an instance.
+func (h *Host) Status(instance string) (events.InstanceStatus, bool) {
+	if h == nil || h.Heartbeat == nil {
+		return events.InstanceStatus{}, false
+	}
+	for _, i := range h.Heartbeat.Instances {
+		if i.Name == instance {
+			return i, true
+		}
+	}
+	return events.InstanceStatus{}, false
+}
+
+func Sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func OrElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
+}

@@ -1,0 +1,91 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+	"ringway/internal/failpoint"
+)
+
+// maxJobs bounds what a term does at the same time beside deciding.
+const maxJobs = 8
+
+// runJob does something slow apart from the decisions, and tells them how it
+// ended. It ends with the term.
+func (t *term) runJob(ctx context.Context, job func(context.Context) input) {
+	t.jobs.Go(func() {
+		select {
+		case t.jobSlots <- struct{}{}:
+			defer func() { <-t.jobSlots }()
+		case <-ctx.Done():
+			return
+		}
+		call, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
+		defer cancel()
+		in := job(call)
+		select {
+		case t.inputs <- in:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// checkLease refuses what only a leader may do.
+func (t *term) checkLease() error {
+	if !t.lease.valid(time.Now()) {
+		return errDeposed
+	}
+	return nil
+}
+
+func (t *term) createLog(ctx context.Context, e cluster.CreateLog) input {
+	err := t.checkLease()
+	if err == nil {
+		var is events.LogState
+		is, err = t.logs.CreateLog(ctx, e.Id, e.First)
+		// Nobody writes to it before it is made, so it is as its maker left it.
+		if err == nil && (is.First != e.First || is.Last != e.First-1) {
+			err = fmt.Errorf("create log %s: it holds %d to %d, and should be empty and begin at %d", e.Id, is.First, is.Last, e.First)
+		}
+	}
+	return func(now time.Time) []cluster.Effect { return e.Done(err, now) }
+}
+
+// deleteOldLog deletes whatever log of the shard a new one takes the place of, as
+// a person ordered.
+func (t *term) deleteOldLog(ctx context.Context, e cluster.DeleteOldLog) input {
+	is, err := t.logs.LogState(ctx, e.Id.Table, e.Id.Shard)
+	there := err == nil && is.Incarnation == e.Id.Incarnation
+	switch {
+	case errors.Is(err, events.ErrLogMissing):
+		err = nil
+	case err == nil && !there:
+		if err = t.checkLease(); err == nil {
+			old := e.Id
+			old.Incarnation = is.Incarnation
+			err = t.logs.DeleteLog(ctx, old)
+		}
+	}
+	return func(now time.Time) []cluster.Effect { return e.Done(there, err, now) }
+}
+
+// purgeLog does the work, apart from the decisions.
+func (t *term) purgeLog(ctx context.Context, e cluster.PurgeLog) input {
+	there, err := t.logs.LogState(ctx, e.Id.Table, e.Id.Shard)
+	if err == nil && there.Incarnation != e.Id.Incarnation {
+		err = fmt.Errorf("purge log %s: %w: its incarnation is %s", e.Id, events.ErrLogForeign, there.Incarnation)
+	}
+	worth := err == nil && e.Below >= there.First+e.MinPurge
+	if worth {
+		if err = t.checkLease(); err == nil {
+			failpoint.Hit("purge")
+			err = t.logs.PurgeLog(ctx, e.Id, e.Below)
+			failpoint.Hit("purged")
+		}
+	}
+	return func(now time.Time) []cluster.Effect { return e.Done(there.First, worth, err, now) }
+}

@@ -1,0 +1,133 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+)
+
+// takeOver rewrites every key under this term, so that a compare-and-set of
+// the former leader that is still on its way must fail, and tells the events
+// that the former leader stored but could not publish.
+func (t *term) takeOver(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
+	defer cancel()
+	for name, b := range map[string]*Bucket{events.BucketDesired: &t.desired, events.BucketAssign: &t.assign, events.BucketRoutes: &t.routes} {
+		if *b, err = t.open(ctx, name); err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+	}
+	s := t.state
+	service, table := events.ServiceKey(""), events.TableKey("")
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.Services, func(v *events.Service) (string, string) {
+		return v.Spec.Name, events.ServiceKey(v.Spec.Name)
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, table, events.DecodeDatabase, s.Tables, func(v *events.Database) (string, string) {
+		return v.Table.Name, events.TableKey(v.Table.Name)
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketAssign, t.assign, "", events.DecodeAssignment, s.Assigned, func(v *events.Assignment) (string, string) {
+		return v.Host, v.Host
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, table, events.DecodeTableRoute, s.TableRoutes, func(v *events.TableRoute) (string, string) {
+		return v.Table.Name, events.TableKey(v.Table.Name)
+	}); err != nil {
+		return err
+	}
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, service, events.DecodeRoute, s.Routes, func(v *events.Route) (string, string) {
+		return v.Service, events.ServiceKey(v.Service)
+	}); err != nil {
+		return err
+	}
+	for key := range t.undecodable {
+		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+service); ok {
+			s.Undecodable[name] = true
+		}
+		if name, ok := strings.CutPrefix(key, events.BucketDesired+"/"+table); ok {
+			s.UndecodableTables[name] = true
+		}
+	}
+	now := time.Now()
+	s.AssumeAlive(now)
+	s.Rollback = t.assign.Rollback()
+	return t.carryOut(ctx, s.Emit(now, events.EntityController, events.VerbElected, t.cfg.ID, map[string]any{
+		"incarnation": s.Term.Incarnation, "services": len(s.Services), "tables": len(s.Tables), "hosts": len(s.Hosts),
+	}))
+}
+
+// value is a pointer to what a bucket stores: it says why it was decided.
+type value[V any] interface {
+	*V
+	Why() *events.Decision
+}
+
+// rewrite reads a bucket and writes every value whose key begins with prefix
+// back under the new term; other keys are left alone. In place of one that cannot be read it takes the last one that can.
+func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, prefix string, decodeValue func([]byte) (V, error), into map[string]*cluster.Stored[V], identity func(P) (name, key string)) error {
+	entries, err := b.Entries(ctx)
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Key, prefix) {
+			continue
+		}
+		decode := func(b []byte) (V, error) {
+			v, err := decodeValue(b)
+			if _, key := identity(&v); err == nil && key != e.Key {
+				err = fmt.Errorf("it is the value of %s", key)
+			}
+			return v, err
+		}
+		for {
+			v, err := decode(e.Value)
+			if err != nil {
+				t.log.Error("stored value cannot be read; going back to the last one that can", "bucket", bucket, "key", e.Key, events.KeyError, err)
+				former, err := b.Former(ctx, e.Key)
+				if err != nil {
+					return fmt.Errorf("take over: %w", err)
+				}
+				i := slices.IndexFunc(former, func(f events.Entry) bool { _, err := decode(f.Value); return err == nil })
+				if i < 0 {
+					t.log.Error("no former value can be read either; it is decided anew", "bucket", bucket, "key", e.Key)
+					t.undecodable[bucket+"/"+e.Key] = e.Version
+					break
+				}
+				v, _ = decode(former[i].Value)
+			}
+			why := P(&v).Why()
+			for _, event := range why.Cause {
+				if there, err := t.bus.Emitted(ctx, event); err != nil {
+					return fmt.Errorf("take over: %w", err)
+				} else if !there {
+					t.outbox.add(event)
+				}
+			}
+			why.Term, why.Former = t.lease.Token, e.Version
+			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
+			if err == nil {
+				name, _ := identity(&v)
+				into[name] = &cluster.Stored[V]{Value: v, Version: version, Former: e.Version.Revision}
+				break
+			}
+			if !errors.Is(err, events.ErrConflict) {
+				return fmt.Errorf("take over %s: %w", e.Key, err)
+			}
+			if e, err = b.Get(ctx, e.Key); err != nil { // the former leader's last word
+				return fmt.Errorf("take over: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package services
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+)
+
+// Configure creates the services that the configuration names, and follows the
+// configuration when it has changed; what people asked for since then stands
+// otherwise.
+func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
+	for _, w := range s.Cfg.Services {
+		have, ok := s.Services[w.Name]
+		if _, table := s.Tables[w.Name]; table && !ok {
+			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
+			continue
+		}
+		if ok && (w.ConfigHash == "" || have.Value.ConfigHash == w.ConfigHash) || !ok && !s.ReadyToPlace(now) {
+			continue
+		}
+		next := events.Service{Spec: events.DefaultServiceSpec()}
+		if ok {
+			next = have.Value
+		} else {
+			next.Spec.Name = w.Name
+			next.Replicas = adoptable(s, w.Name)
+			next.Spec.Replicas = max(next.Spec.Replicas, len(next.Replicas))
+		}
+		spec, err := w.Overlay(next.Spec)
+		if err != nil {
+			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
+			continue
+		}
+		if before := next.Runs(); ok {
+			next.Before, next.Stuck = &before, ""
+		}
+		next.Spec, next.ConfigHash = spec, w.ConfigHash
+		verb := events.VerbScaled
+		if !ok {
+			verb = events.VerbCreated
+		}
+		before := len(next.Replicas)
+		next.Replicas = resize(s, next, spec.Replicas)
+		next.Decision = s.Because(s.Event(now, events.EntityService, verb, w.Name, map[string]any{
+			"reason": "configuration", "replicas": replicaNames(next.Replicas), "from": before, "to": len(next.Replicas), "algorithm": spec.Algorithm,
+		}))
+		effects = append(effects, cluster.PutService{Value: next})
+	}
+	return effects
+}
+
+// adoptable finds the instances of a service that no stored value knows: those
+// that outlived their bus. They are adopted, not killed.
+func adoptable(s *cluster.State, service string) (found []events.Replica) {
+	for _, name := range cluster.Sorted(s.Hosts) {
+		if s.Hosts[name].Heartbeat == nil {
+			continue
+		}
+		for _, i := range s.Hosts[name].Heartbeat.Instances {
+			taken := slices.ContainsFunc(found, func(r events.Replica) bool { return r.ID == i.ID || r.Name == i.Name })
+			if i.Kind == "" && i.Service == service && i.State != events.Dead && i.State != events.Stopping && i.ID > 0 && !taken {
+				found = append(found, events.Replica{Name: i.Name, ID: i.ID})
+			}
+		}
+	}
+	slices.SortFunc(found, cluster.ByID)
+	return found
+}

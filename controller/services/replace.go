@@ -1,0 +1,60 @@
+package services
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+)
+
+// Replace gives the place of a dead instance to a new one.
+func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
+	for _, name := range cluster.Sorted(s.Services) {
+		svc := s.Services[name].Value
+		svc.Replicas = slices.Clone(svc.Replicas)
+		var cause []events.Event
+		for i, old := range svc.Replicas {
+			why, at := failureOf(s, old.Name, now)
+			place := cluster.ReplicaKey{Service: name, Id: old.ID}
+			if why == "" || !s.MayReplace(place, now) {
+				continue
+			}
+			s.RecordFailure(place, now)
+			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, cluster.FreshName(s, svc)), ID: old.ID, Request: old.Request}
+			cause = append(cause,
+				s.Event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
+				s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name, map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+		}
+		if len(cause) > 0 {
+			svc.Decision = s.Because(cause...)
+			effects = append(effects, cluster.PutService{Value: svc})
+		}
+	}
+	return effects
+}
+
+// failureOf says why an instance has to be replaced, if it has to, and where it was.
+func failureOf(s *cluster.State, instance string, now time.Time) (why, at string) {
+	at, ok := s.Placement(instance)
+	if !ok {
+		return "", ""
+	}
+	h := s.Hosts[at]
+	if h != nil && h.State == events.Lost {
+		if len(s.Alive()) == 0 {
+			return "", at // nowhere to go; it may well be serving
+		}
+		return "host " + at + " is lost", at
+	}
+	status, ok := h.Status(instance)
+	switch {
+	case ok && status.State == events.Dead:
+		return cmp.Or(status.Detail, "it ended"), at
+	case ok && status.State == events.Unready && now.Sub(s.Unready[instance]) >= s.Cfg.ReplaceUnreadyAfter:
+		return fmt.Sprintf("not ready for %s: %s", s.Cfg.ReplaceUnreadyAfter, status.Detail), at
+	}
+	return "", at
+}

@@ -1,0 +1,57 @@
+package services
+
+import (
+	"cmp"
+	"slices"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+)
+
+// suspects lists the hosts whose silence takes them out of rotation: longest
+// silence first, and never so many that suspicion alone takes out more than
+// half of the service.
+func suspects(s *cluster.State, svc events.Service) (out []string) {
+	var silent []*cluster.Host
+	members := map[string]int{}
+	for _, r := range svc.Replicas {
+		if at, ok := s.Placement(r.Name); ok {
+			members[at]++
+		}
+	}
+	for name := range members {
+		if h := s.Hosts[name]; h != nil && h.State != events.Alive {
+			silent = append(silent, h)
+		}
+	}
+	slices.SortFunc(silent, func(a, b *cluster.Host) int {
+		if d := a.Seen.Compare(b.Seen); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+	left := len(svc.Replicas) / 2
+	for _, h := range silent {
+		if members[h.Name] <= left {
+			left -= members[h.Name]
+			out = append(out, h.Name)
+		}
+	}
+	return out
+}
+
+// whyAbsent says why a member left the rotation.
+func whyAbsent(s *cluster.State, m events.Member) string {
+	h := s.Hosts[m.Host]
+	if h == nil || h.State != events.Alive {
+		return "host " + m.Host + " is silent"
+	}
+	st, ok := h.Status(m.Name)
+	switch {
+	case !ok:
+		return "host " + m.Host + " does not have it"
+	case st.Detail != "":
+		return st.State + ": " + st.Detail
+	}
+	return st.State
+}

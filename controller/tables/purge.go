@@ -1,0 +1,93 @@
+package tables
+
+import (
+	"time"
+
+	"ringway/controller/cluster"
+	"ringway/events"
+)
+
+// logPurge is what is known of a log's beginning.
+type logPurge struct {
+	busy  bool
+	after time.Time
+	first uint64
+}
+
+// PurgeLogs drops what every replica has on its disk from the logs.
+func (t *Tables) PurgeLogs(now time.Time) (effects []cluster.Effect) {
+	s := t.s
+	if s.Isolated(now) {
+		return nil
+	}
+	for _, name := range cluster.Sorted(s.Tables) {
+		db := s.Tables[name].Value
+		for _, l := range db.Logs {
+			id := events.LogID{Table: name, Shard: l.Shard, Incarnation: l.Incarnation}
+			p := t.purges[id]
+			if !l.Made || p != nil && (p.busy || now.Before(p.after)) {
+				continue
+			}
+			if p == nil {
+				p = &logPurge{first: l.First()}
+				t.purges[id] = p
+			}
+			p.after = now.Add(s.Cfg.PurgeEvery)
+			if below := Purgeable(s, db, l); below >= p.first+s.Cfg.MinPurge {
+				p.busy = true
+				effects = append(effects, cluster.PurgeLog{Id: id, Below: below, MinPurge: s.Cfg.MinPurge, Done: func(first uint64, purged bool, err error, now time.Time) []cluster.Effect {
+					return t.logPurged(id, below, first, purged, err, now)
+				}})
+			}
+		}
+	}
+	return effects
+}
+
+// Purgeable is the seq below which nobody needs a log: 0 while that is not
+// known of every replica that is wanted, or fewer than two are ready. A replica
+// that is being copied needs what follows its copy.
+func Purgeable(s *cluster.State, db events.Database, log events.ShardLog) uint64 {
+	ready, least := 0, ^uint64(0)
+	for _, srv := range cluster.ServersOf(db, log.Shard) {
+		reported, fresh := s.Reported(srv.Name, db.Table.Name, log.Shard)
+		needs := reported.Durable
+		switch reported.State {
+		case events.ReplicaReady, events.ReplicaCatchingUp:
+		case events.ReplicaCopying:
+			needs = reported.Applied
+		default:
+			return 0
+		}
+		if !fresh || needs.Incarnation != log.Incarnation {
+			return 0
+		}
+		if cluster.ConfirmedReady(s, srv, db.Table.Name, log) {
+			ready++
+		}
+		least = min(least, needs.Seq)
+	}
+	if ready < 2 || least+1 <= s.Cfg.KeepTail {
+		return 0
+	}
+	return least + 1 - s.Cfg.KeepTail
+}
+
+// logPurged takes the outcome. first is where the log began before.
+func (t *Tables) logPurged(id events.LogID, below, first uint64, purged bool, err error, now time.Time) []cluster.Effect {
+	p := t.purges[id]
+	if p == nil {
+		return nil
+	}
+	p.busy = false
+	about := id.Table + "." + id.Shard
+	switch {
+	case err != nil:
+		return t.s.EmitOnce(now, events.EntityShard, about, err)
+	case !purged:
+		p.first = max(p.first, first)
+		return nil
+	}
+	p.first = below
+	return t.s.Emit(now, events.EntityShard, events.VerbPurged, about, map[string]any{"log": id.Incarnation, "from": first, "below": below})
+}
