@@ -22,9 +22,20 @@ var (
 type StatusError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+
+	cause error
 }
 
 func (r *StatusError) Error() string { return r.Message }
+
+// With gives r a cause to decide by, with errors.Is. It is not sent.
+func (r *StatusError) With(cause error) *StatusError {
+	r.cause = cause
+	return r
+}
+
+// Unwrap is the cause; nil if there is none.
+func (r *StatusError) Unwrap() error { return r.cause }
 
 // Status is what clients are answered: the code, or 400 if that is no failure.
 func (r *StatusError) Status() int {

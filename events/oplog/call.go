@@ -136,6 +136,13 @@ func left(id events.LogID, cause error) error {
 	return fmt.Errorf("write to %s: nothing was written: %w", id, cause)
 }
 
+// ErrNotSent is of an op that is in no log and never will be. What people read
+// of it ends with NotSentText.
+var ErrNotSent = errors.New("the op was not sent")
+
+// NotSentText ends the message of an ErrNotSent.
+const NotSentText = "; nothing was written"
+
 // notSent says for people why an op is in no log, and keeps the cause for
 // errors.Is.
 func notSent(id events.LogID, cause error) error {
@@ -143,7 +150,7 @@ func notSent(id events.LogID, cause error) error {
 	if errors.As(cause, &refusal) {
 		return fmt.Errorf("write to %s: %w", id, cause)
 	}
-	away := events.StatusErrorf(503, "the log of shard %s takes no writes now; nothing was written", id.Shard)
+	away := events.StatusErrorf(503, "the log of shard %s takes no writes now"+NotSentText, id.Shard).With(ErrNotSent)
 	if errors.Is(cause, events.ErrUnknownOutcome) { // of the batch before, not of this op
 		return fmt.Errorf("write to %s: %w: waiting for an earlier batch: %v", id, away, cause) //nolint:errorlint // on purpose
 	}

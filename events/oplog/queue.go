@@ -43,7 +43,7 @@ func (l *logQueue) put(c *call) (bool, error) {
 	case l.retired:
 		return false, nil
 	case l.bytes+len(c.data) > cfg.QueueBytes && l.bytes > 0, l.ops >= cfg.QueueOps:
-		return false, notSent(l.id, events.StatusErrorf(503, "too many writes wait for shard %s; nothing was written", l.id.Shard))
+		return false, notSent(l.id, events.StatusErrorf(503, "too many writes wait for shard %s"+NotSentText, l.id.Shard).With(ErrNotSent))
 	case l.sending && !l.down.IsZero() && now.Sub(l.down) > cfg.Patience:
 		return false, notSent(l.id, l.why) // waiting would not help
 	}

@@ -1,6 +1,7 @@
 package shardlog
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -76,6 +77,9 @@ func ParseOpID(id string) (batch string, i int, err error) {
 	return id[:dot], int(n), nil
 }
 
+// ErrRepeatedKey is of a write that has two rows of one key.
+var ErrRepeatedKey = errors.New("a key is there twice")
+
 // Validate accepts an op that every replica of the shard can apply, whatever
 // rows it holds. Writers refuse what it refuses; appliers give it the outcome
 // Invalid. Its errors name the column or field.
@@ -105,7 +109,7 @@ func (o *Op) Validate(schema *events.Schema, shard events.Shard) error {
 	for _, row := range o.Rows {
 		key := row.Key()
 		if seen[key] {
-			return events.StatusErrorf(409, "%s: %d is there twice in one write", schema.KeyColumn(), key)
+			return events.StatusErrorf(409, "%s: %d is there twice in one write", schema.KeyColumn(), key).With(ErrRepeatedKey)
 		}
 		seen[key] = true
 	}

@@ -16,19 +16,19 @@ import (
 func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, events.StatusErrorf(400, "servers is not an object")
+		return nil, api.BadRequest("servers is not an object")
 	}
 	placed := []events.Placement{}
 	seen := map[string]bool{}
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
-			return nil, events.StatusErrorf(400, "servers is not an object")
+			return nil, api.BadRequest("servers is not an object")
 		}
 		name := fmt.Sprint(token) // keys of objects are strings
 		var list json.RawMessage
 		if err := dec.Decode(&list); err != nil {
-			return nil, events.StatusErrorf(400, "servers is not an object")
+			return nil, api.BadRequest("servers is not an object")
 		}
 		field := fmt.Sprintf("servers.%.70s", name)
 		shards, err := api.Texts(field, list)
@@ -38,7 +38,7 @@ func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 		for i, id := range shards {
 			for _, before := range shards[:i] {
 				if before == id {
-					return nil, events.StatusErrorf(400, "%s names shard %.70s twice", field, id)
+					return nil, api.BadRequest("%s names shard %.70s twice", field, id)
 				}
 			}
 		}
@@ -47,10 +47,10 @@ func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 			continue
 		}
 		if err := events.ValidName(name); err != nil {
-			return nil, events.StatusErrorf(400, "servers: %s", err)
+			return nil, api.BadRequest("servers: %s", err)
 		}
 		if seen[name] {
-			return nil, events.StatusErrorf(400, "servers: %s is named twice", name)
+			return nil, api.BadRequest("servers: %s is named twice", name)
 		}
 		seen[name] = true
 		placed = append(placed, events.Placement{Name: name, Shards: shards})
@@ -67,11 +67,11 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 		at := fmt.Sprintf("%s[%d]", field, i)
 		o, ok := api.Fields(raw)
 		if !ok {
-			return nil, events.StatusErrorf(400, "%s is not an object", at)
+			return nil, api.BadRequest("%s is not an object", at)
 		}
 		id, err := o.Text("Shard_id")
 		if err == nil && !o.Has("Shard_id") {
-			err = events.StatusErrorf(400, "Shard_id is missing")
+			err = api.BadRequest("Shard_id is missing")
 		}
 		s := &shards[i]
 		s.ID = id
@@ -82,11 +82,11 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 			if raw, ok := o.Get(f.name); err == nil && ok {
 				*f.to, err = api.ParseKey(f.name, raw, false)
 			} else if err == nil {
-				err = events.StatusErrorf(400, "%s is missing", f.name)
+				err = api.BadRequest("%s is missing", f.name)
 			}
 		}
 		if err != nil {
-			return nil, events.StatusErrorf(400, "%s: %s", at, err)
+			return nil, api.BadRequest("%s: %s", at, err)
 		}
 	}
 	return shards, nil
@@ -96,7 +96,7 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 func parseSchema(raw json.RawMessage) (events.Schema, error) {
 	o, ok := api.Fields(raw)
 	if !ok {
-		return events.Schema{}, events.StatusErrorf(400, "schema is not an object")
+		return events.Schema{}, api.BadRequest("schema is not an object")
 	}
 	var s events.Schema
 	for _, f := range []struct {
@@ -105,7 +105,7 @@ func parseSchema(raw json.RawMessage) (events.Schema, error) {
 	}{{"columns", &s.Columns}, {"dtypes", &s.DTypes}} {
 		raw, ok := o.Get(f.name)
 		if !ok {
-			return events.Schema{}, events.StatusErrorf(400, "schema.%s is missing", f.name)
+			return events.Schema{}, api.BadRequest("schema.%s is missing", f.name)
 		}
 		var err error
 		if *f.to, err = api.Texts("schema."+f.name, raw); err != nil {

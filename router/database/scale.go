@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ func Concerns(body []byte) bool {
 
 func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 	if len(ctx.Request.Body()) > maxScaleBody {
-		return events.StatusErrorf(413, "the body is too large")
+		return events.StatusErrorf(http.StatusRequestEntityTooLarge, "the body is too large")
 	}
 	req, err := parseInit(ctx.Request.Body())
 	if err != nil {
@@ -63,7 +64,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		return fail(err)
 	}
 	if !o.Has("schema") {
-		return fail(events.StatusErrorf(400, "schema is missing"))
+		return fail(api.BadRequest("schema is missing"))
 	}
 	if req.Table.Schema, err = parseSchema(o.Raw("schema")); err != nil {
 		return fail(err)
@@ -72,7 +73,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		return fail(err)
 	}
 	if !o.Has("shards") {
-		return fail(events.StatusErrorf(400, "shards is missing"))
+		return fail(api.BadRequest("shards is missing"))
 	}
 	list, err := o.List("shards")
 	if err != nil {
@@ -107,15 +108,15 @@ func parseInit(body []byte) (events.InitRequest, error) {
 // checkInit refuses what no state of the cluster can make right.
 func checkInit(req *events.InitRequest) error {
 	if req.N <= 0 {
-		return events.StatusErrorf(400, "N is %d; it must be at least 1", req.N)
+		return api.BadRequest("N is %d; it must be at least 1", req.N)
 	}
 	if len(req.Servers) > req.N {
-		return events.StatusErrorf(400, "servers: %d are named, but N is %d", len(req.Servers), req.N)
+		return api.BadRequest("servers: %d are named, but N is %d", len(req.Servers), req.N)
 	}
 	for _, p := range req.Servers {
 		for _, id := range p.Shards {
 			if _, ok := req.Table.Shard(id); !ok {
-				return events.StatusErrorf(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
+				return api.BadRequest("servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
 			}
 		}
 	}
@@ -151,7 +152,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
 	if o.Has("hostnames") {
-		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
+		return fail(api.BadRequest("hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: t.Name}
 	var err error
@@ -159,7 +160,7 @@ func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 		return fail(err)
 	}
 	if req.N <= 0 {
-		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
+		return fail(api.BadRequest("n is %d; it must be at least 1", req.N))
 	}
 	if o.Has("servers") {
 		if req.Servers, err = parsePlacements(o.Raw("servers")); err != nil {
@@ -175,9 +176,9 @@ func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 	}
 	switch named := len(req.Servers); {
 	case req.N > named:
-		return fail(events.StatusErrorf(400, "Number of new servers (n) is greater than newly added instances"))
+		return fail(api.BadRequest("Number of new servers (n) is greater than newly added instances"))
 	case req.N < named:
-		return fail(events.StatusErrorf(400, "servers: %d are named, but n is %d", named, req.N))
+		return fail(api.BadRequest("servers: %d are named, but n is %d", named, req.N))
 	}
 	return req, checkAdd(t, &req)
 }
@@ -194,7 +195,7 @@ func checkAdd(t *events.Table, req *events.ServersRequest) error {
 	for _, p := range req.Servers {
 		for _, id := range p.Shards {
 			if _, ok := after.Shard(id); !ok {
-				return events.StatusErrorf(400, "servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
+				return api.BadRequest("servers: %s shall keep shard %.70q, which is not defined", cmp.Or(p.Name, "a server"), id)
 			}
 		}
 	}
@@ -245,10 +246,10 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
 	fail := func(err error) (events.ServersRequest, error) { return events.ServersRequest{}, err }
 	if o.Has("hostnames") {
-		return fail(events.StatusErrorf(400, "hostnames is for the HTTP service, servers is for the database; use one of them"))
+		return fail(api.BadRequest("hostnames is for the HTTP service, servers is for the database; use one of them"))
 	}
 	if o.Has("new_shards") {
-		return fail(events.StatusErrorf(400, "new_shards is for /add"))
+		return fail(api.BadRequest("new_shards is for /add"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: table}
 	var err error
@@ -256,7 +257,7 @@ func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
 		return fail(err)
 	}
 	if req.N <= 0 {
-		return fail(events.StatusErrorf(400, "n is %d; it must be at least 1", req.N))
+		return fail(api.BadRequest("n is %d; it must be at least 1", req.N))
 	}
 	if o.Has("servers") {
 		if req.Names, err = api.Texts("servers", o.Raw("servers")); err != nil {
@@ -264,11 +265,11 @@ func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
 		}
 	}
 	if len(req.Names) > req.N {
-		return fail(events.StatusErrorf(400, "Length of server list is more than removable instances"))
+		return fail(api.BadRequest("Length of server list is more than removable instances"))
 	}
 	for i, name := range req.Names {
 		if slices.Contains(req.Names[:i], name) {
-			return fail(events.StatusErrorf(400, "servers: %.70s is named twice", name))
+			return fail(api.BadRequest("servers: %.70s is named twice", name))
 		}
 	}
 	return req, nil
@@ -285,12 +286,12 @@ func (d *Database) askLeader(ctx *fasthttp.RequestCtx, verb, id string, req any)
 	case errors.As(err, &statusErr):
 		return reply, err
 	case errors.Is(err, events.ErrNoLeader):
-		return reply, events.StatusErrorf(503, "no controller answers; nothing was changed, try again")
+		return reply, events.StatusErrorf(http.StatusServiceUnavailable, "no controller answers; nothing was changed, try again")
 	case err != nil:
-		return reply, events.StatusErrorf(504, "no answer from the controller: it may or may not happen; look at /status")
+		return reply, events.StatusErrorf(http.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at /status")
 	}
 	if err := d.catalog.Await(whole, reply.Table, reply.Epoch); err != nil {
-		return reply, events.StatusErrorf(504, "outcome: request %s is done, but this router does not serve it yet", id)
+		return reply, events.StatusErrorf(http.StatusGatewayTimeout, "outcome: request %s is done, but this router does not serve it yet", id)
 	}
 	return reply, nil
 }

@@ -3,6 +3,7 @@ package database
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,7 +83,7 @@ func (d *Database) table(ctx *fasthttp.RequestCtx) (*catalog.Table, error) {
 func (d *Database) showStatus(ctx *fasthttp.RequestCtx) error {
 	t, err := d.table(ctx)
 	if err == nil {
-		answer.JSON(ctx, fasthttp.StatusOK, statusBody(&t.Route))
+		answer.JSON(ctx, http.StatusOK, statusBody(&t.Route))
 	}
 	return err
 }
@@ -104,14 +105,14 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if id == "" {
-		return events.StatusErrorf(400, "shard is missing")
+		return api.BadRequest("shard is missing")
 	}
 	s := t.Shard(id)
 	switch {
 	case s == nil:
-		return events.StatusErrorf(404, "shard %.70q does not exist", id)
+		return events.StatusErrorf(http.StatusNotFound, "shard %.70q does not exist", id)
 	case s.Responder == "":
-		return events.StatusErrorf(503, "no replica of shard %s is ready", id)
+		return events.StatusErrorf(http.StatusServiceUnavailable, "no replica of shard %s is ready", id)
 	}
 	answer.Value(ctx, struct {
 		Primary string `json:"primary"`

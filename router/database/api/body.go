@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"ringway/events"
 	"ringway/events/rowjson"
 )
 
@@ -29,7 +28,7 @@ func ParseObject(body []byte) (Object, error) {
 	}
 	o, ok := Fields(body)
 	if !ok {
-		return nil, events.StatusErrorf(400, "the body is no JSON object")
+		return nil, BadRequest("the body is no JSON object")
 	}
 	return o, nil
 }
@@ -39,9 +38,9 @@ func notAnObject(body []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	var o map[string]json.RawMessage
 	if err := dec.Decode(&o); err != nil || o == nil {
-		return events.StatusErrorf(400, "the body is no JSON object")
+		return BadRequest("the body is no JSON object")
 	}
-	return events.StatusErrorf(400, "the body goes on after the JSON object")
+	return BadRequest("the body goes on after the JSON object")
 }
 
 // Fields cuts valid JSON into fields; false if it is no object.
@@ -166,7 +165,7 @@ func (o Object) Text(field string) (string, error) {
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
-		return "", events.StatusErrorf(400, "%s is not a string", field)
+		return "", BadRequest("%s is not a string", field)
 	}
 	return s, nil
 }
@@ -175,11 +174,11 @@ func (o Object) Text(field string) (string, error) {
 func (o Object) Int(field string) (int, error) {
 	raw, ok := o.Get(field)
 	if !ok {
-		return 0, events.StatusErrorf(400, "%s is missing", field)
+		return 0, BadRequest("%s is missing", field)
 	}
 	n, err := strconv.Atoi(string(raw))
 	if err != nil {
-		return 0, events.StatusErrorf(400, "%s is not an integer", field)
+		return 0, BadRequest("%s is not an integer", field)
 	}
 	return n, nil
 }
@@ -192,7 +191,7 @@ func (o Object) List(field string) ([]json.RawMessage, error) {
 	}
 	all, ok := List(raw)
 	if !ok {
-		return nil, events.StatusErrorf(400, "%s is not a list", field)
+		return nil, BadRequest("%s is not a list", field)
 	}
 	return all, nil
 }
@@ -201,7 +200,7 @@ func (o Object) List(field string) ([]json.RawMessage, error) {
 func (o Object) Key(field string) (int64, error) {
 	raw, ok := o.Get(field)
 	if !ok {
-		return 0, events.StatusErrorf(400, "%s is missing", field)
+		return 0, BadRequest("%s is missing", field)
 	}
 	return ParseKey(field, raw, true)
 }
@@ -214,17 +213,17 @@ func ParseKey(field string, raw json.RawMessage, text bool) (int64, error) {
 	// Slow path
 	var v rowjson.Value
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return 0, events.StatusErrorf(400, "%s is not an integer", field)
+		return 0, BadRequest("%s is not an integer", field)
 	}
 	if text && v.IsText() {
 		var err error
 		if v, err = rowjson.Number(strings.TrimSpace(v.Raw())); err != nil {
-			return 0, events.StatusErrorf(400, "%s is not an integer", field)
+			return 0, BadRequest("%s is not an integer", field)
 		}
 	}
 	key, err := v.Int64()
 	if err != nil {
-		return 0, events.StatusErrorf(400, "%s: %s", field, err)
+		return 0, BadRequest("%s: %s", field, err)
 	}
 	return key, nil
 }
@@ -233,13 +232,13 @@ func ParseKey(field string, raw json.RawMessage, text bool) (int64, error) {
 func Texts(field string, raw json.RawMessage) ([]string, error) {
 	var all []json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil || all == nil {
-		return nil, events.StatusErrorf(400, "%s is not a list", field)
+		return nil, BadRequest("%s is not a list", field)
 	}
 	found := make([]string, len(all))
 	for i, raw := range all {
 		var s *string
 		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-			return nil, events.StatusErrorf(400, "%s[%d] is not a string", field, i)
+			return nil, BadRequest("%s[%d] is not a string", field, i)
 		}
 		found[i] = *s
 	}

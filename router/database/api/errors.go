@@ -21,6 +21,11 @@ func Fail(ctx *fasthttp.RequestCtx, err error) {
 	answer.Fail(ctx, code, why)
 }
 
+// BadRequest is an error of the client's.
+func BadRequest(format string, args ...any) error {
+	return events.StatusErrorf(http.StatusBadRequest, format, args...)
+}
+
 // Explain is the status code of an error, and what a person may read.
 func Explain(err error) (int, string) {
 	var statusErr *events.StatusError
@@ -37,7 +42,7 @@ func Explain(err error) (int, string) {
 func Within(where string, err error) error {
 	var statusErr *events.StatusError
 	if errors.As(err, &statusErr) {
-		return events.StatusErrorf(statusErr.Code, "%s: %s", where, statusErr.Message)
+		return events.StatusErrorf(statusErr.Code, "%s: %s", where, statusErr.Message).With(statusErr)
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }

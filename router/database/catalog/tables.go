@@ -28,7 +28,7 @@ type Table struct {
 }
 
 // ErrNoTable refuses a call as long as there is no table.
-var ErrNoTable error = events.StatusErrorf(http.StatusBadRequest, "no database is configured; POST /init first")
+var ErrNoTable error = api.BadRequest("no database is configured; POST /init first")
 
 // Empty reports whether there is no table.
 func (ts *Tables) Empty() bool { return len(ts.all) == 0 }
@@ -54,7 +54,7 @@ func (ts *Tables) Find(name string) (*Table, error) {
 	case ts.Empty():
 		return nil, ErrNoTable
 	case name == "":
-		return nil, events.StatusErrorf(http.StatusBadRequest, "table is missing; name one of %s", ts.names())
+		return nil, api.BadRequest("table is missing; name one of %s", ts.names())
 	}
 	return nil, events.StatusErrorf(http.StatusNotFound, "table %q does not exist; there is %s", name, ts.names())
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 
 	"github.com/valyala/fasthttp"
 
-	"ringway/events"
+	"ringway/router/database/api"
 	"ringway/router/database/catalog"
 )
 
@@ -39,7 +38,7 @@ func levelOf(ctx *fasthttp.RequestCtx) (level, error) {
 	case "linearizable":
 		return linearizable, nil
 	default:
-		return 0, events.StatusErrorf(http.StatusBadRequest, "%s: %.40q is unknown; use session, eventual or linearizable", consistencyHeader, s)
+		return 0, api.BadRequest("%s: %.40q is unknown; use session, eventual or linearizable", consistencyHeader, s)
 	}
 }
 

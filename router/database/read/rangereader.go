@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -50,7 +51,7 @@ func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) err
 	for range maxStarts {
 		m := begin()
 		if !r.open(m) {
-			return events.StatusErrorf(503, "the router is stopping")
+			return events.StatusErrorf(http.StatusServiceUnavailable, "the router is stopping")
 		}
 		held, err := io.ReadAll(io.LimitReader(m, int64(limit)+1))
 		switch {
@@ -62,14 +63,14 @@ func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) err
 			continue
 		case len(held) <= limit:
 			_ = m.Close() // never fails
-			answer.JSON(ctx, fasthttp.StatusOK, held)
+			answer.JSON(ctx, http.StatusOK, held)
 			return nil
 		case old:
 			_ = m.Close() // never fails
-			return events.StatusErrorf(505, "an answer of more than %d bytes: use HTTP/1.1", limit)
+			return events.StatusErrorf(http.StatusHTTPVersionNotSupported, "an answer of more than %d bytes: use HTTP/1.1", limit)
 		}
 		m.then, m.here = m.here, held
-		answer.JSON(ctx, fasthttp.StatusOK, nil)
+		answer.JSON(ctx, http.StatusOK, nil)
 		ctx.Response.SetBodyStream(m, -1)
 		return nil
 	}

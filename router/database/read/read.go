@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -59,11 +60,11 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 // parseRange reads {"Stud_id":{"low":…,"high":…}}.
 func parseRange(key string, o api.Object) (low, high int64, err error) {
 	if !o.Has(key) {
-		return 0, 0, events.StatusErrorf(400, "%s is missing", key)
+		return 0, 0, api.BadRequest("%s is missing", key)
 	}
 	ends, ok := api.Fields(o.Raw(key))
 	if !ok {
-		return 0, 0, events.StatusErrorf(400, "%s is not an object with low and high", key)
+		return 0, 0, api.BadRequest("%s is not an object with low and high", key)
 	}
 	if low, err = rangeEnd(ends, key, "low"); err != nil {
 		return 0, 0, err
@@ -72,7 +73,7 @@ func parseRange(key string, o api.Object) (low, high int64, err error) {
 		return 0, 0, err
 	}
 	if low > high {
-		return 0, 0, events.StatusErrorf(400, "%s: low %d is greater than high %d", key, low, high)
+		return 0, 0, api.BadRequest("%s: low %d is greater than high %d", key, low, high)
 	}
 	return low, high, nil
 }
@@ -81,7 +82,7 @@ func parseRange(key string, o api.Object) (low, high int64, err error) {
 func rangeEnd(o api.Object, key, name string) (int64, error) {
 	raw, ok := o.Get(name)
 	if !ok {
-		return 0, events.StatusErrorf(400, "%s.%s is missing", key, name)
+		return 0, api.BadRequest("%s.%s is missing", key, name)
 	}
 	end, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil { // Slow path
@@ -107,7 +108,7 @@ func (r *Reader) readKeys(whole context.Context, ctx *fasthttp.RequestCtx, shard
 		}
 		body = append(body, row...)
 	}
-	answer.JSON(ctx, fasthttp.StatusOK, append(body, tailOfRead...))
+	answer.JSON(ctx, http.StatusOK, append(body, tailOfRead...))
 	return nil
 }
 
@@ -141,7 +142,7 @@ func (r *Reader) Server(ctx *fasthttp.RequestCtx, name string) error {
 	}
 	server, ok := t.Route.Server(name)
 	if !ok {
-		return events.StatusErrorf(404, "server %.70q does not exist", name)
+		return events.StatusErrorf(http.StatusNotFound, "server %.70q does not exist", name)
 	}
 	l, err := levelOf(ctx)
 	if err != nil {
@@ -156,7 +157,7 @@ func (r *Reader) Server(ctx *fasthttp.RequestCtx, name string) error {
 		}
 		one := s.Replicas[name]
 		if one == nil {
-			return events.StatusErrorf(503, "server %s cannot be reached", name)
+			return events.StatusErrorf(http.StatusServiceUnavailable, "server %s cannot be reached", name)
 		}
 		shards, replicas = append(shards, s), append(replicas, one)
 	}

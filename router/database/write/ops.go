@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"ringway/events"
 	"ringway/events/shardlog"
 	"ringway/router/answer"
+	"ringway/router/database/api"
 	"ringway/router/database/catalog"
 	"ringway/router/database/hedge"
 )
@@ -85,11 +87,11 @@ func (w *Writer) ShowOp(ctx *fasthttp.RequestCtx, id string) error {
 	}
 	switch {
 	case errors.Is(err, events.ErrNotFound) && open > 0:
-		return events.StatusErrorf(503, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
+		return events.StatusErrorf(http.StatusServiceUnavailable, "op %.200s is not known yet: its router may still be sending it; ask again, for %s at most", id, (open + time.Second - 1).Truncate(time.Second))
 	case errors.Is(err, events.ErrNotFound), err == nil && i >= results.Ops:
-		return events.StatusErrorf(404, "op %.200s is not known: it was never applied, or more than %s ago", id, shardlog.ResultsKept)
+		return events.StatusErrorf(http.StatusNotFound, "op %.200s is not known: it was never applied, or more than %s ago", id, shardlog.ResultsKept)
 	case err != nil:
-		return events.StatusErrorf(503, "op %.200s: %s", id, err)
+		return events.StatusErrorf(http.StatusServiceUnavailable, "op %.200s: %s", id, err)
 	}
 	r := results.Op(i)
 	answer.Value(ctx, struct {
@@ -143,7 +145,7 @@ func (w *Writer) parseOp(id string) (*catalog.Shard, string, int, error) {
 	table, rest, _ := strings.Cut(id, ".")
 	name, op, ok := strings.Cut(rest, ".")
 	if !ok {
-		return fail(events.StatusErrorf(400, "op id %.200q: want <table>.<shard>.<batch>.<number>", id))
+		return fail(api.BadRequest("op id %.200q: want <table>.<shard>.<batch>.<number>", id))
 	}
 	batch, i, err := shardlog.ParseOpID(op)
 	if err != nil {
@@ -151,7 +153,7 @@ func (w *Writer) parseOp(id string) (*catalog.Shard, string, int, error) {
 	}
 	t := ts.Table(table)
 	if t == nil || t.Shard(name) == nil {
-		return fail(events.StatusErrorf(404, "op %.200q: there is no such table or shard", id))
+		return fail(events.StatusErrorf(http.StatusNotFound, "op %.200q: there is no such table or shard", id))
 	}
 	return t.Shard(name), batch, i, nil
 }

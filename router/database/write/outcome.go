@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
+	"ringway/events"
 	"ringway/events/oplog"
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
@@ -33,24 +35,20 @@ type outcome struct {
 	Op      string  `json:"op,omitempty"`
 	Detail  string  `json:"detail,omitempty"`
 
-	code int
+	code      int
+	unwritten bool // Detail ends with oplog.NotSentText
 }
 
-// outcomeOf is pure: what a client is told of a result or an error.
+// outcomeOf is the outcome of a part by its result or error.
 func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 	var u *oplog.Unknown
 	switch {
 	case errors.As(err, &u):
-		return outcome{Outcome: unknown, Op: opID(p.shard.Log, u.OpID), Detail: "ask GET " + PathOps + opID(p.shard.Log, u.OpID), code: fasthttp.StatusGatewayTimeout}
+		return outcome{Outcome: unknown, Op: opID(p.shard.Log, u.OpID), Detail: "ask GET " + PathOps + opID(p.shard.Log, u.OpID), code: http.StatusGatewayTimeout}
+	case errors.Is(err, shardlog.ErrRepeatedKey):
+		return outcome{Outcome: string(shardlog.Duplicate), Keys: repeatedKeys(p.op.Rows), Detail: err.Error(), code: http.StatusConflict}
 	case err != nil:
-		code, why := api.Explain(err)
-		if code == fasthttp.StatusGatewayTimeout { // it was never sent
-			code = fasthttp.StatusServiceUnavailable
-		}
-		if code == fasthttp.StatusConflict { // twice in one write
-			return outcome{Outcome: string(shardlog.Duplicate), Keys: repeatedKeys(p.op.Rows), Detail: why, code: code}
-		}
-		return outcome{Outcome: notWritten, Detail: why, code: code}
+		return notWrittenBecause(err)
 	}
 	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.Log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail}
 	if r.Count > len(r.Keys) {
@@ -58,20 +56,30 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 	}
 	switch r.Outcome {
 	case shardlog.Done:
-		o.Rows, o.code = max(len(p.op.Rows), 1), fasthttp.StatusOK
+		o.Rows, o.code = max(len(p.op.Rows), 1), http.StatusOK
 	case shardlog.Duplicate:
-		o.code = fasthttp.StatusConflict
+		o.code = http.StatusConflict
 	case shardlog.Missing:
-		o.code = fasthttp.StatusNotFound
+		o.code = http.StatusNotFound
 	case shardlog.Mismatch:
-		o.code = fasthttp.StatusUnprocessableEntity
+		o.code = http.StatusUnprocessableEntity
 	default:
-		o.code = fasthttp.StatusBadRequest
+		o.code = http.StatusBadRequest
 	}
 	return o
 }
 
-// twice lists keys that are there more than once.
+// notWrittenBecause is the outcome of an op that is in no log.
+func notWrittenBecause(err error) outcome {
+	code, why := api.Explain(err)
+	var statusErr *events.StatusError
+	if !errors.As(err, &statusErr) {
+		code = http.StatusServiceUnavailable // it was never sent, so it may be tried again
+	}
+	return outcome{Outcome: notWritten, Detail: why, code: code, unwritten: errors.Is(err, oplog.ErrNotSent)}
+}
+
+// repeatedKeys lists keys that are there more than once.
 func repeatedKeys(rows []rowjson.Row) []int64 {
 	seen := map[int64]int{}
 	var keys []int64
@@ -83,42 +91,34 @@ func repeatedKeys(rows []rowjson.Row) []int64 {
 	return keys
 }
 
-// severity says which of several codes a request gets: what is not known comes
-// before what may be tried again, and that before what is wrong.
+// severity orders codes: what is not known comes before what may be tried again,
+// and that before what is wrong.
 var severity = []int{
-	fasthttp.StatusGatewayTimeout, fasthttp.StatusServiceUnavailable, fasthttp.StatusRequestEntityTooLarge,
-	fasthttp.StatusUnprocessableEntity, fasthttp.StatusConflict, fasthttp.StatusNotFound, fasthttp.StatusBadRequest,
+	http.StatusGatewayTimeout, http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge,
+	http.StatusUnprocessableEntity, http.StatusConflict, http.StatusNotFound, http.StatusBadRequest,
 }
-
-// nothing ends what a part says of itself if it is in no log.
-const nothing = "; nothing was written"
 
 // judge is the answer to a request by what became of its parts. That nothing
 // was written is said of all of them or not at all.
 func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
-	code, done, unsure, unwritten := fasthttp.StatusOK, 0, false, false
-	var worst []string
-	for _, c := range slices.Backward(severity) {
-		if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.code == c }) {
-			code = c
-		}
-	}
-	if code == fasthttp.StatusOK {
+	code := worst(outcomes)
+	if code == http.StatusOK {
 		return code, ""
 	}
+	done, unsure, unwritten := 0, false, false
+	var texts []string
 	for i, o := range outcomes {
-		if o.code == fasthttp.StatusOK {
+		if o.code == http.StatusOK {
 			done++
 			continue
 		}
 		unsure = unsure || o.Outcome == unknown
-		text, cut := strings.CutSuffix(o.describe(t, &parts[i]), nothing)
-		unwritten = unwritten || cut
-		worst = append(worst, text)
+		unwritten = unwritten || o.unwritten
+		texts = append(texts, o.describe(t, &parts[i]))
 	}
-	message := strings.Join(worst, "; ")
+	message := strings.Join(texts, "; ")
 	if unwritten && done == 0 && !unsure {
-		message += nothing
+		message += oplog.NotSentText
 	}
 	if len(parts) > 1 {
 		message = fmt.Sprintf("%d of %s written: %s", done, count(len(parts), "shard"), message)
@@ -126,7 +126,18 @@ func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
 	return code, message
 }
 
-// describe is what became of a part that is not done.
+// worst is the gravest status code of some outcomes.
+func worst(outcomes []outcome) int {
+	for _, code := range severity {
+		if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.code == code }) {
+			return code
+		}
+	}
+	return http.StatusOK
+}
+
+// describe is what became of a part that is not done, without that nothing was
+// written.
 func (o *outcome) describe(t *catalog.Table, p *part) string {
 	name := t.Schema().KeyColumn()
 	switch shardlog.Outcome(o.Outcome) {
@@ -141,10 +152,13 @@ func (o *outcome) describe(t *catalog.Table, p *part) string {
 	case unknown:
 		return fmt.Sprintf("shard %s: the outcome is unknown; %s", p.shard.ID, o.Detail)
 	}
+	if o.unwritten {
+		return strings.TrimSuffix(o.Detail, oplog.NotSentText)
+	}
 	return o.Detail
 }
 
-// are is "5 is" or "5, 6 and 98 more are".
+// keyList is "5 is" or "5, 6 and 98 more are".
 func keyList(keys []int64, all int) string {
 	const maxShown = 10
 	shown := make([]string, 0, maxShown)

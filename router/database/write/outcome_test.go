@@ -53,7 +53,7 @@ func TestJudge_PutsWhatIsNotKnownFirst(t *testing.T) {
 
 func TestJudge_SaysThatNothingWasWrittenOnlyIfNothingWas(t *testing.T) {
 	table := tableOf(t)
-	away := outcome{Outcome: notWritten, Detail: "the log of shard sh1 takes no writes now; nothing was written", code: 503}
+	away := outcome{Outcome: notWritten, Detail: "the log of shard sh1 takes no writes now; nothing was written", code: 503, unwritten: true}
 	done := outcome{Outcome: string(shardlog.Done), code: 200}
 	lost := outcome{Outcome: unknown, Detail: "ask GET /v1/ops/x", code: 504}
 	missing := outcome{Outcome: string(shardlog.Missing), Keys: []int64{5}, code: 404}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -38,14 +39,14 @@ func (w *Writer) Insert(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if !o.Has("data") {
-		return events.StatusErrorf(400, "data is missing")
+		return api.BadRequest("data is missing")
 	}
 	list, err := o.List("data")
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return events.StatusErrorf(400, "data is empty")
+		return api.BadRequest("data is empty")
 	}
 	var parts []part
 	for i, raw := range list {
@@ -84,7 +85,7 @@ func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data
 func join(t *catalog.Table, parts []part, i int, row rowjson.Row) ([]part, error) {
 	s := t.Find(row.Key())
 	if s == nil {
-		return nil, events.StatusErrorf(400, "data[%d]: %s", i, nowhere(t, row.Key()))
+		return nil, api.BadRequest("data[%d]: %s", i, nowhere(t, row.Key()))
 	}
 	j := slices.IndexFunc(parts, func(p part) bool { return p.shard == s })
 	if j < 0 {
@@ -113,18 +114,18 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	}
 	raw, ok := o.Get("data")
 	if !ok {
-		return events.StatusErrorf(400, "data is missing")
+		return api.BadRequest("data is missing")
 	}
 	row, err := schema.ReadRow(raw)
 	if err != nil {
 		return api.Within("data", err)
 	}
 	if row.Key() != key {
-		return events.StatusErrorf(400, "data: %s is %d: an update of %d cannot change it", name, row.Key(), key)
+		return api.BadRequest("data: %s is %d: an update of %d cannot change it", name, row.Key(), key)
 	}
 	s := t.Find(key)
 	if s == nil {
-		return events.StatusErrorf(400, "%s", nowhere(t, key))
+		return api.BadRequest("%s", nowhere(t, key))
 	}
 	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}},
 		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
@@ -143,7 +144,7 @@ func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
 	}
 	s := t.Find(key)
 	if s == nil {
-		return events.StatusErrorf(400, "%s", nowhere(t, key))
+		return api.BadRequest("%s", nowhere(t, key))
 	}
 	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpDelete, Key: &key}},
 		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
@@ -194,7 +195,7 @@ func (w *Writer) writeAll(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []pa
 			}
 		}
 		code, message := api.Explain(why)
-		failWrite(ctx, code, message+"; nothing was written", refused)
+		failWrite(ctx, code, message+oplog.NotSentText, refused)
 		return nil
 	}
 	w.respond(ctx, t, parts, w.doAll(parts), done)
@@ -207,7 +208,7 @@ func (w *Writer) respond(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []par
 		w.ops.WithLabelValues(t.Name(), p.op.Kind, outcomes[i].Outcome).Inc()
 	}
 	code, message := judge(t, parts, outcomes)
-	if code == fasthttp.StatusOK {
+	if code == http.StatusOK {
 		answer.Static(ctx, done)
 		return
 	}
@@ -227,7 +228,7 @@ func check(p *part, body int) error {
 		return nil
 	}
 	if n := len(p.op.Append(nil)); n > shardlog.MaxOpBytes {
-		return events.StatusErrorf(413, "%d bytes are too many in one request for one shard; at most %d", n, shardlog.MaxOpBytes)
+		return events.StatusErrorf(http.StatusRequestEntityTooLarge, "%d bytes are too many in one request for one shard; at most %d", n, shardlog.MaxOpBytes)
 	}
 	return nil
 }
