@@ -15,6 +15,7 @@ import (
 	"ringway/events/shardapi"
 	"ringway/events/shardlog"
 	"ringway/router/database/background"
+	"ringway/router/upstream"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -47,9 +48,11 @@ func (c *Config) Check() error {
 
 // Client asks one server.
 type Client struct {
-	*pool
+	address string
+	cfg     *Config
+	pool    *upstream.Pool
+	group   *background.Group
 
-	group    *background.Group
 	eventual coalescer // rows by key without a minimum seq
 	upToDate coalescer // those with one, which others need not wait for
 }
@@ -57,7 +60,23 @@ type Client struct {
 // New is a client of the server at address. Its requests for rows by key are
 // sent within group.
 func New(cfg *Config, address string, group *background.Group) *Client {
-	return &Client{pool: newPool(address, cfg), group: group}
+	return &Client{
+		address: address, cfg: cfg, group: group,
+		pool: upstream.NewPool(address, upstream.Config{Connect: cfg.Connect, Keep: cfg.Keep, MaxHeader: maxHeader}),
+	}
+}
+
+// Address is where the server listens.
+func (c *Client) Address() string { return c.address }
+
+// Expire ends connections that nobody has used since at.
+func (c *Client) Expire(at time.Time) { c.pool.Expire(at) }
+
+// Retire keeps no connection any more, and gives up requests that have no
+// answer yet: the server may hang, and another may answer them.
+func (c *Client) Retire() {
+	c.pool.Retire()
+	c.pool.Abandon()
 }
 
 // maxResults is the size of the largest answer to what became of a batch:

@@ -24,11 +24,11 @@ type Rows struct {
 }
 
 func newRows(reply *reply, minSeq uint64) *Rows {
-	return &Rows{reply: reply, minSeq: minSeq, lines: bufio.NewReaderSize(reply.body, 32<<10)}
+	return &Rows{reply: reply, minSeq: minSeq, lines: bufio.NewReaderSize(reply, 32<<10)}
 }
 
 // Close ends the answer.
-func (r *Rows) Close() { r.reply.Close() }
+func (r *Rows) Close() { _ = r.reply.Close() } // never fails
 
 // Seq is what the replica had applied when it read the rows: known before the
 // first row if the server says so, else at the end.

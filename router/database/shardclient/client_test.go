@@ -13,7 +13,7 @@ import (
 )
 
 // scripted is a server that treats each connection as it likes; n counts them.
-func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *pool {
+func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *Client {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,9 +36,10 @@ func scripted(t *testing.T, talk func(n int, c net.Conn, br *bufio.Reader)) *poo
 	})
 	t.Cleanup(func() { _ = l.Close(); open.Wait() })
 	cfg := DefaultConfig()
-	p := newPool(l.Addr().String(), &cfg)
-	t.Cleanup(p.Retire)
-	return p
+	cfg.Keep = time.Hour
+	c := New(&cfg, l.Addr().String(), nil)
+	t.Cleanup(c.Retire)
+	return c
 }
 
 func readRequest(br *bufio.Reader) bool {
@@ -50,9 +51,9 @@ func readRequest(br *bufio.Reader) bool {
 	return true
 }
 
-func request(t *testing.T, p *pool) (string, error) {
+func request(t *testing.T, c *Client) (string, error) {
 	t.Helper()
-	r, err := p.ask(t.Context(), "GET", "/x", nil)
+	r, err := c.ask(t.Context(), "GET", "/x", nil)
 	if err != nil {
 		return "", err
 	}
@@ -61,7 +62,7 @@ func request(t *testing.T, p *pool) (string, error) {
 	return string(b), err
 }
 
-func TestPool_KeepsConnections(t *testing.T) {
+func TestClient_KeepsConnections(t *testing.T) {
 	for name, answer := range map[string]string{
 		"length":  "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
 		"chunks":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
@@ -82,7 +83,7 @@ func TestPool_KeepsConnections(t *testing.T) {
 }
 
 // A server that ends idle connections looks just so.
-func TestPool_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
+func TestClient_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
 	p := scripted(t, func(n int, c net.Conn, br *bufio.Reader) {
 		if readRequest(br) {
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
@@ -96,7 +97,7 @@ func TestPool_AsksAgainWhenAKeptConnectionHasEnded(t *testing.T) {
 	}
 }
 
-func TestPool_KeepsNoConnectionThatIsNotClean(t *testing.T) {
+func TestClient_KeepsNoConnectionThatIsNotClean(t *testing.T) {
 	for name, answer := range map[string]string{
 		"close": "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n%d",
 		"more":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%dHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n9",
@@ -114,7 +115,7 @@ func TestPool_KeepsNoConnectionThatIsNotClean(t *testing.T) {
 	}
 }
 
-func TestPool_RefusesWhatIsCutOff(t *testing.T) {
+func TestClient_RefusesWhatIsCutOff(t *testing.T) {
 	for name, answer := range map[string]string{
 		"nothing":  "",
 		"header":   "HTTP/1.1 200 OK\r\nContent-",
@@ -135,40 +136,31 @@ func TestPool_RefusesWhatIsCutOff(t *testing.T) {
 	}
 }
 
-func TestPool_WaitsNoLongerThanItShall(t *testing.T) {
-	hang := make(chan struct{})
-	var once sync.Once
-	p := scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
-		readRequest(br)
-		once.Do(func() { close(hang) })
-		readRequest(br) // it does not answer
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-hang; cancel() }()
-	if _, err := p.ask(ctx, "GET", "/x", nil); err == nil {
-		t.Error("an answer out of nothing")
-	}
-	p.cfg.Try = 10 * time.Millisecond
-	if _, err := p.ask(t.Context(), "GET", "/x", nil); err == nil {
-		t.Error("an answer out of nothing")
-	}
-	p.cfg.Try = time.Hour
-	go func() {
-		for waits := false; !waits; {
-			p.mu.Lock()
-			for l := range p.open {
-				waits = waits || l.waiting
-			}
-			p.mu.Unlock()
+func TestClient_WaitsNoLongerThanItShall(t *testing.T) {
+	f := func(try time.Duration, end func(*Client, context.CancelFunc)) {
+		t.Helper()
+		waits, ended := make(chan struct{}), make(chan struct{})
+		c := scripted(t, func(_ int, nc net.Conn, br *bufio.Reader) {
+			readRequest(br)
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			readRequest(br)
+			close(waits)
+			readRequest(br) // it does not answer
+			close(ended)
+		})
+		if _, err := request(t, c); err != nil { // so that there is a connection
+			t.Fatal(err)
 		}
-		p.Retire()
-	}()
-	if _, err := p.ask(t.Context(), "GET", "/x", nil); err == nil {
-		t.Error("an answer out of nothing")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		c.cfg.Try = try
+		go func() { <-waits; end(c, cancel) }()
+		if _, err := c.ask(ctx, "GET", "/x", nil); err == nil {
+			t.Error("an answer out of nothing")
+		}
+		<-ended // no connection is left
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.open); n > 0 {
-		t.Errorf("%d connections are left", n)
-	}
+	f(time.Hour, func(_ *Client, cancel context.CancelFunc) { cancel() })
+	f(10*time.Millisecond, func(*Client, context.CancelFunc) {})
+	f(time.Hour, func(c *Client, _ context.CancelFunc) { c.Retire() })
 }
