@@ -141,6 +141,7 @@ type ReplicaReport struct {
 	AppliedSeq uint64 `json:"applied_seq"` // as of its last heartbeat, like DurableSeq
 	DurableSeq uint64 `json:"durable_seq"`
 	Detail     string `json:"detail,omitempty"`
+	Cause      string `json:"cause,omitempty"` // see ReplicaStatus
 }
 
 // ServiceStatus is one service in short.

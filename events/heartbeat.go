@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -130,6 +131,23 @@ const (
 	ReplicaHalted      = "halted"      // cannot go on by itself; Detail says why
 )
 
+// Why a replica halted, where somebody decides by it.
+const (
+	CauseLogMissing = "log_missing"
+	CauseLogPurged  = "log_purged"
+)
+
+// LogCause is the name of a fault of a log, empty for any other error.
+func LogCause(err error) string {
+	switch {
+	case errors.Is(err, ErrLogMissing):
+		return CauseLogMissing
+	case errors.Is(err, ErrLogPurged):
+		return CauseLogPurged
+	}
+	return ""
+}
+
 // ShardHeartbeat is what a shard server knows of its replicas, sent every HeartbeatInterval
 // and at once when a state changes.
 type ShardHeartbeat struct {
@@ -151,6 +169,7 @@ type ReplicaStatus struct {
 	Applied Position `json:"applied"` // how far it has come
 	Durable Position `json:"durable"` // what a power cut cannot take back
 	Detail  string   `json:"detail,omitempty"`
+	Cause   string   `json:"cause,omitempty"` // of ReplicaHalted: CauseLogMissing, CauseLogPurged or another one, which has no name
 }
 
 // Replica finds one replica.

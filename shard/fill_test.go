@@ -292,7 +292,7 @@ func TestKeeper_HaltsAtWhatItCannotApplyAndSaysSo(t *testing.T) {
 	}
 	c.must2(nil, c.conn.DeleteLog(t.Context(), c.log))
 	testkit.Eventually(t, func() error {
-		if r := n.replica(); r.State != events.ReplicaHalted || !strings.Contains(r.Detail, events.ErrLogMissing.Error()) {
+		if r := n.replica(); r.State != events.ReplicaHalted || !strings.Contains(r.Detail, events.ErrLogMissing.Error()) || r.Cause != events.CauseLogMissing {
 			return fmt.Errorf("it says %+v", r)
 		}
 		return nil

@@ -51,7 +51,7 @@ func ProblemOf(s events.ShardStatus) ShardProblem {
 			continue
 		case events.ReplicaHalted:
 			halted++
-			l.Retries = l.Retries || !ofItsLog(r.Detail)
+			l.Retries = l.Retries || r.Cause != events.CauseLogMissing && r.Cause != events.CauseLogPurged
 		case events.ReplicaQuarantined: // until another is ready, or becomes it
 			rebuilt, halted = rebuilt+1, halted+1
 		case events.ReplicaWaiting:
@@ -85,9 +85,4 @@ func ProblemOf(s events.ShardStatus) ShardProblem {
 	l.Recoverable = ready == 0 && l.Lost && halted > 0
 	l.Retries = l.Retries && l.Recoverable
 	return l
-}
-
-// ofItsLog reports whether a replica halted because its log is gone or purged.
-func ofItsLog(detail string) bool {
-	return strings.Contains(detail, events.ErrLogMissing.Error()) || strings.Contains(detail, events.ErrLogPurged.Error())
 }

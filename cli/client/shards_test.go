@@ -21,8 +21,9 @@ func TestProblemOf(t *testing.T) {
 	f(ShardProblem{What: "is kept by nobody"})
 	f(ShardProblem{What: "is quarantined on A, B (of old)", Lost: true, Recoverable: true}, r("A", events.ReplicaQuarantined, "of old"), r("B", events.ReplicaQuarantined, "of older"))
 	f(ShardProblem{What: "is waiting on A, halted on B (disk)", Lost: true, Recoverable: true, Retries: true}, r("A", events.ReplicaWaiting, ""), r("B", events.ReplicaHalted, "disk"))
-	gone := events.ErrLogMissing.Error()
-	f(ShardProblem{What: "is halted on B (" + gone + ")", Lost: true, Recoverable: true}, r("B", events.ReplicaHalted, gone))
+	gone := r("B", events.ReplicaHalted, "no log")
+	gone.Cause = events.CauseLogMissing
+	f(ShardProblem{What: "is halted on B (no log)", Lost: true, Recoverable: true}, gone)
 	f(ShardProblem{What: "is waiting on A", Lost: true}, r("A", events.ReplicaWaiting, "")) // of nothing there is nothing to continue
 	f(ShardProblem{What: "is halted on B", Served: true, Lost: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaHalted, ""))
 	f(ShardProblem{What: "is quarantined on B", Served: true}, r("A", events.ReplicaReady, ""), r("B", events.ReplicaQuarantined, ""))

@@ -41,8 +41,9 @@ func shardStatus(s *cluster.State, db events.Database, route events.TableRoute, 
 		report := events.ReplicaReport{Server: srv.Name, Host: srv.Host, State: events.Pending}
 		if reported, fresh := s.Reported(srv.Name, db.Table.Name, sh.ID); reported.State != "" {
 			report.State, report.AppliedSeq, report.DurableSeq, report.Detail = reported.State, reported.Applied.Seq, reported.Durable.Seq, reported.Detail
+			report.Cause = reported.Cause
 			if !fresh {
-				report.State, report.Detail = events.Silent, "it was "+reported.State+" when it was last heard"
+				report.State, report.Detail, report.Cause = events.Silent, "it was "+reported.State+" when it was last heard", ""
 			}
 			if reported.Applied.Incarnation == log.Incarnation && reported.State != events.ReplicaCopying {
 				line.LastSeq = max(line.LastSeq, reported.Applied.Seq)

@@ -128,7 +128,7 @@ func (m *Manager) Run(ctx context.Context) {
 			if errors.Is(err, storage.ErrRetry) {
 				state = events.ReplicaOpening
 			}
-			m.status.set(state, err.Error())
+			m.status.setFault(state, err.Error(), err)
 		case done != stepRest:
 			applyErr, due, wait = nil, time.Time{}, m.host.cfg.RetryMin
 			continue
@@ -190,7 +190,7 @@ func (m *Manager) takeStep(ctx context.Context, engine storage.Engine, t *Target
 		}
 	case stepRest:
 		m.status.setPosition(at)
-		m.status.set(state, detail)
+		m.status.setFault(state, detail, applyErr)
 	}
 	return do, err
 }

@@ -19,10 +19,16 @@ type status struct {
 }
 
 // set sets the state of the replica.
-func (s *status) set(state, detail string) {
+func (s *status) set(state, detail string) { s.setFault(state, detail, nil) }
+
+// setFault is set with the error that led to the state.
+func (s *status) setFault(state, detail string, err error) {
 	s.mu.Lock()
 	was := s.replica.State
-	s.replica.State, s.replica.Detail = state, detail
+	s.replica.State, s.replica.Detail, s.replica.Cause = state, detail, ""
+	if state == events.ReplicaHalted {
+		s.replica.Cause = events.LogCause(err)
+	}
 	at := s.applied()
 	s.mu.Unlock()
 	if was == state {
