@@ -12,6 +12,7 @@ import (
 	"ringway/events"
 	"ringway/internal/statedir"
 	"ringway/router/database"
+	"ringway/router/proxy"
 )
 
 // cached is one route in the cache file, so that a router that starts while
@@ -42,26 +43,19 @@ func (r *Router) loadCache() {
 		return
 	}
 	for _, c := range all {
+		key, name, err := events.KeyService, c.Service, error(nil)
 		if c.Table != "" {
-			r.loadTable(c)
-			continue
+			key, name = events.KeyTable, c.Table
+			err = r.database.Remember(c.Table, database.Known{Epoch: c.Epoch, Route: c.Route})
+		} else if err = r.proxy.Remember(c.Service, proxy.Known{Epoch: c.Epoch, Route: c.Route}); err == nil {
+			r.swaps.Inc()
 		}
-		s, err := r.compile(c.Service, c.Epoch, c.Route, nil)
 		if err != nil {
-			r.log.Warn("cached route is ignored", "file", r.cfg.Cache, events.KeyService, c.Service, events.KeyError, err)
+			r.log.Warn("cached route is ignored", "file", r.cfg.Cache, key, name, events.KeyError, err)
 			continue
 		}
-		r.replace(c.Service, s)
-		r.log.Info("cached route served until the bus has a newer one", events.KeyService, c.Service, events.KeyEpoch, c.Epoch.String())
+		r.log.Info("cached route served until the bus has a newer one", key, name, events.KeyEpoch, c.Epoch.String())
 	}
-}
-
-func (r *Router) loadTable(c cached) {
-	if err := r.database.Remember(c.Table, database.Known{Epoch: c.Epoch, Route: c.Route}); err != nil {
-		r.log.Warn("cached route is ignored", "file", r.cfg.Cache, events.KeyTable, c.Table, events.KeyError, err)
-		return
-	}
-	r.log.Info("cached route served until the bus has a newer one", events.KeyTable, c.Table, events.KeyEpoch, c.Epoch.String())
 }
 
 // saveCache writes each snapshot to the cache file, the newest if they come
@@ -80,7 +74,7 @@ func (r *Router) saveCache(ctx context.Context) {
 		case <-r.saveNow:
 		case <-retry.C:
 		}
-		err := save(r.cfg.Cache, r.routes.Load(), r.database.Known())
+		err := save(r.cfg.Cache, r.proxy.Known(), r.database.Known())
 		if err != nil {
 			if !failing {
 				r.log.Warn("routes cannot be cached", "file", r.cfg.Cache, events.KeyError, err)
@@ -92,10 +86,10 @@ func (r *Router) saveCache(ctx context.Context) {
 }
 
 // save replaces the file at once or not at all.
-func save(path string, rt *routes, tables map[string]database.Known) error {
+func save(path string, services map[string]proxy.Known, tables map[string]database.Known) error {
 	all := []cached{}
-	for _, s := range rt.services {
-		all = append(all, cached{Service: s.name, Epoch: s.epoch, Route: s.value})
+	for name, k := range services {
+		all = append(all, cached{Service: name, Epoch: k.Epoch, Route: k.Route})
 	}
 	for name, k := range tables {
 		all = append(all, cached{Table: name, Epoch: k.Epoch, Route: k.Route})

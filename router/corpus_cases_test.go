@@ -69,7 +69,7 @@ func declared(r *events.Route) { r.Paths = []string{"/home", "/status"} }
 
 // corpusFields are header fields that routers drop, change or add.
 func corpusFields() (all []exchange) {
-	trusting := func(c *Config) { c.TrustForwarded = true }
+	trusting := func(c *Config) { c.Proxy.TrustForwarded = true }
 	for _, f := range []string{
 		"Connection: keep-alive\r\n", "Connection: close\r\n", "Connection: Keep-Alive, close\r\n", "Connection:\r\n",
 		"Connection: close, X-Hop\r\nX-Hop: 1\r\n", "Connection: X-Hop\r\nConnection: X-Two\r\nX-Hop: 1\r\nX-Two: 2\r\nX-Stays: 3\r\n",
@@ -207,7 +207,7 @@ func corpusAnswers() (all []exchange) {
 			all = append(all, exchange{name: "ends after " + e.name + ": " + strings.TrimSpace(q), sent: []string{q + corpusHost + "\r\n"}, first: script{{e.answer, stepEnd}}, parts: true})
 		}
 	}
-	small := func(c *Config) { c.MaxBuffer = 16 }
+	small := func(c *Config) { c.Proxy.MaxBuffer = 16 }
 	long := strings.Repeat("0123456789", 30_000)
 	for _, q := range asks[:1:1] {
 		all = append(all,
@@ -219,7 +219,7 @@ func corpusAnswers() (all []exchange) {
 			exchange{name: "streamed to the end", sent: []string{q.request + corpusHost + "\r\n"}, first: script{{"HTTP/1.1 200 OK\r\n\r\n" + long, stepEnd}}, parts: true},
 			exchange{name: "streamed, then kept", sent: []string{q.request + corpusHost + "\r\n" + q.request + corpusHost + "\r\n"}, first: script{{sized("200 OK", "", long), okAnswer}}},
 			exchange{name: "streamed to HTTP/1.0", sent: []string{"GET /home HTTP/1.0\r\n" + corpusHost + "\r\n"}, first: script{{chunks + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)}}},
-			exchange{name: "too long for HTTP/1.0", sent: []string{"GET /home HTTP/1.0\r\n" + corpusHost + "\r\n"}, first: script{{chunks + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)}}, tune: func(c *Config) { c.MaxBody = 1000 }},
+			exchange{name: "too long for HTTP/1.0", sent: []string{"GET /home HTTP/1.0\r\n" + corpusHost + "\r\n"}, first: script{{chunks + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(long), long)}}, tune: func(c *Config) { c.Proxy.MaxOld = 1000 }},
 		)
 	}
 	return append(all, exchange{name: "late", sent: []string{"GET /home HTTP/1.1\r\n" + corpusHost + "\r\n"}, first: script{{stepHold}},
@@ -271,7 +271,7 @@ func corpusRepeated() (all []exchange) {
 			exchange{name: method + ": kept connection ended at the request, and the next", sent: []string{one + one}, first: script{{okAnswer, stepHold, stepEnd}, {stepHold, stepReset}}},
 			exchange{name: method + ": kept connection ended in the header", sent: []string{one + one}, first: script{{okAnswer, "HTTP/1.1 200", stepEnd}}},
 			exchange{name: method + ": kept connection closed by its answer", sent: []string{one + one}, first: script{{sized("200 OK", "Connection: close\r\n", "ok"), stepHold}}},
-			exchange{name: method + ": no retry left", sent: []string{one}, first: script{{stepHold, stepReset}}, tune: func(c *Config) { c.RetryBurst = 0 }},
+			exchange{name: method + ": no retry left", sent: []string{one}, first: script{{stepHold, stepReset}}, tune: func(c *Config) { c.Proxy.RetryBurst = 0 }},
 		)
 	}
 	return all

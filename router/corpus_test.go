@@ -168,7 +168,7 @@ func (x *exchange) play(t *testing.T) string {
 	s1, stop1 := startCorpusMember(t, x.first, ended)
 	s2, stop2 := startCorpusMember(t, x.second, ended)
 	w := start(t, func(c *Config) {
-		c.Stop = 100 * time.Millisecond
+		c.Edge.Stop = 100 * time.Millisecond
 		if x.tune != nil {
 			x.tune(c)
 		}

@@ -115,7 +115,7 @@ func TestForward_DropsFieldsWhateverTheySay(t *testing.T) {
 func TestForward_TellsWhoAsked(t *testing.T) {
 	f := func(trust bool, fields string, want map[string]string) {
 		t.Helper()
-		w := start(t, func(c *Config) { c.TrustForwarded = trust })
+		w := start(t, func(c *Config) { c.Proxy.TrustForwarded = trust })
 		w.put(route(routeMember(1, replica(t, echo()))))
 		s := w.seen("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + fields + "\r\n")
 		for name, v := range want {
@@ -255,7 +255,10 @@ func TestServe_RefusesWhatIsNotPlainHTTP(t *testing.T) {
 func TestServe_ASlowClientTimesOut(t *testing.T) { onEach(t, slowClientTimesOut) }
 
 func slowClientTimesOut(t *testing.T, public func(*Config)) {
-	w := start(t, func(c *Config) { public(c); c.ReadTimeout, c.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond })
+	w := start(t, func(c *Config) {
+		public(c)
+		c.Edge.ReadTimeout, c.Edge.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond
+	})
 	w.put(route(routeMember(1, replica(t, says("S1")))))
 	f := func(sent, want string) {
 		t.Helper()

@@ -32,10 +32,10 @@ func only(r events.Route) events.Route {
 
 // firstChoice is a key whose owner is the first member.
 func firstChoice(w *world) string {
-	s := w.r.routes.Load().service
+	table := w.table()
 	for i := range 10_000 {
 		key := fmt.Sprint("k", i)
-		if s.table.Owner(s.table.Slot(hashOf(key))) == 0 {
+		if table.Owner(table.Slot(hashOf(key))) == 0 {
 			return key
 		}
 	}
@@ -51,7 +51,7 @@ func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d %s", method, got.code, got.body)
 		}
 	}
-	if w.r.routes.Load().service.members[0].up() {
+	if !w.served().Members[0].Ejected {
 		t.Error("the member that refuses is not ejected")
 	}
 }
@@ -76,7 +76,7 @@ func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 }
 
 func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
-	w := start(t, func(c *Config) { c.TrialAfter, c.MaxTrial = time.Hour, time.Hour })
+	w := start(t, func(c *Config) { c.Proxy.TrialAfter, c.Proxy.MaxTrial = time.Hour, time.Hour })
 	address := testkit.Address(t)
 	w.put(route(routeMember(1, address)))
 	got := w.do("GET", "/home", "")
@@ -102,8 +102,8 @@ func TestRouter_RepeatsOnlyWhatMayBeRepeated(t *testing.T) {
 		if got.code != want || body != "" && got.body != body {
 			t.Errorf("%s %s: got %d %s, want %d %s", name, method, got.code, got.body, want, body)
 		}
-		if n := w.r.routes.Load().service.load.Load(); n != 0 {
-			t.Errorf("%s %s: %d requests are in flight afterwards", name, method, n)
+		if err := w.idle(); err != nil {
+			t.Errorf("%s %s: afterwards %v", name, method, err)
 		}
 		testkit.Must(t, w.stop())
 	}
@@ -206,7 +206,7 @@ func TestRouter_AnswersLateWith504(t *testing.T) {
 func TestRouter_AnOutageDoesNotMultiplyLoad(t *testing.T) {
 	var arrived atomic.Int64
 	resets := func(_ int, c net.Conn, br *bufio.Reader) { readRequest(br); arrived.Add(1); reset(c) }
-	w := start(t, func(c *Config) { c.RetryBurst, c.RetryRatio = 5, 10 })
+	w := start(t, func(c *Config) { c.Proxy.RetryBurst, c.Proxy.RetryRatio = 5, 10 })
 	w.put(route(routeMember(1, scripted(t, resets)), routeMember(2, scripted(t, resets)), routeMember(3, scripted(t, resets))))
 	const n = 100
 	for range n {
@@ -242,12 +242,7 @@ func TestRouter_StreamsLargeAnswers(t *testing.T) {
 			}
 		}
 	}
-	w.eventually(func() error {
-		if n := w.r.routes.Load().service.load.Load(); n != 0 {
-			return fmt.Errorf("%d in flight", n)
-		}
-		return nil
-	})
+	w.eventually(w.idle)
 }
 
 func TestRouter_PassesOnWhatIsThereOfAnEndlessAnswer(t *testing.T) {
@@ -282,7 +277,7 @@ func TestRouter_PassesOnWhatIsThereOfAnEndlessAnswer(t *testing.T) {
 func TestRouter_AnAnswerThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 	f := func(name, head string) {
 		t.Helper()
-		w := start(t, func(c *Config) { c.MaxBuffer = 16 })
+		w := start(t, func(c *Config) { c.Proxy.MaxBuffer = 16 })
 		w.put(route(routeMember(1, scripted(t, func(_ int, c net.Conn, br *bufio.Reader) {
 			readRequest(br)
 			_, _ = io.WriteString(c, head+strings.Repeat("x", 50))
@@ -327,14 +322,7 @@ func TestRouter_SwapsUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	clients.Wait()
-	w.eventually(func() error {
-		for _, u := range w.r.routes.Load().everyone() {
-			if n := u.inflight.Load(); n != 0 {
-				return fmt.Errorf("%d in flight at %s", n, u.name)
-			}
-		}
-		return nil
-	})
+	w.eventually(w.idle)
 }
 
 // A client of HTTP/1.0 cannot read chunks.
@@ -349,27 +337,5 @@ func TestRouter_GivesAnOldClientItsAnswerInOnePiece(t *testing.T) {
 	got := w.raw("GET /home HTTP/1.0\r\n\r\n")
 	if strings.Contains(strings.ToLower(got), "chunked") || !strings.HasSuffix(got, "\r\n\r\npart;part;part;") {
 		t.Errorf("got %q", got)
-	}
-}
-
-// A request that loaded its snapshot before a swap must not reach a member that
-// a heartbeat may have reported as idle already.
-func TestEnter_ObeysTheNewestSnapshot(t *testing.T) {
-	w := start(t, nil)
-	first, second := routeMember(1, "127.0.0.1:1"), routeMember(2, "127.0.0.1:1")
-	w.put(only(route(first, second)))
-	old := w.r.routes.Load()
-	first.Draining = true
-	w.put(route(first, second))
-	for hash := range uint64(100) {
-		tried := []*member{}
-		_, a := w.r.enter(old, hash<<56)
-		_, b := w.r.enterNext(old, hash<<56, tried)
-		if a.name != "S2" || b.name != "S2" {
-			t.Fatalf("got %s and %s", a.name, b.name)
-		}
-	}
-	if n := w.r.routes.Load().service.members[0].inflight.Load(); n != 0 {
-		t.Errorf("%d in flight at the draining member", n)
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"ringway/events"
 	"ringway/internal/testkit"
+	"ringway/router/proxy"
 	"ringway/router/ring"
 )
 
@@ -258,6 +259,7 @@ type world struct {
 	client *http.Client
 	stop   func() error
 	rev    atomic.Uint64
+	last   events.Route // that was put
 	log    *testkit.Buffer
 }
 
@@ -265,8 +267,8 @@ func start(t *testing.T, tune func(*Config)) *world {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.ID, cfg.Public, cfg.Admin = "r1", []net.Listener{listen(t)}, listen(t)
-	cfg.TrialAfter, cfg.MaxTrial = 50*time.Millisecond, 200*time.Millisecond
-	cfg.Stop = 5 * time.Second
+	cfg.Proxy.TrialAfter, cfg.Proxy.MaxTrial = 50*time.Millisecond, 200*time.Millisecond
+	cfg.Edge.Stop = 5 * time.Second
 	if tune != nil {
 		tune(&cfg)
 	}
@@ -340,8 +342,9 @@ func route(members ...events.Member) events.Route {
 func (w *world) put(r events.Route) events.Epoch {
 	w.t.Helper()
 	epoch := w.store(r)
+	w.last = r
 	w.eventually(func() error {
-		if s := w.r.routes.Load().services[r.Service]; s == nil || s.epoch != epoch {
+		if w.r.proxy.Snapshot().Epochs()[r.Service] != epoch {
 			return fmt.Errorf("epoch %v is not served", epoch)
 		}
 		return nil
@@ -434,6 +437,36 @@ func listenUnix(t *testing.T) net.Listener {
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
 	testkit.Must(t, err)
 	return l
+}
+
+// served is the default service as it is served now.
+func (w *world) served() proxy.View {
+	w.t.Helper()
+	all := w.r.proxy.Snapshot().Views()
+	if len(all) != 1 {
+		w.t.Fatalf("%d services are served", len(all))
+	}
+	return all[0]
+}
+
+// table is the slot table of the route that was put.
+func (w *world) table() *ring.Table {
+	w.t.Helper()
+	var members []ring.Member
+	for _, m := range w.last.Members {
+		members = append(members, ring.Member{Name: m.Name, ID: m.ID, Weight: m.Weight})
+	}
+	table, err := ring.FromSlots(w.last.Slots, members, nil)
+	testkit.Must(w.t, err)
+	return table
+}
+
+// idle is nil when no request is in flight.
+func (w *world) idle() error {
+	if n := w.r.proxy.Snapshot().InFlight(); len(n) > 0 {
+		return fmt.Errorf("in flight: %v", n)
+	}
+	return nil
 }
 
 func (w *world) eventually(f func() error) { w.t.Helper(); testkit.Eventually(w.t, f) }

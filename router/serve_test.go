@@ -2,6 +2,7 @@ package router
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -18,12 +19,10 @@ import (
 func TestRouter_ForwardsByKey(t *testing.T) {
 	w := start(t, nil)
 	w.put(route(routeMember(1, replica(t, says("S1"))), routeMember(2, replica(t, says("S2"))), routeMember(3, replica(t, says("S3")))))
-	s := w.r.routes.Load().service
+	table := w.table()
 	for i := range 50 {
 		key := fmt.Sprint("user", i)
-		ctx := &fasthttp.RequestCtx{}
-		ctx.Request.Header.Set("X-Ringway-Key", key)
-		want := s.members[s.table.Owner(s.table.Slot(s.key.hash(ctx)))].name
+		want := w.last.Members[table.Owner(table.Slot(hashOf(key)))].Name
 		if got := w.do("GET", "/home", "", "X-Ringway-Key", key); got.code != 200 || got.body != want {
 			t.Fatalf("key %s: got %d %s, want %s", key, got.code, got.body, want)
 		}
@@ -64,7 +63,7 @@ func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 	if n := bad.Load(); n > 0 {
 		t.Fatalf("%d of %d requests failed", n, total)
 	}
-	if w.r.routes.Load().service.members[1].up() {
+	if !w.served().Members[1].Ejected {
 		t.Fatal("the killed member is not ejected")
 	}
 }
@@ -126,12 +125,12 @@ func unstarted(t testing.TB, n int, change func(*events.Route)) (*Router, *fasth
 	if change != nil {
 		change(&rt)
 	}
-	s, err := r.builder.build(rt, events.Epoch{Incarnation: "one", Revision: 1}, nil, nil)
+	value, err := json.Marshal(rt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.replace(rt.Service, s)
-	t.Cleanup(r.closeAll)
+	r.apply(events.Entry{Key: events.ServiceKey(rt.Service), Value: value, Version: events.Epoch{Incarnation: "one", Revision: 1}})
+	t.Cleanup(r.proxy.CloseAll)
 	return r, &fasthttp.RequestCtx{}
 }
 
@@ -165,7 +164,7 @@ func TestServeAllocs(t *testing.T) {
 		t.Helper()
 		r, ctx := unstarted(t, 3, change)
 		a := newAsker()
-		got := testkit.Allocs(1000, func() { a.ask(ctx); r.serve(ctx) })
+		got := testkit.Allocs(1000, func() { a.ask(ctx); r.dispatch(ctx) })
 		if got != 0 {
 			t.Errorf("%s: %v allocations for each request", name, got)
 		}
@@ -192,30 +191,8 @@ func BenchmarkServe(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				a.ask(ctx)
-				r.serve(ctx)
+				r.dispatch(ctx)
 			}
 		})
-	}
-}
-
-func TestRouter_BoundsTheLoadOfAMember(t *testing.T) {
-	r, _ := unstarted(t, 3, func(r *events.Route) { r.LoadFactor = 1.25 })
-	const n = 120
-	for range n { // the same key every time, and none of them ends
-		if _, u := r.enter(r.routes.Load(), 42); u == nil {
-			t.Fatal("no member")
-		}
-	}
-	s := r.routes.Load().service
-	spread := 0
-	for _, u := range s.members {
-		if got := u.inflight.Load(); got > 50 { // ceil(1.25 · 120 / 3)
-			t.Errorf("%s has %d of %d requests", u.name, got, n)
-		} else if got > 0 {
-			spread++
-		}
-	}
-	if spread != 3 { // 50 + 50 + 20
-		t.Errorf("%d members have requests, want 3", spread)
 	}
 }

@@ -111,77 +111,6 @@ func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
 	}
 }
 
-func TestObey(t *testing.T) {
-	w := start(t, nil)
-	r := route(routeMember(1, "127.0.0.1:1"))
-	put := func(incarnation string, revision uint64, r events.Route) {
-		t.Helper()
-		value, err := json.Marshal(r)
-		testkit.Must(t, err)
-		w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
-	}
-	serves := func(incarnation string, revision uint64) {
-		t.Helper()
-		s := w.r.routes.Load().service
-		if s == nil || s.epoch != (events.Epoch{Incarnation: incarnation, Revision: revision}) {
-			t.Fatalf("serves %+v, want %s/%d", s, incarnation, revision)
-		}
-	}
-	put("one", 5, r)
-	serves("one", 5)
-	put("one", 4, r)
-	serves("one", 5)
-	put("one", 5, r)
-	serves("one", 5)
-	put("two", 1, r)
-	serves("two", 1)
-	bad := func(change func(*events.Route)) {
-		t.Helper()
-		r := route(routeMember(1, "127.0.0.1:1"))
-		change(&r)
-		put("two", 9, r)
-		serves("two", 1)
-	}
-	bad(func(r *events.Route) { r.Algorithm = "other" })
-	bad(func(r *events.Route) { r.Timeout = 0 })
-	bad(func(r *events.Route) { r.LoadFactor = .5 })
-	bad(func(r *events.Route) { r.Key.From = "moon" })
-	bad(func(r *events.Route) { r.Key = events.KeySource{From: "cookie"} })
-	bad(func(r *events.Route) { r.Members[0].Draining = true })
-	bad(func(r *events.Route) { r.Members = append(r.Members, r.Members[0]) })
-	bad(func(r *events.Route) { r.Service = "web2" })
-	bad(func(r *events.Route) { r.Algorithm, r.Functions.H = events.Course, "i" })
-	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
-	serves("two", 1)
-	if n := strings.Count(w.log.String(), "route refused"); n != 10 {
-		t.Errorf("%d refusals are logged, want 10", n)
-	}
-	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "three"}}) // a wiped bus does not know it yet
-	serves("two", 1)
-	w.r.applyEntry(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "two", Revision: 11}})
-	if w.r.routes.Load().service != nil {
-		t.Error("a deleted service is served")
-	}
-}
-
-func TestSwap_KeepsWhatItKnowsOfMembersThatStay(t *testing.T) {
-	w := start(t, nil)
-	address := replica(t, says("S1"))
-	w.put(route(routeMember(1, address), routeMember(2, "127.0.0.1:1")))
-	old := w.r.routes.Load().service
-	w.put(route(routeMember(2, "127.0.0.1:2"), routeMember(1, address)))
-	now := w.r.routes.Load().service
-	if now.members[1] != old.members[0] {
-		t.Error("a member that stays has a new upstream")
-	}
-	if now.members[0] == old.members[1] {
-		t.Error("a member at a new address has its old upstream")
-	}
-	if now.load != old.load {
-		t.Error("the service forgot its requests in flight")
-	}
-}
-
 // A watch can fall silent after a bus restart without closing.
 func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	w := start(t, nil)
@@ -204,7 +133,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {
 		w.bus.listen("", beat)
-		if w.r.routes.Load().service.epoch != epoch {
+		if w.served().Epoch != epoch {
 			return errors.New("the old epoch is served")
 		}
 		return nil
@@ -250,7 +179,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 		defer cfg.Public[0].Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		testkit.Must(t, err)
-		if r.routes.Load().service != nil || !strings.Contains(log.String(), "level=WARN") {
+		if len(r.proxy.Snapshot().Epochs()) > 0 || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())
 		}
 		if b, _ := os.ReadFile(file); string(b) != content {

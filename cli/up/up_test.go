@@ -66,35 +66,6 @@ func TestUp_CountsShards(t *testing.T) {
 	f(false, true, events.ReplicaHalted, events.ReplicaWaiting, events.ReplicaQuarantined)
 }
 
-// leader is a cluster that only has a leader.
-type leader struct {
-	client.Cluster
-	status func() events.Status
-}
-
-func (l leader) Request(_ context.Context, _ string, _, reply any) error {
-	*reply.(*events.Status) = l.status()
-	return nil
-}
-
-// The last look before the timeout is cut short by it; what it did not get to
-// see is as it was.
-func TestUp_ALookThatIsCutShortForgetsNothing(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	c := leader{status: func() events.Status {
-		cancel()
-		return events.Status{
-			Hosts: []events.HostStatus{{Name: "host-1", State: events.Alive}}, Services: []events.ServiceStatus{{Name: "web", Wanted: 1}},
-			Instances: []events.InstanceReport{{Name: "web-1", State: events.Ready, Serving: true}},
-			Routers:   []events.RouterStatus{{ID: "router-1", Epochs: map[string]events.Epoch{"web": {}}}},
-		}
-	}}
-	w := &waiter{up: &up{o: upFlags{hosts: 1}, admin: "127.0.0.1:1"}, cluster: c, serves: true, reported: map[string]bool{}}
-	if w.rest(ctx) || !w.waive() {
-		t.Errorf("after a look that was cut short: serves %v, goes on without shards that need a person %v", w.serves, w.waive())
-	}
-}
-
 func TestUp_ReportsWhatItDoesNotApplyOfAFile(t *testing.T) {
 	asked, err := config.ParseTable("table.yaml", []byte("{N: 3, shards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}], replicas: 2, engine: sqlite}"))
 	if err != nil {

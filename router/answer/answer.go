@@ -1,5 +1,5 @@
-// Package answer writes what a router itself says to clients, in the course's
-// form.
+// Package answer writes what a router itself answers to clients, in the form of
+// the assignments.
 package answer
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Status words of the course API.
+// Status words of the assignments.
 const (
 	Success    = "success"
 	Successful = "successful"
@@ -25,6 +25,21 @@ func JSON(ctx *fasthttp.RequestCtx, code int, body []byte) {
 
 // Value answers 200 with v.
 func Value(ctx *fasthttp.RequestCtx, v any) { JSON(ctx, fasthttp.StatusOK, Marshal(v)) }
+
+// Replicas is the answer to /rep, /add and /rm.
+func Replicas(names []string) []byte {
+	type message struct {
+		N        int      `json:"N"`
+		Replicas []string `json:"replicas"`
+	}
+	if names == nil {
+		names = []string{}
+	}
+	return Marshal(struct {
+		Message message `json:"message"`
+		Status  string  `json:"status"`
+	}{message{len(names), names}, Successful})
+}
 
 // DoneBody is a message that needs no escape, of success.
 func DoneBody(message string) []byte {
@@ -51,7 +66,7 @@ func Fail(ctx *fasthttp.RequestCtx, code int, why string) {
 	}
 }
 
-// Message is an error as the course spells it.
+// Message is an error as the assignments spell it.
 func Message(why string) string { return "<Error> " + why }
 
 // NotAllowed names the methods to use.
@@ -60,7 +75,7 @@ func NotAllowed(ctx *fasthttp.RequestCtx, allow string) {
 	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
 }
 
-// Marshal writes v with <, > and & as they are: the course spells "<Error>".
+// Marshal writes v with <, > and & as they are: the assignments spell "<Error>".
 func Marshal(v any) []byte {
 	var b buffer
 	enc := json.NewEncoder(&b)

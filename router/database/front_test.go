@@ -41,7 +41,7 @@ func (c *cluster) router(tune func(*router.Config)) *front {
 func (c *cluster) newRouter(tune func(*router.Config)) *front {
 	c.t.Helper()
 	cfg := router.DefaultConfig()
-	cfg.ID, cfg.Public, cfg.Admin, cfg.Stop = "r1", []net.Listener{listen(c.t, "")}, listen(c.t, ""), 5*time.Second
+	cfg.ID, cfg.Public, cfg.Admin, cfg.Edge.Stop = "r1", []net.Listener{listen(c.t, "")}, listen(c.t, ""), 5*time.Second
 	cfg.Database.Write.Timeout, cfg.Database.Servers.Try, cfg.Database.Read.Timeout, cfg.Database.Servers.Connect = testkit.Patience, testkit.Patience, testkit.Patience, testkit.Patience // the machine may be busy
 	if tune != nil {
 		tune(&cfg)

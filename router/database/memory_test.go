@@ -55,7 +55,7 @@ func TestRead_HoldsLittleOfALongAnswer(t *testing.T) {
 		}
 	})
 	f := c.router(func(cfg *router.Config) {
-		cfg.WriteTimeout, cfg.Database.Servers.Stall = testkit.Patience*4, testkit.Patience
+		cfg.Edge.WriteTimeout, cfg.Database.Servers.Stall = testkit.Patience*4, testkit.Patience
 	})
 
 	live := func() uint64 {

@@ -1,19 +1,16 @@
-package router
+package proxy
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// metrics are what the router counts. The hot path touches only children that
+// metrics are what the proxy counts. The hot path touches only children that
 // were looked up when their member was first seen.
 type metrics struct {
-	registry  *prometheus.Registry
 	answers   *prometheus.CounterVec
 	retries   *prometheus.CounterVec
 	ejections *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
-	swaps     prometheus.Counter
 	refused   prometheus.Counter
 	own       memberMetrics // answers of the router itself
 }
@@ -29,10 +26,9 @@ type memberMetrics struct {
 
 var classes = [6]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
-func newMetrics() *metrics {
+func newMetrics(registry prometheus.Registerer) *metrics {
 	of := []string{"service", "member"}
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_answers_total",
 			Help: "Answers by the member that gave them and class of status code; an empty member is the router itself."}, append(of, "code")),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ringway_router_retries_total",
@@ -42,16 +38,16 @@ func newMetrics() *metrics {
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ringway_router_answer_seconds",
 			Help:    "From the request to the answer's header, or its end if it is small.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, of),
-		swaps: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_swaps_total",
-			Help: "Routes taken into service."}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_refused_routes_total",
 			Help: "Routes that could not be served; the last good one stayed."}),
 	}
-	m.registry.MustRegister(m.answers, m.retries, m.ejections, m.duration, m.swaps, m.refused,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(m.answers, m.retries, m.ejections, m.duration, m.refused)
 	m.own = m.member("", "")
 	return m
 }
+
+// CountOwn counts an answer of the router itself.
+func (p *Proxy) CountOwn(code int) { p.metrics.own.answers[code/100].Inc() }
 
 // member looks up the children of one member.
 func (m *metrics) member(service, name string) memberMetrics {
@@ -69,7 +65,7 @@ func (m *metrics) member(service, name string) memberMetrics {
 
 // forget drops the series of a member that is gone: names are random, and
 // would pile up.
-func (m *metrics) forget(gone *member, now *routes) {
+func (m *metrics) forget(gone *member, now *Snapshot) {
 	service, name := gone.metrics.service, gone.name
 	for _, s := range now.services {
 		for _, u := range s.members {
@@ -85,10 +81,8 @@ func (m *metrics) forget(gone *member, now *routes) {
 	m.duration.Delete(of)
 }
 
-// observe adds what is read from the snapshot at each scrape.
-func (m *metrics) observe(r *Router) { m.registry.MustRegister(snapshotCollector{r}) }
-
-type snapshotCollector struct{ r *Router }
+// snapshotCollector reads the snapshot at each scrape.
+type snapshotCollector struct{ p *Proxy }
 
 var (
 	descInFlight = prometheus.NewDesc("ringway_router_in_flight", "Requests in flight.", []string{"service", "member"}, nil)
@@ -105,7 +99,7 @@ func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
-	rt := c.r.routes.Load()
+	rt := c.p.snapshot.Load()
 	for service, members := range rt.inFlight(true) {
 		for member, n := range members {
 			ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(n), service, member)

@@ -1,7 +1,6 @@
-package router
+package edge
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,8 +12,7 @@ import (
 	"ringway/router/upstream"
 )
 
-// clients are those at the public listeners. It knows the open connections, so
-// that Run can end them, which fasthttp's server cannot.
+// tracker knows the open connections of its listeners.
 type tracker struct {
 	listeners []*trackingListener
 	mu        sync.Mutex
@@ -24,61 +22,61 @@ type tracker struct {
 // trackingListener is one public listener.
 type trackingListener struct {
 	net.Listener
-	all *tracker
+	tracker *tracker
 }
 
 func newTracker(listeners []net.Listener) *tracker {
-	cs := &tracker{open: map[*trackedConn]struct{}{}}
+	t := &tracker{open: map[*trackedConn]struct{}{}}
 	for _, l := range listeners {
-		cs.listeners = append(cs.listeners, &trackingListener{l, cs})
+		t.listeners = append(t.listeners, &trackingListener{l, t})
 	}
-	return cs
+	return t
 }
 
 // close takes no new client.
-func (cs *tracker) close() {
-	for _, d := range cs.listeners {
-		_ = d.Close() // closed already, unless Serve had not begun
+func (t *tracker) close() {
+	for _, l := range t.listeners {
+		_ = l.Close() // closed already, unless Serve had not begun
 	}
 }
 
 // Accept implements net.Listener.
-func (d *trackingListener) Accept() (net.Conn, error) {
-	nc, err := d.Listener.Accept()
+func (l *trackingListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
 	// fasthttp would end the server for want of a descriptor.
 	for pause := 5 * time.Millisecond; err != nil && (upstream.IsLocal(err) || errors.Is(err, syscall.ECONNABORTED)); pause = min(2*pause, time.Second) {
-		wait(context.Background(), pause)
-		nc, err = d.Listener.Accept()
+		time.Sleep(pause)
+		nc, err = l.Listener.Accept()
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &trackedConn{Conn: nc, all: d.all}
-	d.all.mu.Lock()
-	defer d.all.mu.Unlock()
-	d.all.open[c] = struct{}{}
+	c := &trackedConn{Conn: nc, tracker: l.tracker}
+	l.tracker.mu.Lock()
+	defer l.tracker.mu.Unlock()
+	l.tracker.open[c] = struct{}{}
 	return c, nil
 }
 
 // cut ends every connection, whatever it is doing.
-func (cs *tracker) cut() {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for c := range cs.open {
+func (t *tracker) cut() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.open {
 		_ = c.Conn.Close() // its user notices, and closes it properly
 	}
 }
 
-func (cs *tracker) count() int {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return len(cs.open)
+func (t *tracker) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
 }
 
-// client is a connection from a client.
+// trackedConn is a connection from a client.
 type trackedConn struct {
 	net.Conn
-	all     *tracker
+	tracker *tracker
 	unread  atomic.Bool // what it still sends was refused
 	reading deadline
 	writing deadline
@@ -96,8 +94,8 @@ func (c *trackedConn) Close() error {
 			_, _ = io.Copy(io.Discard, c.Conn)
 		}
 	}
-	c.all.mu.Lock()
-	delete(c.all.open, c)
-	c.all.mu.Unlock()
+	c.tracker.mu.Lock()
+	delete(c.tracker.open, c)
+	c.tracker.mu.Unlock()
 	return c.Conn.Close()
 }

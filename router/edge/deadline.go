@@ -1,4 +1,4 @@
-package router
+package edge
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 )
 
 // deadline is one that a server moves on at every request, and that hardly ever
-// passes. Each setting costs a look at the runtime's timers, so the one that is
-// set stays while it is early enough. When it passes, the wanted one may not
-// have: that is set then, and whoever was waiting goes on.
+// passes. Setting one changes the runtime's timers, so the one that is set stays
+// while it is early enough. When it passes before the wanted one, the wanted one
+// is set, and whoever was waiting goes on.
 type deadline struct {
 	mu     sync.Mutex
 	wanted time.Time // zero: none

@@ -1,86 +1,16 @@
-package router
+package proxy
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"ringway/events"
+	"ringway/router/answer"
 	"ringway/router/ring"
 )
-
-// routes is one immutable snapshot of all that a request needs to know.
-type routes struct {
-	services map[string]*service
-	service  *service  // the default service: there is one for now; nil if none
-	departed []*member // named by no route any more, but with requests in flight at the swap
-}
-
-// service is the compiled route of one service.
-type service struct {
-	name       string
-	epoch      events.Epoch
-	table      *ring.Table
-	members    []*member // in the order that the table refers to
-	bounds     []float64 // by member: load factor times weighted share; nil: no bound
-	load       *atomic.Int64
-	key        keySource
-	paths      map[string]struct{} // declared; empty: every path is forwarded
-	timeout    time.Duration
-	replicas   []string        // those that serve, in id order
-	rep        []byte          // the answer to /rep
-	value      json.RawMessage // the route as it came
-	membership []events.Member
-}
-
-// full tells whether member i has as many requests in flight as bounded load
-// allows: at most ceil(load factor · (in flight + 1) · weighted share).
-func (s *service) full(i int) bool {
-	if s.bounds == nil {
-		return false
-	}
-	return float64(s.members[i].inflight.Load()) >= s.bounds[i]*float64(s.load.Load()+1)
-}
-
-// choose is the next choice for a slot, clockwise: the first member that is up
-// and has room, else one that is up, else, as a last resort, one that is
-// ejected. It does not look at those in tried; -1 if nobody is left.
-func (s *service) choose(slot int, tried *ring.Set) int {
-	var seen ring.Set
-	if tried != nil {
-		seen = *tried
-	}
-	atLimit, ejected := -1, -1
-	owner := s.table.Owner(slot)
-	for {
-		if owner < 0 || seen.Has(owner) {
-			if slot, owner = s.table.Next(slot, &seen); owner < 0 {
-				break
-			}
-		}
-		switch {
-		case !s.members[owner].up():
-			if ejected < 0 {
-				ejected = owner
-			}
-		case s.full(owner):
-			if atLimit < 0 {
-				atLimit = owner
-			}
-		default:
-			return owner
-		}
-		seen.Add(owner)
-	}
-	if atLimit >= 0 {
-		return atLimit
-	}
-	return ejected
-}
 
 // CompileH makes the request hash H of course, for a table of so many slots.
 type CompileH func(f events.CourseFunctions, slots int) (func(uint64) uint64, error)
@@ -96,7 +26,7 @@ type builder struct {
 }
 
 // build compiles a route. Members that old knows by name and address keep
-// their upstream: connections, requests in flight, ejection.
+// their *member: connections, requests in flight, ejection.
 func (b *builder) build(route events.Route, epoch events.Epoch, value []byte, old *service) (*service, error) {
 	key, err := newKeySource(route.Key)
 	if err != nil {
@@ -144,23 +74,23 @@ func (b *builder) build(route events.Route, epoch events.Epoch, value []byte, ol
 	return s, nil
 }
 
-// join gives every member its upstream.
+// join gives every member of the route the member that old has, or a new one.
 func (s *service) join(b *builder, route events.Route, old *service) {
 	known := map[[2]string]*member{}
 	s.load = new(atomic.Int64)
 	if old != nil {
 		s.load = old.load
-		for _, u := range old.members {
-			known[[2]string{u.name, u.address}] = u
+		for _, m := range old.members {
+			known[[2]string{m.name, m.address}] = m
 		}
 	}
 	s.members = make([]*member, len(route.Members))
-	for i, m := range route.Members {
-		u := known[[2]string{m.Name, m.Address}]
-		if u == nil {
-			u = b.newMember(s.name, m, s.load)
+	for i, r := range route.Members {
+		m := known[[2]string{r.Name, r.Address}]
+		if m == nil {
+			m = b.newMember(s.name, r, s.load)
 		}
-		s.members[i] = u
+		s.members[i] = m
 	}
 }
 
@@ -189,7 +119,7 @@ func (s *service) list(route events.Route) {
 	for i, m := range serving {
 		s.replicas[i] = m.Name
 	}
-	s.rep = replicasBody(s.replicas)
+	s.rep = answer.Replicas(s.replicas)
 }
 
 // requestSlots is the slot of each request id of course.

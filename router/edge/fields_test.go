@@ -1,11 +1,11 @@
-package router
+package edge
 
 import "testing"
 
-func TestKindsOfFields(t *testing.T) {
-	f := func(raw string, want fieldKinds) {
+func TestScanFields(t *testing.T) {
+	f := func(raw string, want Fields) {
 		t.Helper()
-		if got := kindsOfFields([]byte(raw)); got != want {
+		if got := scanFields([]byte(raw)); got != want {
 			t.Errorf("%q: got %b, want %b", raw, got, want)
 		}
 	}

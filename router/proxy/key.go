@@ -1,4 +1,4 @@
-package router
+package proxy
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"ringway/events"
+	"ringway/router/edge"
 )
 
 // keySource is a compiled events.KeySource.
@@ -50,7 +51,7 @@ func (k *keySource) hash(ctx *fasthttp.RequestCtx) uint64 {
 	case fromQuery:
 		key = ctx.QueryArgs().Peek(k.name)
 	case fromPath:
-		key = pathOf(ctx.Request.Header.RequestURI())
+		key = edge.Path(&ctx.Request.Header)
 	case fromAddress:
 		if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
 			key = tcp.IP
@@ -77,14 +78,6 @@ func cookie(header []byte, name string) []byte {
 		}
 	}
 	return nil
-}
-
-// pathOf is the path of a request target in origin form, as it came.
-func pathOf(target []byte) []byte {
-	if i := bytes.IndexByte(target, '?'); i >= 0 {
-		return target[:i]
-	}
-	return target
 }
 
 var semicolon = []byte{';'}

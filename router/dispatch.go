@@ -1,0 +1,63 @@
+package router
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/router/database"
+	"ringway/router/edge"
+	"ringway/router/proxy"
+)
+
+// owner is who answers a request.
+type owner int
+
+const (
+	ofService    owner = iota // a member of the service
+	ofAssignment              // the API of the load balancer: /rep, /add, /rm
+	ofDatabase                // the endpoints of tables
+)
+
+// dispatch answers one request of a client. Whoever answers it, one snapshot of
+// the routes decides.
+func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
+	begun := time.Now()
+	snap := r.proxy.Snapshot()
+	fields, ok := edge.Admit(ctx)
+	if !ok {
+		return // it has its answer
+	}
+	path := edge.Path(&ctx.Request.Header)
+	switch r.ownerOf(path, snap) {
+	case ofAssignment:
+		name, rep, _, _ := snap.Service()
+		r.assignment.Serve(ctx, path, name, rep)
+	case ofDatabase:
+		r.database.Serve(ctx, path)
+	default:
+		r.proxy.Serve(ctx, snap, fields, begun)
+	}
+}
+
+// ownerOf tells who answers a path. The assignments' paths are reserved. A path
+// of the database's is the service's if the service declares it, or, while
+// there is no table, if the service declares no paths at all; but /init is
+// always the database's.
+func (r *Router) ownerOf(path []byte, snap *proxy.Snapshot) owner {
+	switch string(path) {
+	case "/rep", "/add", "/rm":
+		return ofAssignment
+	case "/init":
+		return ofDatabase
+	}
+	if !database.Owns(path) {
+		return ofService
+	}
+	_, _, declares, known := snap.Service()
+	switch {
+	case snap.Declares(path), known && !declares && r.database.Empty():
+		return ofService
+	}
+	return ofDatabase
+}

@@ -1,0 +1,152 @@
+// Package proxy forwards each request to the member of a service that the
+// service's slot table names.
+//
+// A request is answered by one immutable snapshot of the routes, which a change
+// replaces with one atomic store. serve.go is the hot path and neither locks
+// nor allocates. An idempotent request outlives the death of a member as long
+// as another lives, unless part of its answer was already sent. A member that
+// the newest snapshot does not route to gets no new request: see Proxy.enter.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringway/events"
+)
+
+// Config is what can be tuned. Start from DefaultConfig.
+type Config struct {
+	TrustForwarded bool // keep X-Forwarded-Proto and -Host of the client: only behind a proxy that sets them
+
+	MaxHeader int // bytes of an answer's header
+	MaxBuffer int // bytes of an answer that is held before it is passed on; larger ones are streamed
+	MaxOld    int // bytes of an answer without length that a client of HTTP/1.0 can get
+
+	Connect time.Duration // a connection to a member
+	Keep    time.Duration // an unused connection to a member; below what servers keep (Node: 5 s)
+
+	TrialAfter time.Duration // between the ejection of a member and its first trial
+	MaxTrial   time.Duration // longest wait between two trials; each failed one doubles it
+
+	RetryBurst int // retries of requests that were already sent, in store: as many may be in flight at a member that is killed
+	RetryRatio int // requests that earn one more such retry: in an outage load grows by 1/RetryRatio
+}
+
+// DefaultConfig is what `ringway up` uses.
+func DefaultConfig() Config {
+	return Config{
+		MaxHeader: 16 << 10, MaxBuffer: 64 << 10, MaxOld: 10 << 20,
+		Connect: time.Second, Keep: 4 * time.Second,
+		TrialAfter: time.Second, MaxTrial: 10 * time.Second,
+		RetryBurst: 10_000, RetryRatio: 10,
+	}
+}
+
+// Check reports what cannot work.
+func (c *Config) Check() error {
+	if c.MaxHeader < 1024 || c.MaxBuffer < 0 {
+		return errors.New("limits: the header limit is at least 1024 bytes, the others are positive")
+	}
+	if c.RetryRatio < 1 {
+		return errors.New("retry ratio: use at least 1")
+	}
+	if d := min(c.Connect, c.Keep, c.TrialAfter, c.MaxTrial); d <= 0 {
+		return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
+	}
+	return nil
+}
+
+// Proxy forwards requests to the members of services.
+type Proxy struct {
+	cfg     Config
+	log     *slog.Logger
+	builder builder
+	metrics *metrics
+	budget  budget
+	idle    chan<- struct{} // notified when a leaving member has nothing in flight any more
+	trial   chan struct{}   // notified when a member was ejected, or may have come back
+
+	snapshot atomic.Pointer[Snapshot]
+	swap     sync.Mutex    // orders the writers of snapshot
+	changed  chan struct{} // closed at the next swap; under swap
+}
+
+// New knows no service yet. compile makes the request hash of the algorithm
+// course from a configuration; nil knows only the official one. idle has room
+// for one: it is notified when a heartbeat can tell that a leaving member has
+// nothing in flight any more.
+func New(cfg Config, compile CompileH, idle chan<- struct{}, registry prometheus.Registerer, log *slog.Logger) *Proxy {
+	p := &Proxy{cfg: cfg, log: log, metrics: newMetrics(registry), idle: idle, trial: make(chan struct{}, 1), changed: make(chan struct{})}
+	p.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
+	p.builder = builder{compile: compile, newMember: p.newMember}
+	p.snapshot.Store(&Snapshot{})
+	registry.MustRegister(snapshotCollector{p})
+	return p
+}
+
+// Run keeps connections fresh and tries ejected members until ctx ends.
+func (p *Proxy) Run(ctx context.Context) {
+	var loops sync.WaitGroup
+	loops.Go(func() { p.tryEjected(ctx) })
+	loops.Go(func() { p.expireIdle(ctx) })
+	loops.Wait()
+}
+
+// expireIdle ends connections to members that nobody has used for long.
+func (p *Proxy) expireIdle(ctx context.Context) {
+	ticker := time.NewTicker(p.cfg.Keep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, m := range p.snapshot.Load().everyone() {
+				m.pool.Expire(now.Add(-p.cfg.Keep))
+			}
+		}
+	}
+}
+
+// CloseAll ends every connection to a member, and with it the requests there.
+func (p *Proxy) CloseAll() {
+	for _, m := range p.snapshot.Load().everyone() {
+		m.pool.CloseAll()
+	}
+}
+
+// Snapshot is what is served now.
+func (p *Proxy) Snapshot() *Snapshot { return p.snapshot.Load() }
+
+// AwaitEpoch returns when the epoch of a service or a later one is served.
+func (p *Proxy) AwaitEpoch(ctx context.Context, service string, epoch events.Epoch) error {
+	for {
+		p.swap.Lock()
+		s, changed := p.snapshot.Load().services[service], p.changed
+		p.swap.Unlock()
+		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// notify makes the loop that reads from c run once more.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/valyala/fasthttp"
+
+	"ringway/router/ring"
+	"ringway/router/upstream"
+)
+
+// maxEjected bounds how many ejected members one request is offered to when
+// no other is left.
+const maxEjected = 3
+
+// retry goes on with a request that failed at m. It returns the member that
+// answered, or the error to report; in that case the request has left.
+//
+// What was not sent may go to the next choice whatever it is. What was sent
+// may be repeated only if it is idempotent, no byte of an answer went to the
+// client (none has, here), and the budget allows. When a kept connection ended,
+// since that is what a server that closes idle connections looks like, the
+// member was tried again already, by upstream.Pool.Do.
+func (p *Proxy) retry(ctx *fasthttp.RequestCtx, snap *Snapshot, hash uint64, m *member, err error, req *upstream.Request) (*member, error) {
+	var tried []*member
+	for ejected := 0; ; {
+		switch f := asFailure(err); f.Kind {
+		case upstream.Unreachable:
+			p.eject(m, f)
+			m.metrics.retries.Inc()
+		case upstream.Broken:
+			if !req.MayResend() {
+				m.leave()
+				return nil, err
+			}
+		default:
+			m.leave()
+			return nil, err
+		}
+		m.leave()
+		tried = append(tried, m)
+		var next *member
+		if snap, next = p.enterNext(snap, hash, tried); next == nil {
+			return nil, err
+		}
+		m, req.Budget = next, next
+		if !m.up() {
+			if ejected++; ejected > maxEjected {
+				m.leave()
+				return nil, err
+			}
+		}
+		if err = m.exchange(ctx, req); err == nil {
+			return m, nil
+		}
+	}
+}
+
+// enterNext is enter for a request that was tried already.
+func (p *Proxy) enterNext(snap *Snapshot, hash uint64, tried []*member) (*Snapshot, *member) {
+	for {
+		if snap.service == nil {
+			return snap, nil
+		}
+		var skip ring.Set
+		for i, m := range snap.service.members {
+			for _, t := range tried {
+				if t == m {
+					skip.Add(i)
+				}
+			}
+		}
+		i := snap.service.choose(snap.service.table.Slot(hash), &skip)
+		if i < 0 {
+			return snap, nil
+		}
+		m := snap.service.members[i]
+		m.enter()
+		now := p.snapshot.Load()
+		if now == snap {
+			return snap, m
+		}
+		m.leave()
+		snap = now
+	}
+}
+
+func asFailure(err error) *upstream.Failure {
+	var f *upstream.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &upstream.Failure{Kind: upstream.Garbled, Err: err}
+}
+
+// idempotent methods may be sent twice (RFC 9110, 9.2.2).
+func idempotent(h *fasthttp.RequestHeader) bool {
+	return h.IsGet() || h.IsHead() || h.IsPut() || h.IsDelete() || h.IsOptions()
+}
+
+// budget bounds the load that retries add. Each request earns one coin, a
+// retry costs price coins, and at most most coins are kept.
+type budget struct {
+	coins       atomic.Int64
+	price, most int64
+}
+
+func (b *budget) fill(burst, ratio int) {
+	b.price, b.most = int64(ratio), int64(burst)*int64(ratio)
+	b.coins.Store(b.most)
+}
+
+func (b *budget) earn() {
+	if b.coins.Load() < b.most {
+		b.coins.Add(1)
+	}
+}
+
+func (b *budget) spend() bool {
+	if b.coins.Add(-b.price) >= 0 {
+		return true
+	}
+	b.coins.Add(b.price)
+	return false
+}

@@ -1,0 +1,100 @@
+package proxy
+
+import "ringway/events"
+
+// Epochs are those that are served, by service.
+func (s *Snapshot) Epochs() map[string]events.Epoch {
+	epochs := map[string]events.Epoch{}
+	for name, one := range s.services {
+		epochs[name] = one.epoch
+	}
+	return epochs
+}
+
+// Unready is why no request can be forwarded; empty if one can.
+func (s *Snapshot) Unready() string {
+	switch {
+	case s.service == nil:
+		return "no route is known yet"
+	case len(s.service.replicas) == 0:
+		return "service " + s.service.name + " has no member"
+	}
+	return ""
+}
+
+// View is a service for people.
+type View struct {
+	Service string       `json:"service"`
+	Epoch   events.Epoch `json:"epoch"`
+	Slots   int          `json:"slots"`
+	Members []MemberView `json:"members"`
+}
+
+// MemberView is a member for people.
+type MemberView struct {
+	Name     string `json:"name"`
+	ID       int    `json:"id"`
+	Host     string `json:"host"`
+	Address  string `json:"address"`
+	Slots    int    `json:"slots"`
+	InFlight int64  `json:"in_flight"`
+	Ejected  bool   `json:"ejected"`
+	Draining bool   `json:"draining"`
+}
+
+// Views are all services for people.
+func (s *Snapshot) Views() (all []View) {
+	for _, one := range s.services {
+		v := View{Service: one.name, Epoch: one.epoch, Slots: one.table.Size(), Members: []MemberView{}}
+		shares := one.table.Shares()
+		for i, r := range one.membership {
+			m := one.members[i]
+			v.Members = append(v.Members, MemberView{
+				Name: r.Name, ID: r.ID, Host: r.Host, Address: r.Address, Slots: shares[i],
+				InFlight: m.inflight.Load(), Ejected: !m.up(), Draining: r.Draining,
+			})
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// InFlight is the number of requests by service and member, where there are
+// any.
+func (s *Snapshot) InFlight() map[string]map[string]int { return s.inFlight(false) }
+
+// inFlight is the number of requests by service and member; members without
+// any are left out unless all is set.
+func (s *Snapshot) inFlight(all bool) map[string]map[string]int {
+	count := map[string]map[string]int{}
+	add := func(m *member) {
+		n := int(m.inflight.Load())
+		if n <= 0 && !all {
+			return
+		}
+		if count[m.metrics.service] == nil {
+			count[m.metrics.service] = map[string]int{}
+		}
+		count[m.metrics.service][m.name] += n
+	}
+	for _, one := range s.services {
+		for _, m := range one.members {
+			add(m)
+		}
+	}
+	for _, m := range s.departed {
+		if all && m.inflight.Load() == 0 {
+			continue
+		}
+		add(m)
+	}
+	return count
+}
+
+func (s *Snapshot) everyone() []*member {
+	all := append([]*member(nil), s.departed...)
+	for _, one := range s.services {
+		all = append(all, one.members...)
+	}
+	return all
+}
