@@ -113,13 +113,26 @@ func (w *watched) logged(t *testing.T, text string) {
 	})
 }
 
+// running waits until a process other than the one of before runs: what it
+// writes to its log may be there before its pid is known.
+func (w *watched) running(t *testing.T, before int) (pid int) {
+	t.Helper()
+	testkit.Eventually(t, func() error {
+		if pid = w.PID(); pid == 0 || pid == before {
+			return fmt.Errorf("pid %d after %d", pid, before)
+		}
+		return nil
+	})
+	return pid
+}
+
 func args(a ...string) func() []string { return func() []string { return a } }
 
 func ends(t *testing.T, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the child still runs")
 	}
 }
@@ -134,14 +147,12 @@ func TestChild_IsStartedAgainWithWhatItsArgumentsAreThen(t *testing.T) {
 		return []string{"polite", fmt.Sprint("life-", n)}
 	}})
 	w.logged(t, "life-1")
-	first := w.PID()
+	first := w.running(t, 0)
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	w.logged(t, "life-2")
-	if second := w.PID(); second == first || second == 0 {
-		t.Fatalf("pid %d after %d", second, first)
-	}
+	w.running(t, first)
 	died := w.all()[1]
 	if died.What != Died || died.PID != first || died.Next != 0 || DescribeExit(died.Err) != "signal: killed" {
 		t.Fatalf("reported %+v", died)
@@ -211,12 +222,7 @@ func TestChild_ThatCannotRunIsTriedWithBackoff(t *testing.T) {
 
 func TestChild_RunsWithoutItsLog(t *testing.T) {
 	w, _, _ := start(t, Spec{Args: args("polite"), Log: "/no/such/dir/log"})
-	testkit.Eventually(t, func() error {
-		if w.PID() == 0 {
-			return errors.New("it does not run")
-		}
-		return nil
-	})
+	w.running(t, 0)
 }
 
 func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
@@ -242,7 +248,7 @@ func TestListen_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	w.logged(t, "hello")
 	get()
 	for range 3 {
-		pid := w.PID()
+		pid := w.running(t, 0)
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +280,7 @@ func TestListenUnix_NobodyIsRefusedWhileTheChildIsDown(t *testing.T) {
 	w.logged(t, "hello")
 	get()
 	for range 3 {
-		pid := w.PID()
+		pid := w.running(t, 0)
 		testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
 		testkit.Eventually(t, func() error {
 			if w.PID() == pid {
