@@ -41,8 +41,6 @@ var tooLarge = map[string]int{
 	"events: lines":                           3243,
 	"lab/bench: files":                        17,
 	"lab/bench: lines":                        2200,
-	"shard/mysql: files":                      17,
-	"shard/mysql: lines":                      2010,
 }
 
 func TestSizes(t *testing.T) {

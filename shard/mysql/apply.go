@@ -44,18 +44,46 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []shard
 		return state.Change{}, err
 	}
 	before := state.Before{Position: from, Clock: clock}
-	if change, fresh := state.Fresh(&s.spec, &before, entries); fresh && !failpoint.Broken("position") {
+	change, fresh := state.Fresh(&s.spec, &before, entries)
+	do := func(settle func(*transaction) error) error {
+		return s.inTransaction(ctx, func(t *transaction) error {
+			// The position first: its lock orders us after any other applier, and what
+			// is looked up after that is the state at from.
+			if err := t.move(&before, entries); err != nil {
+				return err
+			}
+			if err := settle(t); err != nil {
+				return err
+			}
+			if failpoint.Broken("position") {
+				if err := t.commitPosition(); err != nil {
+					return err
+				}
+			}
+			if err := t.write(&change); err != nil {
+				return err
+			}
+			if err := t.purge(change.Clock); err != nil {
+				return err
+			}
+			failpoint.Hit("before-commit")
+			return nil
+		})
+	}
+	if fresh && !failpoint.Broken("position") {
 		// Fast path: if a key or a batch is there after all, the server says so, and
 		// nothing is done.
-		err := s.inOne(ctx, func(t *transaction) error { return t.insert(from, &change) })
-		if !isDuplicateKey(err) {
+		if err := do(func(*transaction) error { return nil }); !isDuplicateKey(err) {
 			return change, err
 		}
 	}
 	// Slow path: look first
-	var change state.Change
-	err = s.inTransaction(ctx, func(t *transaction) (err error) {
-		change, err = t.do(before, entries)
+	err = do(func(t *transaction) (err error) {
+		need := state.Need(entries)
+		if err := t.look(&need, &before); err != nil {
+			return err
+		}
+		change, err = state.Settle(&t.spec, &before, entries)
 		return err
 	})
 	return change, err
@@ -77,55 +105,14 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 	return clock, err
 }
 
-// insert does a change that only inserts. The position comes last, and with it
-// the end: a second applier that did the same meets our rows, one that did
-// something else meets the position.
-func (t *transaction) insert(from events.Position, c *state.Change) error {
-	if err := t.purge(c.Clock); err != nil {
-		return err
-	}
-	if t.isWhole(c) {
-		return t.insertWhole(from, c)
-	}
-	if err := t.putRows(c.Insert, ""); err != nil {
-		return err
-	}
-	failpoint.Hit("before-commit")
-	return t.finish(from, c)
-}
-
-func (t *transaction) do(before state.Before, entries []shardlog.Entry) (state.Change, error) {
-	// The position first: its lock orders us after any other applier, and what
-	// is looked up below is then read after it.
+// move moves the position behind entries, if it is where they begin.
+func (t *transaction) move(before *state.Before, entries []shardlog.Entry) error {
 	from, last := before.Position, &entries[len(entries)-1]
 	clock := state.Nanos(state.ClockAfter(before.Clock, entries))
-	if err := mustMove(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, clock, t.name, from.Incarnation, from.Seq, from.Batch)); err != nil {
-		return state.Change{}, err
-	}
-	need := state.Need(entries)
-	if err := t.look(&need, &before); err != nil {
-		return state.Change{}, err
-	}
-	change, err := state.Settle(&t.spec, &before, entries)
-	if err != nil {
-		return state.Change{}, err
-	}
-	if failpoint.Broken("position") {
-		if err := t.commitPosition(); err != nil {
-			return state.Change{}, err
-		}
-	}
-	if err := t.write(&change); err != nil {
-		return state.Change{}, err
-	}
-	if err := t.purge(change.Clock); err != nil {
-		return state.Change{}, err
-	}
-	failpoint.Hit("before-commit")
-	return change, nil
+	return mustMove(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, clock, t.name, from.Incarnation, from.Seq, from.Batch))
 }
 
-// commitPosition is what nobody must do before the rows are written. Tests see
+// commitPosition is what must not be done before the rows are written. Tests prove
 // that it is noticed.
 func (t *transaction) commitPosition() error {
 	_, err := t.exec("COMMIT")

@@ -4,26 +4,19 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
-	"strings"
 )
 
 // A connection keeps at most so many prepared statements, of at most so much
-// weight in all. To MariaDB a statement is worth 35 KB, a compound one 150, and
-// a parameter half a KB, which is the unit: 25 MB a connection at worst.
+// weight in all. To MariaDB a statement is worth 35 KB and a parameter half a KB,
+// which is the unit: 25 MB a connection at worst.
 const (
 	statementsKept = 256
 	weightKept     = 50_000
 	weight         = 70
-	compoundWeight = 300
 )
 
 // weigh is the weight of a statement.
-func weigh(query string, parameters int) int {
-	if strings.HasPrefix(query, compound) {
-		return compoundWeight + parameters
-	}
-	return weight + parameters
-}
+func weigh(s driver.Stmt) int { return weight + s.NumInput() }
 
 // conn is a connection that keeps the statements it has prepared. database/sql
 // keeps statements too, but prepares them on a second connection while a
@@ -107,7 +100,7 @@ func (c *conn) statement(ctx context.Context, query string) (statement, error) {
 		return nil, err
 	}
 	s := prepared.(statement)
-	n := weigh(query, s.NumInput())
+	n := weigh(s)
 	for len(c.order) == statementsKept || len(c.order) > 0 && c.weight+n > weightKept {
 		c.forgetOldest()
 	}
@@ -121,7 +114,7 @@ func (c *conn) forgetOldest() {
 	oldest := c.order[0]
 	s := c.prepared[oldest]
 	c.order = c.order[1:]
-	c.weight -= weigh(oldest, s.NumInput())
+	c.weight -= weigh(s)
 	delete(c.prepared, oldest)
 	_ = s.Close() // a failure shows at the next use of the connection
 }

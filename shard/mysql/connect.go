@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -48,17 +47,11 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, *writers, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	with := func(connector driver.Connector, autocommit int) pinned {
+	with := func(autocommit int) pinned {
 		return pinned{connector, []string{fmt.Sprintf(setUp, autocommit, max(1, int(cfg.LockWait/time.Second))), isolation}}
 	}
-	together := parsed.Clone()
-	together.MultiStatements = true
-	forWriting, err := mysql.NewConnector(together)
-	if err != nil {
-		return nil, nil, err
-	}
 	writing := min(maxWriters, cfg.Connections/2)
-	db := sql.OpenDB(with(connector, 1))
+	db := sql.OpenDB(with(1))
 	db.SetMaxOpenConns(cfg.Connections - writing)
 	db.SetMaxIdleConns(cfg.Connections)
 	db.SetConnMaxIdleTime(time.Minute) // a connection keeps its prepared statements in the server's memory
@@ -67,7 +60,7 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, *writers, error) {
 			return nil, nil, errors.Join(classify(err), db.Close())
 		}
 	}
-	return db, newWriters(with(forWriting, 0), writing), nil
+	return db, newWriters(with(0), writing), nil
 }
 
 func makeDatabase(ctx context.Context, cfg mysql.Config) error {

@@ -1,3 +1,11 @@
+// Package mysql keeps replicas of shards in MySQL or MariaDB, of which each
+// is a table that people can read.
+//
+// A transaction of Apply moves the position first, by compare-and-set: that holds
+// the replica's row until the commit, so that a second applier waits, then finds
+// itself fenced. What clients wrote travels as parameters of prepared statements;
+// names are validated by the contract and quoted. The server need not sync at a
+// commit: DurableThrough says what it has synced, the log has the rest.
 package mysql
 
 import (
@@ -48,9 +56,6 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	e := &Engine{db: db, writers: writers}
 	if _, err := db.ExecContext(ctx, createCatalogue); err != nil {
-		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), e.Close())
-	}
-	if writers.compounds, err = compounds(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("open mysql: %w", classify(err)), e.Close())
 	}
 	return e, nil

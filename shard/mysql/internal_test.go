@@ -13,8 +13,6 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"ringway/events"
-	"ringway/events/rowjson"
 	"ringway/shard/storage"
 )
 
@@ -103,44 +101,5 @@ func TestReportLines(t *testing.T) {
 		if found := reportLines.FindStringSubmatch(report); found == nil || found[1] <= found[2] {
 			t.Errorf("got %v", found)
 		}
-	}
-}
-
-// Rows of the kinds of the last ones take one parameter less.
-func TestInsertion_KnowsTheUsualKinds(t *testing.T) {
-	s := newStore(nil, nil, events.ShardSpec{Table: "T", Schema: events.Schema{
-		Columns: []string{"id", "a", "b"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeNumber}}, Shard: events.Shard{ID: "s"}})
-	tr := &transaction{Store: s}
-	plain := rowjson.Row{rowjson.Int(1), rowjson.Text("x"), rowjson.Int(2)}
-	odd := rowjson.Row{rowjson.Int(1), rowjson.Int(7), rowjson.Int(2)}
-	f := func(usual, same bool, rows ...rowjson.Row) {
-		t.Helper()
-		before := tr.kinds
-		got := tr.sameKinds(rows)
-		if got != same || (got && tr.kinds == before) != usual {
-			t.Errorf("same %v, kinds %q after %q", got, tr.kinds, before)
-		}
-	}
-	f(true, true, plain, plain)
-	f(false, true, odd, odd)
-	f(true, true, odd)
-	f(false, false, odd, plain)
-	f(false, true, plain)
-	const columns = "INSERT INTO `T$s` (`id`, `a`, `b`, `_kinds`) VALUES "
-	tr.kinds = "nnn"
-	for want, got := range map[string]string{
-		columns + "(?, ?, ?, X'6e6e6e'), (?, ?, ?, X'6e6e6e')": tr.insertion(inserted{rows: 2, usually: true}),
-		columns + "(?, ?, ?, ?)":                               tr.insertion(inserted{rows: 1}),
-		columns + "(?, ?, ?, ?) more":                          tr.insertion(inserted{rows: 1, tail: " more"}),
-	} {
-		if got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
-		}
-	}
-	for n := range 4 * len(sizes) {
-		tr.insertion(inserted{rows: n + 1, usually: true})
-	}
-	if len(s.insertions) > 3*len(sizes) {
-		t.Errorf("%d statements are kept", len(s.insertions))
 	}
 }

@@ -2,9 +2,7 @@ package mysql
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -53,8 +51,8 @@ func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
 	return nil
 }
 
-func arguments[T any](items []T) []driver.Value {
-	args := make([]driver.Value, len(items))
+func arguments[T any](items []T) []any {
+	args := make([]any, len(items))
 	for i := range items {
 		args[i] = items[i]
 	}
@@ -83,118 +81,22 @@ func rowBytes(row rowjson.Row) int {
 	return n
 }
 
-// putRows writes rows with one statement for many.
+// putRows writes rows with one statement for many, which ends in tail.
 func (t *transaction) putRows(rows []rowjson.Row, tail string) error {
-	return chunks(rows, rowBytes, func(part []rowjson.Row) error {
-		args, usually := t.rowArguments(part, 0)
-		return t.execOnce(t.insertion(inserted{rows: len(part), usually: usually, tail: tail}), args)
-	})
-}
-
-// rowArguments are those of rows, with room for more behind them. Where the
-// kinds of the rows are those of the last ones, as is usual, they are a part of
-// the statement.
-func (t *transaction) rowArguments(rows []rowjson.Row, more int) (args []driver.NamedValue, usually bool) {
-	before := t.kinds
-	usually = t.sameKinds(rows) && t.kinds == before
 	schema := &t.spec.Schema
-	width := len(schema.Columns)
-	if !usually {
-		width++
-	}
-	args = t.room(len(rows)*width + more)
-	fill(args, width, rows, rowjson.Row.Key)
-	for i := 1; i < len(schema.Columns); i++ {
-		fill(args[i:], width, rows, func(row rowjson.Row) string { return row[i].Raw() })
-	}
-	if !usually {
-		fill(args[width-1:], width, rows, func(row rowjson.Row) string { return state.Kinds(schema, row) })
-	}
-	return args, usually
-}
-
-// execOnce is execNamed with arguments out of room, which are not held after it.
-func (t *transaction) execOnce(query string, args []driver.NamedValue) error {
-	_, err := t.execNamed(query, args)
-	for i := range args {
-		args[i].Value = nil
-	}
-	return err
-}
-
-// room is room for n arguments.
-func (t *transaction) room(n int) []driver.NamedValue {
-	for len(t.args) < n {
-		t.args = append(t.args, driver.NamedValue{Ordinal: len(t.args) + 1})
-	}
-	return t.args[:n]
-}
-
-// fill gives every width-th argument a value of a row. A value that goes into an
-// interface by itself takes an allocation. What an array in an interface holds
-// never changes, so reflection hands out its elements without one.
-func fill[T any](args []driver.NamedValue, width int, rows []rowjson.Row, of func(rowjson.Row) T) {
-	at := 0
-	for part := range slices.Chunk(rows, 16) {
-		var values [16]T
-		for i, row := range part {
-			values[i] = of(row)
-		}
-		boxed := reflect.ValueOf(values)
-		for i := range part {
-			args[at].Value = boxed.Index(i).Interface()
-			at += width
-		}
-	}
-}
-
-// sameKinds reports whether all rows are of the same kinds, and remembers them.
-// They are if numbers are in the same places.
-func (t *transaction) sameKinds(rows []rowjson.Row) bool {
-	for _, row := range rows[1:] {
-		for i := range row {
-			if row[i].IsNumber() != rows[0][i].IsNumber() {
-				return false
+	width := len(schema.Columns) + 1
+	return chunks(rows, rowBytes, func(part []rowjson.Row) error {
+		args := make([]any, 0, len(part)*width)
+		for _, row := range part {
+			args = append(args, row.Key())
+			for _, v := range row[1:] {
+				args = append(args, v.Raw())
 			}
+			args = append(args, state.Kinds(schema, row))
 		}
-	}
-	var room [64]byte
-	if kinds := state.AppendKinds(room[:0], &t.spec.Schema, rows[0]); string(kinds) != t.kinds {
-		t.kinds = string(kinds)
-	}
-	return true
-}
-
-// inserted is what an insertion depends on.
-type inserted struct {
-	rows        int
-	usually     bool // of the kinds that
-	kinds, tail string
-	whole       bool // it does all of a batch: insertWhole
-}
-
-// insertion is the statement for some rows; its kinds are filled in.
-func (t *transaction) insertion(which inserted) string {
-	if which.usually {
-		which.kinds = t.kinds
-	}
-	if t.insertions == nil || len(t.insertions) == 3*len(sizes) { // three are usual
-		t.insertions = map[inserted]string{}
-	}
-	text := t.insertions[which]
-	if text == "" {
-		kinds := "?"
-		if which.usually {
-			kinds = literal(t.kinds)
-		}
-		one := "(" + strings.Repeat("?, ", len(t.spec.Schema.Columns)) + kinds + ")"
-		text = "INSERT INTO " + quote(t.name) + " (" + columnList(&t.spec.Schema, "") + ") VALUES " + one + strings.Repeat(", "+one, which.rows-1) + which.tail
-		if which.whole {
-			text = whole(t.name, text)
-		}
-		t.insertions[which] = text
-	}
-	return text
+		_, err := t.exec("INSERT INTO "+quote(t.name)+" ("+columnList(schema, "")+") VALUES "+marks(len(part), width)+tail, args...)
+		return err
+	})
 }
 
 // overwrite is what makes an INSERT of a key that is there an update.
@@ -224,7 +126,7 @@ func (t *transaction) putResults(all []shardlog.KeptResults) error {
 	const columns = 5
 	notable := func(k shardlog.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
 	return chunks(all, notable, func(part []shardlog.KeptResults) error {
-		args := make([]driver.Value, 0, len(part)*columns)
+		args := make([]any, 0, len(part)*columns)
 		for _, k := range part {
 			r, body := k.Results, []byte{}
 			if len(r.Notable) > 0 {
@@ -243,7 +145,7 @@ func (t *transaction) putResults(all []shardlog.KeptResults) error {
 func (t *transaction) putIdempotency(all []shardlog.KeptIdempotency) error {
 	const columns = 5
 	return chunks(all, func(shardlog.KeptIdempotency) int { return 2000 }, func(part []shardlog.KeptIdempotency) error {
-		args := make([]driver.Value, 0, len(part)*columns)
+		args := make([]any, 0, len(part)*columns)
 		for _, k := range part {
 			first, err := json.Marshal(k.First)
 			if err != nil {

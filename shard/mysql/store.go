@@ -3,7 +3,6 @@ package mysql
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -24,11 +23,6 @@ type Store struct {
 	rows    string // SELECT of rows, with the position: what stands before the condition
 	none    string // SELECT of the position, and of whether there are rows
 	key     string
-
-	// Of whoever has the lock of the writer.
-	insertions map[inserted]string
-	kinds      string              // of the last rows that were of the same
-	args       []driver.NamedValue // room for arguments
 
 	mu     sync.Mutex
 	known  events.Position // where Apply left the replica, and
@@ -84,7 +78,7 @@ func (s *Store) Rebase(ctx context.Context, from, to events.Position) error {
 }
 
 // mustMove demands that a compare-and-set found its row.
-func mustMove(res driver.Result, err error) error {
+func mustMove(res sql.Result, err error) error {
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,10 @@ type transaction struct {
 	purges time.Time // the clock at which it purges; zero: it does not
 }
 
-// inOne runs fn, which commits as the last thing it does, or fails.
-func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
+// inTransaction runs fn and commits, unless fn fails. It is not database/sql's:
+// that one's Commit takes no context, and a server that stands still would hold an
+// applier for as long as the connection lets it.
+func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
 	w, err := s.writers.take(ctx, s.name)
 	if err != nil {
 		return err
@@ -32,7 +34,9 @@ func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
 		}
 	}()
 	t := &transaction{Store: s, ctx: ctx, conn: w.conn}
-	err = fn(t)
+	if err = fn(t); err == nil {
+		_, err = t.exec("COMMIT")
+	}
 	committed = err == nil
 	if committed && !t.purges.IsZero() {
 		s.mu.Lock()
@@ -42,35 +46,8 @@ func (s *Store) inOne(ctx context.Context, fn func(*transaction) error) error {
 	return err
 }
 
-// inTransaction is not database/sql's: that one's Commit takes no context, and
-// a server that stands still would hold an applier for as long as the
-// connection lets it.
-func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
-	return s.inOne(ctx, func(t *transaction) error {
-		err := fn(t)
-		if err == nil {
-			_, err = t.exec("COMMIT")
-		}
-		return err
-	})
-}
-
-func (t *transaction) exec(query string, args ...driver.Value) (driver.Result, error) {
-	named := make([]driver.NamedValue, len(args))
-	for i, v := range args {
-		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
-	}
-	return t.execNamed(query, named)
-}
-
-// execNamed spares database/sql's look at each value: they are of types that
-// the driver knows (int64, uint64, string, []byte).
-func (t *transaction) execNamed(query string, args []driver.NamedValue) (result driver.Result, err error) {
-	err = t.conn.Raw(func(c any) error {
-		result, err = c.(driver.ExecerContext).ExecContext(t.ctx, query, args)
-		return err
-	})
-	return result, err
+func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
+	return t.conn.ExecContext(t.ctx, query, args...)
 }
 
 // release ends what a connection is in the middle of and gives it back, or, if

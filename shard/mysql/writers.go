@@ -20,8 +20,6 @@ type writers struct {
 	over chan struct{} // closed when the engine is
 	end  func()        // closes it
 
-	compounds bool // the server prepares compound statements
-
 	mu sync.Mutex
 	of map[string]*writer // by replica
 }

@@ -16,24 +16,21 @@ const KindsColumn = "_kinds"
 // for a number and s for a string, or nothing if no String column holds a
 // number.
 func Kinds(schema *events.Schema, row rowjson.Row) string {
-	return string(AppendKinds(nil, schema, row))
-}
-
-// AppendKinds is Kinds behind what to holds.
-func AppendKinds(to []byte, schema *events.Schema, row rowjson.Row) []byte {
-	odd, kinds := false, to
+	odd := false
 	for i, v := range row {
-		kind := byte('s')
-		if v.IsNumber() {
-			kind = 'n'
-			odd = odd || schema.DTypes[i] == events.DTypeString
-		}
-		kinds = append(kinds, kind)
+		odd = odd || v.IsNumber() && schema.DTypes[i] == events.DTypeString
 	}
 	if !odd {
-		return to
+		return ""
 	}
-	return kinds
+	kinds := make([]byte, len(row))
+	for i, v := range row {
+		kinds[i] = 's'
+		if v.IsNumber() {
+			kinds[i] = 'n'
+		}
+	}
+	return string(kinds)
 }
 
 // ReadRow is the row whose columns hold these texts.
