@@ -122,7 +122,7 @@ func (a *Agent) follow(ctx, work context.Context, f fence) {
 		},
 		Behind: func(b events.ControllerHeartbeat) (behind bool) {
 			ours := map[string]events.Version{a.cfg.Host: b.Assigned[a.cfg.Host]}
-			return events.IsNewer(ours, func(string) events.Version { return *read.Load() })
+			return follow.IsNewer(ours, func(string) events.Version { return *read.Load() })
 		},
 	}
 	follower.Run(ctx)

@@ -62,7 +62,7 @@ func (c cluster) Mark(ctx context.Context, log events.LogID) (string, uint64, er
 }
 
 // LogState implements client.Cluster.
-func (c cluster) LogState(ctx context.Context, log events.LogID) (events.LogState, error) {
+func (c cluster) LogState(ctx context.Context, log events.LogID) (shardlog.LogState, error) {
 	return c.State(ctx, log)
 }
 

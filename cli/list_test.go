@@ -14,6 +14,7 @@ import (
 	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/router/ring"
 )
 
@@ -24,8 +25,8 @@ type cluster struct {
 	events     []events.Event
 	follow     func(ctx context.Context)
 	mark       func(log events.LogID) (string, uint64, error)
-	log        *events.LogState  // of every shard; nil: there is none
-	batch      map[uint64]string // of that log
+	log        *shardlog.LogState // of every shard; nil: there is none
+	batch      map[uint64]string  // of that log
 	unreadable error
 	listen     func(subject string, fn func(string, []byte)) (func(), error)
 	since      time.Time
@@ -53,9 +54,9 @@ func (c *cluster) Mark(_ context.Context, log events.LogID) (string, uint64, err
 	return c.mark(log)
 }
 func (c *cluster) Bus() string { return "" }
-func (c *cluster) LogState(_ context.Context, log events.LogID) (events.LogState, error) {
+func (c *cluster) LogState(_ context.Context, log events.LogID) (shardlog.LogState, error) {
 	if c.log == nil {
-		return events.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
+		return shardlog.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
 	}
 	return *c.log, nil
 }

@@ -23,6 +23,7 @@ import (
 	"ringway/cli/client"
 	"ringway/cli/config"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -286,8 +287,8 @@ func (httpCluster) History(context.Context, time.Time, bool, func(events.Event) 
 func (httpCluster) Mark(context.Context, events.LogID) (string, uint64, error) {
 	return "", 0, errors.New("no log here")
 }
-func (httpCluster) LogState(context.Context, events.LogID) (events.LogState, error) {
-	return events.LogState{}, errors.New("no log here")
+func (httpCluster) LogState(context.Context, events.LogID) (shardlog.LogState, error) {
+	return shardlog.LogState{}, errors.New("no log here")
 }
 func (httpCluster) LogBatch(context.Context, events.LogID, uint64) (string, time.Time, error) {
 	return "", time.Time{}, errors.New("no log here")

@@ -12,6 +12,7 @@ import (
 	"ringway/cli/console"
 	"ringway/cli/recovery"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // recovering is a cluster with that database, whose leader takes the order.
@@ -62,7 +63,7 @@ func TestRecover(t *testing.T) {
 func TestRecover_WaitsForWhatServersReportNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := shard("S1", "S2")
-		c := &cluster{log: &events.LogState{First: 1, Last: 7}, batch: map[uint64]string{7: "seven"}}
+		c := &cluster{log: &shardlog.LogState{First: 1, Last: 7}, batch: map[uint64]string{7: "seven"}}
 		speaks := func(server string, reports ...events.ReplicaStatus) {
 			received(t, c, server, reports...)
 		}
@@ -76,7 +77,7 @@ func TestRecover_WaitsForWhatServersReportNow(t *testing.T) {
 }
 
 func TestRecover_ReportsWhatIsGivenUp(t *testing.T) {
-	f := func(want string, log *events.LogState, batches map[uint64]string, a, b *events.ReplicaStatus) {
+	f := func(want string, log *shardlog.LogState, batches map[uint64]string, a, b *events.ReplicaStatus) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			c := &cluster{log: log, batch: batches}
@@ -100,25 +101,25 @@ func TestRecover_ReportsWhatIsGivenUp(t *testing.T) {
 	foreign.Applied.Incarnation = "another"
 	f("continue S2, its", nil, nil, behind, ahead)
 	f("The log that they followed is gone. What only other replicas have would be given up.\n", nil, nil, behind, ahead)
-	f("it batches 10 to 12, which no replica that is heard has. What only", &events.LogState{First: 1, Last: 12}, map[uint64]string{9: "nine"}, behind, ahead)
-	f("The old log would be deleted; S2 has all of it. What only", &events.LogState{First: 1, Last: 9}, map[uint64]string{9: "nine"}, behind, ahead)
-	f("The old log would be deleted; S2 has all of it. What only", &events.LogState{First: 10, Last: 9}, nil, behind, ahead)
+	f("it batches 10 to 12, which no replica that is heard has. What only", &shardlog.LogState{First: 1, Last: 12}, map[uint64]string{9: "nine"}, behind, ahead)
+	f("The old log would be deleted; S2 has all of it. What only", &shardlog.LogState{First: 1, Last: 9}, map[uint64]string{9: "nine"}, behind, ahead)
+	f("The old log would be deleted; S2 has all of it. What only", &shardlog.LogState{First: 10, Last: 9}, nil, behind, ahead)
 	// It went back to 8, and somebody wrote.
 	f("has another history than S2: it ends at 9, with what was stored at 2026-01-02T03:04:05Z. It would be deleted, and with it what was written",
-		&events.LogState{First: 1, Last: 9}, map[uint64]string{9: "other"}, behind, ahead)
-	f("has another history than S2: it ends at 8.", &events.LogState{First: 1, Last: 8}, nil, behind, ahead)
-	f("has another history than S1: it ends at 0.", &events.LogState{First: 1, Last: 0}, nil, foreign, nil)
-	f("S1 on h: halted, has applied 30 of another log\n", &events.LogState{First: 1, Last: 8}, nil, foreign, behind)
-	f("continue S2, its", &events.LogState{First: 1, Last: 8}, nil, foreign, behind)
-	f("S2 on h: silent, had applied 3\n", &events.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
-	f("S1 has all of it. What only", &events.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
-	f("No replica of shard T.s is heard", &events.LogState{First: 1, Last: 7}, nil, nil, nil)
+		&shardlog.LogState{First: 1, Last: 9}, map[uint64]string{9: "other"}, behind, ahead)
+	f("has another history than S2: it ends at 8.", &shardlog.LogState{First: 1, Last: 8}, nil, behind, ahead)
+	f("has another history than S1: it ends at 0.", &shardlog.LogState{First: 1, Last: 0}, nil, foreign, nil)
+	f("S1 on h: halted, has applied 30 of another log\n", &shardlog.LogState{First: 1, Last: 8}, nil, foreign, behind)
+	f("continue S2, its", &shardlog.LogState{First: 1, Last: 8}, nil, foreign, behind)
+	f("S2 on h: silent, had applied 3\n", &shardlog.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
+	f("S1 has all of it. What only", &shardlog.LogState{First: 1, Last: 7}, map[uint64]string{7: "seven"}, behind, nil)
+	f("No replica of shard T.s is heard", &shardlog.LogState{First: 1, Last: 7}, nil, nil, nil)
 }
 
 // A log that cannot be read is one to recover from.
 func TestRecover_OfADamagedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{log: &events.LogState{First: 20, Last: 25}, unreadable: errors.New("no block")}
+		c := &cluster{log: &shardlog.LogState{First: 20, Last: 25}, unreadable: errors.New("no block")}
 		received(t, c, "S1", position(events.ReplicaHalted, 20, "twenty"))
 		reports := planned(t, c, shard("S1"))
 		want := "The old log would be deleted, and with it batches 21 to 25, which no replica that is heard has. It could not be compared with S1 (no block): it may have another history."
@@ -127,7 +128,7 @@ func TestRecover_OfADamagedLog(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{log: &events.LogState{First: 20, Last: 25}}
+		c := &cluster{log: &shardlog.LogState{First: 20, Last: 25}}
 		received(t, c, "S1", position(events.ReplicaHalted, 7, "seven"))
 		if reports, want := planned(t, c, shard("S1")), "with it batches 20 to 25, which"; !strings.Contains(reports, want) {
 			t.Errorf("got %s, want %s", reports, want)
@@ -138,11 +139,11 @@ func TestRecover_OfADamagedLog(t *testing.T) {
 // A log that grows is not one that went back.
 func TestRecover_ALogMayGrowMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{log: &events.LogState{First: 1, Last: 7}, batch: map[uint64]string{9: "nine"}}
+		c := &cluster{log: &shardlog.LogState{First: 1, Last: 7}, batch: map[uint64]string{9: "nine"}}
 		received(t, c, "S1", position(events.ReplicaReady, 9, "nine"))
 		speak := c.listen
 		c.listen = func(subject string, fn func(string, []byte)) (func(), error) {
-			c.log = &events.LogState{First: 1, Last: 10}
+			c.log = &shardlog.LogState{First: 1, Last: 10}
 			return speak(subject, fn)
 		}
 		if reports := planned(t, c, shard("S1")); !strings.Contains(reports, "S1 has all of it") {

@@ -10,6 +10,7 @@ import (
 	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // database is one with something of everything that can happen to a shard.
@@ -32,7 +33,7 @@ func TestShards(t *testing.T) {
 	st := database()
 	st.Tables[0].Shards[0].Replicas[2] = events.ReplicaReport{Server: "Server3", State: events.Silent, AppliedSeq: 3, Detail: "it was ready when it was last heard"}
 	c := statusOf(st)
-	c.log = &events.LogState{First: 1, Last: 1000000}
+	c.log = &shardlog.LogState{First: 1, Last: 1000000}
 	code, out, errs := run(t, c.wiring(), "shards")
 	if code != console.ExitOK || errs != "" {
 		t.Errorf("code %d, stderr %q", code, errs)
@@ -52,7 +53,7 @@ func TestShards(t *testing.T) {
 // What the leader knows of a log's end may be a heartbeat old.
 func TestShards_AsksTheBusWhereLogsEnd(t *testing.T) {
 	c := statusOf(database())
-	c.log = &events.LogState{First: 1, Last: 77}
+	c.log = &shardlog.LogState{First: 1, Last: 77}
 	_, out, _ := run(t, c.wiring(), "shards", "-o", "json")
 	var got []events.ShardStatus
 	if err := json.Unmarshal([]byte(out), &got); err != nil {

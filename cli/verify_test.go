@@ -12,6 +12,7 @@ import (
 	"ringway/cli/console"
 	"ringway/cli/verify"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // replicas is a database of two shards whose replicas say their digests when a
@@ -19,13 +20,13 @@ import (
 type replicas struct {
 	mu       sync.Mutex
 	route    events.TableRoute
-	digest   func(marker int, d events.Digest) *events.Digest
+	digest   func(marker int, d shardlog.Digest) *shardlog.Digest
 	markErr  error
 	marks    map[string]int // by shard
 	received map[string]func(string, []byte)
 }
 
-func newReplicas(digest func(marker int, d events.Digest) *events.Digest) *replicas {
+func newReplicas(digest func(marker int, d shardlog.Digest) *shardlog.Digest) *replicas {
 	r := &replicas{digest: digest, marks: map[string]int{}, received: map[string]func(string, []byte){}, route: events.TableRoute{Table: config.CourseTable(2, 100)}}
 	for i, name := range []string{"Server0", "Server1", "Server3"} {
 		r.route.Servers = append(r.route.Servers, events.TableServer{Name: name, ID: i + 1, Shards: []string{"sh1", "sh2"}})
@@ -64,9 +65,9 @@ func (r *replicas) mark(log events.LogID) (string, uint64, error) {
 	r.marks[log.Shard]++
 	n := r.marks[log.Shard]
 	batch := fmt.Sprintf("B%d", n)
-	state := events.StateDigest{Position: events.Position{Incarnation: log.Incarnation, Seq: uint64(40 + n), Batch: batch}, Rows: 7, Data: "d", Results: "r", Idempotency: "i"}
+	state := shardlog.StateDigest{Position: events.Position{Incarnation: log.Incarnation, Seq: uint64(40 + n), Batch: batch}, Rows: 7, Data: "d", Results: "r", Idempotency: "i"}
 	for _, s := range r.route.Servers {
-		d := r.digest(n, events.Digest{Server: s.Name, Table: log.Table, Shard: log.Shard, Batch: batch, State: state})
+		d := r.digest(n, shardlog.Digest{Server: s.Name, Table: log.Table, Shard: log.Shard, Batch: batch, State: state})
 		if d == nil {
 			continue
 		}
@@ -79,7 +80,7 @@ func (r *replicas) mark(log events.LogID) (string, uint64, error) {
 	return batch, uint64(40 + n), nil
 }
 
-func honest(_ int, d events.Digest) *events.Digest { return &d }
+func honest(_ int, d shardlog.Digest) *shardlog.Digest { return &d }
 
 func TestVerify_Equal(t *testing.T) {
 	r := newReplicas(honest)
@@ -97,7 +98,7 @@ func TestVerify_Equal(t *testing.T) {
 }
 
 func TestVerify_Different(t *testing.T) {
-	digest := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d shardlog.Digest) *shardlog.Digest {
 		if d.Server == "Server0" && d.Shard == "sh2" {
 			d.State.Rows, d.State.Data = 6, "other"
 		}
@@ -120,14 +121,14 @@ func TestVerify_Different(t *testing.T) {
 }
 
 func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
-	for part, change := range map[string]func(*events.StateDigest){
-		"position":    func(s *events.StateDigest) { s.Position.Seq++ },
-		"rows":        func(s *events.StateDigest) { s.Rows++ },
-		"data":        func(s *events.StateDigest) { s.Data += "x" },
-		"results":     func(s *events.StateDigest) { s.Results += "x" },
-		"idempotency": func(s *events.StateDigest) { s.Idempotency += "x" },
+	for part, change := range map[string]func(*shardlog.StateDigest){
+		"position":    func(s *shardlog.StateDigest) { s.Position.Seq++ },
+		"rows":        func(s *shardlog.StateDigest) { s.Rows++ },
+		"data":        func(s *shardlog.StateDigest) { s.Data += "x" },
+		"results":     func(s *shardlog.StateDigest) { s.Results += "x" },
+		"idempotency": func(s *shardlog.StateDigest) { s.Idempotency += "x" },
 	} {
-		digest := func(_ int, d events.Digest) *events.Digest {
+		digest := func(_ int, d shardlog.Digest) *shardlog.Digest {
 			if d.Server == "Server3" {
 				change(&d.State)
 			}
@@ -142,12 +143,12 @@ func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
 
 // A replica that is not ready is expected all the same.
 func TestVerify_NamesWhoIsSilent(t *testing.T) {
-	digest := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d shardlog.Digest) *shardlog.Digest {
 		switch {
 		case d.Server == "Server3":
 			return nil
 		case d.Server == "Server1" && d.Shard == "sh1":
-			d.Error, d.State = "the store was closed", events.StateDigest{}
+			d.Error, d.State = "the store was closed", shardlog.StateDigest{}
 		}
 		return &d
 	}
@@ -160,7 +161,7 @@ func TestVerify_NamesWhoIsSilent(t *testing.T) {
 }
 
 func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
-	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
+	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		if marker == 1 && d.Server == "Server1" {
 			return nil
 		}
@@ -174,9 +175,9 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 
 // Others may verify too, and a server digests so many at a time.
 func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
-	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
+	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		if marker < 3 && d.Server == "Server1" {
-			d.Error, d.State = events.DigestBusy, events.StateDigest{}
+			d.Error, d.State = shardlog.DigestBusy, shardlog.StateDigest{}
 		}
 		return &d
 	})
@@ -187,10 +188,10 @@ func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
 }
 
 func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
-	r := newReplicas(func(marker int, d events.Digest) *events.Digest {
+	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		switch {
 		case marker == 1 && d.Server == "Server1":
-			d.Error, d.State = events.DigestBusy, events.StateDigest{}
+			d.Error, d.State = shardlog.DigestBusy, shardlog.StateDigest{}
 		case marker == 2 && d.Server == "Server1":
 			return nil
 		}
@@ -204,9 +205,9 @@ func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
 
 // What does not pass by itself is said at once.
 func TestVerify_DoesNotAskAgainWhoFailed(t *testing.T) {
-	r := newReplicas(func(_ int, d events.Digest) *events.Digest {
+	r := newReplicas(func(_ int, d shardlog.Digest) *shardlog.Digest {
 		if d.Server == "Server1" {
-			d.Error, d.State = "the disk cannot be read", events.StateDigest{}
+			d.Error, d.State = "the disk cannot be read", shardlog.StateDigest{}
 		}
 		return &d
 	})
@@ -218,7 +219,7 @@ func TestVerify_DoesNotAskAgainWhoFailed(t *testing.T) {
 
 // What is said at another marker, or by a stranger, counts for nothing.
 func TestVerify_ComparesAtOneMarker(t *testing.T) {
-	digest := func(_ int, d events.Digest) *events.Digest {
+	digest := func(_ int, d shardlog.Digest) *shardlog.Digest {
 		switch d.Server {
 		case "Server1":
 			d.Batch = "B77"

@@ -13,6 +13,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -167,7 +168,7 @@ func (e *ending) DeleteLog(ctx context.Context, id events.LogID) error {
 	return err
 }
 
-func (e *ending) CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error) {
+func (e *ending) CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error) {
 	st, err := e.Logs.CreateLog(ctx, id, first)
 	e.did("create")
 	return st, err

@@ -11,6 +11,7 @@ import (
 
 	"ringway/controller"
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -151,10 +152,10 @@ type crashing struct {
 	before, after func()
 }
 
-func (c crashing) CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error) {
+func (c crashing) CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error) {
 	if c.before != nil {
 		c.before()
-		return events.LogState{}, errors.New("the leader is gone")
+		return shardlog.LogState{}, errors.New("the leader is gone")
 	}
 	st, err := c.Logs.CreateLog(ctx, id, first)
 	if c.after != nil {

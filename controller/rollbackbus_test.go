@@ -65,7 +65,7 @@ func (s *site) fencedHost(name string) *fenced {
 	}
 	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: obey, Log: testkit.Quiet,
 		Behind: func(b events.ControllerHeartbeat) bool {
-			return events.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
+			return follow.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {
@@ -96,7 +96,7 @@ func (s *site) fencedRouter(id string) *fenced {
 			}
 		},
 		Behind: func(b events.ControllerHeartbeat) bool {
-			return events.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
+			return follow.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {

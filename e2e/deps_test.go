@@ -27,6 +27,7 @@ var rules = []struct {
 	{"events", "the contract has no opinion on how it is carried", nil, []string{}},
 	{"events/rowjson", "rows are JSON alike, whoever reads and writes them", nil, []string{}},
 	{"events/shardlog", "what a log holds is part of the contract", []string{"events"}, []string{}},
+	{"events/cloudevent", "how events are carried is the same over any bus", []string{"events"}, []string{}},
 	{"events/shardapi", "what shard servers answer is part of the contract", []string{"events", "events/shardlog"}, []string{}},
 	{"events/bus", "the bus is one adapter", []string{"events"}, []string{"github.com/nats-io/", "golang.org/x/sys"}},
 	{"events/follow", "obeying the newest routes is the same for whoever does", []string{"events"}, []string{}},

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 func sampleDatabase() events.Database {
@@ -53,8 +54,8 @@ func sampleShardBeat() events.ShardHeartbeat {
 	}
 }
 
-func sampleDigest() events.Digest {
-	return events.Digest{Server: "Server0", Table: "StudT", Shard: "sh1", Batch: "B42", State: events.StateDigest{
+func sampleDigest() shardlog.Digest {
+	return shardlog.Digest{Server: "Server0", Table: "StudT", Shard: "sh1", Batch: "B42", State: shardlog.StateDigest{
 		Position: events.Position{Incarnation: "LIFE1", Seq: 42, Batch: "B42"}, Rows: 3, Data: "d", Results: "r", Idempotency: "i",
 	}}
 }
@@ -63,7 +64,7 @@ func TestGolden_Tables(t *testing.T) {
 	checkGolden(t, "database", sampleDatabase(), events.DecodeDatabase)
 	checkGolden(t, "table_route", sampleTableRoute(), events.DecodeTableRoute)
 	checkGolden(t, "shard_beat", sampleShardBeat(), events.DecodeShardHeartbeat)
-	checkGolden(t, "digest", sampleDigest(), events.DecodeDigest)
+	checkGolden(t, "digest", sampleDigest(), shardlog.DecodeDigest)
 	checkGolden(t, "init_request", events.InitRequest{
 		ID: "r1", N: 2, Table: students, Servers: []events.Placement{{Name: "Server0", Shards: []string{"sh1"}}}, Replicas: 3, Engine: "auto",
 	}, decodeJSON[events.InitRequest])
@@ -79,7 +80,7 @@ func TestGolden_Tables(t *testing.T) {
 func FuzzDecodeDatabase(f *testing.F)   { stable(f, events.DecodeDatabase, sampleDatabase()) }
 func FuzzDecodeTableRoute(f *testing.F) { stable(f, events.DecodeTableRoute, sampleTableRoute()) }
 func FuzzDecodeShardBeat(f *testing.F)  { stable(f, events.DecodeShardHeartbeat, sampleShardBeat()) }
-func FuzzDecodeDigest(f *testing.F)     { stable(f, events.DecodeDigest, sampleDigest()) }
+func FuzzDecodeDigest(f *testing.F)     { stable(f, shardlog.DecodeDigest, sampleDigest()) }
 
 func TestDecodeDatabase_Refuses(t *testing.T) {
 	f := func(want string, change func(*events.Database)) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/cloudevent"
 )
 
 // refused demands an error that says want.
@@ -113,27 +114,6 @@ func TestDecodeService_Refuses(t *testing.T) {
 	f("no id", func(s *events.Service) { s.Replicas[0].ID = 0 })
 	f("cannot follow", func(s *events.Service) { s.Replicas[1].Next = "quiet-fox" })
 	f("before", func(s *events.Service) { s.Before.Replicas = 0 })
-}
-
-func TestParseEvent_Refuses(t *testing.T) {
-	f := func(want, key, value string) {
-		t.Helper()
-		h := maps.Clone(happy.Headers())
-		h[key] = value
-		_, err := events.ParseEvent(func(k string) string { return h[k] }, happy.Data)
-		refused(t, err, want)
-	}
-	f("ce-specversion", "ce-specversion", "0.3")
-	f("ce-id", "ce-id", "")
-	f("ce-time", "ce-time", "noon")
-	f("out of range", "ce-time", "9999-12-31T23:59:59-23:59") // year 10000 in UTC, which nobody can write again
-	f("ce-type", "ce-type", "com.example.x")
-	f("ce-type", "ce-type", "io.ringway.instance")
-	f("ce-type", "ce-type", "io.ringway.instance.ready.now")
-	f("ce-type", "ce-type", "io.ringway.*.>")
-	f("ce-source", "ce-source", "/other")
-	_, err := events.ParseEvent(func(k string) string { return happy.Headers()[k] }, []byte("{"))
-	refused(t, err, "no JSON")
 }
 
 func TestServiceSpec_Validate(t *testing.T) {
@@ -250,4 +230,25 @@ func TestNewEvent_HasAnIDOfItsOwn(t *testing.T) {
 	if a.ID == "" || a.ID == b.ID {
 		t.Errorf("ids %q and %q", a.ID, b.ID)
 	}
+}
+
+func TestParseEvent_Refuses(t *testing.T) {
+	f := func(want, key, value string) {
+		t.Helper()
+		h := maps.Clone(cloudevent.Headers(&happy))
+		h[key] = value
+		_, err := cloudevent.Parse(func(k string) string { return h[k] }, happy.Data)
+		refused(t, err, want)
+	}
+	f("ce-specversion", "ce-specversion", "0.3")
+	f("ce-id", "ce-id", "")
+	f("ce-time", "ce-time", "noon")
+	f("out of range", "ce-time", "9999-12-31T23:59:59-23:59") // year 10000 in UTC, which nobody can write again
+	f("ce-type", "ce-type", "com.example.x")
+	f("ce-type", "ce-type", "io.ringway.instance")
+	f("ce-type", "ce-type", "io.ringway.instance.ready.now")
+	f("ce-type", "ce-type", "io.ringway.*.>")
+	f("ce-source", "ce-source", "/other")
+	_, err := cloudevent.Parse(func(k string) string { return cloudevent.Headers(&happy)[k] }, []byte("{"))
+	refused(t, err, "no JSON")
 }

@@ -3,8 +3,6 @@ package events
 import (
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
-	"strings"
 	"time"
 )
 
@@ -80,68 +78,3 @@ func (e *Event) Subject() string { return EventSubject(e.Entity, e.Verb, e.About
 
 // Type is the CloudEvents type.
 func (e *Event) Type() string { return "io.ringway." + e.Entity + "." + e.Verb }
-
-// Headers are the CloudEvents attributes of e in binary mode.
-func (e *Event) Headers() map[string]string {
-	return map[string]string{
-		"ce-specversion": "1.0",
-		"ce-id":          e.ID,
-		"ce-source":      "/ringway/" + e.Source,
-		"ce-type":        e.Type(),
-		"ce-subject":     e.About,
-		"ce-time":        e.Time.UTC().Format(time.RFC3339Nano),
-		"content-type":   "application/json",
-	}
-}
-
-// ParseEvent reads an event back from its headers and body.
-func ParseEvent(header func(string) string, body []byte) (Event, error) {
-	if v := header("ce-specversion"); v != "1.0" {
-		return Event{}, fmt.Errorf("parse event: ce-specversion is %q, want 1.0", v)
-	}
-	at, err := time.Parse(time.RFC3339Nano, header("ce-time"))
-	if err != nil {
-		return Event{}, fmt.Errorf("parse event: ce-time: %w", err)
-	}
-	if y := at.UTC().Year(); y < 0 || y > 9999 { // as JSON and RFC 3339 have it
-		return Event{}, fmt.Errorf("parse event: ce-time: year %d is out of range", y)
-	}
-	e := Event{ID: header("ce-id"), About: header("ce-subject"), Time: at.UTC(), Data: body}
-	if e.ID == "" {
-		return Event{}, fmt.Errorf("parse event: ce-id is missing")
-	}
-	if err := e.parseType(header("ce-type")); err != nil {
-		return Event{}, err
-	}
-	if err := e.parseSource(header("ce-source")); err != nil {
-		return Event{}, err
-	}
-	if len(body) > 0 && !json.Valid(body) {
-		return Event{}, fmt.Errorf("parse event %s: the body is no JSON", e.ID)
-	}
-	return e, nil
-}
-
-func (e *Event) parseType(s string) error {
-	rest, ok := strings.CutPrefix(s, "io.ringway.")
-	if ok {
-		e.Entity, e.Verb, ok = strings.Cut(rest, ".")
-	}
-	if !ok || !word(e.Entity) || !word(e.Verb) {
-		return fmt.Errorf("parse event: ce-type %q is none of Ringway's", s)
-	}
-	return nil
-}
-
-func (e *Event) parseSource(s string) error {
-	var ok bool
-	if e.Source, ok = strings.CutPrefix(s, "/ringway/"); !ok {
-		return fmt.Errorf("parse event: ce-source %q is none of Ringway's", s)
-	}
-	return nil
-}
-
-// word reports whether s can be one token of a subject and of a type.
-func word(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
-}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/cloudevent"
 )
 
 // stable demands of whatever a decoder lets through that it can be encoded,
@@ -57,17 +58,17 @@ func FuzzDuration(f *testing.F) {
 func FuzzStatus(f *testing.F) { stable(f, decodeJSON[events.Status], sampleStatus()) }
 
 func FuzzParseEvent(f *testing.F) {
-	h := happy.Headers()
+	h := cloudevent.Headers(&happy)
 	f.Add(h["ce-specversion"], h["ce-id"], h["ce-source"], h["ce-type"], h["ce-subject"], h["ce-time"], []byte(happy.Data))
 	f.Add("1.0", "x", "/ringway/", "io.ringway.a.b", "", "0000-01-01T00:00:00+23:59", []byte(nil))
 	f.Fuzz(func(t *testing.T, spec, id, source, kind, subject, at string, body []byte) {
 		h := map[string]string{"ce-specversion": spec, "ce-id": id, "ce-source": source, "ce-type": kind, "ce-subject": subject, "ce-time": at}
-		e, err := events.ParseEvent(func(k string) string { return h[k] }, body)
+		e, err := cloudevent.Parse(func(k string) string { return h[k] }, body)
 		if err != nil {
 			return
 		}
-		h = e.Headers()
-		again, err := events.ParseEvent(func(k string) string { return h[k] }, e.Data)
+		h = cloudevent.Headers(&e)
+		again, err := cloudevent.Parse(func(k string) string { return h[k] }, e.Data)
 		if err != nil {
 			t.Fatalf("%v is refused: %v", h, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/cloudevent"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -107,7 +108,7 @@ func TestGolden(t *testing.T) {
 	checkGolden(t, "assignment", sampleAssignment(), events.DecodeAssignment)
 	checkGolden(t, "route", sampleRoute(), events.DecodeRoute)
 	checkGolden(t, "event", happy, decodeJSON[events.Event])
-	checkGolden(t, "event_headers", happy.Headers(), decodeJSON[map[string]string])
+	checkGolden(t, "event_headers", cloudevent.Headers(&happy), decodeJSON[map[string]string])
 	checkGolden(t, "scale_request", events.ScaleRequest{ID: "r1", Service: "web", N: 2, Names: []string{"S5"}}, decodeJSON[events.ScaleRequest])
 	checkGolden(t, "scale_reply", events.ScaleReply{
 		Service: "web", Replicas: []string{"quiet-fox", "S5"}, Added: []string{"S5"}, Removed: []string{"S4"}, Epoch: epoch,
@@ -165,8 +166,8 @@ func TestParseEvent_ReversesHeaders(t *testing.T) {
 		happy,
 		{ID: "bare", Entity: "host", Verb: "joined", About: "h1", Source: "agent/h1", Time: noon},
 	} {
-		h := want.Headers()
-		got, err := events.ParseEvent(func(k string) string { return h[k] }, want.Data)
+		h := cloudevent.Headers(&want)
+		got, err := cloudevent.Parse(func(k string) string { return h[k] }, want.Data)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}

@@ -79,17 +79,6 @@ func (e Entry) News(obeyed Version) News {
 	return Fresh
 }
 
-// IsNewer reports whether the leader names a version, by key, that is news to
-// somebody who obeys what obeyed says; zero if nothing.
-func IsNewer(leader map[string]Version, obeyed func(name string) Version) bool {
-	for name, v := range leader {
-		if have := obeyed(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
-			return true
-		}
-	}
-	return false
-}
-
 // Decision is part of every value that a leader stores: in which term it was
 // decided, and the events that tell why (a transactional outbox). The events
 // are published after the value is stored; those that are not published yet are

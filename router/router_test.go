@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/router/proxy"
 	"ringway/router/ring"
@@ -245,8 +246,8 @@ func (noLogs) Append(context.Context, events.LogID, string, []byte) (uint64, err
 	return 0, events.ErrLogMissing
 }
 
-func (noLogs) State(context.Context, events.LogID) (events.LogState, error) {
-	return events.LogState{}, events.ErrLogMissing
+func (noLogs) State(context.Context, events.LogID) (shardlog.LogState, error) {
+	return shardlog.LogState{}, events.ErrLogMissing
 }
 
 // world is a router that runs, and what is around it.

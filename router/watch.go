@@ -20,7 +20,7 @@ func (r *Router) follow(ctx context.Context) {
 func (r *Router) behind(b events.ControllerHeartbeat) bool {
 	r.leader.seen.Store(time.Now().UnixNano())
 	served := r.proxy.Snapshot().Epochs()
-	return r.database.Behind(b.Tables) || events.IsNewer(b.Epochs, func(name string) events.Epoch { return served[name] })
+	return r.database.Behind(b.Tables) || follow.IsNewer(b.Epochs, func(name string) events.Epoch { return served[name] })
 }
 
 // apply takes one value of the bucket: the route of a service or of a table.

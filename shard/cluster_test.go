@@ -67,7 +67,7 @@ type cluster struct {
 	epoch   events.Version
 	nodes   map[string]*node
 	writer  *oplog.Writer
-	digests chan events.Digest
+	digests chan shardlog.Digest
 }
 
 // node is one shard server; its data outlives it.
@@ -159,7 +159,7 @@ func (w *cutting) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
 
 func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
-	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, digests: make(chan events.Digest, 100)}
+	c := &cluster{T: t, nodes: map[string]*node{}, log: events.LogID{Table: spec.Table, Shard: spec.Shard.ID, Incarnation: "life1"}, digests: make(chan shardlog.Digest, 100)}
 	c.bus = testkit.StartBus(t)
 	c.conn = c.connect()
 	var err error
@@ -170,7 +170,7 @@ func newCluster(t *testing.T, names ...string) *cluster {
 	c.route.Table = events.Table{Name: spec.Table, Schema: spec.Schema, Shards: []events.Shard{spec.Shard}}
 	c.route.Shards = []events.ShardRoute{{Shard: spec.Shard.ID, Log: events.ShardLog{Shard: spec.Shard.ID, Incarnation: c.log.Incarnation, Made: true}}}
 	stop, err := c.conn.Listen(events.DigestSubject(spec.Table, spec.Shard.ID), func(_ string, data []byte) {
-		if d, err := events.DecodeDigest(data); err == nil {
+		if d, err := shardlog.DecodeDigest(data); err == nil {
 			c.digests <- d
 		}
 	})
@@ -410,7 +410,7 @@ func (c *cluster) append(id string, op shardlog.Op) {
 }
 
 // state is what a replica holds when it has applied seq.
-func (n *node) state(seq uint64) events.StateDigest {
+func (n *node) state(seq uint64) shardlog.StateDigest {
 	n.c.Helper()
 	testkit.Eventually(n.c.T, func() error {
 		if got := n.replica(); got.Applied.Seq < seq {

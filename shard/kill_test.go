@@ -119,7 +119,7 @@ func (c *cluster) verify(rows int64, names ...string) {
 	c.Helper()
 	marker := fmt.Sprintf("marker-%d", time.Now().UnixNano())
 	c.append(marker, shardlog.Op{Kind: shardlog.OpDigest})
-	got := map[string]events.StateDigest{}
+	got := map[string]shardlog.StateDigest{}
 	for deadline := time.After(time.Minute); len(got) < len(names); {
 		select {
 		case d := <-c.digests:

@@ -28,7 +28,7 @@ func (s *Server) follow(ctx context.Context) {
 func (s *Server) isBehind(b events.ControllerHeartbeat) (behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return events.IsNewer(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
+	return follow.IsNewer(b.Tables, func(name string) events.Epoch { return s.tables[name].epoch })
 }
 
 // apply applies one value of the bucket. A route that cannot be applied is refused

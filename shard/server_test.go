@@ -242,7 +242,7 @@ func TestServer_EveryReplicaSaysItsDigestAtTheMarker(t *testing.T) {
 		marks = append(marks, fmt.Sprintf("m%d", i))
 	}
 	c.append("i2", shardlog.Op{Kind: shardlog.OpInsert, Rows: []rowjson.Row{{rowjson.Int(2), rowjson.Text("x")}}})
-	got := map[string][]events.Digest{}
+	got := map[string][]shardlog.Digest{}
 	for range 2 * len(marks) {
 		select {
 		case d := <-c.digests:

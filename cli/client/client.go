@@ -17,6 +17,7 @@ import (
 	"ringway/cli/console"
 	"ringway/cli/listen"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 const (
@@ -50,11 +51,11 @@ type Cluster interface {
 	// for those to come, until ctx ends.
 	History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error
 	// Mark appends a batch of one OpDigest to a log. Every replica publishes an
-	// events.Digest with the batch's id when it has applied it.
+	// shardlog.Digest with the batch's id when it has applied it.
 	Mark(ctx context.Context, log events.LogID) (batch string, seq uint64, err error)
 	// LogState is what a log holds; events.ErrLogMissing or ErrLogForeign if it
 	// is not there.
-	LogState(ctx context.Context, log events.LogID) (events.LogState, error)
+	LogState(ctx context.Context, log events.LogID) (shardlog.LogState, error)
 	// LogBatch is the id of one batch of a log, empty if it is none, and when it
 	// was stored; events.ErrNotFound if the log does not have it.
 	LogBatch(ctx context.Context, log events.LogID, seq uint64) (batch string, at time.Time, err error)

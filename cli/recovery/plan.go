@@ -14,6 +14,7 @@ import (
 	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // hearFor is how long shard servers may take to say what they have: a little
@@ -25,7 +26,7 @@ const collectFor = 4 * events.HeartbeatInterval
 type recovery struct {
 	shard   events.ShardStatus
 	reports map[string]events.ReplicaStatus // by server, since the log was looked at
-	log     *events.LogState                // nil: none of the incarnation that is wanted
+	log     *shardlog.LogState              // nil: none of the incarnation that is wanted
 	foreign bool                            // but there is another
 	end     uint64                          // of the log, before the servers spoke
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"ringway/cli/console"
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Verdict is what `ringway verify` found out about one shard.
@@ -25,7 +25,7 @@ type replicaVerdict struct {
 	Answered bool     `json:"answered"`
 	Differs  []string `json:"differs,omitempty"` // position, rows, data, results or idempotency: unlike most of them
 	Error    string   `json:"error,omitempty"`
-	*events.StateDigest
+	*shardlog.StateDigest
 }
 
 // verdict judges what was said. It does not know who is right: who differs is
@@ -56,14 +56,14 @@ func (t *attempt) verdict(table, shard string) Verdict {
 }
 
 // norm is the state that most replicas have; nil if none told any.
-func (t *attempt) majority() *events.StateDigest {
-	count := map[events.StateDigest]int{}
+func (t *attempt) majority() *shardlog.StateDigest {
+	count := map[shardlog.StateDigest]int{}
 	for _, d := range t.reports {
 		if d.Error == "" {
 			count[d.State]++
 		}
 	}
-	var winner *events.StateDigest
+	var winner *shardlog.StateDigest
 	for _, server := range t.expected {
 		if d, ok := t.reports[server]; ok && d.Error == "" && (winner == nil || count[d.State] > count[*winner]) {
 			winner = &d.State
@@ -73,7 +73,7 @@ func (t *attempt) majority() *events.StateDigest {
 }
 
 // differences names the parts in which two states are not alike.
-func differences(a, b events.StateDigest) []string {
+func differences(a, b shardlog.StateDigest) []string {
 	var parts []string
 	for _, p := range []struct {
 		name  string

@@ -16,6 +16,7 @@ import (
 	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 const (
@@ -155,9 +156,9 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 // does not spoil it: half of the time is for a second marker. Nor does a
 // server that has others to digest just then: it is asked again soon.
 func (v *verifier) shard(ctx context.Context, table, shard string) Verdict {
-	received := make(chan events.Digest, 256)
+	received := make(chan shardlog.Digest, 256)
 	stop, err := v.c.Listen(events.DigestSubject(table, shard), func(_ string, data []byte) {
-		d, err := events.DecodeDigest(data)
+		d, err := shardlog.DecodeDigest(data)
 		if err != nil || d.Table != table || d.Shard != shard {
 			return
 		}
@@ -209,12 +210,12 @@ type attempt struct {
 	batch    string
 	seq      uint64
 	expected []string // servers, in the order of the route
-	reports  map[string]events.Digest
+	reports  map[string]shardlog.Digest
 }
 
 // mark writes a marker for the replicas that the route names now.
 func (v *verifier) mark(ctx context.Context, table, shard string) *attempt {
-	t := &attempt{reports: map[string]events.Digest{}}
+	t := &attempt{reports: map[string]shardlog.Digest{}}
 	routes, err := v.routes(ctx)
 	if err != nil {
 		t.err = err
@@ -237,7 +238,7 @@ func (v *verifier) mark(ctx context.Context, table, shard string) *attempt {
 	return t
 }
 
-func (t *attempt) add(d events.Digest) {
+func (t *attempt) add(d shardlog.Digest) {
 	if d.Batch == t.batch && slices.Contains(t.expected, d.Server) {
 		t.reports[d.Server] = d
 	}
@@ -250,7 +251,7 @@ func (t *attempt) answered() bool {
 
 // complete is whether all have said what they will.
 func (t *attempt) complete() bool {
-	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.reports[server].Error == events.DigestBusy })
+	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.reports[server].Error == shardlog.DigestBusy })
 }
 
 // digests is how many have.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Bus is what a controller needs of the bus.
@@ -45,9 +46,9 @@ type Bucket interface {
 // Logs makes and deletes the logs of shards.
 type Logs interface {
 	// CreateLog makes a log, or finds it there; events.ErrLogForeign if there is another life of it.
-	CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error)
+	CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error)
 	// LogState is of whatever life of the shard's log is there; events.ErrLogMissing if none.
-	LogState(ctx context.Context, table, shard string) (events.LogState, error)
+	LogState(ctx context.Context, table, shard string) (shardlog.LogState, error)
 	// DeleteLog deletes this life of a log; one that is not there is success.
 	DeleteLog(ctx context.Context, id events.LogID) error
 	// PurgeLog drops what lies before below.

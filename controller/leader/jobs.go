@@ -8,6 +8,7 @@ import (
 
 	"ringway/controller/cluster"
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
 )
 
@@ -45,7 +46,7 @@ func (t *term) checkLease() error {
 func (t *term) createLog(ctx context.Context, e cluster.CreateLog) input {
 	err := t.checkLease()
 	if err == nil {
-		var is events.LogState
+		var is shardlog.LogState
 		is, err = t.logs.CreateLog(ctx, e.Id, e.First)
 		// Nobody writes to it before it is made, so it is as its maker left it.
 		if err == nil && (is.First != e.First || is.Last != e.First-1) {

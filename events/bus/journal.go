@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/cloudevent"
 )
 
 // Emit stores an event in the stream of events, once: it tries again with the
@@ -39,7 +40,7 @@ func (c *Conn) emitOnce(ctx context.Context, e *events.Event) error {
 	}
 	defer cancel()
 	m := &nats.Msg{Subject: e.Subject(), Header: nats.Header{}, Data: e.Data}
-	for k, v := range e.Headers() {
+	for k, v := range cloudevent.Headers(e) {
 		m.Header.Set(k, v)
 	}
 	if _, err := c.js.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID), jetstream.WithExpectStream(events.StreamEvents)); err != nil {
@@ -152,7 +153,7 @@ func (h *history) once(ctx context.Context) error {
 }
 
 func (h *history) each(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-	e, err := events.ParseEvent(func(name string) string { return attribute(m.Headers(), name) }, m.Data())
+	e, err := cloudevent.Parse(func(name string) string { return attribute(m.Headers(), name) }, m.Data())
 	if err != nil {
 		h.conn.log.Warn("no event", "subject", m.Subject(), "seq", meta.Sequence.Stream, events.KeyError, err)
 	} else if h.stopped = h.fn(e); h.stopped != nil {

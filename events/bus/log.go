@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // Log is one life of a shard's write-ahead log. It is only ever opened: a log
@@ -43,9 +44,9 @@ func (c *Conn) Log(id events.LogID) *Log {
 // is 1). Where one of this incarnation is already, its settings are brought up
 // to date and all that it holds stays; one of another incarnation is
 // events.ErrLogForeign, and is left alone.
-func (c *Conn) CreateLog(ctx context.Context, id events.LogID, first uint64) (events.LogState, error) {
-	fail := func(err error) (events.LogState, error) {
-		return events.LogState{}, fmt.Errorf("create log %s: %w", id, err)
+func (c *Conn) CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error) {
+	fail := func(err error) (shardlog.LogState, error) {
+		return shardlog.LogState{}, fmt.Errorf("create log %s: %w", id, err)
 	}
 	if err := id.Validate(); err != nil {
 		return fail(err)
@@ -99,7 +100,7 @@ func (c *Conn) logConfig(id events.LogID, first uint64) jetstream.StreamConfig {
 		MaxBytes:    -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
 		Storage: jetstream.FileStorage, Replicas: max(c.cfg.Replicas, 1),
 		// A full log refuses; what it has goes only by Purge.
-		Discard: jetstream.DiscardNew, DenyDelete: true, Duplicates: events.LogDedup,
+		Discard: jetstream.DiscardNew, DenyDelete: true, Duplicates: shardlog.LogDedup,
 	}
 	if first > 1 {
 		cfg.FirstSeq = first
@@ -127,9 +128,9 @@ func (c *Conn) DeleteLog(ctx context.Context, id events.LogID) error {
 
 // LogState is what the log of a shard holds, whatever life of it is there:
 // its incarnation says which. None is events.ErrLogMissing.
-func (c *Conn) LogState(ctx context.Context, table, shard string) (events.LogState, error) {
-	fail := func(err error) (events.LogState, error) {
-		return events.LogState{}, fmt.Errorf("state of the log of %s.%s: %w", table, shard, err)
+func (c *Conn) LogState(ctx context.Context, table, shard string) (shardlog.LogState, error) {
+	fail := func(err error) (shardlog.LogState, error) {
+		return shardlog.LogState{}, fmt.Errorf("state of the log of %s.%s: %w", table, shard, err)
 	}
 	if err := (events.LogID{Table: table, Shard: shard, Incarnation: "any"}).Validate(); err != nil {
 		return fail(err)
@@ -228,7 +229,7 @@ func (l *Log) ask(ctx context.Context, exchange func(context.Context, jetstream.
 }
 
 // State is what a log holds now; see Log.State.
-func (c *Conn) State(ctx context.Context, id events.LogID) (events.LogState, error) {
+func (c *Conn) State(ctx context.Context, id events.LogID) (shardlog.LogState, error) {
 	return c.Log(id).State(ctx)
 }
 
@@ -238,21 +239,21 @@ func (c *Conn) PurgeLog(ctx context.Context, id events.LogID, below uint64) erro
 }
 
 // State is what the log holds now.
-func (l *Log) State(ctx context.Context) (events.LogState, error) {
+func (l *Log) State(ctx context.Context) (shardlog.LogState, error) {
 	l.forget() // opening it tells
-	var s events.LogState
+	var s shardlog.LogState
 	_, err := l.ask(ctx, func(_ context.Context, handle jetstream.Stream) error {
 		s = logState(handle.CachedInfo())
 		return nil
 	})
 	if err != nil {
-		return events.LogState{}, fmt.Errorf("state of log %s: %w", l.id, err)
+		return shardlog.LogState{}, fmt.Errorf("state of log %s: %w", l.id, err)
 	}
 	return s, nil
 }
 
-func logState(info *jetstream.StreamInfo) events.LogState {
-	return events.LogState{
+func logState(info *jetstream.StreamInfo) shardlog.LogState {
+	return shardlog.LogState{
 		Incarnation: incarnation(info), First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq, Bytes: info.State.Bytes,
 	}
 }

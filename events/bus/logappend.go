@@ -19,7 +19,7 @@ func (c *Conn) Append(ctx context.Context, id events.LogID, batch string, data [
 }
 
 // Append stores data at the end of the log and returns its seq when it is as
-// durable as the bus makes it. Within events.LogDedup the same batch id is
+// durable as the bus makes it. Within shardlog.LogDedup the same batch id is
 // stored once and gets the seq of the first.
 //
 // events.ErrUnknownOutcome: it is stored or not, and may be stored later; the

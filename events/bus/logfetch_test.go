@@ -14,6 +14,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
 
@@ -77,7 +78,7 @@ type entry struct {
 }
 
 // collect runs Read until fn returns an error or the test ends.
-func collect(t *testing.T, l *bus.Log, after events.Position, lots events.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
+func collect(t *testing.T, l *bus.Log, after events.Position, lots shardlog.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
 	t.Helper()
 	var seen recorder[entry]
 	ended := make(chan error, 1)

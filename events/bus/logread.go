@@ -45,7 +45,7 @@ var errSilent = errors.New("the log went on and nothing came")
 // ctx ended, events.ErrLogPurged when the log does not have what comes next
 // (only a copy helps), events.ErrLogForeign when the log has another history,
 // events.ErrLogMissing when there is none.
-func (l *Log) Read(ctx context.Context, after events.Position, lots events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
+func (l *Log) Read(ctx context.Context, after events.Position, lots shardlog.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
 	r := &logReader{log: l, batch: after.Batch, lots: lots, fn: fn}
 	r.seq.Store(after.Seq)
 	if after.Incarnation != l.id.Incarnation && after.Seq > 0 {
@@ -85,7 +85,7 @@ func (l *Log) Read(ctx context.Context, after events.Position, lots events.Batch
 // logReader is the state of one Read that outlives its consumers.
 type logReader struct {
 	log     *Log
-	lots    events.BatchReader
+	lots    shardlog.BatchReader
 	fn      func(uint64, time.Time, []byte, bool) error
 	seq     atomic.Uint64 // the last that fn had
 	at      time.Time     // when that was stored; zero: known by batch only

@@ -131,6 +131,17 @@ func (l *lag) tooLong(behind bool, now time.Time) bool {
 	return false
 }
 
+// IsNewer reports whether the leader names a version, by key, that is news to
+// somebody who obeys what obeyed says; zero if nothing.
+func IsNewer(leader map[string]events.Version, obeyed func(name string) events.Version) bool {
+	for name, v := range leader {
+		if have := obeyed(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
+			return true
+		}
+	}
+	return false
+}
+
 func pause(ctx context.Context) {
 	t := time.NewTimer(again)
 	defer t.Stop()

@@ -77,7 +77,7 @@ func obey(t *testing.T, s *silent, do func(obeyed func() events.Version, beat fu
 				at = e.Version
 			},
 			Behind: func(b events.ControllerHeartbeat) bool {
-				return events.IsNewer(b.Epochs, func(string) events.Version { return obeyed() })
+				return follow.IsNewer(b.Epochs, func(string) events.Version { return obeyed() })
 			},
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -27,7 +27,7 @@ type Config struct {
 	DelayPerOp    time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
 	MaxDelay      time.Duration // and no longer than this, or than the batch before took and Linger
 	Patience      time.Duration // how long an op waits to be sent for the first time
-	Resend        time.Duration // how long a batch that may be stored is sent again; below events.LogDedup
+	Resend        time.Duration // how long a batch that may be stored is sent again; below shardlog.LogDedup
 	LookupAfter   time.Duration // without results before a replica is asked, and between two times
 	LookupTimeout time.Duration // of one question
 	ResultWait    time.Duration // from a batch's acknowledgement until its results are given up
@@ -55,7 +55,7 @@ func DefaultConfig() Config {
 // Log stores batches.
 type Log interface {
 	// Append returns the seq of a batch when it is durable. The same id within
-	// events.LogDedup is stored once. events.ErrUnknownOutcome: only the same
+	// shardlog.LogDedup is stored once. events.ErrUnknownOutcome: only the same
 	// call again can tell. Any other error: nothing was stored. It returns soon
 	// after ctx ended and keeps nothing of data.
 	Append(ctx context.Context, log events.LogID, id string, data []byte) (seq uint64, err error)
@@ -110,8 +110,8 @@ func New(cfg Config, logs Log, hear Listener, asks ResultReader, log *slog.Logge
 		return nil, fmt.Errorf("writer: pace: %s is too long for %d ops", cfg.DelayPerOp, cfg.QueueOps)
 	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.LookupAfter <= 0, cfg.LookupTimeout <= 0, cfg.ResultWait <= 0:
 		return nil, errors.New("writer: times have to be positive")
-	case cfg.Resend >= events.LogDedup:
-		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, events.LogDedup)
+	case cfg.Resend >= shardlog.LogDedup:
+		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, shardlog.LogDedup)
 	}
 	begun := make(chan struct{})
 	return &Writer{

@@ -253,7 +253,7 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 	f(func(cfg *oplog.Config) { cfg.MaxInFlight = 0 })
 	f(func(cfg *oplog.Config) { cfg.Linger = -1 })
 	f(func(cfg *oplog.Config) { cfg.DelayPerOp, cfg.QueueOps = time.Hour, 1<<22 }) // the product is no Duration
-	f(func(cfg *oplog.Config) { cfg.Resend = events.LogDedup })
+	f(func(cfg *oplog.Config) { cfg.Resend = shardlog.LogDedup })
 }
 
 // What is appended is what the contract says a batch is.

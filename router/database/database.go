@@ -15,6 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/oplog"
+	"ringway/events/shardlog"
 	"ringway/router/database/background"
 	"ringway/router/database/catalog"
 	"ringway/router/database/read"
@@ -46,7 +47,7 @@ func (c *Config) check() error {
 type Logs interface {
 	oplog.Log
 	// State is what a log holds now.
-	State(ctx context.Context, log events.LogID) (events.LogState, error)
+	State(ctx context.Context, log events.LogID) (shardlog.LogState, error)
 }
 
 // Leader decides. Ask sends req, always with the same id, until the leader

@@ -34,8 +34,8 @@ func (e *echo) Append(_ context.Context, log events.LogID, id string, data []byt
 	return seq, err
 }
 
-func (e *echo) State(context.Context, events.LogID) (events.LogState, error) {
-	return events.LogState{}, nil
+func (e *echo) State(context.Context, events.LogID) (shardlog.LogState, error) {
+	return shardlog.LogState{}, nil
 }
 
 func (e *echo) Listen(_ string, fn func(string, []byte)) (func(), error) {

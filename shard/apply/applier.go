@@ -61,7 +61,7 @@ func DefaultConfig() Config {
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.
 type Log interface {
-	Read(ctx context.Context, after events.Position, fetch events.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
+	Read(ctx context.Context, after events.Position, fetch shardlog.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error
 }
 
 // Publisher publishes the results of batches to their writers. That is a hint: a

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // batchReader has a replica that is not the responder fetch its log in batches:
@@ -12,12 +12,12 @@ import (
 // most of the cost of a message on its way.
 type batchReader struct{ *Applier }
 
-var _ events.BatchReader = batchReader{}
+var _ shardlog.BatchReader = batchReader{}
 
-// Fetch implements events.BatchReader.
+// Fetch implements shardlog.BatchReader.
 func (r batchReader) Fetch() bool { return !r.isResponder() }
 
-// Wait implements events.BatchReader.
+// Wait implements shardlog.BatchReader.
 //
 // The delay is DelayPerOp times the number of ops of the last transaction, but
 // at least Delay and at most MaxDelay. A transaction that was large took long,

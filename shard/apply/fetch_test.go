@@ -8,6 +8,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/apply"
 )
@@ -19,11 +20,11 @@ type watched struct {
 }
 
 type watchedFetch struct {
-	events.BatchReader
+	shardlog.BatchReader
 	waits chan struct{}
 }
 
-func (w *watched) Read(ctx context.Context, after events.Position, fetch events.BatchReader, fn func(uint64, time.Time, []byte, bool) error) error {
+func (w *watched) Read(ctx context.Context, after events.Position, fetch shardlog.BatchReader, fn func(uint64, time.Time, []byte, bool) error) error {
 	return w.Log.Read(ctx, after, watchedFetch{fetch, w.waits}, fn)
 }
 

@@ -108,7 +108,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 	}
 	done.Wait()
 
-	var end events.LogState
+	var end shardlog.LogState
 	testkit.Eventually(t, func() (err error) { end, err = s.log.State(t.Context()); return err })
 	var first string
 	for i, a := range appliers {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -22,13 +23,13 @@ type digester struct {
 // connection here.
 func (d *digester) mark(ctx context.Context, work *sync.WaitGroup, batch string, store storage.Store) {
 	if !d.host.digests.TryAcquire(1) {
-		d.publish(events.Digest{Batch: batch, Error: events.DigestBusy})
+		d.publish(shardlog.Digest{Batch: batch, Error: shardlog.DigestBusy})
 		return
 	}
 	snapshot, err := store.Snapshot(ctx)
 	if err != nil {
 		d.host.digests.Release(1)
-		d.publish(events.Digest{Batch: batch, Error: err.Error()})
+		d.publish(shardlog.Digest{Batch: batch, Error: err.Error()})
 		return
 	}
 	work.Go(func() {
@@ -45,7 +46,7 @@ func (d *digester) digest(ctx context.Context, batch string, snapshot storage.Sn
 		return
 	}
 	defer d.host.digest.Release(1)
-	result := events.Digest{Batch: batch}
+	result := shardlog.Digest{Batch: batch}
 	var err error
 	if result.State, err = state.Digest(ctx, snapshot); err != nil {
 		result.Error = err.Error()
@@ -55,7 +56,7 @@ func (d *digester) digest(ctx context.Context, batch string, snapshot storage.Sn
 	}
 }
 
-func (d *digester) publish(result events.Digest) {
+func (d *digester) publish(result shardlog.Digest) {
 	result.Server, result.Table, result.Shard = d.host.Server, d.key.Table, d.key.Shard
 	if result.Error != "" {
 		d.log.Warn("no digest", "batch", result.Batch, events.KeyError, result.Error)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/shard/apply"
 	"ringway/shard/rowcache"
 	"ringway/shard/storage"
@@ -48,7 +49,7 @@ func DefaultConfig() Config {
 // Log is the log of one shard. See bus.Log.
 type Log interface {
 	apply.Log
-	State(ctx context.Context) (events.LogState, error)
+	State(ctx context.Context) (shardlog.LogState, error)
 	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
 }
 

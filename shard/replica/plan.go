@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 // step is what a manager does next.
@@ -22,12 +23,12 @@ const (
 
 // observation is all that the next step depends on.
 type observation struct {
-	at             *events.Position // of the replica; nil: there is none that is whole
-	log            events.LogState  // if there is no replica
-	logErr         error            // log could not be asked
-	applyErr       error            // with which the applier ended last; nil: it has not
-	maxReplaySeq   uint64           // a log that ends below this, and
-	maxReplayBytes uint64           // has fewer bytes, is replayed rather than copied
+	at             *events.Position  // of the replica; nil: there is none that is whole
+	log            shardlog.LogState // if there is no replica
+	logErr         error             // log could not be asked
+	applyErr       error             // with which the applier ended last; nil: it has not
+	maxReplaySeq   uint64            // a log that ends below this, and
+	maxReplayBytes uint64            // has fewer bytes, is replayed rather than copied
 }
 
 // next decides the next step, and the state of the replica meanwhile.

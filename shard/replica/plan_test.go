@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 )
 
 func TestNext(t *testing.T) {
 	at := func(life string, seq uint64) *events.Position {
 		return &events.Position{Incarnation: life, Seq: seq, Batch: fmt.Sprint("b", seq)}
 	}
-	log := func(first, last uint64) events.LogState { return events.LogState{First: first, Last: last} }
+	log := func(first, last uint64) shardlog.LogState { return shardlog.LogState{First: first, Last: last} }
 	donors := []peer{{"s2", "127.0.0.1:1"}}
 	wrapped := func(err error) error { return fmt.Errorf("apply: %w", err) }
 	for _, c := range []struct {
@@ -28,7 +29,7 @@ func TestNext(t *testing.T) {
 		{"new, long log", nil, donors, observation{log: log(1, 1000)}, stepFill, events.ReplicaCopying},
 		{"new, long log, nobody ready", nil, nil, observation{log: log(1, 1000)}, stepCreate, events.ReplicaCatchingUp},
 		{"new, empty log", nil, nil, observation{log: log(1, 0)}, stepCreate, events.ReplicaCatchingUp},
-		{"new, large log", nil, donors, observation{log: events.LogState{First: 1, Last: 5, Bytes: 1000}}, stepFill, events.ReplicaCopying},
+		{"new, large log", nil, donors, observation{log: shardlog.LogState{First: 1, Last: 5, Bytes: 1000}}, stepFill, events.ReplicaCopying},
 		{"new, purged log", nil, donors, observation{log: log(2, 5)}, stepFill, events.ReplicaCopying},
 		{"new, purged log, nobody ready", nil, nil, observation{log: log(2, 5)}, stepRest, events.ReplicaWaiting},
 		{"new, log continues another", at("old", 0), nil, observation{log: log(1, 0)}, stepRest, events.ReplicaWaiting},

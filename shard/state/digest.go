@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"hash"
 
-	"ringway/events"
 	"ringway/events/rowjson"
 	"ringway/events/shardapi"
+	"ringway/events/shardlog"
 )
 
 // snapshot is a replica's state at one position; Items come in one order.
@@ -20,9 +20,9 @@ type snapshot interface {
 }
 
 // Digest reads a snapshot to its end.
-func Digest(ctx context.Context, s snapshot) (events.StateDigest, error) {
+func Digest(ctx context.Context, s snapshot) (shardlog.StateDigest, error) {
 	head := s.Head()
-	d := events.StateDigest{Position: head.Position}
+	d := shardlog.StateDigest{Position: head.Position}
 	data, results, idempotency := sha256.New(), sha256.New(), sha256.New()
 	err := s.Items(ctx, func(item shardapi.CopyItem) error {
 		switch {
@@ -36,7 +36,7 @@ func Digest(ctx context.Context, s snapshot) (events.StateDigest, error) {
 		}
 	})
 	if err != nil {
-		return events.StateDigest{}, fmt.Errorf("digest of shard %s: %w", head.Spec.Shard.ID, err)
+		return shardlog.StateDigest{}, fmt.Errorf("digest of shard %s: %w", head.Spec.Shard.ID, err)
 	}
 	d.Data, d.Results, d.Idempotency = sum(data), sum(results), sum(idempotency)
 	return d, nil

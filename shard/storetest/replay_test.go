@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"ringway/events"
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
@@ -44,8 +43,8 @@ type recorded struct {
 
 // checkpoint is what a replica holds at a seq, and what it answered until then.
 type checkpoint struct {
-	State   events.StateDigest `json:"state"`
-	Answers string             `json:"answers"` // SHA-256 of the results of all batches
+	State   shardlog.StateDigest `json:"state"`
+	Answers string               `json:"answers"` // SHA-256 of the results of all batches
 }
 
 // A log that was recorded once leads every engine to the states that it led

@@ -217,7 +217,7 @@ func items(t *testing.T, from itemised) []shardapi.CopyItem {
 	return all
 }
 
-func (f *fixture) digest(s storage.Store) events.StateDigest {
+func (f *fixture) digest(s storage.Store) shardlog.StateDigest {
 	f.Helper()
 	snap, err := s.Snapshot(f.Context())
 	f.must(err)
@@ -227,7 +227,7 @@ func (f *fixture) digest(s storage.Store) events.StateDigest {
 	return d
 }
 
-func modelDigest(t *testing.T, m *model) events.StateDigest {
+func modelDigest(t *testing.T, m *model) shardlog.StateDigest {
 	t.Helper()
 	d, err := state.Digest(t.Context(), m)
 	if err != nil {

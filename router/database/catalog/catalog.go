@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringway/events"
+	"ringway/events/follow"
 	"ringway/router/database/background"
 	"ringway/router/database/shardclient"
 )
@@ -154,7 +155,7 @@ func (c *Catalog) Epochs() map[string]events.Epoch {
 
 // Behind reports whether the leader serves an epoch that this router does not.
 func (c *Catalog) Behind(leader map[string]events.Epoch) bool {
-	return events.IsNewer(leader, c.epochOf)
+	return follow.IsNewer(leader, c.epochOf)
 }
 
 // epochOf is the epoch of a table that is served; zero if none is.

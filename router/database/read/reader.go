@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringway/events"
+	"ringway/events/shardlog"
 	"ringway/router/database/background"
 	"ringway/router/database/catalog"
 )
@@ -47,7 +48,7 @@ func (c *Config) Check() error {
 
 // logs tell what a log holds now.
 type logs interface {
-	State(ctx context.Context, log events.LogID) (events.LogState, error)
+	State(ctx context.Context, log events.LogID) (shardlog.LogState, error)
 }
 
 // barriers puts one through the log of a shard and returns its seq.

@@ -7,7 +7,7 @@ import (
 
 // unknownOps remembers since when this router has been asked about batches of
 // others that no replica knows. Their writers may be sending them still, but
-// for less than events.LogDedup; only after that does a barrier show that they
+// for less than shardlog.LogDedup; only after that does a barrier show that they
 // are in no log. The time is taken here because clocks of hosts may differ.
 type unknownOps struct {
 	mu  sync.Mutex

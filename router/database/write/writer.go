@@ -30,7 +30,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Timeout: 20 * time.Second, Ask: 10 * time.Second,
-		UnknownFor: events.LogDedup, // writers send a batch again for less than this
+		UnknownFor: shardlog.LogDedup, // writers send a batch again for less than this
 	}
 }
 
