@@ -45,6 +45,9 @@ func call(method, url, body string) (int, string, error) {
 	return resp.StatusCode, string(b), err
 }
 
+// url is where the router is.
+func (c *api) url() string { return c.http }
+
 // run is one command of the CLI against the cluster.
 func (c *api) run(args ...string) (stdout, stderr string, exit int) {
 	c.t.Helper()

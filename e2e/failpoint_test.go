@@ -94,7 +94,7 @@ func TestDB_Failpoints(t *testing.T) {
 				w.end()
 				d.lengthen(barriers)
 			}
-			set, count := setTest(t, d, nil, 3*time.Minute, time.Second, func() bool { return containsAll(died(), roles) })
+			set, count := setTest(t, d, d.url, nil, 3*time.Minute, time.Second, func() bool { return containsAll(died(), roles) })
 			found := d.settled()
 			set.askOpen(t)
 			report(t, set.check(t, found, isRegister))

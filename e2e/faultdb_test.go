@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ringway/e2e/check"
 	"ringway/e2e/writers"
 	"ringway/events"
@@ -186,6 +188,66 @@ func (d *faultDB) others() (pids []int) {
 		}
 	}
 	return pids
+}
+
+// find implements target.
+func (d *faultDB) find(kind string) (pids []string) {
+	for _, p := range processesOf(d.id) {
+		f := strings.Fields(p)
+		if len(f) < 3 {
+			continue
+		}
+		server := strings.HasSuffix(f[1], "/mysqld") || strings.HasSuffix(f[1], "/mariadbd")
+		if f[2] == kind || kind == databaseServers && server {
+			pids = append(pids, f[0])
+		}
+	}
+	return pids
+}
+
+// kill implements target: `up` starts it again.
+func (d *faultDB) kill(_ context.Context, pid string) bool { return signal(pid, syscall.SIGKILL) }
+
+// pause implements target.
+func (d *faultDB) pause(pid string) (resume func()) {
+	if !signal(pid, syscall.SIGSTOP) {
+		return nil
+	}
+	return func() { signal(pid, syscall.SIGCONT) }
+}
+
+// maxPause implements target.
+func (d *faultDB) maxPause() time.Duration { return 3 * time.Second }
+
+// signal reports whether the process was there.
+func signal(pid string, sig syscall.Signal) bool {
+	n, err := strconv.Atoi(pid)
+	return err == nil && syscall.Kill(n, sig) == nil
+}
+
+// harms are all that can be done to processes.
+func (d *faultDB) harms() []harm {
+	all := append(allHarm(), fullDisk())
+	if d.o.engine == "mysql" {
+		all = append(all, kill(databaseServers), stop(databaseServers), kill(databaseServers), stop(databaseServers))
+	}
+	return all
+}
+
+// fullDisk lets no file of a shard server grow for a while.
+func fullDisk() harm {
+	return harm{"full disk", func(ctx context.Context, n *nemesis) bool {
+		pid, err := strconv.Atoi(n.one("shard"))
+		limit := func(bytes uint64) bool {
+			return err == nil && unix.Prlimit(pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil) == nil
+		}
+		if !limit(0) {
+			return false
+		}
+		defer limit(unix.RLIM_INFINITY)
+		wait(ctx, n.between(100*time.Millisecond, time.Second))
+		return true
+	}}
 }
 
 // replicas reads every copy of every shard, each at the end of its log.

@@ -4,25 +4,38 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ringway/e2e/writers"
 )
 
-// nemesis does harm to the processes of a cluster, at random but for its seed.
+// nemesis does harm to the parts of a cluster, at random but for its seed.
 type nemesis struct {
-	d    *faultDB
+	target
 	rng  *rand.Rand
 	done map[string]int // what it did
+}
+
+// target is a cluster that can be harmed. Its parts are named by the test, as
+// pids or as containers.
+type target interface {
+	// find lists the running parts of a kind: a role, or databaseServers.
+	find(kind string) []string
+	// kill ends a part as a crash does, and reports whether it was there. What
+	// the cluster does not start again by itself is started before it returns.
+	kill(ctx context.Context, part string) bool
+	// pause freezes a part; resume is nil if it was not there.
+	pause(part string) (resume func())
+	// maxPause bounds how long a part is paused.
+	maxPause() time.Duration
 }
 
 // seeded is a source of chance that RINGWAY_SEED repeats.
@@ -38,8 +51,9 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, name.Sum64()))
 }
 
-func newNemesis(d *faultDB) *nemesis {
-	return &nemesis{d: d, rng: seeded(d.t), done: map[string]int{}}
+func newNemesis(t *testing.T, on target) *nemesis {
+	t.Helper()
+	return &nemesis{target: on, rng: seeded(t), done: map[string]int{}}
 }
 
 // another is a source of chance for one client, of the same seed; before run.
@@ -53,124 +67,102 @@ type harm struct {
 	do   func(ctx context.Context, n *nemesis) bool // false: there was nobody to harm
 }
 
-// Who can be harmed: words of the command line.
-var (
-	shardServers = []string{"shard"}
-	routers      = []string{"router"}
-	controllers  = []string{"controller"}
-	buses        = []string{"bus"}
-	agents       = []string{"agent"}
-	engines      = []string{"mysqld"}
-)
+// Kinds of parts beside the roles of the program.
+const databaseServers = "mysqld"
 
-// kills and stops are what happens to processes; combined ones are two faults
-// that hide each other's traces.
-func allHarm(engine string) []harm {
-	var all []harm
-	who := [][]string{shardServers, shardServers, routers, buses, controllers, agents}
-	if engine == "mysql" {
-		who = append(who, engines, engines)
+// allHarm lists what can be done to every cluster. What the tests are for comes
+// first; combined faults hide each other's traces.
+func allHarm() []harm {
+	all := []harm{kill("shard"), stop("shard"), stopAndKill("shard", "shard", 2*time.Second)}
+	for _, kind := range []string{"router", "bus", "controller", "agent"} {
+		all = append(all, kill(kind), stop(kind))
 	}
-	for _, words := range who {
-		all = append(all, kill(words), stop(words))
+	return append(all, kill("shard"), stop("shard"), deafRouter())
+}
+
+func kill(kind string) harm {
+	return harm{"kill " + kind, func(ctx context.Context, n *nemesis) bool {
+		part := n.one(kind)
+		return part != "" && n.target.kill(ctx, part)
+	}}
+}
+
+func stop(kind string) harm {
+	return harm{"stop " + kind, func(ctx context.Context, n *nemesis) bool {
+		return n.stopped(n.one(kind), func() { wait(ctx, n.between(50*time.Millisecond, n.maxPause())) })
+	}}
+}
+
+// deafRouter kills a router while the bus does not answer it: it has answered
+// its clients by what it knew then.
+func deafRouter() harm { return stopAndKill("bus", "router", 300*time.Millisecond) }
+
+// stopAndKill kills a part while another one is stopped.
+func stopAndKill(stopped, killed string, within time.Duration) harm {
+	return harm{"stop " + stopped + ", kill " + killed, func(ctx context.Context, n *nemesis) bool {
+		part, hit := n.one(stopped), false
+		return n.stopped(part, func() {
+			wait(ctx, n.between(100*time.Millisecond, within))
+			if other := n.one(killed, part); other != "" {
+				hit = n.target.kill(ctx, other)
+			}
+		}) && hit
+	}}
+}
+
+// stopped does something while a part is paused, and reports whether it was.
+func (n *nemesis) stopped(part string, do func()) bool {
+	if part == "" {
+		return false
 	}
-	return append(all, deafRouter(), fullDisk())
+	resume := n.pause(part)
+	if resume == nil {
+		return false
+	}
+	defer resume()
+	do()
+	return true
 }
 
-func kill(words []string) harm {
-	return harm{"kill " + words[0], func(_ context.Context, n *nemesis) bool {
-		return n.signal(n.one(words), syscall.SIGKILL)
-	}}
-}
-
-func stop(words []string) harm {
-	return harm{"stop " + words[0], func(ctx context.Context, n *nemesis) bool {
-		pid := n.one(words)
-		if !n.signal(pid, syscall.SIGSTOP) {
-			return false
-		}
-		defer n.signal(pid, syscall.SIGCONT)
-		wait(ctx, n.between(50*time.Millisecond, 3*time.Second))
-		return true
-	}}
-}
-
-// deafRouter kills a router while the bus does not answer it: what it has told
-// its clients by then is all there is.
-func deafRouter() harm {
-	return harm{"stop bus, kill router", func(ctx context.Context, n *nemesis) bool {
-		bus := n.one(buses)
-		if !n.signal(bus, syscall.SIGSTOP) {
-			return false
-		}
-		defer n.signal(bus, syscall.SIGCONT)
-		wait(ctx, n.between(100*time.Millisecond, 300*time.Millisecond))
-		return n.signal(n.one(routers), syscall.SIGKILL)
-	}}
-}
-
-// fullDisk lets no file of a shard server grow for a while.
-func fullDisk() harm {
-	return harm{"full disk", func(ctx context.Context, n *nemesis) bool {
-		pid := n.one(shardServers)
-		limit := func(bytes uint64) bool {
-			return pid != 0 && unix.Prlimit(pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil) == nil
-		}
-		if !limit(0) {
-			return false
-		}
-		defer limit(unix.RLIM_INFINITY)
-		wait(ctx, n.between(100*time.Millisecond, time.Second))
-		return true
-	}}
-}
-
-// run does harm after harm until ctx ends, and leaves nobody stopped.
+// run does harm after harm until ctx ends, and leaves nobody stopped. Each
+// round does every harm once, the first two first.
 func (n *nemesis) run(ctx context.Context, all []harm, pause time.Duration) {
 	if len(all) == 0 {
 		<-ctx.Done()
 	}
 	for ctx.Err() == nil {
-		h := all[n.rng.IntN(len(all))]
-		if h.do(ctx, n) {
-			n.done[h.name]++
+		rest := all[min(2, len(all)):]
+		n.rng.Shuffle(len(rest), func(i, k int) { rest[i], rest[k] = rest[k], rest[i] })
+		for _, h := range all {
+			if ctx.Err() != nil {
+				return
+			}
+			if h.do(ctx, n) {
+				n.done[h.name]++
+			}
+			wait(ctx, n.between(pause/2, 2*pause))
 		}
-		wait(ctx, n.between(pause/2, 2*pause))
 	}
 }
 
-// one is a random process that runs words; 0 if none does.
-func (n *nemesis) one(words []string) int {
-	var found []int
-	for _, p := range processesOf(n.d.id) {
-		f := strings.Fields(p)
-		if len(f) < 3 {
-			continue
-		}
-		engine := words[0] == engines[0] && (strings.HasSuffix(f[1], "/mysqld") || strings.HasSuffix(f[1], "/mariadbd"))
-		if pid, err := strconv.Atoi(f[0]); err == nil && (engine || f[2] == words[0]) {
-			found = append(found, pid)
-		}
-	}
+// one is a random running part of a kind, except some; empty if there is none.
+func (n *nemesis) one(kind string, except ...string) string {
+	found := slices.DeleteFunc(n.find(kind), func(part string) bool { return slices.Contains(except, part) })
 	if len(found) == 0 {
-		return 0
+		return ""
 	}
+	slices.Sort(found)
 	return found[n.rng.IntN(len(found))]
 }
 
-// signal reports whether the process was there.
-func (n *nemesis) signal(pid int, sig syscall.Signal) bool {
-	return pid != 0 && syscall.Kill(pid, sig) == nil
-}
-
-func (n *nemesis) between(least, most time.Duration) time.Duration {
-	return least + time.Duration(n.rng.Int64N(int64(most-least)))
+func (n *nemesis) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(n.rng.Int64N(int64(high-low)))
 }
 
 func (n *nemesis) String() string {
 	var done []string
-	for name, count := range n.done {
-		done = append(done, fmt.Sprintf("%d × %s", count, name))
+	for _, name := range slices.Sorted(maps.Keys(n.done)) {
+		done = append(done, fmt.Sprintf("%d × %s", n.done[name], name))
 	}
 	return strings.Join(done, ", ")
 }

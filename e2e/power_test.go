@@ -124,7 +124,7 @@ func TestDB_PowerCutLosesNothingAcknowledged(t *testing.T) {
 			url := func() string { return d.http }
 			set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
 			count.begin(t, 4)
-			n := newNemesis(d)
+			n := newNemesis(t, d)
 			for range cuts {
 				w := newWork()
 				w.each(8, set.work(w.ctx))

@@ -151,10 +151,10 @@ func TestDB_LinearizableOverTwoRouters(t *testing.T) {
 	regs := newRegisters()
 	var first, second atomic.Pointer[string]
 	url := func(p *atomic.Pointer[string]) func() string { return func() string { return *p.Load() } }
-	n := newNemesis(d)
+	n := newNemesis(t, d)
 	set := &setWriters{client: newDBClient(url(&first))}
 	phase := func(end func()) {
-		n.d = d
+		n.target = d
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		other, done := d.secondRouter(ctx)
@@ -175,7 +175,7 @@ func TestDB_LinearizableOverTwoRouters(t *testing.T) {
 			})
 		}
 		harming, stop := context.WithTimeout(t.Context(), harmDuring()*6/10)
-		n.run(harming, allHarm(d.o.engine), 300*time.Millisecond)
+		n.run(harming, d.harms(), 300*time.Millisecond)
 		stop()
 		cancel() // the second router ends with the others, if with them
 		end()
@@ -249,14 +249,14 @@ func TestDB_ReadsOfOneRouterNeverGoBack(t *testing.T) {
 	t.Parallel()
 	d := startDatabase(t, dbOptions{})
 	s := sessions{newRegisters()}
-	n := newNemesis(d)
+	n := newNemesis(t, d)
 	w := newWork()
 	c := newDBClient(func() string { return d.http })
 	w.each(3, func(i int) func() bool { return s.writer(fmt.Sprint("writer ", i), c) })
 	w.each(5, func(i int) func() bool { return s.reader(fmt.Sprint("reader ", i), c, n.another().IntN) })
 	ctx, cancel := context.WithTimeout(t.Context(), harmDuring()*6/10)
 	defer cancel()
-	n.run(ctx, allHarm(d.o.engine), 300*time.Millisecond)
+	n.run(ctx, d.harms(), 300*time.Millisecond)
 	w.end()
 	t.Logf("harm done: %s; %d operations", n, len(s.ops))
 	d.settled()

@@ -36,14 +36,13 @@ func chosen(t *testing.T, harms []harm) []harm {
 	return harms
 }
 
-// setTest writes while harm is done, until there was enough of it or the time
-// is over.
-func setTest(t *testing.T, d *faultDB, harms []harm, during, pause time.Duration, enough func() bool) (*setWriters, *counters) {
+// setTest writes through the router at url while harm is done, until there was
+// enough of it or the time is over.
+func setTest(t *testing.T, on target, url func() string, harms []harm, during, pause time.Duration, enough func() bool) (*setWriters, *counters) {
 	t.Helper()
-	url := func() string { return d.http }
 	set, count := &setWriters{client: newDBClient(url)}, &counters{client: newDBClient(url)}
 	count.begin(t, 4)
-	n := newNemesis(d)
+	n := newNemesis(t, on)
 	w := newWork()
 	w.each(8, set.work(w.ctx))
 	w.each(4, count.work)
@@ -71,7 +70,7 @@ func TestDB_SetAndCountersSurviveKills(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			d := startDatabase(t, dbOptions{engine: engine})
-			set, count := setTest(t, d, allHarm(engine), harmDuring(), 300*time.Millisecond, nil)
+			set, count := setTest(t, d, d.url, d.harms(), harmDuring(), 300*time.Millisecond, nil)
 			found := d.settled()
 			set.askOpen(t)
 			report(t, set.check(t, found, isCounter))
