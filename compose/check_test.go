@@ -16,7 +16,7 @@ import (
 
 func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 	t.Parallel()
-	e := newE2E(t)
+	e := newTestStack(t)
 	e.config = filepath.Join(t.TempDir(), "other.yaml")
 	f := func(text, want string) {
 		t.Helper()
@@ -41,12 +41,12 @@ func TestUp_RefusesAConfigurationWithAFault(t *testing.T) {
 
 func TestAwait_ReportsTheLastLineOfARoleThatEnded(t *testing.T) {
 	t.Parallel()
-	e := newE2E(t)
+	e := newTestStack(t)
 	testkit.Must(t, e.makeImage(t.Context()))
 	e.docker("run", "-d", "--name", e.cluster+"-controller", "--network", "none", "--restart", "unless-stopped",
 		"--label", "com.docker.compose.project="+e.cluster, "--label", "com.docker.compose.service=controller",
 		e.image, "controller", "--config", "/missing.yaml")
-	e.eventually(30*time.Second, func() error {
+	testkit.Within(t, 30*time.Second, func() error {
 		words := e.ended(t.Context())
 		if i := slices.IndexFunc(words, func(w string) bool {
 			return strings.HasPrefix(w, "controller ended: configuration: open /missing.yaml: no such file")
@@ -59,7 +59,7 @@ func TestAwait_ReportsTheLastLineOfARoleThatEnded(t *testing.T) {
 
 func TestUp_RefusesAPortThatIsTaken(t *testing.T) {
 	t.Parallel()
-	e := newE2E(t)
+	e := newTestStack(t)
 	l, err := net.Listen("tcp", "127.0.0.1:"+e.admin)
 	testkit.Must(t, err)
 	err = e.stack.up(t.Context())

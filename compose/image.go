@@ -6,11 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"time"
-)
 
-var making sync.Mutex // bin/image is one, and so is the base
+	"ringway/internal/statedir"
+)
 
 // makeImages makes that of all roles and that of shard servers. The same
 // source gives the same images, so that nothing is replaced for it.
@@ -22,13 +21,16 @@ func (s *stack) makeImages(ctx context.Context) error {
 }
 
 func (s *stack) makeImage(ctx context.Context) error {
-	making.Lock()
-	defer making.Unlock()
-	fmt.Fprintln(s.err, "making the image", s.image)
 	dir := s.imageDir()
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		return fmt.Errorf("make the image: %w", err)
 	}
+	unlock, err := s.lockImageDir(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	fmt.Fprintln(s.err, "making the image", s.image)
 	flags := "-s -w"
 	if v := os.Getenv("RINGWAY_VERSION"); v != "" {
 		flags += " -X main.version=" + v
@@ -48,9 +50,12 @@ const officialBase = "mysql:8.4"
 
 // makeShardImage takes the binary that makeImage has left.
 func (s *stack) makeShardImage(ctx context.Context) error {
-	making.Lock()
-	defer making.Unlock()
 	base := s.findShardBase(ctx)
+	unlock, err := s.lockImageDir(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	fmt.Fprintf(s.err, "making the image %s with %s\n", s.shardImage, base)
 	if base == s.image {
 		if _, err := output(ctx, "docker", "tag", s.image, s.shardImage); err != nil {
@@ -82,6 +87,15 @@ func (s *stack) findShardBase(ctx context.Context) string {
 }
 
 func (s *stack) imageDir() string { return filepath.Join(s.root, "bin", "image") }
+
+// lockImageDir waits until no other process makes an image.
+func (s *stack) lockImageDir(ctx context.Context) (unlock func(), err error) {
+	lock, err := statedir.Take(ctx, filepath.Dir(s.imageDir()), "image.lock", 10*time.Minute)
+	if err != nil {
+		return nil, fmt.Errorf("make the image: %w", err)
+	}
+	return func() { _ = lock.Close() }, nil // the end of the process frees it too
+}
 
 func (s *stack) build(ctx context.Context, image, file string, flags ...string) error {
 	args := append([]string{"build", "-q", "-t", image, "-f", filepath.Join(s.root, "compose", file)}, flags...)

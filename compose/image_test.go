@@ -7,7 +7,7 @@ import (
 
 func TestImages(t *testing.T) {
 	t.Parallel()
-	e := newE2E(t)
+	e := newTestStack(t)
 	if err := e.makeImages(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestDB_TestsSeeBrokenPromises(t *testing.T) {
 		t.Skip("this is such a test")
 	}
 	t.Parallel()
-	binary := build(t, "broken")
+	binary := buildRingway(t, "broken")
 	f := func(promise, test, harm string, reasons ...string) {
 		t.Run(promise, func(t *testing.T) {
 			t.Parallel()

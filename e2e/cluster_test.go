@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,9 +30,26 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		os.Exit(app.Main(context.Background(), "0.1.0-dev", os.Args[1:]))
 	}
+	chooseRuntime()
 	code := m.Run()
 	_ = os.RemoveAll(builds.dir)
 	os.Exit(code)
+}
+
+// onContainers matches the names of the tests that need a Docker engine.
+const onContainers = "^(TestE2E|TestAdvertise)"
+
+// chooseRuntime leaves out tests by RINGWAY_RUNTIME, as `go tool task up` takes
+// it: process or docker; unset, all run.
+func chooseRuntime() {
+	flag.Parse()
+	name := map[string]string{"process": "test.skip", "docker": "test.run"}[os.Getenv("RINGWAY_RUNTIME")]
+	if name == "" || flag.Lookup(name).Value.String() != "" {
+		return
+	}
+	if err := flag.Set(name, onContainers); err != nil {
+		panic(err)
+	}
 }
 
 // ringway is a command of the binary under test.
@@ -256,6 +274,79 @@ func rounds(short, more int) int {
 
 // long tells whether a test may take its time.
 func long() bool { return os.Getenv("RINGWAY_LONG") != "" }
+
+// on implements fleet for a part of a test.
+func (c *cluster) on(t *testing.T) fleet {
+	part := *c
+	part.t = t
+	return &part
+}
+
+// outside implements fleet.
+func (c *cluster) outside() *api { return &c.api }
+
+// patience implements fleet.
+func (c *cluster) patience() time.Duration { return 20 * time.Second }
+
+// running implements fleet.
+func (c *cluster) running() (names []string) {
+	for _, p := range processesOf(c.id) {
+		if f := strings.Fields(p); len(f) > 4 && f[2] == "server" && f[3] == "--id" {
+			names = append(names, f[4])
+		}
+	}
+	return names
+}
+
+// killInstance implements fleet.
+func (c *cluster) killInstance(name string) {
+	c.t.Helper()
+	for _, i := range c.serving() {
+		if i.Name == name {
+			c.kill(i.PID, syscall.SIGKILL)
+			return
+		}
+	}
+	c.t.Fatalf("%s does not serve", name)
+}
+
+// roleWords are the words of a role's command line: an agent is named by its
+// host.
+func roleWords(role string) []string {
+	if strings.HasPrefix(role, "host-") {
+		return []string{"agent", role}
+	}
+	return []string{role}
+}
+
+// crashRole implements fleet.
+func (c *cluster) crashRole(role string) {
+	c.t.Helper()
+	old := c.role(roleWords(role)...)
+	c.kill(old, syscall.SIGKILL)
+	eventually(c.t, 20*time.Second, func() error {
+		if now := c.findRole(roleWords(role)...); now == 0 || now == old {
+			return fmt.Errorf("%s is process %d", role, now)
+		}
+		return nil
+	})
+}
+
+// pauseRole implements fleet.
+func (c *cluster) pauseRole(role string) (resume func()) {
+	c.t.Helper()
+	pid := c.role(roleWords(role)...)
+	c.kill(pid, syscall.SIGSTOP)
+	return func() { c.kill(pid, syscall.SIGCONT) }
+}
+
+// restart implements fleet.
+func (c *cluster) restart() {
+	c.t.Helper()
+	c.stop()
+	c.nothingLeft()
+	*c = *upIn(c.t, c.data)
+}
 
 // What this package calls pieces of the testkit. Every wait here names its bound.
 var try, eventually = testkit.Try, testkit.Within

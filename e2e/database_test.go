@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"ringway/events"
 )
@@ -220,31 +219,7 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 func TestUp_KilledShardServerIsReplacedOnItsData(t *testing.T) {
 	t.Parallel()
 	c := database(t)
-	c.says("POST", "/write", `{"data":`+list(students(0, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
-	victim := c.shardServer("Server0")
-	c.kill(victim.PID, syscall.SIGKILL)
-	killed := time.Now()
-	c.says("POST", "/write", `{"data":`+list(students(50, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
-	c.says("POST", "/read", `{"Stud_id":{"low":0,"high":99}}`, 200, `{"shards_queried":["sh1"],"data":`+list(students(0, 100)...)+`,"status":"success"}`)
-	eventually(t, time.Minute, func() error {
-		lines, err := c.shards()
-		if err != nil {
-			return err
-		}
-		for _, s := range lines {
-			if len(s.Replicas) != 3 {
-				return fmt.Errorf("%s has %d replicas", s.Shard, len(s.Replicas))
-			}
-			for _, r := range s.Replicas {
-				if r.Server == victim.Name || r.State != events.ReplicaReady {
-					return fmt.Errorf("%s on %s is %s", s.Shard, r.Server, r.State)
-				}
-			}
-		}
-		return nil
-	})
-	t.Logf("all replicas ready %s after the kill", time.Since(killed).Round(time.Millisecond))
-	c.agrees()
+	killedShardServer(c, "Server0", func() { c.kill(c.shardServer("Server0").PID, syscall.SIGKILL) })
 }
 
 func (c *cluster) shardServer(name string) events.InstanceReport {
@@ -263,16 +238,7 @@ func (c *cluster) shardServer(name string) events.InstanceReport {
 // What was written is there after everything was stopped and started again.
 func TestUp_DatabaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
-	c := upIn(t, data)
-	c.says("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
+	c := database(t)
 	c.says("POST", "/write", `{"data":`+list(students(4000, 200)...)+`}`, 200, `{"message":"200 Data entries added","status":"success"}`)
-	before := c.rows(t)
-	c.stop()
-	c = upIn(t, data)
-	if after := c.rows(t); after != before {
-		t.Errorf("after the restart\n%s\nwant\n%s", after, before)
-	}
-	c.allReady(time.Minute)
-	c.agrees()
+	restartKeepsRows(c)
 }

@@ -42,16 +42,23 @@ var builds struct {
 	ready map[string]string
 }
 
-// build makes the binary with some tags, once, of the same parts as the images
+// buildRingway makes the binary with some tags, of the same parts as the images
 // of the tests of containers.
-func build(t *testing.T, tags string) string {
+func buildRingway(t *testing.T, tags string) string {
 	t.Helper()
 	if path := os.Getenv(brokenBinaryEnv); path != "" {
 		return path
 	}
+	return build(t, "ringway", tags)
+}
+
+// build makes the binary of a package with some tags, once.
+func build(t *testing.T, pkg, tags string) string {
+	t.Helper()
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
-	if path, ok := builds.ready[tags]; ok {
+	path, ok := builds.ready[pkg+tags]
+	if ok {
 		return path
 	}
 	if builds.dir == "" {
@@ -61,13 +68,13 @@ func build(t *testing.T, tags string) string {
 		}
 		builds.dir, builds.ready = dir, map[string]string{}
 	}
-	path := filepath.Join(builds.dir, "ringway"+tags)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tags, "-o", path, "ringway")
+	path = filepath.Join(builds.dir, filepath.Base(pkg)+tags)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tags, "-o", path, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	builds.ready[tags] = path
+	builds.ready[pkg+tags] = path
 	return path
 }
 
@@ -120,7 +127,7 @@ func (d *faultDB) command(id string, args ...string) *exec.Cmd {
 func (d *faultDB) boot(t *testing.T) {
 	t.Helper()
 	if !d.o.race {
-		d.binary = build(t, d.o.tags)
+		d.binary = buildRingway(t, d.o.tags)
 	}
 	args := []string{"--hosts", strconv.Itoa(max(d.o.hosts, 1))}
 	if isBroken() {

@@ -50,26 +50,7 @@ func TestUp_ServesHomeFromThreeReplicas(t *testing.T) {
 func TestUp_KillingReplicasFailsNoRequestAndEachIsReplaced(t *testing.T) {
 	c := up(t)
 	l := startLoad(c.http+"/home", 100, 20*time.Millisecond)
-	for i := range rounds(5, 200) {
-		victim := c.serving()[i%3]
-		c.kill(victim.PID, syscall.SIGKILL)
-		killed := time.Now()
-		var outAfter time.Duration
-		eventually(t, 20*time.Second, func() error {
-			names, err := c.rep()
-			if err != nil {
-				return err
-			}
-			if !slices.Contains(names, victim.Name) && outAfter == 0 {
-				outAfter = time.Since(killed)
-			}
-			if len(names) != 3 || slices.Contains(names, victim.Name) {
-				return fmt.Errorf("members %v", names)
-			}
-			return nil
-		})
-		t.Logf("kill %d: out of rotation after %s, three again after %s", i+1, outAfter.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
-	}
+	killedReplicas(c, rounds(5, 200))
 	eventually(t, time.Minute, func() error {
 		if l.good.Load() < 10000 {
 			return fmt.Errorf("%d requests", l.good.Load())
@@ -89,48 +70,7 @@ func TestUp_SuspendedAgentIsReplacedAndComesBack(t *testing.T) {
 		t.Fatalf("three replicas stand on %d hosts: %v", len(spread), spread)
 	}
 	l := startLoad(c.http+"/home", 20, 10*time.Millisecond)
-	agent, victim := c.role("agent", "host-2"), spread["host-2"]
-	c.kill(agent, syscall.SIGSTOP)
-	stopped := testkit.StartWatch()
-	out := stopped.Within(t, 2*time.Second, func() error {
-		if names, err := c.rep(); err != nil || slices.Contains(names, victim) {
-			return fmt.Errorf("%v %v", names, err)
-		}
-		return nil
-	})
-	replaced := stopped.Within(t, 10*time.Second, func() error {
-		if names, err := c.rep(); err != nil || len(names) != 3 {
-			return fmt.Errorf("%v %v", names, err)
-		}
-		return nil
-	})
-	t.Logf("out of rotation after %s, replaced after %s", out.Round(time.Millisecond), replaced.Round(time.Millisecond))
-
-	c.kill(agent, syscall.SIGCONT)
-	eventually(t, 15*time.Second, func() error {
-		var st events.Status
-		if err := c.json(&st, "status"); err != nil {
-			return err
-		}
-		for _, h := range st.Hosts {
-			if h.State != events.Alive {
-				return fmt.Errorf("host %s is %s", h.Name, h.State)
-			}
-		}
-		if len(st.Instances) != 3 {
-			return fmt.Errorf("%d instances: %+v", len(st.Instances), st.Instances)
-		}
-		running := 0
-		for _, p := range processesOf(c.id) {
-			if strings.Fields(p)[2] == "server" {
-				running++
-			}
-		}
-		if running != 3 {
-			return fmt.Errorf("%d replica processes run", running)
-		}
-		return nil
-	})
+	pausedAgent(c, "host-2", 2*time.Second, 10*time.Second)
 	l.end(t)
 }
 
@@ -201,36 +141,7 @@ func TestUp_RouterThatIsRestartedWithoutABusServesTheLastRoutes(t *testing.T) {
 }
 
 func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
-	c := up(t, "--hosts", "2")
-	before := c.serving()
-	for _, role := range [][]string{{"agent", "host-1"}, {"controller"}, {"bus"}, {"agent", "host-2"}, {"router"}} {
-		old := c.role(role...)
-		c.kill(old, syscall.SIGKILL)
-		eventually(t, 20*time.Second, func() error {
-			if now := c.findRole(role...); now == 0 || now == old {
-				return fmt.Errorf("%v: pid %d", role, now)
-			}
-			code, body, err := call(http.MethodGet, c.http+"/home", "")
-			if err != nil || code != 200 {
-				return fmt.Errorf("%d %s %v", code, body, err)
-			}
-			return nil
-		})
-	}
-	eventually(t, 20*time.Second, func() error {
-		after, err := c.ps()
-		if err != nil {
-			return err
-		}
-		for _, b := range before {
-			if !slices.ContainsFunc(after, func(a events.InstanceReport) bool {
-				return a.Name == b.Name && a.PID == b.PID && a.State == events.Ready && a.Serving
-			}) {
-				return fmt.Errorf("%s (pid %d) is not among %+v", b.Name, b.PID, after)
-			}
-		}
-		return nil
-	})
+	crashedRoles(up(t, "--hosts", "2"), "host-1", "controller", "bus", "host-2", "router")
 }
 
 // Whoever comes while a killed router is restarted waits at the socket.
@@ -391,24 +302,7 @@ func TestUp_CourseAPI(t *testing.T) {
 
 func TestUp_StateSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
-	c := upIn(t, data)
-	if code, body, err := call(http.MethodPost, c.http+"/add", `{"n":2,"hostnames":["S5","S4"]}`); err != nil || code != 200 {
-		t.Fatalf("/add: %d %s %v", code, body, err)
-	}
-	before, err := c.rep()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.stop()
-	c.nothingLeft()
-	again := upIn(t, data)
-	eventually(t, 20*time.Second, func() error {
-		if after, err := again.rep(); err != nil || !sameSet(before, after) {
-			return fmt.Errorf("before %v, after %v (%v)", before, after, err)
-		}
-		return nil
-	})
+	restartKeepsReplicas(up(t))
 }
 
 func TestUp_NothingOutlivesAKilledUp(t *testing.T) {
@@ -437,9 +331,4 @@ func TestUp_RefusesWhatCannotBe(t *testing.T) {
 	f("in use", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--data", c.data)
 	f("algorithm", "--algorithm", "ketama", "--data", t.TempDir())
 	f("replicas", "--replicas", "-1", "--data", t.TempDir())
-}
-
-func sameSet(a, b []string) bool {
-	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
-	return slices.Equal(a, b)
 }

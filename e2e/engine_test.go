@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -19,12 +19,12 @@ func TestE2E_EngineIsRestarted(t *testing.T) {
 	if pidFile == "" {
 		t.Skip("the engine is somebody's: it is restarted only if this test has one of its own (e2e/setup/with-engine.sh, where none answers)")
 	}
-	e := newE2E(t)
-	e.up()
-	if code, body, err := e.call(http.MethodPost, "/add", `{"n":1,"hostnames":["S9"]}`); err != nil || code != http.StatusOK {
+	c := newContainers(t)
+	c.up()
+	if code, body, err := call(http.MethodPost, c.http+"/add", `{"n":1,"hostnames":["S9"]}`); err != nil || code != http.StatusOK {
 		t.Fatalf("/add: %d %s %v", code, body, err)
 	}
-	before := e.running("")
+	before := c.running()
 	pid, err := readPID(pidFile)
 	if err != nil {
 		t.Fatal(err)
@@ -32,32 +32,32 @@ func TestE2E_EngineIsRestarted(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	e.eventually(2*time.Minute, func() error { // it stops its containers first
+	eventually(t, 2*time.Minute, func() error { // it stops its containers first
 		if now, err := readPID(pidFile); err != nil || now == pid {
 			return fmt.Errorf("the engine is process %d still (%v)", now, err)
 		}
-		_, err := output(t.Context(), "docker", "version", "--format", "{{.Server.Version}}")
+		_, err := docker(t.Context(), "version", "--format", "{{.Server.Version}}")
 		return err
 	})
-	restored := e.eventually(2*time.Minute, func() error {
-		names, err := e.rep()
+	restored := eventually(t, 2*time.Minute, func() error {
+		names, err := c.rep()
 		if err != nil || len(names) != 4 {
 			return fmt.Errorf("%v serve (%v)", names, err)
 		}
-		running := e.running("")
+		running := c.running()
 		for _, n := range names {
 			if !slices.Contains(running, n) {
 				return fmt.Errorf("%s is named and does not run", n)
 			}
 		}
-		if code, body, err := e.call(http.MethodGet, "/home", ""); err != nil || code != http.StatusOK {
+		if code, body, err := call(http.MethodGet, c.http+"/home", ""); err != nil || code != http.StatusOK {
 			return fmt.Errorf("/home: %d %s %w", code, body, err)
 		}
 		return nil
 	})
-	after, _ := e.rep() // asked a moment ago
+	after, _ := c.rep() // asked a moment ago
 	t.Logf("restored %s after the engine answered again; before %v, after %v", ms(restored), before, after)
-	e.onlyWanted()
+	onlyWanted(c)
 }
 
 func readPID(file string) (int, error) {
