@@ -35,7 +35,7 @@ func (s *stack) makeImage(ctx context.Context) error {
 	if v := os.Getenv("RINGWAY_VERSION"); v != "" {
 		flags += " -X main.version=" + v
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", flags, "-o", filepath.Join(dir, "ringway"), ".")
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags", flags, "-o", filepath.Join(dir, "ringway"), ".")
 	build.Dir = s.root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
 	build.Stdout, build.Stderr = s.err, s.err

@@ -69,7 +69,7 @@ func build(t *testing.T, pkg, tags string) string {
 		builds.dir, builds.ready = dir, map[string]string{}
 	}
 	path = filepath.Join(builds.dir, filepath.Base(pkg)+tags)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tags, "-o", path, pkg)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", path, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

@@ -103,7 +103,7 @@ func makeImages(ctx context.Context, c *client.Client) error {
 	}
 	for path, pkg := range map[string]string{"ringway": "ringway", "bin/sh": "./testdata/tools"} {
 		binary := filepath.Join(dir, filepath.Base(path))
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, pkg)
+		build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
