@@ -43,7 +43,7 @@ func TestClean_LeavesWhatARunningClusterHas(t *testing.T) {
 	testkit.Must(t, s.down(t.Context(), false))
 	s.reportProcesses()
 	if !strings.Contains(out.String(), "child processes runs on "+s.data()) {
-		t.Errorf("down said %q", out)
+		t.Errorf("down printed %q", out)
 	}
 
 	testkit.Must(t, data.Close())

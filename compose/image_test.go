@@ -26,14 +26,14 @@ func TestImages(t *testing.T) {
 		}
 		for _, word := range []string{"password", "secret", "token", "credential"} {
 			if strings.Contains(all, word) {
-				t.Errorf("%s tells of a %s", image, word)
+				t.Errorf("%s contains a %s", image, word)
 			}
 		}
 		if user := e.docker("image", "inspect", "--format", "{{.Config.User}}", image); user != "65534:65534" {
 			t.Errorf("%s runs as %q", image, user)
 		}
 		if out := e.docker("run", "--rm", "--read-only", "--cap-drop", "ALL", image, "version"); !strings.Contains(out, "ringway") {
-			t.Errorf("%s says %q", image, out)
+			t.Errorf("%s prints %q", image, out)
 		}
 		t.Logf("%s has %s bytes", image, e.docker("image", "inspect", "--format", "{{.Size}}", image))
 	}

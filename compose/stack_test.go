@@ -47,7 +47,7 @@ func (e *testStack) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if e.t.Failed() {
-		e.t.Logf("up said:\n%s", e.out)
+		e.t.Logf("up printed:\n%s", e.out)
 		logs, _ := e.composeCommand(ctx, "logs", "--no-color", "--tail", "40").CombinedOutput()
 		e.t.Logf("%s", logs)
 	}

@@ -114,9 +114,9 @@ func (c *api) rep() (names []string, err error) {
 	return got.Message.Replicas, nil
 }
 
-// says makes a request and compares the answer, white space and the order of
-// keys aside.
-func (c *api) says(method, path, body string, code int, want string) {
+// expect makes a request and compares the answer, but for white space and the
+// order of keys.
+func (c *api) expect(method, path, body string, code int, want string) {
 	c.t.Helper()
 	got, answer, err := call(method, c.http+path, body)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *api) refuses(method, path, body string, code int, names ...string) {
 	}
 }
 
-// shards is what the leader says of the table.
+// shards is what the leader reports of the table.
 func (c *api) shards() (lines []events.ShardStatus, err error) {
 	err = c.json(&lines, "shards")
 	return lines, err
@@ -194,8 +194,8 @@ func sameJSON(a, b string) bool {
 	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// told lists events of some verbs about instances, "verb name".
-func (c *api) told(verbs ...string) (found []string) {
+// instanceEvents lists events of some verbs about instances, "verb name".
+func (c *api) instanceEvents(verbs ...string) (found []string) {
 	c.t.Helper()
 	out, errs, exit := c.run("events", "--since", "10m", "-o", "json")
 	if exit != 0 {
@@ -238,8 +238,8 @@ func (c *api) moves(prefix string, times int) {
 	}
 }
 
-// tellsOf waits until `ringway events` tells of something.
-func (c *api) tellsOf(kind string) {
+// awaitEvent waits until `ringway events` prints some words.
+func (c *api) awaitEvent(kind string) {
 	c.t.Helper()
 	eventually(c.t, 10*time.Second, func() error {
 		out, errs, exit := c.run("events")

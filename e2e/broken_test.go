@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What a test tells those that it starts: the promise to break, and the binary
+// Variables of the processes that a test starts: the promise to break, and the binary
 // that can.
 const (
 	brokenEnv       = "BROKEN_RINGWAY"

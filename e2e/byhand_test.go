@@ -95,8 +95,8 @@ func (h *byHand) process(cmd *exec.Cmd) (stderr *syncBuffer, ended chan struct{}
 			<-ended
 		}
 		if h.t.Failed() {
-			said := stderr.String()
-			h.t.Logf("%v:\n%s", cmd.Args[1:4], said[max(0, len(said)-6000):])
+			output := stderr.String()
+			h.t.Logf("%v:\n%s", cmd.Args[1:4], output[max(0, len(output)-6000):])
 		}
 	})
 	return stderr, ended
@@ -163,7 +163,7 @@ func (s *handServer) kill() {
 	<-s.ended
 }
 
-// status is what a shard server says of itself; false if it does not answer.
+// status is what a shard server reports; false if it does not answer.
 func (s *handServer) status() (b events.ShardHeartbeat, address string, ok bool) {
 	s.mu.Lock()
 	address = s.address
@@ -177,8 +177,8 @@ func (s *handServer) status() (b events.ShardHeartbeat, address string, ok bool)
 	return b, address, json.NewDecoder(resp.Body).Decode(&b) == nil
 }
 
-// keepRouting has the route say who is ready, until the test ends. The last
-// server on it that is ready is eager: it has to answer.
+// keepRouting keeps the route up to date with who is ready, until the test ends.
+// The last server on it that is ready is the responder.
 func (h *byHand) keepRouting() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
@@ -260,19 +260,19 @@ func (h *byHand) away(s *handServer) {
 	})
 }
 
-// says waits until a server tells why it cannot begin.
-func (h *byHand) says(s *handServer, words ...string) {
+// awaitDetail waits until a server reports why it cannot begin.
+func (h *byHand) awaitDetail(s *handServer, words ...string) {
 	h.t.Helper()
 	eventually(h.t, 30*time.Second, func() error {
 		b, _, _ := s.status()
 		for _, w := range words {
 			if !strings.Contains(b.Detail, w) {
-				return fmt.Errorf("%s says %q, not %q", s.name, b.Detail, w)
+				return fmt.Errorf("%s reports %q, not %q", s.name, b.Detail, w)
 			}
 		}
 		return nil
 	})
-	if said := s.stderr.String(); strings.Contains(said, "s3cret") {
-		h.t.Errorf("it tells the password: %s", said)
+	if output := s.stderr.String(); strings.Contains(output, "s3cret") {
+		h.t.Errorf("it prints the password: %s", output)
 	}
 }

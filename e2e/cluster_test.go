@@ -272,7 +272,7 @@ func rounds(short, more int) int {
 	return short
 }
 
-// long tells whether a test may take its time.
+// long reports whether a test may take its time.
 func long() bool { return os.Getenv("RINGWAY_LONG") != "" }
 
 // on implements fleet for a part of a test.

@@ -42,7 +42,7 @@ func list(rows ...string) string { return "[" + strings.Join(rows, ",") + "]" }
 func database(t *testing.T, args ...string) *cluster {
 	t.Helper()
 	c := up(t, args...)
-	c.says("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
+	c.expect("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
 	return c
 }
 
@@ -73,26 +73,26 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 		f(`{"N":1,"schema":{"columns":["Stud_id","x'y"],"dtypes":["Number","String"]},"shards":[`+shard+`]}`, "x'y")
 		f(`{"N":1,"schema":{"columns":["Stud_id","a"],"dtypes":["Number","Blob"]},"shards":[`+shard+`]}`, "Blob")
 	})
-	c.says("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
+	c.expect("POST", "/init", sixServers, 200, `{"message":"Configured Database","status":"success"}`)
 	c.refuses("POST", "/init", sixServers, 409)
-	c.says("GET", "/status", "", 200, sixServers)
+	c.expect("GET", "/status", "", 200, sixServers)
 
 	t.Run("write and read", func(t *testing.T) {
 		rows := append(students(0, 3), append(students(4090, 12), students(16380, 4)...)...)
-		c.says("POST", "/write", `{"data":`+list(rows...)+`}`, 200, `{"message":"19 Data entries added","status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":0,"high":16383}}`, 200,
+		c.expect("POST", "/write", `{"data":`+list(rows...)+`}`, 200, `{"message":"19 Data entries added","status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":0,"high":16383}}`, 200,
 			`{"shards_queried":["sh1","sh2","sh3","sh4"],"data":`+list(rows...)+`,"status":"success"}`)
-		c.says("GET", "/read", `{"Stud_id":{"low":4095,"high":4096}}`, 200,
+		c.expect("GET", "/read", `{"Stud_id":{"low":4095,"high":4096}}`, 200,
 			`{"shards_queried":["sh1","sh2"],"data":`+list(rows[8], rows[9])+`,"status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":9000,"high":9001}}`, 200, `{"shards_queried":["sh3"],"data":[],"status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":-5,"high":0}}`, 200, `{"shards_queried":["sh1"],"data":`+list(rows[0])+`,"status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":9000,"high":9001}}`, 200, `{"shards_queried":["sh3"],"data":[],"status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":-5,"high":0}}`, 200, `{"shards_queried":["sh1"],"data":`+list(rows[0])+`,"status":"success"}`)
 	})
 	t.Run("values come back as they went in", func(t *testing.T) {
 		odd := []string{
 			student(100, `a "quoted" \ back/slash`, "27"), student(101, "ü 漢字 🎓", 27.5), student(102, "", -0.001),
 			student(103, "'; DROP TABLE x; --", "1e5"), `{"Stud_id":104,"Stud_name":"big","Stud_marks":12345678901234567890}`,
 		}
-		c.says("POST", "/write", `{"data":`+list(odd...)+`}`, 200, `{"message":"5 Data entries added","status":"success"}`)
+		c.expect("POST", "/write", `{"data":`+list(odd...)+`}`, 200, `{"message":"5 Data entries added","status":"success"}`)
 		code, body, err := call("POST", c.http+"/read", `{"Stud_id":{"low":100,"high":104}}`)
 		if err != nil || code != 200 {
 			t.Fatal(code, body, err)
@@ -111,12 +111,12 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 		}
 	})
 	t.Run("update and delete", func(t *testing.T) {
-		c.says("PUT", "/update", `{"Stud_id":"1","data":`+student(1, "GHI", 30)+`}`, 200, `{"message":"Data entry for Stud_id: 1 updated","status":"success"}`)
-		c.says("PUT", "/update", `{"Stud_id":2,"data":`+student(2, "JKL", "30")+`}`, 200, `{"message":"Data entry for Stud_id: 2 updated","status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":1,"high":2}}`, 200,
+		c.expect("PUT", "/update", `{"Stud_id":"1","data":`+student(1, "GHI", 30)+`}`, 200, `{"message":"Data entry for Stud_id: 1 updated","status":"success"}`)
+		c.expect("PUT", "/update", `{"Stud_id":2,"data":`+student(2, "JKL", "30")+`}`, 200, `{"message":"Data entry for Stud_id: 2 updated","status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":1,"high":2}}`, 200,
 			`{"shards_queried":["sh1"],"data":`+list(student(1, "GHI", 30), student(2, "JKL", "30"))+`,"status":"success"}`)
-		c.says("DELETE", "/del", `{"Stud_id":2}`, 200, `{"message":"Data entry with Stud_id:2 removed from all replicas","status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":2,"high":2}}`, 200, `{"shards_queried":["sh1"],"data":[],"status":"success"}`)
+		c.expect("DELETE", "/del", `{"Stud_id":2}`, 200, `{"message":"Data entry with Stud_id:2 removed from all replicas","status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":2,"high":2}}`, 200, `{"shards_queried":["sh1"],"data":[],"status":"success"}`)
 		c.refuses("DELETE", "/del", `{"Stud_id":2}`, 404, "2")
 		c.refuses("PUT", "/update", `{"Stud_id":2,"data":`+student(2, "x", 1)+`}`, 404, "2")
 	})
@@ -159,8 +159,8 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 			got.Shards["sh1"].Outcome != "duplicate" || !slices.Equal(got.Shards["sh1"].Keys, []int64{1}) || got.Shards["sh2"].Outcome != "done" {
 			t.Errorf("%s", body)
 		}
-		c.says("POST", "/read", `{"Stud_id":{"low":60,"high":60}}`, 200, `{"shards_queried":["sh1"],"data":[],"status":"success"}`)
-		c.says("POST", "/read", `{"Stud_id":{"low":4200,"high":4200}}`, 200, `{"shards_queried":["sh2"],"data":`+list(student(4200, "other shard", 1))+`,"status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":60,"high":60}}`, 200, `{"shards_queried":["sh1"],"data":[],"status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":4200,"high":4200}}`, 200, `{"shards_queried":["sh2"],"data":`+list(student(4200, "other shard", 1))+`,"status":"success"}`)
 	})
 	t.Run("read of one server and the one that answers", func(t *testing.T) {
 		code, body, err := call("GET", c.http+"/read/Server1", "")
@@ -190,7 +190,7 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 		if err != nil || code != 200 || added == nil || !strings.Contains(body, `"N":8`) || !strings.Contains(body, `"successful"`) {
 			t.Fatalf("/add: %d %s %v", code, body, err)
 		}
-		c.says("POST", "/write", `{"data":`+list(student(16384, "in sh5", 1))+`}`, 200, `{"message":"1 Data entries added","status":"success"}`)
+		c.expect("POST", "/write", `{"data":`+list(student(16384, "in sh5", 1))+`}`, 200, `{"message":"1 Data entries added","status":"success"}`)
 		code, body, err = call("GET", c.http+"/read/Server7", "")
 		if err != nil || code != 200 || !strings.Contains(body, "in sh5") || !strings.Contains(body, `"sh3"`) {
 			t.Errorf("/read/Server7: %d %s %v", code, body, err)
@@ -199,9 +199,9 @@ func TestUp_DatabaseCourseAPI(t *testing.T) {
 		c.refuses("DELETE", "/rm", `{"n":1,"servers":["Nobody"]}`, 400, "Nobody")
 		c.refuses("DELETE", "/rm", `{"n":9,"servers":[]}`, 400)
 		c.refuses("DELETE", "/rm", `{"n":3,"servers":["Server0","Server3","Server5"]}`, 400, "sh1") // its last copies
-		c.says("DELETE", "/rm", `{"n":1,"servers":["Server7"]}`, 200, `{"message":{"N":7,"servers":["Server7"]},"status":"successful"}`)
+		c.expect("DELETE", "/rm", `{"n":1,"servers":["Server7"]}`, 200, `{"message":{"N":7,"servers":["Server7"]},"status":"successful"}`)
 		c.refuses("DELETE", "/rm", fmt.Sprintf(`{"n":1,"servers":["Server%s"]}`, added[1]), 400, "sh5") // now the last copy
-		c.says("POST", "/read", `{"Stud_id":{"low":16384,"high":16384}}`, 200, `{"shards_queried":["sh5"],"data":`+list(student(16384, "in sh5", 1))+`,"status":"success"}`)
+		c.expect("POST", "/read", `{"Stud_id":{"low":16384,"high":16384}}`, 200, `{"shards_queried":["sh5"],"data":`+list(student(16384, "in sh5", 1))+`,"status":"success"}`)
 	})
 	t.Run("the HTTP service beside it", func(t *testing.T) {
 		if names, err := c.rep(); err != nil || len(names) != 3 {
@@ -239,6 +239,6 @@ func (c *cluster) shardServer(name string) events.InstanceReport {
 func TestUp_DatabaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	c := database(t)
-	c.says("POST", "/write", `{"data":`+list(students(4000, 200)...)+`}`, 200, `{"message":"200 Data entries added","status":"success"}`)
+	c.expect("POST", "/write", `{"data":`+list(students(4000, 200)...)+`}`, 200, `{"message":"200 Data entries added","status":"success"}`)
 	restartKeepsRows(c)
 }

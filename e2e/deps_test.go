@@ -16,7 +16,7 @@ import (
 // root is the directory of the repository, as tests of this package see it.
 const root = ".."
 
-// rules say which of Ringway's packages a package may import, and why. The
+// rules list which of Ringway's packages a package may import, and why. The
 // longest matching prefix decides. Tests are free.
 var rules = []struct {
 	pkg, why string
@@ -30,7 +30,7 @@ var rules = []struct {
 	{"events/cloudevent", "how events are carried is the same over any bus", []string{"events"}, []string{}},
 	{"events/shardapi", "what shard servers answer is part of the contract", []string{"events", "events/shardlog"}, []string{}},
 	{"events/bus", "the bus is one adapter", []string{"events"}, []string{"github.com/nats-io/", "golang.org/x/sys"}},
-	{"events/follow", "obeying the newest routes is the same for whoever does", []string{"events"}, []string{}},
+	{"events/follow", "following the newest value is the same for whoever does", []string{"events"}, []string{}},
 	{"events/oplog", "writing to a log is the same over any bus", []string{"events"}, []string{}},
 	{"router/ring", "slot tables are pure", nil, []string{}},
 	{"router/ring/formula", "expressions are an adapter of the ring's functions", []string{"router/ring"}, []string{"github.com/expr-lang/expr"}},
@@ -64,7 +64,7 @@ var rules = []struct {
 	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
 	{"shard/mysql/mysqld", "a supervisor keeps a server running and knows nothing of what is in it", []string{"events"}, []string{"github.com/go-sql-driver/"}},
 	{"shard/mysql/mysqldtest", "tests of any package start their database server alike", []string{"internal/testkit", "shard/mysql/mysqld"}, []string{}},
-	{"shard/storage", "what is asked of an engine is said without any engine", []string{"events"}, []string{}},
+	{"shard/storage", "what is asked of an engine does not depend on any", []string{"events"}, []string{}},
 	{"shard/rowcache", "rows in memory are the same whatever engine has them", []string{"events"}, []string{}},
 	{"shard/apply", "an applier moves a store along a log, whatever engine and bus these are of", []string{"events", "shard/storage"}, []string{}},
 	{"shard/mysql", "a store", []string{"events", "shard/state", "shard/storage"}, []string{"github.com/go-sql-driver/"}},
@@ -73,7 +73,7 @@ var rules = []struct {
 	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"shard/mysql", "shard/mysql/mysqld", "shard/sqlite", "shard/storage"}, []string{}},
 	{"shard/replica", "a manager knows what the route wants of its replica, and not who reads it", []string{"events", "shard/apply", "shard/rowcache", "shard/state", "shard/storage"}, []string{"golang.org/x/sync"}},
 	{"shard", "a shard server knows the contract, its replicas and, by design, how to write to a log; engines are handed to it", []string{"events", "events/oplog", "shard/replica", "shard/rowcache", "shard/storage"}, nil},
-	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader says", []string{"events"}, []string{}},
+	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader reports", []string{"events"}, []string{}},
 	{"e2e", "tests of whole clusters are tests, and nothing else", []string{}, []string{}},
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},
 	{"e2e/writers", "clients of any cluster know the API, and what checkers want to know", []string{"events", "e2e/check"}, []string{}},
@@ -115,7 +115,7 @@ func TestImportsPointAtEvents(t *testing.T) {
 			}
 		}
 		if rule < 0 {
-			t.Errorf("package %s has no rule; say what it may import, and why", pkg)
+			t.Errorf("package %s has no rule; add what it may import, and why", pkg)
 			continue
 		}
 		r := rules[rule]

@@ -85,9 +85,9 @@ func TestDB_ShardServerOnADatabaseOfSomebodyElse(t *testing.T) {
 	report(t, set.check(t, found, nil))
 
 	twin := h.add("twin", nil, "--dsn", ours, "--data", t.TempDir())
-	h.says(twin, "belongs to", dir)
-	h.says(h.add("guess", nil, "--dsn", strings.Replace(ours, "s3cret", "s3cretive", 1), "--data", t.TempDir()), "Access denied", "app")
-	h.says(h.add("shop", nil, "--dsn", sup.DSN("shop"), "--data", t.TempDir()), "shop", "orders", "database of its own")
+	h.awaitDetail(twin, "belongs to", dir)
+	h.awaitDetail(h.add("guess", nil, "--dsn", strings.Replace(ours, "s3cret", "s3cretive", 1), "--data", t.TempDir()), "Access denied", "app")
+	h.awaitDetail(h.add("shop", nil, "--dsn", sup.DSN("shop"), "--data", t.TempDir()), "shop", "orders", "database of its own")
 	h.ready(foreign)
 	foreign.kill()
 	h.start(foreign)

@@ -103,7 +103,7 @@ func TestDB_Failpoints(t *testing.T) {
 			}
 			report(t, count.check(t, found))
 			if !containsAll(died(), roles) {
-				t.Errorf("of %q only %q died: the test tests less than it says", roles, died())
+				t.Errorf("of %q only %q died: the test tests less than it should", roles, died())
 			}
 		})
 	}

@@ -29,7 +29,7 @@ func (c *cluster) start(args ...string) *exec.Cmd {
 }
 
 // A leader that was stopped and wakes up after another has taken over must not
-// speak once more: its heartbeat and its answers are from the past.
+// publish again: its heartbeat and its answers are outdated.
 func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 	c := up(t)
 	pids := map[string]int{"controller-1": c.role("controller")}
@@ -38,7 +38,7 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 	var mu sync.Mutex
 	var last events.ControllerHeartbeat
 	var wrong []string
-	beats := 0
+	heartbeats := 0
 	stop, err := c.dial().Listen(events.HeartbeatController, func(_ string, data []byte) {
 		b, err := events.DecodeControllerHeartbeat(data)
 		if err != nil {
@@ -46,7 +46,7 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		beats++
+		heartbeats++
 		if last.Term.After(b.Term) {
 			wrong = append(wrong, fmt.Sprintf("%s spoke in term %d after %s in term %d", b.Controller, b.Term.Revision, last.Controller, last.Term.Revision))
 			return
@@ -57,31 +57,31 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	heard := func() (events.ControllerHeartbeat, int) {
+	latest := func() (events.ControllerHeartbeat, int) {
 		mu.Lock()
 		defer mu.Unlock()
-		return last, beats
+		return last, heartbeats
 	}
 
 	for range 2 {
 		eventually(t, 10*time.Second, func() error {
-			if b, _ := heard(); pids[b.Controller] == 0 {
+			if b, _ := latest(); pids[b.Controller] == 0 {
 				return fmt.Errorf("leader %q", b.Controller)
 			}
 			return nil
 		})
-		old, _ := heard()
+		old, _ := latest()
 		c.kill(pids[old.Controller], syscall.SIGSTOP)
 		eventually(t, 20*time.Second, func() error {
-			if b, _ := heard(); b.Controller == old.Controller {
+			if b, _ := latest(); b.Controller == old.Controller {
 				return fmt.Errorf("%s leads still", b.Controller)
 			}
 			return nil
 		})
 		c.kill(pids[old.Controller], syscall.SIGCONT)
-		_, at := heard()
+		_, at := latest()
 		eventually(t, 10*time.Second, func() error {
-			if _, n := heard(); n < at+3 {
+			if _, n := latest(); n < at+3 {
 				return fmt.Errorf("%d heartbeats", n-at)
 			}
 			return nil
@@ -127,8 +127,8 @@ func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
 	l.end(t)
 }
 
-// Whoever gives a command that cannot run is told so, not what the agent did
-// while all was stopped for it.
+// Of a command that cannot run the error is printed, not what the agent did
+// while everything was stopped for it.
 func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
 	t.Parallel()
 	f := func(command, want string) {

@@ -78,7 +78,7 @@ func build(t *testing.T, pkg, tags string) string {
 	return path
 }
 
-// dbOptions say what database a test starts.
+// dbOptions are the settings of the database that a test starts.
 type dbOptions struct {
 	engine string   // default sqlite
 	tags   string   // of the build
@@ -305,9 +305,9 @@ func (d *faultDB) replicas() (map[int][]check.Replica, error) {
 }
 
 // shardRows asks a shard server itself.
-func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows []check.Row, err error) {
+func shardRows(address string, s events.ShardRoute, i int, minSeq uint64) (rows []check.Row, err error) {
 	url := fmt.Sprintf("http://%s%s?log=%s&floor=%d&low=%d&high=%d", address, shardapi.Path(events.DefaultTable, s.Shard, "rows"),
-		s.Log.Incarnation, floor, i*dbShardSize, (i+1)*dbShardSize-1)
+		s.Log.Incarnation, minSeq, i*dbShardSize, (i+1)*dbShardSize-1)
 	resp, err := client.Get(url)
 	if err != nil {
 		return nil, err
@@ -320,8 +320,8 @@ func shardRows(address string, s events.ShardRoute, i int, floor uint64) (rows [
 		if len(line) > 0 && line[0] == shardapi.End {
 			var seq uint64
 			var count int
-			if _, err := fmt.Sscanf(string(line[1:]), "%d %d", &seq, &count); err != nil || count != len(rows) || seq < floor {
-				return nil, fmt.Errorf("ends with %q after %d rows, want seq %d: %v", line, len(rows), floor, err)
+			if _, err := fmt.Sscanf(string(line[1:]), "%d %d", &seq, &count); err != nil || count != len(rows) || seq < minSeq {
+				return nil, fmt.Errorf("ends with %q after %d rows, want seq %d: %v", line, len(rows), minSeq, err)
 			}
 			return rows, nil
 		}

@@ -77,7 +77,7 @@ func allHarm() []harm {
 	for _, kind := range []string{"router", "bus", "controller", "agent"} {
 		all = append(all, kill(kind), stop(kind))
 	}
-	return append(all, kill("shard"), stop("shard"), deafRouter())
+	return append(all, kill("shard"), stop("shard"), routerWithoutBus())
 }
 
 func kill(kind string) harm {
@@ -93,9 +93,9 @@ func stop(kind string) harm {
 	}}
 }
 
-// deafRouter kills a router while the bus does not answer it: it has answered
+// routerWithoutBus kills a router while the bus does not answer it: it has answered
 // its clients by what it knew then.
-func deafRouter() harm { return stopAndKill("bus", "router", 300*time.Millisecond) }
+func routerWithoutBus() harm { return stopAndKill("bus", "router", 300*time.Millisecond) }
 
 // stopAndKill kills a part while another one is stopped.
 func stopAndKill(stopped, killed string, within time.Duration) harm {

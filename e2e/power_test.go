@@ -180,7 +180,7 @@ func (d *faultDB) stopAll() {
 	}
 }
 
-// stopped reports whether nothing of a process runs: one thread obeys, and the
+// stopped reports whether nothing of a process runs: one thread stops, and the
 // others do so before they leave the kernel, if they are in it.
 func stopped(threads string) bool {
 	return threads == "" || strings.Trim(threads, "TDZX") == "" && strings.Contains(threads, "T")

@@ -12,7 +12,7 @@ import (
 
 // The bus's store is put back from an older copy, as by a backup or a snapshot
 // of the machine: its revisions are lower than those that agents and routers
-// have obeyed. They are told, and obey again.
+// have applied. They notice, and apply the new ones.
 func TestUp_GoesOnWithABusThatWasRestoredFromABackup(t *testing.T) {
 	t.Parallel()
 	data, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
@@ -58,5 +58,5 @@ func TestUp_GoesOnWithABusThatWasRestoredFromABackup(t *testing.T) {
 	if after, err := c.rep(); err != nil || len(after) != len(before)+1 {
 		t.Errorf("/rep went from %v to %v, %v", before, after, err)
 	}
-	c.tellsOf("bus rewound")
+	c.awaitEvent("bus rewound")
 }

@@ -76,9 +76,9 @@ func copyTree(t *testing.T, to, from string) {
 	}
 }
 
-// setAside reads the rows of all replicas that were set aside in a volume, by
+// quarantinedRows reads the rows of all replicas that were quarantined in a volume, by
 // shard.
-func setAside(t *testing.T, volume string) map[string][]check.Row {
+func quarantinedRows(t *testing.T, volume string) map[string][]check.Row {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(volume, "aside", "*"))
 	if err != nil {
@@ -125,18 +125,18 @@ func rowsAside(t *testing.T, name string) (rows []check.Row) {
 }
 
 // keptAside demands that what one server held of writes when it was quarantined
-// lies aside.
+// lies in quarantine.
 func keptAside(t *testing.T, writes []check.Write, server, volume string, found map[int][]check.Replica) {
 	t.Helper()
-	aside := setAside(t, volume)
+	quarantined := quarantinedRows(t, volume)
 	for i := range dbShards {
 		has := slices.ContainsFunc(found[i], func(r check.Replica) bool { return r.Name == shardName(i)+" on "+server })
 		rows, lost, first := map[check.Row]bool{}, 0, int64(0)
-		for _, row := range aside[shardName(i)] {
+		for _, row := range quarantined[shardName(i)] {
 			rows[row] = true
 		}
 		if has == (len(rows) == 0) {
-			t.Errorf("%s keeps %s: %t, and has %d rows of it aside", server, shardName(i), has, len(rows))
+			t.Errorf("%s keeps %s: %t, and has %d rows of it in quarantine", server, shardName(i), has, len(rows))
 		}
 		for _, w := range writes {
 			if has && dbTable.ShardOf(w.Key) == i && w.Outcome == check.Acknowledged && !rows[check.Row{Key: w.Key, Value: w.Value}] {
@@ -144,15 +144,15 @@ func keptAside(t *testing.T, writes []check.Write, server, volume string, found 
 			}
 		}
 		if lost > 0 {
-			t.Errorf("%d rows of %s, one is %d, were on %s alone and are not among the %d aside", lost, shardName(i), first, server, len(rows))
+			t.Errorf("%d rows of %s, one is %d, were on %s alone and are not among the %d in quarantine", lost, shardName(i), first, server, len(rows))
 		}
 	}
 	files, _ := filepath.Glob(filepath.Join(volume, "aside", "*"))
-	t.Logf("%d replicas of %s were set aside", len(files), server)
+	t.Logf("%d replicas of %s were quarantined", len(files), server)
 }
 
-// told waits for an event of every shard that one server keeps.
-func (d *faultDB) told(verb, server string, found map[int][]check.Replica) {
+// awaitShardEvents waits for an event of every shard that one server keeps.
+func (d *faultDB) awaitShardEvents(verb, server string, found map[int][]check.Replica) {
 	d.t.Helper()
 	eventually(d.t, 20*time.Second, func() error {
 		out, errs, exit := d.run("events", "-o", "json")
@@ -166,7 +166,7 @@ func (d *faultDB) told(verb, server string, found map[int][]check.Replica) {
 			if !slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool {
 				return strings.Contains(line, `"`+verb+`"`) && strings.Contains(line, events.DefaultTable+"."+shardName(i)) && strings.Contains(line, server)
 			}) {
-				return fmt.Errorf("no event says that %s is %s on %s", shardName(i), verb, server)
+				return fmt.Errorf("there is no event that %s is %s on %s", shardName(i), verb, server)
 			}
 		}
 		return nil
@@ -174,7 +174,7 @@ func (d *faultDB) told(verb, server string, found map[int][]check.Replica) {
 }
 
 // The logs and all servers but one are put back from a backup. The one has
-// more than its logs: it is quarantined, what it holds is set aside, and it
+// more than its logs: what it holds is quarantined, and it
 // becomes what the others are, which lose nothing by it.
 func TestDB_OneReplicaThatIsAheadOfItsLogIsRebuilt(t *testing.T) {
 	t.Parallel()
@@ -217,7 +217,7 @@ func TestDB_OneReplicaThatIsAheadOfItsLogIsRebuilt(t *testing.T) {
 			found := d.settled()
 			report(t, set.check(t, found, nil))
 			keptAside(t, gone.Writes(), ahead, volumes[ahead], found)
-			d.told(events.VerbQuarantined, ahead, found)
+			d.awaitShardEvents(events.VerbQuarantined, ahead, found)
 		})
 	}
 	f("sqlite", false)
@@ -260,7 +260,7 @@ func TestDB_OneReplicaFromBeforeARecoveryIsRebuilt(t *testing.T) {
 			found := d.settled()
 			report(t, set.check(t, found, nil))
 			keptAside(t, first, late, volumes[late], found)
-			d.told(events.VerbQuarantined, late, found)
+			d.awaitShardEvents(events.VerbQuarantined, late, found)
 		})
 	}
 	f("sqlite")

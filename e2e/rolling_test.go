@@ -25,7 +25,7 @@ type traffic struct {
 	bad     []string
 }
 
-// startTraffic writes to all four shards in turn, and reads all of them.
+// startTraffic writes to all four shards, one after the other, and reads all of them.
 func (c *api) startTraffic() *traffic {
 	tr := &traffic{}
 	done := make(chan struct{})
@@ -137,8 +137,8 @@ func TestUp_ShardServersAreRenewedOneAtATimeAndNobodyNotices(t *testing.T) {
 	configure(`{LEVEL: "2"}`)
 	c.kill(c.role("controller"), syscall.SIGKILL) // its successor reads the file
 	eventually(t, 30*time.Second, func() error {
-		if told := c.told(events.VerbRenewed); len(told) < 2 {
-			return fmt.Errorf("renewed: %v", told)
+		if found := c.instanceEvents(events.VerbRenewed); len(found) < 2 {
+			return fmt.Errorf("renewed: %v", found)
 		}
 		return nil
 	})
@@ -165,17 +165,17 @@ func TestUp_ShardServersAreRenewedOneAtATimeAndNobodyNotices(t *testing.T) {
 	eventually(t, 45*time.Second, func() error { return everywhere("LEVEL=2") })
 	c.allReady(20 * time.Second)
 	took := time.Since(begun)
-	var told []string
+	var found []string
 	eventually(t, 10*time.Second, func() error {
-		if told = c.told(events.VerbRenewing, events.VerbRenewed, events.VerbPostponed); len(told) < 2*len(before) {
-			return fmt.Errorf("told is %v", told)
+		if found = c.instanceEvents(events.VerbRenewing, events.VerbRenewed, events.VerbPostponed); len(found) < 2*len(before) {
+			return fmt.Errorf("events are %v", found)
 		}
 		return nil
 	})
 	// A new leader may put off what it finds begun; nobody begins before the one
 	// before is ready.
 	done, open := 0, ""
-	for _, line := range told {
+	for _, line := range found {
 		verb, name, _ := strings.Cut(line, " ")
 		switch {
 		case verb == events.VerbRenewing && open == "":
@@ -186,11 +186,11 @@ func TestUp_ShardServersAreRenewedOneAtATimeAndNobodyNotices(t *testing.T) {
 				done++
 			}
 		default:
-			t.Fatalf("%q is out of turn in %v", line, told)
+			t.Fatalf("%q is out of order in %v", line, found)
 		}
 	}
 	if done != len(before) || open != "" {
-		t.Errorf("%d of %d were renewed: %v", done, len(before), told)
+		t.Errorf("%d of %d were renewed: %v", done, len(before), found)
 	}
 
 	// What cannot work costs one server a moment, and is taken back.
@@ -209,7 +209,7 @@ func TestUp_ShardServersAreRenewedOneAtATimeAndNobodyNotices(t *testing.T) {
 	eventually(t, 20*time.Second, func() error { return everywhere("LEVEL=2") })
 	c.allReady(20 * time.Second)
 	if out, _, _ := c.run("shards"); !strings.Contains(out, "did not get ready") {
-		t.Errorf("ringway shards does not say why:\n%s", out)
+		t.Errorf("ringway shards does not print why:\n%s", out)
 	}
 
 	tr.end()

@@ -190,11 +190,11 @@ func restartKeepsReplicas(f fleet) {
 func killedShardServer(f fleet, server string, kill func()) {
 	c := f.outside()
 	c.t.Helper()
-	c.says("POST", "/write", `{"data":`+list(students(0, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
+	c.expect("POST", "/write", `{"data":`+list(students(0, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
 	kill()
 	killed := time.Now()
-	c.says("POST", "/write", `{"data":`+list(students(50, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
-	c.says("POST", "/read", `{"Stud_id":{"low":0,"high":99}}`, 200, `{"shards_queried":["sh1"],"data":`+list(students(0, 100)...)+`,"status":"success"}`)
+	c.expect("POST", "/write", `{"data":`+list(students(50, 50)...)+`}`, 200, `{"message":"50 Data entries added","status":"success"}`)
+	c.expect("POST", "/read", `{"Stud_id":{"low":0,"high":99}}`, 200, `{"shards_queried":["sh1"],"data":`+list(students(0, 100)...)+`,"status":"success"}`)
 	eventually(c.t, 3*f.patience(), func() error {
 		lines, err := c.shards()
 		if err != nil {

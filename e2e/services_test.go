@@ -94,7 +94,7 @@ func TestUp_RoutingGoesOnWithoutControllerAndBus(t *testing.T) {
 			}
 			var refusal struct{ Message, Status string }
 			if json.Unmarshal([]byte(body), &refusal) != nil || refusal.Status != "failure" || code < 500 {
-				t.Errorf("/add without %s: %d %s, want a clear refusal", role, code, body)
+				t.Errorf("/add without %s: %d %s, want a clear error", role, code, body)
 			}
 			t.Logf("/add while the %s was away: %d %s", role, code, body)
 			if names, err := c.rep(); err != nil || !slices.Equal(names, before) {

@@ -1,5 +1,5 @@
-// Package check judges what clients of a database were told against what it
-// then holds, and against what they read meanwhile.
+// Package check compares the answers that clients of a database got with what it then
+// holds, and with what they read meanwhile.
 //
 // Checkers are plain functions of histories: no clock, no network, no state of
 // their own. They raise no false alarm: an outcome that nobody knows excuses
@@ -27,7 +27,7 @@ func (o Outcome) String() string {
 	return [...]string{"unknown", "acknowledged", "rejected"}[o]
 }
 
-// OfAnswer reads an HTTP answer to a write. A 503 rejects only if it says that
+// OfAnswer reads an HTTP answer to a write. A 503 rejects only if its text is that
 // nothing was written.
 func OfAnswer(status int, body string) Outcome {
 	switch {

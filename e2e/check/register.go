@@ -38,7 +38,7 @@ var register = porcupine.Model{
 // return, and each read gives what was written last. An empty value is read
 // where nothing is. No two writes of a key have the same value. Writes with an
 // unknown outcome may take effect once after their call, or never; reads
-// without an answer say nothing. A search that takes longer than patience for
+// without an answer prove nothing. A search that takes longer than patience for
 // one key is reported as a fault: the history is too long to judge.
 func Linearizable(ops []Op, patience time.Duration) (faults []Fault) {
 	byKey := map[int64][]Op{}

@@ -64,15 +64,15 @@ func session(key int64, ops []Op, version func(string) (int, bool)) (faults []Fa
 	byTime := func(a, b sight) int { return cmp.Compare(a.at, b.at) }
 	slices.SortStableFunc(seen, byTime)
 	slices.SortStableFunc(reads, byTime)
-	floor, next := sight{}, 0
+	newest, next := sight{}, 0
 	for _, r := range reads {
 		for ; next < len(seen) && seen[next].at < r.at; next++ {
-			if seen[next].version > floor.version {
-				floor = seen[next]
+			if seen[next].version > newest.version {
+				newest = seen[next]
 			}
 		}
-		if r.version < floor.version {
-			faults = append(faults, Fault{Stale, key, r.op.Client, fmt.Sprintf("read version %d at %s, after %s knew %d at %s", r.version, r.at, floor.op.Client, floor.version, floor.at)})
+		if r.version < newest.version {
+			faults = append(faults, Fault{Stale, key, r.op.Client, fmt.Sprintf("read version %d at %s, after %s knew %d at %s", r.version, r.at, newest.op.Client, newest.version, newest.at)})
 		}
 		if w, ok := wrote[r.version]; r.version != 0 && (!ok || w.Outcome == Rejected || w.Call > r.op.Return) {
 			faults = append(faults, Fault{Phantom, key, r.op.Client, fmt.Sprintf("read version %d, which nobody had written", r.version)})

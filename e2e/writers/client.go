@@ -38,11 +38,11 @@ type Answer struct {
 	Err    error
 }
 
-// Outcome is what the answer to a write says of it.
+// Outcome is the outcome of a write by its answer.
 func (a Answer) Outcome() check.Outcome {
 	var dial *net.OpError
 	if errors.As(a.Err, &dial) && dial.Op == "dial" {
-		return check.Rejected // nobody heard it
+		return check.Rejected // nobody received it
 	}
 	return check.OfAnswer(a.Status, a.Body)
 }
@@ -65,7 +65,7 @@ func (a Answer) ops() (ids []string) {
 	return ids
 }
 
-// Do makes one request; headers are names and values by turns.
+// Do makes one request; headers are names and values, alternating.
 func (c *Client) Do(method, path, body string, headers ...string) Answer {
 	req, err := http.NewRequestWithContext(context.Background(), method, c.url()+path, strings.NewReader(body))
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Client) Insert(rows ...check.Write) Answer {
 	return c.Do(http.MethodPost, "/write", rowsJSON(rows))
 }
 
-// InsertOnce says the same until somebody says what became of it, or ctx ends:
+// InsertOnce repeats a write until its outcome is known, or ctx ends:
 // the key makes repetitions one.
 func (c *Client) InsertOnce(ctx context.Context, key string, rows ...check.Write) Answer {
 	open := false // a former attempt may have been taken, whatever becomes of this one
@@ -115,7 +115,7 @@ func (c *Client) Update(key int64, value string) Answer {
 	return c.Do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, rowJSON(key, value)))
 }
 
-// Ask learns later what became of a write.
+// Ask asks for the outcome of a write.
 func (c *Client) Ask(op string) check.Outcome {
 	var body struct {
 		Outcome string `json:"outcome"`

@@ -124,7 +124,7 @@ func (s *Set) note(writes []check.Write, a Answer, took time.Duration) {
 	}
 }
 
-// Writes are all that were made so far, with what was told of them.
+// Writes are all that were made so far, with their outcomes.
 func (s *Set) Writes() []check.Write {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,13 +138,13 @@ func (s *Set) Slowest() time.Duration {
 	return s.slowest
 }
 
-// AskOpen turns unknown outcomes into known ones where the router can tell
+// AskOpen turns unknown outcomes into known ones where the router knows them
 // soon: what a router that is gone had made stays open for longer.
 func (s *Set) AskOpen(t testing.TB, c *Client) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	told := map[int64]check.Outcome{}
+	known := map[int64]check.Outcome{}
 	count := map[check.Outcome]int{}
 	open := slices.Clone(s.open)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -154,14 +154,14 @@ func (s *Set) AskOpen(t testing.TB, c *Client) {
 			outcome := c.Ask(w.op)
 			count[outcome]++
 			for _, key := range w.keys {
-				told[key] = outcome
+				known[key] = outcome
 			}
 			return outcome != check.Unknown
 		})
 	}
 	for i := range s.writes {
 		if w := &s.writes[i]; w.Outcome == check.Unknown {
-			w.Outcome = told[w.Key]
+			w.Outcome = known[w.Key]
 		}
 	}
 	if len(s.open) > 0 {
@@ -171,7 +171,7 @@ func (s *Set) AskOpen(t testing.TB, c *Client) {
 
 const askPatience = 10 * time.Second
 
-// Check judges what the replicas of each shard hold. Keys of which other says
+// Check judges what the replicas of each shard hold. Keys of which other reports
 // so are somebody else's.
 func (s *Set) Check(t testing.TB, table Table, found map[int][]check.Replica, other func(key int64) bool) (faults []check.Fault) {
 	t.Helper()

@@ -1,5 +1,5 @@
 // Package writers writes to a table over the course's API and remembers what
-// it was told: rows under keys that nobody else writes, and counters with one
+// the answers: rows under keys that nobody else writes, and counters with one
 // writer each. When the writing is over, the checkers of e2e/check decide
 // whether what the replicas hold agrees with that.
 //
@@ -19,7 +19,7 @@ import (
 	"ringway/events"
 )
 
-// Table says where keys lie: shard i keeps those from i·Size up to the next.
+// Table is where keys lie: shard i keeps those from i·Size up to the next.
 type Table struct {
 	Shards int
 	Size   int64 // over 1,000, which are for counters
@@ -48,8 +48,8 @@ func (t Table) Shard(i int) string { return fmt.Sprintf("sh%d", i+1) }
 // ShardOf is the number of the shard that keeps a key.
 func (t Table) ShardOf(key int64) int { return int(key / t.Size) }
 
-// IsCounter tells the keys of Counters, at the upper end of each shard, from
-// those of a Set.
+// IsCounter distinguishes the keys of Counters, at the upper end of each shard,
+// from those of a Set.
 func (t Table) IsCounter(key int64) bool { return key%t.Size >= t.firstCounter() }
 
 func (t Table) firstCounter() int64 { return t.Size - 1000 }

@@ -17,14 +17,14 @@ import (
 
 var table = Table{Shards: 2, Size: 1 << 20}
 
-// fake is a router before a table of one replica, which answers as it is told.
+// fake is a router before a table of one replica, which answers as do decides.
 type fake struct {
-	mu   sync.Mutex
-	rows map[int64]string             // lines of JSON, as they came
-	keys map[string]bool              // of idempotency
-	ops  map[string]bool              // of which nothing was said: were they done
-	said int                          // requests so far
-	do   func(n int) (keep, say bool) // what becomes of the n-th write: is it kept, is that said
+	mu       sync.Mutex
+	rows     map[int64]string                // lines of JSON, as they came
+	keys     map[string]bool                 // of idempotency
+	ops      map[string]bool                 // without an answer: were they done
+	requests int                             // requests so far
+	do       func(n int) (keep, answer bool) // what becomes of the n-th write: is it kept, is it answered
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -62,8 +62,8 @@ func (f *fake) write(w http.ResponseWriter, r *http.Request, body []byte) {
 	} else {
 		_ = json.Unmarshal(req.Data, &rows)
 	}
-	f.said++
-	keep, say := f.do(f.said)
+	f.requests++
+	keep, answer := f.do(f.requests)
 	if id := r.Header.Get("Idempotency-Key"); id != "" && keep {
 		keep, f.keys[id] = !f.keys[id], true
 	}
@@ -72,14 +72,14 @@ func (f *fake) write(w http.ResponseWriter, r *http.Request, body []byte) {
 			f.rows[parsed.Key] = string(row)
 		}
 	}
-	if !say {
+	if !answer {
 		w.WriteHeader(http.StatusGatewayTimeout)
-		fmt.Fprintf(w, `{"shards":{"sh1":{"op":"%d"}}}`, f.said)
-		f.ops[fmt.Sprint(f.said)] = keep
+		fmt.Fprintf(w, `{"shards":{"sh1":{"op":"%d"}}}`, f.requests)
+		f.ops[fmt.Sprint(f.requests)] = keep
 	}
 }
 
-func startFake(t *testing.T, do func(n int) (keep, say bool)) (*fake, *Client) {
+func startFake(t *testing.T, do func(n int) (keep, answer bool)) (*fake, *Client) {
 	t.Helper()
 	f := &fake{rows: map[int64]string{}, keys: map[string]bool{}, ops: map[string]bool{}, do: do}
 	server := httptest.NewServer(f)
@@ -100,12 +100,12 @@ func held(t *testing.T, c *Client) map[int][]check.Replica {
 	return found
 }
 
-// What a table keeps, says or forgets is what the checkers then see.
+// What a table keeps, answers or forgets is what the checkers then see.
 func TestSetAndCounters(t *testing.T) {
-	f := func(name string, do func(n int) (keep, say bool), kinds ...string) {
+	f := func(name string, do func(n int) (keep, answer bool), kinds ...string) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, c := startFake(t, func(n int) (keep, say bool) {
+			_, c := startFake(t, func(n int) (keep, answer bool) {
 				if n <= 2 { // counters are made
 					return true, true
 				}
@@ -134,22 +134,22 @@ func TestSetAndCounters(t *testing.T) {
 	}
 	f("all is well", func(int) (bool, bool) { return true, true })
 	f("answers are lost", func(n int) (bool, bool) { return true, n%7 != 0 })
-	f("writes are lost, and nobody says otherwise", func(n int) (bool, bool) { return n%7 != 0, n%7 != 0 })
+	f("writes are lost, and nothing shows it", func(n int) (bool, bool) { return n%7 != 0, n%7 != 0 })
 	f("acknowledged writes are lost", func(n int) (bool, bool) { return n%10 != 0, true }, check.Lost, check.Stale)
 }
 
 // A named write is repeated until it is known, and takes effect once.
 func TestInsertOnce(t *testing.T) {
 	f, c := startFake(t, func(n int) (bool, bool) { return n > 1, n > 3 })
-	if a := c.InsertOnce(t.Context(), "id", check.Write{Key: 7, Value: "x"}); a.Outcome() != check.Acknowledged || f.said != 4 {
-		t.Errorf("%+v after %d attempts", a, f.said)
+	if a := c.InsertOnce(t.Context(), "id", check.Write{Key: 7, Value: "x"}); a.Outcome() != check.Acknowledged || f.requests != 4 {
+		t.Errorf("%+v after %d attempts", a, f.requests)
 	}
 	if value, err := c.Get(7, Linearizable); err != nil || value != "x" {
 		t.Errorf("reads %q, %v", value, err)
 	}
 }
 
-// What nobody said of unnamed writes can be asked for later.
+// The outcome of unnamed writes without an answer can be asked for.
 func TestAskOpen(t *testing.T) {
 	_, c := startFake(t, func(n int) (bool, bool) { return n%2 == 0, n%3 != 0 })
 	var set Set
@@ -178,7 +178,7 @@ func TestOutcomeOfARefusedConnection(t *testing.T) {
 	server.Close()
 	c := NewClient(func() string { return server.URL }, table)
 	if a := c.Insert(check.Write{Key: 7, Value: "x"}); a.Outcome() != check.Rejected {
-		t.Errorf("%+v: nobody heard it", a)
+		t.Errorf("%+v: nobody received it", a)
 	}
 }
 

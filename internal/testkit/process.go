@@ -93,7 +93,7 @@ func (b *BusProcess) start() error {
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "nats://")
 	if err != nil || !ok {
 		b.Kill()
-		return errors.Join(fmt.Errorf("the bus says %q", line), err)
+		return errors.Join(fmt.Errorf("the bus prints %q", line), err)
 	}
 	b.listen = address
 	return nil
@@ -102,7 +102,7 @@ func (b *BusProcess) start() error {
 // Kill ends it as a crash does.
 func (b *BusProcess) Kill() {
 	_ = b.cmd.Process.Kill() // it may have ended
-	_ = b.cmd.Wait()         // says that it was killed
+	_ = b.cmd.Wait()         // reports that it was killed
 	_ = b.stdin.Close()
 }
 

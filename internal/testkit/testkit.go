@@ -38,7 +38,7 @@ func Within(t testing.TB, d time.Duration, f func() error) time.Duration {
 	return StartWatch().Within(t, d, f)
 }
 
-// Try asks f until it returns nil, for d at the most, and returns its last
+// Try asks f until it returns nil, for at most d, and returns its last
 // error. It asks once at least.
 func Try(d time.Duration, f func() error) error {
 	deadline := time.Now().Add(d)
@@ -56,7 +56,7 @@ func try(over func() bool, f func() error) error {
 	}
 }
 
-// pause is between two looks. Looking takes a quarter of the time at the most,
+// pause is between two looks. Looking takes at most a quarter of the time,
 // for it takes that from what it waits for; but no pause is long.
 func pause(look time.Duration) time.Duration { return min(max(pace, 3*look), longest) }
 

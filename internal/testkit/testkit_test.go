@@ -89,23 +89,23 @@ func TestStopwatch(t *testing.T) {
 // failing is a test that is to fail; its Fatalf returns.
 type failing struct {
 	testing.TB
-	said string
+	message string
 }
 
 func (f *failing) Helper()                        {}
-func (f *failing) Fatalf(form string, all ...any) { f.said = fmt.Sprintf(form, all...) }
-func (f *failing) Fatal(all ...any)               { f.said = fmt.Sprint(all...) }
+func (f *failing) Fatalf(form string, all ...any) { f.message = fmt.Sprintf(form, all...) }
+func (f *failing) Fatal(all ...any)               { f.message = fmt.Sprint(all...) }
 
 func TestEventually_EndsTheTestWithTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &failing{TB: t}
 		testkit.Eventually(f, func() error { return errors.New("not yet") })
-		if want := "not within 45s: not yet"; f.said != want {
-			t.Errorf("got %q, want %q", f.said, want)
+		if want := "not within 45s: not yet"; f.message != want {
+			t.Errorf("got %q, want %q", f.message, want)
 		}
 		testkit.Must(f, errors.New("no"))
-		if f.said != "no" {
-			t.Errorf("got %q", f.said)
+		if f.message != "no" {
+			t.Errorf("got %q", f.message)
 		}
 	})
 }

@@ -18,9 +18,9 @@ import (
 
 func TestSpread_PutsEveryCopyOnAnotherServer(t *testing.T) {
 	for _, a := range analyses() {
-		copies, least, most := map[string]int{}, 1000, 0
+		copies, lowest, highest := map[string]int{}, 1000, 0
 		for _, s := range a.d.servers {
-			least, most = min(least, len(s.shards)), max(most, len(s.shards))
+			lowest, highest = min(lowest, len(s.shards)), max(highest, len(s.shards))
 			for i, id := range s.shards {
 				copies[id]++
 				if slices.Contains(s.shards[:i], id) {
@@ -33,8 +33,8 @@ func TestSpread_PutsEveryCopyOnAnotherServer(t *testing.T) {
 				t.Errorf("%s: %d copies of %s, want %d", a.name, n, id, a.d.replicas)
 			}
 		}
-		if len(copies) != a.d.shards || most-least > 1 {
-			t.Errorf("%s: %d shards, %d to %d on a server", a.name, len(copies), least, most)
+		if len(copies) != a.d.shards || highest-lowest > 1 {
+			t.Errorf("%s: %d shards, %d to %d on a server", a.name, len(copies), lowest, highest)
 		}
 		if !json.Valid([]byte(a.d.payload())) {
 			t.Errorf("%s: %s", a.name, a.d.payload())

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-const mostAnswer = 4 << 10 // bytes
+const maxAnswer = 4 << 10 // bytes
 
 // client is one connection's share of the work: a request is put together in
-// one piece, and an answer is looked at for no more than tells where it ends
-// and whether it is the right one. It speaks to servers that say
+// one piece, and an answer is looked at for no more than shows where it ends
+// and whether it is the right one. It is for servers that send
 // Content-Length, written so or all in small letters; anything else is an error.
 type client struct {
 	socket     int
@@ -29,7 +29,7 @@ type client struct {
 // newClient makes one that posts what body makes of a key, or, without a body,
 // gets path with the key in a header.
 func newClient(path string, body func(to []byte, key int64) []byte, want string) *client {
-	c := &client{path: path, body: body, want: []byte(want), answer: make([]byte, mostAnswer)}
+	c := &client{path: path, body: body, want: []byte(want), answer: make([]byte, maxAnswer)}
 	if c.head = "POST " + path + " HTTP/1.1\r\nHost: ringway\r\nContent-Type: application/json\r\nContent-Length: "; body == nil {
 		c.head = "GET " + path + " HTTP/1.1\r\nHost: ringway\r\n" + keyHeader + ": "
 	}
@@ -52,11 +52,11 @@ func (c *client) ask(key int64) []byte {
 	return c.request
 }
 
-// room is where the next bytes of the answer belong.
-func (c *client) room() []byte { return c.answer[c.have:] }
+// free is where the next bytes of the answer belong.
+func (c *client) free() []byte { return c.answer[c.have:] }
 
 // came reports whether the answer is whole, now that n more bytes of it are in
-// its room.
+// the free part.
 func (c *client) came(n int) (done bool, err error) {
 	if n == 0 {
 		return false, c.failed(fmt.Errorf("the end of it after %q", c.answer[:c.have]))

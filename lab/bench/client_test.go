@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// hear has a client that asked for key 7 read these pieces of an answer, one
+// receive has a client that asked for key 7 read these pieces of an answer, one
 // after the other, and then the end of the connection.
-func hear(c *client, pieces ...string) error {
+func receive(c *client, pieces ...string) error {
 	c.ask(7)
 	for _, piece := range pieces {
 		for rest := piece; rest != ""; {
-			n := copy(c.room(), rest)
+			n := copy(c.free(), rest)
 			if n == 0 {
-				return errors.New("no room for the rest")
+				return errors.New("no space for the rest")
 			}
 			done, err := c.came(n)
 			if done || err != nil {
@@ -76,10 +76,10 @@ func TestClient_GetsWithTheKeyInAHeader(t *testing.T) {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
-	if err := hear(c, strings.ToLower(answer("200 OK", "", "hello")), ""); err == nil {
+	if err := receive(c, strings.ToLower(answer("200 OK", "", "hello")), ""); err == nil {
 		t.Error("a strange version was taken")
 	}
-	if err := hear(c, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello"); err != nil {
+	if err := receive(c, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello"); err != nil {
 		t.Error(err)
 	}
 }
@@ -87,14 +87,14 @@ func TestClient_GetsWithTheKeyInAHeader(t *testing.T) {
 func TestClient_TakesAnswersInAnyPieces(t *testing.T) {
 	whole := answer("200 OK", "Server: x\r\n", `{"message":"1 Data entries added"}`)
 	for i := range len(whole) {
-		if err := hear(writer(), whole[:i], whole[i:]); err != nil {
+		if err := receive(writer(), whole[:i], whole[i:]); err != nil {
 			t.Errorf("cut at %d: %v", i, err)
 		}
 	}
-	if err := hear(writer(), strings.Split(whole, "")...); err != nil {
+	if err := receive(writer(), strings.Split(whole, "")...); err != nil {
 		t.Error(err)
 	}
-	if err := hear(writer(), sized(mostAnswer)); err != nil {
+	if err := receive(writer(), sized(maxAnswer)); err != nil {
 		t.Error(err)
 	}
 }
@@ -102,7 +102,7 @@ func TestClient_TakesAnswersInAnyPieces(t *testing.T) {
 func TestClient_FailsUnlessTheAnswerIsRight(t *testing.T) {
 	f := func(want string, pieces ...string) {
 		t.Helper()
-		err := hear(writer(), pieces...)
+		err := receive(writer(), pieces...)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "/write of key 7") {
 			t.Errorf("%.200q: got %v, want %s", pieces, err, want)
 		}
@@ -116,12 +116,12 @@ func TestClient_FailsUnlessTheAnswerIsRight(t *testing.T) {
 	f("HTTP/1.1 200 OK", answer("200 OK", "", ""))
 	f("no Content-Length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 	f("no Content-Length", "HTTP/1.1 204 No Content\r\n\r\n")
-	f("no Content-Length", "HTTP/1.1 200 OK\r\n\r\n\r\nContent-Length: 5\r\n\r\n") // only its body says so
+	f("no Content-Length", "HTTP/1.1 200 OK\r\n\r\n\r\nContent-Length: 5\r\n\r\n") // only its body has it
 	for _, n := range []string{"", "-1", "x", "1e1", "9223372036854775807", "18446744073709551616"} {
 		f("parsing", lengthy(n))
 	}
-	f("more than 4096 bytes", sized(mostAnswer+1))
-	f("more than 4096 bytes", "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*mostAnswer))
+	f("more than 4096 bytes", sized(maxAnswer+1))
+	f("more than 4096 bytes", "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxAnswer))
 	f("1 bytes too many", right+"H")
 	f(fmt.Sprint(len(right), " bytes too many"), right+right)
 	f("the end of it", "")
@@ -134,11 +134,11 @@ func TestClient_TellsAnswersApart(t *testing.T) {
 	c := writer()
 	for i, body := range []string{oneAdded + strings.Repeat(" ", 300), oneAdded + strings.Repeat(" ", 100), oneAdded + strings.Repeat(" ", 200), "nothing"} {
 		a := answer("200 OK", "", body)
-		if err := hear(c, a[:20], a[20:]); (err == nil) != strings.HasPrefix(body, oneAdded) {
+		if err := receive(c, a[:20], a[20:]); (err == nil) != strings.HasPrefix(body, oneAdded) {
 			t.Fatalf("answer %d: %v", i, err)
 		}
 	}
-	if err := hear(c); err == nil {
+	if err := receive(c); err == nil {
 		t.Error("a server that closed answered")
 	}
 }

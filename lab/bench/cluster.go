@@ -26,7 +26,7 @@ type cluster struct {
 	unix        string        // unix:PATH, where the same is served as at http
 	ended       chan struct{} // closed when it has ended
 	end         error         // how; read it after the end, like
-	said        *bytes.Buffer // its stderr
+	stderr      *bytes.Buffer // its stderr
 }
 
 var readyLine = regexp.MustCompile(`^ready\s+http (http://\S+)\s+admin (http://\S+)`)
@@ -46,9 +46,9 @@ func start(ctx context.Context, o options, replicas int) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http"), ended: make(chan struct{}), said: &bytes.Buffer{}}
+	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http"), ended: make(chan struct{}), stderr: &bytes.Buffer{}}
 	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", strconv.Itoa(replicas), "--log-level", "warn")
-	c.cmd.Stderr = c.said
+	c.cmd.Stderr = c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is ours to pass on
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -74,14 +74,14 @@ func start(ctx context.Context, o options, replicas int) (*cluster, error) {
 		c.http, c.admin = m[1], m[2]
 		return c, nil
 	case <-c.ended:
-		return nil, fmt.Errorf("ringway up ended: %w\n%s", c.end, c.said)
+		return nil, fmt.Errorf("ringway up ended: %w\n%s", c.end, c.stderr)
 	case <-time.After(90 * time.Second):
 		err = errors.New("ringway up was not ready within 90 s")
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	c.stop()
-	return nil, fmt.Errorf("%w\n%s", err, c.said)
+	return nil, fmt.Errorf("%w\n%s", err, c.stderr)
 }
 
 // stop stops it as ctrl-C does, and makes it after a minute.
@@ -147,7 +147,7 @@ func (c *cluster) init(ctx context.Context, d database) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, _ = io.Copy(io.Discard, body) // the code said it all
+	_, _ = io.Copy(io.Discard, body) // the code is the answer
 	return time.Since(began), body.Close()
 }
 

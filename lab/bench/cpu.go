@@ -45,7 +45,7 @@ func (u usage) each(n int) string {
 }
 
 // usageOf is that of processes and all below them, by role, and of ourselves.
-// Linux only; elsewhere it tells of ourselves.
+// Linux only; elsewhere it is of this process.
 func usageOf(roots ...int) usage {
 	u := usage{}
 	var self syscall.Rusage

@@ -85,13 +85,13 @@ func limit(ctx context.Context, o options) error {
 		if web == unix {
 			over = ""
 		}
-		least, noDriver := make([]float64, rounds), make([]float64, rounds)
+		lowest, noDriver := make([]float64, rounds), make([]float64, rounds)
 		for i := range rounds {
-			least[i] = web.costs[i] + stores.costs[i]
-			noDriver[i] = least[i] - stores.driver[i]
+			lowest[i] = web.costs[i] + stores.costs[i]
+			noDriver[i] = lowest[i] - stores.driver[i]
 		}
 		fmt.Printf("%sthe peer's cost over http + stores: %s; without what the driver of the stores takes: %s\n", over,
-			spreadOf(ratios(peer.costs, least), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
+			spreadOf(ratios(peer.costs, lowest), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func bare(socket string) error {
 
 var course = events.Schema{Columns: []string{"Stud_id", "Stud_name", "Stud_marks"}, DTypes: []string{events.DTypeNumber, events.DTypeString, events.DTypeString}}
 
-// pretend reads a row and says that it was written.
+// pretend reads a row and answers that it was written.
 func pretend(ctx *fasthttp.RequestCtx) {
 	row, _ := bytes.CutPrefix(ctx.Request.Body(), []byte(`{"data":[`))
 	row, whole := bytes.CutSuffix(row, []byte("]}"))
@@ -215,7 +215,7 @@ func pretend(ctx *fasthttp.RequestCtx) {
 	ctx.SetBodyString(`{"message":"1 Data entries added","status":"success"}`)
 }
 
-// bareServer is a process, so that its processor time can be told from ours.
+// bareServer is a process, so that its processor time can be distinguished from ours.
 type bareServer struct {
 	cmd        *exec.Cmd
 	stdin      io.Closer

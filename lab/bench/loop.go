@@ -103,7 +103,7 @@ func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMo
 			return load{}, err
 		}
 	}
-	heard := began
+	lastAnswer := began
 	for events := make([]unix.EpollEvent, len(l.clients)); open > 0; {
 		n, err := l.wait(events)
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -112,10 +112,10 @@ func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMo
 		now := time.Now()
 		switch {
 		case n > 0:
-			heard = now
+			lastAnswer = now
 		case ctx.Err() != nil:
 			return load{}, ctx.Err()
-		case now.Sub(heard) >= l.patience:
+		case now.Sub(lastAnswer) >= l.patience:
 			return load{}, fmt.Errorf("%d requests have no answer: %w", open, os.ErrDeadlineExceeded)
 		}
 		for _, event := range events[:max(n, 0)] {
@@ -146,7 +146,7 @@ func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMo
 func (l *loop) send(c *client, key int64) error {
 	request := c.ask(key)
 	n, err := call(unix.SYS_WRITE, c.socket, request)
-	if err == nil && n < len(request) { // a socket has room for much more
+	if err == nil && n < len(request) { // a socket takes much more
 		err = fmt.Errorf("%d of %d bytes sent", n, len(request))
 	}
 	if err != nil {
@@ -157,7 +157,7 @@ func (l *loop) send(c *client, key int64) error {
 
 // receive reports whether the answer of a client is whole.
 func (l *loop) receive(c *client) (bool, error) {
-	n, err := call(unix.SYS_READ, c.socket, c.room())
+	n, err := call(unix.SYS_READ, c.socket, c.free())
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return false, nil
 	}
@@ -167,7 +167,7 @@ func (l *loop) receive(c *client) (bool, error) {
 	return c.came(n)
 }
 
-// wait is epoll's. Go's runtime is not told that this blocks, nor of call: it
+// wait is epoll's. Go's runtime does not know that this blocks, nor of call: it
 // would give the processor of the loop to another thread each time, and take it
 // back, which is a sixth of what an op costs the load generator.
 func (l *loop) wait(events []unix.EpollEvent) (int, error) {

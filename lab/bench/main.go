@@ -53,7 +53,7 @@ func main() {
 		os.Exit(2)
 	}
 	if measure == nil || flag.NArg() != 0 {
-		fmt.Fprintln(os.Stderr, "bench: say what to measure: gets, writes, reads, limit or shards")
+		fmt.Fprintln(os.Stderr, "bench: choose what to measure: gets, writes, reads, limit or shards")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -83,7 +83,7 @@ func (p *peer) open(ctx context.Context, supervisor *mysqld.Supervisor, clients 
 		return err
 	}
 	if durable != flush {
-		return fmt.Errorf("the peer syncs its commits as %d says, not %d", durable, flush)
+		return fmt.Errorf("the peer syncs its commits as %d, not %d", durable, flush)
 	}
 	return nil
 }

@@ -94,8 +94,8 @@ http {
 type proxy struct {
 	cmd     *exec.Cmd
 	http    string // base URL
-	version string // as it tells it
-	said    *bytes.Buffer
+	version string // as it prints it
+	stderr  *bytes.Buffer
 	ended   chan struct{} // closed when it has ended
 }
 
@@ -124,8 +124,8 @@ func startProxy(ctx context.Context, o options, kind proxyKind, members []string
 		return nil, err
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(string(version)), "\n")
-	p := &proxy{cmd: exec.Command(binary, kind.args(file)...), http: "http://" + address, version: first, said: &bytes.Buffer{}, ended: make(chan struct{})}
-	p.cmd.Stderr = p.said
+	p := &proxy{cmd: exec.Command(binary, kind.args(file)...), http: "http://" + address, version: first, stderr: &bytes.Buffer{}, ended: make(chan struct{})}
+	p.cmd.Stderr = p.stderr
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func startProxy(ctx context.Context, o options, kind proxyKind, members []string
 	}()
 	if err := p.ready(ctx); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("%s: %w: %s", kind.name, err, p.said)
+		return nil, fmt.Errorf("%s: %w: %s", kind.name, err, p.stderr)
 	}
 	return p, nil
 }
@@ -162,7 +162,7 @@ func (p *proxy) ready(ctx context.Context) error {
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
-			_ = resp.Body.Close() // the code says it
+			_ = resp.Body.Close() // the code is the answer
 			if resp.StatusCode == http.StatusOK {
 				return nil
 			}

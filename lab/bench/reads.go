@@ -96,12 +96,12 @@ func (c *cluster) longRange(ctx context.Context, keys int64) error {
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	most := before
+	highest := before
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for watching.Err() == nil {
 			if now, err := c.routerMemory(watching); err == nil {
-				most = max(most, now)
+				highest = max(highest, now)
 			}
 			select {
 			case <-watching.Done():
@@ -120,7 +120,7 @@ func (c *cluster) longRange(ctx context.Context, keys int64) error {
 	if int64(rows) != keys {
 		return fmt.Errorf("a range of %d rows gave %d", keys, rows)
 	}
-	fmt.Printf("a range of %d rows: %s; the router's memory grew from %.0f to %.0f MiB\n", rows, took.Round(time.Millisecond), before/(1<<20), most/(1<<20))
+	fmt.Printf("a range of %d rows: %s; the router's memory grew from %.0f to %.0f MiB\n", rows, took.Round(time.Millisecond), before/(1<<20), highest/(1<<20))
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (c *cluster) routes(ctx context.Context, into any) error {
 	return nil
 }
 
-// metric is one of what a process tells of itself.
+// metric is one of what a process reports.
 func metric(ctx context.Context, base, name string) (float64, error) {
 	body, err := get(ctx, base+"/metrics")
 	if err != nil {
@@ -201,7 +201,7 @@ func metric(ctx context.Context, base, name string) (float64, error) {
 			return strconv.ParseFloat(text, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s/metrics does not tell %s", base, name)
+	return 0, fmt.Errorf("%s/metrics has no %s", base, name)
 }
 
 func get(ctx context.Context, url string) (io.ReadCloser, error) {

@@ -12,7 +12,7 @@ func median(rounds []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// spreadOf is the median with the least and the most.
+// spreadOf is the median with the lowest and the highest.
 func spreadOf(rounds []float64, format string) string {
 	return fmt.Sprintf(format+" ("+format+"–"+format+")", median(rounds), slices.Min(rounds), slices.Max(rounds))
 }

@@ -11,37 +11,37 @@ import (
 )
 
 const (
-	churnSlots  = 16384
-	churnSeed   = 1
-	mostMembers = 1000
+	churnSlots = 16384
+	churnSeed  = 1
+	maxMembers = 1000
 )
 
 // band is a range of the number of members; peers are built at one step in
 // every, for theirs take long and depend on nothing before.
 type band struct {
-	most, every int
-	steps       int
-	algorithms  [3]tally // balanced, ketama, maglev
+	limit, every int
+	steps        int
+	algorithms   [3]tally // balanced, ketama, maglev
 }
 
 // tally sums up one algorithm.
 type tally struct {
-	load       []float64 // max share ÷ mean share, by step
-	moves      []float64 // moved ÷ least possible, by step
-	all, least float64   // sums of both
+	load        []float64 // max share ÷ mean share, by step
+	moves       []float64 // moved ÷ least possible, by step
+	all, lowest float64   // sums of both
 }
 
-func (t *tally) add(load, moved, least float64) {
+func (t *tally) add(load, moved, lowest float64) {
 	t.load = append(t.load, load)
-	t.moves = append(t.moves, moved/least)
+	t.moves = append(t.moves, moved/lowest)
 	t.all += moved
-	t.least += least
+	t.lowest += lowest
 }
 
 func churn(quick bool) error {
-	steps, bands := 30_000, []band{{most: 10, every: 2}, {most: 100, every: 10}, {most: mostMembers, every: 100}}
+	steps, bands := 30_000, []band{{limit: 10, every: 2}, {limit: 100, every: 10}, {limit: maxMembers, every: 100}}
 	if quick {
-		steps, bands = 8000, []band{{most: 10, every: 2}, {most: 100, every: 20}, {most: mostMembers, every: 200}}
+		steps, bands = 8000, []band{{limit: 10, every: 2}, {limit: 100, every: 20}, {limit: maxMembers, every: 200}}
 	}
 	r := rand.New(rand.NewPCG(churnSeed, 0))
 	ids, fresh, goal := []int{0}, 1, 1
@@ -51,7 +51,7 @@ func churn(quick bool) error {
 	}
 	for range steps {
 		if len(ids) == goal {
-			goal = int(math.Exp(r.Float64() * math.Log(mostMembers+0.5)))
+			goal = int(math.Exp(r.Float64() * math.Log(maxMembers+0.5)))
 		}
 		before := ids
 		ids = step(r, before, goal, &fresh)
@@ -59,12 +59,12 @@ func churn(quick bool) error {
 		if err != nil {
 			return err
 		}
-		b := &bands[slices.IndexFunc(bands, func(b band) bool { return len(ids) <= b.most })]
+		b := &bands[slices.IndexFunc(bands, func(b band) bool { return len(ids) <= b.limit })]
 		// One of n has come or gone: with equal shares 1/n of all keys must move.
-		least := 1 / float64(max(len(ids), len(before)))
-		b.algorithms[0].add(float64(slices.Max(next.Shares())*len(ids))/churnSlots, movedSlots(now, next), least)
+		lowest := 1 / float64(max(len(ids), len(before)))
+		b.algorithms[0].add(float64(slices.Max(next.Shares())*len(ids))/churnSlots, movedSlots(now, next), lowest)
 		if b.steps++; b.steps%b.every == 0 {
-			peers(b, before, ids, least)
+			peers(b, before, ids, lowest)
 		}
 		now = next
 	}
@@ -74,7 +74,7 @@ func churn(quick bool) error {
 // step adds a member or removes a random one, mostly towards the goal.
 func step(r *rand.Rand, ids []int, goal int, fresh *int) []int {
 	grow := len(ids) < goal != (r.IntN(5) == 0)
-	if len(ids) == mostMembers || len(ids) > 1 && !grow {
+	if len(ids) == maxMembers || len(ids) > 1 && !grow {
 		i := r.IntN(len(ids))
 		return slices.Delete(slices.Clone(ids), i, i+1)
 	}
@@ -100,13 +100,13 @@ func movedSlots(before, after *ring.Table) float64 {
 	return float64(n) / churnSlots
 }
 
-func peers(b *band, before, after []int, least float64) {
+func peers(b *band, before, after []int, lowest float64) {
 	k := newKetama(after)
-	most := 0.0
+	highest := 0.0
 	for _, share := range k.shares() {
-		most = max(most, share)
+		highest = max(highest, share)
 	}
-	b.algorithms[1].add(most*float64(len(after)), newKetama(before).moved(k), least)
+	b.algorithms[1].add(highest*float64(len(after)), newKetama(before).moved(k), lowest)
 
 	m, was := newMaglev(after), newMaglev(before)
 	count, moved := map[int]int{}, 0
@@ -120,21 +120,21 @@ func peers(b *band, before, after []int, least float64) {
 	for _, c := range count {
 		fullest = max(fullest, c)
 	}
-	b.algorithms[2].add(float64(fullest*len(after))/maglevSize, float64(moved)/maglevSize, least)
+	b.algorithms[2].add(float64(fullest*len(after))/maglevSize, float64(moved)/maglevSize, lowest)
 }
 
 func report(bands []band, steps int) error {
-	fmt.Printf("\nMembers come and go at random, %d steps between 1 and %d members: median (least–most)\n\n", steps, mostMembers)
+	fmt.Printf("\nMembers come and go at random, %d steps between 1 and %d members: median (least–most)\n\n", steps, maxMembers)
 	w := table()
 	fmt.Fprintln(w, "members\twhat\tmax share ÷ mean\tmoved ÷ least possible\tof all steps\tsteps")
-	least := 1
+	lowest := 1
 	for _, b := range bands {
 		for i, name := range []string{"balanced, 16384 slots", "ketama, 160 points a member", "maglev, 65537 entries"} {
 			if t := &b.algorithms[i]; len(t.load) > 0 {
-				fmt.Fprintf(w, "%d–%d\t%s\t%s\t%s\t%.3f\t%d\n", least, b.most, name, spread(t.load), spread(t.moves), t.all/t.least, len(t.load))
+				fmt.Fprintf(w, "%d–%d\t%s\t%s\t%s\t%.3f\t%d\n", lowest, b.limit, name, spread(t.load), spread(t.moves), t.all/t.lowest, len(t.load))
 			}
 		}
-		least = b.most + 1
+		lowest = b.limit + 1
 	}
 	return w.Flush()
 }

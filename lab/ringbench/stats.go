@@ -9,7 +9,7 @@ import (
 	"ringway/router/ring"
 )
 
-// spread is the median of rounds with the least and the most.
+// spread is the median of rounds with the lowest and the highest.
 func spread(rounds []float64) string {
 	sorted := slices.Sorted(slices.Values(rounds))
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", sorted[len(sorted)/2], sorted[0], sorted[len(sorted)-1])

@@ -16,7 +16,7 @@ const swapMembers = 1000
 
 // swaps compares the p99 of routing while nothing happens with that while
 // another goroutine rebuilds and swaps the route without a pause. The clock is
-// read once a batch of 1,000 lookups. Rebuilding without swapping tells what of
+// read once a batch of 1,000 lookups. Rebuilding without swapping shows what of
 // it is a busy neighbour. With next to no live data the collector runs every few
 // rebuilds, so all is measured once more beside 64 MiB of it, which is a guess.
 func swaps(quick bool) error {
@@ -82,7 +82,7 @@ func p99(current *atomic.Pointer[route], keys [][]byte, d time.Duration) float64
 }
 
 // beside runs f while another goroutine removes a member and adds it again,
-// and tells how many tables that one built.
+// and returns how many tables that one built.
 func beside(current *atomic.Pointer[route], all []ring.Member, addresses []string, swap bool, f func()) (int, error) {
 	stop, done := make(chan struct{}), make(chan error)
 	built := 0
