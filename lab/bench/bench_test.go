@@ -1,19 +1,19 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"ringway/lab/bench/load"
+	"ringway/lab/bench/usage"
 )
 
 func TestSpread_PutsEveryCopyOnAnotherServer(t *testing.T) {
@@ -43,10 +43,10 @@ func TestSpread_PutsEveryCopyOnAnotherServer(t *testing.T) {
 }
 
 func TestBodies_AreTheCourses(t *testing.T) {
-	if got := string(writeBody(nil, 107)); got != `{"data":[{"Stud_id":107,"Stud_name":"Student 2z","Stud_marks":6}]}` {
+	if got := string(load.WriteBody(nil, 107)); got != `{"data":[{"Stud_id":107,"Stud_name":"Student 2z","Stud_marks":6}]}` {
 		t.Error(got)
 	}
-	if got := string(readBody(nil, 7)); got != `{"Stud_id":{"low":7,"high":7}}` {
+	if got := string(load.ReadBody(nil, 7)); got != `{"Stud_id":{"low":7,"high":7}}` {
 		t.Error(got)
 	}
 }
@@ -57,11 +57,11 @@ func TestPretend_ReadsTheRow(t *testing.T) {
 		var ctx fasthttp.RequestCtx
 		ctx.Request.SetBodyString(body)
 		pretend(&ctx)
-		if got := ctx.Response.StatusCode(); got != want || strings.Contains(string(ctx.Response.Body()), oneAdded) != (want == 200) {
+		if got := ctx.Response.StatusCode(); got != want || strings.Contains(string(ctx.Response.Body()), load.OneAdded) != (want == 200) {
 			t.Errorf("%s: %d %s", body, got, ctx.Response.Body())
 		}
 	}
-	f(string(writeBody(nil, 107)), 200)
+	f(string(load.WriteBody(nil, 107)), 200)
 	f(`{"data":[{"Stud_id":"x","Stud_name":"","Stud_marks":6}]}`, 400)
 	f(`{"data":[{"Stud_id":1,"Stud_name":"","Stud_marks":6}`, 400)
 }
@@ -74,28 +74,6 @@ func TestSpreadKeys_HandsOutEachKeyOnceToAllShardsInTurn(t *testing.T) {
 	}
 	if want := []int64{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func TestGoroutines_CountWhatWasDoneAndStopAtAFailure(t *testing.T) {
-	var done atomic.Int64
-	work := func(int64) error { done.Add(1); return nil }
-	l, err := goroutines{workers: []worker{work, work, work}}.drive(t.Context(), each(make([]int, 100)), time.Hour)
-	if err != nil || l.ops != 100 || done.Load() != 100 || len(l.took) != 100 || !slices.IsSorted(l.took) {
-		t.Errorf("%d ops, %d done, %v", l.ops, done.Load(), err)
-	}
-	broken := errors.New("broken")
-	endless := func() (int64, bool) { return 0, true }
-	if _, err := (goroutines{workers: []worker{work, func(int64) error { return broken }}}).drive(t.Context(), endless, time.Hour); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := (goroutines{workers: []worker{work}}).drive(ctx, endless, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if l, err := (goroutines{workers: []worker{work}}).drive(t.Context(), endless, time.Millisecond); err != nil || l.ops == 0 {
-		t.Errorf("%d ops, %v", l.ops, err)
 	}
 }
 
@@ -115,19 +93,19 @@ func TestUsage_FindsTheProcessesBelowOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() }()
-	before := usageOf(cmd.Process.Pid)
-	look := time.NewTicker(tick)
+	before := usage.Of(cmd.Process.Pid)
+	look := time.NewTicker(usage.Tick)
 	defer look.Stop()
 	for deadline := time.Now().Add(30 * time.Second); ; <-look.C {
-		used := usageOf(cmd.Process.Pid).since(before)
-		if used["sh"] >= 4*tick && used["clients"] >= 0 {
+		used := usage.Of(cmd.Process.Pid).Since(before)
+		if used["sh"] >= 4*usage.Tick && used["clients"] >= 0 {
 			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("used %v", used)
 		}
 	}
-	if got := (usage{"bus": 3 * time.Millisecond, "router": 5 * time.Millisecond}).each(100); got != "router 50, bus 30" {
+	if got := (usage.Usage{"bus": 3 * time.Millisecond, "router": 5 * time.Millisecond}).Each(100); got != "router 50, bus 30" {
 		t.Error(got)
 	}
 }

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"ringway/lab/bench/load"
+	"ringway/lab/bench/usage"
 )
 
 // side is one of several systems that do the same work in turns, or one way to
 // reach it.
 type side struct {
 	name  string
-	begin func(ctx context.Context, clients int) (crew, error)
+	begin func(ctx context.Context, clients int) (load.Crew, error)
 	keys  func() (int64, bool)
 	root  int    // its process, whose children are counted too
 	role  string // of those processes whose time of one op is compared; may be empty
@@ -32,8 +35,8 @@ type pace struct {
 type score struct {
 	rates []float64 // by round
 	costs []float64 // by round: processor time of the side's role for one op, in µs
-	last  load
-	used  usage // in the last round
+	last  load.Load
+	used  usage.Usage // in the last round
 }
 
 // duel lets all sides work in every round, at every number of clients, and
@@ -55,8 +58,8 @@ func duel(ctx context.Context, p pace, peer *side, ours ...*side) ([]score, erro
 			if i > 0 {
 				lead, ratio = "", spreadOf(ratios(own.rates, scores[0].rates), "%.2f")
 			}
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s, %s\n", lead, s.name, spreadOf(own.rates, "%.0f"), ratio, ms(own.last.percentile(50)), ms(own.last.percentile(99)))
-			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, own.used.each(own.last.ops)))
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s, %s\n", lead, s.name, spreadOf(own.rates, "%.0f"), ratio, ms(own.last.Percentile(50)), ms(own.last.Percentile(99)))
+			costs = append(costs, fmt.Sprintf("%d clients, %s: %s", clients, s.name, own.used.Each(own.last.Ops)))
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -81,13 +84,13 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 		}
 		for _, i := range order {
 			s := sides[i]
-			before := usageOf(s.root)
+			before := usage.Of(s.root)
 			l, err := s.work(ctx, clients, took)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
 			}
 			if round >= 0 {
-				scores[i].add(s.role, l, usageOf(s.root).since(before))
+				scores[i].add(s.role, l, usage.Of(s.root).Since(before))
 			}
 		}
 		slices.Reverse(order)
@@ -95,20 +98,20 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 	return scores, nil
 }
 
-func (s *score) add(role string, l load, used usage) {
-	s.rates = append(s.rates, l.perSecond())
-	s.costs = append(s.costs, float64(used[role].Microseconds())/float64(max(l.ops, 1)))
+func (s *score) add(role string, l load.Load, used usage.Usage) {
+	s.rates = append(s.rates, l.PerSecond())
+	s.costs = append(s.costs, float64(used[role].Microseconds())/float64(max(l.Ops, 1)))
 	s.last, s.used = l, used
 }
 
-func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load, error) {
+func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (load.Load, error) {
 	fleet, err := s.begin(ctx, clients)
 	if err != nil {
-		return load{}, err
+		return load.Load{}, err
 	}
-	defer fleet.close()
-	l, err := fleet.drive(ctx, s.keys, atMost)
-	s.ops += l.ops
+	defer fleet.Close()
+	l, err := fleet.Drive(ctx, s.keys, atMost)
+	s.ops += l.Ops
 	return l, err
 }
 
@@ -116,8 +119,8 @@ func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (loa
 // peer is reached, and over TCP.
 func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]byte, int64) []byte, want string) []*side {
 	at := func(name, base string) *side {
-		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) (crew, error) {
-			return httpClients(ctx, base, n, path, body, want)
+		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) (load.Crew, error) {
+			return load.HTTPClients(ctx, base, n, path, body, want)
 		}}
 	}
 	return []*side{at("ringway", c.unix), at("ringway over TCP", c.http)}

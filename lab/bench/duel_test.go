@@ -10,15 +10,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // idle is a side that notes its turns, of ten ops each.
 func idle(name string, turns *[]string) *side {
 	left := 0
-	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: inGoroutines(func(context.Context, int) ([]worker, func(), error) {
+	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: load.InGoroutines(func(context.Context, int) ([]load.Worker, func(), error) {
 		*turns = append(*turns, name)
 		left = 10
-		return []worker{func(int64) error { return nil }}, func() {}, nil
+		return []load.Worker{func(int64) error { return nil }}, func() {}, nil
 	})}
 }
 
@@ -30,7 +32,7 @@ func TestDuel_LetsAllTakeTurnsAndComparesEachWithThePeer(t *testing.T) {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	for _, s := range got {
-		if len(s.rates) != 2 || s.rates[0] <= 0 || len(s.costs) != 2 || s.last.ops != 10 {
+		if len(s.rates) != 2 || s.rates[0] <= 0 || len(s.costs) != 2 || s.last.Ops != 10 {
 			t.Errorf("got %+v", s)
 		}
 	}
@@ -43,7 +45,7 @@ func TestPlay_EndsAtAFailure(t *testing.T) {
 	var turns []string
 	broken := errors.New("broken")
 	bad := idle("bad", &turns)
-	bad.begin = func(context.Context, int) (crew, error) { return nil, broken }
+	bad.begin = func(context.Context, int) (load.Crew, error) { return nil, broken }
 	_, err := pace{rounds: 1, warm: time.Hour}.play(t.Context(), 7, []*side{idle("p", &turns), bad})
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "bad, 7 clients") {
 		t.Errorf("got %v", err)
@@ -75,14 +77,14 @@ func TestBare_ServesTheSameOnBoth(t *testing.T) {
 		t.Errorf("%s: %v", b.http, err)
 	}
 	for _, base := range []string{b.http, b.unix} {
-		clients, err := httpClients(t.Context(), base, 2, "/write", writeBody, oneAdded)
+		clients, err := load.HTTPClients(t.Context(), base, 2, "/write", load.WriteBody, load.OneAdded)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l, err := clients.drive(t.Context(), each(make([]int, 10)), time.Minute); err != nil || l.ops != 10 {
-			t.Errorf("%s: %d ops, %v", base, l.ops, err)
+		if l, err := clients.Drive(t.Context(), each(make([]int, 10)), time.Minute); err != nil || l.Ops != 10 {
+			t.Errorf("%s: %d ops, %v", base, l.Ops, err)
 		}
-		clients.close()
+		clients.Close()
 	}
 	b.stop()
 	if _, err := os.Stat(b.dir); err == nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // gets compares routing: GETs with a key each, through Ringway's router and
@@ -45,8 +47,8 @@ func gets(ctx context.Context, o options) error {
 
 func getting(name, role string, root int, base string) *side {
 	key := func() (int64, bool) { return rand.Int64N(1_000_000), true }
-	return &side{name: name, role: role, root: root, keys: key, begin: func(ctx context.Context, n int) (crew, error) {
-		return httpClients(ctx, base, n, "/home", nil, `"Hello from `)
+	return &side{name: name, role: role, root: root, keys: key, begin: func(ctx context.Context, n int) (load.Crew, error) {
+		return load.HTTPClients(ctx, base, n, "/home", nil, `"Hello from `)
 	}}
 }
 

@@ -18,6 +18,9 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+
+	"ringway/lab/bench/load"
+	"ringway/lab/bench/usage"
 )
 
 // together is how many rows one statement of a replica inserts, about as many
@@ -57,13 +60,13 @@ func limit(ctx context.Context, o options) error {
 	chunks := d
 	chunks.size /= together
 	overHTTP := func(name, base string) *bound {
-		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) (crew, error) {
-			return httpClients(ctx, base, n, "/write", writeBody, oneAdded)
+		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) (load.Crew, error) {
+			return load.HTTPClients(ctx, base, n, "/write", load.WriteBody, load.OneAdded)
 		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1}
 	}
-	peer := &bound{side: side{name: "peer", keys: rows(), begin: inGoroutines(one.inserters)}, roots: []int{one.pid}, clients: clients, rows: 1}
+	peer := &bound{side: side{name: "peer", keys: rows(), begin: load.InGoroutines(one.inserters)}, roots: []int{one.pid}, clients: clients, rows: 1}
 	unix, tcp := overHTTP("http", web.unix), overHTTP("http over TCP", web.http)
-	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: inGoroutines(func(ctx context.Context, n int) ([]worker, func(), error) {
+	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: load.InGoroutines(func(ctx context.Context, n int) ([]load.Worker, func(), error) {
 		return bulkInserters(ctx, three, n)
 	})}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together}
 	sides := []*bound{peer, unix, tcp, stores}
@@ -108,16 +111,16 @@ type bound struct {
 }
 
 func (b *bound) round(ctx context.Context, took time.Duration, counts bool) error {
-	before := usageOf(b.roots...)
+	before := usage.Of(b.roots...)
 	l, err := b.work(ctx, b.clients, took)
 	if err != nil || !counts {
 		return err
 	}
-	used, n := usageOf(b.roots...).since(before), l.ops*b.rows
-	b.rates = append(b.rates, l.perSecond()*float64(b.rows))
-	b.costs = append(b.costs, float64(used.all().Microseconds())/float64(n))
+	used, n := usage.Of(b.roots...).Since(before), l.Ops*b.rows
+	b.rates = append(b.rates, l.PerSecond()*float64(b.rows))
+	b.costs = append(b.costs, float64(used.All().Microseconds())/float64(n))
 	b.driver = append(b.driver, float64(used["clients"].Microseconds())/float64(n))
-	b.last = used.each(n)
+	b.last = used.Each(n)
 	return nil
 }
 
@@ -137,7 +140,7 @@ func (b *bound) check(ctx context.Context, replicas []*peer) error {
 
 // bulkInserters insert rows into all servers, together at a time. The key of
 // an op is that of its first row, in units of together.
-func bulkInserters(ctx context.Context, servers []*peer, n int) (all []worker, release func(), err error) {
+func bulkInserters(ctx context.Context, servers []*peer, n int) (all []load.Worker, release func(), err error) {
 	var releases []func()
 	release = func() {
 		for _, f := range releases {
@@ -145,12 +148,12 @@ func bulkInserters(ctx context.Context, servers []*peer, n int) (all []worker, r
 		}
 	}
 	query := "INSERT INTO peer.StudT VALUES " + strings.TrimSuffix(strings.Repeat("(?,?,?),", together), ",")
-	all = make([]worker, n)
+	all = make([]load.Worker, n)
 	for _, p := range servers {
 		workers, done, err := p.workers(ctx, n, query, func(ctx context.Context, s *sql.Stmt, key int64) error {
 			args := make([]any, 0, 3*together)
 			for id := key * together; id < (key+1)*together; id++ {
-				args = append(args, id, name(id), id%101)
+				args = append(args, id, load.StudentName(id), id%101)
 			}
 			_, err := s.ExecContext(ctx, args...)
 			return err

@@ -13,6 +13,8 @@ import (
 	_ "github.com/go-sql-driver/mysql" // the peer's driver
 
 	"ringway/shard/mysql/mysqld"
+
+	"ringway/lab/bench/load"
 )
 
 // peer is one database server of its own, on a Unix socket, set up as those of
@@ -97,7 +99,7 @@ func (p *peer) close() {
 }
 
 // workers have a connection and a prepared statement each.
-func (p *peer) workers(ctx context.Context, n int, statement string, do func(context.Context, *sql.Stmt, int64) error) (all []worker, release func(), err error) {
+func (p *peer) workers(ctx context.Context, n int, statement string, do func(context.Context, *sql.Stmt, int64) error) (all []load.Worker, release func(), err error) {
 	var conns []*sql.Conn
 	release = func() {
 		for _, c := range conns {
@@ -121,14 +123,14 @@ func (p *peer) workers(ctx context.Context, n int, statement string, do func(con
 	return all, release, nil
 }
 
-func (p *peer) inserters(ctx context.Context, n int) ([]worker, func(), error) {
+func (p *peer) inserters(ctx context.Context, n int) ([]load.Worker, func(), error) {
 	return p.workers(ctx, n, "INSERT INTO peer.StudT VALUES (?, ?, ?)", func(ctx context.Context, s *sql.Stmt, key int64) error {
-		_, err := s.ExecContext(ctx, key, name(key), key%101)
+		_, err := s.ExecContext(ctx, key, load.StudentName(key), key%101)
 		return err
 	})
 }
 
-func (p *peer) readers(ctx context.Context, n int) ([]worker, func(), error) {
+func (p *peer) readers(ctx context.Context, n int) ([]load.Worker, func(), error) {
 	return p.workers(ctx, n, "SELECT Stud_id, Stud_name, Stud_marks FROM peer.StudT WHERE Stud_id = ?", func(ctx context.Context, s *sql.Stmt, key int64) error {
 		var id int64
 		var name, marks string
@@ -146,7 +148,7 @@ func (p *peer) fill(ctx context.Context, keys []int64) error {
 	values := strings.TrimSuffix(strings.Repeat("(?,?,?),", len(keys)), ",")
 	args := make([]any, 0, 3*len(keys))
 	for _, key := range keys {
-		args = append(args, key, name(key), key%101)
+		args = append(args, key, load.StudentName(key), key%101)
 	}
 	_, err := p.db.ExecContext(ctx, "INSERT INTO peer.StudT VALUES "+values, args...)
 	return err

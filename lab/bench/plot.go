@@ -21,8 +21,8 @@ func draw(file string, all []outcome, ops int) error {
 	series := map[string]plotter.Values{}
 	for _, a := range all {
 		names = append(names, a.name)
-		series["writes"] = append(series["writes"], a.writes.spent.Seconds())
-		series["reads"] = append(series["reads"], a.reads.spent.Seconds())
+		series["writes"] = append(series["writes"], a.writes.Spent.Seconds())
+		series["reads"] = append(series["reads"], a.reads.Spent.Seconds())
 	}
 	const width = vg.Length(26)
 	for i, name := range []string{"writes", "reads"} {

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // proxyKind is a router that is not Ringway: how it is asked for its version,
@@ -47,7 +49,7 @@ frontend in
 backend web
   balance hdr(%s)
   hash-type consistent
-`, runtime.NumCPU(), address, keyHeader)
+`, runtime.NumCPU(), address, load.KeyHeader)
 		for i, m := range members {
 			fmt.Fprintf(&b, "  server s%d %s check inter 500ms\n", i+1, m)
 		}
@@ -86,7 +88,7 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, strings.ToLower(strings.ReplaceAll(keyHeader, "-", "_")), servers.String(), address)
+`, runtime.NumCPU(), dir, strings.ToLower(strings.ReplaceAll(load.KeyHeader, "-", "_")), servers.String(), address)
 	},
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // reads compares single-row reads of random keys, then streams all rows.
@@ -34,8 +36,8 @@ func reads(ctx context.Context, o options) error {
 	}
 	fmt.Printf("%d rows are in both after %s\n\n", d.keys(), time.Since(began).Round(100*time.Millisecond))
 	key := func() (int64, bool) { return rand.Int64N(d.keys()), true }
-	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: inGoroutines(both.peer.readers)}
-	scores, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", readBody, oneRow)...)
+	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: load.InGoroutines(both.peer.readers)}
+	scores, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", load.ReadBody, load.OneRow)...)
 	if err != nil {
 		return err
 	}
@@ -72,7 +74,7 @@ func (p *pair) fillRange(ctx context.Context, from, to int64) error {
 			if i > 0 {
 				body = append(body, ',')
 			}
-			body = appendRow(body, keys[i])
+			body = load.AppendRow(body, keys[i])
 		}
 		if err := p.peer.fill(ctx, keys); err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // analysis is one of the course's configurations.
@@ -35,7 +37,7 @@ func analyses() []analysis {
 type outcome struct {
 	analysis
 	init          time.Duration
-	writes, reads load
+	writes, reads load.Load
 }
 
 // shards runs the analyses, each on a cluster of its own, one row a request.
@@ -58,8 +60,8 @@ func shards(ctx context.Context, o options) error {
 	fmt.Fprintln(out, "analysis\tconfiguration\tinit s\twrites s\twrites/s\tp50, p99 ms\treads s\treads/s\tp50, p99 ms")
 	for _, a := range all {
 		fmt.Fprintf(out, "%s\t%s\t%.1f\t%.2f\t%.0f\t%s, %s\t%.2f\t%.0f\t%s, %s\n", a.name, a.what, a.init.Seconds(),
-			a.writes.spent.Seconds(), a.writes.perSecond(), ms(a.writes.percentile(50)), ms(a.writes.percentile(99)),
-			a.reads.spent.Seconds(), a.reads.perSecond(), ms(a.reads.percentile(50)), ms(a.reads.percentile(99)))
+			a.writes.Spent.Seconds(), a.writes.PerSecond(), ms(a.writes.Percentile(50)), ms(a.writes.Percentile(99)),
+			a.reads.Spent.Seconds(), a.reads.PerSecond(), ms(a.reads.Percentile(50)), ms(a.reads.Percentile(99)))
 	}
 	if err := out.Flush(); err != nil {
 		return err
@@ -85,12 +87,12 @@ func analyse(ctx context.Context, o options, a analysis, ops, clients int) (foun
 		return found, err
 	}
 	keys := rand.New(rand.NewPCG(1, 1)).Perm(int(a.d.keys()))[:ops] // the same each time
-	writers, err := httpClients(ctx, c.http, clients, "/write", writeBody, oneAdded)
+	writers, err := load.HTTPClients(ctx, c.http, clients, "/write", load.WriteBody, load.OneAdded)
 	if err != nil {
 		return found, err
 	}
-	defer writers.close()
-	if found.writes, err = writers.drive(ctx, each(keys), time.Hour); err != nil {
+	defer writers.Close()
+	if found.writes, err = writers.Drive(ctx, each(keys), time.Hour); err != nil {
 		return found, err
 	}
 	rows, err := c.countRange(ctx, 0, a.d.keys()-1)
@@ -105,12 +107,12 @@ func analyse(ctx context.Context, o options, a analysis, ops, clients int) (foun
 		return found, fmt.Errorf("%d rows and %d copies are there, after %d writes to %d replicas", rows, copies, ops, a.d.replicas)
 	}
 	rand.New(rand.NewPCG(2, 2)).Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	readers, err := httpClients(ctx, c.http, clients, "/read", readBody, oneRow)
+	readers, err := load.HTTPClients(ctx, c.http, clients, "/read", load.ReadBody, load.OneRow)
 	if err != nil {
 		return found, err
 	}
-	defer readers.close()
-	found.reads, err = readers.drive(ctx, each(keys), time.Hour)
+	defer readers.Close()
+	found.reads, err = readers.Drive(ctx, each(keys), time.Hour)
 	return found, err
 }
 

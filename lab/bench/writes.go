@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"ringway/lab/bench/load"
 )
 
 // ours is the database that both comparisons use: 4 shards, 3 replicas, as few
@@ -24,8 +26,8 @@ func writes(ctx context.Context, o options) error {
 	}
 	defer both.close()
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
-	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: inGoroutines(both.peer.inserters)}
-	ringway := both.cluster.overHTTP(ourKeys.take, "/write", writeBody, oneAdded)
+	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: load.InGoroutines(both.peer.inserters)}
+	ringway := both.cluster.overHTTP(ourKeys.take, "/write", load.WriteBody, load.OneAdded)
 	scores, err := duel(ctx, p, peer, ringway...)
 	if err != nil {
 		return err

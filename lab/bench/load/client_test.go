@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -33,7 +33,7 @@ func receive(c *client, pieces ...string) error {
 	return err
 }
 
-func writer() *client { return newClient("/write", writeBody, oneAdded) }
+func writer() *client { return newClient("/write", WriteBody, OneAdded) }
 
 // answer is one with a body, which may have other headers.
 func answer(status, headers, body string) string {
@@ -42,7 +42,7 @@ func answer(status, headers, body string) string {
 
 // sized is a right answer of so many bytes.
 func sized(n int) string {
-	body := oneAdded
+	body := OneAdded
 	for len(answer("200 OK", "", body)) < n {
 		body += " "
 	}
@@ -58,7 +58,7 @@ func TestClient_AsksInHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(r.Body)
-		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/write" || r.Host == "" || string(body) != string(writeBody(nil, key)) {
+		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/write" || r.Host == "" || string(body) != string(WriteBody(nil, key)) {
 			t.Errorf("%s %s of %q: %s: %v", r.Method, r.URL, r.Host, body, err)
 		}
 		if n, _ := all.Discard(1); n > 0 {
@@ -72,7 +72,7 @@ func TestClient_GetsWithTheKeyInAHeader(t *testing.T) {
 	for _, key := range []int64{7, 123456} {
 		all := bufio.NewReader(bytes.NewReader(c.ask(key)))
 		r, err := http.ReadRequest(all)
-		if err != nil || r.Method != http.MethodGet || r.URL.Path != "/home" || r.Header.Get(keyHeader) != strconv.FormatInt(key, 10) || all.Buffered() > 0 {
+		if err != nil || r.Method != http.MethodGet || r.URL.Path != "/home" || r.Header.Get(KeyHeader) != strconv.FormatInt(key, 10) || all.Buffered() > 0 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
@@ -107,11 +107,11 @@ func TestClient_FailsUnlessTheAnswerIsRight(t *testing.T) {
 			t.Errorf("%.200q: got %v, want %s", pieces, err, want)
 		}
 	}
-	right := answer("200 OK", "", oneAdded)
-	lengthy := func(n string) string { return "HTTP/1.1 200 OK\r\nContent-Length: " + n + "\r\n\r\n" + oneAdded }
-	f("503 Service Unavailable", answer("503 Service Unavailable", "", oneAdded))
+	right := answer("200 OK", "", OneAdded)
+	lengthy := func(n string) string { return "HTTP/1.1 200 OK\r\nContent-Length: " + n + "\r\n\r\n" + OneAdded }
+	f("503 Service Unavailable", answer("503 Service Unavailable", "", OneAdded))
 	f("no such table", answer("404 Not Found", "", "no such table"))
-	f("HTTP/1.1 2000", answer("2000 OK", "", oneAdded))
+	f("HTTP/1.1 2000", answer("2000 OK", "", OneAdded))
 	f("0 Data entries added", answer("200 OK", "", `"0 Data entries added"`))
 	f("HTTP/1.1 200 OK", answer("200 OK", "", ""))
 	f("no Content-Length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
@@ -132,9 +132,9 @@ func TestClient_FailsUnlessTheAnswerIsRight(t *testing.T) {
 // What is left in memory of the answer before is no part of the next one.
 func TestClient_TellsAnswersApart(t *testing.T) {
 	c := writer()
-	for i, body := range []string{oneAdded + strings.Repeat(" ", 300), oneAdded + strings.Repeat(" ", 100), oneAdded + strings.Repeat(" ", 200), "nothing"} {
+	for i, body := range []string{OneAdded + strings.Repeat(" ", 300), OneAdded + strings.Repeat(" ", 100), OneAdded + strings.Repeat(" ", 200), "nothing"} {
 		a := answer("200 OK", "", body)
-		if err := receive(c, a[:20], a[20:]); (err == nil) != strings.HasPrefix(body, oneAdded) {
+		if err := receive(c, a[:20], a[20:]); (err == nil) != strings.HasPrefix(body, OneAdded) {
 			t.Fatalf("answer %d: %v", i, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -31,13 +31,13 @@ type client struct {
 func newClient(path string, body func(to []byte, key int64) []byte, want string) *client {
 	c := &client{path: path, body: body, want: []byte(want), answer: make([]byte, maxAnswer)}
 	if c.head = "POST " + path + " HTTP/1.1\r\nHost: ringway\r\nContent-Type: application/json\r\nContent-Length: "; body == nil {
-		c.head = "GET " + path + " HTTP/1.1\r\nHost: ringway\r\n" + keyHeader + ": "
+		c.head = "GET " + path + " HTTP/1.1\r\nHost: ringway\r\n" + KeyHeader + ": "
 	}
 	return c
 }
 
-// keyHeader carries what a proxy hashes.
-const keyHeader = "X-Ringway-Key"
+// KeyHeader carries what a proxy hashes.
+const KeyHeader = "X-Ringway-Key"
 
 // ask is the request of the next op.
 func (c *client) ask(key int64) []byte {

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"bufio"
@@ -53,11 +53,11 @@ func serve(t *testing.T, one func(net.Conn)) string {
 
 func writers(t *testing.T, base string, n int) *loop {
 	t.Helper()
-	l, err := httpClients(t.Context(), base, n, "/write", writeBody, oneAdded)
+	l, err := HTTPClients(t.Context(), base, n, "/write", WriteBody, OneAdded)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.close)
+	t.Cleanup(l.Close)
 	return l
 }
 
@@ -77,14 +77,14 @@ func TestLoop_IsOnTheSocketOrThePort(t *testing.T) {
 		if network == "tcp" {
 			bases[i] = "http://" + l.Addr().String()
 		}
-		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { served[i].Add(1); pretend(ctx) }}
+		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { served[i].Add(1); ctx.SetBodyString(OneAdded) }}
 		go func() { _ = s.Serve(l) }()
 		defer func() { _ = s.Shutdown() }() // its clients have gone
 	}
 	for i, base := range bases {
-		l, err := writers(t, base, 3).drive(t.Context(), each(make([]int, 30)), time.Minute)
-		if err != nil || l.ops != 30 || len(l.took) != 30 || served[i].Load() != 30 {
-			t.Errorf("%s: %d ops, %d served, %v", base, l.ops, served[i].Load(), err)
+		l, err := writers(t, base, 3).Drive(t.Context(), upTo(30), time.Minute)
+		if err != nil || l.Ops != 30 || len(l.Took) != 30 || served[i].Load() != 30 {
+			t.Errorf("%s: %d ops, %d served, %v", base, l.Ops, served[i].Load(), err)
 		}
 	}
 }
@@ -99,15 +99,15 @@ func TestLoop_WaitsForWhatIsOpenWhenTheTimeIsUp(t *testing.T) {
 				return
 			}
 			_, _ = io.Copy(io.Discard, r.Body)
-			for _, piece := range strings.Split(answer("200 OK", "", oneAdded), "") {
+			for _, piece := range strings.Split(answer("200 OK", "", OneAdded), "") {
 				_, _ = io.WriteString(conn, piece)
 			}
 		}
 	})
 	asked := 0
-	l, err := writers(t, base, 3).drive(t.Context(), func() (int64, bool) { asked++; return int64(asked), true }, 20*time.Millisecond)
-	if err != nil || l.ops != asked || l.ops < 3 || l.spent < 20*time.Millisecond {
-		t.Errorf("%d ops in %s, %d asked, %v", l.ops, l.spent, asked, err)
+	l, err := writers(t, base, 3).Drive(t.Context(), func() (int64, bool) { asked++; return int64(asked), true }, 20*time.Millisecond)
+	if err != nil || l.Ops != asked || l.Ops < 3 || l.Spent < 20*time.Millisecond {
+		t.Errorf("%d ops in %s, %d asked, %v", l.Ops, l.Spent, asked, err)
 	}
 }
 
@@ -116,12 +116,12 @@ func TestLoop_EndsWhenNobodyIsAnswered(t *testing.T) {
 	endless := func() (int64, bool) { return 7, true }
 	crew := writers(t, silent, 2)
 	crew.patience = 20 * time.Millisecond
-	if _, err := crew.drive(t.Context(), endless, time.Hour); !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "2 requests") {
+	if _, err := crew.Drive(t.Context(), endless, time.Hour); !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "2 requests") {
 		t.Errorf("a server that is silent: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := 0
-	_, err := writers(t, silent, 2).drive(ctx, func() (int64, bool) {
+	_, err := writers(t, silent, 2).Drive(ctx, func() (int64, bool) {
 		if asked++; asked == 2 {
 			cancel()
 		}
@@ -137,10 +137,10 @@ func TestLoop_EndsAtAFailure(t *testing.T) {
 		_, _ = http.ReadRequest(bufio.NewReader(conn))
 		_ = conn.Close()
 	})
-	if _, err := writers(t, hangsUp, 3).drive(t.Context(), each([]int{7, 7, 7, 7}), time.Hour); err == nil || !strings.Contains(err.Error(), "/write of key 7") {
+	if _, err := writers(t, hangsUp, 3).Drive(t.Context(), func() (int64, bool) { return 7, true }, time.Hour); err == nil || !strings.Contains(err.Error(), "/write of key 7") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := httpClients(t.Context(), "unix:"+socketPath(t), 3, "/write", writeBody, oneAdded); err == nil {
+	if _, err := HTTPClients(t.Context(), "unix:"+socketPath(t), 3, "/write", WriteBody, OneAdded); err == nil {
 		t.Error("connected where nobody listens")
 	}
 }

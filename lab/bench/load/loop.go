@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package load
 
 import (
 	"context"
@@ -29,11 +29,11 @@ type loop struct {
 	patience time.Duration
 }
 
-var _ crew = (*loop)(nil)
+var _ Crew = (*loop)(nil)
 
-// httpClients connects n clients to a server at a base URL or unix:PATH. An
+// HTTPClients connects n clients to a server at a base URL or unix:PATH. An
 // answer has to contain want.
-func httpClients(ctx context.Context, base string, n int, path string, body func(to []byte, key int64) []byte, want string) (*loop, error) {
+func HTTPClients(ctx context.Context, base string, n int, path string, body func(to []byte, key int64) []byte, want string) (*loop, error) {
 	network, address := "tcp", strings.TrimPrefix(base, "http://")
 	if socket, ok := strings.CutPrefix(base, "unix:"); ok {
 		network, address = "unix", socket
@@ -46,12 +46,12 @@ func httpClients(ctx context.Context, base string, n int, path string, body func
 	for range n {
 		c := newClient(path, body, want)
 		if c.socket, err = connect(ctx, network, address); err != nil {
-			l.close()
+			l.Close()
 			return nil, err
 		}
 		l.clients = append(l.clients, c)
 		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, c.socket, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(len(l.clients) - 1)}); err != nil {
-			l.close()
+			l.Close()
 			return nil, fmt.Errorf("epoll: %w", err)
 		}
 	}
@@ -77,15 +77,15 @@ func connect(ctx context.Context, network, address string) (int, error) {
 	return socket, unix.SetNonblock(socket, true)
 }
 
-func (l *loop) close() {
+func (l *loop) Close() {
 	for _, c := range l.clients {
 		_ = unix.Close(c.socket) // nothing is in flight
 	}
 	_ = unix.Close(l.poll) // as above
 }
 
-// drive implements crew.
-func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMost time.Duration) (load, error) {
+// Drive implements crew.
+func (l *loop) Drive(ctx context.Context, next func() (key int64, ok bool), atMost time.Duration) (Load, error) {
 	began := time.Now()
 	took := make([]time.Duration, 0, 1<<18)
 	open := 0
@@ -100,29 +100,29 @@ func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMo
 	}
 	for _, c := range l.clients {
 		if err := begin(c, time.Now()); err != nil {
-			return load{}, err
+			return Load{}, err
 		}
 	}
 	lastAnswer := began
 	for events := make([]unix.EpollEvent, len(l.clients)); open > 0; {
 		n, err := l.wait(events)
 		if err != nil && !errors.Is(err, unix.EINTR) {
-			return load{}, fmt.Errorf("epoll: %w", err)
+			return Load{}, fmt.Errorf("epoll: %w", err)
 		}
 		now := time.Now()
 		switch {
 		case n > 0:
 			lastAnswer = now
 		case ctx.Err() != nil:
-			return load{}, ctx.Err()
+			return Load{}, ctx.Err()
 		case now.Sub(lastAnswer) >= l.patience:
-			return load{}, fmt.Errorf("%d requests have no answer: %w", open, os.ErrDeadlineExceeded)
+			return Load{}, fmt.Errorf("%d requests have no answer: %w", open, os.ErrDeadlineExceeded)
 		}
 		for _, event := range events[:max(n, 0)] {
 			c := l.clients[event.Fd]
 			done, err := l.receive(c)
 			if err != nil {
-				return load{}, err
+				return Load{}, err
 			}
 			if !done {
 				continue
@@ -134,13 +134,13 @@ func (l *loop) drive(ctx context.Context, next func() (key int64, ok bool), atMo
 				continue
 			}
 			if err := begin(c, now); err != nil {
-				return load{}, err
+				return Load{}, err
 			}
 		}
 	}
 	spent := time.Since(began)
 	slices.Sort(took)
-	return load{ops: len(took), took: took, spent: spent}, ctx.Err()
+	return Load{Ops: len(took), Took: took, Spent: spent}, ctx.Err()
 }
 
 func (l *loop) send(c *client, key int64) error {

@@ -1,4 +1,5 @@
-package main
+// Package usage measures processor time by process.
+package usage
 
 import (
 	"bytes"
@@ -13,12 +14,12 @@ import (
 	"time"
 )
 
-// usage is processor time by who used it.
-type usage map[string]time.Duration
+// Usage is processor time by who used it.
+type Usage map[string]time.Duration
 
-// since is what was used after before.
-func (u usage) since(before usage) usage {
-	more := usage{}
+// Since is what was used after before.
+func (u Usage) Since(before Usage) Usage {
+	more := Usage{}
 	for who, used := range u {
 		if used > before[who] {
 			more[who] = used - before[who]
@@ -27,16 +28,16 @@ func (u usage) since(before usage) usage {
 	return more
 }
 
-// all is what everybody used.
-func (u usage) all() (sum time.Duration) {
+// All is what everybody used.
+func (u Usage) All() (sum time.Duration) {
 	for _, used := range u {
 		sum += used
 	}
 	return sum
 }
 
-// each is what one of n ops took, the most first.
-func (u usage) each(n int) string {
+// Each is what one of n ops took, the most first.
+func (u Usage) Each(n int) string {
 	var parts []string
 	for _, who := range slices.SortedFunc(maps.Keys(u), func(a, b string) int { return int(u[b] - u[a]) }) {
 		parts = append(parts, fmt.Sprintf("%s %.0f", who, float64(u[who].Microseconds())/float64(max(n, 1))))
@@ -44,10 +45,10 @@ func (u usage) each(n int) string {
 	return strings.Join(parts, ", ")
 }
 
-// usageOf is that of processes and all below them, by role, and of ourselves.
+// Of is that of processes and all below them, by role, and of ourselves.
 // Linux only; elsewhere it is of this process.
-func usageOf(roots ...int) usage {
-	u := usage{}
+func Of(roots ...int) Usage {
+	u := Usage{}
 	var self syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) == nil {
 		u["clients"] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
@@ -81,8 +82,8 @@ type process struct {
 	used        time.Duration
 }
 
-// tick is the unit of /proc's times on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
+// Tick is the unit of /proc's times on every Linux that Go runs on.
+const Tick = 10 * time.Millisecond
 
 func readProcess(dir string) (p process, ok bool) {
 	stat, err := os.ReadFile(dir + "/stat")
@@ -98,7 +99,7 @@ func readProcess(dir string) (p process, ok bool) {
 	p.parent, _ = strconv.Atoi(fields[1])
 	user, _ := strconv.Atoi(fields[11])
 	system, _ := strconv.Atoi(fields[12])
-	p.used = time.Duration(user+system) * tick
+	p.used = time.Duration(user+system) * Tick
 	p.role = string(stat[name+1 : rest])
 	args, _ := os.ReadFile(dir + "/cmdline")
 	if words := strings.Split(string(args), "\x00"); len(words) > 1 && words[1] != "" && !strings.HasPrefix(words[1], "-") {
