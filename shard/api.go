@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	case path == "/heartbeat" && (ctx.IsGet() || ctx.IsHead()):
 		// 200 and nothing: the process listens.
 	case path == "/v1/status" && ctx.IsGet():
-		writeJSON(ctx, fasthttp.StatusOK, s.status())
+		writeJSON(ctx, http.StatusOK, s.status())
 	case path == "/metrics" && ctx.IsGet():
 		s.counts.serve(ctx)
 	default:
@@ -58,9 +59,9 @@ func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	var err error
 	switch {
 	case handle == nil:
-		err = events.StatusErrorf(404, "there is no %s", ctx.Path())
+		err = events.StatusErrorf(http.StatusNotFound, "there is no %s", ctx.Path())
 	case !ctx.IsGet():
-		err = events.StatusErrorf(405, "use GET")
+		err = events.StatusErrorf(http.StatusMethodNotAllowed, "use GET")
 	default:
 		err = s.serveReplica(ctx, table, shard, handle)
 	}
@@ -86,7 +87,7 @@ func (s *Server) serveReplica(ctx *fasthttp.RequestCtx, table, shard string, han
 func (s *Server) readable(table, shard, log string, minSeq uint64) (*replica.Running, error) {
 	m := s.manager(table, shard)
 	if m == nil {
-		return nil, events.StatusErrorf(409, "shard %.60s of table %.60s is not kept here", shard, table)
+		return nil, events.StatusErrorf(http.StatusConflict, "shard %.60s of table %.60s is not kept here", shard, table)
 	}
 	r, err := m.Readable(log)
 	if err != nil {
@@ -103,7 +104,7 @@ func number[N any](args *fasthttp.Args, name string, parse func(string, int, int
 	}
 	n, err := parse(string(text), 10, 64)
 	if err != nil {
-		return n, events.StatusErrorf(400, "%s: %.40q is no number", name, text)
+		return n, events.StatusErrorf(http.StatusBadRequest, "%s: %.40q is no number", name, text)
 	}
 	return n, nil
 }
@@ -126,10 +127,10 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica.Running) error {
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica.Running, batch string) error {
 	results, err := r.Store.Results(s.context(), batch)
 	if errors.Is(err, events.ErrNotFound) {
-		return events.StatusErrorf(404, "no results of batch %.80q are here", batch)
+		return events.StatusErrorf(http.StatusNotFound, "no results of batch %.80q are here", batch)
 	}
 	if err == nil {
-		writeJSON(ctx, fasthttp.StatusOK, results)
+		writeJSON(ctx, http.StatusOK, results)
 	}
 	return err
 }
@@ -178,7 +179,7 @@ func (s *Server) acquire(sem *semaphore.Weighted, something string) (release fun
 	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
 	defer cancel()
 	if sem.Acquire(ctx, 1) != nil {
-		return nil, events.StatusErrorf(503, "too many %s; try another replica", something)
+		return nil, events.StatusErrorf(http.StatusServiceUnavailable, "too many %s; try another replica", something)
 	}
 	return release, nil
 }
@@ -284,7 +285,7 @@ func refuse(ctx *fasthttp.RequestCtx, err error) {
 func statusOf(err error) *events.StatusError {
 	var status *events.StatusError
 	if !errors.As(err, &status) {
-		status = events.StatusErrorf(503, "%s", err)
+		status = events.StatusErrorf(http.StatusServiceUnavailable, "%s", err)
 	}
 	return status
 }
@@ -292,7 +293,7 @@ func statusOf(err error) *events.StatusError {
 func writeJSON(ctx *fasthttp.RequestCtx, code int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		code, body = fasthttp.StatusInternalServerError, nil
+		code, body = http.StatusInternalServerError, nil
 	}
 	ctx.SetStatusCode(code)
 	ctx.SetContentType("application/json")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (s assignmentAPI) serve(ctx *fasthttp.RequestCtx, path string) {
 	case "DELETE /del":
 		err = s.remove(ctx)
 	default:
-		err = events.StatusErrorf(404, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
+		err = events.StatusErrorf(http.StatusNotFound, "%s '%.80s' endpoint does not exist in shard servers", ctx.Method(), path)
 	}
 	if err != nil {
 		assignmentFail(ctx, err)
@@ -55,10 +56,10 @@ func (s assignmentAPI) config(ctx *fasthttp.RequestCtx) error {
 		Shards []string       `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.StatusErrorf(400, "the body is not the JSON of a configuration: %s", wrong(err))
+		return events.StatusErrorf(http.StatusBadRequest, "the body is not the JSON of a configuration: %s", wrong(err))
 	}
 	if ask.Schema == nil {
-		return events.StatusErrorf(400, "schema: missing")
+		return events.StatusErrorf(http.StatusBadRequest, "schema: missing")
 	}
 	if err := ask.Schema.Validate(); err != nil {
 		return err
@@ -70,25 +71,25 @@ func (s assignmentAPI) config(ctx *fasthttp.RequestCtx) error {
 	for _, id := range ask.Shards {
 		m := s.byShard(id)
 		if m == nil {
-			return events.StatusErrorf(409, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
+			return events.StatusErrorf(http.StatusConflict, "shard %.60s is not placed on %s; the controller places shards", id, s.cfg.ID)
 		}
 		if target := m.Target(); !target.Spec.Schema.Equal(ask.Schema) {
-			return events.StatusErrorf(409, "shard %s has another schema", id)
+			return events.StatusErrorf(http.StatusConflict, "shard %s has another schema", id)
 		}
 		kept = append(kept, s.cfg.ID+":"+id)
 	}
-	writeJSON(ctx, 200, map[string]string{"message": strings.Join(kept, ", ") + " configured", "status": "success"})
+	writeJSON(ctx, http.StatusOK, map[string]string{"message": strings.Join(kept, ", ") + " configured", "status": "success"})
 	return nil
 }
 
 // listed refuses what is no list of different shards.
 func listed(ids []string) error {
 	if len(ids) == 0 {
-		return events.StatusErrorf(400, "shards: missing")
+		return events.StatusErrorf(http.StatusBadRequest, "shards: missing")
 	}
 	for i, id := range ids {
 		if slices.Contains(ids[:i], id) {
-			return events.StatusErrorf(400, "shards: %.60s is there twice", id)
+			return events.StatusErrorf(http.StatusBadRequest, "shards: %.60s is there twice", id)
 		}
 	}
 	return nil
@@ -122,7 +123,7 @@ type assignmentCall struct {
 func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 	c := &assignmentCall{}
 	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
-		return nil, events.StatusErrorf(400, "the body is no JSON object")
+		return nil, events.StatusErrorf(http.StatusBadRequest, "the body is no JSON object")
 	}
 	var id string
 	if err := c.field("shard", &id); err != nil {
@@ -130,7 +131,7 @@ func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 	}
 	m := s.byShard(id)
 	if m == nil {
-		return nil, events.StatusErrorf(400, "shard: %.60q is not kept on %s", id, s.cfg.ID)
+		return nil, events.StatusErrorf(http.StatusBadRequest, "shard: %.60q is not kept on %s", id, s.cfg.ID)
 	}
 	var err error
 	c.at, c.target, err = m.Current()
@@ -140,10 +141,10 @@ func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 func (c *assignmentCall) field(name string, into any) error {
 	raw, ok := c.fields[name]
 	if !ok || string(raw) == "null" {
-		return events.StatusErrorf(400, "%s: missing", name)
+		return events.StatusErrorf(http.StatusBadRequest, "%s: missing", name)
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return events.StatusErrorf(400, "%s: %s", name, wrong(err))
+		return events.StatusErrorf(http.StatusBadRequest, "%s: %s", name, wrong(err))
 	}
 	return nil
 }
@@ -170,7 +171,7 @@ func (c *assignmentCall) id() (int64, error) {
 	if v.IsText() {
 		n, err := strconv.ParseInt(v.Raw(), 10, 64)
 		if err != nil {
-			return 0, events.StatusErrorf(400, "%s: %.40q is no 64-bit integer", name, v.Raw())
+			return 0, events.StatusErrorf(http.StatusBadRequest, "%s: %.40q is no 64-bit integer", name, v.Raw())
 		}
 		return n, nil
 	}
@@ -180,7 +181,7 @@ func (c *assignmentCall) id() (int64, error) {
 func integer(name string, v rowjson.Value) (int64, error) {
 	n, err := v.Int64()
 	if err != nil {
-		return 0, events.StatusErrorf(400, "%s: %s", name, err)
+		return 0, events.StatusErrorf(http.StatusBadRequest, "%s: %s", name, err)
 	}
 	return n, nil
 }
@@ -196,7 +197,7 @@ func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if bounds.Low == nil || bounds.High == nil {
-		return events.StatusErrorf(400, "%s: low or high is missing", name)
+		return events.StatusErrorf(http.StatusBadRequest, "%s: low or high is missing", name)
 	}
 	low, err := integer(name+".low", *bounds.Low)
 	if err != nil {
@@ -207,7 +208,7 @@ func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if low > high {
-		return events.StatusErrorf(400, "%s: low %d is greater than high %d", name, low, high)
+		return events.StatusErrorf(http.StatusBadRequest, "%s: low %d is greater than high %d", name, low, high)
 	}
 	const begin, end = `{"data":[`, "],\"status\":\"success\"}\n"
 	ctx.SetContentType("application/json")
@@ -236,7 +237,7 @@ func (s assignmentAPI) copy(ctx *fasthttp.RequestCtx) error {
 		Shards []string `json:"shards"`
 	}
 	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.StatusErrorf(400, "the body is no list of shards: %s", wrong(err))
+		return events.StatusErrorf(http.StatusBadRequest, "the body is no list of shards: %s", wrong(err))
 	}
 	if err := listed(ask.Shards); err != nil {
 		return err
@@ -245,7 +246,7 @@ func (s assignmentAPI) copy(ctx *fasthttp.RequestCtx) error {
 	for _, id := range ask.Shards {
 		m := s.byShard(id)
 		if m == nil {
-			return events.StatusErrorf(400, "shards: %.60q is not kept on %s", id, s.cfg.ID)
+			return events.StatusErrorf(http.StatusBadRequest, "shards: %.60q is not kept on %s", id, s.cfg.ID)
 		}
 		at, _, err := m.Current()
 		if err != nil {
@@ -312,10 +313,10 @@ func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if len(objects) == 0 {
-		return events.StatusErrorf(400, "data: no entries")
+		return events.StatusErrorf(http.StatusBadRequest, "data: no entries")
 	}
 	if index > math.MaxInt64-int64(len(objects)) {
-		return events.StatusErrorf(400, "curr_idx: %d is too large", index)
+		return events.StatusErrorf(http.StatusBadRequest, "curr_idx: %d is too large", index)
 	}
 	op := shardlog.Op{Kind: shardlog.OpInsert}
 	for i, object := range objects {
@@ -328,7 +329,7 @@ func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
 	if err := s.do(c, &op); err != nil {
 		return err
 	}
-	writeJSON(ctx, 200, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
+	writeJSON(ctx, http.StatusOK, map[string]any{"message": "Data entries added", "current_idx": index + int64(len(objects)), "status": "success"})
 	return nil
 }
 
@@ -360,7 +361,7 @@ func (s assignmentAPI) update(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	if row.Key() != id {
-		return events.StatusErrorf(400, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
+		return events.StatusErrorf(http.StatusBadRequest, "%s: an update cannot change it from %d to %d", schema.KeyColumn(), id, row.Key())
 	}
 	if err := s.do(c, &shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}); err != nil {
 		return err

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ func (s assignmentAPI) do(c *assignmentCall, op *shardlog.Op) error {
 	r, err := s.writer.Do(s.context(), c.target.LogID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
-		return events.StatusErrorf(504, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
+		return events.StatusErrorf(http.StatusGatewayTimeout, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)
 	}
 	if err != nil {
 		return err
@@ -31,11 +32,11 @@ func (s assignmentAPI) do(c *assignmentCall, op *shardlog.Op) error {
 	switch r.Outcome {
 	case shardlog.Done:
 	case shardlog.Duplicate:
-		return events.StatusErrorf(409, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
+		return events.StatusErrorf(http.StatusConflict, "%s: %s there already; nothing was written", key, keys(r.Keys, r.Count))
 	case shardlog.Missing:
-		return events.StatusErrorf(404, "%s: %s not there", key, keys(r.Keys, r.Count))
+		return events.StatusErrorf(http.StatusNotFound, "%s: %s not there", key, keys(r.Keys, r.Count))
 	default:
-		return events.StatusErrorf(400, "%s: %s", r.Outcome, r.Detail)
+		return events.StatusErrorf(http.StatusBadRequest, "%s: %s", r.Outcome, r.Detail)
 	}
 	_ = s.waitApplied(c.at, r.Seq) // it is written, whenever this replica has it
 	return nil
@@ -58,7 +59,7 @@ func keys(some []int64, all int) string {
 }
 
 func assignmentDone(ctx *fasthttp.RequestCtx, c *assignmentCall, id int64, message string) error {
-	writeJSON(ctx, 200, map[string]string{"message": fmt.Sprintf(message, c.target.Spec.Schema.KeyColumn(), id), "status": "success"})
+	writeJSON(ctx, http.StatusOK, map[string]string{"message": fmt.Sprintf(message, c.target.Spec.Schema.KeyColumn(), id), "status": "success"})
 	return nil
 }
 

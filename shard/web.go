@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -108,9 +109,9 @@ func (discardLog) Printf(string, ...any) {}
 
 // badRequest answers what could not be read as a request; the connection ends.
 func badRequest(ctx *fasthttp.RequestCtx, err error) {
-	code, why := fasthttp.StatusBadRequest, "the request is not HTTP"
+	code, why := http.StatusBadRequest, "the request is not HTTP"
 	if err == fasthttp.ErrBodyTooLarge { //nolint:errorlint // as fasthttp gives it
-		code, why = fasthttp.StatusRequestEntityTooLarge, "the body is too long"
+		code, why = http.StatusRequestEntityTooLarge, "the body is too long"
 	}
 	assignmentFail(ctx, events.StatusErrorf(code, "%s", why))
 	ctx.SetConnectionClose()

@@ -174,8 +174,7 @@ func (s *settling) op(b *shardlog.Batch, i int) shardlog.Result {
 		return shardlog.Result{Outcome: shardlog.Invalid, Detail: "this is the log of " + s.spec.Table + " " + s.spec.Shard.ID}
 	}
 	err := op.Validate(&s.spec.Schema, s.spec.Shard)
-	var refusal *events.StatusError
-	twice := errors.As(err, &refusal) && refusal.Code == 409
+	twice := errors.Is(err, shardlog.ErrRepeatedKey)
 	if err != nil && !twice {
 		return shardlog.Result{Outcome: shardlog.Invalid, Detail: err.Error()}
 	}
