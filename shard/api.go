@@ -20,7 +20,7 @@ import (
 )
 
 // serve answers one request: the native API below shardapi.Prefix, for routers
-// and other shard servers, else the course's.
+// and other shard servers, else the assignment's.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
 	rest, native := strings.CutPrefix(path, shardapi.Prefix)
@@ -40,7 +40,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// serveShard answers <table>/shards/<shard>/<thing>.
+// serveShard answers GET <table>/shards/<shard>/<thing>.
 func (s *Server) serveShard(ctx *fasthttp.RequestCtx, path string) {
 	table, rest, _ := strings.Cut(path, "/")
 	shards, rest, _ := strings.Cut(rest, "/")
@@ -96,7 +96,7 @@ func (s *Server) readable(table, shard, log string, minSeq uint64) (*replica.Run
 	return r, s.waitApplied(r, minSeq)
 }
 
-// number reads a parameter; without it, otherwise.
+// number parses a parameter; a missing one is otherwise.
 func number[N any](args *fasthttp.Args, name string, parse func(string, int, int) (N, error), otherwise N) (N, error) {
 	text := args.Peek(name)
 	if text == nil {
@@ -184,8 +184,8 @@ func (s *Server) acquire(sem *semaphore.Weighted, something string) (release fun
 	return release, nil
 }
 
-// Answers up to directBytes are sent whole; a range of more than directKeys
-// keys is not even tried so.
+// Answers up to directBytes are sent with their length; a range of more than
+// directKeys keys is streamed from the start.
 const (
 	directBytes = 64 << 10
 	directKeys  = 2000
@@ -202,7 +202,7 @@ type rowsAnswer struct {
 var errLong = errors.New("a long answer")
 
 // answerRange answers the rows of a range, streamed if they are many. A stream
-// that fails in the middle has no end, by which its reader knows.
+// that fails in the middle lacks its last line, by which its reader notices.
 func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, high int64, as rowsAnswer) error {
 	if spec := r.Store.Spec(); min(high, spec.Shard.High())-max(low, spec.Shard.Low) <= directKeys {
 		release, err := s.acquire(s.reads, "reads")
@@ -262,8 +262,8 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 	return nil
 }
 
-// context ends with the server. A request's own is not for what may outlive
-// its handler, and database/sql leaves goroutines behind.
+// context ends with the server. The context of a request ends with its handler, and
+// database/sql has goroutines that outlive that.
 func (s *Server) context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,7 +275,7 @@ func (s *Server) context() context.Context {
 	return s.ctx
 }
 
-// refuse answers what went wrong, for programs.
+// refuse answers an error, for programs.
 func refuse(ctx *fasthttp.RequestCtx, err error) {
 	status := statusOf(err)
 	ctx.Response.Reset()

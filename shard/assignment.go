@@ -48,8 +48,8 @@ func (s assignmentAPI) serve(ctx *fasthttp.RequestCtx, path string) {
 	}
 }
 
-// config says whether the server keeps shards already: where they are
-// kept is for the controller to decide.
+// config confirms the shards that the server keeps already, and refuses others: the
+// controller places shards.
 func (s assignmentAPI) config(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Schema *events.Schema `json:"schema"`
@@ -149,7 +149,7 @@ func (c *assignmentCall) field(name string, into any) error {
 	return nil
 }
 
-// wrong is what is wrong with JSON, without the types of this program.
+// wrong is the fault of JSON, without the types of this program.
 func wrong(err error) string {
 	var t *json.UnmarshalTypeError
 	switch {

@@ -63,7 +63,7 @@ func assignmentDone(ctx *fasthttp.RequestCtx, c *assignmentCall, id int64, messa
 	return nil
 }
 
-// assignmentFail answers what went wrong as the course has it.
+// assignmentFail answers an error in the format of the assignment.
 func assignmentFail(ctx *fasthttp.RequestCtx, err error) {
 	status := statusOf(err)
 	ctx.Response.Reset()

@@ -41,7 +41,7 @@ func (s *Server) serveGet(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBodyRaw(all)
 }
 
-// atHand appends the answer to a part that needs neither to wait nor the
+// fromCache appends the answer to a part that needs neither to wait nor the
 // engine; false if it does.
 func (s *Server) fromCache(to []byte, p *shardapi.GetPart) ([]byte, bool) {
 	m := s.manager(p.Table, p.Shard)
@@ -59,7 +59,7 @@ func (s *Server) fromCache(to []byte, p *shardapi.GetPart) ([]byte, bool) {
 	return to, ok
 }
 
-// part is the answer to one part.
+// answerPart is the answer to one part.
 func (s *Server) answerPart(p *shardapi.GetPart) []byte {
 	r, err := s.readable(p.Table, p.Shard, p.Log, p.MinSeq)
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *Server) answerPart(p *shardapi.GetPart) []byte {
 	return rowcache.Answer(found, seq)
 }
 
-// many asks the engine.
+// fromStore reads rows from the engine.
 func (s *Server) fromStore(r *replica.Running, keys []int64) (rows []rowcache.Line, seq uint64, err error) {
 	release, err := s.acquire(s.reads, "reads")
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 // heartbeatSoon has a heartbeat sent before its time.
 func (s *Server) heartbeatSoon() { notify(s.heartbeatNow) }
 
-// sendHeartbeats sends heartbeats until ctx ends. One that fails is not sent again: the next one is newer.
+// sendHeartbeats sends heartbeats until ctx ends. One that fails
+// is not sent again: the next one is newer.
 func (s *Server) sendHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()

@@ -20,7 +20,7 @@ type engineHolder struct {
 	trouble string
 }
 
-// keepOpening opens the engine, however long that takes.
+// openWithRetry opens the engine, however long that takes.
 func (h *engineHolder) openWithRetry(ctx context.Context, cfg Config, open Opener, log *slog.Logger, changed func()) {
 	for wait := cfg.RetryMin; ctx.Err() == nil; wait = min(2*wait, cfg.RetryMax) {
 		began := time.Now()

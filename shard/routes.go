@@ -17,7 +17,7 @@ type tableRoute struct {
 	route events.TableRoute
 }
 
-// follow obeys the routes of tables until ctx ends.
+// follow applies the routes of tables until ctx ends.
 func (s *Server) follow(ctx context.Context) {
 	f := follow.Follower{Values: s.routes, Bus: s.bus, Filter: events.TableKey("*"), Apply: s.apply, Behind: s.isBehind, Log: s.log}
 	f.Run(ctx)
@@ -67,9 +67,9 @@ func (s *Server) apply(e events.Entry) {
 	s.reconcile(name, &route)
 }
 
-// arrange has a manager for every shard of a table that is to be here, and none
-// for others. The data of what is no longer wanted stays: nobody erases it by
-// rule. The caller holds the lock.
+// reconcile starts a manager for every shard of a table that the route wants here,
+// and stops the others. The data of a replica that is no longer wanted stays. The
+// caller holds the lock.
 func (s *Server) reconcile(table string, route *events.TableRoute) {
 	now := maps.Clone(*s.managers.Load())
 	wanted := map[replica.Key]bool{}

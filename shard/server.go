@@ -35,7 +35,7 @@ const (
 // An engine bears as many long reads as are asked of it.
 const _ = uint(storage.LongReads - MaxStreams - maxCopies - replica.MaxDigests - replica.MaxFills)
 
-// Config says what a shard server is and how patient it is.
+// Config is what can be tuned, and who the server is.
 type Config struct {
 	ID       string       // its name in the routes
 	Volume   string       // id of its data directory, for heartbeats
@@ -46,7 +46,7 @@ type Config struct {
 	ReadWait     time.Duration // how long a read waits for its minimum seq, or until it may begin
 	CacheBytes   int           // of rows that are kept in memory
 	MaxBody      int           // bytes of a request
-	WriteTimeout time.Duration // a client that takes nothing for so long is cut off
+	WriteTimeout time.Duration // a client that reads nothing for so long is disconnected
 	Stop         time.Duration // for requests that are open at the end
 }
 
@@ -96,7 +96,7 @@ type Server struct {
 	heartbeatNow chan struct{}
 }
 
-// manager is a manager that runs.
+// manager is a running manager.
 type manager struct {
 	*replica.Manager
 	stop  context.CancelFunc
@@ -134,7 +134,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 func (s *Server) Run(ctx context.Context) error {
 	web := newWeb(s)
 	ended := ctx.Done()
-	// Requests come to their end before what they stand on.
+	// Requests end before what they use.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.mu.Lock()

@@ -12,8 +12,9 @@ import (
 	"ringway/events"
 )
 
-// web is the server's HTTP side: the listener, and the open connections, which
-// fasthttp's server cannot end.
+// web is the HTTP server. It knows the open connections, which fasthttp's server
+// cannot end. It is not router/edge's: an answer may be as long as a shard, so what
+// is limited is a pause of the client, not the whole answer.
 type web struct {
 	net.Listener
 	s    *Server
@@ -44,7 +45,7 @@ func newWeb(s *Server) *web {
 
 func (w *web) serve() error { return w.http.Serve(w) }
 
-// stop takes no new request, waits for open ones and cuts off what is left.
+// stop takes no new request, waits for open ones and closes what is left.
 func (w *web) stop(patience time.Duration) {
 	grace, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -55,7 +56,7 @@ func (w *web) stop(patience time.Duration) {
 	}
 }
 
-// cut ends every connection and reports whether there were any.
+// cut closes every connection and reports whether there were any.
 func (w *web) cut() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,8 +79,7 @@ func (w *web) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// client is a connection of a client. Its deadline moves with what it takes:
-// an answer may be as long as a shard.
+// client is a connection of a client. Its deadline moves with each write.
 type client struct {
 	net.Conn
 	web *web
@@ -101,8 +101,7 @@ func (c *client) Close() error {
 	return c.Conn.Close()
 }
 
-// discardLog drops what fasthttp has to logger: faults of clients, of no interest
-// one by one.
+// discardLog drops fasthttp's messages: they are about faults of single clients.
 type discardLog struct{}
 
 func (discardLog) Printf(string, ...any) {}

@@ -22,11 +22,11 @@ import (
 	"ringway/shard/storage"
 )
 
-// Config says how an applier works.
+// Config is what can be tuned. Delay, DelayPerOp and MaxDelay are explained at delay.
 type Config struct {
 	Responder    bool          // answers writers, and commits what is there at once, until SetResponder changes it
-	Delay        time.Duration // how long a replica that is not the responder waits for more, unless a reader waits for what is there
-	DelayPerOp   time.Duration // longer, so much for each op of its last transaction,
+	Delay        time.Duration // how long a replica that is not the responder waits for more
+	DelayPerOp   time.Duration // longer, for each op of its last transaction,
 	MaxDelay     time.Duration // but no longer than this
 	MaxEntries   int           // messages of one transaction
 	MaxReadAhead int           // bytes of messages read ahead of the store
@@ -56,7 +56,7 @@ func DefaultConfig() Config {
 }
 
 // Log is the log of a shard. Read calls fn for every message after a
-// position, in order and without a gap, until ctx ends, and tells whether more
+// position, in order and without a gap, until ctx ends, and reports whether more
 // follow at once; it fails with events.ErrLogPurged, ErrLogForeign or
 // ErrLogMissing when the log is not the continuation of what the position
 // stands for.

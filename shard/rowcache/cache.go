@@ -28,7 +28,7 @@ type Cache struct {
 // New holds rows of so many bytes.
 func New(bytes int) *Cache { return &Cache{rows: newGenerations(bytes)} }
 
-// rLock locks for who reads rows.
+// rLock locks for reading.
 func (c *Cache) rLock() {
 	for {
 		// Fast path
@@ -46,8 +46,7 @@ func (c *Cache) rLock() {
 
 // Rows is what a cache has of one replica: exactly what the store holds
 // at one seq. That can be known, because only the applier writes the store.
-// There is one lock for all replicas, which is held once for a transaction or a
-// request.
+// There is one lock for all replicas, held once for a transaction or a request.
 type Rows struct {
 	cache  *Cache
 	schema events.Schema
@@ -66,8 +65,8 @@ func (c *Rows) Begin(at events.Position) {
 	c.life, c.seq = c.cache.lives, at.Seq
 }
 
-// Applied takes what the store has applied, which has to follow. An op that may not have changed what it names,
-// because it was a repetition, only makes forget.
+// Applied takes what the store has applied since. Rows of an op that may not have
+// changed them, because it was a repetition, are dropped.
 func (c *Rows) Applied(entries []shardlog.Entry, done []shardlog.Results) {
 	c.cache.mu.Lock()
 	defer c.cache.mu.Unlock()

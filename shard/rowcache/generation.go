@@ -21,7 +21,7 @@ type rowName [12]byte
 
 const (
 	header = len(rowName{}) + 4
-	gone   = ^uint32(0) // in place of a length: the text is not Found
+	gone   = ^uint32(0) // in place of a length: the text is not known
 )
 
 func nameOf(life uint32, key int64) (name rowName) {
@@ -45,7 +45,7 @@ func (g *generation) empty() {
 }
 
 // index takes in the records that were added since. The table of slots, a power
-// of two, must have room for more than all records.
+// of two, must have more slots than there are records.
 func (g *generation) index(seed maphash.Seed, slots int) {
 	if g.indexed == len(g.log) {
 		return

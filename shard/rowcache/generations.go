@@ -6,15 +6,15 @@ import (
 )
 
 // generations keep texts by name, in a number of bytes: those that were set
-// last. Forgetting costs nothing for each text: what was set is young, and when
-// the young fill half of the room, they become the old, and what was old is
-// gone all at once. A cache that picks what goes one by one was a sixth of what
-// a write cost a shard server.
+// last. Eviction costs nothing for each text: what is set is young, and when the
+// young fill half of the bytes, they become the old, and what was old is dropped all
+// at once. A cache that evicts one by one was a sixth of the cost of a write to a
+// shard server.
 //
 // Writing and indexing are for one goroutine at a time, and append for any number
 // of them while nothing is written.
 type generations struct {
-	seed       maphash.Seed // keys are what clients logger: nobody shall know which of them collide
+	seed       maphash.Seed // clients choose keys, and must not know which of them collide
 	log        int          // bytes of a generation's log
 	slots      int          // of its index
 	young, old generation

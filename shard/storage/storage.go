@@ -24,11 +24,11 @@ type Engine interface {
 	Create(ctx context.Context, spec events.ShardSpec, incarnation string) (Store, error)
 
 	// Open finds a replica: events.ErrNotFound if there is none, ErrCopying if
-	// it never became whole.
+	// it was never complete.
 	Open(ctx context.Context, table, shard string) (Store, error)
 
 	// Restore begins to fill a replica from a copy. Until Finish it is marked as
-	// copying; one that was left so is begun anew. A whole one is refused with
+	// copying; one that was left so is begun anew. A complete one is refused with
 	// ErrExists: nothing replaces a good copy but Drop and then Restore.
 	Restore(ctx context.Context, head shardapi.CopyHead) (Restore, error)
 
@@ -46,7 +46,7 @@ type Engine interface {
 type Held struct {
 	Spec     events.ShardSpec
 	Position events.Position
-	Copying  bool // not whole: Position is where it will be
+	Copying  bool // not complete: Position is where it will be
 }
 
 // Store is one replica. One applier calls Apply; the rest may be called at
@@ -60,7 +60,7 @@ type Store interface {
 
 	// Apply applies entries, which follow from without a gap, in one transaction
 	// and returns what became of each. After an error either all or nothing is
-	// applied; Position tells. The errors are ErrRetry (the same again may
+	// applied; Position has which. The errors are ErrRetry (the same again may
 	// succeed), ErrFenced (the replica is not at from) and others, which will not
 	// go away by themselves. After any error read Position before going on: a
 	// commit whose answer was lost may still come in behind it, and the next
@@ -94,7 +94,7 @@ type Store interface {
 }
 
 // LongReads is how many Ranges and Snapshots of one Engine there may be at once
-// that others hold up: beside them it has to answer what is short.
+// that their callers hold up: beside them it has to answer short reads and Apply.
 const LongReads = 14
 
 // MaxKeys bounds what Many reads at once.
@@ -117,7 +117,7 @@ type Restore interface {
 	// Add puts in the next items.
 	Add(ctx context.Context, items []shardapi.CopyItem) error
 
-	// Finish makes the replica whole. Before that nobody can open it, and what
+	// Finish makes the replica complete. Before that nobody can open it, and what
 	// is not finished stays marked as copying.
 	Finish(ctx context.Context) error
 }
@@ -128,7 +128,7 @@ var (
 	ErrRetry = errors.New("the store cannot do this now")
 	// ErrFenced: the replica's position is not what the caller believed.
 	ErrFenced = errors.New("another applier moved the replica")
-	// ErrCopying: the replica is not whole.
+	// ErrCopying: the replica is not complete.
 	ErrCopying = errors.New("the replica is not copied to its end")
 	// ErrExists: there is a replica of the shard already.
 	ErrExists = errors.New("a replica of this shard exists")
