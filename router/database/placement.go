@@ -79,7 +79,7 @@ func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, err
 			name string
 			to   *int64
 		}{{low, &s.Low}, {"Shard_size", &s.Size}} {
-			if raw, ok := o.Get(f.name); err == nil && ok {
+			if raw, ok := o[f.name]; err == nil && ok {
 				*f.to, err = api.ParseKey(f.name, raw, false)
 			} else if err == nil {
 				err = api.BadRequest("%s is missing", f.name)
@@ -103,7 +103,7 @@ func parseSchema(raw json.RawMessage) (events.Schema, error) {
 		name string
 		to   *[]string
 	}{{"columns", &s.Columns}, {"dtypes", &s.DTypes}} {
-		raw, ok := o.Get(f.name)
+		raw, ok := o[f.name]
 		if !ok {
 			return events.Schema{}, api.BadRequest("schema.%s is missing", f.name)
 		}

@@ -30,8 +30,8 @@ func Concerns(body []byte) bool {
 	if err != nil {
 		return false // whoever answers it will say so
 	}
-	_, servers := o.Get("servers")
-	_, shards := o.Get("new_shards")
+	_, servers := o["servers"]
+	_, shards := o["new_shards"]
 	return servers || shards
 }
 
@@ -66,7 +66,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 	if !o.Has("schema") {
 		return fail(api.BadRequest("schema is missing"))
 	}
-	if req.Table.Schema, err = parseSchema(o.Raw("schema")); err != nil {
+	if req.Table.Schema, err = parseSchema(o["schema"]); err != nil {
 		return fail(err)
 	}
 	if err := req.Table.Schema.Validate(); err != nil {
@@ -95,7 +95,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 		}
 	}
 	if o.Has("servers") {
-		if req.Servers, err = parsePlacements(o.Raw("servers")); err != nil {
+		if req.Servers, err = parsePlacements(o["servers"]); err != nil {
 			return fail(err)
 		}
 	}
@@ -163,7 +163,7 @@ func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 		return fail(api.BadRequest("n is %d; it must be at least 1", req.N))
 	}
 	if o.Has("servers") {
-		if req.Servers, err = parsePlacements(o.Raw("servers")); err != nil {
+		if req.Servers, err = parsePlacements(o["servers"]); err != nil {
 			return fail(err)
 		}
 	}
@@ -260,7 +260,7 @@ func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
 		return fail(api.BadRequest("n is %d; it must be at least 1", req.N))
 	}
 	if o.Has("servers") {
-		if req.Names, err = api.Texts("servers", o.Raw("servers")); err != nil {
+		if req.Names, err = api.Texts("servers", o["servers"]); err != nil {
 			return fail(err)
 		}
 	}

@@ -62,7 +62,7 @@ func parseRange(key string, o api.Object) (low, high int64, err error) {
 	if !o.Has(key) {
 		return 0, 0, api.BadRequest("%s is missing", key)
 	}
-	ends, ok := api.Fields(o.Raw(key))
+	ends, ok := api.Fields(o[key])
 	if !ok {
 		return 0, 0, api.BadRequest("%s is not an object with low and high", key)
 	}
@@ -80,7 +80,7 @@ func parseRange(key string, o api.Object) (low, high int64, err error) {
 
 // rangeEnd is one end of a range of key.
 func rangeEnd(o api.Object, key, name string) (int64, error) {
-	raw, ok := o.Get(name)
+	raw, ok := o[name]
 	if !ok {
 		return 0, api.BadRequest("%s.%s is missing", key, name)
 	}

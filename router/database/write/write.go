@@ -112,7 +112,7 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	raw, ok := o.Get("data")
+	raw, ok := o["data"]
 	if !ok {
 		return api.BadRequest("data is missing")
 	}
