@@ -32,7 +32,7 @@ func TestRouter_RequestsAtAMemberThatLeftGoOnElsewhere(t *testing.T) {
 				_, _ = io.WriteString(c, after)
 			}
 		})
-		second := routeMember(2, replica(t, says("S2")))
+		second := routeMember(2, replica(t, replyWith("S2")))
 		w.put(only(route(routeMember(1, first), second)))
 		key := firstChoice(w)
 		w.do("GET", "/home", "", "X-Ringway-Key", key)

@@ -30,7 +30,7 @@ func (r *Router) newAdmin() *http.Server {
 	}
 }
 
-// readyz says whether a balancer in front may send requests here.
+// readyz reports whether a balancer in front may send requests here.
 func (r *Router) readyz(w http.ResponseWriter, _ *http.Request) {
 	if why := r.unready(); why != "" {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": why})

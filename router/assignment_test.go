@@ -25,10 +25,10 @@ func sameJSON(t *testing.T, got, want string) {
 	}
 }
 
-// The calls of the course's first assignment.
+// The calls of the first assignment.
 func TestAssignmentAPI(t *testing.T) {
 	w := start(t, nil)
-	address := replica(t, says("hello"))
+	address := replica(t, replyWith("hello"))
 	base := route(routeMember(1, address), routeMember(2, address), routeMember(3, address))
 	base.Paths = []string{"/home", "/heartbeat"}
 	drains := routeMember(4, address)
@@ -37,9 +37,9 @@ func TestAssignmentAPI(t *testing.T) {
 	withDraining.Paths = base.Paths
 	epoch := w.put(withDraining)
 
-	var asked []events.ScaleRequest
+	var requests []events.ScaleRequest
 	w.bus.leader = func(verb string, req events.ScaleRequest) (events.ScaleReply, error) {
-		asked = append(asked, req)
+		requests = append(requests, req)
 		if verb == events.APIAdd {
 			return events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2", "S3", "S5", "S4"}, Epoch: epoch}, nil
 		}
@@ -73,7 +73,7 @@ func TestAssignmentAPI(t *testing.T) {
 	f("GET", "/other?x=1", "", 400, fail("'/other' endpoint does not exist in server replicas"))
 	f("GET", "/x/../home", "", 400, fail("'/x/../home' endpoint does not exist in server replicas"))
 	for _, path := range []struct{ method, path string }{{"POST", "/add"}, {"DELETE", "/rm"}} {
-		before := len(asked)
+		before := len(requests)
 		f(path.method, path.path, ``, 400, fail("the body is no JSON object"))
 		f(path.method, path.path, `{"n":3`, 400, fail("the body is no JSON object"))
 		f(path.method, path.path, `[3]`, 400, fail("the body is no JSON object"))
@@ -90,7 +90,7 @@ func TestAssignmentAPI(t *testing.T) {
 		f(path.method, path.path, `{"n":0}`, 400, fail("n is 0; it must be at least 1"))
 		f(path.method, path.path, `{"n":-1}`, 400, fail("n is -1; it must be at least 1"))
 		f(path.method, path.path, `{"n":-1,"hostnames":["S5"]}`, 400, fail("n is -1; it must be at least 1"))
-		if len(asked) != before {
+		if len(requests) != before {
 			t.Errorf("%s: the leader was asked about a bad body", path.path)
 		}
 	}
@@ -104,9 +104,9 @@ func TestAssignmentAPI(t *testing.T) {
 	if got := w.do("POST", "/add", `{"n":1,"x":"`+strings.Repeat("x", 2<<20)+`"}`); got.code != 413 {
 		t.Errorf("a body of 2 MiB: got %d", got.code)
 	}
-	for _, req := range asked {
+	for _, req := range requests {
 		if req.ID == "" || req.Service != "web" {
-			t.Errorf("asked %+v", req)
+			t.Errorf("the leader was asked %+v", req)
 		}
 	}
 }
@@ -129,12 +129,12 @@ func TestAssignmentAPI_WithoutAnyMember(t *testing.T) {
 
 func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 	w := start(t, nil)
-	address := replica(t, says("hello"))
+	address := replica(t, replyWith("hello"))
 	w.put(route(routeMember(1, address)))
 	next := events.Epoch{Incarnation: "one", Revision: 2}
-	asked := make(chan struct{})
+	requests := make(chan struct{})
 	w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) {
-		defer close(asked)
+		defer close(requests)
 		return events.ScaleReply{Service: "web", Replicas: []string{"S1", "S2"}, Epoch: next}, nil
 	}
 	answered := make(chan result, 1)
@@ -144,7 +144,7 @@ func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 		served = w.served().Epoch
 		answered <- got
 	}()
-	<-asked
+	<-requests
 	for range 50 { // time enough to answer too early
 		w.do("GET", "/home", "")
 	}
@@ -156,7 +156,7 @@ func TestScale_AnswersWhenThisRouterServesIt(t *testing.T) {
 
 func TestScale_RepeatsWithTheSameID(t *testing.T) {
 	w := start(t, func(c *Config) { c.NoLeader = time.Second })
-	epoch := w.put(route(routeMember(1, replica(t, says("hello")))))
+	epoch := w.put(route(routeMember(1, replica(t, replyWith("hello")))))
 	var mu sync.Mutex
 	var ids []string
 	w.bus.leader = func(_ string, req events.ScaleRequest) (events.ScaleReply, error) {
@@ -183,7 +183,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 	f := func(err error, want int) {
 		t.Helper()
 		w := start(t, func(c *Config) { c.NoLeader, c.Assignment.Scale = 50*time.Millisecond, 200*time.Millisecond })
-		w.put(route(routeMember(1, replica(t, says("hello")))))
+		w.put(route(routeMember(1, replica(t, replyWith("hello")))))
 		w.bus.leader = func(string, events.ScaleRequest) (events.ScaleReply, error) { return events.ScaleReply{}, err }
 		got := w.do("POST", "/add", `{"n":1}`)
 		if got.code != want || want == 503 && got.header.Get("Retry-After") == "" {
@@ -199,7 +199,7 @@ func TestScale_GivesUpClearly(t *testing.T) {
 
 func TestCourse_DrawsTheSharesOfTheHandout(t *testing.T) {
 	w := start(t, nil)
-	w.put(courseRoute(t, replica(t, says("S1")), replica(t, says("S2")), replica(t, says("S3"))))
+	w.put(courseRoute(t, replica(t, replyWith("S1")), replica(t, replyWith("S2")), replica(t, replyWith("S3"))))
 	count := map[string]int{}
 	for range 3000 {
 		count[w.do("GET", "/home", "").body]++

@@ -19,7 +19,7 @@ type Config struct {
 	Admin  net.Listener   // metrics, health, pprof; nil: none
 	Cache  string         // file that keeps the last routes; empty: none
 
-	NoLeader time.Duration // longest wait for a controller that is not heard; 503 beyond, or 504 if one was asked
+	NoLeader time.Duration // longest wait for a controller that is silent; 503 beyond, or 504 if one was asked
 	Attempt  time.Duration // wait for one answer of the controller before asking again with the same id
 
 	Edge       edge.Config

@@ -40,7 +40,7 @@ func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// ownerOf tells who answers a path. The assignments' paths are reserved. A path
+// ownerOf is who answers a path. The assignments' paths are reserved. A path
 // of the database's is the service's if the service declares it, or, while
 // there is no table, if the service declares no paths at all; but /init is
 // always the database's.

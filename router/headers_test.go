@@ -86,8 +86,8 @@ func TestForward_PassesOnlyWhatIsEndToEnd(t *testing.T) {
 	}
 }
 
-// A field may come twice, and the first one say nothing.
-func TestForward_DropsFieldsWhateverTheySay(t *testing.T) {
+// A field may come twice, and the first one be empty.
+func TestForward_DropsFieldsWhateverTheyContain(t *testing.T) {
 	w := start(t, nil)
 	var back http.Header
 	answers := http.Header{"Keep-Alive": {"", "timeout=5"}, "Proxy-Authenticate": {"", "Basic"}, "Upgrade": {"", "h2c"}, "Connection": {"", "X-Back"}, "X-Back": {"1"}}
@@ -112,7 +112,7 @@ func TestForward_DropsFieldsWhateverTheySay(t *testing.T) {
 	}
 }
 
-func TestForward_TellsWhoAsked(t *testing.T) {
+func TestForward_NamesTheClient(t *testing.T) {
 	f := func(trust bool, fields string, want map[string]string) {
 		t.Helper()
 		w := start(t, func(c *Config) { c.Proxy.TrustForwarded = trust })
@@ -259,7 +259,7 @@ func slowClientTimesOut(t *testing.T, public func(*Config)) {
 		public(c)
 		c.Edge.ReadTimeout, c.Edge.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond
 	})
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	f := func(sent, want string) {
 		t.Helper()
 		w.eventually(func() error { // a busy machine may be slower than the client that is to be slow

@@ -12,7 +12,7 @@ import (
 // leader is the controller that decides, asked over the bus.
 type leader struct {
 	bus      bus
-	noLeader time.Duration // longest wait for a controller that is not heard
+	noLeader time.Duration // longest wait for a controller that is silent
 	attempt  time.Duration // wait for one answer before asking again with the same id
 	seen     atomic.Int64  // when its last heartbeat came, unix ns
 }

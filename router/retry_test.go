@@ -44,7 +44,7 @@ func firstChoice(w *world) string {
 
 func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 	w := start(t, nil)
-	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, replyWith("S2"))))))
 	key := firstChoice(w)
 	for _, method := range []string{"GET", "POST", "PATCH"} { // nothing was sent, so all may go on
 		if got := w.do(method, "/home", "x", "X-Ringway-Key", key); got.code != 200 || got.body != "S2" {
@@ -59,12 +59,12 @@ func TestRouter_TakesTheNextChoiceWhenAConnectionIsRefused(t *testing.T) {
 func TestRouter_ReadmitsAMemberThatComesBack(t *testing.T) {
 	w := start(t, nil)
 	address := testkit.Address(t)
-	w.put(only(route(routeMember(1, address), routeMember(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, address), routeMember(2, replica(t, replyWith("S2"))))))
 	key := firstChoice(w)
 	w.do("GET", "/home", "", "X-Ringway-Key", key)
 	l, err := net.Listen("tcp", address)
 	testkit.Must(t, err)
-	s := &http.Server{Handler: says("S1")}
+	s := &http.Server{Handler: replyWith("S1")}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	w.eventually(func() error {
@@ -85,7 +85,7 @@ func TestRouter_TriesEjectedMembersWhenNoOtherIsLeft(t *testing.T) {
 	}
 	l, err := net.Listen("tcp", address)
 	testkit.Must(t, err)
-	s := &http.Server{Handler: says("S1")}
+	s := &http.Server{Handler: replyWith("S1")}
 	go func() { _ = s.Serve(l) }()
 	defer s.Close()
 	if got := w.do("GET", "/home", ""); got.body != "S1" {
@@ -97,7 +97,7 @@ func TestRouter_RepeatsOnlyWhatMayBeRepeated(t *testing.T) {
 	f := func(name, method string, talk func(int, net.Conn, *bufio.Reader), want int, body string) {
 		t.Helper()
 		w := start(t, nil)
-		w.put(only(route(routeMember(1, scripted(t, talk)), routeMember(2, replica(t, says("S2"))))))
+		w.put(only(route(routeMember(1, scripted(t, talk)), routeMember(2, replica(t, replyWith("S2"))))))
 		got := w.do(method, "/home", "x", "X-Ringway-Key", firstChoice(w))
 		if got.code != want || body != "" && got.body != body {
 			t.Errorf("%s %s: got %d %s, want %d %s", name, method, got.code, got.body, want, body)
@@ -195,7 +195,7 @@ func TestRouter_NoticesAnEndedConnectionBeforeItSendsAPost(t *testing.T) {
 func TestRouter_AnswersLateWith504(t *testing.T) {
 	w := start(t, nil)
 	stuck := scripted(t, func(_ int, _ net.Conn, br *bufio.Reader) { readRequest(br); _, _ = br.ReadByte() })
-	r := only(route(routeMember(1, stuck), routeMember(2, replica(t, says("S2")))))
+	r := only(route(routeMember(1, stuck), routeMember(2, replica(t, replyWith("S2")))))
 	r.Timeout = events.Duration(50 * time.Millisecond)
 	w.put(r)
 	if got := w.do("GET", "/home", "", "X-Ringway-Key", firstChoice(w)); got.code != 504 {
@@ -295,7 +295,7 @@ func TestRouter_SwapsUnderLoad(t *testing.T) {
 	w := start(t, nil)
 	var members []events.Member
 	for i := 1; i <= 4; i++ {
-		members = append(members, routeMember(i, replica(t, says(fmt.Sprint("S", i)))))
+		members = append(members, routeMember(i, replica(t, replyWith(fmt.Sprint("S", i)))))
 	}
 	w.put(route(members...))
 	stop := make(chan struct{})

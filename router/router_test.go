@@ -92,8 +92,8 @@ func replica(t *testing.T, h http.Handler) string {
 	return l.Addr().String()
 }
 
-// says answers with the member's name.
-func says(name string) http.HandlerFunc {
+// replyWith answers with the member's name.
+func replyWith(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }
 }
 
@@ -192,12 +192,12 @@ func (b *fakeBucket) Watch(ctx context.Context, _ string, fn func(events.Entry))
 
 // fakeBus remembers the last heartbeat and answers requests with a function.
 type fakeBus struct {
-	mu     sync.Mutex
-	beat   events.RouterHeartbeat
-	beats  int
-	gone   bool
-	leader func(verb string, req events.ScaleRequest) (events.ScaleReply, error)
-	listen func(string, []byte)
+	mu        sync.Mutex
+	heartbeat events.RouterHeartbeat
+	sent      int
+	gone      bool
+	leader    func(verb string, req events.ScaleRequest) (events.ScaleReply, error)
+	listen    func(string, []byte)
 }
 
 func (b *fakeBus) Publish(_ string, v any) error {
@@ -206,14 +206,14 @@ func (b *fakeBus) Publish(_ string, v any) error {
 	if b.gone {
 		return errors.New("no connection")
 	}
-	b.beat, b.beats = v.(events.RouterHeartbeat), b.beats+1
+	b.heartbeat, b.sent = v.(events.RouterHeartbeat), b.sent+1
 	return nil
 }
 
 func (b *fakeBus) last() events.RouterHeartbeat {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.beat
+	return b.heartbeat
 }
 
 func (b *fakeBus) Listen(subject string, fn func(string, []byte)) (func(), error) {

@@ -18,7 +18,7 @@ import (
 
 func TestRouter_ForwardsByKey(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(routeMember(1, replica(t, says("S1"))), routeMember(2, replica(t, says("S2"))), routeMember(3, replica(t, says("S3")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1"))), routeMember(2, replica(t, replyWith("S2"))), routeMember(3, replica(t, replyWith("S3")))))
 	table := w.table()
 	for i := range 50 {
 		key := fmt.Sprint("user", i)
@@ -134,23 +134,23 @@ func unstarted(t testing.TB, n int, change func(*events.Route)) (*Router, *fasth
 	return r, &fasthttp.RequestCtx{}
 }
 
-const asked = "GET /home?a=b HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\nX-Ringway-Key: user-4711\r\n" +
+const replayedRequest = "GET /home?a=b HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\nX-Ringway-Key: user-4711\r\n" +
 	"Cookie: session=4711; other=1\r\nConnection: keep-alive\r\nX-Forwarded-For: 10.1.1.1\r\nAccept: */*\r\n\r\n"
 
-// asker makes a request again and again, as the server does.
-type asker struct {
+// replayed reads one request again and again, as the server does.
+type replayed struct {
 	src strings.Reader
 	br  *bufio.Reader
 }
 
-func newAsker() *asker {
-	a := &asker{}
+func newReplayed() *replayed {
+	a := &replayed{}
 	a.br = bufio.NewReader(&a.src)
 	return a
 }
 
-func (a *asker) ask(ctx *fasthttp.RequestCtx) {
-	a.src.Reset(asked)
+func (a *replayed) read(ctx *fasthttp.RequestCtx) {
+	a.src.Reset(replayedRequest)
 	a.br.Reset(&a.src)
 	ctx.Request.Reset()
 	ctx.Response.Reset()
@@ -163,8 +163,8 @@ func TestServeAllocs(t *testing.T) {
 	f := func(name string, change func(*events.Route)) {
 		t.Helper()
 		r, ctx := unstarted(t, 3, change)
-		a := newAsker()
-		got := testkit.Allocs(1000, func() { a.ask(ctx); r.dispatch(ctx) })
+		a := newReplayed()
+		got := testkit.Allocs(1000, func() { a.read(ctx); r.dispatch(ctx) })
 		if got != 0 {
 			t.Errorf("%s: %v allocations for each request", name, got)
 		}
@@ -187,10 +187,10 @@ func BenchmarkServe(b *testing.B) {
 	for _, n := range []int{3, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r, ctx := unstarted(b, n, nil)
-			a := newAsker()
+			a := newReplayed()
 			b.ReportAllocs()
 			for b.Loop() {
-				a.ask(ctx)
+				a.read(ctx)
 				r.dispatch(ctx)
 			}
 		})

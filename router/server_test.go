@@ -99,7 +99,7 @@ func TestAdmin(t *testing.T) {
 	}
 	f("/livez", 200)
 	f("/readyz", 503, "no route is known yet")
-	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, says("S2"))))))
+	w.put(only(route(routeMember(1, testkit.Address(t)), routeMember(2, replica(t, replyWith("S2"))))))
 	f("/readyz", 200, `"ready": true`)
 	w.do("GET", "/home", "", "X-Ringway-Key", firstChoice(w))
 	f("/metrics", 200,
@@ -166,7 +166,7 @@ func (h *hungry) Accept() (net.Conn, error) {
 
 func TestRouter_OutlivesTheWantOfDescriptors(t *testing.T) {
 	w := start(t, func(c *Config) { c.Public[0] = &hungry{c.Public[0], 3} })
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	if got := w.do("GET", "/home", ""); got.code != 200 {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}

@@ -46,7 +46,7 @@ func (w *world) servesTable(epoch events.Epoch) {
 
 func TestTables_AreWatchedBesideServices(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	if w.bus.last().Tables != nil {
 		t.Error("a heartbeat names tables that are not there")
 	}
@@ -75,10 +75,10 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 		}
 		return nil
 	})
-	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{"StudT": epoch}})
+	heartbeat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Tables: map[string]events.Epoch{"StudT": epoch}})
 	testkit.Must(t, err)
 	w.eventually(func() error {
-		w.bus.listen("", beat)
+		w.bus.listen("", heartbeat)
 		if got := w.r.database.Epochs()["StudT"]; got != epoch {
 			return fmt.Errorf("%s is served", got)
 		}
@@ -89,7 +89,7 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	first := start(t, func(c *Config) { c.Cache = file })
-	first.put(route(routeMember(1, replica(t, says("S1")))))
+	first.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	epoch := first.putTable("sh1")
 	first.eventually(func() error {
 		b, err := os.ReadFile(file)
@@ -109,7 +109,7 @@ func TestTables_OutliveARestartWithoutABus(t *testing.T) {
 	}
 }
 
-func TestTables_ABadCacheIsNotObeyed(t *testing.T) {
+func TestTables_ABadCacheIsNotServed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	testkit.Must(t, os.WriteFile(file, []byte(`[{"table":"Other","epoch":{"incarnation":"one","revision":1},"route":`+string(tableRoute("sh1"))+`}]`), 0o600))
 	w := start(t, func(c *Config) { c.Cache = file })
@@ -121,7 +121,7 @@ func TestTables_ABadCacheIsNotObeyed(t *testing.T) {
 // Users' services have paths like /status too.
 func TestTables_LeaveAServiceItsPaths(t *testing.T) {
 	w := start(t, nil)
-	one := route(routeMember(1, replica(t, says("S1"))))
+	one := route(routeMember(1, replica(t, replyWith("S1"))))
 	f := func(path string, mine bool) {
 		t.Helper()
 		if got := w.do("GET", path, ""); (got.body == "S1") != mine {

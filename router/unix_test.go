@@ -13,8 +13,8 @@ import (
 	"ringway/internal/testkit"
 )
 
-// A client on a Unix socket has no address, and members are told of none.
-func TestUnix_TellsOfNoAddress(t *testing.T) {
+// A client on a Unix socket has no address, and members get none.
+func TestUnix_MembersGetNoAddress(t *testing.T) {
 	w := start(t, onUnix(t))
 	w.put(route(routeMember(1, replica(t, echo()))))
 	f := func(fields string, want ...string) {
@@ -37,7 +37,7 @@ func TestUnix_ClientsAreSpreadWhereTheirAddressIsTheKey(t *testing.T) {
 	w := start(t, onUnix(t))
 	var members []events.Member
 	for i := range 3 {
-		members = append(members, routeMember(i+1, replica(t, says(fmt.Sprint("S", i+1)))))
+		members = append(members, routeMember(i+1, replica(t, replyWith(fmt.Sprint("S", i+1)))))
 	}
 	r := route(members...)
 	r.Key = events.KeySource{From: "address"}
@@ -57,7 +57,7 @@ func TestUnix_ClientsAreSpreadWhereTheirAddressIsTheKey(t *testing.T) {
 
 func TestUnix_HasTheLimitsAndTheMetricsOfAPort(t *testing.T) {
 	w := start(t, onUnix(t))
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	f := func(code, sent string) {
 		t.Helper()
 		if got := w.raw(sent); !strings.HasPrefix(got, "HTTP/1.1 "+code) {
@@ -85,7 +85,7 @@ func TestUnix_HasTheLimitsAndTheMetricsOfAPort(t *testing.T) {
 
 func TestRouter_ServesAtEveryListener(t *testing.T) {
 	w := start(t, func(c *Config) { c.Public = append(c.Public, listenUnix(t), listen(t)) })
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	all := w.r.cfg.Public
 	for _, l := range all {
 		c, err := net.Dial(l.Addr().Network(), l.Addr().String())
@@ -99,10 +99,10 @@ func TestRouter_ServesAtEveryListener(t *testing.T) {
 		}
 	}
 	if got := w.r.heartbeat(time.Now()).Address; got != all[0].Addr().String() {
-		t.Errorf("heartbeats tell %s", got)
+		t.Errorf("heartbeats name %s", got)
 	}
 	if got := addressOf(all[1]); got != "unix:"+all[1].Addr().String() {
-		t.Errorf("the socket is told as %s", got)
+		t.Errorf("the socket is named %s", got)
 	}
 	testkit.Must(t, w.stop())
 	for _, l := range all {

@@ -26,7 +26,7 @@ func TestRouter_ReportsADrainingMemberUntilItIsIdle(t *testing.T) {
 		_, _ = io.WriteString(w, "S1")
 	}))
 	w := start(t, nil)
-	other := routeMember(2, replica(t, says("S2")))
+	other := routeMember(2, replica(t, replyWith("S2")))
 	w.put(only(route(routeMember(1, slow), other)))
 	key := firstChoice(w)
 	answered := make(chan result, 1)
@@ -88,7 +88,7 @@ func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
 		})
 	}
 	reported(1)
-	w.put(route(routeMember(2, replica(t, says("S2")))))
+	w.put(route(routeMember(2, replica(t, replyWith("S2")))))
 	reported(1)
 	close(finish)
 	<-done
@@ -97,7 +97,7 @@ func TestRouter_ReportsADepartedMemberUntilItIsIdle(t *testing.T) {
 
 func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
 	w := start(t, nil)
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	w.bus.mu.Lock()
 	w.bus.gone = true
 	w.bus.mu.Unlock()
@@ -114,7 +114,7 @@ func TestRouter_KeepsServingWhileTheBusIsAway(t *testing.T) {
 // A watch can fall silent after a bus restart without closing.
 func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 	w := start(t, nil)
-	address := replica(t, says("S1"))
+	address := replica(t, replyWith("S1"))
 	w.put(route(routeMember(1, address)))
 	w.bucket.mu.Lock()
 	w.bucket.silent = true
@@ -128,11 +128,11 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 		}
 		return nil
 	})
-	beat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
+	heartbeat, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Epochs: map[string]events.Epoch{"web": epoch}})
 	testkit.Must(t, err)
 	w.bus.listen("", []byte("rubbish"))
 	w.eventually(func() error {
-		w.bus.listen("", beat)
+		w.bus.listen("", heartbeat)
 		if w.served().Epoch != epoch {
 			return errors.New("the old epoch is served")
 		}
@@ -142,7 +142,7 @@ func TestRouter_ReadsAgainWhenTheLeaderIsAhead(t *testing.T) {
 
 func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
-	address := replica(t, says("S1"))
+	address := replica(t, replyWith("S1"))
 	first := start(t, func(c *Config) { c.Cache = file })
 	first.put(route(routeMember(1, address)))
 	first.eventually(func() error { _, err := os.Stat(file); return err })
@@ -153,7 +153,7 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
 	second.rev.Store(1)
-	second.put(route(routeMember(1, replica(t, says("new")))))
+	second.put(route(routeMember(1, replica(t, replyWith("new")))))
 	if got := second.do("GET", "/home", ""); got.body != "new" {
 		t.Fatalf("got %d %s", got.code, got.body)
 	}
@@ -194,7 +194,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 
 func TestCache_AFullDiskStopsNothing(t *testing.T) {
 	w := start(t, func(c *Config) { c.Cache = filepath.Join(t.TempDir(), "missing", "routes.json") })
-	w.put(route(routeMember(1, replica(t, says("S1")))))
+	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	w.eventually(func() error {
 		if !strings.Contains(w.log.String(), "routes cannot be cached") {
 			return errors.New("no warning")

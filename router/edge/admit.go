@@ -27,8 +27,8 @@ func Path(h *fasthttp.RequestHeader) []byte {
 	return target
 }
 
-// usual tells a request that needs no further look: known method, target in
-// origin form, a host, length by Content-Length, nothing about connections.
+// usual reports whether a request needs no further look: known method, target
+// in origin form, a host, length by Content-Length, nothing about connections.
 func usual(h *fasthttp.RequestHeader, found Fields) bool {
 	target := h.RequestURI()
 	return (h.IsGet() || h.IsPost() || h.IsHead() || h.IsPut() || h.IsDelete()) &&
@@ -96,8 +96,8 @@ func badRequest(ctx *fasthttp.RequestCtx, why string) bool {
 	return false
 }
 
-// ambiguousFraming tells whether two servers might disagree about where the request
-// ends (RFC 9112, 6.1).
+// ambiguousFraming reports whether two servers might disagree about where the
+// request ends (RFC 9112, 6.1).
 func ambiguousFraming(raw []byte) bool {
 	encoded, sized := false, false
 	for line := range bytes.SplitSeq(raw, []byte("\n")) {

@@ -112,7 +112,7 @@ func deleteNamed(connection [][]byte, del func(string)) {
 	var names []string // copied: deleting moves what connection points at
 	for _, v := range connection {
 		if bytes.EqualFold(v, keepAlive) {
-			continue // what most clients say; it must not allocate
+			continue // what most clients send; it must not allocate
 		}
 		for name := range bytes.SplitSeq(v, []byte(",")) {
 			names = append(names, string(bytes.TrimSpace(name)))

@@ -86,7 +86,7 @@ const lingerFor = time.Second
 
 // Close ends the connection. If the client is still sending what was refused,
 // that is read first for a moment: closing with unread bytes resets the
-// connection, and the client may lose the answer that says why.
+// connection, and the client may lose the answer that explains it.
 func (c *trackedConn) Close() error {
 	if c.unread.CompareAndSwap(true, false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -132,4 +133,21 @@ func (p *Proxy) replace(name string, s *service) {
 	close(p.changed)
 	p.changed = make(chan struct{})
 	notify(p.trial)
+}
+
+// AwaitEpoch returns when the epoch of a service or a later one is served.
+func (p *Proxy) AwaitEpoch(ctx context.Context, service string, epoch events.Epoch) error {
+	for {
+		p.swap.Lock()
+		s, changed := p.snapshot.Load().services[service], p.changed
+		p.swap.Unlock()
+		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
 }

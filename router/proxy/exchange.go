@@ -116,3 +116,11 @@ func answerError(ctx *fasthttp.RequestCtx, err error) {
 		answer.Fail(ctx, fasthttp.StatusBadGateway, "the server replica ended before it answered")
 	}
 }
+
+func asFailure(err error) *upstream.Failure {
+	var f *upstream.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &upstream.Failure{Kind: upstream.Garbled, Err: err}
+}

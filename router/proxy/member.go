@@ -52,7 +52,7 @@ func (m *member) leave() {
 
 // Spend implements upstream.Budget for requests that were sent to m.
 func (m *member) Spend() bool {
-	if !m.budget.spend() {
+	if !m.budget.withdraw() {
 		return false
 	}
 	m.metrics.retries.Inc()
@@ -75,15 +75,15 @@ func (m *member) eject(wait time.Duration) bool {
 	return true
 }
 
-// trialSoon brings the next trial forward: there is news of the member.
+// trialSoon brings the next trial forward.
 func (m *member) trialSoon() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.trialAt = time.Time{}
 }
 
-// trialDue claims the trial of an ejected member if it is time, and else says
-// when it will be; zero if never.
+// trialDue claims the trial of an ejected member if it is time, and else
+// returns when it will be; zero if never.
 func (m *member) trialDue(now time.Time) (due bool, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +97,7 @@ func (m *member) trialDue(now time.Time) (due bool, at time.Time) {
 	return true, time.Time{}
 }
 
-func (m *member) tried(ok bool, now time.Time, most time.Duration) {
+func (m *member) tried(ok bool, now time.Time, maxWait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.trying = false
@@ -105,6 +105,14 @@ func (m *member) tried(ok bool, now time.Time, most time.Duration) {
 		m.ejected.Store(false)
 		return
 	}
-	m.wait = min(2*m.wait, most)
+	m.wait = min(2*m.wait, maxWait)
 	m.trialAt = now.Add(m.wait)
+}
+
+// notify makes the loop that reads from c run once more.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

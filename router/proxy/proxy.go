@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"ringway/events"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -80,9 +78,9 @@ type Proxy struct {
 }
 
 // New knows no service yet. compile makes the request hash of the algorithm
-// course from a configuration; nil knows only the official one. idle has room
-// for one: it is notified when a heartbeat can tell that a leaving member has
-// nothing in flight any more.
+// course from a configuration; nil knows only the official one. idle holds one
+// value, and gets it when a leaving member has nothing in flight any more, so
+// that a heartbeat can report it at once.
 func New(cfg Config, compile CompileH, idle chan<- struct{}, registry prometheus.Registerer, log *slog.Logger) *Proxy {
 	p := &Proxy{cfg: cfg, log: log, metrics: newMetrics(registry), idle: idle, trial: make(chan struct{}, 1), changed: make(chan struct{})}
 	p.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
@@ -125,28 +123,3 @@ func (p *Proxy) CloseAll() {
 
 // Snapshot is what is served now.
 func (p *Proxy) Snapshot() *Snapshot { return p.snapshot.Load() }
-
-// AwaitEpoch returns when the epoch of a service or a later one is served.
-func (p *Proxy) AwaitEpoch(ctx context.Context, service string, epoch events.Epoch) error {
-	for {
-		p.swap.Lock()
-		s, changed := p.snapshot.Load().services[service], p.changed
-		p.swap.Unlock()
-		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
-	}
-}
-
-// notify makes the loop that reads from c run once more.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}

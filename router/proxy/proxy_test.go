@@ -134,8 +134,8 @@ func TestEnter_UsesTheNewestSnapshot(t *testing.T) {
 	}
 	p.put(t, 2, drained)
 	for hash := range uint64(100) {
-		_, a := p.enter(old, hash<<56)
-		_, b := p.enterNext(old, hash<<56, nil)
+		_, a := p.enter(old, hash<<56, nil)
+		_, b := p.enter(old, hash<<56, []*member{old.service.members[0]})
 		if a.name != "S2" || b.name != "S2" {
 			t.Fatalf("got %s and %s", a.name, b.name)
 		}
@@ -155,7 +155,7 @@ func TestEnter_BoundsTheLoadOfAMember(t *testing.T) {
 	p.put(t, 1, r)
 	const n = 120
 	for range n { // the same key every time, and none of them ends
-		if _, m := p.enter(p.snapshot.Load(), 42); m == nil {
+		if _, m := p.enter(p.snapshot.Load(), 42, nil); m == nil {
 			t.Fatal("no member")
 		}
 	}

@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/valyala/fasthttp"
 
-	"ringway/router/ring"
 	"ringway/router/upstream"
 )
 
@@ -41,7 +39,7 @@ func (p *Proxy) retry(ctx *fasthttp.RequestCtx, snap *Snapshot, hash uint64, m *
 		m.leave()
 		tried = append(tried, m)
 		var next *member
-		if snap, next = p.enterNext(snap, hash, tried); next == nil {
+		if snap, next = p.enter(snap, hash, tried); next == nil {
 			return nil, err
 		}
 		m, req.Budget = next, next
@@ -57,70 +55,33 @@ func (p *Proxy) retry(ctx *fasthttp.RequestCtx, snap *Snapshot, hash uint64, m *
 	}
 }
 
-// enterNext is enter for a request that was tried already.
-func (p *Proxy) enterNext(snap *Snapshot, hash uint64, tried []*member) (*Snapshot, *member) {
-	for {
-		if snap.service == nil {
-			return snap, nil
-		}
-		var skip ring.Set
-		for i, m := range snap.service.members {
-			for _, t := range tried {
-				if t == m {
-					skip.Add(i)
-				}
-			}
-		}
-		i := snap.service.choose(snap.service.table.Slot(hash), &skip)
-		if i < 0 {
-			return snap, nil
-		}
-		m := snap.service.members[i]
-		m.enter()
-		now := p.snapshot.Load()
-		if now == snap {
-			return snap, m
-		}
-		m.leave()
-		snap = now
-	}
-}
-
-func asFailure(err error) *upstream.Failure {
-	var f *upstream.Failure
-	if errors.As(err, &f) {
-		return f
-	}
-	return &upstream.Failure{Kind: upstream.Garbled, Err: err}
-}
-
 // idempotent methods may be sent twice (RFC 9110, 9.2.2).
 func idempotent(h *fasthttp.RequestHeader) bool {
 	return h.IsGet() || h.IsHead() || h.IsPut() || h.IsDelete() || h.IsOptions()
 }
 
-// budget bounds the load that retries add. Each request earns one coin, a
-// retry costs price coins, and at most most coins are kept.
+// budget bounds the load that retries add: it is a bucket of tokens. Each
+// request puts one in, up to size, and a retry takes price of them.
 type budget struct {
-	coins       atomic.Int64
-	price, most int64
+	tokens      atomic.Int64
+	price, size int64
 }
 
 func (b *budget) fill(burst, ratio int) {
-	b.price, b.most = int64(ratio), int64(burst)*int64(ratio)
-	b.coins.Store(b.most)
+	b.price, b.size = int64(ratio), int64(burst)*int64(ratio)
+	b.tokens.Store(b.size)
 }
 
-func (b *budget) earn() {
-	if b.coins.Load() < b.most {
-		b.coins.Add(1)
+func (b *budget) deposit() {
+	if b.tokens.Load() < b.size {
+		b.tokens.Add(1)
 	}
 }
 
-func (b *budget) spend() bool {
-	if b.coins.Add(-b.price) >= 0 {
+func (b *budget) withdraw() bool {
+	if b.tokens.Add(-b.price) >= 0 {
 		return true
 	}
-	b.coins.Add(b.price)
+	b.tokens.Add(b.price)
 	return false
 }

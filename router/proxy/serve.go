@@ -21,7 +21,7 @@ func (p *Proxy) Serve(ctx *fasthttp.RequestCtx, snap *Snapshot, found edge.Field
 	hash := snap.service.key.hash(ctx)
 	p.toMember(ctx, found)
 
-	snap, m := p.enter(snap, hash)
+	snap, m := p.enter(snap, hash, nil)
 	if m == nil {
 		p.refuse(ctx, begun, errNoMember)
 		return
@@ -30,7 +30,7 @@ func (p *Proxy) Serve(ctx *fasthttp.RequestCtx, snap *Snapshot, found edge.Field
 		Head: &ctx.Request.Header, Body: ctx.Request.Body(), Deadline: begun.Add(snap.service.timeout),
 		Repeatable: idempotent(&ctx.Request.Header), Budget: m,
 	}
-	p.budget.earn()
+	p.budget.deposit()
 	err := m.exchange(ctx, &req)
 	if err != nil {
 		m, err = p.retry(ctx, snap, hash, m, err, &req) // Slow path
@@ -60,32 +60,4 @@ func (s *Snapshot) forwards(ctx *fasthttp.RequestCtx) bool {
 		}
 	}
 	return true
-}
-
-// enter picks the member for a hash and counts the request in there. The
-// snapshot is looked at again after counting: either the counter's readers see
-// this request, or this request sees their newer snapshot. So a heartbeat that
-// names an epoch and nothing in flight at a draining member can be believed.
-func (p *Proxy) enter(snap *Snapshot, hash uint64) (*Snapshot, *member) {
-	for {
-		if snap.service == nil {
-			return snap, nil
-		}
-		slot := snap.service.table.Slot(hash)
-		i := snap.service.table.Owner(slot)
-		if i < 0 || !snap.service.members[i].up() || snap.service.full(i) {
-			i = snap.service.choose(slot, nil) // Slow path
-		}
-		if i < 0 {
-			return snap, nil
-		}
-		m := snap.service.members[i]
-		m.enter()
-		now := p.snapshot.Load()
-		if now == snap {
-			return snap, m
-		}
-		m.leave()
-		snap = now
-	}
 }

@@ -51,47 +51,11 @@ func (s *Snapshot) Declares(path []byte) bool {
 	return declared
 }
 
-// full tells whether member i has as many requests in flight as bounded load
-// allows: at most ceil(load factor · (in flight + 1) · weighted share).
-func (s *service) full(i int) bool {
-	if s.bounds == nil {
-		return false
+// everyone is every member, also those that have left with requests in flight.
+func (s *Snapshot) everyone() []*member {
+	all := append([]*member(nil), s.departed...)
+	for _, one := range s.services {
+		all = append(all, one.members...)
 	}
-	return float64(s.members[i].inflight.Load()) >= s.bounds[i]*float64(s.load.Load()+1)
-}
-
-// choose is the next choice for a slot, clockwise: the first member that is up
-// and has room, else one that is up, else, as a last resort, one that is
-// ejected. It does not look at those in tried; -1 if nobody is left.
-func (s *service) choose(slot int, tried *ring.Set) int {
-	var seen ring.Set
-	if tried != nil {
-		seen = *tried
-	}
-	atLimit, ejected := -1, -1
-	owner := s.table.Owner(slot)
-	for {
-		if owner < 0 || seen.Has(owner) {
-			if slot, owner = s.table.Next(slot, &seen); owner < 0 {
-				break
-			}
-		}
-		switch {
-		case !s.members[owner].up():
-			if ejected < 0 {
-				ejected = owner
-			}
-		case s.full(owner):
-			if atLimit < 0 {
-				atLimit = owner
-			}
-		default:
-			return owner
-		}
-		seen.Add(owner)
-	}
-	if atLimit >= 0 {
-		return atLimit
-	}
-	return ejected
+	return all
 }

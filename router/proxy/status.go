@@ -1,6 +1,10 @@
 package proxy
 
-import "ringway/events"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringway/events"
+)
 
 // Epochs are those that are served, by service.
 func (s *Snapshot) Epochs() map[string]events.Epoch {
@@ -91,10 +95,38 @@ func (s *Snapshot) inFlight(all bool) map[string]map[string]int {
 	return count
 }
 
-func (s *Snapshot) everyone() []*member {
-	all := append([]*member(nil), s.departed...)
-	for _, one := range s.services {
-		all = append(all, one.members...)
+// snapshotCollector reads the snapshot at each scrape.
+type snapshotCollector struct{ p *Proxy }
+
+var (
+	descInFlight = prometheus.NewDesc("ringway_router_in_flight", "Requests in flight.", []string{"service", "member"}, nil)
+	descEjected  = prometheus.NewDesc("ringway_router_ejected", "1 if this router does not choose the member.", []string{"service", "member"}, nil)
+	descEpoch    = prometheus.NewDesc("ringway_router_epoch", "Revision of the route served.", []string{"service", "incarnation"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c snapshotCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descInFlight
+	ch <- descEjected
+	ch <- descEpoch
+}
+
+// Collect implements prometheus.Collector.
+func (c snapshotCollector) Collect(ch chan<- prometheus.Metric) {
+	rt := c.p.snapshot.Load()
+	for service, members := range rt.inFlight(true) {
+		for member, n := range members {
+			ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(n), service, member)
+		}
 	}
-	return all
+	for _, s := range rt.services {
+		ch <- prometheus.MustNewConstMetric(descEpoch, prometheus.GaugeValue, float64(s.epoch.Revision), s.name, s.epoch.Incarnation)
+		for _, u := range s.members {
+			ejected := 0.0
+			if !u.up() {
+				ejected = 1
+			}
+			ch <- prometheus.MustNewConstMetric(descEjected, prometheus.GaugeValue, ejected, s.name, u.name)
+		}
+	}
 }

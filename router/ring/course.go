@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// The request ids of the course: six-digit numbers.
+// The request ids of the assignment: six-digit numbers.
 const (
 	FirstRequest = 100000
 	LastRequest  = 999999
 	requestIDs   = LastRequest - FirstRequest + 1
 )
 
-// Functions are the two hash functions of the course; what they return is
-// taken modulo the number of slots. H is over request ids, 100000 to 999999;
+// Functions are the two hash functions of the algorithm course; what they return
+// is taken modulo the number of slots. H is over request ids, 100000 to 999999;
 // Phi over member ids from 1 and virtual members from 0.
 type Functions struct {
 	H   func(i uint64) uint64

@@ -28,7 +28,7 @@ func (s *Set) Add(member int) {
 	s.large[word] |= 1 << (member % 64)
 }
 
-// Has tells whether the member is in.
+// Has reports whether the member is in.
 func (s *Set) Has(member int) bool {
 	if uint(member) < inSet {
 		return s.small[member/64]&(1<<(member%64)) != 0

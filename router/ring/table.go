@@ -30,7 +30,7 @@ type Member struct {
 	Weight float64 // above 0, share = weight ÷ sum of weights; only Balanced looks at it
 }
 
-// Table says which member owns each slot. The zero Table has no slots, and
+// Table maps each slot to the member that owns it. The zero Table has no slots, and
 // everything in it is owned by nobody.
 type Table struct {
 	slots   []uint16

@@ -137,7 +137,7 @@ func TestFromSlots_RefusesWhatCannotBe(t *testing.T) {
 	f(make([]uint16, 100), servers(1), Requests(512, Official().H), "request 100000 has slot")
 }
 
-// FuzzFromSlots lets a route say anything: what is accepted answers every call.
+// FuzzFromSlots lets a route contain anything: what is accepted answers every call.
 func FuzzFromSlots(f *testing.F) {
 	f.Add([]byte{0, 1, 255}, 2, uint64(1<<63))
 	f.Add([]byte{}, 0, uint64(0))
@@ -154,7 +154,7 @@ func FuzzFromSlots(f *testing.F) {
 			return
 		}
 		if !slices.Equal(table.Slots(), slots) {
-			t.Fatal("the table says other slots than it was given")
+			t.Fatal("the table has other slots than it was given")
 		}
 		slot := table.Slot(hash)
 		if slot < 0 || slot >= max(1, table.Size()) {
@@ -213,7 +213,7 @@ func TestAllocs_LookupAndNextChoicesAreFree(t *testing.T) {
 			hash *= 3
 		})
 		if allocs != 0 {
-			t.Errorf("%s: a walk over all members allocates %v times", name, allocs)
+			t.Errorf("%s: a round over all members allocates %v times", name, allocs)
 		}
 	}
 }

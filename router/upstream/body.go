@@ -64,7 +64,7 @@ func (b *Body) read(p []byte) (n int, err error) {
 			return n, b.dropTrailer()
 		}
 		return n, err
-	case b.conn.length == UntilClose: // an end cannot be told from a death
+	case b.conn.length == UntilClose: // an end looks like a crash
 		n, err = b.conn.br.Read(p)
 		b.whole = err == io.EOF
 		return n, err

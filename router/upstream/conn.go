@@ -145,7 +145,7 @@ func (c *Conn) lookOnce(fd uintptr) (done bool) {
 	}
 }
 
-// failure tells what an error means for another attempt.
+// failure is what an error means for another attempt.
 func (c *Conn) failure(err error, answering bool) error {
 	var network *net.OpError
 	switch {

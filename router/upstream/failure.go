@@ -11,7 +11,7 @@ type Failure struct {
 	Err  error
 }
 
-// Kind tells what a failure means for another attempt.
+// Kind is what a failure means for another attempt.
 type Kind int
 
 // Kinds of failures.
@@ -37,7 +37,7 @@ var (
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// kindOfDialError tells why a connection could not be made; hurried if less
+// kindOfDialError is why a connection could not be made; hurried if less
 // time was left than a connection is given.
 func kindOfDialError(err error, hurried bool) Kind {
 	switch {
@@ -49,7 +49,7 @@ func kindOfDialError(err error, hurried bool) Kind {
 	return Unreachable
 }
 
-// IsLocal tells errors of this machine from those of a server, which must not
+// IsLocal reports whether an error is of this machine: the server must not
 // be ejected for our lack of descriptors or ports.
 func IsLocal(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EACCES} {
@@ -60,7 +60,7 @@ func IsLocal(err error) bool {
 	return false
 }
 
-// IsTimeout tells errors of deadlines.
+// IsTimeout reports whether an error is of a deadline.
 func IsTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()

@@ -4,7 +4,7 @@
 // A Pool keeps the connections to one address, and each of them carries one
 // request at a time. Pool.Do writes a request and returns when the header of
 // its answer is there; what becomes of the body is up to the caller. fasthttp's
-// HostClient is not used because it cannot tell a fresh connection from one
+// HostClient is not used because it cannot distinguish a fresh connection from one
 // that was kept, decides before the answer's header whether to stream, and
 // leaves a goroutine behind.
 package upstream

@@ -124,7 +124,7 @@ func (c *compiler) call(op, shown string, column int, left, right ast.Node) (eva
 	}, nil
 }
 
-// joins says what it refuses, or "".
+// joins names what it refuses, or "".
 var joins = map[string]func(x, y int64) (v int64, why string){
 	"+":       func(x, y int64) (int64, string) { return x + y, "" },
 	"-":       func(x, y int64) (int64, string) { return x - y, "" },

@@ -144,9 +144,9 @@ func TestCompile_EmptyMeansOfficial(t *testing.T) {
 	}
 }
 
-// mostLoaded is the largest share of the request ids, whose slots are given,
+// maxShare is the largest share of the request ids, whose slots are given,
 // relative to the mean.
-func mostLoaded(t *testing.T, fn ring.Functions, slots []uint16, n int) float64 {
+func maxShare(t *testing.T, fn ring.Functions, slots []uint16, n int) float64 {
 	t.Helper()
 	members := make([]ring.Member, n)
 	for i := range members {
@@ -168,7 +168,7 @@ func TestSets_AreBetterThanTheOfficialOne(t *testing.T) {
 		fn := compileFor(t, s, 512)
 		slots := ring.Requests(512, fn.H)
 		for n := 2; n <= 6; n++ {
-			if worst := mostLoaded(t, fn, slots, n); (worst > 1.9) != (s.Name == "official") {
+			if worst := maxShare(t, fn, slots, n); (worst > 1.9) != (s.Name == "official") {
 				t.Errorf("%s, %d members: the most loaded has %.2f times the mean", s.Name, n, worst)
 			}
 		}
