@@ -20,7 +20,7 @@ type fence struct {
 	Token    events.Token      `json:"token,omitzero"`    // obeyed last
 	Assigned events.Version    `json:"assigned,omitzero"` // obeyed last
 	Newest   map[string]uint64 `json:"newest"`            // newest term obeyed, by incarnation: a restored bus may come back
-	Owners   map[string]string `json:"owners"`            // incarnation that last named an instance
+	Owners   map[string]string `json:"owners"`            // incarnation that last named an instance; the version that did, once its bucket began another life
 
 	path string
 }
@@ -93,6 +93,16 @@ func (f fence) check(host string, entry events.Entry) (accepted, error) {
 	for _, spec := range a.Instances {
 		named[spec.Name] = true
 		next.Owners[spec.Name] = a.Term.Incarnation
+	}
+	if entry.Version.Foreign(f.Assigned) {
+		// A bucket that begins a new life has the values of an older copy, of terms
+		// of the life before, until the next leader has written them anew. What
+		// such a value does not name may have been assigned after the copy.
+		for name, owner := range next.Owners {
+			if !named[name] && owner == a.Term.Incarnation {
+				next.Owners[name] = f.Assigned.String() // which no term has
+			}
+		}
 	}
 	forget(next.Owners, maxOwners, func(k string) bool { return !named[k] })
 	return accepted{assignment: a, fence: next}, nil

@@ -69,6 +69,41 @@ func TestAgent_RefusesWhatHasAnotherPast(t *testing.T) {
 	}
 }
 
+// A bucket that went back begins its new life with the values of the copy, which
+// a term of the life before had written: the same one, or one that is counted
+// as high. They are no order to stop what was assigned after the copy.
+func TestAgent_StopsNothingForAValueOfTheLifeBefore(t *testing.T) {
+	f := newFixture(t)
+	f.assign(life("one", 1), 62, "S1", "S2")
+	f.eventually("S1=ready S2=ready")
+	put := func(term events.Token, revision uint64, names ...string) {
+		t.Helper()
+		var specs []events.InstanceSpec
+		for _, name := range names {
+			specs = append(specs, runtimetest.Sample(name))
+		}
+		e := entry(t, term, revision, specs...)
+		e.Version.Incarnation = "new"
+		f.board.put(e)
+		testkit.Eventually(t, func() error {
+			if all := f.all(); all[len(all)-1].Assigned != e.Version {
+				return fmt.Errorf("it applied %s", all[len(all)-1].Assigned)
+			}
+			return nil
+		})
+		f.more(2)
+	}
+	for i, term := range []events.Token{life("one", 1), life("one", 2), life("two", 1)} {
+		put(term, uint64(61+i), "S1")
+		if got := f.states(); got != "S1=ready S2=ready" {
+			t.Fatalf("it runs %s in term %s", got, term)
+		}
+	}
+	put(life("two", 1), 70, "S1", "S2") // a term of the new life names it, and can stop it
+	put(life("two", 1), 71, "S1")
+	f.eventually("S1=ready")
+}
+
 // One that missed some is not of another past.
 func TestAgent_AppliesWhatFollowsWhatItMissed(t *testing.T) {
 	f := newFixture(t)

@@ -50,6 +50,13 @@ func (s *site) fencedHost(name string) *fenced {
 		if f.at == e.Version && f.term != a.Term || !a.Former.Zero() && f.at.After(a.Former) && e.Version.After(f.at) {
 			return // of another past
 		}
+		if e.Version.Foreign(f.at) { // an older copy's values may be of the life before
+			for n, owner := range f.owner {
+				if owner == a.Term.Incarnation {
+					f.owner[n] = f.at.String()
+				}
+			}
+		}
 		f.term, f.at = a.Term, e.Version
 		f.newest[a.Term.Incarnation] = a.Term.Revision
 		for _, i := range a.Instances {
