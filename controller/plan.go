@@ -85,7 +85,7 @@ func (p *plan) placeInstances(now time.Time) []cluster.Effect {
 // router has a request there.
 func (p *plan) releaseInstances(now time.Time) (effects []cluster.Effect) {
 	s := p.s
-	for _, at := range cluster.Sorted(s.Assigned) {
+	for _, at := range slices.Sorted(maps.Keys(s.Assigned)) {
 		next := s.Assignment(at)
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {

@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,7 +162,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 			}
 		case 1, 2, 3: // an instance dies, or fails its probe, or recovers
 			host := fmt.Sprint("h", 1+rng.IntN(4))
-			for _, name := range cluster.Sorted(w.agents[host]) {
+			for _, name := range slices.Sorted(maps.Keys(w.agents[host])) {
 				if rng.IntN(3) == 0 {
 					w.agents[host][name].State = []string{events.Dead, events.Dead, events.Unready, events.Ready}[rng.IntN(4)]
 				}
@@ -238,7 +240,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 				w.apply(w.s.ObserveHost(b, w.now))
 			}
 		}
-		for _, key := range cluster.Sorted(w.logs) {
+		for _, key := range slices.Sorted(maps.Keys(w.logs)) {
 			w.logs[key].last += uint64(rng.IntN(30))
 		}
 		w.step(events.HeartbeatInterval)

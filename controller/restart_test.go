@@ -76,7 +76,7 @@ func (w *sim) wantAtMostOneDown() {
 		}
 	}
 	if len(down) > 1 {
-		w.t.Fatalf("%v are away at once", cluster.Sorted(down))
+		w.t.Fatalf("%v are away at once", slices.Sorted(maps.Keys(down)))
 	}
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -227,7 +228,7 @@ func TestTable_HostThatIsLostDuringTheRollDoesNotEndIt(t *testing.T) {
 	w.silent[srv.Host] = false
 	w.run(5 * time.Second)
 	if n := len(w.agents[srv.Host]); n != 0 {
-		t.Errorf("the host that came back runs %v", cluster.Sorted(w.agents[srv.Host]))
+		t.Errorf("the host that came back runs %v", slices.Sorted(maps.Keys(w.agents[srv.Host])))
 	}
 }
 

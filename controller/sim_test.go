@@ -3,6 +3,7 @@ package controller
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -127,7 +128,7 @@ func (w *sim) step(d time.Duration) {
 	w.t.Helper()
 	w.now = w.now.Add(d)
 	w.s.ObserveSelf(events.ControllerHeartbeat{Controller: "c1", Term: w.s.Term, Sent: w.now}, w.now)
-	for _, name := range cluster.Sorted(w.agents) {
+	for _, name := range slices.Sorted(maps.Keys(w.agents)) {
 		if w.silent[name] {
 			if w.agentless {
 				w.serverHeartbeats(name)
@@ -138,7 +139,7 @@ func (w *sim) step(d time.Duration) {
 		w.apply(w.s.ObserveHost(w.hostHeartbeat(name), w.now))
 		w.serverHeartbeats(name)
 	}
-	for _, id := range cluster.Sorted(w.routers) {
+	for _, id := range slices.Sorted(maps.Keys(w.routers)) {
 		inFlight := w.routers[id]
 		if w.silent[id] {
 			continue
@@ -189,7 +190,7 @@ func (w *sim) hostHeartbeat(host string) events.HostHeartbeat {
 	if a, ok := w.s.Assigned[host]; ok {
 		b.Assigned = a.Version
 	}
-	for _, name := range cluster.Sorted(w.agents[host]) {
+	for _, name := range slices.Sorted(maps.Keys(w.agents[host])) {
 		b.Instances = append(b.Instances, *w.agents[host][name])
 	}
 	return b

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,7 +97,7 @@ func (w *sim) position(l *simLog, seq uint64) events.Position {
 
 // serverHeartbeats moves the shard servers of a host along, and lets them speak.
 func (w *sim) serverHeartbeats(host string) {
-	for _, name := range cluster.Sorted(w.agents[host]) {
+	for _, name := range slices.Sorted(maps.Keys(w.agents[host])) {
 		i := w.agents[host][name]
 		if i.Kind != events.KindShard || i.State != events.Ready || w.mute[name] {
 			continue

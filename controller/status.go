@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ func status(s *cluster.State, now time.Time) events.Status {
 		Controller: s.Cfg.ID, Term: s.Term, Since: s.Since, RolledBack: s.Rollback,
 		Services: []events.ServiceStatus{}, Hosts: []events.HostStatus{}, Routers: []events.RouterStatus{}, Instances: []events.InstanceReport{},
 	}
-	for _, name := range cluster.Sorted(s.Services) {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas), Detail: svc.Stuck}
 		if r, ok := s.Routes[name]; ok {
@@ -40,7 +41,7 @@ func status(s *cluster.State, now time.Time) events.Status {
 		}
 		out.Services = append(out.Services, line)
 	}
-	for _, name := range cluster.Sorted(s.Hosts) {
+	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
 		h := s.Hosts[name]
 		line := events.HostStatus{Name: name, State: h.State, Silent: events.Duration(s.Silence(h.Seen, now).Round(time.Millisecond))}
 		if a, ok := s.Assigned[name]; ok {
@@ -51,7 +52,7 @@ func status(s *cluster.State, now time.Time) events.Status {
 		}
 		out.Hosts = append(out.Hosts, line)
 	}
-	for _, id := range cluster.Sorted(s.Routers) {
+	for _, id := range slices.Sorted(maps.Keys(s.Routers)) {
 		r := s.Routers[id]
 		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.Heartbeat.Address, Silent: events.Duration(s.Silence(r.Seen, now).Round(time.Millisecond)), Epochs: r.Heartbeat.Epochs})
 	}
@@ -78,7 +79,7 @@ func instances(s *cluster.State) []events.InstanceReport {
 			line.Serving = route.Serves(r.Value, name)
 		}
 		if h := s.Hosts[at]; h != nil && h.State != events.Alive && line.Detail == "" {
-			line.Detail = "host " + at + " is " + h.State // what it said last may no longer be so
+			line.Detail = "host " + at + " is " + h.State // its last report may be outdated
 		}
 		lines = append(lines, line)
 	}

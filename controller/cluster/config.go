@@ -28,7 +28,7 @@ type Config struct {
 	TableTimeout   time.Duration // longest wait of a request about a table: database servers take long to begin
 	MoveAfter      time.Duration // silence until what a host keeps of a shard is filled elsewhere
 	RestartTimeout time.Duration // for a renewed shard server to be ready, unless it is still being filled
-	CreateLogEvery time.Duration // between attempts to make a log
+	CreateLogEvery time.Duration // between attempts to create a log
 	PurgeEvery     time.Duration // at least, between purges of a log
 	MinPurge       uint64        // entries that a purge must free
 	KeepTail       uint64        // newest entries that all have and that stay, for those who reconnect or look

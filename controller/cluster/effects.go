@@ -88,12 +88,12 @@ type Verb func(body []byte) (Begin, error)
 // Begin begins the work on a request; done is called once, with the answer.
 type Begin func(now time.Time, done func(reply any, err error)) []Effect
 
-// tell makes an event that no stored value carries.
+// Emit makes an event that no stored value carries.
 func (s *State) Emit(now time.Time, entity, verb, about string, data map[string]any) []Effect {
 	return []Effect{Emit{Event: s.Event(now, entity, verb, about, data)}}
 }
 
-// EmitOnce tells of what cannot be had as it is asked for.
+// EmitOnce reports that something cannot be had as it is configured or requested.
 func (s *State) EmitOnce(now time.Time, entity, about string, err error) []Effect {
 	if s.refused[entity+" "+about] == err.Error() {
 		return nil

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ func (s *State) AllObserved() bool {
 }
 
 // Stalled reports whether a replica has stayed behind for so long that its
-// database must hang, though its shard server is heard.
+// database must hang, although its shard server sends heartbeats.
 func Stalled(s *State, server, table, shard string, now time.Time) bool {
 	srv := s.Servers[server]
 	if srv == nil {
@@ -32,7 +33,8 @@ func Stalled(s *State, server, table, shard string, now time.Time) bool {
 	return behind && now.Sub(since) >= s.Cfg.SuspectAfter
 }
 
-// Reported is what a shard server last said of a replica; fresh if it is not silent.
+// Reported is the last reported status of a replica; fresh if its shard server is
+// not silent.
 func (s *State) Reported(server, table, shard string) (r events.ReplicaStatus, fresh bool) {
 	srv := s.Servers[server]
 	if srv == nil || srv.Heartbeat == nil {
@@ -66,7 +68,7 @@ const (
 	Ready
 )
 
-// HealthOf judges one replica of a shard, and says why it is not ready. The
+// HealthOf is the health of one replica of a shard, and why it is not ready. The
 // shard server's own heartbeat decides: its health endpoint answers long
 // before it can serve, and its agent may be away while it serves.
 func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLog, was events.ShardRoute) (Health, string) {
@@ -87,7 +89,7 @@ func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLo
 		case !ok:
 			return NotReady, "host " + srv.Host + " does not have it"
 		case st.State != events.Ready:
-			return NotReady, OrElse(st.Detail, st.State)
+			return NotReady, cmp.Or(st.Detail, st.State)
 		case st.Address == "":
 			return NotReady, "it has no address"
 		}
@@ -108,7 +110,7 @@ func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLo
 		case !ok:
 			return NotReady, "it does not know of the shard yet"
 		case r.State != events.ReplicaReady:
-			return NotReady, OrElse(r.Detail, r.State)
+			return NotReady, cmp.Or(r.Detail, r.State)
 		case r.Applied.Incarnation != log.Incarnation:
 			return NotReady, "it follows another log"
 		case observed.Silent:
@@ -124,7 +126,7 @@ func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLo
 	return Ready, ""
 }
 
-// CurrentHealth is standing, against the route as it is.
+// CurrentHealth is the health against the route as it is.
 func CurrentHealth(s *State, srv events.ShardServer, table string, log events.ShardLog) (Health, string) {
 	was := events.ShardRoute{}
 	if r, ok := s.TableRoutes[table]; ok {
@@ -133,7 +135,7 @@ func CurrentHealth(s *State, srv events.ShardServer, table string, log events.Sh
 	return HealthOf(s, srv, table, log, was)
 }
 
-// ConfirmedReady reports whether a replica is ready beyond doubt.
+// ConfirmedReady reports whether a replica is ready by a heartbeat of this term.
 func ConfirmedReady(s *State, srv events.ShardServer, table string, log events.ShardLog) bool {
 	st, _ := CurrentHealth(s, srv, table, log)
 	observed := s.Servers[srv.Name]

@@ -80,8 +80,8 @@ func serverWanted(s *State, name string) bool {
 	return false
 }
 
-// serverTaken: a shard server of any table has the name, or one still speaks
-// under it.
+// serverTaken: a shard server of any table has the name, or one still sends
+// heartbeats under it.
 func serverTaken(s *State, name string) bool {
 	srv, ok := s.Servers[name]
 	return ok && srv.Heartbeat != nil || serverWanted(s, name)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -52,7 +53,7 @@ func (p *Placements) Add(host string, spec events.InstanceSpec, why events.Event
 }
 
 func (p *Placements) Effects() (effects []Effect) {
-	for _, host := range Sorted(p.next) {
+	for _, host := range slices.Sorted(maps.Keys(p.next)) {
 		p.next[host].Decision = p.s.Because(p.cause[host]...)
 		effects = append(effects, PutAssignment{Value: *p.next[host]})
 	}
@@ -61,7 +62,7 @@ func (p *Placements) Effects() (effects []Effect) {
 
 // Alive lists the hosts that can be given work.
 func (s *State) Alive() (names []string) {
-	for _, name := range Sorted(s.Hosts) {
+	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
 		if h := s.Hosts[name]; h.Heartbeat != nil && h.State == events.Alive {
 			names = append(names, name)
 		}
@@ -103,8 +104,8 @@ func AssignedIn(a events.Assignment, instance string) bool {
 	return slices.ContainsFunc(a.Instances, func(i events.InstanceSpec) bool { return i.Name == instance })
 }
 
-// ReadyToPlace reports whether enough has been heard to place instances well: all
-// hosts that are known or expected, or as long as a silent one may take.
+// ReadyToPlace reports whether enough hosts are known to place instances well: all
+// that are stored or expected have sent a heartbeat, or had SuspectAfter to do so.
 func (s *State) ReadyToPlace(now time.Time) bool {
 	heard := 0
 	for _, h := range s.Hosts {

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/events"
@@ -23,8 +25,8 @@ func (s *Stored[T]) neverHad(v events.Version) bool {
 	return v.Incarnation == s.Version.Incarnation && v.Revision > s.Former && v != s.Version
 }
 
-// hostRollback looks for what an agent cannot have obeyed. The proof is its own
-// assignment, stored once more: a later leader would have written it first.
+// hostRollback looks for a version that an agent cannot have applied. The proof is
+// its own assignment, stored once more: a later leader would have written it first.
 func hostRollback(s *State, b events.HostHeartbeat, now time.Time) []Effect {
 	have, ok := s.Assigned[b.Host]
 	if !ok {
@@ -44,9 +46,9 @@ func hostRollback(s *State, b events.HostHeartbeat, now time.Time) []Effect {
 	return []Effect{RolledBack{Proof: PutAssignment{Value: next}, Why: why}}
 }
 
-// epochRollback looks for routes that nobody can have obeyed.
+// epochRollback looks for routes that nobody can have applied.
 func epochRollback(s *State, who string, services, tables map[string]events.Epoch, now time.Time) []Effect {
-	for _, name := range Sorted(services) {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
 		if have, ok := s.Routes[name]; ok && have.neverHad(services[name]) {
 			why, event := rollbackEvent(s, now, who, events.BucketRoutes, events.ServiceKey(name), services[name], have.Version)
 			next := have.Value
@@ -54,7 +56,7 @@ func epochRollback(s *State, who string, services, tables map[string]events.Epoc
 			return []Effect{RolledBack{Proof: PutRoute{Value: next}, Why: why}}
 		}
 	}
-	for _, name := range Sorted(tables) {
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
 		if have, ok := s.TableRoutes[name]; ok && have.neverHad(tables[name]) {
 			why, event := rollbackEvent(s, now, who, events.BucketRoutes, events.TableKey(name), tables[name], have.Version)
 			next := have.Value

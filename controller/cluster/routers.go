@@ -7,8 +7,8 @@ import (
 	"ringway/events"
 )
 
-// Served reports whether every live router obeys this epoch. Right after a
-// break nobody can tell which routers live.
+// Served reports whether every live router serves this epoch or a later one. Right
+// after the leader was isolated it is not known which routers live.
 func (s *State) Served(service string, epoch events.Epoch, now time.Time) bool {
 	return servedBy(s, func(b *events.RouterHeartbeat) events.Epoch { return b.Epochs[service] }, epoch, now)
 }

@@ -1,19 +1,20 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"ringway/events"
 )
 
-// shardServer is a shard server as heard in this term. beat is nil for one
-// that is known only by what is stored.
+// shardServer is a shard server as observed in this term. Heartbeat is nil for
+// one that is known only by what is stored.
 type shardServer struct {
 	Heartbeat    *events.ShardHeartbeat
 	Seen         time.Time
-	Silent       bool                 // so long that it is doubted
-	former       string               // incarnation of the life before, of which a late heartbeat says nothing of this one
+	Silent       bool                 // for SuspectAfter
+	former       string               // incarnation before its restart, whose late heartbeats are dropped
 	stalledSince map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
 }
 
@@ -82,7 +83,7 @@ func peersAhead(s *State, this events.ReplicaStatus) bool {
 	})
 }
 
-// stateEvents tells what a shard server says of a replica, when it changes.
+// stateEvents are of the state that a shard server reports of a replica, when it changes.
 func stateEvents(s *State, now time.Time, server, was string, r events.ReplicaStatus) []Effect {
 	verb := map[string]string{
 		events.ReplicaCopying: events.VerbFilling, events.ReplicaQuarantined: events.VerbQuarantined, events.ReplicaHalted: events.VerbHalted,
@@ -94,12 +95,12 @@ func stateEvents(s *State, now time.Time, server, was string, r events.ReplicaSt
 		return nil
 	}
 	return s.Emit(now, events.EntityShard, verb, r.Table+"."+r.Shard, map[string]any{
-		"server": server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": OrElse(r.Detail, r.State),
+		"server": server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": cmp.Or(r.Detail, r.State),
 	})
 }
 
-// ForgetHeartbeats forgets what a server said in its life before, also what is still on
-// its way here.
+// ForgetHeartbeats drops what a server reported before its restart, also what is
+// still on its way.
 func (s *State) ForgetHeartbeats(name string, now time.Time) {
 	next := &shardServer{Seen: now}
 	if old := s.Servers[name]; old != nil && old.Heartbeat != nil {

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/events"
 )
 
-// Isolated reports whether this leader cannot tell silence from its own trouble.
+// Isolated reports whether this leader does not receive its own heartbeats: it
+// cannot distinguish the silence of others from its own trouble then.
 func (s *State) Isolated(now time.Time) bool { return now.Sub(s.heardSelf) > s.Cfg.IsolatedAfter }
 
 func (s *State) Silence(seen, now time.Time) time.Duration {
@@ -21,7 +24,7 @@ func (s *State) Expire(now time.Time) (effects []Effect) {
 	if s.Isolated(now) {
 		return nil
 	}
-	for _, name := range Sorted(s.Hosts) {
+	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
 		h := s.Hosts[name]
 		silent := s.Silence(h.Seen, now)
 		if silent >= s.Cfg.ForgetAfter && len(s.Assignment(name).Instances) == 0 && !hasVolume(s, name) {
@@ -43,7 +46,7 @@ func (s *State) Expire(now time.Time) (effects []Effect) {
 		verb := map[string]string{events.Suspect: events.VerbSuspect, events.Lost: events.VerbLost}[next]
 		effects = append(effects, s.Emit(now, events.EntityHost, verb, name, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
 	}
-	for _, id := range Sorted(s.Routers) {
+	for _, id := range slices.Sorted(maps.Keys(s.Routers)) {
 		if silent := s.Silence(s.Routers[id].Seen, now); silent >= s.Cfg.LostAfter {
 			delete(s.Routers, id)
 			effects = append(effects, s.Emit(now, events.EntityRouter, events.VerbLost, id, map[string]any{"silent": silent.Round(time.Millisecond).String()})...)
@@ -54,7 +57,7 @@ func (s *State) Expire(now time.Time) (effects []Effect) {
 }
 
 // expireServers notices shard servers that have fallen silent. It is called
-// only while the leader hears.
+// only while the leader receives its own heartbeats.
 func expireServers(s *State, now time.Time) {
 	for name, srv := range s.Servers {
 		silent := s.Silence(srv.Seen, now)

@@ -6,15 +6,13 @@ package cluster
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"ringway/events"
 )
 
-// State is all that a leader knows: what is stored (with the version to
-// compare and set against) and what it has heard in its term. Only decide and
-// the fold functions beside it touch it; they have no clock and no network.
+// State is all that a leader knows: what is stored, with the version to compare
+// and set against, and what was reported in its term.
 type State struct {
 	Cfg  Config
 	Term events.Token
@@ -36,7 +34,7 @@ type State struct {
 	Servers   map[string]*shardServer // by name
 	Unready   map[string]time.Time    // instances that fail their probes: since when
 	backoff   map[ReplicaKey]backoff  // replacements that keep dying
-	published map[string]bool         // hosts whose arrival has been told
+	published map[string]bool         // hosts whose joining was published
 	refused   map[string]string       // what cannot be had as it is asked for: why
 	Rollback  *events.Rollback        // why this life of the bus was begun with the values of another
 }
@@ -48,7 +46,7 @@ type Stored[T any] struct {
 	Former  uint64 // the key had no revision between this one and its own
 }
 
-// Host is an agent as heard in this term. beat is nil for a host that is known
+// Host is an agent as observed in this term. Heartbeat is nil for a host that is known
 // only by what is assigned to it.
 type Host struct {
 	Name      string
@@ -83,7 +81,7 @@ func (s *State) AssumeAlive(now time.Time) {
 	assumeServers(s, now)
 }
 
-// Status is what the agent of h last said of an instance.
+// Status is the last reported status of an instance on h.
 func (h *Host) Status(instance string) (events.InstanceStatus, bool) {
 	if h == nil || h.Heartbeat == nil {
 		return events.InstanceStatus{}, false
@@ -94,20 +92,4 @@ func (h *Host) Status(instance string) (events.InstanceStatus, bool) {
 		}
 	}
 	return events.InstanceStatus{}, false
-}
-
-func Sorted[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func OrElse(s, other string) string {
-	if s != "" {
-		return s
-	}
-	return other
 }

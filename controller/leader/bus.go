@@ -43,9 +43,9 @@ type Bucket interface {
 	Rollback() *events.Rollback
 }
 
-// Logs makes and deletes the logs of shards.
+// Logs creates and deletes the logs of shards.
 type Logs interface {
-	// CreateLog makes a log, or finds it there; events.ErrLogForeign if there is another life of it.
+	// CreateLog creates a log, or finds it there; events.ErrLogForeign if there is another life of it.
 	CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error)
 	// LogState is of whatever life of the shard's log is there; events.ErrLogMissing if none.
 	LogState(ctx context.Context, table, shard string) (shardlog.LogState, error)

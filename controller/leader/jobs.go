@@ -15,8 +15,8 @@ import (
 // maxJobs bounds what a term does at the same time beside deciding.
 const maxJobs = 8
 
-// runJob does something slow apart from the decisions, and tells them how it
-// ended. It ends with the term.
+// runJob does something slow apart from the decisions; its outcome is an input of
+// theirs. It ends with the term.
 func (t *term) runJob(ctx context.Context, job func(context.Context) input) {
 	t.jobs.Go(func() {
 		select {
@@ -48,7 +48,7 @@ func (t *term) createLog(ctx context.Context, e cluster.CreateLog) input {
 	if err == nil {
 		var is shardlog.LogState
 		is, err = t.logs.CreateLog(ctx, e.Id, e.First)
-		// Nobody writes to it before it is made, so it is as its maker left it.
+		// Nobody writes to it before it is stored as created, so it must be empty.
 		if err == nil && (is.First != e.First || is.Last != e.First-1) {
 			err = fmt.Errorf("create log %s: it holds %d to %d, and should be empty and begin at %d", e.Id, is.First, is.Last, e.First)
 		}

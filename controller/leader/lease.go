@@ -18,7 +18,7 @@ import (
 type Lease struct {
 	bucket  Bucket
 	holder  string
-	nonce   string                    // tells its values from those of a controller of the same name
+	nonce   string                    // distinguishes its values from those of a controller of the same name
 	Token   events.Token              // of the Create; renewals do not change it
 	last    events.Version            // of the newest renewal
 	expires atomic.Pointer[time.Time] // this leader must not decide after it
@@ -45,7 +45,7 @@ func acquire(ctx context.Context, b Bucket, cfg cluster.Config) (*Lease, error) 
 	return l, nil
 }
 
-// hold renews until ctx ends or the lease is lost, and says which. After a
+// hold renews until ctx ends or the lease is lost, and returns which. After a
 // failure it tries again soon: a bus that is back must not find the lease run out.
 func (l *Lease) hold(ctx context.Context, cfg cluster.Config) error {
 	next := time.NewTimer(cfg.RenewEvery)

@@ -12,9 +12,17 @@ import (
 	"ringway/events"
 )
 
-// takeOver rewrites every key under this term, so that a compare-and-set of
-// the former leader that is still on its way must fail, and tells the events
-// that the former leader stored but could not publish.
+// takeOver begins a term. The lease alone does not exclude the former leader: it
+// may have been paused after it looked at its lease, and its last write may
+// still be on its way. Therefore takeOver writes every stored value once more,
+// with the token of this term. Such a write goes to the revision that was read,
+// so either it comes first, and the former leader's compare-and-set fails from
+// then on, or it conflicts, and the value is read again and includes that last
+// write. What is in the state afterwards is what is stored, and nobody else can
+// change it unnoticed. The events of each value that are not in the event stream
+// yet are published: the former leader died between storing and publishing. Last,
+// every host that has an assignment counts as just seen, so that one which died
+// together with the former leader is noticed.
 func (t *term) takeOver(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
 	defer cancel()
@@ -66,14 +74,15 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}))
 }
 
-// value is a pointer to what a bucket stores: it says why it was decided.
+// value is a pointer to what a bucket stores, with the decision behind it.
 type value[V any] interface {
 	*V
 	Why() *events.Decision
 }
 
 // rewrite reads a bucket and writes every value whose key begins with prefix
-// back under the new term; other keys are left alone. In place of one that cannot be read it takes the last one that can.
+// back under the new term; other keys are left alone. In place of a value that
+// cannot be decoded it takes the last one that can.
 func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, prefix string, decodeValue func([]byte) (V, error), into map[string]*cluster.Stored[V], identity func(P) (name, key string)) error {
 	entries, err := b.Entries(ctx)
 	if err != nil {

@@ -34,7 +34,7 @@ type term struct {
 	inputs      chan input
 }
 
-// input is something heard, asked or due, folded into the state.
+// input puts something that was received or is due into the state.
 type input func(now time.Time) []cluster.Effect
 
 func idle(time.Time) []cluster.Effect { return nil }
@@ -150,7 +150,7 @@ func (t *term) carryOut(ctx context.Context, effects []cluster.Effect) error {
 	return nil
 }
 
-// put stores a value and then tells why. Events of the former value that are
+// put stores a value and then publishes why. Events of the former value that are
 // not published yet go along, so that none is lost with this leader.
 func put[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, into map[string]*cluster.Stored[V], key, name string, v V) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
@@ -186,8 +186,8 @@ func (t *term) publish(e events.Event) {
 	t.outbox.add(e)
 }
 
-// heartbeat says who leads, and which versions are to be obeyed. It is lost when
-// the bus is away; the next one says the same.
+// heartbeat publishes who leads, and which versions are current. It is lost when
+// the bus is away; the next one has the same.
 func (t *term) heartbeat(now time.Time) []cluster.Effect {
 	s := t.state
 	epochs := map[string]events.Epoch{}

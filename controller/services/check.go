@@ -2,6 +2,7 @@ package services
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // findService finds the one a request is about; the empty name means the only one.
 func findService(s *cluster.State, name string) (events.Service, error) {
 	if name == "" && len(s.Services) == 1 {
-		name = cluster.Sorted(s.Services)[0]
+		name = slices.Sorted(maps.Keys(s.Services))[0]
 	}
 	svc, ok := s.Services[name]
 	switch {
@@ -22,9 +23,9 @@ func findService(s *cluster.State, name string) (events.Service, error) {
 	case len(s.Services) == 0:
 		return events.Service{}, events.StatusErrorf(http.StatusServiceUnavailable, "there is no service yet; try again in a moment")
 	case name == "":
-		return events.Service{}, events.StatusErrorf(http.StatusBadRequest, "service is missing; name one of %s", strings.Join(cluster.Sorted(s.Services), ", "))
+		return events.Service{}, events.StatusErrorf(http.StatusBadRequest, "service is missing; name one of %s", strings.Join(slices.Sorted(maps.Keys(s.Services)), ", "))
 	}
-	return events.Service{}, events.StatusErrorf(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(cluster.Sorted(s.Services), ", "))
+	return events.Service{}, events.StatusErrorf(http.StatusNotFound, "service '%s' does not exist; there are %s", name, strings.Join(slices.Sorted(maps.Keys(s.Services)), ", "))
 }
 
 func checkNames(req events.ScaleRequest) error {
@@ -86,10 +87,10 @@ func checkRemove(s *cluster.State, svc events.Service, req events.ScaleRequest) 
 	return nil
 }
 
-// serverHint says how a name that is no replica's is removed, if it is a shard
+// serverHint is how a name that is no replica's is removed, if it is a shard
 // server's.
 func serverHint(s *cluster.State, name string) string {
-	for _, table := range cluster.Sorted(s.Tables) {
+	for _, table := range slices.Sorted(maps.Keys(s.Tables)) {
 		if _, ok := cluster.ServerOf(s.Tables[table].Value, name); ok {
 			which := ""
 			if len(s.Tables) > 1 {

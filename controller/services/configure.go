@@ -2,6 +2,7 @@ package services
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -56,7 +57,7 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 // adoptable finds the instances of a service that no stored value knows: those
 // that outlived their bus. They are adopted, not killed.
 func adoptable(s *cluster.State, service string) (found []events.Replica) {
-	for _, name := range cluster.Sorted(s.Hosts) {
+	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
 		if s.Hosts[name].Heartbeat == nil {
 			continue
 		}

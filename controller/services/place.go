@@ -1,6 +1,7 @@
 package services
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // Place assigns every wanted instance that has no host to one: where it
 // runs already, else to the live host with the fewest of its service.
 func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
-	for _, name := range cluster.Sorted(s.Services) {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		for _, r := range InstancesOf(svc) {
 			if _, ok := s.Placement(r.Name); ok {

@@ -3,6 +3,7 @@ package services
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // Replace gives the place of a dead instance to a new one.
 func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
-	for _, name := range cluster.Sorted(s.Services) {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		svc.Replicas = slices.Clone(svc.Replicas)
 		var cause []events.Event
@@ -36,7 +37,7 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// failureOf says why an instance has to be replaced, if it has to, and where it was.
+// failureOf is why an instance has to be replaced, if it has to, and where it was.
 func failureOf(s *cluster.State, instance string, now time.Time) (why, at string) {
 	at, ok := s.Placement(instance)
 	if !ok {

@@ -9,13 +9,12 @@ import (
 	"ringway/events"
 )
 
-// RollOut replaces what runs something else than its service now says, because
-// the configuration changed. What serves is followed, one at a time, by an
-// instance that is ready first, and only while all others serve; if that one
-// does not become ready, the change is rolled out no further. What does not
-// serve is replaced at once, for waiting would help nobody.
+// RollOut is the rolling update of services whose configuration has changed. A
+// replica that serves gets a successor, one at a time and only while all others
+// serve, and is replaced when the successor is ready. If that does not become
+// ready, the update halts. Replicas that do not serve are replaced at once.
 func RollOut(s *cluster.State, now time.Time) (effects []cluster.Effect) {
-	for _, name := range cluster.Sorted(s.Services) {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		svc.Replicas = slices.Clone(svc.Replicas)
 		cause := finishReplacements(s, &svc, now)
@@ -46,7 +45,7 @@ func finishReplacements(s *cluster.State, svc *events.Service, now time.Time) (c
 			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbReplaced, r.Name,
 				map[string]any{"service": svc.Spec.Name, "id": r.ID, "by": r.Next, "reason": "the configuration changed, and " + r.Next + " is ready"}))
 		case why != "" && s.Hosts[at].State == events.Lost:
-			svc.Replicas[i].Next = "" // its host is gone; that says nothing of the change
+			svc.Replicas[i].Next = "" // the lost host is no failure of the new configuration
 			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbDied, r.Next,
 				map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}))
 		case why != "":
@@ -82,8 +81,8 @@ func startReplacements(s *cluster.State, svc *events.Service, now time.Time) (ca
 	return cause
 }
 
-// outdatedBecause says why a replica has to be renewed, if it has to. A silent host is
-// not judged: what it runs may well serve.
+// outdatedBecause is why a replica has to be replaced, if it has to. Nothing is
+// decided about a silent host: what it runs may well serve.
 func outdatedBecause(s *cluster.State, spec events.ServiceSpec, r events.Replica) string {
 	at, ok := s.Placement(r.Name)
 	if !ok || s.Hosts[at] == nil || s.Hosts[at].Heartbeat == nil || s.Hosts[at].State != events.Alive {

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 // Route brings each service's route in line with who can serve.
 func Route(s *cluster.State, now time.Time) (effects []cluster.Effect) {
-	for _, name := range cluster.Sorted(s.Services) {
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		next := nextRoute(s, s.Services[name].Value)
 		have, ok := s.Routes[name]
 		if ok && sameRoute(have.Value, next) {
@@ -58,7 +59,7 @@ func serving(s *cluster.State, svc events.Service) []events.Member {
 		if st, ok := h.Status(r.Name); ok && st.State == events.Ready && st.Address != "" {
 			members = append(members, member(r.Name, r.ID, at, st.Address, false))
 		} else if h != nil && h.Heartbeat == nil {
-			// A new leader has not heard this host yet: what it served, it serves.
+			// A new leader has no heartbeat of this host yet: its members stay.
 			if m, ok := Routed(s, svc.Spec.Name, r.Name); ok && !m.Draining {
 				members = append(members, m)
 			}
@@ -69,7 +70,7 @@ func serving(s *cluster.State, svc events.Service) []events.Member {
 
 // leaving lists the instances that finish what they have begun.
 func leaving(s *cluster.State, svc events.Service) (members []events.Member) {
-	for _, at := range cluster.Sorted(s.Assigned) {
+	for _, at := range slices.Sorted(maps.Keys(s.Assigned)) {
 		for _, i := range s.Assigned[at].Value.Instances {
 			m, routed := Routed(s, svc.Spec.Name, i.Name)
 			if i.Kind != "" || i.Service != svc.Spec.Name || cluster.IsWanted(svc, i.Name) || !routed {
@@ -156,7 +157,7 @@ func ringMembersAll(members []events.Member) (out []ring.Member) {
 	return out
 }
 
-// routeEvents tells who came, went or began to drain.
+// routeEvents are of members that came, went or began to drain.
 func routeEvents(s *cluster.State, now time.Time, have *cluster.Stored[events.Route], next events.Route) []events.Event {
 	var before events.Route
 	if have != nil {

@@ -144,7 +144,7 @@ func (p *Requests) Reply(now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// waitingFor says what a request still waits for.
+// waitingFor is what a request still waits for.
 func waitingFor(s *cluster.State, r *request) string {
 	svc, ok := s.Services[r.service]
 	route, routed := s.Routes[r.service]

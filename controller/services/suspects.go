@@ -8,9 +8,14 @@ import (
 	"ringway/events"
 )
 
-// suspects lists the hosts whose silence takes them out of rotation: longest
-// silence first, and never so many that suspicion alone takes out more than
-// half of the service.
+// suspects lists the hosts whose silence takes their replicas of a service out of
+// rotation. Silence is no proof: the network or the leader may be at fault, and
+// then a silent host serves as well as before. If many are silent at once that is
+// the likelier cause, and taking all of them out would end the service. Therefore
+// suspicion takes out half of the service's replicas at most: whole hosts, the
+// longest silent first, skipping one whose replicas would exceed the half. What an
+// agent reports as dead or not ready leaves the rotation without any limit, for
+// that is known.
 func suspects(s *cluster.State, svc events.Service) (out []string) {
 	var silent []*cluster.Host
 	members := map[string]int{}
@@ -40,7 +45,7 @@ func suspects(s *cluster.State, svc events.Service) (out []string) {
 	return out
 }
 
-// whyAbsent says why a member left the rotation.
+// whyAbsent is why a member left the rotation.
 func whyAbsent(s *cluster.State, m events.Member) string {
 	h := s.Hosts[m.Host]
 	if h == nil || h.State != events.Alive {

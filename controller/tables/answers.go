@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 
@@ -19,7 +20,7 @@ func reason(request string) string {
 // one.
 func findTable(s *cluster.State, table string) (events.Database, error) {
 	if table == "" && len(s.Tables) == 1 {
-		table = cluster.Sorted(s.Tables)[0]
+		table = slices.Sorted(maps.Keys(s.Tables))[0]
 	}
 	db, ok := s.Tables[table]
 	switch {
@@ -28,9 +29,9 @@ func findTable(s *cluster.State, table string) (events.Database, error) {
 	case len(s.Tables) == 0:
 		return events.Database{}, events.StatusErrorf(http.StatusBadRequest, "no database is configured; use /init first")
 	case table == "":
-		return events.Database{}, events.StatusErrorf(http.StatusBadRequest, "table is missing; there are %v", cluster.Sorted(s.Tables))
+		return events.Database{}, events.StatusErrorf(http.StatusBadRequest, "table is missing; there are %v", slices.Sorted(maps.Keys(s.Tables)))
 	}
-	return events.Database{}, events.StatusErrorf(http.StatusNotFound, "table '%s' does not exist; there are %v", table, cluster.Sorted(s.Tables))
+	return events.Database{}, events.StatusErrorf(http.StatusNotFound, "table '%s' does not exist; there are %v", table, slices.Sorted(maps.Keys(s.Tables)))
 }
 
 // previousAnswer finds a request that was accepted before, perhaps by another leader.

@@ -8,7 +8,7 @@ import (
 	"ringway/events"
 )
 
-// CreateConfigured makes the tables that the configuration names.
+// CreateConfigured creates the tables that the configuration names.
 func CreateConfigured(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	if !s.ReadyToPlace(now) {
 		return nil
@@ -37,7 +37,7 @@ func CreateConfigured(s *cluster.State, now time.Time) (effects []cluster.Effect
 	return effects
 }
 
-// reportOrphans tells of shard servers of a table that nobody knows: they outlived
+// reportOrphans reports shard servers of a table that nobody knows: they outlived
 // their bus. They and their data are left alone.
 func reportOrphans(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	for _, h := range s.Alive() {

@@ -13,7 +13,7 @@ import (
 	"ringway/events"
 )
 
-// Engines that a shard server can be told to use.
+// Engines that a shard server can use.
 var engines = []string{"", "auto", "mysql", "sqlite"}
 
 func initTable(req events.InitRequest) *Request {
@@ -63,7 +63,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	r.id = req.ID
 	rememberAnswer(s, &db, events.Answered{Request: req.ID, Added: added})
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
-		"reason": cluster.OrElse(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
+		"reason": cmp.Or(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }

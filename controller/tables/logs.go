@@ -1,13 +1,15 @@
 package tables
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/controller/cluster"
 	"ringway/events"
 )
 
-// making is a log that is wanted and not made yet.
+// logCreation is a log that is wanted and not created yet.
 type logCreation struct {
 	busy       bool
 	after      time.Time // no attempt before
@@ -17,16 +19,16 @@ type logCreation struct {
 	err        error // of the last attempt
 }
 
-// OriginSettles is how long replicas may still tell of what they read from a
+// OriginSettles is how long replicas may still report what they read from a
 // log before it was deleted.
 const OriginSettles = 3 * events.HeartbeatInterval
 
-// CreateLogs makes the logs that are wanted and not made yet, and remembers
-// those that are made: nobody ever makes one again.
+// CreateLogs creates the logs that are wanted and not created yet, and stores
+// which are: nobody ever creates one again.
 func (t *Tables) CreateLogs(now time.Time) (effects []cluster.Effect) {
 	s := t.s
 	wanted := map[events.LogID]bool{}
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := cluster.CloneTable(s.Tables[name].Value)
 		changed := false
 		for i, l := range db.Logs {
@@ -71,8 +73,8 @@ func (t *Tables) CreateLogs(now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// oldLogDeleted takes the outcome of an attempt to make room for a log; there if
-// it turned out that it is made.
+// oldLogDeleted takes the outcome of an attempt to delete the log that another one
+// replaces; there: that one exists already.
 func (t *Tables) oldLogDeleted(id events.LogID, there bool, err error, now time.Time) []cluster.Effect {
 	m := t.creations[id]
 	if m == nil {
@@ -82,7 +84,7 @@ func (t *Tables) oldLogDeleted(id events.LogID, there bool, err error, now time.
 	return reportLogError(t.s, id, err, now)
 }
 
-// logCreated takes the outcome of an attempt to make a log.
+// logCreated takes the outcome of an attempt to create a log.
 func (t *Tables) logCreated(id events.LogID, err error, now time.Time) []cluster.Effect {
 	m := t.creations[id]
 	if m == nil {

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/controller/cluster"
@@ -20,7 +22,7 @@ func (t *Tables) PurgeLogs(now time.Time) (effects []cluster.Effect) {
 	if s.Isolated(now) {
 		return nil
 	}
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := s.Tables[name].Value
 		for _, l := range db.Logs {
 			id := events.LogID{Table: name, Shard: l.Shard, Incarnation: l.Incarnation}

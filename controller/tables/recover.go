@@ -57,7 +57,7 @@ func beginRecover(s *cluster.State, r *Request, req events.RecoverRequest, now t
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
 
-// continueFrom gives a shard a log that is not made yet.
+// continueFrom gives a shard a log that is not created yet.
 func continueFrom(db *events.Database, shard string, at events.Position) (incarnation string) {
 	i := slices.IndexFunc(db.Logs, func(l events.ShardLog) bool { return l.Shard == shard })
 	db.Logs[i] = events.ShardLog{Shard: shard, Incarnation: rand.Text(), Origin: &at}

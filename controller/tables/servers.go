@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 
 // replicaHint is the like of a name that is no server's.
 func replicaHint(s *cluster.State, name string) string {
-	for _, service := range cluster.Sorted(s.Services) {
+	for _, service := range slices.Sorted(maps.Keys(s.Services)) {
 		if cluster.IsReplica(s.Services[service].Value, name) {
 			if len(s.Services) > 1 {
 				return fmt.Sprintf(" but a replica of service %s; 'ringway rm --service %[1]s %s' removes it", service, name)
@@ -76,10 +77,10 @@ func checkPlacements(s *cluster.State, t events.Table, placements []events.Place
 		}
 		for i, id := range p.Shards {
 			if _, ok := t.Shard(id); !ok {
-				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%.63s' is not defined", cluster.OrElse(p.Name, "a server"), id)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%.63s' is not defined", cmp.Or(p.Name, "a server"), id)
 			}
 			if slices.Contains(p.Shards[:i], id) {
-				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%s' is listed twice", cluster.OrElse(p.Name, "a server"), id)
+				return events.StatusErrorf(http.StatusBadRequest, "servers: %s: shard '%s' is listed twice", cmp.Or(p.Name, "a server"), id)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package tables
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // Status is all that is known of the tables, for people.
 func Status(s *cluster.State, now time.Time) (out []events.TableStatus) {
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := s.Tables[name].Value
 		line := events.TableStatus{Name: name, Schema: db.Table.Schema, Engine: cmp.Or(db.Engine, "auto"), Servers: []events.Placement{}, Shards: []events.ShardStatus{}, Detail: rollout.Detail(s, db, now)}
 		var route events.TableRoute

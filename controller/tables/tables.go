@@ -121,7 +121,7 @@ func (t *Tables) Reply(now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// waitingFor says what a request still waits for.
+// waitingFor is what a request still waits for.
 func (t *Tables) waitingFor(r *Request, now time.Time) string {
 	s := t.s
 	db, ok := s.Tables[r.table]

@@ -2,6 +2,8 @@ package placement
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/controller/cluster"
@@ -15,7 +17,7 @@ func MoveServers(s *cluster.State, now time.Time) []cluster.Effect {
 	if s.Isolated(now) {
 		return nil
 	}
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := cluster.CloneTable(s.Tables[name].Value)
 		for i, srv := range db.Servers {
 			next, why := srv, ""
@@ -37,7 +39,7 @@ func MoveServers(s *cluster.State, now time.Time) []cluster.Effect {
 			db.Decision = s.Because()
 			if why != "" {
 				next.Name = cluster.FreshServer(s)
-				next.Behind = next.Behind || next.Renewal != nil // its host is gone; that says nothing of the change
+				next.Behind = next.Behind || next.Renewal != nil // the lost host is no failure of the new configuration
 				next.Renewal = nil
 				db.Decision = s.Because(s.Event(now, events.EntityInstance, events.VerbReplaced, srv.Name, map[string]any{
 					"table": name, "id": srv.ID, "by": next.Name, "host": srv.Host, "volume": srv.Volume, "reason": why}))
@@ -50,7 +52,7 @@ func MoveServers(s *cluster.State, now time.Time) []cluster.Effect {
 }
 
 // mustMove reports whether a shard server shall be filled elsewhere now: its
-// host is lost for long, it does not speak itself, and each of its shards has
+// host is lost for long, it sends no heartbeats itself, and each of its shards has
 // another copy that is ready and none that is being filled.
 func mustMove(s *cluster.State, db events.Database, srv events.ShardServer, now time.Time) bool {
 	if h := s.Hosts[srv.Host]; srv.Host == "" || h != nil && (h.State != events.Lost || s.Silence(h.Seen, now) < s.Cfg.MoveAfter) || h == nil && now.Sub(s.Since) < s.Cfg.MoveAfter {

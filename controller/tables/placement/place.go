@@ -3,6 +3,7 @@
 package placement
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ func PlaceVolumes(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	if !s.ReadyToPlace(now) {
 		return nil
 	}
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := cluster.CloneTable(s.Tables[name].Value)
 		changed := false
 		for i := range db.Servers {
@@ -67,7 +68,7 @@ func chooseHost(s *cluster.State, db events.Database, srv events.ShardServer) st
 
 // Place assigns each shard server to the host that has its data.
 func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := s.Tables[name].Value
 		for _, srv := range db.Servers {
 			h := s.Hosts[srv.Host]
@@ -92,7 +93,7 @@ func serverSpec(db events.Database, srv events.ShardServer) events.InstanceSpec 
 	}
 }
 
-// OutOfRoute reports whether every router obeys a route without a shard server
+// OutOfRoute reports whether every router serves a route without a shard server
 // that is not wanted any more.
 func OutOfRoute(s *cluster.State, i events.InstanceSpec, now time.Time) (string, bool) {
 	route, ok := s.TableRoutes[i.Service]

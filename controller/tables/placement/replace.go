@@ -3,6 +3,8 @@ package placement
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"ringway/controller/cluster"
@@ -12,7 +14,7 @@ import (
 // ReplaceServers gives the place of a dead shard server to a new one, with its
 // shards and its data.
 func ReplaceServers(s *cluster.State, now time.Time) (effects []cluster.Effect) {
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := cluster.CloneTable(s.Tables[name].Value)
 		var cause []events.Event
 		for i, old := range db.Servers {
@@ -37,7 +39,7 @@ func ReplaceServers(s *cluster.State, now time.Time) (effects []cluster.Effect) 
 	return effects
 }
 
-// ServerFailed says why a shard server has to be replaced where it is.
+// ServerFailed is why a shard server has to be replaced where it is, if it has to.
 func ServerFailed(s *cluster.State, srv events.ShardServer, now time.Time) string {
 	h := s.Hosts[srv.Host]
 	if !s.AssignedHome(srv) || h == nil || h.State == events.Lost {

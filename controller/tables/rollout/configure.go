@@ -33,7 +33,7 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// applyServerSpec marks the servers that run something else than next, and says
+// applyServerSpec marks the servers that run something else than next, and returns
 // what is new about it.
 func applyServerSpec(s *cluster.State, db *events.Database, next events.ServerSpec) string {
 	was, what := *db, changedSpec(db.ServerSpec, next)

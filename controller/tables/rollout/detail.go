@@ -10,7 +10,7 @@ import (
 	"ringway/events"
 )
 
-// Detail says for people how far a change of a table's servers is.
+// Detail describes how far a change of a table's servers is.
 func Detail(s *cluster.State, db events.Database, now time.Time) string {
 	behind, waits := 0, ""
 	for _, srv := range db.Servers {
@@ -23,16 +23,16 @@ func Detail(s *cluster.State, db events.Database, now time.Time) string {
 		}
 		if srv.Behind {
 			behind++
-			waits = cluster.OrElse(waits, restartBlockedBy(s, db, srv, now))
+			waits = cmp.Or(waits, restartBlockedBy(s, db, srv, now))
 		}
 	}
 	if db.Stuck != "" || behind == 0 {
 		return db.Stuck
 	}
-	return fmt.Sprintf("%d servers are to be started anew; %s", behind, cluster.OrElse(waits, "one is about to"))
+	return fmt.Sprintf("%d servers are to be started anew; %s", behind, cmp.Or(waits, "one is about to"))
 }
 
-// changedSpec says what is new.
+// changedSpec is what is new.
 func changedSpec(was, is events.ServerSpec) string {
 	switch {
 	case cmp.Or(was.Engine, "auto") != cmp.Or(is.Engine, "auto"):

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -9,11 +10,11 @@ import (
 	"ringway/events"
 )
 
-// restartBlockedBy says why it is not a server's turn to be renewed, if it is not.
+// restartBlockedBy is why a server cannot be restarted now; empty if it can.
 func restartBlockedBy(s *cluster.State, db events.Database, srv events.ShardServer, now time.Time) string {
 	switch {
 	case !s.AssignedHome(srv) || !s.HostAlive(srv.Host):
-		return "host " + cluster.OrElse(srv.Host, "of "+srv.Name) + " is away"
+		return "host " + cmp.Or(srv.Host, "of "+srv.Name) + " is away"
 	case srv.Was != nil || catchingUp(s, db, srv):
 		return srv.Name + " is being filled"
 	case servesNobody(s, db, srv):
@@ -29,7 +30,7 @@ func restartBlockedBy(s *cluster.State, db events.Database, srv events.ShardServ
 }
 
 // unreadyPeer names a replica that is not ready of a shard that a server
-// keeps, beside its own; surely: or that has not been heard.
+// keeps, beside its own; surely: or that has sent no heartbeat yet.
 func unreadyPeer(s *cluster.State, db events.Database, srv events.ShardServer, surely bool) string {
 	for _, shard := range srv.Shards {
 		log, _ := db.Log(shard)
@@ -42,7 +43,7 @@ func unreadyPeer(s *cluster.State, db events.Database, srv events.ShardServer, s
 			}
 			st, why := cluster.CurrentHealth(s, other, db.Table.Name, log)
 			if st != cluster.Ready || surely && !cluster.ConfirmedReady(s, other, db.Table.Name, log) {
-				return fmt.Sprintf("shard %s on %s is not ready: %s", shard, other.Name, cluster.OrElse(why, "it has not been heard"))
+				return fmt.Sprintf("shard %s on %s is not ready: %s", shard, other.Name, cmp.Or(why, "it has not been heard"))
 			}
 		}
 	}
@@ -108,7 +109,7 @@ func MayStop(s *cluster.State, db events.Database, srv events.ShardServer, now t
 }
 
 // hasStopped reports whether nothing of a server is left on its host, and nothing
-// will be: its agent obeys an assignment without it.
+// will be: its agent has applied an assignment without it.
 func hasStopped(s *cluster.State, srv events.ShardServer) bool {
 	a, ok := s.Assigned[srv.Host]
 	if !ok || s.AssignedHome(srv) || !s.HostAlive(srv.Host) {
@@ -119,7 +120,7 @@ func hasStopped(s *cluster.State, srv events.ShardServer) bool {
 	return !there && (heartbeat.Assigned == a.Version || heartbeat.Assigned.After(a.Version))
 }
 
-// isRunning reports whether the agent says that a server runs.
+// isRunning reports whether a server runs, by its agent.
 func isRunning(s *cluster.State, srv events.ShardServer) bool {
 	st, ok := s.Hosts[srv.Host].Status(srv.Name)
 	return ok && st.State == events.Ready && s.AssignedHome(srv)

@@ -3,7 +3,9 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +34,7 @@ func (t *Rollout) RestartServers(now time.Time) (effects []cluster.Effect) {
 	if s.Isolated(now) || !s.ReadyToPlace(now) {
 		return nil
 	}
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		db := cluster.CloneTable(s.Tables[name].Value)
 		cause, changed := t.advanceRestarts(&db, now)
 		if !changed {
@@ -116,7 +118,7 @@ func startNextRestart(s *cluster.State, db *events.Database, now time.Time) (cau
 	}
 	srv := &db.Servers[next]
 	about := map[string]any{"table": db.Table.Name, "id": srv.ID, "host": srv.Host, "volume": srv.Volume}
-	why := cluster.OrElse(changedSpec(db.Runs(*srv), db.ServerSpec), "it runs what is configured no more")
+	why := cmp.Or(changedSpec(db.Runs(*srv), db.ServerSpec), "it runs what is configured no more")
 	srv.Renewal = &events.Renewal{Why: why}
 	if alone := soleCopies(s, *db, *srv); len(alone) > 0 {
 		about["pauses"] = alone
@@ -143,7 +145,7 @@ func (t *Rollout) noteRestarted(srv events.ShardServer, now time.Time) {
 	}
 }
 
-// restartFailed says why a server that was restarted will not get ready. A host
+// restartFailed is why a server that was restarted will not get ready. A host
 // that is away is another matter.
 func (t *Rollout) restartFailed(db events.Database, srv events.ShardServer, now time.Time) string {
 	s := t.s

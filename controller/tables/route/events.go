@@ -8,8 +8,8 @@ import (
 	"ringway/events"
 )
 
-// onlyReachabilityChanged reports whether nothing is new but that servers have a host, or can
-// be reached, or no longer: what is told of them and of their replicas says so.
+// onlyReachabilityChanged reports whether nothing is new but that servers have a
+// host, or can be reached, or no longer: other events say so.
 func onlyReachabilityChanged(was, next events.TableRoute) bool {
 	next.Servers = slices.Clone(next.Servers)
 	for i := range next.Servers {
@@ -25,7 +25,7 @@ func onlyReachabilityChanged(was, next events.TableRoute) bool {
 	return Same(was, next)
 }
 
-// changes tells which replicas came and went, and who is eager.
+// changes are the events of replicas that came and went, and of new responders.
 func changes(s *cluster.State, now time.Time, have *cluster.Stored[events.TableRoute], next events.TableRoute) []events.Event {
 	var was events.TableRoute
 	if have != nil {

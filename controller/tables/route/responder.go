@@ -7,11 +7,16 @@ import (
 	"ringway/events"
 )
 
-// chooseResponders names the replica of each shard that commits at once. It stays
-// while it is ready and not stuck; else it is the one that is ahead, and among
-// equals the one whose server has the fewest such tasks. Then tasks go one by one from a
-// server to another that has at least two fewer: the first to be ready, or to
-// be left, would keep them all.
+// chooseResponders names the responder of each shard: the replica that commits at
+// once and answers writers, while the others may gather batches. A change costs
+// writers a retry, so a responder stays while it is ready and not stalled. A
+// shard without one gets the ready replica that has applied most, for it has the
+// least left to apply before it can answer; among equals, the one whose server
+// is the responder of the fewest shards. Finally the load is balanced: as long
+// as another replica has applied as much and its server is the responder of at
+// least two shards fewer, the task moves there. Without that the first server to
+// become ready would keep all tasks. Two instead of one, so that nothing moves
+// back and forth.
 func chooseResponders(s *cluster.State, table string, was map[string]events.ShardRoute, shards []events.ShardRoute, now time.Time) {
 	tasks := map[string]int{}
 	for i := range shards {

@@ -4,6 +4,7 @@ package route
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -33,14 +34,14 @@ func logsOf(db events.Database) map[string]events.ShardLog {
 
 // Update brings each table's route in line with who can serve.
 func Update(s *cluster.State, now time.Time) (effects []cluster.Effect) {
-	for _, name := range cluster.Sorted(s.Tables) {
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		have := s.TableRoutes[name]
 		next, whole := next(s, s.Tables[name].Value, have, now)
 		if have == nil && !whole || have != nil && Same(have.Value, next) {
 			continue
 		}
 		cause := changes(s, now, have, next)
-		// The value has to fit one message; what has no room in it is told beside it.
+		// The value has to fit one message; further events are emitted beside it.
 		more := cause[min(len(cause), cluster.MaxCarriedEvents):]
 		next.Decision = s.Because(cause[:len(cause)-len(more)]...)
 		effects = append(effects, cluster.PutTableRoute{Value: next})
@@ -51,8 +52,8 @@ func Update(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-// next is what routers should obey now. It is whole when every log
-// is made. A shard whose log is not is as it was, or not there yet.
+// next is the route that follows from what is known. It is whole when every log
+// is created. A shard whose log is not is as it was, or not there yet.
 func next(s *cluster.State, db events.Database, have *cluster.Stored[events.TableRoute], now time.Time) (next events.TableRoute, whole bool) {
 	var was events.TableRoute
 	if have != nil {
