@@ -74,11 +74,11 @@ func (r *recorder) effect(now time.Time, e cluster.Effect) {
 	case cluster.Answer:
 		r.line(now, "answer", outcome(e.Reply, e.Err))
 	case cluster.DeleteOldLog:
-		r.line(now, "clear log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation})
+		r.line(now, "clear log", []any{e.ID.Table, e.ID.Shard, e.ID.Incarnation})
 	case cluster.CreateLog:
-		r.line(now, "make log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation, e.First})
+		r.line(now, "make log", []any{e.ID.Table, e.ID.Shard, e.ID.Incarnation, e.First})
 	case cluster.PurgeLog:
-		r.line(now, "purge log", []any{e.Id.Table, e.Id.Shard, e.Id.Incarnation, e.Below, e.MinPurge})
+		r.line(now, "purge log", []any{e.ID.Table, e.ID.Shard, e.ID.Incarnation, e.Below, e.MinPurge})
 	case cluster.RolledBack:
 		r.line(now, "rolled back", e.Why)
 		r.effect(now, e.Proof)

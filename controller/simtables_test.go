@@ -54,21 +54,21 @@ func (w *sim) createLog(e cluster.CreateLog) error {
 	if w.logs == nil {
 		w.logs = map[string]*simLog{}
 	}
-	key := e.Id.Table + "." + e.Id.Shard
-	if there := w.logs[key]; there != nil && there.id != e.Id {
+	key := e.ID.Table + "." + e.ID.Shard
+	if there := w.logs[key]; there != nil && there.id != e.ID {
 		return events.ErrLogForeign
 	}
 	if w.logs[key] == nil {
-		w.logs[key] = &simLog{id: e.Id, first: e.First, last: e.First - 1}
+		w.logs[key] = &simLog{id: e.ID, first: e.First, last: e.First - 1}
 		w.made++
 	}
 	return nil
 }
 
 func (w *sim) deleteOldLog(e cluster.DeleteOldLog) []cluster.Effect {
-	key := e.Id.Table + "." + e.Id.Shard
+	key := e.ID.Table + "." + e.ID.Shard
 	there := w.logs[key]
-	is := there != nil && there.id == e.Id
+	is := there != nil && there.id == e.ID
 	if !is {
 		delete(w.logs, key)
 	}
@@ -76,7 +76,7 @@ func (w *sim) deleteOldLog(e cluster.DeleteOldLog) []cluster.Effect {
 }
 
 func (w *sim) purgeLog(e cluster.PurgeLog) []cluster.Effect {
-	l := w.logs[e.Id.Table+"."+e.Id.Shard]
+	l := w.logs[e.ID.Table+"."+e.ID.Shard]
 	first, worth := l.first, e.Below >= l.first+e.MinPurge
 	if worth {
 		l.first = e.Below

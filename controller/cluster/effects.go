@@ -35,16 +35,16 @@ type (
 // and returns what follows from it.
 type (
 	DeleteOldLog struct { // whatever log of the shard is not id
-		Id   events.LogID
+		ID   events.LogID
 		Done func(exists bool, err error, now time.Time) []Effect // exists: id is there already
 	}
 	CreateLog struct {
-		Id    events.LogID
+		ID    events.LogID
 		First uint64
 		Done  func(err error, now time.Time) []Effect
 	}
 	PurgeLog struct {
-		Id       events.LogID
+		ID       events.LogID
 		Below    uint64
 		MinPurge uint64                                                             // entries to free, or it is not done
 		Done     func(first uint64, purged bool, err error, now time.Time) []Effect // first: of the log before

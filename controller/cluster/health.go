@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -31,6 +32,19 @@ func Stalled(s *State, server, table, shard string, now time.Time) bool {
 	}
 	since, behind := srv.stalledSince[table+"."+shard]
 	return behind && now.Sub(since) >= s.Cfg.SuspectAfter
+}
+
+// Failure is why an instance on h has to be replaced by its agent's heartbeat, if
+// it has to: it is dead, or has not been ready for long.
+func (s *State) Failure(h *Host, instance string, now time.Time) string {
+	status, ok := h.Status(instance)
+	switch {
+	case ok && status.State == events.Dead:
+		return cmp.Or(status.Detail, "it ended")
+	case ok && status.State == events.Unready && now.Sub(s.Unready[instance]) >= s.Cfg.ReplaceUnreadyAfter:
+		return fmt.Sprintf("not ready for %s: %s", s.Cfg.ReplaceUnreadyAfter, status.Detail)
+	}
+	return ""
 }
 
 // Reported is the last reported status of a replica; fresh if its shard server is

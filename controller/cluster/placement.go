@@ -82,7 +82,7 @@ func (s *State) Assignment(host string) *events.Assignment {
 // ReplicaKey is a place in a service or table: replacements of one instance share it.
 type ReplicaKey struct {
 	Service string // or table: no two have the same name
-	Id      int
+	ID      int
 }
 
 type backoff struct {

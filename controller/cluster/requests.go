@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"net/http"
+	"slices"
 
 	"ringway/events"
 )
 
+// FalseFirst orders false before true.
 func FalseFirst(a, b bool) int {
 	switch {
 	case a == b:
@@ -32,6 +34,26 @@ func RemovedMeanwhile[T any](added []string, all []T, has func(T) bool) error {
 	default:
 		return events.StatusErrorf(http.StatusConflict, "of %d that were added %d have been removed since", len(added), lost)
 	}
+}
+
+// PreviousAnswer finds a request that was accepted before, perhaps by another
+// leader.
+func PreviousAnswer(answered []events.Answered, request string) (events.Answered, bool) {
+	i := slices.IndexFunc(answered, func(a events.Answered) bool { return request != "" && a.Request == request })
+	if i < 0 {
+		return events.Answered{}, false
+	}
+	return answered[i], true
+}
+
+// RememberAnswer adds an accepted request to those that are known again when
+// they are repeated.
+func (s *State) RememberAnswer(answered []events.Answered, a events.Answered) []events.Answered {
+	if a.Request == "" {
+		return answered
+	}
+	answered = append(slices.Clone(answered), a)
+	return answered[max(0, len(answered)-s.Cfg.RememberedRequests):]
 }
 
 // CheckID bounds what every replica keeps.

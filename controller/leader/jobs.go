@@ -47,10 +47,10 @@ func (t *term) createLog(ctx context.Context, e cluster.CreateLog) input {
 	err := t.checkLease()
 	if err == nil {
 		var is shardlog.LogState
-		is, err = t.logs.CreateLog(ctx, e.Id, e.First)
+		is, err = t.logs.CreateLog(ctx, e.ID, e.First)
 		// Nobody writes to it before it is stored as created, so it must be empty.
 		if err == nil && (is.First != e.First || is.Last != e.First-1) {
-			err = fmt.Errorf("create log %s: it holds %d to %d, and should be empty and begin at %d", e.Id, is.First, is.Last, e.First)
+			err = fmt.Errorf("create log %s: it holds %d to %d, and should be empty and begin at %d", e.ID, is.First, is.Last, e.First)
 		}
 	}
 	return func(now time.Time) []cluster.Effect { return e.Done(err, now) }
@@ -59,14 +59,14 @@ func (t *term) createLog(ctx context.Context, e cluster.CreateLog) input {
 // deleteOldLog deletes whatever log of the shard a new one takes the place of, as
 // a person ordered.
 func (t *term) deleteOldLog(ctx context.Context, e cluster.DeleteOldLog) input {
-	is, err := t.logs.LogState(ctx, e.Id.Table, e.Id.Shard)
-	there := err == nil && is.Incarnation == e.Id.Incarnation
+	is, err := t.logs.LogState(ctx, e.ID.Table, e.ID.Shard)
+	there := err == nil && is.Incarnation == e.ID.Incarnation
 	switch {
 	case errors.Is(err, events.ErrLogMissing):
 		err = nil
 	case err == nil && !there:
 		if err = t.checkLease(); err == nil {
-			old := e.Id
+			old := e.ID
 			old.Incarnation = is.Incarnation
 			err = t.logs.DeleteLog(ctx, old)
 		}
@@ -76,15 +76,15 @@ func (t *term) deleteOldLog(ctx context.Context, e cluster.DeleteOldLog) input {
 
 // purgeLog does the work, apart from the decisions.
 func (t *term) purgeLog(ctx context.Context, e cluster.PurgeLog) input {
-	there, err := t.logs.LogState(ctx, e.Id.Table, e.Id.Shard)
-	if err == nil && there.Incarnation != e.Id.Incarnation {
-		err = fmt.Errorf("purge log %s: %w: its incarnation is %s", e.Id, events.ErrLogForeign, there.Incarnation)
+	there, err := t.logs.LogState(ctx, e.ID.Table, e.ID.Shard)
+	if err == nil && there.Incarnation != e.ID.Incarnation {
+		err = fmt.Errorf("purge log %s: %w: its incarnation is %s", e.ID, events.ErrLogForeign, there.Incarnation)
 	}
 	worth := err == nil && e.Below >= there.First+e.MinPurge
 	if worth {
 		if err = t.checkLease(); err == nil {
 			failpoint.Hit("purge")
-			err = t.logs.PurgeLog(ctx, e.Id, e.Below)
+			err = t.logs.PurgeLog(ctx, e.ID, e.Below)
 			failpoint.Hit("purged")
 		}
 	}

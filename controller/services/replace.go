@@ -2,7 +2,6 @@ package services
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,7 +18,7 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		var cause []events.Event
 		for i, old := range svc.Replicas {
 			why, at := failureOf(s, old.Name, now)
-			place := cluster.ReplicaKey{Service: name, Id: old.ID}
+			place := cluster.ReplicaKey{Service: name, ID: old.ID}
 			if why == "" || !s.MayReplace(place, now) {
 				continue
 			}
@@ -50,12 +49,5 @@ func failureOf(s *cluster.State, instance string, now time.Time) (why, at string
 		}
 		return "host " + at + " is lost", at
 	}
-	status, ok := h.Status(instance)
-	switch {
-	case ok && status.State == events.Dead:
-		return cmp.Or(status.Detail, "it ended"), at
-	case ok && status.State == events.Unready && now.Sub(s.Unready[instance]) >= s.Cfg.ReplaceUnreadyAfter:
-		return fmt.Sprintf("not ready for %s: %s", s.Cfg.ReplaceUnreadyAfter, status.Detail), at
-	}
-	return "", at
+	return s.Failure(h, instance, now), at
 }

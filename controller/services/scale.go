@@ -68,8 +68,8 @@ func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 	if err := cluster.CheckID(r.req.ID); err != nil {
 		return []cluster.Effect{r.answer(nil, err)}
 	}
-	if i := slices.IndexFunc(svc.Answered, func(a events.Answered) bool { return r.req.ID != "" && a.Request == r.req.ID }); i >= 0 {
-		r.removed, r.added = svc.Answered[i].Removed, svc.Answered[i].Added
+	if a, ok := cluster.PreviousAnswer(svc.Answered, r.req.ID); ok {
+		r.removed, r.added = a.Removed, a.Added
 		p.pending = append(p.pending, r)
 		return nil
 	}
@@ -94,10 +94,7 @@ func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 	}
 	r.added, r.removed = done.Added, done.Removed
 	svc.Spec.Replicas = len(svc.Replicas)
-	svc.Answered = append(slices.Clone(svc.Answered), done)
-	if len(svc.Answered) > s.Cfg.RememberedRequests {
-		svc.Answered = svc.Answered[len(svc.Answered)-s.Cfg.RememberedRequests:]
-	}
+	svc.Answered = s.RememberAnswer(svc.Answered, done)
 	svc.Decision = s.Because(s.Event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))

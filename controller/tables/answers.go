@@ -34,23 +34,6 @@ func findTable(s *cluster.State, table string) (events.Database, error) {
 	return events.Database{}, events.StatusErrorf(http.StatusNotFound, "table '%s' does not exist; there are %v", table, slices.Sorted(maps.Keys(s.Tables)))
 }
 
-// previousAnswer finds a request that was accepted before, perhaps by another leader.
-func previousAnswer(db events.Database, request string) (events.Answered, bool) {
-	i := slices.IndexFunc(db.Answered, func(a events.Answered) bool { return request != "" && a.Request == request })
-	if i < 0 {
-		return events.Answered{}, false
-	}
-	return db.Answered[i], true
-}
-
-func rememberAnswer(s *cluster.State, db *events.Database, a events.Answered) {
-	if a.Request == "" {
-		return
-	}
-	db.Answered = append(slices.Clone(db.Answered), a)
-	db.Answered = db.Answered[max(0, len(db.Answered)-s.Cfg.RememberedRequests):]
-}
-
 func serverIDs(db events.Database, names []string) (ids []int) {
 	for _, srv := range db.Servers {
 		if slices.Contains(names, srv.Name) {

@@ -33,7 +33,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	name := tableName(req)
 	req.Table.Name, r.table = name, name
 	if have, ok := s.Tables[name]; ok {
-		if a, ok := previousAnswer(have.Value, req.ID); ok {
+		if a, ok := cluster.PreviousAnswer(have.Value.Answered, req.ID); ok {
 			r.id = a.Request
 			return nil, nil
 		}
@@ -61,7 +61,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	}
 	added := appendServers(s, &db, req.ID, req.Servers, placed)
 	r.id = req.ID
-	rememberAnswer(s, &db, events.Answered{Request: req.ID, Added: added})
+	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: added})
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
 		"reason": cmp.Or(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))

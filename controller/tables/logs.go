@@ -49,7 +49,7 @@ func (t *Tables) CreateLogs(now time.Time) (effects []cluster.Effect) {
 			case m.busy || now.Before(m.after):
 			case !m.oldDeleted:
 				m.busy = true
-				effects = append(effects, cluster.DeleteOldLog{Id: id, Done: func(exists bool, err error, now time.Time) []cluster.Effect {
+				effects = append(effects, cluster.DeleteOldLog{ID: id, Done: func(exists bool, err error, now time.Time) []cluster.Effect {
 					return t.oldLogDeleted(id, exists, err, now)
 				}})
 			case !m.settled && better:
@@ -57,7 +57,7 @@ func (t *Tables) CreateLogs(now time.Time) (effects []cluster.Effect) {
 				changed = true
 			default:
 				m.busy, m.settled = true, true
-				effects = append(effects, cluster.CreateLog{Id: id, First: l.First(), Done: func(err error, now time.Time) []cluster.Effect { return t.logCreated(id, err, now) }})
+				effects = append(effects, cluster.CreateLog{ID: id, First: l.First(), Done: func(err error, now time.Time) []cluster.Effect { return t.logCreated(id, err, now) }})
 			}
 		}
 		if changed {

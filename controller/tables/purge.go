@@ -37,7 +37,7 @@ func (t *Tables) PurgeLogs(now time.Time) (effects []cluster.Effect) {
 			p.after = now.Add(s.Cfg.PurgeEvery)
 			if below := Purgeable(s, db, l); below >= p.first+s.Cfg.MinPurge {
 				p.busy = true
-				effects = append(effects, cluster.PurgeLog{Id: id, Below: below, MinPurge: s.Cfg.MinPurge, Done: func(first uint64, purged bool, err error, now time.Time) []cluster.Effect {
+				effects = append(effects, cluster.PurgeLog{ID: id, Below: below, MinPurge: s.Cfg.MinPurge, Done: func(first uint64, purged bool, err error, now time.Time) []cluster.Effect {
 					return t.logPurged(id, below, first, purged, err, now)
 				}})
 			}

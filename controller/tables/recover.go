@@ -33,7 +33,7 @@ func beginRecover(s *cluster.State, r *Request, req events.RecoverRequest, now t
 		return nil, events.StatusErrorf(http.StatusBadRequest, "shard '%.63s' is not defined", req.Shard)
 	}
 	r.table, r.shard, r.log = have.Table.Name, log.Shard, log.Incarnation
-	if a, ok := previousAnswer(have, req.ID); ok {
+	if a, ok := cluster.PreviousAnswer(have.Answered, req.ID); ok {
 		r.ids = serverIDs(have, a.Added)
 		return nil, nil
 	}
@@ -48,7 +48,7 @@ func beginRecover(s *cluster.State, r *Request, req events.RecoverRequest, now t
 		return nil, events.StatusErrorf(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
 	}
 	db := cluster.CloneTable(have)
-	rememberAnswer(s, &db, events.Answered{Request: req.ID, Added: []string{srv.Name}})
+	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: []string{srv.Name}})
 	r.ids = []int{srv.ID}
 	r.log = continueFrom(&db, log.Shard, at)
 	db.Decision = s.Because(s.Event(now, events.EntityShard, events.VerbRecovered, r.table+"."+log.Shard, map[string]any{

@@ -135,7 +135,7 @@ func beginAddServers(s *cluster.State, r *Request, req events.ServersRequest, no
 		return nil, err
 	}
 	r.table = have.Table.Name
-	if a, ok := previousAnswer(have, req.ID); ok {
+	if a, ok := cluster.PreviousAnswer(have.Answered, req.ID); ok {
 		r.id, r.added = a.Request, a.Added
 		return nil, nil
 	}
@@ -185,7 +185,7 @@ func beginAddServers(s *cluster.State, r *Request, req events.ServersRequest, no
 	before := len(db.Servers)
 	names := appendServers(s, &db, req.ID, req.Servers, added)
 	r.id, r.added = req.ID, names
-	rememberAnswer(s, &db, events.Answered{Request: req.ID, Added: names})
+	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: names})
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "added": names, "new_shards": append([]string{}, shardIDs(req.NewShards)...), "from": before, "to": len(db.Servers),
 	}))
@@ -201,7 +201,7 @@ func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest,
 		return nil, err
 	}
 	r.table = have.Table.Name
-	if a, ok := previousAnswer(have, req.ID); ok {
+	if a, ok := cluster.PreviousAnswer(have.Answered, req.ID); ok {
 		r.removed = a.Removed
 		return nil, nil
 	}
@@ -234,7 +234,7 @@ func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest,
 	r.removed = append(slices.Clone(req.Names), more...)
 	db := cluster.CloneTable(have)
 	db.Servers = slices.DeleteFunc(db.Servers, func(srv events.ShardServer) bool { return slices.Contains(r.removed, srv.Name) })
-	rememberAnswer(s, &db, events.Answered{Request: req.ID, Removed: r.removed})
+	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Removed: r.removed})
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "removed": r.removed, "from": len(have.Servers), "to": len(db.Servers),
 	}))

@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,7 +17,7 @@ func ReplaceServers(s *cluster.State, now time.Time) (effects []cluster.Effect) 
 		var cause []events.Event
 		for i, old := range db.Servers {
 			why := ServerFailed(s, old, now)
-			place := cluster.ReplicaKey{Service: name, Id: old.ID}
+			place := cluster.ReplicaKey{Service: name, ID: old.ID}
 			// One that is renewed comes back under its name.
 			if why == "" || old.Renewal != nil || !s.MayReplace(place, now) {
 				continue
@@ -27,9 +25,9 @@ func ReplaceServers(s *cluster.State, now time.Time) (effects []cluster.Effect) 
 			s.RecordFailure(place, now)
 			db.Servers[i].Name = cluster.FreshServer(s)
 			about := map[string]any{"table": name, "id": old.ID, "host": old.Host, "volume": old.Volume, "reason": why}
-			cause = append(cause,
-				s.Event(now, events.EntityInstance, events.VerbDied, old.Name, about),
-				s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name, with(about, "by", db.Servers[i].Name)))
+			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbDied, old.Name, about))
+			about["by"] = db.Servers[i].Name
+			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name, about))
 		}
 		if len(cause) > 0 {
 			db.Decision = s.Because(cause...)
@@ -45,20 +43,5 @@ func ServerFailed(s *cluster.State, srv events.ShardServer, now time.Time) strin
 	if !s.AssignedHome(srv) || h == nil || h.State == events.Lost {
 		return ""
 	}
-	status, ok := h.Status(srv.Name)
-	switch {
-	case ok && status.State == events.Dead:
-		return cmp.Or(status.Detail, "it ended")
-	case ok && status.State == events.Unready && now.Sub(s.Unready[srv.Name]) >= s.Cfg.ReplaceUnreadyAfter:
-		return fmt.Sprintf("not ready for %s: %s", s.Cfg.ReplaceUnreadyAfter, status.Detail)
-	}
-	return ""
-}
-
-func with(m map[string]any, key string, value any) map[string]any {
-	out := map[string]any{key: value}
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
+	return s.Failure(h, srv.Name, now)
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
 	"ringway/controller/cluster"
@@ -41,7 +42,7 @@ func applyServerSpec(s *cluster.State, db *events.Database, next events.ServerSp
 		what = "what did not get ready is tried again"
 	}
 	// What a server falls back to is what others got ready with.
-	proven := anyOf(was, func(srv events.ShardServer) bool { return !srv.Behind && srv.Renewal == nil })
+	proven := slices.ContainsFunc(was.Servers, func(srv events.ShardServer) bool { return !srv.Behind && srv.Renewal == nil })
 	if was.Before == nil || proven && changedSpec(was.ServerSpec, next) != "" {
 		before := was.ServerSpec
 		db.Before = &before
@@ -55,19 +56,10 @@ func applyServerSpec(s *cluster.State, db *events.Database, next events.ServerSp
 			srv.Behind = false
 		}
 	}
-	if !anyOf(*db, func(srv events.ShardServer) bool { return srv.Behind || srv.Renewal != nil }) {
+	if !slices.ContainsFunc(db.Servers, func(srv events.ShardServer) bool { return srv.Behind || srv.Renewal != nil }) {
 		db.Before = nil
 	}
 	return what
-}
-
-func anyOf(db events.Database, is func(events.ShardServer) bool) bool {
-	for _, srv := range db.Servers {
-		if is(srv) {
-			return true
-		}
-	}
-	return false
 }
 
 // outdatedServers lists the servers that are to be started anew.
