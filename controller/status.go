@@ -16,7 +16,7 @@ import (
 // replyStatus waits for a first heartbeat of each host and shard server that is
 // there: a new leader has everything in rotation and knows of nothing that runs.
 func (p *plan) replyStatus(now time.Time) (effects []cluster.Effect) {
-	if len(p.statusRequests) == 0 || now.Sub(p.s.Since) < 2*events.HeartbeatInterval && !p.s.AllObserved() {
+	if len(p.statusRequests) == 0 || now.Sub(p.s.Since) < 2*events.HeartbeatInterval && !allObserved(p.s) {
 		return nil
 	}
 	st := status(p.s, now)
@@ -25,6 +25,20 @@ func (p *plan) replyStatus(now time.Time) (effects []cluster.Effect) {
 	}
 	p.statusRequests = nil
 	return effects
+}
+
+func allObserved(s *cluster.State) bool {
+	for _, h := range s.Hosts {
+		if h.Heartbeat == nil {
+			return false
+		}
+	}
+	for _, srv := range s.Servers {
+		if srv.Heartbeat == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // status is all that the leader knows, for people.

@@ -9,20 +9,6 @@ import (
 	"ringway/events"
 )
 
-func (s *State) AllObserved() bool {
-	for _, h := range s.Hosts {
-		if h.Heartbeat == nil {
-			return false
-		}
-	}
-	for _, srv := range s.Servers {
-		if srv.Heartbeat == nil {
-			return false
-		}
-	}
-	return true
-}
-
 // Stalled reports whether a replica has stayed behind for so long that its
 // database must hang, although its shard server sends heartbeats.
 func Stalled(s *State, server, table, shard string, now time.Time) bool {

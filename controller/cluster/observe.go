@@ -76,30 +76,28 @@ func (s *State) ObserveSelf(b events.ControllerHeartbeat, now time.Time) {
 
 // ObserveStored takes a value of a bucket as the bus has it. One that this
 // leader did not write, by a person's hand perhaps, ends the term.
-func (s *State) ObserveStored(e events.Entry, version func(string) (events.Version, bool)) []Effect {
-	ours, ok := version(e.Key)
+func (s *State) ObserveStored(bucket string, e events.Entry) []Effect {
+	ours, ok := s.storedVersion(bucket, e.Key)
 	if !ok || e.Version == ours || ours.After(e.Version) {
 		return nil
 	}
 	return []Effect{Resign{Key: e.Key}}
 }
 
-func (s *State) DesiredVersion(key string) (events.Version, bool) {
-	return eitherVersion(key, s.Services, s.Tables)
-}
-
-func (s *State) AssignVersion(key string) (events.Version, bool) { return versionOf(s.Assigned, key) }
-
-func (s *State) RouteVersion(key string) (events.Version, bool) {
-	return eitherVersion(key, s.Routes, s.TableRoutes)
-}
-
-func eitherVersion[V, W any](key string, services map[string]*Stored[V], tables map[string]*Stored[W]) (events.Version, bool) {
-	if name, ok := strings.CutPrefix(key, events.ServiceKey("")); ok {
-		return versionOf(services, name)
-	}
-	if name, ok := strings.CutPrefix(key, events.TableKey("")); ok {
-		return versionOf(tables, name)
+func (s *State) storedVersion(bucket, key string) (events.Version, bool) {
+	service, isService := strings.CutPrefix(key, events.ServiceKey(""))
+	table, isTable := strings.CutPrefix(key, events.TableKey(""))
+	switch {
+	case bucket == events.BucketAssign:
+		return versionOf(s.Assigned, key)
+	case bucket == events.BucketDesired && isService:
+		return versionOf(s.Services, service)
+	case bucket == events.BucketDesired && isTable:
+		return versionOf(s.Tables, table)
+	case bucket == events.BucketRoutes && isService:
+		return versionOf(s.Routes, service)
+	case bucket == events.BucketRoutes && isTable:
+		return versionOf(s.TableRoutes, table)
 	}
 	return events.Version{}, false
 }

@@ -47,13 +47,13 @@ func PreviousAnswer(answered []events.Answered, request string) (events.Answered
 }
 
 // RememberAnswer adds an accepted request to those that are known again when
-// they are repeated.
-func (s *State) RememberAnswer(answered []events.Answered, a events.Answered) []events.Answered {
+// they are repeated, of which it keeps the newest.
+func RememberAnswer(answered []events.Answered, a events.Answered, limit int) []events.Answered {
 	if a.Request == "" {
 		return answered
 	}
 	answered = append(slices.Clone(answered), a)
-	return answered[max(0, len(answered)-s.Cfg.RememberedRequests):]
+	return answered[max(0, len(answered)-limit):]
 }
 
 // CheckID bounds what every replica keeps.

@@ -71,12 +71,10 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 func (t *term) watchStored(ctx context.Context, put func(input)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watches sync.WaitGroup
-	for bucket, version := range map[Bucket]func(string) (events.Version, bool){
-		t.desired: t.state.DesiredVersion, t.assign: t.state.AssignVersion, t.routes: t.state.RouteVersion,
-	} {
+	for name, bucket := range map[string]Bucket{events.BucketDesired: t.desired, events.BucketAssign: t.assign, events.BucketRoutes: t.routes} {
 		watches.Go(func() {
 			err := bucket.Watch(ctx, "", func(e events.Entry) {
-				put(func(time.Time) []cluster.Effect { return t.state.ObserveStored(e, version) })
+				put(func(time.Time) []cluster.Effect { return t.state.ObserveStored(name, e) })
 			})
 			if err != nil && ctx.Err() == nil {
 				t.log.Warn("stored values cannot be watched", events.KeyError, err)

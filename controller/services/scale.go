@@ -94,7 +94,7 @@ func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 	}
 	r.added, r.removed = done.Added, done.Removed
 	svc.Spec.Replicas = len(svc.Replicas)
-	svc.Answered = s.RememberAnswer(svc.Answered, done)
+	svc.Answered = cluster.RememberAnswer(svc.Answered, done, s.Cfg.RememberedRequests)
 	svc.Decision = s.Because(s.Event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))

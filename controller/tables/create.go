@@ -61,7 +61,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	}
 	added := appendServers(s, &db, req.ID, req.Servers, placed)
 	r.id = req.ID
-	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: added})
+	db.Answered = cluster.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: added}, s.Cfg.RememberedRequests)
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
 		"reason": cmp.Or(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))

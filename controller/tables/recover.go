@@ -48,7 +48,7 @@ func beginRecover(s *cluster.State, r *Request, req events.RecoverRequest, now t
 		return nil, events.StatusErrorf(http.StatusConflict, "shard '%s' has no replica that could be continued", log.Shard)
 	}
 	db := cluster.CloneTable(have)
-	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: []string{srv.Name}})
+	db.Answered = cluster.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: []string{srv.Name}}, s.Cfg.RememberedRequests)
 	r.ids = []int{srv.ID}
 	r.log = continueFrom(&db, log.Shard, at)
 	db.Decision = s.Because(s.Event(now, events.EntityShard, events.VerbRecovered, r.table+"."+log.Shard, map[string]any{

@@ -185,7 +185,7 @@ func beginAddServers(s *cluster.State, r *Request, req events.ServersRequest, no
 	before := len(db.Servers)
 	names := appendServers(s, &db, req.ID, req.Servers, added)
 	r.id, r.added = req.ID, names
-	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: names})
+	db.Answered = cluster.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Added: names}, s.Cfg.RememberedRequests)
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "added": names, "new_shards": append([]string{}, shardIDs(req.NewShards)...), "from": before, "to": len(db.Servers),
 	}))
@@ -234,7 +234,7 @@ func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest,
 	r.removed = append(slices.Clone(req.Names), more...)
 	db := cluster.CloneTable(have)
 	db.Servers = slices.DeleteFunc(db.Servers, func(srv events.ShardServer) bool { return slices.Contains(r.removed, srv.Name) })
-	db.Answered = s.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Removed: r.removed})
+	db.Answered = cluster.RememberAnswer(db.Answered, events.Answered{Request: req.ID, Removed: r.removed}, s.Cfg.RememberedRequests)
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "removed": r.removed, "from": len(have.Servers), "to": len(db.Servers),
 	}))
