@@ -372,7 +372,7 @@ func TestKeeper_AnswersForTheLogThatItHas(t *testing.T) {
 	c.log = next
 	c.route.Shards[0].Log = events.ShardLog{Shard: spec.Shard.ID, Incarnation: "life2", Made: true, Origin: &at}
 	c.put()
-	testkit.Eventually(t, func() error { // it has heard of the route
+	testkit.Eventually(t, func() error { // it has the route
 		if code, body := call(t, "GET", n.url("rows?log=life2"), ""); code != 503 || !strings.Contains(body, "about to go on") {
 			return fmt.Errorf("it answers %d %s", code, body)
 		}

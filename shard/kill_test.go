@@ -157,7 +157,7 @@ func TestServer_KilledAnywhereLosesAndDoublesNothing(t *testing.T) {
 					}
 				}()
 				killed(t, ended)
-				c.keep("s1*", "s2") // which has s1 tell what s2 did not
+				c.keep("s1*", "s2") // which has s1 publish what s2 did not
 				for range rows {
 					if err := <-written; err != nil {
 						t.Error(err)

@@ -26,7 +26,7 @@ func TestServer_LivesThroughRubbish(t *testing.T) {
 	n.is(events.ReplicaReady)
 	noise := make([]byte, 4096)
 	_, _ = rand.Read(noise)
-	for _, said := range []string{
+	for _, text := range []string{
 		string(noise), "GET /\r\n\r\n", "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
 		"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{", strings.Repeat("x", 100_000),
 		"GET /v1/tables/StudT/shards/sh1/rows?log=life1&low=%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -36,13 +36,13 @@ func TestServer_LivesThroughRubbish(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(conn, said)
+		_, _ = io.WriteString(conn, text)
 		_ = conn.(*net.TCPConn).CloseWrite()
 		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		answer, _ := io.ReadAll(conn)
 		_ = conn.Close()
 		if bytes.HasPrefix(answer, []byte("HTTP/1.1 2")) && !bytes.Contains(answer, []byte("#0 0")) {
-			t.Errorf("%.60q is answered %.200q", said, answer)
+			t.Errorf("%.60q is answered %.200q", text, answer)
 		}
 	}
 	// The server does not read it to its end: at times the client is cut off
@@ -78,7 +78,7 @@ func TestServer_LivesThroughRubbish(t *testing.T) {
 	n.is(events.ReplicaReady)
 }
 
-// deaf watches, and hears nothing until it is asked a second time.
+// deaf watches, and receives nothing until it is asked a second time.
 type deaf struct {
 	mu    sync.Mutex
 	asked int

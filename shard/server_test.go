@@ -196,7 +196,7 @@ func TestServer_ANewResponderPublishesWhatAnotherMayNotHave(t *testing.T) {
 				t.Errorf("result %d is %+v", i, r)
 			}
 		case <-time.After(testkit.Patience):
-			t.Fatal("nobody tells")
+			t.Fatal("nobody answers")
 		}
 	}
 	c.append("b3", shardlog.Op{Kind: shardlog.OpBarrier})

@@ -39,9 +39,6 @@ func Hit(name string) {
 	}
 }
 
-// Armed reports whether the environment names a point.
-func Armed(name string) bool { return failing[name] != nil }
-
 func failPoints(list string) map[string]*atomic.Int64 {
 	if list == "" {
 		return nil

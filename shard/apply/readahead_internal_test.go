@@ -86,7 +86,7 @@ func TestReadAhead_GivesWhatThereIsRoomFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		q.take(10)
-		q.wantNothing(t) // there is room again, and more to come
+		q.wantNothing(t) // there is space again, and more to come
 		q.put(t, 3, 30, true)
 		q.wantNothing(t)
 		four := q.put(t, 4, 30, false)

@@ -28,7 +28,7 @@ func (a asker) Results(ctx context.Context, _ events.LogID, batch string) (shard
 	return a.store.Results(ctx, batch)
 }
 
-// The write walk: writers → log → three replicas, while the bus restarts and
+// The path of a write: writers → log → three replicas, while the bus restarts and
 // stores fail before and after their commits. What was acknowledged is on every
 // replica once, what was refused on none, and all replicas are alike.
 func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
@@ -86,15 +86,15 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 				call, stop := context.WithTimeout(t.Context(), 60*time.Second)
 				r, err := w.Do(call, id, op)
 				stop()
-				said := fmt.Sprintf("refused: %v %v", r.Outcome, err)
+				got := fmt.Sprintf("refused: %v %v", r.Outcome, err)
 				switch {
 				case err == nil && r.Outcome == shardlog.Done:
-					said = "done"
+					got = "done"
 				case err == nil || errors.Is(err, events.ErrUnknownOutcome):
-					said = fmt.Sprintf("unknown: %v %v", r.Outcome, err)
+					got = fmt.Sprintf("unknown: %v %v", r.Outcome, err)
 				}
 				mu.Lock()
-				outcome[key] = said
+				outcome[key] = got
 				mu.Unlock()
 				answers <- struct{}{}
 			}
@@ -117,9 +117,9 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		if _, err := stores[i].Range(t.Context(), 0, 1<<20, func(r rowjson.Row, _ uint64) error { there[r.Key()]++; return nil }); err != nil {
 			t.Fatal(err)
 		}
-		for key, said := range outcome {
-			if n := there[key]; said == "done" && n != 1 || strings.HasPrefix(said, "refused") && n != 0 || n > 1 {
-				t.Errorf("replica %d has row %d %d times, whose writer was answers %q", i, key, n, said)
+		for key, got := range outcome {
+			if n := there[key]; got == "done" && n != 1 || strings.HasPrefix(got, "refused") && n != 0 || n > 1 {
+				t.Errorf("replica %d has row %d %d times, whose writer got %q", i, key, n, got)
 			}
 		}
 		snap, err := stores[i].Snapshot(t.Context())
@@ -138,8 +138,8 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		}
 	}
 	counts := map[string]int{}
-	for _, said := range outcome {
-		counts[said]++
+	for _, got := range outcome {
+		counts[got]++
 	}
 	t.Logf("of %d writes: %v", len(outcome), counts)
 	if counts["done"] < writers*each/2 {

@@ -29,8 +29,8 @@ const (
 )
 
 // tableName is the table with a shard's rows: StudT$sh1. MySQL's names have at
-// most 64 bytes, and ours may have a suffix; what is longer is cut and told
-// apart by a digest.
+// most 64 bytes, and ours may have a suffix; what is longer is cut and has
+// a digest at its end.
 func tableName(table, shard string) string {
 	name := table + "$" + shard
 	if len(name) <= 54 {

@@ -299,7 +299,7 @@ func TestEngine_CloseLeavesATransactionItsConnection(t *testing.T) {
 	}()
 	testkit.Eventually(t, o.waiting)
 	if err := engine.Close(); err == nil {
-		t.Error("nothing is said of the transaction that runs")
+		t.Error("nothing is reported of the transaction that runs")
 	}
 	_, err := stores[1].Apply(t.Context(), after(first(stores[1])), inserting(stores[1], 2, 2)) // which does not wait
 	if err == nil || errors.Is(err, storage.ErrRetry) || errors.Is(err, storage.ErrFenced) {

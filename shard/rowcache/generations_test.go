@@ -16,10 +16,10 @@ func kept(g *generations, name rowName) (string, bool) {
 	return string(text), ok
 }
 
-// The model is two maps and the rule when they turn.
+// The model is two maps and the rule when they are swapped.
 func TestGenerations_AreTwoMaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		g := newGenerations(rapid.SampledFrom([]int{2 << 10, 8 << 10, 64 << 10}).Draw(t, "room"))
+		g := newGenerations(rapid.SampledFrom([]int{2 << 10, 8 << 10, 64 << 10}).Draw(t, "size"))
 		young, old := map[rowName]string{}, map[rowName]string{} // "gone": it is
 		used, records := 0, 0
 		model := func(name rowName) (string, bool) {
@@ -72,11 +72,11 @@ func TestGenerations_AreTwoMaps(t *testing.T) {
 	})
 }
 
-// Whatever is written and read, a cache takes no more than its room; rows of 40
+// Whatever is written and read, a cache takes no more than its size; rows of 40
 // bytes and more fill it.
-func TestGenerations_TakeTheirRoom(t *testing.T) {
-	const room = 1 << 20
-	g := newGenerations(room)
+func TestGenerations_TakeTheirSize(t *testing.T) {
+	const size = 1 << 20
+	g := newGenerations(size)
 	write := func(length, n int) {
 		for key := range int64(n) {
 			name := nameOf(1, key)
@@ -89,8 +89,8 @@ func TestGenerations_TakeTheirRoom(t *testing.T) {
 		for _, one := range []*generation{&g.young, &g.old} {
 			takes += cap(one.log) + 4*cap(one.slots)
 		}
-		if takes > room {
-			t.Errorf("texts of %d bytes: takes %d bytes of %d", length, takes, room)
+		if takes > size {
+			t.Errorf("texts of %d bytes: takes %d bytes of %d", length, takes, size)
 		}
 		found := 0
 		for key := range int64(n) {
@@ -98,8 +98,8 @@ func TestGenerations_TakeTheirRoom(t *testing.T) {
 				found += len(text) + header
 			}
 		}
-		if length >= 40 && found < room*4/5/2 {
-			t.Errorf("texts of %d bytes: %d bytes of them in %d", length, found, room)
+		if length >= 40 && found < size*4/5/2 {
+			t.Errorf("texts of %d bytes: %d bytes of them in %d", length, found, size)
 		}
 	}
 	for _, length := range []int{0, 1, 10, 40, 80, 1000, 3000, 80, 0} {
@@ -137,23 +137,23 @@ func TestGenerations_ForgetBothOfThem(t *testing.T) {
 			t.Errorf("got %q %v, want %q", got, ok, want)
 		}
 	}
-	turn := func() { // of generations: the young become the old
+	swap := func() { // the generations: the young become the old
 		for key, was := int64(2), 0; g.young.records > was; key++ {
 			was = g.young.records
 			g.set(nameOf(1, key), bytes.Repeat([]byte("x"), 100))
 		}
 	}
 	g.set(one, []byte("old"))
-	turn()
+	swap()
 	is("old")
 	g.set(one, []byte("young"))
 	is("young")
 	g.forget(one)
 	is("")
-	turn() // what is forgotten is old as well
+	swap() // what is forgotten is old as well
 	is("")
 	g.set(one, []byte("old"))
-	turn()
+	swap()
 	g.set(one, bytes.Repeat([]byte("x"), 64<<10)) // too long to keep, but not to know that the other is out of date
 	is("")
 	g.set(one, nil)
@@ -161,8 +161,8 @@ func TestGenerations_ForgetBothOfThem(t *testing.T) {
 		t.Errorf("got %q %v, want to know that there is none", text, ok)
 	}
 	g.set(one, []byte("last"))
-	turn()
-	turn()
+	swap()
+	swap()
 	is("")
 	g.set(nameOf(2, 1), []byte("another life"))
 	is("")

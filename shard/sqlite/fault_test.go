@@ -64,7 +64,7 @@ func TestStore_AppliesOnceWhenItsProcessIsKilled(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random, dir := rand.New(rand.NewPCG(seed, 0)), t.TempDir()
-	said := ""
+	line := ""
 	for range 8 {
 		cmd := exec.CommandContext(t.Context(), exe)
 		cmd.Env = append(os.Environ(), applierDir+"="+dir)
@@ -78,8 +78,8 @@ func TestStore_AppliesOnceWhenItsProcessIsKilled(t *testing.T) {
 		lines := bufio.NewScanner(stdout)
 		for range random.IntN(60) {
 			lines.Scan()
-			if said = lines.Text(); strings.Contains(said, "error") {
-				t.Error(said)
+			if line = lines.Text(); strings.Contains(line, "error") {
+				t.Error(line)
 			}
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -90,8 +90,8 @@ func TestStore_AppliesOnceWhenItsProcessIsKilled(t *testing.T) {
 	store := reopened(t, dir)
 	seq := storetest.CheckLog(t, store)
 	var last uint64
-	if _, err := fmt.Sscan(said, &last); err != nil || last > seq {
-		t.Errorf("%q was said to be applied, the replica is at %d: %v", said, seq, err)
+	if _, err := fmt.Sscan(line, &last); err != nil || last > seq {
+		t.Errorf("%q was reported, the replica is at %d: %v", line, seq, err)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestStore_SaysRetryWhenTheDiskIsFull(t *testing.T) {
 	}
 	limit(1 << 30)
 	if _, err := store.Apply(t.Context(), from, []shardlog.Entry{entry}); err != nil {
-		t.Errorf("when there is room again: %v", err)
+		t.Errorf("when there is space again: %v", err)
 	}
 }
 

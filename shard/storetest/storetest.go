@@ -251,7 +251,7 @@ func (f *fixture) rows(low, high int64) []rowjson.Row {
 	var all []rowjson.Row
 	seq, err := f.store.Range(f.Context(), low, high, func(r rowjson.Row, at uint64) error {
 		if at != f.model.position.Seq {
-			return fmt.Errorf("row %d is said to be read at seq %d", r.Key(), at)
+			return fmt.Errorf("row %d is read at seq %d", r.Key(), at)
 		}
 		all = append(all, r)
 		return nil

@@ -6,17 +6,17 @@ import (
 )
 
 func TestIdentify(t *testing.T) {
-	f := func(said, want string) {
+	f := func(output, want string) {
 		t.Helper()
-		s, err := identify("/x/mysqld", said)
+		s, err := identify("/x/mysqld", output)
 		if want == "" {
 			if err == nil {
-				t.Errorf("%q is %s", said, s)
+				t.Errorf("%q is %s", output, s)
 			}
 			return
 		}
 		if err != nil || s.String() != want {
-			t.Errorf("%q: got %s, %v, want %s", said, s, err, want)
+			t.Errorf("%q: got %s, %v, want %s", output, s, err, want)
 		}
 	}
 	f("mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)", "MariaDB 10.11.19")
@@ -39,8 +39,8 @@ func TestSocketFor_AlwaysFits(t *testing.T) {
 }
 
 func TestReason(t *testing.T) {
-	said := "2026 [ERROR] old\n2026 [Note] Starting MariaDB 10.11 as process 7\n2026 [ERROR] InnoDB: no\n2026 [ERROR] Aborting\n2026 [Note] bye\n"
-	if got := reason([]byte(said)); got != "2026 [ERROR] InnoDB: no" {
+	output := "2026 [ERROR] old\n2026 [Note] Starting MariaDB 10.11 as process 7\n2026 [ERROR] InnoDB: no\n2026 [ERROR] Aborting\n2026 [Note] bye\n"
+	if got := reason([]byte(output)); got != "2026 [ERROR] InnoDB: no" {
 		t.Errorf("got %q", got)
 	}
 	if got := reason([]byte("only\nthis\n")); got != "this" {

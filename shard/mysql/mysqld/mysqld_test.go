@@ -111,8 +111,8 @@ func TestRun_KeepsDataAndSettings(t *testing.T) {
 	if alive(pid) {
 		t.Error("the server outlived Run")
 	}
-	said, err := os.ReadFile(filepath.Join(cfg.Dir, "server.log"))
-	if err != nil || !strings.Contains(string(said), "Shutdown complete") {
+	output, err := os.ReadFile(filepath.Join(cfg.Dir, "server.log"))
+	if err != nil || !strings.Contains(string(output), "Shutdown complete") {
 		t.Errorf("no clean shutdown: %v", err)
 	}
 	again, _ := mysqldtest.Start(t, cfg)

@@ -98,7 +98,7 @@ func orphan(pidFile, argument string) (int, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || pid <= 1 {
-		return 0, nil //nolint:nilerr // a torn file names nobody
+		return 0, nil //nolint:nilerr // an incomplete file names nobody
 	}
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || !bytes.Contains(line, []byte(argument+"\x00")) {
