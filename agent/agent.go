@@ -1,5 +1,5 @@
-// Package agent makes one host run what its assignment says, and tells on the
-// bus what runs there.
+// Package agent makes one host run its assignment, and reports on the bus
+// what runs there.
 //
 // The agent is the truth of its host. It starts what is assigned, stops what
 // is assigned no more, and never starts an instance again that has died: the
@@ -25,7 +25,7 @@ import (
 	"ringway/internal/statedir"
 )
 
-// Config says how an agent works.
+// Config is how an agent works.
 type Config struct {
 	Host string // name of this host
 	Dir  string // what the agent has to remember; one agent at a time
@@ -56,7 +56,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// assignments tells what hosts shall run.
+// assignments are what hosts shall run.
 type assignments interface {
 	// Watch calls fn with the value of key, if there is one, and with each value
 	// after it, one at a time, until ctx ends.

@@ -58,7 +58,7 @@ func (h health) after(err error, maxFails int) health {
 	return h
 }
 
-// status is what routers and people are told.
+// status is what a heartbeat reports of it.
 func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 	s := events.InstanceStatus{
 		Name: e.spec.Name, Service: e.spec.Service, ID: e.spec.ID, Kind: e.spec.Kind, Volume: e.spec.Volume,

@@ -15,17 +15,17 @@ import (
 	"ringway/internal/statedir"
 )
 
-// fence is what an agent and its successors remember of what they obeyed.
+// fence is what an agent and its successors remember of applied assignments.
 type fence struct {
-	Token    events.Token      `json:"token,omitzero"`    // obeyed last
-	Assigned events.Version    `json:"assigned,omitzero"` // obeyed last
-	Newest   map[string]uint64 `json:"newest"`            // newest term obeyed, by incarnation: a restored bus may come back
+	Token    events.Token      `json:"token,omitzero"`    // applied last
+	Assigned events.Version    `json:"assigned,omitzero"` // applied last
+	Newest   map[string]uint64 `json:"newest"`            // newest term applied, by incarnation: a restored bus may come back
 	Owners   map[string]string `json:"owners"`            // incarnation that last named an instance; the version that did, once its bucket began another life
 
 	path string
 }
 
-// order is an assignment that the fence let pass.
+// accepted is an assignment that the fence let pass.
 type accepted struct {
 	assignment events.Assignment
 	fence      fence
@@ -36,7 +36,7 @@ const (
 	maxIncarnations = 64
 )
 
-// errStale: an assignment that was obeyed or overtaken; a reader of the bus
+// errOvertaken: an assignment that was applied or overtaken; a reader of the bus
 // may be behind.
 var errOvertaken = errors.New("older than the one obeyed")
 
@@ -69,7 +69,7 @@ func (f fence) save() error {
 	return nil
 }
 
-// judge decides whether entry is to be obeyed, and what to remember before.
+// check decides whether entry may be applied, and what to remember before.
 func (f fence) check(host string, entry events.Entry) (accepted, error) {
 	a, err := events.DecodeAssignment(entry.Value)
 	switch {
@@ -122,7 +122,7 @@ func forget[V any](m map[string]V, size int, may func(string) bool) {
 
 // follow hands accepted assignments to the loop until ctx ends.
 func (a *Agent) follow(ctx, work context.Context, f fence) {
-	var read atomic.Pointer[events.Version] // the newest, obeyed or not: once is enough
+	var read atomic.Pointer[events.Version] // the newest, applied or not: once is enough
 	read.Store(&events.Version{})
 	follower := follow.Follower{
 		Values: a.assignments, Bus: a.bus, Filter: a.cfg.Host, Log: a.log,
@@ -138,7 +138,7 @@ func (a *Agent) follow(ctx, work context.Context, f fence) {
 	follower.Run(ctx)
 }
 
-// accept returns the fence after entry. What is obeyed is on disk before.
+// accept returns the fence after entry. What is applied is on disk before.
 func (a *Agent) accept(ctx, work context.Context, f fence, entry events.Entry) fence {
 	if entry.Deleted() {
 		a.log.Info("assignment is gone; everything runs on")

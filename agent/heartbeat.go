@@ -11,7 +11,7 @@ import (
 	"ringway/events"
 )
 
-// send leaves beat for the publisher, in place of one that it did not take.
+// send leaves a heartbeat for the publisher, in place of one that it did not take.
 func (a *Agent) send(heartbeat events.HostHeartbeat) {
 	select {
 	case <-a.heartbeats:
@@ -20,7 +20,7 @@ func (a *Agent) send(heartbeat events.HostHeartbeat) {
 	a.heartbeats <- heartbeat
 }
 
-// publish sends heartbeats. One that fails is dropped: the next one says more.
+// publish sends heartbeats. One that fails is dropped: the next one replaces it.
 func (a *Agent) publish(work context.Context) {
 	subject, away := events.AgentSubject(a.cfg.Host), false
 	for {
@@ -41,7 +41,7 @@ func (a *Agent) publish(work context.Context) {
 	}
 }
 
-// load leaves out what the kernel does not tell.
+// load leaves out what the kernel does not report.
 func load() events.Load {
 	l := events.Load{CPUs: runtime.NumCPU()}
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {

@@ -14,18 +14,18 @@ import (
 // host is what the loop knows. Only the loop touches it.
 type host struct {
 	*Agent
-	work  context.Context // of the loop's helpers; the loop itself obeys Run's
+	work  context.Context // of the loop's helpers; the loop itself ends with Run's
 	group *sync.WaitGroup
 
 	fence       fence
 	accepted    *accepted // the newest that was accepted; nil: no news yet
 	entries     map[string]*entry
-	earlyDeaths map[string]Instance  // deaths told before the start
+	earlyDeaths map[string]Instance  // deaths reported before the start
 	removed     map[string]time.Time // so that an older list brings nothing back
-	known       bool                 // the runtime has said once what runs
+	known       bool                 // the runtime has listed once what runs
 	quietUntil  time.Time            // no heartbeat before, unless all that runs was probed
 	closing     bool
-	refused     string // why the newest assignment is not obeyed
+	refused     string // why the newest assignment is not applied
 	listError   string // why nobody knows what runs
 
 	dirty         bool
@@ -39,7 +39,7 @@ func newHost(work context.Context, a *Agent, group *sync.WaitGroup, f fence) *ho
 	}
 }
 
-// obey takes an accepted assignment.
+// apply takes an accepted assignment.
 func (h *host) apply(o accepted) {
 	h.accepted, h.fence, h.refused, h.dirty = &o, o.fence, "", true
 	for _, spec := range o.assignment.Instances {
@@ -69,7 +69,7 @@ func (h *host) close() time.Duration {
 	return longest + h.cfg.StopSlack
 }
 
-// reconcile begins what is to be done now. Before the runtime has said what
+// reconcile begins what is to be done now. Before the runtime has listed what
 // runs, nothing is.
 func (h *host) reconcile() {
 	if !h.known {
@@ -92,7 +92,7 @@ func (h *host) reconcile() {
 	}
 }
 
-// act is one call of the runtime, and what comes of it.
+// call is one call of the runtime, and what comes of it.
 func (h *host) call(s step) func() {
 	name, token := s.spec.Name, h.fence.Token
 	if s.verb == start {
@@ -170,7 +170,7 @@ func (h *host) markDead(e *entry, detail string) {
 	h.unwatch(e)
 }
 
-// run takes in an instance that runs, or did when the runtime said so.
+// run takes in an instance that runs, or did when the runtime reported it.
 func (h *host) run(e *entry, in Instance) {
 	e.in, e.phase = in, running
 	if notice, ok := h.earlyDeaths[in.Spec.Name]; ok {
@@ -219,7 +219,7 @@ func (h *host) probed(in Instance, err error) {
 	}
 }
 
-// listed compares what the runtime says with what we know since begun.
+// listed compares the runtime's list with what is known since begun.
 func (h *host) listed(all []Instance, begun time.Time) {
 	if !h.known {
 		// The first word about adopted instances shall not be "starting": they
@@ -263,7 +263,7 @@ func (h *host) adopt(in Instance) {
 	}
 }
 
-// beatIfDue sends a heartbeat if something changed, and else returns how long
+// heartbeatIfDue sends a heartbeat if something changed, and else returns how long
 // to wait before, or 0 if there is nothing to send.
 func (h *host) heartbeatIfDue(now time.Time) time.Duration {
 	if !h.known || !h.dirty {

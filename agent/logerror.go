@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// LastWords is the error with which an instance's log ends, for the report of
-// its end: the last line, unless that is a log's of less than an error. Only
-// one that ended by itself with an error has spoken of it: what the log of one
-// that was killed ends with has nothing to do with its death.
+// LastLogError is the error with which an instance's log ends, for the report of
+// its end: the last line, unless that is of a level below error. It explains only
+// the end of an instance that exited by itself, not of one that was killed.
 func LastLogError(log io.Reader) string {
 	last := ""
 	for lines := bufio.NewScanner(log); lines.Scan(); { // what could be read counts

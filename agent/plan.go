@@ -21,8 +21,8 @@ type step struct {
 	spec events.InstanceSpec
 }
 
-// plan says what to do now so that what runs becomes what order says. A nil
-// order is no news, and no news changes nothing; closing wants nothing to run.
+// plan is what to do now so that what runs becomes what is assigned. Nil means
+// no news, and no news changes nothing; closing wants nothing to run.
 func plan(entries map[string]*entry, accepted *accepted, closing bool, now time.Time) []step {
 	var steps []step
 	wanted := map[string]bool{}

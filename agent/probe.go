@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// maxProbeBody is how much of an answer is read: an instance may send a lot.
+// maxProbeBody is how much of an answer is read: an instance may send any amount.
 const maxProbeBody = 64 << 10
 
 // probe asks one instance for its health until ctx ends. Intervals run from

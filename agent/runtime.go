@@ -10,8 +10,8 @@ import (
 
 // Runtime runs the instances of one host. Instances outlive it: the next
 // Runtime on the same host adopts what it finds. All methods may be called at
-// once from many goroutines, obey their context, and need Run to be running.
-// Package runtimetest says in tests what every implementation must do.
+// once from many goroutines, end with their context, and need Run to be running.
+// The tests of package runtimetest specify every implementation.
 type Runtime interface {
 	// Run watches the instances until ctx ends and leaves them running. It
 	// calls died at once when one ends by itself or by Stop; died does not block.
@@ -55,7 +55,7 @@ type Instance struct {
 	Detail  string // how it ended
 }
 
-// same tells two lives of one name apart.
+// same reports whether both are the same start of one name.
 func (i Instance) same(j Instance) bool {
 	return i.Spec.Name == j.Spec.Name && i.PID == j.PID && i.Started.Equal(j.Started)
 }

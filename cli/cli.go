@@ -1,7 +1,7 @@
 // Package cli is what people type.
 //
 // Every command has an example in its help; every listing has -o json; an
-// error says what to do next and never shows a stack. What a command prints on
+// error names the next step and never shows a stack. What a command prints on
 // stdout is its result, and nothing else: progress and errors go to stderr.
 // Exit codes are part of the contract, see the constants.
 package cli
@@ -61,7 +61,7 @@ type ControllerOptions struct {
 	Role
 	NATS   string // URL
 	ID     string
-	Config config.ServiceConfig // what the configuration and the flags say about the service
+	Config config.ServiceConfig // of the service, from the file and the flags
 	Hosts  int                  // to wait for before instances are placed; 0: not known
 
 	Tables []config.TableConfig // to make if they are not there
@@ -213,7 +213,7 @@ unknown, 130 interrupted.`,
 
 var badValue = regexp.MustCompile(`^invalid argument (".*") for "(?:-., )?--([a-z-]+)" flag: `)
 
-// flagError says in words of people what a value has to be.
+// flagError explains what a value has to be.
 func flagError(cmd *cobra.Command, err error) error {
 	m := badValue.FindStringSubmatch(err.Error())
 	if m == nil {

@@ -19,7 +19,7 @@ import (
 // their first day.
 const initTimeout = 3 * time.Minute
 
-// initFlags say what table is wanted.
+// initFlags describe the table.
 type initFlags struct {
 	file, engine              string
 	servers, shards, replicas int

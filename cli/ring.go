@@ -143,7 +143,7 @@ func (a *app) ringViews(cmd *cobra.Command, f *ringFlags) (views []ringView, err
 	})
 }
 
-// viewRoute shows what routers obey.
+// viewRoute shows the route that routers use.
 func viewRoute(e events.Entry, owners bool) (ringView, error) {
 	r, err := events.DecodeRoute(e.Value)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"ringway/events"
 )
 
-// Engines that a shard server can be told to use.
+// engines are the values of --engine.
 var engines = []string{"auto", "mysql", "sqlite"}
 
 func (a *app) shardCommand() *cobra.Command {

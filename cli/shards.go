@@ -62,9 +62,9 @@ is not heard).`,
 	return cmd
 }
 
-// readEnds asks the bus where the logs end: the leader knows only what replicas
-// have told of them. It returns which are not there; those, and what the bus
-// does not tell in time, stay as the leader said.
+// readLogEnds reads from the bus where the logs end: the leader only knows what
+// replicas report. It returns which are missing; those, and what the bus does
+// not answer in time, stay as the leader reported them.
 func readLogEnds(ctx context.Context, c client.Cluster, shards []events.ShardStatus) (gone []bool) {
 	ctx, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()

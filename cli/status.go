@@ -87,14 +87,14 @@ func (a *app) printStatus(st events.Status, now time.Time) {
 	a.section([]string{"router", "address", "epoch", "last heard"}, rows, "no router")
 }
 
-// remark says what is to be known of a thing, if anything is.
+// printDetail prints why something is not as it should be, if anything is wrong.
 func (a *app) printDetail(about, detail string) {
 	if detail != "" {
 		fmt.Fprintf(a.Out, "%s: %s\n", console.Printable(about), console.Printable(detail))
 	}
 }
 
-// whole counts the shards that have all their replicas.
+// completeShards counts the shards that have all their replicas.
 func completeShards(t events.TableStatus) (n int) {
 	for _, s := range t.Shards {
 		if client.ProblemOf(s).What == "" {

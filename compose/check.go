@@ -36,7 +36,7 @@ func (s *stack) checkConfig(ctx context.Context) error {
 	return fmt.Errorf("check %s: %w: %s", s.config, err, text)
 }
 
-// ended are the roles whose containers do not run, with their last words.
+// ended are the roles whose containers do not run, with the last lines of their logs.
 func (s *stack) ended(ctx context.Context) (words []string) {
 	out, err := output(ctx, "docker", "ps", "-a", "--filter", "label=com.docker.compose.project="+s.cluster,
 		"--filter", "status=exited", "--filter", "status=restarting", "--format", `{{.ID}} {{.Label "com.docker.compose.service"}}`)
@@ -55,7 +55,7 @@ func (s *stack) ended(ctx context.Context) (words []string) {
 type port struct{ number, variable string }
 
 // checkPorts refuses a port that another program has, before anything is
-// started: the tool starts what it can and says little.
+// started: the tool starts what it can and explains little.
 func (s *stack) checkPorts(ctx context.Context) error {
 	for _, p := range []port{{s.http, "RINGWAY_HTTP_PORT"}, {s.admin, "RINGWAY_ADMIN_PORT"}, {s.nats, "RINGWAY_NATS_PORT"}} {
 		l, err := net.Listen("tcp", "127.0.0.1:"+p.number)

@@ -13,15 +13,15 @@ import (
 	"syscall"
 )
 
-// locks are the files in a data directory that say who works there: all of
+// locks are the lock files of a data directory: all of
 // `ringway up`, or a role by itself, or a shard server that outlived its agent.
 var locks = []string{"LOCK", "bus/lock", "hosts/*/agent.lock", "hosts/*/volumes/*/lock"}
 
 // errInUse is a data directory in which somebody works.
 var errInUse = errors.New("a cluster on child processes runs")
 
-// takeData takes every lock of a data directory until release, or says who has
-// one.
+// takeData takes every lock of a data directory until release, or returns an
+// error that names a holder.
 func takeData(dir string) (release func(), err error) {
 	var held []*os.File
 	release = func() {
@@ -119,13 +119,13 @@ func (s *stack) confirmed(answer io.Reader) bool {
 	return strings.TrimSpace(line) == "yes"
 }
 
-// data is where child processes keep theirs, unless --data says otherwise.
+// data is where child processes keep theirs, unless --data names another place.
 func (s *stack) data() string { return filepath.Join(s.root, ".ringway") }
 
 // images are those that up makes.
 func (s *stack) images() []string { return []string{s.shardImage, s.image} }
 
-// tellOfProcesses says that stopping containers did not stop those.
+// reportProcesses warns that stopping containers did not stop those.
 func (s *stack) reportProcesses() {
 	free, err := takeData(s.data())
 	if err == nil {

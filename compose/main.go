@@ -3,7 +3,7 @@
 // call.
 //
 // Nothing of it is needed to run Ringway: it makes the image, calls Docker's
-// own tools with compose.yaml, waits until all is ready, and says so. It
+// own tools with compose.yaml, waits until all is ready, and reports it. It
 // removes nothing but what bears the cluster's name.
 package main
 
@@ -116,7 +116,7 @@ type tools struct {
 	missing string   // why the engine cannot be used
 }
 
-// look asks what there is. An engine that does not answer soon is none.
+// detectTools finds out what there is. An engine that does not answer soon is none.
 func detectTools(ctx context.Context) tools {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -191,7 +191,7 @@ func (s *stack) composeCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// composeQuietly shows what the tool says only if it fails.
+// composeQuietly shows the output of the tool only if it fails.
 func (s *stack) composeQuietly(ctx context.Context, args ...string) error {
 	out, err := s.composeCommand(ctx, args...).CombinedOutput()
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *stack) composeQuietly(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// await polls until everything serves, and tells what it waits for.
+// await polls until everything serves, and prints what it waits for.
 func (s *stack) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startDatabaseWithin)
 	defer cancel()

@@ -29,8 +29,6 @@ const (
 // tooLarge are the figures of what is over a limit today. They may only
 // decrease, and an entry goes when its figure is within the limit.
 var tooLarge = map[string]int{
-	"agent/docker: methods of Runtime":        39,
-	"agent: lines of agent_test.go":           523,
 	"controller: lines of controller_test.go": 521,
 	"events/bus: files":                       15,
 	"events/bus: lines":                       2775,

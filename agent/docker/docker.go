@@ -9,7 +9,7 @@
 // Docker never restarts them. Volumes stay until a person removes them.
 //
 // Every call of the engine has a deadline. An engine that is away or hangs is
-// an error of the call; Run goes on, and tells what happened meanwhile when the
+// an error of the call; Run goes on, and reports what happened meanwhile when the
 // engine is back.
 package docker
 
@@ -33,9 +33,9 @@ import (
 	"ringway/events"
 )
 
-// Config says where and how instances run.
+// Config is where and how instances run.
 type Config struct {
-	Endpoint   string // of the engine, as in DOCKER_HOST; empty: what the environment says
+	Endpoint   string // of the engine, as in DOCKER_HOST; empty: from the environment
 	Cluster    string // name of the cluster; containers are called CLUSTER-INSTANCE
 	Host       string // name of this host
 	Image      string // of sample replicas, and of services that name none
@@ -44,7 +44,7 @@ type Config struct {
 	Network    string // that routers share; empty: the engine's default bridge
 	Advertise  string // IP of this host; instances are reached at a port of it. Empty: at their own address
 
-	PortLow  int           // a program that obeys PORT listens on PortLow..PortHigh,
+	PortLow  int           // a program that uses PORT listens on PortLow..PortHigh,
 	PortHigh int           // at random: the engine gives the IP of a dead instance to the next
 	Limits   events.Limits // of instances that have none of their own
 	TmpSize  int64         // bytes in /tmp and in /run, each
@@ -81,11 +81,11 @@ type Runtime struct {
 	mu           sync.Mutex
 	observations map[string]*observation // by id of the container
 	names        map[string]bool         // that Start is busy with
-	deaths       []agent.Instance        // for Run to tell
+	deaths       []agent.Instance        // for Run to report
 	wake         chan struct{}           // there are deaths
 }
 
-// life is a container as it was seen last. Labels say nothing of pids, and the
+// observation is a container as it was seen last. Labels have no pids, and the
 // engine forgets them when a container ends.
 type observation struct {
 	in       agent.Instance
@@ -122,7 +122,7 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 // Close drops the connections. Instances run on.
 func (r *Runtime) Close() error { return r.engine.Close() }
 
-// meet agrees with the engine on a version of its API, once. The client would do
+// negotiate agrees with the engine on a version of its API, once. The client would do
 // that by itself, but lets its calls race with each other then.
 func (r *Runtime) negotiate(ctx context.Context) error {
 	if r.negotiated.Load() {
@@ -194,24 +194,24 @@ func (r *Runtime) create(ctx context.Context, spec events.InstanceSpec, token ev
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StartWithin)
 	defer cancel()
 	for again := false; ; again = true {
-		c, err := r.plan(spec, token, user)
+		c, err := r.cfg.plan(spec, token, user)
 		if err != nil {
 			return "", err
 		}
-		made, err := r.engine.ContainerCreate(ctx, c.config, c.host, c.network, nil, r.containerName(spec.Name))
+		made, err := r.engine.ContainerCreate(ctx, c.config, c.host, c.network, nil, r.cfg.containerName(spec.Name))
 		if err == nil {
 			return made.ID, nil
 		}
 		if !cerrdefs.IsConflict(err) || again {
 			return "", fmt.Errorf("create container: %w", err)
 		}
-		there, err := r.engine.ContainerInspect(ctx, r.containerName(spec.Name))
+		there, err := r.engine.ContainerInspect(ctx, r.cfg.containerName(spec.Name))
 		switch {
 		case cerrdefs.IsNotFound(err):
 		case err != nil:
 			return "", fmt.Errorf("create container: %w", err)
-		case !r.ours(there.Config.Labels):
-			return "", fmt.Errorf("container name %s: %w, and it is not of cluster %s on host %s", r.containerName(spec.Name), agent.ErrExists, r.cfg.Cluster, r.cfg.Host)
+		case !r.cfg.ours(there.Config.Labels):
+			return "", fmt.Errorf("container name %s: %w, and it is not of cluster %s on host %s", r.cfg.containerName(spec.Name), agent.ErrExists, r.cfg.Cluster, r.cfg.Host)
 		case there.State.Status != container.StateCreated:
 			return "", agent.ErrExists
 		default:
@@ -232,11 +232,11 @@ func (r *Runtime) launch(ctx context.Context, id string) (agent.Instance, error)
 	if err != nil {
 		return agent.Instance{}, fmt.Errorf("inspect container: %w", err)
 	}
-	return r.instance(found)
+	return r.cfg.instance(found)
 }
 
 // discard makes it true that nothing runs after an error. If the engine does
-// not answer here either, List will tell of what came of it.
+// not answer here either, List will show what came of it.
 func (r *Runtime) discard(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.CallWithin)
 	defer cancel()
@@ -271,7 +271,7 @@ func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 	if err := r.negotiate(ctx); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	there, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: r.filter()})
+	there, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: r.cfg.filter()})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -289,7 +289,7 @@ func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list containers: %w", err)
 		}
-		in, err := r.instance(found)
+		in, err := r.cfg.instance(found)
 		if err != nil {
 			r.log.Warn("a container bears our labels and is none of ours; remove it by hand", events.KeyContainer, c.ID, events.KeyError, err)
 			continue
@@ -344,24 +344,24 @@ func (r *Runtime) find(ctx context.Context, name string) (found container.Inspec
 	if err := r.negotiate(ctx); err != nil {
 		return found, false, err
 	}
-	found, err = r.engine.ContainerInspect(ctx, r.containerName(name))
+	found, err = r.engine.ContainerInspect(ctx, r.cfg.containerName(name))
 	if cerrdefs.IsNotFound(err) {
 		return found, false, nil
 	}
 	if err != nil {
 		return found, false, err
 	}
-	return found, r.ours(found.Config.Labels), nil
+	return found, r.cfg.ours(found.Config.Labels), nil
 }
 
-func (r *Runtime) containerName(name string) string { return r.cfg.Cluster + "-" + name }
+func (cfg Config) containerName(name string) string { return cfg.Cluster + "-" + name }
 
-func (r *Runtime) ours(labels map[string]string) bool {
-	return labels[LabelCluster] == r.cfg.Cluster && labels[LabelHost] == r.cfg.Host && labels[LabelInstance] != ""
+func (cfg Config) ours(labels map[string]string) bool {
+	return labels[LabelCluster] == cfg.Cluster && labels[LabelHost] == cfg.Host && labels[LabelInstance] != ""
 }
 
-func (r *Runtime) filter() filters.Args {
-	return filters.NewArgs(filters.Arg("label", LabelCluster+"="+r.cfg.Cluster), filters.Arg("label", LabelHost+"="+r.cfg.Host))
+func (cfg Config) filter() filters.Args {
+	return filters.NewArgs(filters.Arg("label", LabelCluster+"="+cfg.Cluster), filters.Arg("label", LabelHost+"="+cfg.Host))
 }
 
 func (r *Runtime) reserve(name string) bool {

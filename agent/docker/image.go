@@ -14,7 +14,7 @@ import (
 	"ringway/events"
 )
 
-// noImage says why there is none, for people.
+// noImage explains why there is none, for people.
 func noImage(spec events.InstanceSpec) error {
 	if spec.Kind == events.KindShard {
 		return errors.New("no image: the table names none, and the agent was started without --shard-image")
@@ -22,10 +22,10 @@ func noImage(spec events.InstanceSpec) error {
 	return errors.New("no image: the service names none, and the agent was started without --image")
 }
 
-// prepareImage makes sure that the engine has the image, and says as whom its
-// containers run: as the image says, unless that is root.
+// prepareImage makes sure that the engine has the image, and returns the user of
+// its containers: that of the image, unless it is root.
 func (r *Runtime) prepareImage(ctx context.Context, spec events.InstanceSpec) (user string, err error) {
-	name := r.image(spec)
+	name := r.cfg.image(spec)
 	if name == "" {
 		return "", noImage(spec)
 	}

@@ -17,8 +17,8 @@ import (
 	"ringway/agent"
 )
 
-// instance is what the engine says of a container.
-func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) {
+// instance is a container as the engine reports it.
+func (cfg Config) instance(c container.InspectResponse) (agent.Instance, error) {
 	spec, token, port, err := read(c.Config.Labels)
 	if err != nil {
 		return agent.Instance{}, err
@@ -32,22 +32,22 @@ func (r *Runtime) instance(c container.InspectResponse) (agent.Instance, error) 
 		in.PID, in.Detail = 0, exitDetail(c.State)
 		return in, nil
 	}
-	in.Address = r.address(c, port)
+	in.Address = cfg.address(c, port)
 	return in, nil
 }
 
 // address is where routers reach a container that runs, or empty while it is
 // cut from its network.
-func (r *Runtime) address(c container.InspectResponse, port int) string {
-	if r.cfg.Advertise != "" {
+func (cfg Config) address(c container.InspectResponse, port int) string {
+	if cfg.Advertise != "" {
 		for _, b := range c.NetworkSettings.Ports[nat.Port(strconv.Itoa(port)+"/tcp")] {
 			if b.HostPort != "" {
-				return net.JoinHostPort(r.cfg.Advertise, b.HostPort)
+				return net.JoinHostPort(cfg.Advertise, b.HostPort)
 			}
 		}
 		return ""
 	}
-	for _, name := range []string{r.network(), c.HostConfig.NetworkMode.NetworkName()} {
+	for _, name := range []string{cfg.network(), c.HostConfig.NetworkMode.NetworkName()} {
 		if e := c.NetworkSettings.Networks[name]; e != nil && e.IPAddress != "" {
 			return net.JoinHostPort(e.IPAddress, strconv.Itoa(port))
 		}
@@ -61,7 +61,7 @@ func exitDetail(s *container.State) string {
 		return "killed: it used more memory than its limit"
 	case s.Error != "":
 		return s.Error
-	case s.ExitCode == 128+int(syscall.SIGKILL): // the engine may say why only later
+	case s.ExitCode == 128+int(syscall.SIGKILL): // the engine may give the reason only later
 		return fmt.Sprintf("exit status %d (signal: killed); perhaps by its limit of memory", s.ExitCode)
 	case s.ExitCode > 128 && s.ExitCode < 128+65:
 		return fmt.Sprintf("exit status %d (signal: %s)", s.ExitCode, syscall.Signal(s.ExitCode-128))
@@ -69,11 +69,11 @@ func exitDetail(s *container.State) string {
 	return fmt.Sprintf("exit status %d", s.ExitCode)
 }
 
-// endedByItself tells from how a container ended whether it did so with an error
-// of its own, of which it may have spoken.
+// endedWithError reports whether a container exited with an error of its own,
+// which its log may explain.
 var endedWithError = regexp.MustCompile(`^exit status [1-9][0-9]*$`).MatchString
 
-// lastWords is what an instance's log ends with, if that is an error.
+// lastLogError is what an instance's log ends with, if that is an error.
 func (r *Runtime) lastLogError(ctx context.Context, id string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -42,18 +42,18 @@ type planned struct {
 	network *network.NetworkingConfig
 }
 
-func (r *Runtime) image(spec events.InstanceSpec) string {
+func (cfg Config) image(spec events.InstanceSpec) string {
 	switch {
 	case spec.Image != "":
 		return spec.Image
 	case spec.Kind == events.KindShard:
-		return r.cfg.ShardImage
+		return cfg.ShardImage
 	}
-	return r.cfg.Image
+	return cfg.Image
 }
 
-// plan says how an instance is run.
-func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string) (planned, error) {
+// plan is the container of an instance.
+func (cfg Config) plan(spec events.InstanceSpec, token events.Token, user string) (planned, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return planned{}, fmt.Errorf("describe: %w", err)
@@ -61,12 +61,12 @@ func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string
 	hash := sha256.Sum256(text)
 	port := spec.Port
 	if port == 0 {
-		port = r.cfg.PortLow + rand.IntN(r.cfg.PortHigh-r.cfg.PortLow+1)
+		port = cfg.PortLow + rand.IntN(cfg.PortHigh-cfg.PortLow+1)
 	}
 	config := &container.Config{
-		Image: r.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, r.cfg.Host, port, dataDir),
+		Image: cfg.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, cfg.Host, port, dataDir),
 		Labels: map[string]string{
-			LabelCluster: r.cfg.Cluster, LabelService: spec.Service, LabelInstance: spec.Name, LabelHost: r.cfg.Host,
+			LabelCluster: cfg.Cluster, LabelService: spec.Service, LabelInstance: spec.Name, LabelHost: cfg.Host,
 			LabelToken: token.Incarnation + "/" + strconv.FormatUint(token.Revision, 10), LabelPort: strconv.Itoa(port),
 			LabelSpec: string(text), LabelSpecHash: hex.EncodeToString(hash[:8]),
 		},
@@ -78,53 +78,53 @@ func (r *Runtime) plan(spec events.InstanceSpec, token events.Token, user string
 		argv := agent.Argv(spec, port)
 		config.Entrypoint, config.Cmd = argv[:1], argv[1:]
 	case spec.Kind == events.KindShard:
-		config.Cmd = agent.ShardArguments(spec, "0.0.0.0:"+strconv.Itoa(port), dataDir, r.cfg.NATS)
+		config.Cmd = agent.ShardArguments(spec, "0.0.0.0:"+strconv.Itoa(port), dataDir, cfg.NATS)
 	case spec.Image == "":
 		config.Cmd = []string{"server", "--id", spec.Name, "--listen", ":" + strconv.Itoa(port)}
 	}
-	host := r.restrictions(spec.Limits)
+	host := cfg.restrictions(spec.Limits)
 	if spec.Volume != "" {
 		config.Labels[LabelVolume] = spec.Volume
 		// The engine fills an empty volume with the image's directory, and so makes
 		// the image's user its owner.
-		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: r.volumeName(spec.Volume), Target: dataDir}}
+		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: cfg.volumeName(spec.Volume), Target: dataDir}}
 	}
-	if r.cfg.Advertise != "" {
+	if cfg.Advertise != "" {
 		inside := nat.Port(strconv.Itoa(port) + "/tcp")
 		config.ExposedPorts = nat.PortSet{inside: {}}
-		host.PortBindings = nat.PortMap{inside: {{HostIP: r.cfg.Advertise}}} // the engine chooses the port
+		host.PortBindings = nat.PortMap{inside: {{HostIP: cfg.Advertise}}} // the engine chooses the port
 	}
 	endpoint := &network.EndpointSettings{}
-	if r.cfg.Network != "" {
-		host.NetworkMode = container.NetworkMode(r.cfg.Network)
+	if cfg.Network != "" {
+		host.NetworkMode = container.NetworkMode(cfg.Network)
 		endpoint.Aliases = []string{spec.Name}
 	}
 	return planned{config, host, &network.NetworkingConfig{
-		EndpointsConfig: map[string]*network.EndpointSettings{r.network(): endpoint},
+		EndpointsConfig: map[string]*network.EndpointSettings{cfg.network(): endpoint},
 	}}, nil
 }
 
 // network is the name under which an instance's address is found.
-func (r *Runtime) network() string {
-	if r.cfg.Network != "" {
-		return r.cfg.Network
+func (cfg Config) network() string {
+	if cfg.Network != "" {
+		return cfg.Network
 	}
 	return "bridge"
 }
 
 // restrictions hold for every container; no configuration lifts them.
-func (r *Runtime) restrictions(l events.Limits) *container.HostConfig {
+func (cfg Config) restrictions(l events.Limits) *container.HostConfig {
 	if l.Memory == 0 {
-		l.Memory = r.cfg.Limits.Memory
+		l.Memory = cfg.Limits.Memory
 	}
 	if l.CPUs == 0 {
-		l.CPUs = r.cfg.Limits.CPUs
+		l.CPUs = cfg.Limits.CPUs
 	}
 	if l.PIDs == 0 {
-		l.PIDs = r.cfg.Limits.PIDs
+		l.PIDs = cfg.Limits.PIDs
 	}
 	pids := int64(l.PIDs)
-	tmpfs := fmt.Sprintf("rw,noexec,nosuid,nodev,mode=1777,size=%d", r.cfg.TmpSize)
+	tmpfs := fmt.Sprintf("rw,noexec,nosuid,nodev,mode=1777,size=%d", cfg.TmpSize)
 	return &container.HostConfig{
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled}, // one restarter: the controller
 		ReadonlyRootfs: true,
@@ -136,7 +136,7 @@ func (r *Runtime) restrictions(l events.Limits) *container.HostConfig {
 			NanoCPUs: int64(1e9 * min(l.CPUs, float64(runtime.NumCPU()))), // the engine refuses more than there are
 		},
 		LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{ // one that we can read
-			"max-size": strconv.FormatInt(max(1, r.cfg.MaxLog/2), 10), "max-file": "2",
+			"max-size": strconv.FormatInt(max(1, cfg.MaxLog/2), 10), "max-file": "2",
 		}},
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // volumeName is what the engine calls a volume.
-func (r *Runtime) volumeName(id string) string { return r.cfg.Cluster + "-" + id }
+func (cfg Config) volumeName(id string) string { return cfg.Cluster + "-" + id }
 
 // prepareVolume makes the volume that spec names, unless it is there. On an
 // engine that several agents share, it belongs to the host that made it.
@@ -20,7 +20,7 @@ func (r *Runtime) prepareVolume(ctx context.Context, spec events.InstanceSpec) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
-	name := r.volumeName(spec.Volume)
+	name := r.cfg.volumeName(spec.Volume)
 	// The engine returns the one of that name if there is one.
 	found, err := r.engine.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: map[string]string{
 		LabelCluster: r.cfg.Cluster, LabelHost: r.cfg.Host, LabelVolume: spec.Volume, LabelService: spec.Service,

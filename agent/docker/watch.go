@@ -58,12 +58,12 @@ func (r *Runtime) stream(parent context.Context, since *time.Time, group *sync.W
 	if err := r.negotiateSoon(ctx); err != nil {
 		return err
 	}
-	f := r.filter()
+	f := r.cfg.filter()
 	f.Add("type", string(engineevents.ContainerEventType))
 	f.Add("event", string(engineevents.ActionDie))
 	options := engineevents.ListOptions{Filters: f}
 	if !since.IsZero() {
-		from := since.Add(-r.cfg.Overlap) // told twice does no harm
+		from := since.Add(-r.cfg.Overlap) // a death reported twice does no harm
 		options.Since = fmt.Sprintf("%d.%09d", from.Unix(), from.Nanosecond())
 	}
 	// Events waits for the engine's first byte; one that hangs shall not hold us.
@@ -101,7 +101,7 @@ func (r *Runtime) open(ctx context.Context, cancel func(), options engineevents.
 	return messages, failed, nil
 }
 
-// catchUp tells of deaths that no event told of, and removes what an agent left
+// catchUp reports deaths that had no event, and removes what an agent left
 // that died between create and start. The engine refuses to remove it if it
 // runs by now.
 func (r *Runtime) catchUp(ctx context.Context) error {
@@ -110,7 +110,7 @@ func (r *Runtime) catchUp(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
-	f := r.filter()
+	f := r.cfg.filter()
 	f.Add("status", container.StateCreated)
 	left, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: f})
 	if err != nil {
@@ -131,8 +131,8 @@ func (r *Runtime) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// ended takes a die event. What the engine does not say by itself in time, the
-// event does.
+// ended takes a die event. If the engine does not answer in time, the event
+// has to do.
 func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallWithin)
 	defer cancel()
@@ -140,7 +140,7 @@ func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	r.mu.Lock()
 	l := r.observations[id]
 	if l != nil && l.starting {
-		l.ended = true // Start tells
+		l.ended = true // Start reports it
 	}
 	known := l != nil && !l.starting && l.in.Running
 	r.mu.Unlock()
@@ -150,7 +150,7 @@ func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	found, err := r.engine.ContainerInspect(ctx, id)
 	if err == nil {
 		var in agent.Instance
-		if in, err = r.instance(found); err == nil {
+		if in, err = r.cfg.instance(found); err == nil {
 			r.observe(ctx, id, in)
 			return
 		}
@@ -164,14 +164,14 @@ func (r *Runtime) ended(ctx context.Context, m engineevents.Message) {
 	r.observe(ctx, id, in)
 }
 
-// begin makes the events of a container wait for begun.
+// startBegins makes the events of a container wait for startEnded.
 func (r *Runtime) startBegins(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.observations[id] = &observation{starting: true}
 }
 
-// begun takes in a container that was started, and may have ended since.
+// startEnded takes in a container that was started, and may have ended since.
 func (r *Runtime) startEnded(ctx context.Context, id string, in agent.Instance) {
 	r.mu.Lock()
 	l := r.observations[id]
@@ -187,7 +187,7 @@ func (r *Runtime) startEnded(ctx context.Context, id string, in agent.Instance) 
 		return
 	}
 	if found, err := r.engine.ContainerInspect(ctx, id); err == nil {
-		if now, err := r.instance(found); err == nil {
+		if now, err := r.cfg.instance(found); err == nil {
 			in = now
 		}
 	}
@@ -195,8 +195,8 @@ func (r *Runtime) startEnded(ctx context.Context, id string, in agent.Instance) 
 	r.observe(ctx, id, in)
 }
 
-// observe compares what the engine says of a container with what was seen of it
-// before, tells of a death once, and returns the instance with what only we
+// observe compares a container with what was seen of it before, reports a death
+// once, and returns the instance with what only we
 // remember. It reports false for one that is being started.
 func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (agent.Instance, bool) {
 	r.mu.Lock()
@@ -218,7 +218,7 @@ func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (ag
 		in.Address = before.Address // cut from its network it runs on, and its probes fail
 	}
 	if !in.Running && !restarted && !before.Running {
-		in.Detail = before.Detail // told already
+		in.Detail = before.Detail // reported already
 		r.mu.Unlock()
 		return in, true
 	}
@@ -246,7 +246,7 @@ func (r *Runtime) observe(ctx context.Context, id string, in agent.Instance) (ag
 	return in, true
 }
 
-// tell does not wait for whoever listens.
+// reportDeath does not wait for the receiver.
 func (r *Runtime) reportDeath(in agent.Instance) {
 	r.mu.Lock()
 	r.deaths = append(r.deaths, in)
@@ -265,7 +265,7 @@ func (r *Runtime) takeDeaths() []agent.Instance {
 	return all
 }
 
-// forgetAllBut drops what is remembered of containers that are gone.
+// forgetExcept drops what is remembered of containers that are gone.
 func (r *Runtime) forgetExcept(alive map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

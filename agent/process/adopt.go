@@ -65,7 +65,7 @@ func (r *Runtime) readRecords() ([]record, error) {
 			err = fmt.Errorf("it is of %q", rec.Spec.Name)
 		}
 		if err != nil {
-			// If its process runs, the mark tells most of what the record did.
+			// If its process runs, the environment beside the mark has most of it.
 			r.log.Warn("refused a record of an instance", "path", path, events.KeyError, err)
 			continue
 		}
@@ -74,7 +74,7 @@ func (r *Runtime) readRecords() ([]record, error) {
 	return records, nil
 }
 
-// settleMarks finds what runs. A process that is executing right now shows an
+// findInstances finds what runs. A process that is executing right now shows an
 // empty environment for a moment: intents get a second look.
 func (r *Runtime) findInstances(records []record) (map[string][]process, error) {
 	for try := 0; ; try++ {
@@ -131,7 +131,7 @@ func (r *Runtime) adoptRecord(rec record, found []process) error {
 	return nil
 }
 
-// adoptStray takes in a process that bears our mark and has no record.
+// adoptUnrecorded takes in a process that bears our mark and has no record.
 func (r *Runtime) adoptUnrecorded(p process) {
 	port, _ := strconv.Atoi(p.env["PORT"])
 	id, _ := strconv.Atoi(p.env[agent.EnvNumber])
@@ -194,7 +194,7 @@ func (r *Runtime) findMarked() (map[string][]process, error) {
 	return found, err
 }
 
-// sweep kills what an instance that has ended left behind, wherever it hid.
+// killLeftovers kills what an instance that has ended left behind, wherever it hid.
 func (r *Runtime) killLeftovers(mark string) {
 	err := eachMarked(r.cfg.Dir, r.cfg.Host, func(p process) {
 		c := newChild(record{})

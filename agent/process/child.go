@@ -20,7 +20,7 @@ type child struct {
 
 	pidfd   *os.File      // nil until launched, and of one found dead
 	cmd     *exec.Cmd     // nil if adopted: another process reaps it
-	settled chan struct{} // closed when it has ended and its record says so
+	settled chan struct{} // closed when it has ended and that is recorded
 	forget  sync.Mutex
 
 	ending sync.Mutex // signals to the group, against the reaping of its leader
@@ -60,8 +60,8 @@ func (c *child) wait() bool {
 
 func (c *child) interrupt() { _ = c.pidfd.SetReadDeadline(time.Unix(1, 0)) }
 
-// reap collects the status of a process that has ended; byItself: with an
-// error of its own, of which it may have spoken.
+// reap collects the status of a process that has ended; withError: it
+// exited with an error of its own, which its log may explain.
 func (c *child) reap() (detail string, withError bool) {
 	c.ending.Lock()
 	defer c.ending.Unlock()
@@ -76,8 +76,8 @@ func (c *child) reap() (detail string, withError bool) {
 	return ending(c.cmd.ProcessState, len(c.record.Spec.Command) > 0)
 }
 
-// ending tells how a process ended. One that was killed had no last word: what
-// its log ends with has nothing to do with it. Hold, which runs commands,
+// ending describes how a process ended. The end of the log of one that was
+// killed has nothing to do with its death. RunCommand, which runs commands,
 // passes on the signal that ended one as a status above 128.
 func ending(s *os.ProcessState, held bool) (detail string, withError bool) {
 	code := s.ExitCode()
@@ -87,11 +87,11 @@ func ending(s *os.ProcessState, held bool) (detail string, withError bool) {
 	return s.String(), s.Exited() && code != 0
 }
 
-// end stops the process and returns when its record says that it ended.
+// end stops the process and returns when its end is recorded.
 func (c *child) end(ctx context.Context, grace time.Duration) error {
 	if c.pidfd != nil {
 		c.signal(unix.SIGTERM)
-		c.signal(unix.SIGCONT) // a stopped process would not hear of it
+		c.signal(unix.SIGCONT) // a stopped process does not handle SIGTERM
 	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()

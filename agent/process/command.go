@@ -14,10 +14,10 @@ import (
 	"ringway/agent/lifeline"
 )
 
-// Hold runs argv, which knows nothing of lifelines, and returns its exit
+// RunCommand runs argv, which knows nothing of lifelines, and returns its exit
 // status; a command that a signal ended gives 128 and the number, as in a
 // shell. When ctx or the lifeline ends it passes SIGTERM on, and SIGKILL after
-// the grace period in the environment. If Hold's process is killed, the kernel
+// the grace period in the environment. If this process is killed, the kernel
 // kills the command.
 func RunCommand(ctx context.Context, line *lifeline.Line, argv []string) (int, error) {
 	if len(argv) == 0 {

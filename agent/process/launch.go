@@ -88,7 +88,8 @@ func arguments(cfg Config, rec record) []string {
 	return []string{"server", "--id", rec.Spec.Name, "--listen", listen}
 }
 
-// environment is ours, without what was said to us, then the instance's.
+// environment is ours without the variables meant for this process, then the
+// instance's.
 func environment(cfg Config, rec record) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "RINGWAY_") && !strings.HasPrefix(kv, "RINGWAY_FAIL=")
@@ -135,7 +136,7 @@ func ephemeral() (low, high int) {
 	return low, high
 }
 
-// lastWords is what an instance's log ends with, if that is an error.
+// lastLogError is what an instance's log ends with, if that is an error.
 func (r *Runtime) lastLogError(name string) string {
 	f, err := os.Open(r.logPath(name))
 	if err != nil {

@@ -10,7 +10,7 @@
 // A volume is a directory, DIR/volumes/ID, and only a person removes it.
 //
 // The agent is no subreaper: orphans go to init, and a successor watches them
-// through pidfds, which also tell a zombie that nobody reaps for dead.
+// through pidfds, which report a zombie that nobody reaps as dead.
 package process
 
 import (
@@ -30,7 +30,7 @@ import (
 	"ringway/internal/statedir"
 )
 
-// Config says where and how instances run.
+// Config is where and how instances run.
 type Config struct {
 	Dir      string // records and logs; one runtime at a time
 	Host     string // name of this host

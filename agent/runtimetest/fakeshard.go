@@ -15,7 +15,7 @@ import (
 // lives is a file of a volume that names every shard server that had it.
 const lives = "lives"
 
-// ShardStandIn plays `ringway shard` until ctx ends: GET /heartbeat is empty,
+// FakeShard plays `ringway shard` until ctx ends: GET /heartbeat is empty,
 // GET /lives names those that had the volume, and GET /args is how it was called.
 func FakeShard(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("shard", flag.ContinueOnError)

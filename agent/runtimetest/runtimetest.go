@@ -1,4 +1,4 @@
-// Package runtimetest says what every agent.Runtime must do. Tests run it
+// Package runtimetest specifies what every agent.Runtime must do. Tests run it
 // against each implementation, with real instances.
 package runtimetest
 
@@ -20,11 +20,11 @@ import (
 	"ringway/internal/testkit"
 )
 
-// NATS is what the runtime is to tell shard servers.
+// NATS is what the runtime passes to shard servers.
 const NATS = "nats://bus.example:4222"
 
 // Harness is what the suite needs to know of an implementation, which runs
-// ShardStandIn for `ringway shard`.
+// FakeShard for `ringway shard`.
 type Harness struct {
 	// Open opens a runtime on the same host and state each time it is called in
 	// one test: after close, the next is a successor.

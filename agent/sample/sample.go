@@ -1,5 +1,5 @@
 // Package sample is the replica that Ringway runs when nobody gave it a
-// command: it says who it is.
+// command: it answers with its name.
 //
 // It answers GET /home and GET /heartbeat, and 404 to anything else. When its
 // context ends it accepts no more connections and finishes the requests that

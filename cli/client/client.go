@@ -117,7 +117,7 @@ func (c *Client) Request(ctx context.Context, cluster Cluster, timeout time.Dura
 	defer done()
 	stopProgress := c.ShowProgress(requestCtx, began, doing)
 	defer stopProgress()
-	sent := false // perhaps carried out by a leader that we did not hear
+	sent := false // perhaps carried out by a leader whose answer was lost
 	for {
 		err := cluster.Request(requestCtx, verb, req, reply)
 		retry := errors.Is(err, events.ErrNoLeader) || errors.Is(err, events.ErrUnknownOutcome)

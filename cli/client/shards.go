@@ -25,7 +25,7 @@ func ShardsOf(st events.Status) []events.ShardStatus {
 	return all
 }
 
-// lack is what keeps a shard from being whole.
+// ShardProblem is what keeps a shard from having all its replicas ready.
 type ShardProblem struct {
 	Shard       string // TABLE.SHARD
 	What        string // empty: nothing

@@ -118,7 +118,7 @@ func syntaxError(start place, err error) error {
 	return start.errorf("this is no YAML: %s", first)
 }
 
-// cleaned says what to do about the commonest mistake of all.
+// cleaned explains the commonest mistake, tabs.
 func cleaned(message string) string {
 	if strings.Contains(message, "'\t'") || strings.Contains(message, "'\\t'") {
 		return "a tab; indent with spaces"
@@ -218,7 +218,7 @@ func (f *Flags) ServiceConfig(cmd *cobra.Command, run string) (ServiceConfig, er
 	return ServiceConfig{Service: spec.Name, ConfigHash: digest, Overlay: overlay, Servers: servers}, err
 }
 
-// digest tells what a person wrote from anything else; empty if it is nothing.
+// digest is a hash of what a person wrote; empty if that is nothing.
 func (f *Flags) digest(cmd *cobra.Command, run string) (string, error) {
 	given := f.Args(cmd)
 	if len(given) == 0 {

@@ -14,9 +14,9 @@ import (
 	"ringway/events"
 )
 
-// decoder walks the tree of a configuration file. It is written out because
-// every fault shall have its place and say what to write instead, and because
-// only what is there may change anything.
+// decoder reads the syntax tree of a configuration file. It is written out so
+// that every error has a position and a remedy, and so that only keys that are
+// written change anything.
 type decoder struct {
 	file place // its start
 	c    *Config
@@ -309,7 +309,7 @@ func stringOf(n ast.Node) (string, bool) {
 	return "", false
 }
 
-// describe says what a node is, in words of people who write YAML.
+// describe names a node as people who write YAML do.
 func describe(n ast.Node) string {
 	switch v := n.(type) {
 	case nil:

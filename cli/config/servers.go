@@ -7,14 +7,14 @@ import (
 )
 
 // ServersConfig is what a person configures of the shard servers of a table. It is
-// followed when it is new, for a table that is there, however it came.
+// applied when it is new, to a table that exists, whoever created it.
 type ServersConfig struct {
 	Table      string
 	ConfigHash string
 	Overlay    func(base events.ServerSpec) (events.ServerSpec, error)
 }
 
-// tableConfig is what a file says of the shard servers of one table.
+// tableConfig is the part of a file about the shard servers of one table.
 type tableConfig struct {
 	name     string
 	engine   string  // empty: it was not written
@@ -75,7 +75,7 @@ func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error)
 	return next, nil
 }
 
-// servers reads the file now, for what it says of shard servers.
+// servers reads the part of the file about shard servers, now.
 func (f *Flags) servers(digest string) (configs []ServersConfig, err error) {
 	if f.config == "" {
 		return nil, nil

@@ -18,7 +18,7 @@ func (l *LogFlags) Add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&l.Format, "log-format", "text", "text or json")
 }
 
-// Logger writes to w as the flags say.
+// Logger writes to w with the level and format of the flags.
 func (l *LogFlags) Logger(w io.Writer, role string) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(l.Level)); err != nil {

@@ -144,7 +144,7 @@ func Listener(flag, address string, fd int) (net.Listener, error) {
 	return Open(address, flag)
 }
 
-// ClientURL is what a client is told of a public address.
+// ClientURL is how a client reaches a public address.
 func ClientURL(address string) string {
 	if _, ok := UnixPath(address); ok {
 		return address

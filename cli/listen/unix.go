@@ -153,7 +153,7 @@ func (f *socketFile) remove() error {
 	}
 	var err error
 	if f.info != nil {
-		// The number of a file alone does not tell: a file system may give it to the next one.
+		// A file system may give the inode number of a removed file to the next one.
 		found, missing := os.Lstat(f.path)
 		if missing == nil && os.SameFile(f.info, found) && f.info.ModTime().Equal(found.ModTime()) {
 			err = os.Remove(f.path)
@@ -167,7 +167,7 @@ func (f *socketFile) remove() error {
 func explainUnix(path, flag string, err error) error {
 	hint := fmt.Sprintf("choose another with %s unix:PATH", flag)
 	if sys := (*os.SyscallError)(nil); errors.As(err, &sys) {
-		err = sys // without what net says of the address
+		err = sys // without the address, which net adds
 	}
 	dir := filepath.Dir(path)
 	switch {

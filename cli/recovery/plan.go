@@ -17,8 +17,8 @@ import (
 	"ringway/events/shardlog"
 )
 
-// hearFor is how long shard servers may take to say what they have: a little
-// longer than the leader waits before it calls one silent.
+// collectFor is how long shard servers may take to report what they have: a
+// little longer than the leader waits before it calls one silent.
 const collectFor = 4 * events.HeartbeatInterval
 
 // recovery is what a new log for a shard would mean, as far as can be known
@@ -28,12 +28,12 @@ type recovery struct {
 	reports map[string]events.ReplicaStatus // by server, since the log was looked at
 	log     *shardlog.LogState              // nil: none of the incarnation that is wanted
 	foreign bool                            // but there is another
-	end     uint64                          // of the log, before the servers spoke
+	end     uint64                          // of the log, before the servers reported
 
-	from       string          // server of the most advanced replica; empty: none was heard
+	from       string          // server of the most advanced replica; empty: none reported
 	at         events.Position // of that replica
 	diverged   bool            // the log has another history than that replica
-	why        error           // that could not be seen
+	why        error           // why they could not be compared
 	lastStored time.Time       // when the last batch of such a log was stored; zero: not known
 }
 
@@ -75,8 +75,8 @@ func (r *recovery) observe(ctx context.Context, c client.Cluster) error {
 	return nil
 }
 
-// hear takes what each server says from now on, until all have spoken and one
-// has the whole log, or the time is up.
+// collect takes the reports of each server from now on, until all have reported
+// and one has the whole log, or the time is up.
 func (r *recovery) collect(ctx context.Context, c client.Cluster) error {
 	var mu sync.Mutex
 	reports := map[string]events.ReplicaStatus{}
@@ -168,7 +168,7 @@ func (r *recovery) compare(ctx context.Context, c client.Cluster) error {
 	return nil
 }
 
-// String says it in the conditional: it may be refused.
+// String is in the conditional: the order may be refused.
 func (r *recovery) String() string {
 	var b strings.Builder
 	name := console.Printable(r.shard.Table + "." + r.shard.Shard)
@@ -209,7 +209,7 @@ func (r *recovery) String() string {
 	return b.String()
 }
 
-// ofTheLog says what of it would be lost.
+// logConsequence names what of the log would be lost.
 func (r *recovery) logConsequence() string {
 	switch {
 	case r.foreign:

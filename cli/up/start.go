@@ -19,7 +19,7 @@ import (
 // maxDeaths of one child before everything is ready mean that it cannot start.
 const maxDeaths = 5
 
-// startError says what hangs, and where to read more.
+// startError names what hangs, and where to read more.
 type startError struct {
 	what  string
 	child *supervise.Child // may be nil
@@ -69,7 +69,7 @@ func (u *up) await(ctx context.Context, w *waiter, observe func(context.Context)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		// It moves out when the leader tells of a database.
+		// It moves out when the leader reports a database.
 		deadline := w.began.Add(w.timeout())
 		looking, done := context.WithDeadline(ctx, deadline)
 		there := observe(looking)
@@ -109,7 +109,7 @@ type waiter struct {
 	shards        shardCount
 	serves        bool
 	trouble       string          // what the last replica that does not serve lacks
-	reported      map[string]bool // deaths that were said
+	reported      map[string]bool // deaths that were reported
 }
 
 func (w *waiter) close() {
@@ -228,7 +228,7 @@ func (w *waiter) line() string {
 		tick(w.cluster != nil), tick(w.leads), w.hosts, w.o.hosts, replicas, w.shards.line(), tick(w.serves))
 }
 
-// late says what is missing.
+// timeoutError names what is missing.
 func (w *waiter) timeoutError() error {
 	waited := w.timeout()
 	last := func(stage string) *supervise.Child {
@@ -264,7 +264,7 @@ func (w *waiter) timeoutError() error {
 	return &startError{fmt.Sprintf("the router was not ready within %s", waited), last("router")}
 }
 
-// report tells people about a child, from its goroutine.
+// report prints what happened to a child, from its goroutine.
 func (u *up) report(r supervise.Report) {
 	switch r.What {
 	case supervise.Died, supervise.Failed:
@@ -286,7 +286,7 @@ func (u *up) report(r supervise.Report) {
 	u.checkDeaths(r, how)
 }
 
-// judge gives up a start in which a child cannot succeed.
+// checkDeaths gives up a start in which a child cannot succeed.
 func (u *up) checkDeaths(r supervise.Report, how string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -303,7 +303,7 @@ func (u *up) checkDeaths(r supervise.Report, how string) {
 	}
 }
 
-// giveUp ends the start.
+// fail ends the start.
 func (u *up) fail(err *startError) {
 	select {
 	case u.fatal <- err:

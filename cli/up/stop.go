@@ -11,7 +11,7 @@ import (
 )
 
 // oneKey is how close two signals are when one ctrl-C caused both: the terminal
-// tells the whole foreground group, and programs around us pass it on.
+// signals the whole foreground group, and programs around us pass it on.
 const keyInterval = 500 * time.Millisecond
 
 // presses counts keys, not signals.

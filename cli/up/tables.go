@@ -12,11 +12,11 @@ import (
 	"ringway/events"
 )
 
-// stuckFor is how long a shard may need a person before `up` goes on without
+// waiveAfter is how long a shard may need a person before `up` goes on without
 // it. A replica that halted tries again meanwhile.
 const waiveAfter = 20 * time.Second
 
-// stuckLeast is how long it does at least when the time for all else is over.
+// minStuck is how long it does at least when the time for all else is over.
 const minStuck = 5 * time.Second
 
 // shardCount is how far the databases are.
@@ -55,7 +55,7 @@ func (c *shardCount) line() string {
 	return ""
 }
 
-// patience is how long the start may take.
+// timeout is how long the start may take.
 func (w *waiter) timeout() time.Duration {
 	if w.defaultTimeout && (w.wish != "" || w.shards.all > 0) {
 		return tableTimeout
@@ -63,7 +63,7 @@ func (w *waiter) timeout() time.Duration {
 	return w.o.timeout
 }
 
-// lookAtTables counts. A shard that only a person can help must not keep the
+// observeTables counts. A shard that only a person can help must not keep the
 // cluster down, for that person needs it.
 func (w *waiter) observeTables(st events.Status, now time.Time) {
 	c := &w.shards
@@ -95,7 +95,7 @@ func (w *waiter) observeTables(st events.Status, now time.Time) {
 	c.trouble = console.Printable(c.describe())
 }
 
-// maxLacks bounds how many shards are told of one by one.
+// maxProblems bounds how many shards are named one by one.
 const maxProblems = 8
 
 func (c *shardCount) describe() string {
@@ -115,7 +115,7 @@ func (w *waiter) waive() bool {
 	return w.leads && w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves && w.shards.onlyStuck(time.Now())
 }
 
-// sayWithout tells what is not served, or not as often as it was asked for.
+// reportIncomplete names the shards that are not served, or lack replicas.
 func (u *up) reportIncomplete() {
 	dead := 0
 	for i, l := range u.incomplete {
@@ -140,8 +140,8 @@ func (u *up) reportIncomplete() {
 	}
 }
 
-// sayIgnored tells what a file says of a table that was there before it, for
-// nobody follows it.
+// reportIgnored names what a file has that differs from a stored table, which
+// stays as it is.
 func (u *up) reportIgnored(st events.Status) {
 	for _, t := range st.Tables {
 		if t.Name != u.wish {
@@ -153,7 +153,7 @@ func (u *up) reportIgnored(st events.Status) {
 	}
 }
 
-// ignored says in what a table is not as it was asked for. Which server keeps
+// ignored lists in what a table differs from the request for it. Which server keeps
 // what is left out: servers come and go.
 func ignored(t events.TableStatus, request events.InitRequest) (differs []string) {
 	f := func(what string, is, file any) {
@@ -194,7 +194,7 @@ func ignored(t events.TableStatus, request events.InitRequest) (differs []string
 	return differs
 }
 
-// askWhy looks into the events for why a table that was asked for is not there.
+// findReason looks into the events for why a table that was asked for is not there.
 func (w *waiter) findReason(ctx context.Context) {
 	if !w.leads || w.shards.there || !w.shards.asked {
 		return

@@ -26,10 +26,10 @@ import (
 type up struct {
 	*client.Client
 	o              upFlags
-	specArgs       []string           // what the flags say of the service and the table, for the controller
+	specArgs       []string           // flags about the service and the table, for the controller
 	wish           string             // name of the table that is asked for; empty: none
 	asked          events.InitRequest // the rest of it
-	defaultTimeout bool               // --start-timeout was not given, so a database takes longer
+	defaultTimeout bool               // --start-timeout was not given, so a database gets longer
 	grace          time.Duration      // that instances are given to end
 
 	data       *supervise.Data
@@ -43,7 +43,7 @@ type up struct {
 	stages     []*stage              // in the order in which they are started
 
 	mu      sync.Mutex
-	started bool             // ready was said
+	started bool             // ready was printed
 	deaths  map[string]int   // before that, by child
 	fatal   chan *startError // a child that cannot start
 }
@@ -345,7 +345,7 @@ func (u *up) close() error {
 	return errors.Join(append(errs, u.data.Close())...)
 }
 
-// ready says where everything is.
+// ready prints the addresses of everything.
 func (u *up) ready() {
 	u.mu.Lock()
 	u.started = true

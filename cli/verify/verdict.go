@@ -28,8 +28,8 @@ type replicaVerdict struct {
 	*shardlog.StateDigest
 }
 
-// verdict judges what was said. It does not know who is right: who differs is
-// who is not like most, or at a tie not like the first.
+// verdict compares the digests of one marker. It cannot know who is right: a replica
+// differs if it is unlike the majority, or at a tie unlike the first.
 func (t *attempt) verdict(table, shard string) Verdict {
 	v := Verdict{Table: table, Shard: shard, Seq: t.seq, Equal: t.complete(), Replicas: []replicaVerdict{}}
 	if t.err != nil {
@@ -55,7 +55,7 @@ func (t *attempt) verdict(table, shard string) Verdict {
 	return v
 }
 
-// norm is the state that most replicas have; nil if none told any.
+// majority is the state that most replicas have; nil if none sent a digest.
 func (t *attempt) majority() *shardlog.StateDigest {
 	count := map[shardlog.StateDigest]int{}
 	for _, d := range t.reports {

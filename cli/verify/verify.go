@@ -22,11 +22,11 @@ import (
 const (
 	// verifyPatience covers reading every row of a shard.
 	verifyTimeout = time.Minute
-	// atOnce bounds how many shards are read through at a time: each costs every
+	// maxConcurrent bounds how many shards are read through at a time: each costs every
 	// replica a scan, and a shard server does no more.
 	maxConcurrent = 2
 	// verifyBusy is the first pause before a server that has others to digest is
-	// asked again; the next ones are longer, up to verifyBusyMost.
+	// asked again; the next ones are longer, up to maxVerifyBusy.
 	verifyBusy, maxVerifyBusy = 500 * time.Millisecond, 4 * time.Second
 )
 
@@ -151,7 +151,7 @@ func (v *verifier) routes(ctx context.Context) ([]events.TableRoute, error) {
 	return routes, nil
 }
 
-// shard puts a marker into the log and waits for what the replicas say at it.
+// shard puts a marker into the log and waits for the digests of the replicas.
 // A replica that was replaced meanwhile, or a digest that was lost on its way,
 // does not spoil it: half of the time is for a second marker. Nor does a
 // server that has others to digest just then: it is asked again soon.
@@ -164,7 +164,7 @@ func (v *verifier) shard(ctx context.Context, table, shard string) Verdict {
 		}
 		select {
 		case received <- d:
-		default: // nobody speaks that much
+		default: // nobody sends that much
 		}
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func (v *verifier) shard(ctx context.Context, table, shard string) Verdict {
 	}
 }
 
-// try is one marker and what was said at it.
+// attempt is one marker and the digests that came for it.
 type attempt struct {
 	err      error // the marker could not be written
 	batch    string
@@ -244,12 +244,12 @@ func (t *attempt) add(d shardlog.Digest) {
 	}
 }
 
-// answered is whether all have said something.
+// answered reports whether all have sent something.
 func (t *attempt) answered() bool {
 	return t.err == nil && len(t.expected) > 0 && len(t.reports) == len(t.expected)
 }
 
-// complete is whether all have said what they will.
+// complete reports whether no better answer is to come.
 func (t *attempt) complete() bool {
 	return t.answered() && !slices.ContainsFunc(t.expected, func(server string) bool { return t.reports[server].Error == shardlog.DigestBusy })
 }
@@ -264,7 +264,7 @@ func (t *attempt) digests() (n int) {
 	return n
 }
 
-// best is the try that says most.
+// best is the attempt with most digests.
 func best(attempts []*attempt) *attempt {
 	return slices.MaxFunc(attempts, func(a, b *attempt) int {
 		return cmp.Or(cmp.Compare(a.digests(), b.digests()), cmp.Compare(len(a.reports), len(b.reports)))

@@ -100,7 +100,7 @@ func inspect(dir string) error {
 	return nil
 }
 
-// lockFile takes the lock, or says who has it.
+// lockFile takes the lock, or returns an error that names its holder.
 func lockFile(ctx context.Context, path string, waiting func()) (*os.File, error) {
 	began := time.Now()
 	for reported := false; ; {
@@ -182,7 +182,7 @@ func (d *Data) writeVersion() error {
 }
 
 // holder is the process that took the lock last, and when it started; 0 if
-// the file does not say.
+// the file does not name it.
 func holder(path string) (pid int, started string) {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package supervise keeps one child process for each role alive.
 //
-// A child that ends without being told is started again, with the same
-// arguments and the same inherited sockets, until it is told to stop. All that
-// one child ever starts hangs on one lifeline, which outlasts the child's own
+// A child that ends by itself is started again, with the same arguments and the
+// same inherited sockets, until it is stopped. All that one child ever starts
+// hangs on one lifeline, which outlasts the child's own
 // deaths but not this process: however this process ends, kill -9 included,
 // what the child and its successors left behind ends too.
 package supervise
@@ -29,8 +29,8 @@ type Spec struct {
 	Sockets     []*os.File      // inherited from FirstFile on; Run closes ours when it shall stop
 	Files       []*os.File      // inherited after the sockets
 	Log         string          // file that gets its stdout and stderr
-	ByLifeline  bool            // it is told to stop by its lifeline; otherwise by SIGTERM
-	StopTimeout time.Duration   // between being told and SIGKILL
+	ByLifeline  bool            // it is stopped by its lifeline; otherwise by SIGTERM
+	StopTimeout time.Duration   // between that and SIGKILL
 }
 
 // FirstFile is the descriptor of the first of Spec.Sockets and Spec.Files in
@@ -41,12 +41,12 @@ const FirstFile = 4
 const (
 	Started = "started"
 	Failed  = "failed"  // could not be started
-	Died    = "died"    // ended without being told
-	Stopped = "stopped" // ended as told
-	Killed  = "killed"  // did not end as told within its patience
+	Died    = "died"    // ended by itself
+	Stopped = "stopped" // ended when it was stopped
+	Killed  = "killed"  // did not end within its StopTimeout
 )
 
-// Report says what happened to a child. Next is the wait until it is started
+// Report is what happened to a child. Next is the wait until it is started
 // again, after Failed and Died.
 type Report struct {
 	Name string
@@ -83,7 +83,7 @@ func New(spec Spec, back Backoff, report func(Report)) (*Child, error) {
 // Name is what the child is called.
 func (c *Child) Name() string { return c.spec.Name }
 
-// Log is the file that holds what the child said.
+// Log is the file with the output of the child.
 func (c *Child) Log() string { return c.spec.Log }
 
 // PID is the process that runs now, 0 when none does.
@@ -133,7 +133,7 @@ func (c *Child) ending(ctx context.Context) bool {
 	}
 }
 
-// live is one life of the child.
+// runOnce starts the child once and waits for its end.
 func (c *Child) runOnce(ctx context.Context) Report {
 	cmd, err := c.start()
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *Child) release() {
 	}
 }
 
-// stop tells the child to end and reports whether it did.
+// stop asks the child to end and reports whether it did.
 func (c *Child) stop(cmd *exec.Cmd, ended <-chan error) (Report, bool) {
 	if c.spec.ByLifeline {
 		_ = c.root.Close()
@@ -217,7 +217,7 @@ func (c *Child) setPID(pid int) {
 	c.pid = pid
 }
 
-// Ending says how a process ended, for people.
+// DescribeExit is how a process ended, for people.
 func DescribeExit(err error) string {
 	var exit *exec.ExitError
 	switch {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,7 +20,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "shard" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		if err := runtimetest.ShardStandIn(ctx, os.Args[2:]); err != nil {
+		if err := runtimetest.FakeShard(ctx, os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -42,8 +41,7 @@ func main() {
 			err = r.Run(context.Background(), file)
 		}
 	}
-	var status interp.ExitStatus
-	if errors.As(err, &status) {
+	if status, ok := interp.IsExitStatus(err); ok {
 		os.Exit(int(status))
 	}
 	if err != nil {
