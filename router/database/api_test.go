@@ -14,7 +14,7 @@ import (
 	"ringway/router"
 )
 
-// The calls of the course's second assignment, one by one: what clients do with rows.
+// The calls of the second assignment, one by one: what clients do with rows.
 func TestDatabase_WritesReadsUpdatesAndRemoves(t *testing.T) {
 	f := configured(t).router(nil)
 	const two = `[{"Stud_id":2255,"Stud_name":"GHI","Stud_marks":27},{"Stud_id":8888,"Stud_name":"XYZ","Stud_marks":"56"}]`
@@ -209,7 +209,7 @@ func TestDatabase_NamesTheMethodsToUse(t *testing.T) {
 	}
 }
 
-// What a client says of the course's table goes on to mean it when there are others.
+// A call that means the table of the assignment goes on to mean it when there are others.
 func TestDatabase_CallsThatNameNoTable(t *testing.T) {
 	c := configured(t)
 	f := c.router(nil)

@@ -8,7 +8,7 @@ import (
 	"ringway/events"
 )
 
-// Bad input: what a router can tell by itself. The
+// Bad input: what a router decides by itself. The
 // leader is not asked, and nothing is written.
 func TestDatabase_RefusesBadInput(t *testing.T) {
 	c := configured(t)
@@ -163,7 +163,7 @@ func TestDatabase_RefusesBadInput(t *testing.T) {
 	f.want("POST", "/read", `{"Stud_id":{"low":0,"high":12287}}`, 200, `{"shards_queried":["sh1","sh2","sh3"],"data":`+rows(1, 1)+`,"status":"success"}`)
 }
 
-// What only the log decides: the answer says what became of each shard's part.
+// What only the log decides: the answer has what became of each shard's part.
 func TestDatabase_TellsTheOutcomeOfEachShard(t *testing.T) {
 	f := configured(t).router(nil)
 	f.fill(1, 3)

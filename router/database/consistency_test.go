@@ -131,7 +131,7 @@ func cached(t *testing.T) func(*router.Config) {
 	}
 }
 
-// The replicas know what was acknowledged when nobody else can tell.
+// The replicas know what was acknowledged when nobody else does.
 func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
 	c := eightShards(t)
 	tune := cached(t)
@@ -147,7 +147,7 @@ func TestRead_BeginsWithoutABusAtWhatWasAcknowledged(t *testing.T) {
 	second.firstOfEach(99)
 }
 
-// A replica that does not say what it has may be the only one that has it,
+// A replica that does not answer what it has may be the only one that has it,
 // whatever the route thinks of it by now.
 func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 	f := func(name string, change func(*events.TableRoute)) {
@@ -227,7 +227,7 @@ func TestRead_WaitsOnlyForTheReplicasOfItsShard(t *testing.T) {
 	}
 }
 
-// What only a person can mend is said at once.
+// What only a person can mend is answered at once.
 func TestRead_DoesNotWaitForALogThatIsGone(t *testing.T) {
 	c := oneShard(t)
 	testkit.Must(t, c.conn.DeleteLog(t.Context(), events.LogID{Table: events.DefaultTable, Shard: "sh1", Incarnation: life}))
@@ -242,7 +242,7 @@ func TestRead_DoesNotWaitForALogThatIsGone(t *testing.T) {
 	}
 }
 
-// A read of many shards says of one why it cannot be answered.
+// A read of many shards has the reason of the one that cannot be answered.
 func TestRead_NamesOneShardThatItWaitedFor(t *testing.T) {
 	c := eightShards(t)
 	tune := cached(t)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	)
 }
 
-// The table of the course's second assignment.
+// The table of the second assignment.
 var (
 	schema = events.Schema{
 		Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
@@ -91,7 +91,7 @@ func (c *cluster) connect() *bus.Conn {
 	return testkit.Connect(c.t, c.bus.URL(), func(cfg *bus.Config) { cfg.Wait = true })
 }
 
-// configured is a cluster with the table of the course on three servers.
+// configured is a cluster with the table of the assignment on three servers.
 func configured(t *testing.T) *cluster { return withTable(t, threeShards, threeOnTwo) }
 
 func withTable(t *testing.T, shards []events.Shard, placed []events.Placement) *cluster {

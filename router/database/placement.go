@@ -58,7 +58,7 @@ func parsePlacements(raw json.RawMessage) ([]events.Placement, error) {
 	return placed, nil
 }
 
-// parseShards reads a list of shards as the course writes them: the low end is
+// parseShards reads a list of shards as the assignment writes them: the low end is
 // named after the key column.
 func parseShards(field, key string, list []json.RawMessage) ([]events.Shard, error) {
 	low := key + "_low"

@@ -20,15 +20,15 @@ import (
 // maxScaleBody is the size of the largest request to /init, /add or /rm.
 const maxScaleBody = 1 << 20
 
-// Concerns tells whether the body of /add or /rm is about the database: if it
-// speaks of servers or of shards.
+// Concerns reports whether the body of /add or /rm is about the database: if it
+// has servers or shards.
 func Concerns(body []byte) bool {
 	if !bytes.Contains(body, []byte(`"servers"`)) && !bytes.Contains(body, []byte(`"new_shards"`)) {
 		return false
 	}
 	o, err := api.ParseObject(body)
 	if err != nil {
-		return false // whoever answers it will say so
+		return false // the answer to it has the error
 	}
 	_, servers := o["servers"]
 	_, shards := o["new_shards"]
@@ -202,7 +202,7 @@ func checkAdd(t *events.Table, req *events.ServersRequest) error {
 	return nil
 }
 
-// listServers lists servers as the course does: Server:4, Server:5 and Server:6.
+// listServers lists servers as the assignment does: Server:4, Server:5 and Server:6.
 func listServers(names []string) string {
 	listed := make([]string, len(names))
 	for i, name := range names {

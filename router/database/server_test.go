@@ -34,11 +34,11 @@ type shardServer struct {
 	replicas map[string]*replica
 	stop     func() // the HTTP server; its replicas go on
 
-	reads   atomic.Int64  // questions for rows
+	reads   atomic.Int64  // requests for rows
 	keys    atomic.Int64  // of gets
 	cutAt   atomic.Int64  // break the connection before this row of an answer; 0: never
 	refuse  atomic.Int64  // answer with this code
-	hold    chan struct{} // if not nil, questions wait for it
+	hold    chan struct{} // if not nil, requests wait for it
 	minSeqs atomic.Uint64 // the last minimum seq asked for
 	wait    time.Duration // for a minimum seq
 	lies    atomic.Bool   // answers below the minimum seq after that
@@ -188,7 +188,7 @@ func (s *shardServer) replica(ctx context.Context, table, id, log string, minSeq
 	return one, nil
 }
 
-// count counts a question for rows, and holds it up.
+// count counts a request for rows, and holds it up.
 func (s *shardServer) count(r *http.Request) {
 	s.reads.Add(1)
 	s.held(r)

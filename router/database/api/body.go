@@ -1,5 +1,5 @@
-// Package api reads the bodies of requests to the tables' endpoints, and says
-// what a client is told of an error.
+// Package api reads the bodies of requests to the tables' endpoints, and turns
+// errors into answers.
 package api
 
 import (
@@ -23,7 +23,7 @@ func ParseObject(body []byte) (Object, error) {
 	return o, nil
 }
 
-// notAnObject says what is wrong with a body.
+// notAnObject is the error of a body that is no object.
 func notAnObject(body []byte) error {
 	if o := (Object)(nil); json.NewDecoder(bytes.NewReader(body)).Decode(&o) != nil || o == nil {
 		return BadRequest("the body is no JSON object")

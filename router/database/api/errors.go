@@ -26,7 +26,7 @@ func BadRequest(format string, args ...any) error {
 	return events.StatusErrorf(http.StatusBadRequest, format, args...)
 }
 
-// Explain is the status code of an error, and what a person may read.
+// Explain is the status code and the message of an error.
 func Explain(err error) (int, string) {
 	var statusErr *events.StatusError
 	switch {
@@ -38,7 +38,7 @@ func Explain(err error) (int, string) {
 	return http.StatusServiceUnavailable, err.Error()
 }
 
-// Within says where in a request an error is.
+// Within adds where in a request an error is.
 func Within(where string, err error) error {
 	var statusErr *events.StatusError
 	if errors.As(err, &statusErr) {
@@ -47,8 +47,8 @@ func Within(where string, err error) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// Unavailable is a read that nobody answers now. Nothing is at stake, so it may
-// be tried again whatever the reason.
+// Unavailable is the error of a read that cannot be answered now. It may be tried
+// again, whatever the reason.
 func Unavailable(err error) error {
 	return events.StatusErrorf(http.StatusServiceUnavailable, "%s", err)
 }

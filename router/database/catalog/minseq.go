@@ -53,8 +53,8 @@ func (m *MinSeq) Settle(reason error) {
 // Complete reports whether all that was acknowledged is in it.
 func (m *MinSeq) Complete() bool { return m.complete.Load() }
 
-// Incomplete is the reason for which it is not complete; nil if it is, or nobody
-// knows.
+// Incomplete is the reason for which it is not complete; nil if it is, or if the
+// reason is not known.
 func (m *MinSeq) Incomplete() error {
 	reason := m.reason.Load()
 	if reason == nil || m.Complete() {

@@ -30,8 +30,8 @@ func (r *Replica) Answered(seq uint64) {
 }
 
 // Failed makes the replica a late choice for a while, the longer the more often
-// in a row it failed: each try of one that hangs costs somebody time. Requests
-// that were on their way together fail together, and count as one.
+// in a row it failed: each try of one that hangs delays a read. Requests that were
+// in flight together fail together, and count as one.
 func (r *Replica) Failed(now time.Time) {
 	until := r.avoid.Load()
 	if until > now.UnixNano() {

@@ -9,12 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ringway/events"
 	"ringway/router/database/catalog"
 )
 
-// Run finds out what was acknowledged in each log that is new here,
-// until the log itself has said so.
+// Run finds out what was acknowledged in each log that is new to this router,
+// until the log itself could be asked.
 func (r *Reader) Run(ctx context.Context) {
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -30,26 +32,25 @@ func (r *Reader) Run(ctx context.Context) {
 	}
 }
 
-// learnOnce returns how many logs have still not said it.
+// learnOnce returns how many logs could not be asked yet.
 func (r *Reader) learnOnce(ctx context.Context) int {
 	var unsettled atomic.Int64
-	var asking sync.WaitGroup
-	sem := make(chan struct{}, 256)
+	var asking errgroup.Group // without errors: it bounds how many are asked at once
+	asking.SetLimit(256)
 	for _, t := range r.catalog.Tables().All() {
 		for _, s := range t.Shards {
 			if s.MinSeq.FromLog() {
 				continue
 			}
-			sem <- struct{}{}
-			asking.Go(func() {
-				defer func() { <-sem }()
+			asking.Go(func() error {
 				if r.learnMinSeq(ctx, s); !s.MinSeq.FromLog() {
 					unsettled.Add(1)
 				}
+				return nil
 			})
 		}
 	}
-	asking.Wait()
+	_ = asking.Wait() // never fails
 	return int(unsettled.Load())
 }
 
@@ -80,9 +81,9 @@ func (r *Reader) learnFromLog(ctx context.Context, s *catalog.Shard) error {
 	return err
 }
 
-// learnFromReplicas takes the largest seq that a replica has applied. What was
-// acknowledged or shown some replica has applied, and it may be one that the
-// route does not call ready any more: so each of them has to say it.
+// learnFromReplicas takes the largest seq that a replica has applied. Whatever was
+// acknowledged or shown has been applied by some replica, which the route may not
+// call ready any more, so all of them have to answer.
 func (r *Reader) learnFromReplicas(ctx context.Context, s *catalog.Shard) error {
 	ctx, stop := context.WithTimeout(ctx, r.cfg.Learn)
 	defer stop()

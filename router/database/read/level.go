@@ -20,9 +20,9 @@ const (
 	// acknowledged, whatever was in the log when the router first saw it, and
 	// nothing older than what this router showed before.
 	session level = iota
-	// eventual: some state that once was, the newest that is at hand.
+	// eventual: some earlier state, the newest that is at hand.
 	eventual
-	// linearizable: every write that anybody was told of before the read began.
+	// linearizable: every write that any router acknowledged before the read began.
 	linearizable
 )
 
@@ -49,7 +49,7 @@ func (r *Reader) minSeqs(ctx context.Context, l level, shards []*catalog.Shard) 
 		return minSeqs, nil
 	}
 	// Slow path
-	if l == session { // all wait for others, and till the same moment
+	if l == session { // one after the other: they have one deadline
 		for i, s := range shards {
 			if err := s.MinSeq.Await(ctx); err != nil {
 				return nil, fmt.Errorf("shard %s: neither the bus nor all replicas say what was acknowledged before this router started: %w; %s: eventual reads what is at hand", s.ID, err, consistencyHeader)
@@ -67,7 +67,7 @@ func (r *Reader) minSeqs(ctx context.Context, l level, shards []*catalog.Shard) 
 	return minSeqs, errors.Join(errs...)
 }
 
-// known fills in minimum seqs; false if somebody has to be asked first.
+// known fills in minimum seqs that are known already; false if one is not.
 func (l level) known(shards []*catalog.Shard, minSeqs []uint64) bool {
 	if l == eventual {
 		return true

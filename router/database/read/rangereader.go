@@ -14,19 +14,19 @@ import (
 	"ringway/router/database/api"
 )
 
-// maxStarts is how often an answer is begun of which nothing was sent yet.
+// maxStarts is how often an answer is started of which nothing was sent yet.
 const maxStarts = 3
 
-// rangeReader is an answer made of the rows of some shards, one after the other. It
-// reads the next few shards ahead. An error of Read means that what came
-// before is no answer: its reader has to break the connection.
+// rangeReader reads an answer: the rows of some shards, one after the other, while
+// the next few shards are scanned ahead. After an error of Read the connection to
+// the client has to be closed, so that the answer does not look whole.
 type rangeReader struct {
 	head, tail []byte
 	parts      []*scan
 
-	ctx    context.Context // of Run, ended by Close
+	ctx    context.Context // ended by Close
 	close  func()          // once
-	work   sync.WaitGroup  // of sources
+	work   sync.WaitGroup  // of scans
 	ahead  int
 	state  int
 	inside bool // parts[0].before was handed out
@@ -39,8 +39,8 @@ type rangeReader struct {
 
 var errClosed = errors.New("the client is gone")
 
-// stream answers with what begin makes. What fits cfg.Hold is sent in one
-// piece, and begun anew if it fails; the rest is sent while it is read.
+// stream answers with what begin makes. An answer of at most cfg.Hold bytes is sent
+// in one piece, and started over if it fails; a longer one is sent while it is read.
 func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) error {
 	old := !ctx.Request.Header.IsHTTP11()
 	limit := r.cfg.Hold
@@ -93,7 +93,7 @@ func (r *Reader) open(m *rangeReader) bool {
 	return true
 }
 
-// Close ends the sources.
+// Close ends the scans.
 func (m *rangeReader) Close() error {
 	m.close()
 	return nil

@@ -18,7 +18,7 @@ import (
 )
 
 // maxKeys is how many keys a range may span to be read by key, and share its
-// question with others.
+// request with others.
 const maxKeys = 16
 
 // Read answers /read.

@@ -22,11 +22,11 @@ import (
 // Config is what can be tuned. Start from DefaultConfig.
 type Config struct {
 	Timeout time.Duration // all tries of a read until its first byte
-	Learn   time.Duration // for the bus to tell the last seq of a log that this router sees for the first time, and for its replicas without a bus
+	Learn   time.Duration // longest wait for the last seq of a log that is new to this router, and without a bus for its replicas
 
 	Ahead    int // shards of a range that are read at the same time
-	Prefetch int // bytes of each that wait to be sent on
-	Hold     int // bytes of an answer that are gathered before any is sent, so that a failure has its status code
+	Prefetch int // bytes of each that are read ahead
+	Hold     int // bytes of an answer that are read before any is sent, so that a failure has its status code
 	MaxOld   int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
 }
 
@@ -46,7 +46,7 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// logs tell what a log holds now.
+// logs report what a log holds now.
 type logs interface {
 	State(ctx context.Context, log events.LogID) (shardlog.LogState, error)
 }

@@ -14,9 +14,9 @@ import (
 	"ringway/router/database/shardclient"
 )
 
-// scan reads the rows of one shard from low to high, ahead of who takes
-// them, but not further than cfg.Prefetch. As long as nothing was taken it may
-// begin anew at another replica.
+// scan reads the rows of one shard from low to high, at most cfg.Prefetch bytes
+// ahead of take. As long as nothing was taken it can start over at another
+// replica.
 type scan struct {
 	reader    *Reader
 	shard     *catalog.Shard
@@ -33,8 +33,8 @@ type scan struct {
 	taken bool   // some were handed out
 	ended bool
 	err   error
-	moved chan struct{} // poked when rows or ended changed
-	space chan struct{} // poked when rows were taken
+	moved chan struct{} // notified when rows or ended changed
+	space chan struct{} // notified when rows were taken
 }
 
 func (r *Reader) newScan(s *catalog.Shard, minSeq uint64, low, high int64, only *catalog.Replica) *scan {
@@ -44,8 +44,8 @@ func (r *Reader) newScan(s *catalog.Shard, minSeq uint64, low, high int64, only 
 	}
 }
 
-// run reads until the end, a fault that no other replica can mend, or the end
-// of ctx.
+// run reads until the end, an error that no other replica can help with, or the
+// end of ctx.
 func (s *scan) run(ctx context.Context) {
 	err := s.anyReplica(ctx)
 	s.mu.Lock()
@@ -54,6 +54,7 @@ func (s *scan) run(ctx context.Context) {
 	notify(s.moved)
 }
 
+// anyReplica reads from one replica after the other until one has given all rows.
 func (s *scan) anyReplica(ctx context.Context) error {
 	order := []*catalog.Replica{s.only}
 	if s.only == nil {
@@ -82,7 +83,7 @@ func (s *scan) anyReplica(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if !s.rewind() {
+		if !s.reset() {
 			return fmt.Errorf("%w: shard %s: %w", errIncomplete, s.shard.ID, last)
 		}
 	}
@@ -95,11 +96,11 @@ func (s *scan) ask(ctx context.Context, from *catalog.Replica) (*shardclient.Row
 	return from.Client.Rows(ctx, s.shard.Log, s.minSeq, s.low, s.high)
 }
 
-// errIncomplete is a fault in the middle of what was handed out.
+// errIncomplete: a scan failed after some of its rows were taken.
 var errIncomplete = errors.New("a part of the answer is missing")
 
-// rewind forgets what was read; false if some of it was taken.
-func (s *scan) rewind() bool {
+// reset forgets what was read; false if some of it was taken.
+func (s *scan) reset() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows = s.rows[:0]
@@ -125,7 +126,7 @@ func (s *scan) copy(ctx context.Context, from *catalog.Replica, rows *shardclien
 	}
 }
 
-// put adds a row when there is room for it.
+// put adds a row, and waits while cfg.Prefetch bytes are not taken.
 func (s *scan) put(ctx context.Context, row []byte, first bool) error {
 	for {
 		s.mu.Lock()

@@ -23,9 +23,9 @@ type KeyRead struct {
 }
 
 // coalescer sends reads by key of all shards of a server together. While one
-// request is unanswered, what comes waits and makes the next. A request that
-// takes longer than cfg.Stagger holds nobody up, until cfg.MaxInFlight are
-// unanswered.
+// request is in flight, reads wait, and make the next one. A request that takes
+// longer than cfg.Stagger no longer makes them wait, unless cfg.MaxInFlight are in
+// flight.
 type coalescer struct {
 	mu       sync.Mutex
 	inFlight int

@@ -30,8 +30,8 @@ func newRows(reply *reply, minSeq uint64) *Rows {
 // Close ends the answer.
 func (r *Rows) Close() { _ = r.reply.Close() } // never fails
 
-// Seq is what the replica had applied when it read the rows: known before the
-// first row if the server says so, else at the end.
+// Seq is what the replica had applied when it read the rows. It is known with the
+// first row if the answer begins with it, else at the end.
 func (r *Rows) Seq() uint64 { return r.seq }
 
 // Next is the next row, good until the next call; io.EOF at the end of a whole
@@ -93,8 +93,8 @@ func (r *Rows) line() ([]byte, error) {
 
 var errCut = errors.New("the answer was cut off")
 
-// notBelow refuses the answer of a replica whose database went back between its
-// look at the minimum seq and its answer.
+// notBelow rejects the answer of a replica whose database went back between its
+// check of the minimum seq and its answer.
 func notBelow(seq, minSeq uint64) error {
 	if seq < minSeq {
 		return fmt.Errorf("it answers at %d, below %d", seq, minSeq)

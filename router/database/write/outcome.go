@@ -98,8 +98,8 @@ var severity = []int{
 	http.StatusUnprocessableEntity, http.StatusConflict, http.StatusNotFound, http.StatusBadRequest,
 }
 
-// judge is the answer to a request by what became of its parts. That nothing
-// was written is said of all of them or not at all.
+// judge is the status code and the message of a request by what became of its
+// parts. The message ends with "nothing was written" if that is so for all.
 func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
 	code := worst(outcomes)
 	if code == http.StatusOK {

@@ -19,7 +19,7 @@ type unknownOp struct{ first, last time.Time }
 // maxUnknownOps bounds what is remembered.
 const maxUnknownOps = 4096
 
-// since takes a question at now, and returns when the first one was.
+// firstAsked notes a question at now, and returns when the first one was.
 func (d *unknownOps) firstAsked(batch string, now time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,7 +34,7 @@ func (d *unknownOps) firstAsked(batch string, now time.Time) time.Time {
 	return now
 }
 
-// forgetOne forgets what was not asked about for the longest time.
+// forgetOne forgets the op whose last question is the oldest.
 func (d *unknownOps) forgetOne() {
 	longest := ""
 	for batch, one := range d.ops {

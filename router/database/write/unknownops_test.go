@@ -26,7 +26,7 @@ func TestDoubts_RememberTheFirstQuestion(t *testing.T) {
 	at = at.Add(time.Minute)
 	f("a", begun)
 	again := at
-	f("one too many", again) // in place of one that nobody ops about since
+	f("one too many", again) // in place of the one with the oldest last question
 	at = at.Add(time.Minute)
 	f("one too many", again)
 	f("a", begun)

@@ -28,56 +28,51 @@ type part struct {
 
 // Insert answers /write.
 func (w *Writer) Insert(ctx *fasthttp.RequestCtx) error {
-	if t := w.catalog.Tables().Unnamed(); t != nil {
-		if rows := scanWrite(t.Schema(), string(ctx.Request.Body())); rows != nil {
-			return w.insertRows(ctx, t, rows)
+	t, parts, rows, err := w.parseRows(ctx.Request.Body())
+	if err != nil {
+		return err
+	}
+	return w.writeAll(ctx, t, parts, added(rows))
+}
+
+// parseRows reads the rows of a request, and gives each to the part of its shard.
+func (w *Writer) parseRows(body []byte) (t *catalog.Table, parts []part, n int, err error) {
+	if t = w.catalog.Tables().Unnamed(); t != nil {
+		if rows := scanWrite(t.Schema(), string(body)); rows != nil {
+			for i, row := range rows {
+				if parts, err = join(t, parts, i, row); err != nil {
+					return nil, nil, 0, err
+				}
+			}
+			return t, parts, len(rows), nil
 		}
 	}
 	// Slow path: it names a table, looks unusual, or something is wrong with it
-	t, o, err := w.catalog.Tables().Parse(ctx.Request.Body())
+	t, o, err := w.catalog.Tables().Parse(body)
 	if err != nil {
-		return err
+		return nil, nil, 0, err
 	}
 	if !o.Has("data") {
-		return api.BadRequest("data is missing")
+		return nil, nil, 0, api.BadRequest("data is missing")
 	}
 	list, err := o.List("data")
 	if err != nil {
-		return err
+		return nil, nil, 0, err
 	}
 	if len(list) == 0 {
-		return api.BadRequest("data is empty")
+		return nil, nil, 0, api.BadRequest("data is empty")
 	}
-	var parts []part
 	for i, raw := range list {
 		row, err := t.Schema().ReadRow(raw)
 		if err != nil {
-			return api.Within(fmt.Sprintf("data[%d]", i), err)
+			return nil, nil, 0, api.Within(fmt.Sprintf("data[%d]", i), err)
 		}
 		if parts, err = join(t, parts, i, row); err != nil {
-			return err
+			return nil, nil, 0, err
 		}
 	}
-	return w.writeAll(ctx, t, parts, added(len(list)))
+	return t, parts, len(list), nil
 }
-
-// insertRows writes rows that the schema allows.
-func (w *Writer) insertRows(ctx *fasthttp.RequestCtx, t *catalog.Table, rows []rowjson.Row) (err error) {
-	if len(rows) == 1 {
-		if s := t.Find(rows[0].Key()); s != nil {
-			return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpInsert, Rows: rows}}, oneAdded)
-		}
-	}
-	var parts []part
-	for i, row := range rows {
-		if parts, err = join(t, parts, i, row); err != nil {
-			return err
-		}
-	}
-	return w.writeAll(ctx, t, parts, added(len(rows)))
-}
-
-var oneAdded = added(1)
 
 func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data entries added") }
 
@@ -127,7 +122,7 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return api.BadRequest("%s", nowhere(t, key))
 	}
-	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}},
+	return w.writeAll(ctx, t, []part{{s, shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}}},
 		answer.DoneBody(fmt.Sprintf("Data entry for %s: %d updated", name, key)))
 }
 
@@ -146,27 +141,8 @@ func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
 	if s == nil {
 		return api.BadRequest("%s", nowhere(t, key))
 	}
-	return w.writeOne(ctx, t, &part{s, shardlog.Op{Kind: shardlog.OpDelete, Key: &key}},
+	return w.writeAll(ctx, t, []part{{s, shardlog.Op{Kind: shardlog.OpDelete, Key: &key}}},
 		answer.DoneBody(fmt.Sprintf("Data entry with %s:%d removed from all replicas", name, key)))
-}
-
-// writeOne is writeAll of one part, as most are.
-func (w *Writer) writeOne(ctx *fasthttp.RequestCtx, t *catalog.Table, p *part, done []byte) (err error) {
-	if p.op.Idempotency, err = idempotency(ctx); err != nil {
-		return err
-	}
-	if check(p, len(ctx.Request.Body())) != nil {
-		return w.writeAll(ctx, t, []part{*p}, done) // says why
-	}
-	result, err := w.do(p)
-	if err == nil && result.Outcome == shardlog.Done {
-		w.ops.WithLabelValues(t.Name(), p.op.Kind, string(shardlog.Done)).Inc()
-		answer.Static(ctx, done)
-		return nil
-	}
-	// Slow path
-	w.respond(ctx, t, []part{*p}, []outcome{outcomeOf(p, &result, err)}, done)
-	return nil
 }
 
 // writeAll checks every part before it writes any, and answers when all
@@ -176,30 +152,38 @@ func (w *Writer) writeAll(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []pa
 	if err != nil {
 		return err
 	}
-	refused := map[string]outcome{}
-	var why error
+	errs := make([]error, len(parts))
+	valid := true
 	for i := range parts {
-		p := &parts[i]
-		p.op.Idempotency = mark
-		if err := check(p, len(ctx.Request.Body())); err != nil {
-			refused[p.shard.ID] = outcomeOf(p, nil, err)
-			if why == nil {
-				why = api.Within("shard "+p.shard.ID, err)
-			}
-		}
+		parts[i].op.Idempotency = mark
+		errs[i] = check(&parts[i], len(ctx.Request.Body()))
+		valid = valid && errs[i] == nil
 	}
-	if why != nil {
-		for _, p := range parts {
-			if _, ok := refused[p.shard.ID]; !ok {
-				refused[p.shard.ID] = outcome{Outcome: notWritten}
-			}
-		}
-		code, message := api.Explain(why)
-		failWrite(ctx, code, message+oplog.NotSentText, refused)
+	if !valid {
+		rejectAll(ctx, parts, errs)
 		return nil
 	}
 	w.respond(ctx, t, parts, w.doAll(parts), done)
 	return nil
+}
+
+// rejectAll answers a request of which some part cannot be written.
+func rejectAll(ctx *fasthttp.RequestCtx, parts []part, errs []error) {
+	outcomes := map[string]outcome{}
+	var first error
+	for i := range parts {
+		id := parts[i].shard.ID
+		if errs[i] == nil {
+			outcomes[id] = outcome{Outcome: notWritten}
+			continue
+		}
+		outcomes[id] = outcomeOf(&parts[i], nil, errs[i])
+		if first == nil {
+			first = api.Within("shard "+id, errs[i])
+		}
+	}
+	code, message := api.Explain(first)
+	failWrite(ctx, code, message+oplog.NotSentText, outcomes)
 }
 
 // respond counts outcomes and answers with them.
@@ -219,7 +203,7 @@ func (w *Writer) respond(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []par
 	failWrite(ctx, code, message, all)
 }
 
-// check refuses an op that no replica could apply, or no log store.
+// check is the error of an op that no replica could apply, or no log store.
 func check(p *part, body int) error {
 	if err := p.op.Validate(p.shard.Schema, p.shard.Shard); err != nil {
 		return err
@@ -284,7 +268,8 @@ func idempotency(ctx *fasthttp.RequestCtx) (*shardlog.Idempotency, error) {
 	return mark, nil
 }
 
-// opID names an op for clients: unlike the log's, it says where to ask.
+// opID names an op for clients: unlike the id in the log, it has the table and the
+// shard.
 func opID(log events.LogID, op string) string { return log.Table + "." + log.Shard + "." + op }
 
 func count(n int, one string) string {
