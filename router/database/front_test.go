@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -22,18 +23,26 @@ type front struct {
 	t      *testing.T
 	url    string
 	admin  string
+	cache  string // file; empty: none
 	client *http.Client
 	log    *testkit.Buffer
 	stop   func()
 }
 
-// router starts one, and waits until it serves the newest route.
+// router starts one, and waits until it serves the newest route and has it in its
+// cache, if it keeps one.
 func (c *cluster) router(tune func(*router.Config)) *front {
 	c.t.Helper()
 	f := c.newRouter(tune)
 	_, epoch := c.now()
 	if !epoch.Zero() {
 		f.serves(epoch)
+		testkit.Eventually(c.t, func() error {
+			if b, err := os.ReadFile(f.cache); f.cache != "" && !strings.Contains(string(b), epoch.Incarnation) {
+				return fmt.Errorf("the route is not cached: %s, %v", b, err)
+			}
+			return nil
+		})
 	}
 	return f
 }
@@ -46,7 +55,7 @@ func (c *cluster) newRouter(tune func(*router.Config)) *front {
 	if tune != nil {
 		tune(&cfg)
 	}
-	f := &front{t: c.t, url: "http://" + cfg.Public[0].Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), log: &testkit.Buffer{}}
+	f := &front{t: c.t, url: "http://" + cfg.Public[0].Addr().String(), admin: "http://" + cfg.Admin.Addr().String(), cache: cfg.Cache, log: &testkit.Buffer{}}
 	conn := c.connect()
 	r, err := router.New(cfg, conn.Values(events.BucketRoutes), conn, conn, nil, slog.New(slog.NewTextHandler(f.log, nil)))
 	testkit.Must(c.t, err)
