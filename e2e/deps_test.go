@@ -72,7 +72,7 @@ var rules = []struct {
 	{"shard/storetest", "the suite knows what a store must do, and no store", []string{"events", "shard/state", "shard/storage"}, []string{"pgregory.net/rapid"}},
 	{"shard/volume", "a volume knows which engines there are, so that the shard server need not", []string{"shard/mysql", "shard/mysql/mysqld", "shard/sqlite", "shard/storage"}, []string{}},
 	{"shard/replica", "a manager knows what the route wants of its replica, and not who reads it", []string{"events", "shard/apply", "shard/rowcache", "shard/state", "shard/storage"}, []string{"golang.org/x/sync"}},
-	{"shard", "a shard server knows the contract, its replicas and, by design, how to write to a log; engines are handed to it", []string{"events", "events/oplog", "shard/replica", "shard/rowcache", "shard/storage"}, nil},
+	{"shard", "a shard server knows the contract, its replicas and, by design, how to write to a log and how to serve clients; engines are handed to it", []string{"events", "events/oplog", "router/edge", "shard/replica", "shard/rowcache", "shard/storage"}, nil},
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader reports", []string{"events"}, []string{}},
 	{"e2e", "tests of whole clusters are tests, and nothing else", []string{}, []string{}},
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},

@@ -132,7 +132,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 // Run serves until ctx ends. It answers /heartbeat at once: an engine that is
 // slow or broken is reported in heartbeats, and is no reason to end this process.
 func (s *Server) Run(ctx context.Context) error {
-	web := newWeb(s)
+	clients := s.newClients()
 	ended := ctx.Done()
 	// Requests end before what they use.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -142,7 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	failed := make(chan error, 2)
 	var work sync.WaitGroup
-	work.Go(func() { failed <- web.serve() })
+	work.Go(func() { clients.Serve(func(err error) { failed <- err }) })
 	work.Go(func() { s.engine.openWithRetry(ctx, s.cfg, s.open, s.log, s.heartbeatSoon) })
 	work.Go(func() {
 		if err := s.writer.Run(ctx); err != nil {
@@ -157,7 +157,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ended:
 	case err = <-failed:
 	}
-	web.stop(s.cfg.Stop)
+	clients.Stop(func() {})
 	cancel()
 	s.mu.Lock()
 	s.ctx = nil

@@ -59,6 +59,11 @@ func (c *trackedConn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *trackedConn) Write(p []byte) (done int, err error) {
+	if d := c.eachWrite; d > 0 {
+		if err := c.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return 0, err
+		}
+	}
 	for {
 		n, err := c.Conn.Write(p[done:])
 		if done += n; err == nil || !c.writing.early(err, c, setWrite) {

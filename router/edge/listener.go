@@ -15,6 +15,7 @@ import (
 // tracker knows the open connections of its listeners.
 type tracker struct {
 	listeners []*trackingListener
+	eachWrite time.Duration // longest time of one write; 0: writes have the deadline that is set
 	mu        sync.Mutex
 	open      map[*trackedConn]struct{}
 }
@@ -51,7 +52,7 @@ func (l *trackingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &trackedConn{Conn: nc, tracker: l.tracker}
+	c := &trackedConn{Conn: nc, tracker: l.tracker, eachWrite: l.tracker.eachWrite}
 	l.tracker.mu.Lock()
 	defer l.tracker.mu.Unlock()
 	l.tracker.open[c] = struct{}{}
@@ -76,10 +77,11 @@ func (t *tracker) count() int {
 // trackedConn is a connection from a client.
 type trackedConn struct {
 	net.Conn
-	tracker *tracker
-	unread  atomic.Bool // what it still sends was refused
-	reading deadline
-	writing deadline
+	tracker   *tracker
+	eachWrite time.Duration
+	unread    atomic.Bool // what it still sends was refused
+	reading   deadline
+	writing   deadline
 }
 
 const lingerFor = time.Second

@@ -23,7 +23,8 @@ type Config struct {
 	MaxBody   int // bytes of a request's body, held in memory so that it can be sent again; 413 beyond
 
 	ReadTimeout  time.Duration // a client's whole request; 408 beyond
-	WriteTimeout time.Duration // a client taking its whole answer
+	WriteTimeout time.Duration // a client taking its whole answer, or, with EachWrite, some of it
+	EachWrite    bool          // answers may be of any length: WriteTimeout is of each write
 	IdleTimeout  time.Duration // a client's connection between two requests
 	Stop         time.Duration // open requests may take this long to end at shutdown
 }
@@ -53,6 +54,9 @@ type Server struct {
 // answered by refuse, and its connection ends.
 func NewServer(cfg Config, listeners []net.Listener, handle fasthttp.RequestHandler, refuse func(ctx *fasthttp.RequestCtx, code int, why string), log *slog.Logger) *Server {
 	s := &Server{cfg: cfg, tracker: newTracker(listeners), refuse: refuse, log: log}
+	if cfg.EachWrite {
+		s.tracker.eachWrite, cfg.WriteTimeout = cfg.WriteTimeout, 0
+	}
 	s.http = &fasthttp.Server{
 		Handler:            handle,
 		ErrorHandler:       s.unreadable,
