@@ -169,7 +169,7 @@ func TestTable_AddedServerThatDiesIsReplacedAndTheRequestStillEnds(t *testing.T)
 func TestTable_InitEndsThoughAServerWasRemovedMeanwhile(t *testing.T) {
 	w := newSim(t, cluster.DefaultConfig(), "h1")
 	w.run(2 * time.Second)
-	w.mute["S3"] = true
+	w.muted["S3"] = true
 	got := w.init(events.InitRequest{N: 3, Table: students("sh1"), Servers: []events.Placement{place("S1"), place("S2"), place("S3")}})
 	w.run(3 * time.Second)
 	if got.answered {
@@ -319,7 +319,7 @@ func TestTable_RemoveRefusesTheLastReadyCopy(t *testing.T) {
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 2, Table: students("sh1"), Servers: []events.Placement{place("S1", "sh1"), place("S2", "sh1")}})
 	w.run(3 * time.Second)
-	w.mute["S2"] = true
+	w.muted["S2"] = true
 	w.run(3 * time.Second)
 	if got := w.removeServers(1, "S1").refused(t, 400); !strings.Contains(got, "'sh1'") {
 		t.Fatalf("refused with %q", got)
@@ -339,7 +339,7 @@ func TestTable_WhatIsNotReadyIsRemovedFirst(t *testing.T) {
 		w.run(2 * time.Second)
 		w.init(events.InitRequest{N: 4, Table: students("sh1"), Replicas: 4, Servers: []events.Placement{place("S1"), place("S2"), place("S3"), place("S4")}})
 		w.run(3 * time.Second)
-		w.mute["S2"] = true
+		w.muted["S2"] = true
 		w.run(3 * time.Second)
 		w.s.Rng = rand.New(rand.NewPCG(seed, 0))
 		got := w.removeServers(1)

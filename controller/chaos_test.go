@@ -14,7 +14,7 @@ import (
 // Whatever dies, is silent or is elected during a roll, nothing is wedged or
 // doubled: a server is taken away only while the others of its shards are
 // ready, and in the end all run what is configured, each on its volume.
-func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
+func TestTable_RolloutSurvivesWhateverHappens(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
@@ -38,7 +38,7 @@ func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
 					clear(w.silent)
 				case 7:
 					srv := w.db().Servers[rng.IntN(len(w.db().Servers))]
-					w.mute[srv.Name] = !w.mute[srv.Name]
+					w.muted[srv.Name] = !w.muted[srv.Name]
 				case 8:
 					w.configureTableServers(fmt.Sprint("c", w.rev), image([]string{"new", "newer", ""}[rng.IntN(3)]))
 				}
@@ -48,7 +48,7 @@ func TestTable_RollSurvivesWhateverHappens(t *testing.T) {
 				w.wantOrder(emitted, served)
 			}
 			clear(w.silent)
-			clear(w.mute)
+			clear(w.muted)
 			w.run(4 * time.Minute)
 			w.wantAllReady()
 			w.configureTableServers("last", image("last"))
@@ -74,7 +74,7 @@ func (w *sim) able() map[string]bool {
 	found := map[string]bool{}
 	for _, srv := range w.db().Servers {
 		i := w.agents[srv.Host][srv.Name]
-		can := i != nil && i.State == events.Ready && !w.mute[srv.Name] && !w.silent[srv.Host]
+		can := i != nil && i.State == events.Ready && !w.muted[srv.Name] && !w.silent[srv.Host]
 		for _, shard := range srv.Shards {
 			at := w.volumes[srv.Volume]["StudT."+shard]
 			can = can && at != nil && at.State == events.ReplicaReady

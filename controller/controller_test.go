@@ -384,7 +384,7 @@ func TestController_PutsRightWhatIsChangedByHand(t *testing.T) {
 	})
 }
 
-func TestController_TellsWhatItsPredecessorCouldNot(t *testing.T) {
+func TestController_PublishesWhatItsPredecessorCouldNot(t *testing.T) {
 	s := newSite(t)
 	ctx := t.Context()
 	// A leader stored a decision and died before it published the event.

@@ -174,7 +174,7 @@ func TestDecide_SuspectThatReturnsIsNotReplaced(t *testing.T) {
 	}
 }
 
-func TestDecide_HostWhoseClockIsSetBackIsHeard(t *testing.T) {
+func TestDecide_HeartbeatsCountAlthoughTheHostsClockIsSetBack(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
 	w.clock = map[string]time.Duration{"h2": -time.Hour}
 	w.run(10 * time.Second)
@@ -222,14 +222,14 @@ func TestDecide_OnlyHostLostKeepsServing(t *testing.T) {
 	}
 }
 
-func TestDecide_DeafLeaderJudgesNobody(t *testing.T) {
+func TestDecide_IsolatedLeaderJudgesNobody(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2", "h3")
-	w.now = w.now.Add(30 * time.Second) // a pause: nothing heard, not even itself
+	w.now = w.now.Add(30 * time.Second) // a pause: nothing is received, not even its own heartbeats
 	w.decide()
 	if len(w.members()) != 3 {
 		t.Fatalf("after a pause of its own the leader took %d members out", 3-len(w.members()))
 	}
-	// It hears again: everybody counts as just seen.
+	// It receives again: everybody counts as just seen.
 	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now}, w.now)
 	w.now = w.now.Add(time.Second)
 	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now}, w.now)
@@ -237,7 +237,7 @@ func TestDecide_DeafLeaderJudgesNobody(t *testing.T) {
 	if len(w.members()) != 3 {
 		t.Fatal("hosts were judged by their silence during the leader's pause")
 	}
-	// A beat of its own that is old proves nothing.
+	// A heartbeat of its own that is old proves nothing.
 	w.now = w.now.Add(10 * time.Second)
 	w.s.ObserveSelf(events.ControllerHeartbeat{Term: w.s.Term, Sent: w.now.Add(-9 * time.Second)}, w.now)
 	w.decide()
@@ -343,14 +343,14 @@ func TestDecide_AdoptsWhatOutlivedItsBus(t *testing.T) {
 	if at, _ := w.s.Placement("old-b"); at != "h2" {
 		t.Errorf("old-b runs on h2 but is assigned to %s", at)
 	}
-	// Routers serve both still, and would obey a route that has less.
+	// Routers serve both still, and would apply a route that has less.
 	first := w.wantEvent("route.changed", "web")
 	if joined := string(first.Data); !strings.Contains(joined, "old-a") || !strings.Contains(joined, "old-b") {
 		t.Errorf("the first route is %s", joined)
 	}
 }
 
-func TestDecide_ConfigurationIsFollowedWhenItChangesOnly(t *testing.T) {
+func TestDecide_ConfigurationIsAppliedWhenItChangesOnly(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	w.scale(true, 2)
 	w.run(2 * time.Second)

@@ -124,7 +124,7 @@ func TestTable_DataIsNotLeftWhileNobodyElseHasIt(t *testing.T) {
 	f("no other copy is ready", func(w *sim) {
 		w.silent["h1"] = true
 		for _, srv := range w.db().Servers {
-			w.mute[srv.Name] = srv.Host != "h1"
+			w.muted[srv.Name] = srv.Host != "h1"
 		}
 	})
 	f("the agent alone is away", func(w *sim) {
@@ -133,7 +133,7 @@ func TestTable_DataIsNotLeftWhileNobodyElseHasIt(t *testing.T) {
 }
 
 // An agent that is away for a moment says nothing of its shard servers, which
-// speak; on a host that is lost nobody could replace them.
+// send heartbeats; on a host that is lost nobody could replace them.
 func TestTable_ServerWhoseAgentIsAwayServesUntilItsHostIsLost(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	w.silent["h1"], w.agentless = true, true
@@ -154,7 +154,7 @@ func TestTable_ServerWhoseAgentIsAwayServesUntilItsHostIsLost(t *testing.T) {
 func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	for _, srv := range w.db().Servers {
-		w.mute[srv.Name] = true
+		w.muted[srv.Name] = true
 	}
 	w.run(5 * time.Second)
 	for _, sh := range w.table().Shards {
@@ -174,7 +174,7 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 	if n, _ := w.replicasReady(); n != 0 {
 		t.Fatalf("%d dead replicas are ready", n)
 	}
-	w.mute = map[string]bool{}
+	w.muted = map[string]bool{}
 	w.run(5 * time.Second)
 	w.wantAllReady()
 }
@@ -182,8 +182,8 @@ func TestTable_SuspicionNeverTakesOutTheLastReplicaButDeathDoes(t *testing.T) {
 func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	victim := w.db().Servers[1].Name
-	eager := w.table().Shards[0].Responder
-	w.mute[victim] = true
+	responder := w.table().Shards[0].Responder
+	w.muted[victim] = true
 	w.run(time.Second)
 	w.wantAllReady()
 	w.run(2 * time.Second)
@@ -191,10 +191,10 @@ func TestTable_SilentServerLeavesTheRouteAndComesBack(t *testing.T) {
 		t.Fatalf("%d of %d ready with one of three servers silent", n, of)
 	}
 	w.wantEvent("shard.unready", "StudT.sh1")
-	if victim != eager && w.table().Shards[0].Responder != eager {
-		t.Errorf("the eager replica changed from %s to %s without need", eager, w.table().Shards[0].Responder)
+	if victim != responder && w.table().Shards[0].Responder != responder {
+		t.Errorf("the responder changed from %s to %s without need", responder, w.table().Shards[0].Responder)
 	}
-	delete(w.mute, victim)
+	delete(w.muted, victim)
 	w.run(time.Second)
 	w.wantAllReady()
 	if w.db().Servers[1].Name != victim {
@@ -220,7 +220,7 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 			w.s.Servers[other[0]].Heartbeat.Replicas[i] = outdatedServers
 		}
 	}
-	w.mute[other[0]] = true
+	w.muted[other[0]] = true
 	_, st := w.find(sh.Responder)
 	st.State = events.Dead
 	host, _ := w.find(sh.Responder)
@@ -228,11 +228,11 @@ func TestTable_EagerIsTheOneThatIsAhead(t *testing.T) {
 	w.apply(w.s.ObserveHost(w.hostHeartbeat(host), w.now))
 	w.decide()
 	if got := w.table().Shards[0].Responder; got != other[1] {
-		t.Fatalf("eager is %s, want %s, which is ahead of %s", got, other[1], other[0])
+		t.Fatalf("the responder is %s, want %s, which is ahead of %s", got, other[1], other[0])
 	}
 }
 
-// A shard server whose database hangs is heard still.
+// A shard server whose database hangs still sends heartbeats.
 func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	w.run(5 * time.Second)
@@ -240,16 +240,16 @@ func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
 	w.hung = map[string]bool{hung: true}
 	w.run(5 * time.Second)
 	if got := w.table().Shards[0].Responder; got != hung {
-		t.Fatalf("eager went from %s to %s while nothing was written", hung, got)
+		t.Fatalf("the responder went from %s to %s while nothing was written", hung, got)
 	}
 	w.write("sh1", 1)
 	w.run(1500 * time.Millisecond)
 	if got := w.table().Shards[0].Responder; got != hung {
-		t.Fatalf("eager went from %s to %s, which was ahead for a moment", hung, got)
+		t.Fatalf("the responder went from %s to %s, which was ahead for a moment", hung, got)
 	}
 	w.run(time.Second)
 	if got := w.table().Shards[0].Responder; got == hung {
-		t.Fatalf("eager is %s still, whose database hangs", hung)
+		t.Fatalf("the responder is %s still, whose database hangs", hung)
 	}
 	if emitted := w.emitted[len(w.emitted)-1]; emitted.Verb != events.VerbResponder || !strings.Contains(string(emitted.Data), hung+" stays where it is") {
 		t.Errorf("told last: %s %s %s", emitted.Verb, emitted.About, emitted.Data)
@@ -259,13 +259,13 @@ func TestTable_EagerIsNobodyWhoseDatabaseHangs(t *testing.T) {
 	w.wantAllReady()
 }
 
-func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
+func TestTable_IsolatedOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2")
 	w.now = w.now.Add(30 * time.Second)
 	w.decide()
 	w.wantAllReady()
 
-	// The next leader has heard nobody yet.
+	// Nobody has reported to the next leader yet.
 	w.elect()
 	w.decide()
 	w.wantAllReady()
@@ -274,7 +274,7 @@ func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	w.decide()
 	w.wantAllReady()
 	before := w.table()
-	// Shard servers are heard before their agents, or after them.
+	// Shard servers report before their agents, or after them.
 	for host := range w.agents {
 		w.serverHeartbeats(host)
 	}
@@ -290,7 +290,7 @@ func TestTable_DeafOrNewLeaderTakesNobodyOut(t *testing.T) {
 	}
 	// One that is really gone is noticed.
 	gone := w.db().Servers[0].Name
-	w.mute[gone] = true
+	w.muted[gone] = true
 	w.run(3 * time.Second)
 	if n, of := w.replicasReady(); n != of-4 {
 		t.Fatalf("%d of %d ready with one server gone", n, of)
@@ -340,7 +340,7 @@ func TestTable_HungServerIsReplacedLater(t *testing.T) {
 	}
 }
 
-func TestTable_StrayServersAreLeftAloneAndToldOf(t *testing.T) {
+func TestTable_OrphansAreLeftAloneAndReported(t *testing.T) {
 	cfg := webConfig(1)
 	cfg.Tables = []cluster.TableConfig{{ConfigHash: "1", Request: events.InitRequest{N: 2, Table: students("sh1")}}}
 	w := newSim(t, cfg, "h1")

@@ -176,7 +176,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 		case 9:
 			if db := w.s.Tables["StudT"]; db != nil && len(db.Value.Servers) > 0 {
 				name := db.Value.Servers[rng.IntN(len(db.Value.Servers))].Name
-				w.mute[name] = !w.mute[name]
+				w.muted[name] = !w.muted[name]
 			}
 		case 10:
 			if db := w.s.Tables["StudT"]; db != nil && len(db.Value.Servers) > 0 {
@@ -184,7 +184,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 				w.hung[name] = !w.hung[name]
 			}
 		case 11:
-			clear(w.mute)
+			clear(w.muted)
 			clear(w.hung)
 			w.slow = rng.IntN(4) == 0
 		case 12, 13:
@@ -246,7 +246,7 @@ func eventful(t *testing.T, seed uint64, out io.Writer) {
 		w.step(events.HeartbeatInterval)
 	}
 	clear(w.silent)
-	clear(w.mute)
+	clear(w.muted)
 	clear(w.hung)
 	w.slow = false
 	w.run(4 * time.Minute)

@@ -93,7 +93,7 @@ func TestTable_RecoverRefusals(t *testing.T) {
 	}
 	f("unknown", "'sh9' is not defined", 400, "sh9", func(*sim) {})
 	f("served", "is served by", 409, "sh2", func(*sim) {})
-	f("silent", "cannot be heard", 409, "sh1", func(w *sim) { w.mute[w.db().Servers[1].Name] = true })
+	f("silent", "cannot be heard", 409, "sh1", func(w *sim) { w.muted[w.db().Servers[1].Name] = true })
 	f("nobody has anything", "no replica that could be continued", 409, "sh1", func(w *sim) {
 		for _, srv := range w.db().Servers {
 			w.at(srv.Name, "sh1").Applied = events.Position{}
@@ -107,7 +107,7 @@ func TestTable_RecoverRefusals(t *testing.T) {
 
 func TestTable_RecoverByForceDoesWithoutTheSilent(t *testing.T) {
 	w := lost(t)
-	w.mute[w.db().Servers[1].Name] = true
+	w.muted[w.db().Servers[1].Name] = true
 	w.run(3 * time.Second)
 	got := w.recoverShard("sh1", true)
 	w.run(5 * time.Second)
@@ -180,13 +180,13 @@ func TestTable_PurgeKeepsWhatAnybodyNeeds(t *testing.T) {
 	}
 	w.wantEvent("shard.purged", "StudT.sh1")
 	w.write("sh1", 5000)
-	w.mute[w.db().Servers[0].Name] = true
+	w.muted[w.db().Servers[0].Name] = true
 	w.run(30 * time.Second)
 	if len(w.purges) != 1 {
 		t.Fatalf("purged %+v while one replica is not heard", w.purges)
 	}
-	delete(w.mute, w.db().Servers[0].Name)
-	w.run(time.Second) // it has been given the time to speak
+	delete(w.muted, w.db().Servers[0].Name)
+	w.run(time.Second) // it has had the time to send one
 	for range 3 {
 		w.write("sh1", 5000)
 		w.run(2 * time.Second)

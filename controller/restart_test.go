@@ -159,7 +159,7 @@ func TestTable_AnotherImageIsRolledOutOneServerAtATime(t *testing.T) {
 	}
 }
 
-func TestTable_EachPartOfWhatServersRunIsFollowed(t *testing.T) {
+func TestTable_EachPartOfWhatServersRunIsApplied(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	for i, change := range []func(*events.ServerSpec){
 		func(s *events.ServerSpec) { s.Engine = "sqlite" },
@@ -217,13 +217,13 @@ func TestTable_OnlyReplicaIsRenewedAndItIsSaid(t *testing.T) {
 }
 
 // A heartbeat that was late says nothing of the server that has its name now.
-func TestTable_WordOfALifeBeforeIsNotTakenForANewOne(t *testing.T) {
+func TestTable_LateHeartbeatOfAFormerIncarnationIsDropped(t *testing.T) {
 	w := withTable(t, 3, "h1")
 	name := w.db().Servers[0].Name
 	_, st := w.find(name)
 	late := w.serverHeartbeat(*st)
 	w.configureTableServers("1", image("new"))
-	w.mute[name] = true
+	w.muted[name] = true
 	w.s.Servers[name].Seen = w.now
 	w.until("it is started anew", func() bool {
 		srv, ok := w.renewing()
@@ -241,7 +241,7 @@ func TestTable_WordOfALifeBeforeIsNotTakenForANewOne(t *testing.T) {
 	}
 }
 
-func TestTable_ConfigurationThatChangesDuringTheRollIsFollowed(t *testing.T) {
+func TestTable_ConfigurationThatChangesDuringTheRolloutIsApplied(t *testing.T) {
 	w := withTable(t, 4, "h1", "h2")
 	w.configureTableServers("1", image("b"))
 	w.until("two are done", func() bool { return len(w.about("instance.renewed")) == 2 })

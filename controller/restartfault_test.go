@@ -70,7 +70,7 @@ func TestTable_ServerThatNeverOpensStopsTheRollAfterAWhile(t *testing.T) {
 	name := w.db().Servers[0].Name
 	w.configureTableServers("1", image("new"))
 	w.until("the first is away", func() bool { return w.agents["h1"][name] == nil })
-	w.mute[name] = true
+	w.muted[name] = true
 	w.roll(w.s.Cfg.RestartTimeout - 20*time.Second)
 	if w.db().Stuck != "" {
 		t.Fatalf("given up too soon: %s", w.db().Stuck)
@@ -79,7 +79,7 @@ func TestTable_ServerThatNeverOpensStopsTheRollAfterAWhile(t *testing.T) {
 	if w.db().Stuck == "" {
 		t.Fatal("waits for ever")
 	}
-	w.mute[name] = false
+	w.muted[name] = false
 	w.roll(10 * time.Second)
 	w.wantImages("")
 	w.wantAllReady()
@@ -119,7 +119,7 @@ func TestTable_CrashOfAnotherServerHoldsTheRollAndComesBackAsItWas(t *testing.T)
 		return ok && srv.Renewal.Stopped
 	})
 	first, _ := w.renewing()
-	w.mute[first.Name] = true // takes long
+	w.muted[first.Name] = true // takes long
 	last := w.db().Servers[3]
 	_, st := w.find(last.Name)
 	st.State = events.Dead
@@ -131,7 +131,7 @@ func TestTable_CrashOfAnotherServerHoldsTheRollAndComesBackAsItWas(t *testing.T)
 	if n := len(w.about("instance.renewing")); n != 1 {
 		t.Fatalf("%d were renewed while the first is not ready", n)
 	}
-	w.mute[first.Name] = false
+	w.muted[first.Name] = false
 	w.roll(30 * time.Second)
 	w.wantImages("new")
 	w.wantAllReady()

@@ -18,9 +18,9 @@ func rewounds(effects []cluster.Effect) (n int) {
 	return n
 }
 
-// Somebody obeys what the key never had: beyond its version, or between two of
+// Somebody applies what the key never had: beyond its version, or between two of
 // its versions that follow each other.
-func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
+func TestObserve_DetectsVersionsThatNobodyCanHaveApplied(t *testing.T) {
 	w := started(t, webConfig(2), "h1", "h2")
 	at := w.s.Assigned["h1"].Version
 	term := w.s.Term
@@ -45,7 +45,7 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	f(moved(at, -4), moved(term, -1), 0)   // very
 	f(at, moved(term, 1), 1)               // the same version of another leader
 	f(moved(at, -3), moved(term, 1), 1)    // later than this term
-	f(events.Version{}, events.Token{}, 0) // it obeys nothing yet
+	f(events.Version{}, events.Token{}, 0) // it applies nothing yet
 	f(events.Version{Incarnation: "before", Revision: 99}, events.Token{Incarnation: "before", Revision: 99}, 0)
 
 	epoch := w.s.Routes["web"].Version
@@ -63,7 +63,7 @@ func TestObserve_DoubtsWhatNobodyCanObey(t *testing.T) {
 	g(events.Epoch{}, 0)
 }
 
-// What proves it is the value of before, with the event that tells.
+// What proves it is the value of before, with the event.
 func TestObserve_ProofChangesNothing(t *testing.T) {
 	w := started(t, webConfig(2), "h1")
 	b := w.hostHeartbeat("h1")
@@ -80,7 +80,7 @@ func TestObserve_ProofChangesNothing(t *testing.T) {
 }
 
 // Half an hour of scaling, deaths, silence and lag in which the bus never went back.
-func TestObserve_DoubtsNobodyWhileTheBusGoesOn(t *testing.T) {
+func TestObserve_DetectsNoRollbackWhileTheBusGoesOn(t *testing.T) {
 	w := started(t, webConfig(4), "h1", "h2", "h3")
 	var late []events.HostHeartbeat
 	var lateRouter []events.RouterHeartbeat

@@ -18,7 +18,7 @@ import (
 )
 
 // fenced is a pretended agent or router that refuses what is older than what
-// it obeyed, and says what that was.
+// it applied, and returns what that was.
 type fenced struct {
 	mu     sync.Mutex
 	term   events.Token
@@ -28,7 +28,7 @@ type fenced struct {
 	owner  map[string]string
 }
 
-func (f *fenced) obeys() (events.Version, []string) {
+func (f *fenced) applied() (events.Version, []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.at, slices.Clone(f.names)
@@ -40,7 +40,7 @@ func (s *site) fencedHost(name string) *fenced {
 	conn := s.connect()
 	f := &fenced{newest: map[string]uint64{}, owner: map[string]string{}}
 	specs := map[string]events.InstanceSpec{}
-	obey := func(e events.Entry) {
+	applyValue := func(e events.Entry) {
 		a, err := events.DecodeAssignment(e.Value)
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -70,9 +70,9 @@ func (s *site) fencedHost(name string) *fenced {
 			return !named && f.owner[n] == a.Term.Incarnation
 		})
 	}
-	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: obey, Log: testkit.Quiet,
+	follower := follow.Follower{Values: conn.Values(events.BucketAssign), Bus: conn, Filter: name, Apply: applyValue, Log: testkit.Quiet,
 		Behind: func(b events.ControllerHeartbeat) bool {
-			return follow.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.obeys(); return at })
+			return follow.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.applied(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {
@@ -89,7 +89,7 @@ func (s *site) fencedHost(name string) *fenced {
 	return f
 }
 
-// fencedRouter is site.router that obeys only what is news.
+// fencedRouter is site.router that applies only what is newer.
 func (s *site) fencedRouter(id string) *fenced {
 	s.t.Helper()
 	conn := s.connect()
@@ -103,12 +103,12 @@ func (s *site) fencedRouter(id string) *fenced {
 			}
 		},
 		Behind: func(b events.ControllerHeartbeat) bool {
-			return follow.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.obeys(); return at })
+			return follow.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.applied(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
 	s.background(func(ctx context.Context) {
 		every(ctx, func() {
-			at, _ := f.obeys()
+			at, _ := f.applied()
 			_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: map[string]events.Epoch{"web": at}})
 		})
 	})
@@ -148,7 +148,7 @@ func (s *site) emitted(entity, verb string) (n int) {
 	return n
 }
 
-// Agents and routers obey again, nothing that ran is stopped, and it is told.
+// Agents and routers apply again, nothing that ran is stopped, and there is an event.
 func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 	for _, moved := range []int{4, 8} {
 		t.Run(fmt.Sprint(moved), func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 			s.serving(2 + moved)
 			running := map[string][]string{}
 			for name, h := range hosts {
-				_, running[name] = h.obeys()
+				_, running[name] = h.applied()
 			}
 			restore()
 			back := time.Now()
@@ -184,19 +184,19 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 			})
 			s.add("after")
 			s.serving(3)
-			t.Logf("all obey %s after the restart", time.Since(back).Round(time.Millisecond))
+			t.Logf("all apply %s after the restart", time.Since(back).Round(time.Millisecond))
 			testkit.Within(t, 10*time.Second, func() error {
 				st, err := s.status()
 				if err != nil {
 					return err
 				}
-				if at, _ := r1.obeys(); at != st.Services[0].Epoch {
+				if at, _ := r1.applied(); at != st.Services[0].Epoch {
 					return fmt.Errorf("the router obeys %s, the epoch is %s", at, st.Services[0].Epoch)
 				}
 				return nil
 			})
 			for name, h := range hosts {
-				_, now := h.obeys()
+				_, now := h.applied()
 				for _, was := range running[name] {
 					if !slices.Contains(now, was) {
 						t.Errorf("%s stopped %s", name, was)

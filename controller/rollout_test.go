@@ -130,7 +130,7 @@ func TestDecide_CommandThatNeverWorkedIsReplacedEverywhereAtOnce(t *testing.T) {
 	}
 }
 
-func TestDecide_ConfigurationThatOnlyRoutersObeyRenewsNothing(t *testing.T) {
+func TestDecide_ConfigurationThatOnlyRoutersApplyReplacesNothing(t *testing.T) {
 	w := started(t, webConfig(3), "h1")
 	before := w.replicas()
 	w.configure("2", func(s *events.ServiceSpec) { s.LoadFactor, s.Drain, s.Env = 2, 0, map[string]string{} })

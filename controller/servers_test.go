@@ -29,7 +29,7 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 		t.Fatalf("reply is %+v", reply)
 	}
 	w.wantAllReady()
-	hosts, eager := map[string]int{}, map[string]int{}
+	hosts, responder := map[string]int{}, map[string]int{}
 	for _, srv := range w.table().Servers {
 		hosts[srv.Host]++
 		if srv.Address == "" {
@@ -41,10 +41,10 @@ func TestTable_InitMakesLogsStartsServersAndAnswersWhenAllIsReady(t *testing.T) 
 		}
 	}
 	for _, sh := range w.table().Shards {
-		eager[sh.Responder]++
+		responder[sh.Responder]++
 	}
-	if len(hosts) != 3 || len(eager) != 3 {
-		t.Errorf("servers lie on %v, eager ones are %v; want each on its own", hosts, eager)
+	if len(hosts) != 3 || len(responder) != 3 {
+		t.Errorf("servers lie on %v, responders are %v; want each on its own", hosts, responder)
 	}
 	for _, kind := range []string{"table.created", "instance.assigned", "shard.ready", "shard.eager", "route.changed"} {
 		w.wantEvent(kind, "")
@@ -142,24 +142,24 @@ func TestTable_EagerStaysWhileItIsReady(t *testing.T) {
 	w.run(2 * time.Second)
 	w.init(events.InitRequest{N: 3, Table: students("sh1")})
 	w.run(3 * time.Second)
-	eager := w.table().Shards[0].Responder
+	responder := w.table().Shards[0].Responder
 	w.write("sh1", 3)
-	w.mute[eager] = true // the others are heard to be ahead of it
+	w.muted[responder] = true // the others report that they are ahead of it
 	w.step(events.HeartbeatInterval)
-	delete(w.mute, eager)
-	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != eager })]
+	delete(w.muted, responder)
+	victim := w.db().Servers[slices.IndexFunc(w.db().Servers, func(s events.ShardServer) bool { return s.Name != responder })]
 	_, st := w.find(victim.Name)
 	st.State = events.Dead
 	w.now = w.now.Add(10 * time.Millisecond)
 	w.apply(w.s.ObserveHost(w.hostHeartbeat(victim.Host), w.now))
 	w.decide()
-	if got := w.table().Shards[0].Responder; got != eager {
-		t.Fatalf("eager %s became %s though it is ready", eager, got)
+	if got := w.table().Shards[0].Responder; got != responder {
+		t.Fatalf("responder %s became %s though it is ready", responder, got)
 	}
 	w.run(3 * time.Second)
 	w.wantAllReady()
-	if got := w.table().Shards[0].Responder; got != eager {
-		t.Fatalf("eager %s became %s though it is ready", eager, got)
+	if got := w.table().Shards[0].Responder; got != responder {
+		t.Fatalf("responder %s became %s though it is ready", responder, got)
 	}
 }
 
@@ -173,19 +173,19 @@ func TestTable_EagerTasksAreSpreadAgain(t *testing.T) {
 			tasks[sh.Responder]++
 		}
 		if len(tasks) != 4 {
-			t.Fatalf("eager tasks are %v, want one on each of four servers", tasks)
+			t.Fatalf("tasks of responders are %v, want one on each of four servers", tasks)
 		}
 	}
 	spread()
 	for range 3 {
 		var back []string
 		for _, srv := range w.db().Servers[1:] {
-			w.mute[srv.Name] = true
+			w.muted[srv.Name] = true
 			back = append(back, srv.Name)
 		}
 		w.run(3 * time.Second)
 		for _, name := range back {
-			delete(w.mute, name)
+			delete(w.muted, name)
 			w.run(time.Second)
 		}
 		spread()
@@ -229,7 +229,7 @@ func TestTable_RouteEventsSayWhatIsNew(t *testing.T) {
 		return reported
 	}
 	for _, srv := range servers {
-		w.mute[srv.Name] = true
+		w.muted[srv.Name] = true
 	}
 	w.run(5 * time.Second)
 	for _, srv := range w.table().Servers {
@@ -241,7 +241,7 @@ func TestTable_RouteEventsSayWhatIsNew(t *testing.T) {
 		t.Errorf("before anybody is ready: %d changes are told: %v", len(reported), reported)
 	}
 	for _, srv := range servers {
-		w.mute[srv.Name] = false
+		w.muted[srv.Name] = false
 		w.run(2 * time.Second)
 	}
 	w.wantAllReady()

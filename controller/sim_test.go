@@ -12,7 +12,7 @@ import (
 	"ringway/events"
 )
 
-// sim is a world for decide: hosts and routers that do what they are told, and
+// sim is a world for decide: hosts and routers that apply what is decided, and
 // a clock that only the test moves.
 type sim struct {
 	t       *testing.T
@@ -34,7 +34,7 @@ type sim struct {
 func newSim(t *testing.T, cfg cluster.Config, hosts ...string) *sim {
 	t.Helper()
 	cfg.ID = "c1"
-	w := &sim{t: t, database: database{mute: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
+	w := &sim{t: t, database: database{muted: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
 	w.s = cluster.New(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	w.p = newPlan(w.s)
@@ -47,7 +47,7 @@ func newSim(t *testing.T, cfg cluster.Config, hosts ...string) *sim {
 	return w
 }
 
-// elect makes a leader of the next term that has heard nobody yet.
+// elect begins the next term, with nothing reported yet.
 func (w *sim) elect() {
 	before := w.s
 	w.s = cluster.New(before.Cfg, events.Token{Incarnation: "lease", Revision: before.Term.Revision + 1}, before.Term.Revision+1, w.now)
@@ -123,7 +123,7 @@ func (w *sim) decide() {
 	}
 }
 
-// step lets time pass: every living speaker beats, agents obey first.
+// step lets time pass: everybody who lives sends heartbeats, agents reconcile first.
 func (w *sim) step(d time.Duration) {
 	w.t.Helper()
 	w.now = w.now.Add(d)

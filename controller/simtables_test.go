@@ -18,13 +18,13 @@ import (
 type database struct {
 	logs      map[string]*simLog                          // by table.shard
 	volumes   map[string]map[string]*events.ReplicaStatus // by volume, by table.shard
-	mute      map[string]bool                             // shard servers that do not beat
+	muted     map[string]bool                             // shard servers that send no heartbeats
 	hung      map[string]bool                             // shard servers whose database hangs
 	slow      bool                                        // copies do not end
 	noLogs    error                                       // the bus makes no log
 	purges    []cluster.PurgeLog
 	made      int             // logs
-	agentless bool            // shard servers speak although their agent does not
+	agentless bool            // shard servers send heartbeats although their agent does not
 	foreign   map[string]bool // instances that assignments of another bus named
 }
 
@@ -84,7 +84,7 @@ func (w *sim) purgeLog(e cluster.PurgeLog) []cluster.Effect {
 	return e.Done(first, worth, nil, w.now)
 }
 
-// write appends to a log; those who are ready apply it with their next beat.
+// write appends to a log; those who are ready apply it with their next heartbeat.
 func (w *sim) write(shard string, n uint64) { w.logs["StudT."+shard].last += n }
 
 func (w *sim) position(l *simLog, seq uint64) events.Position {
@@ -95,11 +95,11 @@ func (w *sim) position(l *simLog, seq uint64) events.Position {
 	return p
 }
 
-// serverHeartbeats moves the shard servers of a host along, and lets them speak.
+// serverHeartbeats moves the shard servers of a host along, and sends their heartbeats.
 func (w *sim) serverHeartbeats(host string) {
 	for _, name := range slices.Sorted(maps.Keys(w.agents[host])) {
 		i := w.agents[host][name]
-		if i.Kind != events.KindShard || i.State != events.Ready || w.mute[name] {
+		if i.Kind != events.KindShard || i.State != events.Ready || w.muted[name] {
 			continue
 		}
 		w.apply(w.s.ObserveServer(w.serverHeartbeat(*i), w.now))

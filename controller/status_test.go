@@ -15,7 +15,7 @@ func (w *sim) requestStatus() func() *events.Status {
 	return func() *events.Status { return got }
 }
 
-func TestStatus_OfANewLeaderTellsWhatRuns(t *testing.T) {
+func TestStatus_OfANewLeaderHasWhatRuns(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2")
 	w.elect()
 
@@ -58,10 +58,10 @@ func TestStatus_WaitsForNobodyWhoIsSilent(t *testing.T) {
 	}
 }
 
-func TestStatus_AReplicaThatIsNotHeardIsSilent(t *testing.T) {
+func TestStatus_AReplicaWithoutHeartbeatsIsSilent(t *testing.T) {
 	w := withTable(t, 3, "h1", "h2", "h3")
 	server := w.db().Servers[1].Name
-	w.mute[server] = true
+	w.muted[server] = true
 	w.run(3 * time.Second)
 	for _, s := range w.requestStatus()().Tables[0].Shards {
 		for _, r := range s.Replicas {

@@ -13,7 +13,7 @@ import (
 	"ringway/internal/testkit"
 )
 
-// isolated stores renewals and does not hear so, as often as is left.
+// isolated stores renewals and gets no answer, as often as is left.
 type isolated struct {
 	Bucket
 	left int
@@ -48,7 +48,7 @@ func acquired(t *testing.T, b Bucket, cfg cluster.Config) *Lease {
 	return l
 }
 
-func TestLease_GoesOnAfterARenewalThatWasNotHeardOf(t *testing.T) {
+func TestLease_GoesOnAfterARenewalWithoutAnswer(t *testing.T) {
 	b, cfg := leases(t)
 	l := acquired(t, b, cfg)
 	b.left = 1
@@ -63,7 +63,7 @@ func TestLease_GoesOnAfterARenewalThatWasNotHeardOf(t *testing.T) {
 	}
 }
 
-func TestLease_ReleaseAfterARenewalThatWasNotHeardOf(t *testing.T) {
+func TestLease_ReleaseAfterARenewalWithoutAnswer(t *testing.T) {
 	b, cfg := leases(t)
 	l := acquired(t, b, cfg)
 	b.left = 1
