@@ -67,7 +67,7 @@ func (d *faultDB) recoverAll() {
 // An older copy of all logs under newer databases: every replica is ahead of
 // its log. They halt, keep all they have, and a person's order goes on from
 // there: nothing acknowledged is missing.
-func TestDB_LogsThatWereRewoundHaltAndAreRecovered(t *testing.T) {
+func TestDB_LogsThatWereRolledBackHaltAndAreRecovered(t *testing.T) {
 	t.Parallel()
 	d := startDatabase(t, dbOptions{})
 	set := &setWriters{client: newDBClient(func() string { return d.http })}
