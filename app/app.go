@@ -22,6 +22,7 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/server"
 	"ringway/internal/failpoint"
 	"ringway/router"
 	"ringway/router/ring/formula"
@@ -55,10 +56,10 @@ func Wiring(version string) cli.Wiring {
 }
 
 func runBus(ctx context.Context, o cli.BusOptions) error {
-	cfg := bus.DefaultServerConfig()
+	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.Monitor, cfg.Store, cfg.Name = o.Listen, o.Monitor, o.Store, o.Name
 	cfg.SyncAlways = cfg.SyncAlways && !failpoint.Broken("sync")
-	server, err := bus.StartServer(cfg, o.Log)
+	server, err := server.Start(cfg, o.Log)
 	if err != nil {
 		return err
 	}

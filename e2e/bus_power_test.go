@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/events/bus"
+	"ringway/events/bus/logs"
+	"ringway/events/bus/server"
 	"ringway/internal/testkit"
 )
 
 // powerLog is a log on a bus whose store is on the disk.
-func powerLog(t *testing.T, b *testkit.Bus) *bus.Log {
+func powerLog(t *testing.T, b *testkit.Bus) *logs.Log {
 	t.Helper()
 	c := testkit.Connect(t, b.URL())
 	id := events.LogID{Table: "StudT", Shard: "sh1", Incarnation: "first"}
@@ -23,13 +24,13 @@ func powerLog(t *testing.T, b *testkit.Bus) *bus.Log {
 	return c.Log(id)
 }
 
-func powerAppend(l *bus.Log, id string) (uint64, error) {
+func powerAppend(l *logs.Log, id string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return l.Append(ctx, id, fmt.Appendf(nil, `{"id":%q,"writer":"w","table":"StudT","shard":"sh1","ops":[{"op":"barrier"}]}`, id))
 }
 
-func wantSeq(t *testing.T, l *bus.Log, id string, want uint64) {
+func wantSeq(t *testing.T, l *logs.Log, id string, want uint64) {
 	t.Helper()
 	var seq uint64
 	eventually(t, 30*time.Second, func() (err error) {
@@ -45,7 +46,7 @@ func wantSeq(t *testing.T, l *bus.Log, id string, want uint64) {
 // sent, and is not there afterwards.
 func TestBus_SaysNothingOfABatchThatItCouldNotSync(t *testing.T) {
 	disk := newPowerDisk(t)
-	b := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = filepath.Join(disk.dir, "store") })
+	b := testkit.StartBus(t, func(cfg *server.Config) { cfg.Store = filepath.Join(disk.dir, "store") })
 	l := powerLog(t, b)
 	wantSeq(t, l, "kept", 1)
 	disk.cut()
@@ -72,7 +73,7 @@ func TestBus_SyncsWhatAKilledOneWrote(t *testing.T) {
 	testkit.Must(t, os.CopyFS(store, os.DirFS(killed.Config.Store))) // written, and never synced
 	killed.Shutdown()
 
-	b := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Store = store })
+	b := testkit.StartBus(t, func(cfg *server.Config) { cfg.Store = store })
 	l := powerLog(t, b)
 	wantSeq(t, l, "batch", 1)
 	disk.cut()

@@ -20,6 +20,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/server"
 )
 
 // byHand is a table on shard servers and a router that nobody supervises: the
@@ -48,9 +49,9 @@ type handServer struct {
 
 func startByHand(t *testing.T) *byHand {
 	t.Helper()
-	cfg := bus.DefaultServerConfig()
+	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
-	server, err := bus.StartServer(cfg, slog.New(slog.DiscardHandler))
+	server, err := server.Start(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
 	"ringway/events/oplog"
 	"ringway/events/rowjson"
 	"ringway/events/shardapi"
@@ -61,7 +62,7 @@ type cluster struct {
 	*testing.T
 	bus     *testkit.Bus
 	conn    *bus.Conn
-	bucket  *bus.Bucket
+	bucket  *kv.Bucket
 	log     events.LogID
 	route   events.TableRoute
 	epoch   events.Version

@@ -10,6 +10,8 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
+	"ringway/events/bus/server"
 	"ringway/internal/testkit"
 )
 
@@ -22,7 +24,7 @@ func startCluster(t *testing.T) []*testkit.Bus {
 	}
 	var all []*testkit.Bus
 	for i, r := range routes {
-		all = append(all, testkit.StartBus(t, func(cfg *bus.ServerConfig) {
+		all = append(all, testkit.StartBus(t, func(cfg *server.Config) {
 			cfg.Name, cfg.Cluster = fmt.Sprintf("bus-%d", i), strings.TrimPrefix(r, "nats://")
 			for j, other := range routes {
 				if j != i { // never a route to itself
@@ -90,7 +92,7 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 
 // raceForOneVersion lets many update the same version at once. Replicated
 // buckets have another code for those who come while one is being stored.
-func raceForOneVersion(t *testing.T, b *bus.Bucket) {
+func raceForOneVersion(t *testing.T, b *kv.Bucket) {
 	t.Helper()
 	ctx := testkit.Context(t)
 	v := must(t)(b.Create(ctx, "race", []byte("x")))

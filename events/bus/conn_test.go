@@ -12,6 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/server"
 	"ringway/internal/testkit"
 )
 
@@ -48,7 +49,7 @@ func TestConnect_FindsABusThatComesLater(t *testing.T) {
 		_, err := c.Bucket(t.Context(), events.BucketRoutes)
 		opened <- err
 	}()
-	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Listen = address })
+	srv := testkit.StartBus(t, func(cfg *server.Config) { cfg.Listen = address })
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}

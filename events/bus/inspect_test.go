@@ -16,6 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/server"
 	"ringway/internal/testkit"
 )
 
@@ -198,7 +199,7 @@ func TestInspect_Heartbeats(t *testing.T) {
 }
 
 func TestInspect_Monitoring(t *testing.T) {
-	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.Monitor = "127.0.0.1:0" })
+	srv := testkit.StartBus(t, func(cfg *server.Config) { cfg.Monitor = "127.0.0.1:0" })
 	c := testkit.Connect(t, srv.URL())
 	bucket(t, c, events.BucketRoutes)
 	emit(t, c, event(events.VerbReady, "w1"))

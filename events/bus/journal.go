@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 	"ringway/events/cloudevent"
 )
 
@@ -23,18 +24,18 @@ func (c *Conn) Emit(ctx context.Context, e events.Event) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || c.nats.IsClosed() || hopeless(err) || !pause(ctx, attempt) {
+		if ctx.Err() != nil || c.link.NATS.IsClosed() || hopeless(err) || !link.Pause(ctx, attempt) {
 			return fmt.Errorf("emit event %s on %s: %w", e.ID, e.Subject(), err)
 		}
 	}
 }
 
 func (c *Conn) emitOnce(ctx context.Context, e *events.Event) error {
-	s := c.stream(c.eventsConfig())
-	if _, err := s.open(ctx); err != nil {
+	s := c.link.Stream(eventsConfig(c.link))
+	if _, err := s.Open(ctx); err != nil {
 		return err
 	}
-	ctx, cancel, err := c.request(ctx)
+	ctx, cancel, err := c.link.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -43,39 +44,39 @@ func (c *Conn) emitOnce(ctx context.Context, e *events.Event) error {
 	for k, v := range cloudevent.Headers(e) {
 		m.Header.Set(k, v)
 	}
-	if _, err := c.js.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID), jetstream.WithExpectStream(events.StreamEvents)); err != nil {
-		s.forget()
-		return outcome(explained(ctx, err))
+	if _, err := c.link.JS.PublishMsg(ctx, m, jetstream.WithMsgID(e.ID), jetstream.WithExpectStream(events.StreamEvents)); err != nil {
+		s.Forget()
+		return link.Outcome(link.Explained(ctx, err))
 	}
 	return nil
 }
 
 // hopeless errors are about the event, or about a bus that is set up wrong.
 func hopeless(err error) bool {
-	return !passing(err) && !errors.Is(err, events.ErrUnknownOutcome)
+	return !link.Passing(err) && !errors.Is(err, events.ErrUnknownOutcome)
 }
 
 // Emitted reports whether e is the newest event on its subject: whether a
 // predecessor has emitted it already.
 func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
 	fail := func(err error) (bool, error) { return false, fmt.Errorf("look for event %s: %w", e.ID, err) }
-	s := c.stream(c.eventsConfig())
-	l, err := s.open(ctx)
+	s := c.link.Stream(eventsConfig(c.link))
+	l, err := s.Open(ctx)
 	if err != nil {
 		return fail(err)
 	}
-	ctx, cancel, err := c.request(ctx)
+	ctx, cancel, err := c.link.Begin(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	defer cancel()
-	m, err := l.handle.GetLastMsgForSubject(ctx, e.Subject())
+	m, err := l.Handle.GetLastMsgForSubject(ctx, e.Subject())
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		s.forget()
-		return fail(explained(ctx, err))
+		s.Forget()
+		return fail(link.Explained(ctx, err))
 	}
 	return attribute(m.Header, "ce-id") == e.ID, nil
 }
@@ -86,7 +87,7 @@ func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
 // when it has told all, or was following when ctx ended. What is no event is
 // left out with a warning.
 func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error {
-	h := &history{conn: c, stream: c.stream(c.eventsConfig()), since: since, follow: follow, fn: fn}
+	h := &history{conn: c, stream: c.link.Stream(eventsConfig(c.link)), since: since, follow: follow, fn: fn}
 	for attempt := 1; ; attempt++ {
 		before := h.next
 		err := h.once(ctx)
@@ -95,13 +96,13 @@ func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn fun
 			return h.stopped
 		case h.told && !follow, ctx.Err() != nil && follow:
 			return nil
-		case ctx.Err() != nil || c.nats.IsClosed() || !passingTail(err):
+		case ctx.Err() != nil || c.link.NATS.IsClosed() || !link.PassingTail(err):
 			return fmt.Errorf("read events: %w", err)
 		}
 		if h.next != before {
 			attempt = 1
 		}
-		if !pause(ctx, attempt) && !follow {
+		if !link.Pause(ctx, attempt) && !follow {
 			return fmt.Errorf("read events: %w", err)
 		}
 	}
@@ -110,7 +111,7 @@ func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn fun
 // history is the state of one History that outlives its consumers.
 type history struct {
 	conn    *Conn
-	stream  *stream
+	stream  *link.Stream
 	since   time.Time
 	follow  bool
 	fn      func(events.Event) error
@@ -123,19 +124,19 @@ type history struct {
 var errTold = errors.New("all told")
 
 func (h *history) once(ctx context.Context) error {
-	line, err := h.conn.online(ctx)
+	line, err := h.conn.link.Online(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, drop := joined(ctx, line)
+	ctx, drop := link.Joined(ctx, line)
 	defer drop()
-	h.stream.forget()
-	l, err := h.stream.open(ctx)
+	h.stream.Forget()
+	l, err := h.stream.Open(ctx)
 	if err != nil {
 		return err
 	}
-	if l.incarnation != h.life {
-		h.life, h.next = l.incarnation, 0
+	if l.Incarnation != h.life {
+		h.life, h.next = l.Incarnation, 0
 	}
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
 	switch {
@@ -144,7 +145,7 @@ func (h *history) once(ctx context.Context) error {
 	case !h.since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &h.since
 	}
-	return h.conn.tail(ctx, l.handle, cfg, h.each, func() error {
+	return h.conn.link.Tail(ctx, l.Handle, cfg, h.each, func() error {
 		if h.told = true; !h.follow {
 			return errTold
 		}
@@ -155,25 +156,12 @@ func (h *history) once(ctx context.Context) error {
 func (h *history) each(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	e, err := cloudevent.Parse(func(name string) string { return attribute(m.Headers(), name) }, m.Data())
 	if err != nil {
-		h.conn.log.Warn("no event", "subject", m.Subject(), "seq", meta.Sequence.Stream, events.KeyError, err)
+		h.conn.link.Log.Warn("no event", "subject", m.Subject(), "seq", meta.Sequence.Stream, events.KeyError, err)
 	} else if h.stopped = h.fn(e); h.stopped != nil {
 		return h.stopped
 	}
 	h.next = meta.Sequence.Stream + 1
 	return nil
-}
-
-// passingTail adds to passing what only happens to consumers.
-func passingTail(err error) bool {
-	for _, e := range []error{
-		errGap, jetstream.ErrNoHeartbeat, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrMsgIteratorClosed,
-		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrConnectionClosed,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return passing(err)
 }
 
 // attribute reads a header whatever its case: CloudEvents allows any.
@@ -187,4 +175,19 @@ func attribute(h nats.Header, name string) string {
 		}
 	}
 	return ""
+}
+
+const (
+	eventsMaxBytes = 256 << 20
+	// A leader that repeats an event after this asks Emitted.
+	dedupWindow = 10 * time.Minute
+)
+
+func eventsConfig(c *link.Conn) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: events.StreamEvents, Subjects: []string{events.AllEvents},
+		Description: "what happened, and why",
+		MaxAge:      events.EventsKept, MaxBytes: eventsMaxBytes, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
+		Storage: jetstream.FileStorage, Replicas: c.Config.Replicas, Discard: jetstream.DiscardOld, Duplicates: dedupWindow,
+	}
 }

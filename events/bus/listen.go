@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"ringway/events/bus/link"
 )
 
 // inboxSize bounds what waits for a slow listener: some minutes of heartbeats
@@ -19,7 +21,7 @@ func (c *Conn) Publish(subject string, v any) error {
 	if err != nil {
 		return fmt.Errorf("publish on %s: %w", subject, err)
 	}
-	if err := c.nats.Publish(subject, body); err != nil {
+	if err := c.link.NATS.Publish(subject, body); err != nil {
 		return fmt.Errorf("publish on %s: %w", subject, err)
 	}
 	return nil
@@ -30,9 +32,9 @@ func (c *Conn) Publish(subject string, v any) error {
 // reconnects. stop returns after the last call of fn; fn must not call it.
 func (c *Conn) Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error) {
 	in := &inbox{wake: make(chan struct{}, 1), done: make(chan struct{})}
-	sub, err := c.nats.Subscribe(subject, func(m *nats.Msg) {
+	sub, err := c.link.NATS.Subscribe(subject, func(m *nats.Msg) {
 		if in.put(m) {
-			c.log.Warn("listener is slow, dropping the oldest messages", "subject", subject)
+			c.link.Log.Warn("listener is slow, dropping the oldest messages", "subject", subject)
 		}
 	})
 	if err != nil {
@@ -51,7 +53,7 @@ func (c *Conn) Listen(subject string, fn func(subject string, data []byte)) (sto
 // settle makes sure that the bus knows a new subscription, if it is there.
 func (c *Conn) settle() {
 	if c.Connected() {
-		_ = c.nats.FlushTimeout(flushTimeout) // a reconnect subscribes again
+		_ = c.link.NATS.FlushTimeout(link.FlushTimeout) // a reconnect subscribes again
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
-	"ringway/events/bus"
+	"ringway/events/bus/logs"
+	"ringway/events/bus/server"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
@@ -78,7 +79,7 @@ type entry struct {
 }
 
 // collect runs Read until fn returns an error or the test ends.
-func collect(t *testing.T, l *bus.Log, after events.Position, lots shardlog.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
+func collect(t *testing.T, l *logs.Log, after events.Position, lots shardlog.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
 	t.Helper()
 	var seen recorder[entry]
 	ended := make(chan error, 1)
@@ -282,7 +283,7 @@ func TestLogReadLots_WantedOrNot(t *testing.T) {
 
 // A reader that is far behind gathers nothing: it has enough.
 func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
-	srv := testkit.StartBus(t, func(cfg *bus.ServerConfig) { cfg.SyncAlways = false })
+	srv := testkit.StartBus(t, func(cfg *server.Config) { cfg.SyncAlways = false })
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	js := rawJS(t, srv.URL())
 	const n = 8000

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/nats-io/nats-server/v2/server"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/logs"
 	"ringway/internal/testkit"
 )
 
@@ -23,7 +24,7 @@ type scribe struct {
 
 func newScribe(t *testing.T) *scribe {
 	t.Helper()
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	ns, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true})
 	testkit.Must(t, err)
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
@@ -44,7 +45,7 @@ func newScribe(t *testing.T) *scribe {
 	return s
 }
 
-func (s *scribe) log() *bus.Log {
+func (s *scribe) log() *logs.Log {
 	return testkit.Connect(s.t, s.url, func(cfg *bus.Config) { cfg.Timeout = testkit.Patience }).Log(theLog)
 }
 
@@ -76,11 +77,11 @@ func later(do func() error) <-chan error {
 	return done
 }
 
-func appending(ctx context.Context, l *bus.Log, id string) <-chan error {
+func appending(ctx context.Context, l *logs.Log, id string) <-chan error {
 	return later(func() error { _, err := l.Append(ctx, id, batchOf(id)); return err })
 }
 
-func state(ctx context.Context, l *bus.Log) <-chan error {
+func state(ctx context.Context, l *logs.Log) <-chan error {
 	return later(func() error { _, err := l.State(ctx); return err })
 }
 

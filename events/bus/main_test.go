@@ -10,6 +10,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
 	"ringway/internal/testkit"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func bucket(t *testing.T, c *bus.Conn, name string) *bus.Bucket {
+func bucket(t *testing.T, c *bus.Conn, name string) *kv.Bucket {
 	t.Helper()
 	b, err := c.Bucket(testkit.Context(t), name)
 	if err != nil {

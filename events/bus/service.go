@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 )
 
 // maxRequests is how many requests of one verb a service works on at once.
@@ -56,14 +57,14 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 	for verb := range verbs {
 		s.stats[verb] = &verbStats{}
 	}
-	svc, err := micro.AddService(c.nats, cfg)
+	svc, err := micro.AddService(c.link.NATS, cfg)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("serve %s: %w", events.MicroService, err)
 	}
 	end := func() {
 		if !c.withdraw(svc) {
-			c.late.Go(func() { c.withdrawLater(svc) })
+			c.link.Late.Go(func() { c.withdrawLater(svc) })
 		}
 		cancel()
 		s.stop()
@@ -83,11 +84,11 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 // client would announce them again on its reconnect, drop them for itself
 // alone, and requests would go on being sent to nobody.
 func (c *Conn) withdraw(svc micro.Service) bool {
-	if !c.Connected() || c.nats.FlushTimeout(flushTimeout) != nil {
+	if !c.Connected() || c.link.NATS.FlushTimeout(link.FlushTimeout) != nil {
 		return false
 	}
-	if err := svc.Stop(); err != nil && !c.nats.IsClosed() {
-		c.log.Warn("service did not stop cleanly", events.KeyError, err)
+	if err := svc.Stop(); err != nil && !c.link.NATS.IsClosed() {
+		c.link.Log.Warn("service did not stop cleanly", events.KeyError, err)
 	}
 	return true
 }
@@ -96,13 +97,13 @@ func (c *Conn) withdraw(svc micro.Service) bool {
 // the reconnect and this the handlers say that nobody leads.
 func (c *Conn) withdrawLater(svc micro.Service) {
 	for attempt := 1; ; attempt++ {
-		if _, err := c.online(c.base); err != nil {
+		if _, err := c.link.Online(c.link.Base); err != nil {
 			return // the connection is closed, and took its endpoints along
 		}
 		if c.withdraw(svc) {
 			return
 		}
-		pause(c.base, attempt)
+		link.Pause(c.link.Base, attempt)
 	}
 }
 
@@ -189,8 +190,8 @@ func (s *service) answer(stats *verbStats, reply string, value any, err error) {
 			stats.failed.Add(1)
 		}
 	}
-	if err := s.conn.nats.PublishMsg(m); err != nil {
-		s.conn.log.Warn("answer could not be sent", events.KeyError, err)
+	if err := s.conn.link.NATS.PublishMsg(m); err != nil {
+		s.conn.link.Log.Warn("answer could not be sent", events.KeyError, err)
 	}
 }
 
@@ -235,27 +236,25 @@ func (c *Conn) ask(ctx context.Context, verb string, req, reply any) error {
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, c.cfg.Timeout)
+		ctx, stop = context.WithTimeout(ctx, c.link.Config.Timeout)
 		defer stop()
 	}
-	c.mu.Lock()
-	line := c.line
-	c.mu.Unlock()
-	if !c.Connected() || line.Err() != nil {
-		return fmt.Errorf("%w: %w", events.ErrNoLeader, errAway)
+	line, err := c.link.Line()
+	if err != nil {
+		return fmt.Errorf("%w: %w", events.ErrNoLeader, err)
 	}
-	ctx, drop := joined(ctx, line)
+	ctx, drop := link.Joined(ctx, line)
 	defer drop()
-	m, err := c.nats.RequestMsgWithContext(ctx, &nats.Msg{Subject: events.APISubject(verb), Data: body})
+	m, err := c.link.NATS.RequestMsgWithContext(ctx, &nats.Msg{Subject: events.APISubject(verb), Data: body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return events.ErrNoLeader
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
-		return fmt.Errorf("%w: %w", events.ErrNoLeader, errAway)
+		return fmt.Errorf("%w: %w", events.ErrNoLeader, link.ErrAway)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, explained(ctx, err))
+		return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, link.Explained(ctx, err))
 	}
 	if err := failed(m); err != nil {
 		return err

@@ -15,11 +15,12 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
 	"ringway/internal/testkit"
 )
 
 // watchAll watches until the test ends and records what it is given.
-func watchAll(t *testing.T, b *bus.Bucket, filter string) *recorder[events.Entry] {
+func watchAll(t *testing.T, b *kv.Bucket, filter string) *recorder[events.Entry] {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen recorder[events.Entry]

@@ -5,20 +5,21 @@ import (
 	"testing"
 
 	"ringway/events/bus"
+	"ringway/events/bus/server"
 )
 
 // Bus is a bus in this process that can go away and come back on its port.
 type Bus struct {
-	*bus.Server                  // the running one, or the last one
-	Config      bus.ServerConfig // of the next start
-	t           testing.TB
+	*server.Server               // the running one, or the last one
+	Config         server.Config // of the next start
+	t              testing.TB
 }
 
 // StartBus starts a bus with a new store on a port of its own, until the test
 // ends.
-func StartBus(t testing.TB, change ...func(*bus.ServerConfig)) *Bus {
+func StartBus(t testing.TB, change ...func(*server.Config)) *Bus {
 	t.Helper()
-	b := &Bus{Config: bus.DefaultServerConfig(), t: t}
+	b := &Bus{Config: server.DefaultConfig(), t: t}
 	b.Config.Listen, b.Config.Store = Address(t), t.TempDir()
 	for _, f := range change {
 		f(&b.Config)
@@ -33,7 +34,7 @@ func (b *Bus) Start() {
 	b.t.Helper()
 	// A program that knows nothing of Address may have its port for a moment.
 	Eventually(b.t, func() (err error) {
-		b.Server, err = bus.StartServer(b.Config, Log(b.t))
+		b.Server, err = server.Start(b.Config, Log(b.t))
 		return err
 	})
 }

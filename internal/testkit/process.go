@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"ringway/events/bus"
+	"ringway/events/bus/server"
 )
 
 const (
@@ -30,9 +30,9 @@ func ServeBus() bool {
 	if store == "" {
 		return false
 	}
-	cfg := bus.DefaultServerConfig()
+	cfg := server.DefaultConfig()
 	cfg.Store, cfg.Listen = store, os.Getenv(busListen)
-	s, err := bus.StartServer(cfg, Quiet)
+	s, err := server.Start(cfg, Quiet)
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)

@@ -15,6 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
 	"ringway/internal/testkit"
 )
 
@@ -49,7 +50,7 @@ type cluster struct {
 	t      *testing.T
 	bus    *testkit.Bus
 	conn   *bus.Conn
-	bucket *bus.Bucket
+	bucket *kv.Bucket
 
 	mu       sync.Mutex
 	route    events.TableRoute

@@ -15,6 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/logs"
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
@@ -39,7 +40,7 @@ type site struct {
 	t     *testing.T
 	bus   *testkit.Bus
 	conn  *bus.Conn
-	log   *bus.Log
+	log   *logs.Log
 	store storage.Store
 }
 

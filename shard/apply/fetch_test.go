@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/events/bus"
+	"ringway/events/bus/logs"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 	"ringway/shard/apply"
@@ -15,7 +15,7 @@ import (
 
 // watched is a log that tells when its reader waits for a fetch batch.
 type watched struct {
-	*bus.Log
+	*logs.Log
 	waits chan struct{}
 }
 

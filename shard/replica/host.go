@@ -46,7 +46,7 @@ func DefaultConfig() Config {
 	return cfg
 }
 
-// Log is the log of one shard. See bus.Log.
+// Log is the log of one shard. See logs.Log.
 type Log interface {
 	apply.Log
 	State(ctx context.Context) (shardlog.LogState, error)

@@ -1,4 +1,5 @@
-package bus
+// Package logs is the write-ahead logs of shards on the bus.
+package logs
 
 import (
 	"context"
@@ -10,14 +11,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 	"ringway/events/shardlog"
 )
+
+// Logs are those of one connection.
+type Logs struct {
+	conn *link.Conn
+
+	mu   sync.Mutex
+	logs map[events.LogID]*Log
+}
+
+// New returns the logs of a connection.
+func New(conn *link.Conn) *Logs { return &Logs{conn: conn, logs: map[events.LogID]*Log{}} }
 
 // Log is one life of a shard's write-ahead log. It is only ever opened: a log
 // that is not there is events.ErrLogMissing, one that has another incarnation
 // events.ErrLogForeign. All methods may be called at the same time.
 type Log struct {
-	conn *Conn
+	conn *link.Conn
 	id   events.LogID
 
 	mu         sync.Mutex
@@ -29,12 +42,12 @@ type Log struct {
 
 // Log returns the one handle of this connection for a log. It does not ask
 // the bus.
-func (c *Conn) Log(id events.LogID) *Log {
+func (c *Logs) Log(id events.LogID) *Log {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l, ok := c.logs[id]
 	if !ok {
-		l = &Log{conn: c, id: id}
+		l = &Log{conn: c.conn, id: id}
 		c.logs[id] = l
 	}
 	return l
@@ -44,80 +57,80 @@ func (c *Conn) Log(id events.LogID) *Log {
 // is 1). Where one of this incarnation is already, its settings are brought up
 // to date and all that it holds stays; one of another incarnation is
 // events.ErrLogForeign, and is left alone.
-func (c *Conn) CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error) {
+func (c *Logs) CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error) {
 	fail := func(err error) (shardlog.LogState, error) {
 		return shardlog.LogState{}, fmt.Errorf("create log %s: %w", id, err)
 	}
 	if err := id.Validate(); err != nil {
 		return fail(err)
 	}
-	ctx, cancel, err := c.request(ctx)
+	ctx, cancel, err := c.conn.Begin(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	defer cancel()
-	handle, err := c.js.Stream(ctx, events.LogStream(id.Table, id.Shard))
+	handle, err := c.conn.JS.Stream(ctx, events.LogStream(id.Table, id.Shard))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		handle, err = c.js.CreateStream(ctx, c.logConfig(id, first))
+		handle, err = c.conn.JS.CreateStream(ctx, c.logConfig(id, first))
 		if err == nil {
-			c.log.Info("log created", events.KeyTable, id.Table, events.KeyShard, id.Shard, events.KeyIncarnation, id.Incarnation)
+			c.conn.Log.Info("log created", events.KeyTable, id.Table, events.KeyShard, id.Shard, events.KeyIncarnation, id.Incarnation)
 		}
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was first
-			handle, err = c.js.Stream(ctx, events.LogStream(id.Table, id.Shard))
+			handle, err = c.conn.JS.Stream(ctx, events.LogStream(id.Table, id.Shard))
 		}
 	}
 	if err != nil {
-		return fail(explained(ctx, err))
+		return fail(link.Explained(ctx, err))
 	}
 	if err := own(id, handle.CachedInfo()); err != nil {
 		return fail(err)
 	}
 	if handle, err = c.renewLog(ctx, id, handle); err != nil {
-		return fail(explained(ctx, err))
+		return fail(link.Explained(ctx, err))
 	}
 	return logState(handle.CachedInfo()), nil
 }
 
 // renewLog gives a log our present settings.
-func (c *Conn) renewLog(ctx context.Context, id events.LogID, handle jetstream.Stream) (jetstream.Stream, error) {
+func (c *Logs) renewLog(ctx context.Context, id events.LogID, handle jetstream.Stream) (jetstream.Stream, error) {
 	is, want := handle.CachedInfo().Config, c.logConfig(id, 0)
 	cfg := is
 	cfg.MaxBytes, cfg.Duplicates = want.MaxBytes, want.Duplicates
-	if c.cfg.Replicas > 0 {
-		cfg.Replicas = c.cfg.Replicas
+	if c.conn.Config.Replicas > 0 {
+		cfg.Replicas = c.conn.Config.Replicas
 	}
 	if is.MaxBytes == cfg.MaxBytes && is.Duplicates == cfg.Duplicates && is.Replicas == cfg.Replicas {
 		return handle, nil
 	}
-	return c.js.UpdateStream(ctx, cfg)
+	return c.conn.JS.UpdateStream(ctx, cfg)
 }
 
-func (c *Conn) logConfig(id events.LogID, first uint64) jetstream.StreamConfig {
+func (c *Logs) logConfig(id events.LogID, first uint64) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
 		Name: events.LogStream(id.Table, id.Shard), Subjects: []string{events.LogSubject(id.Table, id.Shard)},
 		Description: "write-ahead log of shard " + id.Shard + " of table " + id.Table,
-		Metadata:    map[string]string{incarnationKey: id.Incarnation},
+		Metadata:    map[string]string{link.IncarnationKey: id.Incarnation},
 		MaxBytes:    -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
-		Storage: jetstream.FileStorage, Replicas: max(c.cfg.Replicas, 1),
+		Storage: jetstream.FileStorage, Replicas: max(c.conn.Config.Replicas, 1),
 		// A full log refuses; what it has goes only by Purge.
 		Discard: jetstream.DiscardNew, DenyDelete: true, Duplicates: shardlog.LogDedup,
 	}
 	if first > 1 {
 		cfg.FirstSeq = first
 	}
-	if c.cfg.LogBytes > 0 {
-		cfg.MaxBytes = c.cfg.LogBytes
+	if c.conn.Config.LogBytes > 0 {
+		cfg.MaxBytes = c.conn.Config.LogBytes
 	}
 	return cfg
 }
 
 // DeleteLog deletes one incarnation of a log with all that it holds. Only a
 // person's order may lead to it. A log that is not there is success.
-func (c *Conn) DeleteLog(ctx context.Context, id events.LogID) error {
+func (c *Logs) DeleteLog(ctx context.Context, id events.LogID) error {
 	l := c.Log(id)
 	l.forget()
 	_, err := l.ask(ctx, func(ctx context.Context, handle jetstream.Stream) error {
-		return c.js.DeleteStream(ctx, handle.CachedInfo().Config.Name)
+		return c.conn.JS.DeleteStream(ctx, handle.CachedInfo().Config.Name)
 	})
 	l.forget()
 	if err != nil && !errors.Is(err, events.ErrLogMissing) {
@@ -128,31 +141,31 @@ func (c *Conn) DeleteLog(ctx context.Context, id events.LogID) error {
 
 // LogState is what the log of a shard holds, whatever life of it is there:
 // its incarnation says which. None is events.ErrLogMissing.
-func (c *Conn) LogState(ctx context.Context, table, shard string) (shardlog.LogState, error) {
+func (c *Logs) LogState(ctx context.Context, table, shard string) (shardlog.LogState, error) {
 	fail := func(err error) (shardlog.LogState, error) {
 		return shardlog.LogState{}, fmt.Errorf("state of the log of %s.%s: %w", table, shard, err)
 	}
 	if err := (events.LogID{Table: table, Shard: shard, Incarnation: "any"}).Validate(); err != nil {
 		return fail(err)
 	}
-	ctx, cancel, err := c.request(ctx)
+	ctx, cancel, err := c.conn.Begin(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	defer cancel()
-	handle, err := c.js.Stream(ctx, events.LogStream(table, shard))
+	handle, err := c.conn.JS.Stream(ctx, events.LogStream(table, shard))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fail(events.ErrLogMissing)
 	}
 	if err != nil {
-		return fail(explained(ctx, err))
+		return fail(link.Explained(ctx, err))
 	}
 	return logState(handle.CachedInfo()), nil
 }
 
 // own accepts a stream that is this life of the log.
 func own(id events.LogID, info *jetstream.StreamInfo) error {
-	if is := incarnation(info); is != id.Incarnation {
+	if is := link.Incarnation(info); is != id.Incarnation {
 		return fmt.Errorf("%w: its incarnation is %s", events.ErrLogForeign, is)
 	}
 	return nil
@@ -163,7 +176,7 @@ func own(id events.LogID, info *jetstream.StreamInfo) error {
 // by it past the end of its own ctx.
 func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
 	// Read before asking: a reconnect or forget in between makes the answer old.
-	reconnects := l.conn.nats.Stats().Reconnects
+	reconnects := l.conn.NATS.Stats().Reconnects
 	known, forgets := l.opened(reconnects)
 	if known != nil {
 		return known, nil
@@ -171,12 +184,12 @@ func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
 	if err := l.id.Validate(); err != nil {
 		return nil, err
 	}
-	handle, err := l.conn.js.Stream(ctx, events.LogStream(l.id.Table, l.id.Shard))
+	handle, err := l.conn.JS.Stream(ctx, events.LogStream(l.id.Table, l.id.Shard))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, events.ErrLogMissing
 	}
 	if err != nil {
-		return nil, explained(ctx, err)
+		return nil, link.Explained(ctx, err)
 	}
 	if err := own(l.id, handle.CachedInfo()); err != nil {
 		return nil, err
@@ -213,7 +226,7 @@ func (l *Log) forget() {
 func (l *Log) ask(ctx context.Context, exchange func(context.Context, jetstream.Stream) error) (tried bool, err error) {
 	// The request comes first: it ends with the connection that it began with,
 	// which is the one that open looks at.
-	ctx, cancel, err := l.conn.request(ctx)
+	ctx, cancel, err := l.conn.Begin(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -223,18 +236,18 @@ func (l *Log) ask(ctx context.Context, exchange func(context.Context, jetstream.
 		return false, err
 	}
 	if err := exchange(ctx, handle); err != nil {
-		return true, explained(ctx, err)
+		return true, link.Explained(ctx, err)
 	}
 	return true, nil
 }
 
 // State is what a log holds now; see Log.State.
-func (c *Conn) State(ctx context.Context, id events.LogID) (shardlog.LogState, error) {
+func (c *Logs) State(ctx context.Context, id events.LogID) (shardlog.LogState, error) {
 	return c.Log(id).State(ctx)
 }
 
 // PurgeLog drops the beginning of a log; see Log.Purge.
-func (c *Conn) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
+func (c *Logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) error {
 	return c.Log(id).Purge(ctx, below)
 }
 
@@ -254,7 +267,7 @@ func (l *Log) State(ctx context.Context) (shardlog.LogState, error) {
 
 func logState(info *jetstream.StreamInfo) shardlog.LogState {
 	return shardlog.LogState{
-		Incarnation: incarnation(info), First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq, Bytes: info.State.Bytes,
+		Incarnation: link.Incarnation(info), First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq, Bytes: info.State.Bytes,
 	}
 }
 

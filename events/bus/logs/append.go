@@ -1,4 +1,4 @@
-package bus
+package logs
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 	"ringway/events/shardlog"
 )
 
 // Append is Log(id).Append.
-func (c *Conn) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
+func (c *Logs) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
 	return c.Log(id).Append(ctx, batch, data)
 }
 
@@ -43,7 +44,7 @@ func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, er
 		before = l.newest
 		l.mu.Unlock()
 		m := &nats.Msg{Subject: events.LogSubject(l.id.Table, l.id.Shard), Data: data}
-		ack, err = l.conn.js.PublishMsg(ctx, m, jetstream.WithMsgID(batch), jetstream.WithExpectStream(handle.CachedInfo().Config.Name))
+		ack, err = l.conn.JS.PublishMsg(ctx, m, jetstream.WithMsgID(batch), jetstream.WithExpectStream(handle.CachedInfo().Config.Name))
 		return err
 	})
 	if err != nil {
@@ -84,7 +85,7 @@ func appendOutcome(err error) error {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			return fmt.Errorf("%w: %w", events.StatusErrorf(413, "the bus takes no batch of this size"), err)
 		}
-		return outcome(err)
+		return link.Outcome(err)
 	}
 	switch api.ErrorCode {
 	case codeInProcess:
@@ -95,12 +96,12 @@ func appendOutcome(err error) error {
 		return fmt.Errorf("%w: %w", events.ErrLogForeign, err)
 	case codeNoResources, codeAccountFull, codeStorageFull:
 		return fmt.Errorf("%w: %w", events.ErrLogFull, err)
-	case codeStoreFailed:
+	case link.CodeStoreFailed:
 		// One code for all that a store says. A limit was checked before
 		// anything was written; of the rest, who knows.
 		if strings.Contains(api.Description, "maximum bytes exceeded") || strings.Contains(api.Description, "maximum messages exceeded") {
 			return fmt.Errorf("%w: %w", events.ErrLogFull, err)
 		}
 	}
-	return outcome(err)
+	return link.Outcome(err)
 }

@@ -1,4 +1,4 @@
-package bus
+package logs
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events/bus/link"
 )
 
 // lotWait is how long the bus may take to find out that it has no more for a
@@ -26,14 +28,14 @@ func (r *logReader) lotsWanted() bool { return r.lots != nil && r.lots.Fetch() }
 // fetch reads through a consumer in lots. The first message of one is waited
 // for, so that a log where nothing happens costs nothing.
 func (r *logReader) fetch(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig) error {
-	consumer, err := r.log.conn.consumer(ctx, handle, cfg)
+	consumer, err := r.log.conn.Consumer(ctx, handle, cfg)
 	if err != nil {
 		return err
 	}
-	defer r.log.conn.discard(ctx, handle, consumer)
+	defer r.log.conn.Discard(ctx, handle, consumer)
 	var read uint64 // of this consumer
 	for behind := false; r.lotsWanted(); {
-		lot, err := take(ctx, consumer, 1, jetstream.FetchContext(undated{ctx}), jetstream.FetchHeartbeat(tailHeartbeat))
+		lot, err := take(ctx, consumer, 1, jetstream.FetchContext(undated{ctx}), jetstream.FetchHeartbeat(link.TailHeartbeat))
 		if err != nil {
 			return err
 		}
@@ -79,7 +81,7 @@ func (r *logReader) sound(lot []jetstream.Msg, read uint64) ([]*jetstream.MsgMet
 			return metas, fmt.Errorf("read consumer: %w", err)
 		}
 		if meta.Sequence.Consumer != read {
-			return metas, errGap
+			return metas, link.ErrGap
 		}
 		if err := follows(meta.Sequence.Stream, seq); err != nil {
 			return metas, err

@@ -1,4 +1,4 @@
-package bus
+package logs
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 )
 
 // numbered is a message that came as no bus sends it on demand.
@@ -51,9 +52,9 @@ func TestLogReader_AnnouncesNothingThatDoesNotCome(t *testing.T) {
 	f(nil, nil, 9, nil, false, nil)
 	f(seqs{5, 6, 7}, seqs{11, 12, 13}, 2, []string{"11 true", "12 true", "13 false"}, false, nil)
 	f(seqs{5, 6, 7}, seqs{11, 12, 13}, 3, []string{"11 true", "12 true", "13 false"}, true, nil)
-	f(seqs{5, 7}, seqs{11, 13}, 0, []string{"11 false"}, false, errGap)
-	f(seqs{5, 6, 7}, seqs{11, 12, 12}, 0, []string{"11 true", "12 false"}, false, errGap)
-	f(seqs{5}, seqs{10}, 0, nil, false, errGap)
+	f(seqs{5, 7}, seqs{11, 13}, 0, []string{"11 false"}, false, link.ErrGap)
+	f(seqs{5, 6, 7}, seqs{11, 12, 12}, 0, []string{"11 true", "12 false"}, false, link.ErrGap)
+	f(seqs{5}, seqs{10}, 0, nil, false, link.ErrGap)
 	f(seqs{5, 6}, seqs{11, 13}, 0, []string{"11 false"}, false, events.ErrLogPurged)
 	f(seqs{5}, seqs{12}, 0, nil, false, events.ErrLogPurged)
 }

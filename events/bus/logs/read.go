@@ -1,4 +1,4 @@
-package bus
+package logs
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 	"ringway/events/shardlog"
 )
 
@@ -62,7 +63,7 @@ func (l *Log) Read(ctx context.Context, after events.Position, lots shardlog.Bat
 		case errors.Is(err, errOtherWay):
 			attempt = 0
 			continue
-		case l.conn.nats.IsClosed():
+		case l.conn.NATS.IsClosed():
 			err = nats.ErrConnectionClosed
 		case r.passing(err, time.Now()):
 			if r.seq.Load() != before {
@@ -72,8 +73,8 @@ func (l *Log) Read(ctx context.Context, after events.Position, lots shardlog.Bat
 			if attempt == 5 {
 				level = slog.LevelWarn
 			}
-			l.conn.log.Log(ctx, level, "log opens again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
-			if !pause(ctx, attempt) {
+			l.conn.Log.Log(ctx, level, "log opens again", events.KeyTable, l.id.Table, events.KeyShard, l.id.Shard, events.KeyError, err)
+			if !link.Pause(ctx, attempt) {
 				return nil
 			}
 			continue
@@ -100,7 +101,7 @@ func (r *logReader) passing(err error, now time.Time) bool {
 	var short *tooShort
 	if !errors.Is(err, events.ErrLogMissing) && !errors.As(err, &short) {
 		r.faulty = time.Time{}
-		return errors.Is(err, errSilent) || errors.Is(err, errFetch) || passingTail(err)
+		return errors.Is(err, errSilent) || errors.Is(err, errFetch) || link.PassingTail(err)
 	}
 	if r.faulty.IsZero() {
 		r.faulty = now
@@ -118,11 +119,11 @@ func (e *tooShort) Unwrap() error { return events.ErrLogForeign }
 
 // once reads through one consumer.
 func (r *logReader) once(ctx context.Context) error {
-	line, err := r.log.conn.online(ctx)
+	line, err := r.log.conn.Online(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, drop := joined(ctx, line)
+	ctx, drop := link.Joined(ctx, line)
 	defer drop()
 	r.log.forget()
 	var handle jetstream.Stream
@@ -141,7 +142,7 @@ func (r *logReader) once(ctx context.Context) error {
 	if r.lotsWanted() {
 		return r.fetch(ctx, handle, cfg)
 	}
-	return r.log.conn.tailAtMost(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent, func() error { return nil })
+	return r.log.conn.TailAhead(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent, func() error { return nil })
 }
 
 // sent takes a message that came as it was stored.
@@ -191,7 +192,7 @@ func (r *logReader) compare(ctx context.Context, handle jetstream.Stream) error 
 // follows refuses a message that is not the next.
 func follows(seq, want uint64) error {
 	if seq < want {
-		return errGap // of a consumer that is not ours any more
+		return link.ErrGap // of a consumer that is not ours any more
 	}
 	if seq > want {
 		return fmt.Errorf("%w: %d follows %d", events.ErrLogPurged, seq, want-1)
@@ -228,7 +229,7 @@ func (r *logReader) watch(ctx context.Context, every time.Duration, silent conte
 			continue
 		}
 		if behind {
-			r.log.conn.log.Warn("log went on and nothing came", events.KeyTable, r.log.id.Table, events.KeyShard, r.log.id.Shard, events.KeySeq, last)
+			r.log.conn.Log.Warn("log went on and nothing came", events.KeyTable, r.log.id.Table, events.KeyShard, r.log.id.Shard, events.KeySeq, last)
 			silent(errSilent)
 			return
 		}

@@ -1,4 +1,6 @@
-package bus
+// Package server is an embedded bus: a NATS server with JetStream that syncs
+// what it acknowledges.
+package server
 
 import (
 	"errors"
@@ -14,14 +16,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
 
 	"ringway/events"
 )
 
-// ServerConfig says where an embedded bus listens and keeps its data.
-type ServerConfig struct {
+// Config says where an embedded bus listens and keeps its data.
+type Config struct {
 	Listen     string   // host:port for clients; port 0 picks one
 	Monitor    string   // host:port of the monitoring endpoints; empty: none
 	Store      string   // directory of the streams; one server at a time
@@ -31,9 +33,9 @@ type ServerConfig struct {
 	Routes     []string // nats://host:port of the other bus servers
 }
 
-// DefaultServerConfig is a bus for one machine. Store has to be set.
-func DefaultServerConfig() ServerConfig {
-	return ServerConfig{
+// DefaultConfig is a bus for one machine. Store has to be set.
+func DefaultConfig() Config {
+	return Config{
 		Listen: "127.0.0.1:4222",
 		Name:   "ringway",
 		// NATS's own default syncs every two minutes: a power cut then loses
@@ -62,9 +64,9 @@ var ErrStoreInUse = errors.New("store is in use")
 
 // Server is an embedded NATS server with JetStream.
 type Server struct {
-	cfg  ServerConfig
+	cfg  Config
 	log  *slog.Logger
-	nats *server.Server
+	nats *natsserver.Server
 	lock *os.File
 	stop chan struct{}
 	once sync.Once
@@ -72,9 +74,9 @@ type Server struct {
 	err  error // why it ended by itself; read after done
 }
 
-// StartServer starts a bus and returns when it accepts clients. Nothing in the
+// Start starts a bus and returns when it accepts clients. Nothing in the
 // store is touched if the store or an address is in use.
-func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
+func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	opts, err := serverOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -104,6 +106,9 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 
 // URL is where clients connect to.
 func (s *Server) URL() string { return s.nats.ClientURL() }
+
+// MonitorURL is the root of the monitoring endpoints, if there are any.
+func (s *Server) MonitorURL() string { return "http://" + s.nats.MonitorAddr().String() }
 
 // Shutdown ends the server and returns when it has ended.
 func (s *Server) Shutdown() {
@@ -144,7 +149,7 @@ func (s *Server) broken() string {
 	if !s.nats.JetStreamEnabled() {
 		return "JetStream has switched itself off"
 	}
-	for _, e := range s.nats.Healthz(&server.HealthzOptions{Details: true}).Errors {
+	for _, e := range s.nats.Healthz(&natsserver.HealthzOptions{Details: true}).Errors {
 		if strings.Contains(e.Error, "write error") {
 			return e.Error
 		}
@@ -158,8 +163,8 @@ func (s *Server) end() {
 	_ = s.lock.Close() // the lock goes with the descriptor, whatever close says
 }
 
-func serverOptions(cfg ServerConfig) (*server.Options, error) {
-	opts := &server.Options{
+func serverOptions(cfg Config) (*natsserver.Options, error) {
+	opts := &natsserver.Options{
 		ServerName: cfg.Name,
 		JetStream:  true, StoreDir: cfg.Store, JetStreamMaxStore: maxStore, SyncAlways: cfg.SyncAlways, SyncInterval: 2 * time.Minute,
 		PingInterval: serverPing, MaxPingsOut: serverPingsOut, WriteDeadline: writeDeadline,
@@ -205,7 +210,7 @@ func hostPort(address string) (string, int, error) {
 		return "", 0, fmt.Errorf("address %q: the port is no number from 0 to 65535", address)
 	}
 	if n == 0 {
-		return host, server.RANDOM_PORT, nil
+		return host, natsserver.RANDOM_PORT, nil
 	}
 	return host, int(n), nil
 }
@@ -264,13 +269,13 @@ func syncStore(store string) error {
 }
 
 // launch starts nats-server, which reports what it cannot do only to its log.
-func launch(opts *server.Options, log *slog.Logger) (*server.Server, error) {
+func launch(opts *natsserver.Options, log *slog.Logger) (*natsserver.Server, error) {
 	if opts.SyncAlways {
 		if err := syncStore(opts.StoreDir); err != nil {
 			return nil, err
 		}
 	}
-	ns, err := server.NewServer(opts)
+	ns, err := natsserver.NewServer(opts)
 	if err != nil {
 		return nil, err
 	}

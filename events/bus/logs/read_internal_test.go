@@ -1,4 +1,4 @@
-package bus
+package logs
 
 import (
 	"context"
@@ -8,26 +8,29 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/bus/link"
+	"ringway/events/bus/server"
 )
 
 // A consumer that is silent though the log goes on cannot be had on demand;
 // here is a reader whose consumer never was.
 func TestLogReader_Watch(t *testing.T) {
-	cfg := DefaultServerConfig()
+	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.Store = "127.0.0.1:0", t.TempDir()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv, err := StartServer(cfg, log)
+	srv, err := server.Start(cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer srv.Shutdown()
-	client := DefaultConfig()
+	client := link.DefaultConfig()
 	client.URL = srv.URL()
-	c, err := Connect(t.Context(), client, log)
+	conn, err := link.Connect(t.Context(), client, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer conn.Close()
+	c := New(conn)
 	id := events.LogID{Table: "t", Shard: "s", Incarnation: "i"}
 	if _, err := c.CreateLog(t.Context(), id, 0); err != nil {
 		t.Fatal(err)

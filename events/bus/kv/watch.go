@@ -1,4 +1,4 @@
-package bus
+package kv
 
 import (
 	"context"
@@ -11,21 +11,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 )
 
 // Values are those of a bucket that is opened each time it is watched: before
 // there is a bus, and again when it began a new life.
 type Values struct {
-	conn *Conn
-	name string
+	buckets *Buckets
+	name    string
 }
 
 // Values returns the values of a bucket. It does not ask the bus.
-func (c *Conn) Values(bucket string) Values { return Values{c, bucket} }
+func (c *Buckets) Values(bucket string) Values { return Values{c, bucket} }
 
 // Watch opens the bucket and is its Watch.
 func (v Values) Watch(ctx context.Context, filter string, fn func(events.Entry)) error {
-	b, err := v.conn.Bucket(ctx, v.name)
+	b, err := v.buckets.Bucket(ctx, v.name)
 	if err != nil {
 		return err
 	}
@@ -53,18 +54,18 @@ func (b *Bucket) Watch(ctx context.Context, filter string, fn func(events.Entry)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if b.conn.nats.IsClosed() {
+		if b.conn.NATS.IsClosed() {
 			return fmt.Errorf("watch %s: %w", b.name, nats.ErrConnectionClosed)
 		}
 		if w.progress {
 			attempt = 1
 		}
-		level := b.conn.log.Debug
+		level := b.conn.Log.Debug
 		if attempt == 5 {
-			level = b.conn.log.Warn
+			level = b.conn.Log.Warn
 		}
 		level("watch opens again", "bucket", b.name, events.KeyError, err)
-		if !pause(ctx, attempt) {
+		if !link.Pause(ctx, attempt) {
 			return nil
 		}
 	}
@@ -82,18 +83,18 @@ type watch struct {
 // once watches through one consumer.
 func (w *watch) once(ctx context.Context) error {
 	w.progress = false
-	line, err := w.bucket.conn.online(ctx)
+	line, err := w.bucket.conn.Online(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, drop := joined(ctx, line)
+	ctx, drop := link.Joined(ctx, line)
 	defer drop()
-	w.bucket.stream.forget()
-	l, err := w.bucket.stream.open(ctx)
+	w.bucket.stream.Forget()
+	l, err := w.bucket.stream.Open(ctx)
 	if err != nil {
 		return err
 	}
-	newest := l.handle.CachedInfo().State.LastSeq
+	newest := l.Handle.CachedInfo().State.LastSeq
 	seen := map[string]bool{}
 	each := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		w.deliver(w.bucket.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream), seen)
@@ -103,13 +104,13 @@ func (w *watch) once(ctx context.Context) error {
 		w.progress = true
 		for _, key := range slices.Sorted(maps.Keys(w.known)) {
 			if !seen[key] {
-				w.deliver(events.Entry{Key: key, Version: events.Version{Incarnation: l.incarnation, Revision: newest}}, seen)
+				w.deliver(events.Entry{Key: key, Version: events.Version{Incarnation: l.Incarnation, Revision: newest}}, seen)
 			}
 		}
 		return nil
 	}
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: w.bucket.subject(w.filter)}
-	return w.bucket.conn.tail(ctx, l.handle, cfg, each, current)
+	return w.bucket.conn.Tail(ctx, l.Handle, cfg, each, current)
 }
 
 // deliver leaves out deletions of keys that fn never had.

@@ -1,4 +1,5 @@
-package bus
+// Package kv is the key/value buckets of the bus.
+package kv
 
 import (
 	"context"
@@ -8,27 +9,35 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ringway/events"
+	"ringway/events/bus/link"
 )
+
+// Buckets are those of one connection.
+type Buckets struct{ conn *link.Conn }
+
+// New returns the buckets of a connection.
+func New(conn *link.Conn) *Buckets { return &Buckets{conn} }
 
 // Bucket is a key/value bucket. Deciding by the result of Create, Update or
 // Delete is safe; what Get, Entries and Watch tell may be old.
 type Bucket struct {
-	conn   *Conn
+	conn   *link.Conn
 	name   string
-	stream *stream
+	stream *link.Stream
 }
 
 // Bucket opens a bucket as it is now, and creates it with our settings when it
 // is missing. It waits for a bus that is away until ctx ends.
-func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
-	b := &Bucket{conn: c, name: name, stream: c.stream(c.bucketConfig(name))}
-	b.stream.forget() // another may have begun a life of it
-	if _, err := b.stream.await(ctx); err != nil {
+func (c *Buckets) Bucket(ctx context.Context, name string) (*Bucket, error) {
+	b := &Bucket{conn: c.conn, name: name, stream: c.conn.Stream(bucketConfig(c.conn, name))}
+	b.stream.Forget() // another may have begun a life of it
+	if _, err := b.stream.Await(ctx); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
 	return b, nil
@@ -36,9 +45,7 @@ func (c *Conn) Bucket(ctx context.Context, name string) (*Bucket, error) {
 
 // Incarnation is the id of the bucket's present life, as last seen.
 func (b *Bucket) Incarnation() string {
-	b.stream.mu.Lock()
-	defer b.stream.mu.Unlock()
-	return b.stream.life.incarnation
+	return b.stream.Last().Incarnation
 }
 
 // BeginAnew gives the bucket, which was found to be an older copy of itself, a
@@ -48,7 +55,7 @@ func (b *Bucket) Incarnation() string {
 func (b *Bucket) BeginAnew(ctx context.Context, why events.Rollback) error {
 	note, err := json.Marshal(why)
 	if err == nil {
-		err = b.stream.beginAnew(ctx, string(note))
+		err = b.stream.BeginAnew(ctx, string(note))
 	}
 	if err != nil {
 		return fmt.Errorf("begin a new life of %s: %w", b.name, err)
@@ -59,10 +66,8 @@ func (b *Bucket) BeginAnew(ctx context.Context, why events.Rollback) error {
 // Rollback is why the present life, as last seen, began with the values of an
 // older one; nil if it began with none.
 func (b *Bucket) Rollback() *events.Rollback {
-	b.stream.mu.Lock()
-	defer b.stream.mu.Unlock()
 	var why events.Rollback
-	note := b.stream.life.handle.CachedInfo().Config.Metadata[rewindKey]
+	note := b.stream.Last().Handle.CachedInfo().Config.Metadata[link.RollbackKey]
 	if note == "" || json.Unmarshal([]byte(note), &why) != nil {
 		return nil
 	}
@@ -100,11 +105,11 @@ func (b *Bucket) Former(ctx context.Context, key string) ([]events.Entry, error)
 
 // each calls fn for what the bucket keeps now of some keys, the oldest first.
 func (b *Bucket) each(ctx context.Context, policy jetstream.DeliverPolicy, keys string, fn func(events.Entry)) error {
-	l, err := b.stream.open(ctx)
+	l, err := b.stream.Open(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel, err := b.conn.request(ctx)
+	ctx, cancel, err := b.conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -115,8 +120,8 @@ func (b *Bucket) each(ctx context.Context, policy jetstream.DeliverPolicy, keys 
 	}
 	complete := errors.New("complete")
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: policy, FilterSubject: b.subject(keys)}
-	if err := b.conn.tail(ctx, l.handle, cfg, one, func() error { return complete }); !errors.Is(err, complete) {
-		b.stream.forget()
+	if err := b.conn.Tail(ctx, l.Handle, cfg, one, func() error { return complete }); !errors.Is(err, complete) {
+		b.stream.Forget()
 		return err
 	}
 	return nil
@@ -136,26 +141,26 @@ func (b *Bucket) Get(ctx context.Context, key string) (events.Entry, error) {
 }
 
 // last is the newest message about key, a deletion included.
-func (b *Bucket) last(ctx context.Context, key string) (*life, *jetstream.RawStreamMsg, error) {
+func (b *Bucket) last(ctx context.Context, key string) (*link.Life, *jetstream.RawStreamMsg, error) {
 	if err := validKey(key); err != nil {
 		return nil, nil, err
 	}
-	l, err := b.stream.open(ctx)
+	l, err := b.stream.Open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel, err := b.conn.request(ctx)
+	ctx, cancel, err := b.conn.Begin(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer cancel()
-	m, err := l.handle.GetLastMsgForSubject(ctx, b.subject(key))
+	m, err := l.Handle.GetLastMsgForSubject(ctx, b.subject(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil, events.ErrNotFound
 	}
 	if err != nil {
-		b.stream.forget()
-		return nil, nil, explained(ctx, err)
+		b.stream.Forget()
+		return nil, nil, link.Explained(ctx, err)
 	}
 	return l, m, nil
 }
@@ -171,7 +176,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (events.V
 	if err2 != nil || !b.entry(l, m.Subject, m.Header, m.Data, m.Sequence).Deleted() {
 		return events.Version{}, err
 	}
-	return b.store(ctx, key, value, events.Version{Incarnation: l.incarnation, Revision: m.Sequence}, nats.Header{})
+	return b.store(ctx, key, value, events.Version{Incarnation: l.Incarnation, Revision: m.Sequence}, nats.Header{})
 }
 
 // Update replaces the value that has version last. events.ErrConflict: the key
@@ -201,51 +206,27 @@ func (b *Bucket) store(ctx context.Context, key string, value []byte, last event
 	if err := validKey(key); err != nil {
 		return fail(err)
 	}
-	l, err := b.stream.open(ctx)
+	l, err := b.stream.Open(ctx)
 	if err != nil {
 		return fail(err)
 	}
-	if !last.Zero() && last.Incarnation != l.incarnation {
-		return fail(fmt.Errorf("version %s is of another life of the bus, which is %s now: %w", last, l.incarnation, events.ErrConflict))
+	if !last.Zero() && last.Incarnation != l.Incarnation {
+		return fail(fmt.Errorf("version %s is of another life of the bus, which is %s now: %w", last, l.Incarnation, events.ErrConflict))
 	}
-	ctx, cancel, err := b.conn.request(ctx)
+	ctx, cancel, err := b.conn.Begin(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	defer cancel()
 	m := &nats.Msg{Subject: b.subject(key), Header: header, Data: value}
-	ack, err := b.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Revision), jetstream.WithExpectStream(b.stream.want.Name))
+	ack, err := b.conn.JS.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Revision), jetstream.WithExpectStream(b.stream.Name()))
 	if err != nil {
-		if !conflict(err) {
-			b.stream.forget()
+		if !link.IsConflict(err) {
+			b.stream.Forget()
 		}
-		return fail(outcome(explained(ctx, err)))
+		return fail(link.Outcome(link.Explained(ctx, err)))
 	}
-	return events.Version{Incarnation: l.incarnation, Revision: ack.Sequence}, nil
-}
-
-func conflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLastReplicas)
-}
-
-// outcome tells what is known after a failed append: lost, not done, unknown.
-func outcome(err error) error {
-	if conflict(err) {
-		return fmt.Errorf("%w: %w", events.ErrConflict, err)
-	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode != codeStoreFailed {
-		return err // refused
-	}
-	for _, unsent := range []error{
-		nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
-	} {
-		if errors.Is(err, unsent) {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+	return events.Version{Incarnation: l.Incarnation, Revision: ack.Sequence}, nil
 }
 
 // Headers by which key/value clients of NATS mark a deletion.
@@ -256,8 +237,8 @@ const (
 	markerHeader = "Nats-Marker-Reason"
 )
 
-func (b *Bucket) entry(l *life, subject string, header nats.Header, data []byte, revision uint64) events.Entry {
-	e := events.Entry{Key: strings.TrimPrefix(subject, b.subject("")), Version: events.Version{Incarnation: l.incarnation, Revision: revision}}
+func (b *Bucket) entry(l *link.Life, subject string, header nats.Header, data []byte, revision uint64) events.Entry {
+	e := events.Entry{Key: strings.TrimPrefix(subject, b.subject("")), Version: events.Version{Incarnation: l.Incarnation, Revision: revision}}
 	if op := header.Get(opHeader); op == opDelete || op == opPurge || header.Get(markerHeader) != "" {
 		return e
 	}
@@ -282,4 +263,32 @@ func validKey(key string) error {
 		}
 	}
 	return nil
+}
+
+// descriptions are what `nats kv ls` shows.
+var descriptions = map[string]string{
+	events.BucketDesired: "what people asked for",
+	events.BucketAssign:  "what each host shall run",
+	events.BucketRoutes:  "what routers obey",
+	events.BucketLease:   "who leads",
+}
+
+// bucketConfig is how a bucket is stored: what NATS's own key/value clients
+// expect, so that the stock CLI reads it.
+func bucketConfig(c *link.Conn, name string) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, Description: descriptions[name],
+		MaxMsgsPerSubject: 8, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1,
+		Storage: jetstream.FileStorage, Replicas: c.Config.Replicas, Discard: jetstream.DiscardNew,
+		Duplicates: 2 * time.Minute, AllowRollup: true, DenyDelete: true,
+		// Direct gets are answered by any replica; without them the stream's
+		// leader answers.
+		AllowDirect: false,
+	}
+	if name == events.BucketLease {
+		cfg.MaxMsgsPerSubject = 1
+		cfg.MaxAge = c.Config.LeaseTTL
+		cfg.Duplicates = min(cfg.Duplicates, c.Config.LeaseTTL)
+	}
+	return cfg
 }

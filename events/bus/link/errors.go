@@ -1,0 +1,87 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ringway/events"
+)
+
+// Passing reports whether err may go away by itself: no connection, no leader,
+// an election.
+func Passing(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == codeNoLeader || api.ErrorCode == codeNotEnabled || api.ErrorCode == codeNoPeers
+	}
+	for _, e := range []error{
+		ErrAway, errLost, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
+		jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Error codes of the JetStream API.
+const (
+	codeNoPeers           jetstream.ErrorCode = 10005 // no suitable peers for placement
+	codeNoLeader          jetstream.ErrorCode = 10008 // the cluster has no leader now
+	codeNotEnabled        jetstream.ErrorCode = 10076 // JetStream is not enabled (yet)
+	codeWrongLast         jetstream.ErrorCode = 10071 // compare-and-set lost
+	codeWrongLastReplicas jetstream.ErrorCode = 10164 // the same on replicated streams
+	CodeStoreFailed       jetstream.ErrorCode = 10077 // the disk failed; what it kept is unknown
+)
+
+// Explained prefers the reason why ctx ended to "context canceled".
+func Explained(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, cause) {
+		return cause
+	}
+	return err
+}
+
+// PassingTail adds to Passing what only happens to consumers.
+func PassingTail(err error) bool {
+	for _, e := range []error{
+		ErrGap, jetstream.ErrNoHeartbeat, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrMsgIteratorClosed,
+		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrConnectionClosed,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return Passing(err)
+}
+
+// IsConflict reports whether a compare-and-set was lost.
+func IsConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLastReplicas)
+}
+
+// Outcome tells what is known after a failed append: lost, not done, unknown.
+func Outcome(err error) error {
+	if IsConflict(err) {
+		return fmt.Errorf("%w: %w", events.ErrConflict, err)
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode != CodeStoreFailed {
+		return err // refused
+	}
+	for _, unsent := range []error{
+		nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
+	} {
+		if errors.Is(err, unsent) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
+}
