@@ -81,13 +81,13 @@ type air struct {
 	mu         sync.Mutex
 	heartbeats []events.HostHeartbeat
 	away       bool
-	hear       func(string, []byte)
+	listen     func(string, []byte)
 }
 
 func (a *air) Listen(_ string, fn func(string, []byte)) (stop func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.hear = fn
+	a.listen = fn
 	return func() {}, nil
 }
 
@@ -96,8 +96,8 @@ func (a *air) lead(assigned events.Version) {
 	b, err := json.Marshal(events.ControllerHeartbeat{Controller: "c1", Assigned: map[string]events.Version{"host-1": assigned}})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err == nil && a.hear != nil {
-		a.hear("", b)
+	if err == nil && a.listen != nil {
+		a.listen("", b)
 	}
 }
 

@@ -17,11 +17,11 @@ func TestAsk_NoAnswerAfterMoreThanNothing(t *testing.T) {
 	for _, err := range []error{events.ErrNoLeader, events.ErrUnknownOutcome} {
 		c := &cluster{answer: func(string, any, any) error { return err }}
 		_, _, errs := run(t, c.wiring(), "init", "--timeout", "1ms")
-		said := regexp.MustCompile(`(?:after|within) ([0-9.a-zµ]+)[:;]`).FindStringSubmatch(errs)
-		if said == nil {
+		answered := regexp.MustCompile(`(?:after|within) ([0-9.a-zµ]+)[:;]`).FindStringSubmatch(errs)
+		if answered == nil {
 			t.Fatalf("%v: no duration in %s", err, errs)
 		}
-		if waited, bad := time.ParseDuration(said[1]); bad != nil || waited < time.Millisecond {
+		if waited, bad := time.ParseDuration(answered[1]); bad != nil || waited < time.Millisecond {
 			t.Errorf("%v: %s", err, errs)
 		}
 	}

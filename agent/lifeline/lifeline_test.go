@@ -92,9 +92,9 @@ func TestLine_SurvivesTheMiddleAndEndsWithTheRoot(t *testing.T) {
 		return strings.TrimSpace(s)
 	}
 	var leaf, middle, top int
-	said := line()
-	if _, err := fmt.Sscanf(said, "leaf %d parent %d root %d", &leaf, &middle, &top); err != nil {
-		t.Fatalf("the leaf said %q: %v", said, err)
+	output := line()
+	if _, err := fmt.Sscanf(output, "leaf %d parent %d root %d", &leaf, &middle, &top); err != nil {
+		t.Fatalf("the leaf said %q: %v", output, err)
 	}
 	if top != root.Process.Pid {
 		t.Fatalf("leaf speaks of root %d, want %d", top, root.Process.Pid)

@@ -21,7 +21,7 @@ const minStuck = 5 * time.Second
 
 // shardCount is how far the databases are.
 type shardCount struct {
-	asked      bool // a table was asked for
+	expected   bool // a table was asked for
 	there      bool // and is known, if so
 	ready, all int  // shards with all their replicas
 	waived     int  // that waited for a person so long that they are not waited for
@@ -31,7 +31,7 @@ type shardCount struct {
 }
 
 func (c *shardCount) complete() bool {
-	return c.ready+c.waived == c.all && (c.there || !c.asked)
+	return c.ready+c.waived == c.all && (c.there || !c.expected)
 }
 
 // onlyStuck reports whether nobody but a person can do more, and has for a
@@ -42,14 +42,14 @@ func (c *shardCount) onlyStuck(now time.Time) bool {
 			return false
 		}
 	}
-	return c.ready+len(c.stuck) == c.all && (c.there || !c.asked)
+	return c.ready+len(c.stuck) == c.all && (c.there || !c.expected)
 }
 
 func (c *shardCount) line() string {
 	switch {
 	case c.all > 0:
 		return fmt.Sprintf("  shards %d/%d", c.ready, c.all)
-	case c.asked:
+	case c.expected:
 		return "  shards …"
 	}
 	return ""
@@ -57,7 +57,7 @@ func (c *shardCount) line() string {
 
 // timeout is how long the start may take.
 func (w *waiter) timeout() time.Duration {
-	if w.defaultTimeout && (w.wish != "" || w.shards.all > 0) {
+	if w.defaultTimeout && (w.tableName != "" || w.shards.all > 0) {
 		return tableTimeout
 	}
 	return w.o.timeout
@@ -68,9 +68,9 @@ func (w *waiter) timeout() time.Duration {
 func (w *waiter) observeTables(st events.Status, now time.Time) {
 	c := &w.shards
 	before := c.stuck
-	*c = shardCount{asked: w.wish != "", stuck: map[string]time.Time{}}
+	*c = shardCount{expected: w.tableName != "", stuck: map[string]time.Time{}}
 	for _, t := range st.Tables {
-		c.there = c.there || t.Name == w.wish
+		c.there = c.there || t.Name == w.tableName
 		for _, s := range t.Shards {
 			c.all++
 			l := client.ProblemOf(s)
@@ -144,10 +144,10 @@ func (u *up) reportIncomplete() {
 // stays as it is.
 func (u *up) reportIgnored(st events.Status) {
 	for _, t := range st.Tables {
-		if t.Name != u.wish {
+		if t.Name != u.tableName {
 			continue
 		}
-		if differs := ignored(t, u.asked); len(differs) > 0 {
+		if differs := ignored(t, u.tableRequest); len(differs) > 0 {
 			u.Console.Printf("ringway: table %s is there already and stays as it is, %s is not applied: %s", t.Name, console.Printable(u.o.table), console.Printable(strings.Join(differs, "; ")))
 		}
 	}
@@ -196,14 +196,14 @@ func ignored(t events.TableStatus, request events.InitRequest) (differs []string
 
 // findReason looks into the events for why a table that was asked for is not there.
 func (w *waiter) findReason(ctx context.Context) {
-	if !w.leads || w.shards.there || !w.shards.asked {
+	if !w.leads || w.shards.there || !w.shards.expected {
 		return
 	}
 	ctx, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()
-	w.shards.trouble = "no table " + w.wish
+	w.shards.trouble = "no table " + w.tableName
 	_ = w.cluster.History(ctx, w.began, false, func(e events.Event) error { // it is only an explanation
-		if e.Entity == events.EntityTable && e.Verb == events.VerbRefused && e.About == w.wish {
+		if e.Entity == events.EntityTable && e.Verb == events.VerbRefused && e.About == w.tableName {
 			w.shards.trouble = console.Printable("table " + e.About + " refused: " + console.Compact(e.Data))
 		}
 		return nil

@@ -27,8 +27,8 @@ type up struct {
 	*client.Client
 	o              upFlags
 	specArgs       []string           // flags about the service and the table, for the controller
-	wish           string             // name of the table that is asked for; empty: none
-	asked          events.InitRequest // the rest of it
+	tableName      string             // name of the table that is asked for; empty: none
+	tableRequest   events.InitRequest // the rest of it
 	defaultTimeout bool               // --start-timeout was not given, so a database gets longer
 	grace          time.Duration      // that instances are given to end
 
@@ -205,11 +205,11 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	u.specArgs = u.o.spec.Args(cmd)
 	u.defaultTimeout = !cmd.Flags().Changed("start-timeout")
 	if u.o.table != "" {
-		wish, err := config.LoadTable(u.o.table)
+		table, err := config.LoadTable(u.o.table)
 		if err != nil {
 			return err
 		}
-		u.wish, u.asked = wish.Request.Table.Name, wish.Request
+		u.tableName, u.tableRequest = table.Request.Table.Name, table.Request
 		u.specArgs = append(u.specArgs, "--table", u.o.table)
 	}
 	return nil

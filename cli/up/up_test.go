@@ -43,7 +43,7 @@ func TestUp_CountsShards(t *testing.T) {
 	// complete at once, or once it has been so for long; or never.
 	f := func(atOnce, later bool, states ...string) {
 		t.Helper()
-		w := &waiter{up: &up{Client: &client.Client{Console: console.New(io.Discard)}, wish: "T"}, reported: map[string]bool{}}
+		w := &waiter{up: &up{Client: &client.Client{Console: console.New(io.Discard)}, tableName: "T"}, reported: map[string]bool{}}
 		st := events.Status{Tables: []events.TableStatus{{Name: "T", Shards: []events.ShardStatus{replica(states...)}}}}
 		for i, want := range []bool{atOnce, later} {
 			w.observeTables(st, began.Add(time.Duration(i)*waiveAfter))
@@ -67,7 +67,7 @@ func TestUp_CountsShards(t *testing.T) {
 }
 
 func TestUp_ReportsWhatItDoesNotApplyOfAFile(t *testing.T) {
-	asked, err := config.ParseTable("table.yaml", []byte("{N: 3, shards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}], replicas: 2, engine: sqlite}"))
+	tableRequest, err := config.ParseTable("table.yaml", []byte("{N: 3, shards: [{id: sh1, low: 0, size: 9}, {id: sh2, low: 9, size: 9}], replicas: 2, engine: sqlite}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestUp_ReportsWhatItDoesNotApplyOfAFile(t *testing.T) {
 		}}
 		change(&stored)
 		var reports bytes.Buffer
-		u := &up{Client: &client.Client{Console: console.New(&reports)}, o: upFlags{table: "table.yaml"}, wish: stored.Name, asked: asked}
+		u := &up{Client: &client.Client{Console: console.New(&reports)}, o: upFlags{table: "table.yaml"}, tableName: stored.Name, tableRequest: tableRequest}
 		u.reportIgnored(events.Status{Tables: []events.TableStatus{{Name: "Other"}, stored}})
 		if want != "" {
 			want = "ringway: table StudT is there already and stays as it is, table.yaml is not applied: " + want + "\n"
@@ -103,7 +103,7 @@ func TestUp_ExplainsWhyThereIsNoTable(t *testing.T) {
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "T", Data: json.RawMessage(`{"reason":"a service has this name"}`)},
 		{Entity: events.EntityTable, Verb: events.VerbRefused, About: "Other", Data: json.RawMessage(`{"reason":"of another"}`)},
 	}}
-	w := &waiter{up: &up{Client: &client.Client{Console: console.New(io.Discard)}, wish: "T"}, cluster: c, leads: true, reported: map[string]bool{}}
+	w := &waiter{up: &up{Client: &client.Client{Console: console.New(io.Discard)}, tableName: "T"}, cluster: c, leads: true, reported: map[string]bool{}}
 	w.observeTables(events.Status{}, time.Now())
 	w.findReason(t.Context())
 	if want := `table T refused: reason="a service has this name"`; w.shards.trouble != want {
@@ -112,9 +112,9 @@ func TestUp_ExplainsWhyThereIsNoTable(t *testing.T) {
 }
 
 func TestUp_PatienceIsLongerWithADatabase(t *testing.T) {
-	f := func(want time.Duration, defaultTimeout bool, wish string, shards int) {
+	f := func(want time.Duration, defaultTimeout bool, tableName string, shards int) {
 		t.Helper()
-		w := &waiter{up: &up{o: upFlags{timeout: startTimeout}, defaultTimeout: defaultTimeout, wish: wish}, shards: shardCount{all: shards}}
+		w := &waiter{up: &up{o: upFlags{timeout: startTimeout}, defaultTimeout: defaultTimeout, tableName: tableName}, shards: shardCount{all: shards}}
 		if got := w.timeout(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
