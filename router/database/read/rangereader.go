@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -29,11 +30,10 @@ type rangeReader struct {
 	work   sync.WaitGroup  // of scans
 	ahead  int
 	state  int
-	inside bool // parts[0].before was handed out
-	rows   bool // the list that is open has rows
-	here   []byte
-	then   []byte // comes after here
-	spare  []byte // a buffer to swap for the next rows
+	inside bool     // parts[0].before was handed out
+	rows   bool     // the list that is open has rows
+	ready  [][]byte // comes next
+	spare  []byte   // a buffer to swap for the next rows
 	err    error
 }
 
@@ -69,7 +69,7 @@ func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) err
 			_ = m.Close() // never fails
 			return events.StatusErrorf(http.StatusHTTPVersionNotSupported, "an answer of more than %d bytes: use HTTP/1.1", limit)
 		}
-		m.then, m.here = m.here, held
+		m.ready = slices.Insert(m.ready, 0, held)
 		answer.JSON(ctx, http.StatusOK, nil)
 		ctx.Response.SetBodyStream(m, -1)
 		return nil
@@ -108,16 +108,19 @@ const (
 
 // Read implements io.Reader.
 func (m *rangeReader) Read(b []byte) (int, error) {
-	for len(m.here) == 0 && m.err == nil {
-		if m.here, m.then = m.then, nil; len(m.here) == 0 {
-			m.here, m.err = m.next()
+	for m.err == nil && len(m.ready) == 0 {
+		var text []byte
+		if text, m.err = m.next(); len(text) > 0 {
+			m.ready = append(m.ready, text)
 		}
 	}
-	if len(m.here) == 0 {
+	if len(m.ready) == 0 {
 		return 0, m.err
 	}
-	n := copy(b, m.here)
-	m.here = m.here[n:]
+	n := copy(b, m.ready[0])
+	if m.ready[0] = m.ready[0][n:]; len(m.ready[0]) == 0 {
+		m.ready = m.ready[1:]
+	}
 	return n, nil
 }
 
@@ -164,8 +167,7 @@ func (m *rangeReader) nextRows() ([]byte, error) {
 	}
 	m.spare = rows
 	if m.rows && !p.begun {
-		p.begun, m.then = true, rows
-		return comma, nil
+		m.ready = append(m.ready, comma)
 	}
 	p.begun, m.rows = true, true
 	return rows, nil
