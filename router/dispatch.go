@@ -31,7 +31,7 @@ func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
 	path := edge.Path(&ctx.Request.Header)
 	switch r.ownerOf(path, snap) {
 	case ofAssignment:
-		name, rep, _, _ := snap.Service()
+		name, rep := snap.Default()
 		r.assignment.Serve(ctx, path, name, rep)
 	case ofDatabase:
 		r.database.Serve(ctx, path)
@@ -40,10 +40,9 @@ func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// ownerOf is who answers a path. The assignments' paths are reserved. A path
-// of the database's is the service's if the service declares it, or, while
-// there is no table, if the service declares no paths at all; but /init is
-// always the database's.
+// ownerOf is who answers a path. The assignments' paths and /init are reserved;
+// what else tables have may be the service's: see Snapshot.Takes. The admin
+// endpoints have a listener of their own: see newAdmin.
 func (r *Router) ownerOf(path []byte, snap *proxy.Snapshot) owner {
 	switch string(path) {
 	case "/rep", "/add", "/rm":
@@ -51,13 +50,8 @@ func (r *Router) ownerOf(path []byte, snap *proxy.Snapshot) owner {
 	case "/init":
 		return ofDatabase
 	}
-	if !database.Owns(path) {
-		return ofService
+	if database.Owns(path) && !snap.Takes(path, !r.database.Empty()) {
+		return ofDatabase
 	}
-	_, _, declares, known := snap.Service()
-	switch {
-	case snap.Declares(path), known && !declares && r.database.Empty():
-		return ofService
-	}
-	return ofDatabase
+	return ofService
 }

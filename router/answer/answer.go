@@ -4,6 +4,7 @@ package answer
 
 import (
 	"encoding/json"
+	"net/http"
 
 	"github.com/valyala/fasthttp"
 )
@@ -24,7 +25,7 @@ func JSON(ctx *fasthttp.RequestCtx, code int, body []byte) {
 }
 
 // Value answers 200 with v.
-func Value(ctx *fasthttp.RequestCtx, v any) { JSON(ctx, fasthttp.StatusOK, Marshal(v)) }
+func Value(ctx *fasthttp.RequestCtx, v any) { JSON(ctx, http.StatusOK, Marshal(v)) }
 
 // Replicas is the answer to /rep, /add and /rm.
 func Replicas(names []string) []byte {
@@ -61,7 +62,7 @@ func Fail(ctx *fasthttp.RequestCtx, code int, why string) {
 		Message string `json:"message"`
 		Status  string `json:"status"`
 	}{Message(why), Failure}))
-	if code == fasthttp.StatusServiceUnavailable {
+	if code == http.StatusServiceUnavailable {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1") // a client may wait it out
 	}
 }
@@ -71,7 +72,7 @@ func Message(why string) string { return "<Error> " + why }
 
 // NotAllowed names the methods to use.
 func NotAllowed(ctx *fasthttp.RequestCtx, allow string) {
-	Fail(ctx, fasthttp.StatusMethodNotAllowed, "use "+allow)
+	Fail(ctx, http.StatusMethodNotAllowed, "use "+allow)
 	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -69,10 +70,10 @@ func (a *API) Serve(ctx *fasthttp.RequestCtx, path []byte, service string, rep [
 			return
 		}
 		if rep == nil {
-			answer.Fail(ctx, fasthttp.StatusServiceUnavailable, "no service is known yet")
+			answer.Fail(ctx, http.StatusServiceUnavailable, "no service is known yet")
 			return
 		}
-		answer.JSON(ctx, fasthttp.StatusOK, rep)
+		answer.JSON(ctx, http.StatusOK, rep)
 	case "/add":
 		if !h.IsPost() {
 			answer.NotAllowed(ctx, "POST")
@@ -90,7 +91,7 @@ func (a *API) Serve(ctx *fasthttp.RequestCtx, path []byte, service string, rep [
 
 func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	if len(ctx.Request.Body()) > maxScaleBody {
-		answer.Fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too large")
+		answer.Fail(ctx, http.StatusRequestEntityTooLarge, "the body is too large")
 		return
 	}
 	if database.Concerns(ctx.Request.Body()) {
@@ -103,15 +104,15 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	}
 	req, err := parseScale(ctx.Request.Body())
 	if err != nil {
-		answer.Fail(ctx, fasthttp.StatusBadRequest, err.Error())
+		answer.Fail(ctx, http.StatusBadRequest, err.Error())
 		return
 	}
 	if req.N <= 0 {
-		answer.Fail(ctx, fasthttp.StatusBadRequest, fmt.Sprintf("n is %d; it must be at least 1", req.N))
+		answer.Fail(ctx, http.StatusBadRequest, fmt.Sprintf("n is %d; it must be at least 1", req.N))
 		return
 	}
 	if len(req.Names) > req.N {
-		answer.Fail(ctx, fasthttp.StatusBadRequest, tooMany)
+		answer.Fail(ctx, http.StatusBadRequest, tooMany)
 		return
 	}
 	req.ID, req.Service = rand.Text(), service
@@ -123,10 +124,10 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 		return
 	}
 	if err := a.services.AwaitEpoch(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
-		answer.Fail(ctx, fasthttp.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
+		answer.Fail(ctx, http.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
 		return
 	}
-	answer.JSON(ctx, fasthttp.StatusOK, answer.Replicas(reply.Replicas))
+	answer.JSON(ctx, http.StatusOK, answer.Replicas(reply.Replicas))
 }
 
 func refuseScale(ctx *fasthttp.RequestCtx, err error) {
@@ -135,8 +136,8 @@ func refuseScale(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &declined):
 		answer.Fail(ctx, declined.Status(), declined.Message)
 	case errors.Is(err, events.ErrNoLeader):
-		answer.Fail(ctx, fasthttp.StatusServiceUnavailable, "no controller answers; nothing was changed, try again")
+		answer.Fail(ctx, http.StatusServiceUnavailable, "no controller answers; nothing was changed, try again")
 	default:
-		answer.Fail(ctx, fasthttp.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at /rep")
+		answer.Fail(ctx, http.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at /rep")
 	}
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"net/http"
 
 	"github.com/valyala/fasthttp"
 
@@ -42,18 +43,18 @@ func admitUnusual(ctx *fasthttp.RequestCtx) bool {
 	h := &ctx.Request.Header
 	switch {
 	case h.IsConnect() || h.IsTrace():
-		answer.Fail(ctx, fasthttp.StatusMethodNotAllowed, "method "+string(h.Method())+" is not forwarded")
+		answer.Fail(ctx, http.StatusMethodNotAllowed, "method "+string(h.Method())+" is not forwarded")
 		ctx.Response.Header.Set(fasthttp.HeaderAllow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		return false
 	case h.IsHTTP11() && len(h.Host()) == 0:
 		return badRequest(ctx, "Host is missing")
 	case bytes.EqualFold(h.Peek(fasthttp.HeaderUpgrade), []byte("websocket")):
-		answer.Fail(ctx, fasthttp.StatusNotImplemented, "websocket connections are not forwarded yet")
+		answer.Fail(ctx, http.StatusNotImplemented, "websocket connections are not forwarded yet")
 		return false
 	case ambiguousFraming(h.RawHeaders()):
 		return badRequest(ctx, "use either Content-Length or Transfer-Encoding: chunked")
 	case !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0":
-		answer.Fail(ctx, fasthttp.StatusHTTPVersionNotSupported, "use HTTP/1.1")
+		answer.Fail(ctx, http.StatusHTTPVersionNotSupported, "use HTTP/1.1")
 		ctx.SetConnectionClose()
 		return false
 	}
@@ -91,7 +92,7 @@ func admitUnusual(ctx *fasthttp.RequestCtx) bool {
 
 // badRequest answers 400 and ends the connection: what follows on it may be anything.
 func badRequest(ctx *fasthttp.RequestCtx, why string) bool {
-	answer.Fail(ctx, fasthttp.StatusBadRequest, why)
+	answer.Fail(ctx, http.StatusBadRequest, why)
 	ctx.SetConnectionClose()
 	return false
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -97,13 +98,13 @@ func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	var tooLong *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &tooLong):
-		s.refuse(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header is longer than %d bytes", s.cfg.MaxHeader))
+		s.refuse(ctx, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header is longer than %d bytes", s.cfg.MaxHeader))
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		s.refuse(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", s.cfg.MaxBody))
+		s.refuse(ctx, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", s.cfg.MaxBody))
 	case upstream.IsTimeout(err), errors.Is(err, fasthttp.ErrTimeout):
-		s.refuse(ctx, fasthttp.StatusRequestTimeout, "the request did not arrive in time")
+		s.refuse(ctx, http.StatusRequestTimeout, "the request did not arrive in time")
 	default:
-		s.refuse(ctx, fasthttp.StatusBadRequest, "the request is not HTTP")
+		s.refuse(ctx, http.StatusBadRequest, "the request is not HTTP")
 	}
 	ctx.SetConnectionClose()
 	if c, ok := ctx.Conn().(*trackedConn); ok {

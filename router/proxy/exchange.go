@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -24,7 +25,7 @@ func (m *member) exchange(ctx *fasthttp.RequestCtx, req *upstream.Request) error
 	}
 	resp.ResetBody()
 	switch length := c.Length(); {
-	case ctx.Request.Header.IsHead(), resp.StatusCode() == fasthttp.StatusNoContent, resp.StatusCode() == fasthttp.StatusNotModified:
+	case ctx.Request.Header.IsHead(), resp.StatusCode() == http.StatusNoContent, resp.StatusCode() == http.StatusNotModified:
 		resp.SkipBody = true
 	case length >= 0 && length <= m.cfg.MaxBuffer:
 		err = c.ReadBody(resp)
@@ -100,20 +101,20 @@ func (p *Proxy) refuse(ctx *fasthttp.RequestCtx, begun time.Time, err error) {
 
 func answerError(ctx *fasthttp.RequestCtx, err error) {
 	if errors.Is(err, errNoMember) {
-		answer.Fail(ctx, fasthttp.StatusServiceUnavailable, err.Error())
+		answer.Fail(ctx, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	switch asFailure(err).Kind {
 	case upstream.Unreachable:
-		answer.Fail(ctx, fasthttp.StatusServiceUnavailable, "no server replica can be reached")
+		answer.Fail(ctx, http.StatusServiceUnavailable, "no server replica can be reached")
 	case upstream.Exhausted:
-		answer.Fail(ctx, fasthttp.StatusServiceUnavailable, "the router is out of connections")
+		answer.Fail(ctx, http.StatusServiceUnavailable, "the router is out of connections")
 	case upstream.Late:
-		answer.Fail(ctx, fasthttp.StatusGatewayTimeout, "the server replica did not answer in time")
+		answer.Fail(ctx, http.StatusGatewayTimeout, "the server replica did not answer in time")
 	case upstream.Garbled:
-		answer.Fail(ctx, fasthttp.StatusBadGateway, "the server replica's answer is not HTTP")
+		answer.Fail(ctx, http.StatusBadGateway, "the server replica's answer is not HTTP")
 	default:
-		answer.Fail(ctx, fasthttp.StatusBadGateway, "the server replica ended before it answered")
+		answer.Fail(ctx, http.StatusBadGateway, "the server replica ended before it answered")
 	}
 }
 

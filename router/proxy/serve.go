@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -55,7 +56,7 @@ func (s *Snapshot) forwards(ctx *fasthttp.RequestCtx) bool {
 	if len(s.service.paths) > 0 {
 		path := edge.Path(&ctx.Request.Header)
 		if _, declared := s.service.paths[string(path)]; !declared {
-			answer.Fail(ctx, fasthttp.StatusBadRequest, fmt.Sprintf("'%s' endpoint does not exist in server replicas", path))
+			answer.Fail(ctx, http.StatusBadRequest, fmt.Sprintf("'%s' endpoint does not exist in server replicas", path))
 			return false
 		}
 	}

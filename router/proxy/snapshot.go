@@ -33,19 +33,23 @@ type service struct {
 	membership []events.Member
 }
 
-// Service is the name of the default service, its answer to /rep, and whether
-// it declares its paths; ok is false if no service is known.
-func (s *Snapshot) Service() (name string, rep []byte, declares, ok bool) {
+// Default is the name of the default service and its answer to /rep, which is
+// nil if no service is known.
+func (s *Snapshot) Default() (name string, rep []byte) {
 	if s.service == nil {
-		return "", nil, false, false
+		return "", nil
 	}
-	return s.service.name, s.service.rep, len(s.service.paths) > 0, true
+	return s.service.name, s.service.rep
 }
 
-// Declares reports whether the default service declares a path.
-func (s *Snapshot) Declares(path []byte) bool {
-	if s.service == nil {
+// Takes reports whether a path that tables have too is the default service's: it
+// declares the path, or there are no tables and it declares no path at all.
+func (s *Snapshot) Takes(path []byte, tables bool) bool {
+	switch {
+	case s.service == nil:
 		return false
+	case len(s.service.paths) == 0:
+		return !tables
 	}
 	_, declared := s.service.paths[string(path)]
 	return declared

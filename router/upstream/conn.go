@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -97,7 +98,7 @@ func (c *Conn) roundTrip(ctx context.Context, req *Request, h *fasthttp.Response
 		return &Failure{Broken, ErrAbandoned}
 	}
 	for n := 0; n == 0 || h.StatusCode() < 200; n++ {
-		if n > maxInterim || n > 0 && h.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		if n > maxInterim || n > 0 && h.StatusCode() == http.StatusSwitchingProtocols {
 			return &Failure{Garbled, errors.New("an answer to what was not asked")}
 		}
 		if err := h.Read(c.br); err != nil {
