@@ -107,13 +107,13 @@ func AssignedIn(a events.Assignment, instance string) bool {
 // ReadyToPlace reports whether enough hosts are known to place instances well: all
 // that are stored or expected have sent a heartbeat, or had SuspectAfter to do so.
 func (s *State) ReadyToPlace(now time.Time) bool {
-	heard := 0
+	reporting := 0
 	for _, h := range s.Hosts {
 		if h.Heartbeat != nil {
-			heard++
+			reporting++
 		}
 	}
-	return heard > 0 && (heard >= max(s.Cfg.ExpectHosts, len(s.Hosts)) && s.Cfg.ExpectHosts > 0 || now.Sub(s.Since) >= s.Cfg.SuspectAfter)
+	return reporting > 0 && (reporting >= max(s.Cfg.ExpectHosts, len(s.Hosts)) && s.Cfg.ExpectHosts > 0 || now.Sub(s.Since) >= s.Cfg.SuspectAfter)
 }
 
 // AssignedHome reports whether a shard server is assigned to the host that has

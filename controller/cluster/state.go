@@ -36,7 +36,7 @@ type State struct {
 	backoff   map[ReplicaKey]backoff  // replacements that keep dying
 	published map[string]bool         // hosts whose joining was published
 	refused   map[string]string       // what cannot be had as it is asked for: why
-	Rollback  *events.Rollback        // why this life of the bus was begun with the values of another
+	Rollback  *events.Rollback        // why this incarnation of the bus was begun with the values of another
 }
 
 // Stored is a value of a bucket as this leader last wrote it.

@@ -39,17 +39,17 @@ type Bucket interface {
 	Delete(ctx context.Context, key string, last events.Version) error
 	// BeginAnew makes all versions of before foreign to the bucket, and keeps its values.
 	BeginAnew(ctx context.Context, why events.Rollback) error
-	// Rewind is why the bucket's present life was begun so; nil if it was not.
+	// Rollback is why the bucket's present incarnation was begun so; nil if it was not.
 	Rollback() *events.Rollback
 }
 
 // Logs creates and deletes the logs of shards.
 type Logs interface {
-	// CreateLog creates a log, or finds it there; events.ErrLogForeign if there is another life of it.
+	// CreateLog creates a log, or finds it there; events.ErrLogForeign if there is another incarnation of it.
 	CreateLog(ctx context.Context, id events.LogID, first uint64) (shardlog.LogState, error)
-	// LogState is of whatever life of the shard's log is there; events.ErrLogMissing if none.
+	// LogState is of whatever incarnation of the shard's log is there; events.ErrLogMissing if none.
 	LogState(ctx context.Context, table, shard string) (shardlog.LogState, error)
-	// DeleteLog deletes this life of a log; one that is not there is success.
+	// DeleteLog deletes this incarnation of a log; one that is not there is success.
 	DeleteLog(ctx context.Context, id events.LogID) error
 	// PurgeLog drops what lies before below.
 	PurgeLog(ctx context.Context, id events.LogID, below uint64) error

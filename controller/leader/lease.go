@@ -117,7 +117,7 @@ func (l *Lease) valid(now time.Time) bool {
 	return now.Before(until) && now.Round(0).Before(until.Round(0))
 }
 
-// release lets a standby take over at once, also in a new life that the bucket
+// release lets a standby take over at once, also in a new incarnation that the bucket
 // began with this lease in it. Failing is harmless: the lease expires.
 func (l *Lease) release(ctx context.Context) {
 	last := l.last

@@ -10,12 +10,12 @@ import (
 	"ringway/events"
 )
 
-// errRolledBack: the next term begins in a new life of the buckets.
+// errRolledBack: the next term begins in a new incarnation of the buckets.
 var errRolledBack = errors.New("the bus went back to an older copy of itself")
 
-// beginAnew ends this life of the buckets, all of them: agents stop what an
+// beginAnew ends this incarnation of the buckets, all of them: agents stop what an
 // assignment no longer names only if the lease that it was decided under is of
-// the same life as the one which named it. The lease comes first therefore; if
+// the same incarnation as the one which named it. The lease comes first therefore; if
 // the rest fails, the next leader finds it as this one did.
 func (t *term) beginAnew(ctx context.Context, e cluster.RolledBack) error {
 	if !t.lease.valid(time.Now()) {

@@ -20,7 +20,7 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 			}
 			at := choose(s, name, r.Name, next)
 			if at == "" {
-				continue // nobody lives; a heartbeat brings us back here
+				continue // no host is alive; a heartbeat brings us back here
 			}
 			next.Add(at, instanceSpec(svc.Runs(), r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}

@@ -135,7 +135,7 @@ func slots(s *cluster.State, spec events.ServiceSpec, have *cluster.Stored[event
 	}
 	var before *ring.Table
 	if have != nil && have.Value.Algorithm == events.Balanced && len(have.Value.Slots) == spec.Slots {
-		before, _ = ring.FromSlots(have.Value.Slots, ringMembersAll(have.Value.Members), nil) // a table that cannot be read is built anew
+		before, _ = ring.FromSlots(have.Value.Slots, ringMembersAll(have.Value.Members), nil) // a table that cannot be read is built from nothing
 	}
 	t, err := ring.Balanced(spec.Slots, owners, before)
 	if err != nil {

@@ -56,7 +56,7 @@ func (p *Requests) Verbs() map[string]cluster.Verb {
 	return map[string]cluster.Verb{events.APIAdd: scale(true), events.APIRemove: scale(false)}
 }
 
-// accept turns a request into a new desired state, or refuses it. A request
+// accept makes a new desired state of a request, or refuses it. A request
 // that was accepted before, perhaps by another leader, changes nothing again.
 func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 	s := p.s

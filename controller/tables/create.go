@@ -28,7 +28,7 @@ func initTable(req events.InitRequest) *Request {
 
 func tableName(req events.InitRequest) string { return cmp.Or(req.Table.Name, events.DefaultTable) }
 
-// makeTable turns a request into a new table, or refuses it.
+// makeTable creates a table as requested, or refuses it.
 func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured string, now time.Time) ([]cluster.Effect, error) {
 	name := tableName(req)
 	req.Table.Name, r.table = name, name

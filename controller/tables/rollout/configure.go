@@ -62,7 +62,7 @@ func applyServerSpec(s *cluster.State, db *events.Database, next events.ServerSp
 	return what
 }
 
-// outdatedServers lists the servers that are to be started anew.
+// outdatedServers lists the servers that are to be restarted.
 func outdatedServers(db events.Database) []string {
 	names := []string{}
 	for _, srv := range db.Servers {

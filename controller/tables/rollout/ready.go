@@ -80,7 +80,7 @@ func soleCopies(s *cluster.State, db events.Database, srv events.ShardServer) (s
 	return shards
 }
 
-// Restarting finds the server that an instance is, if it is to be started anew.
+// Restarting finds the server that an instance is, if it is to be restarted.
 func Restarting(s *cluster.State, i events.InstanceSpec, at string) (events.Database, events.ShardServer, bool) {
 	db, ok := s.Tables[i.Service]
 	if !ok || i.Kind != events.KindShard {
@@ -90,7 +90,7 @@ func Restarting(s *cluster.State, i events.InstanceSpec, at string) (events.Data
 	return db.Value, srv, ok && srv.Host == at && srv.Stopping()
 }
 
-// MayStop reports whether a server that is to be started anew may end: the
+// MayStop reports whether a server that is to be restarted may end: the
 // others serve its shards, and every router knows it.
 func MayStop(s *cluster.State, db events.Database, srv events.ShardServer, now time.Time) (string, bool) {
 	if s.Isolated(now) || !servesNobody(s, db, srv) && unreadyPeer(s, db, srv, true) != "" {

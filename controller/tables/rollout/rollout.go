@@ -22,8 +22,8 @@ type Rollout struct {
 
 func New(s *cluster.State) *Rollout { return &Rollout{s: s, restarted: map[string]time.Time{}} }
 
-// RestartServers starts the shard servers of a table anew when what they are
-// started with has changed: each under its name, on its host and its volume,
+// RestartServers restarts the shard servers of a table when what they are
+// configured to run has changed: each under its name, on its host and its volume,
 // and the next one only when all replicas of the one before are ready again.
 // One that serves is stopped only while all other replicas of its shards are
 // ready. If it does not get ready, it goes back to what it ran before, and the
