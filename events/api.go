@@ -82,7 +82,7 @@ type RecoverRequest struct {
 	Force bool   `json:"force,omitempty"` // although a replica that is wanted is not heard, or the shard did not halt
 }
 
-// RecoverReply says what the new log continues.
+// RecoverReply is what the new log continues.
 type RecoverReply struct {
 	Table  string   `json:"table"`
 	Shard  string   `json:"shard"`
@@ -196,6 +196,6 @@ type InstanceReport struct {
 // Pending is the state of an instance that no agent has reported yet.
 const Pending = "pending"
 
-// Silent is the state of a replica whose server is not heard; Detail says what
+// Silent is the state of a replica whose server is silent; Detail is what
 // it was before.
 const Silent = "silent"

@@ -14,7 +14,7 @@ const KindShard = "shard"
 // DefaultTable is the table of the course, whose calls name none.
 const DefaultTable = "StudT"
 
-// DefaultShardReplicas is how many servers keep a shard of which nobody says.
+// DefaultShardReplicas is how many servers keep a shard that nobody specifies.
 const DefaultShardReplicas = 3
 
 // Sizes of databases: a table's route has to fit one NATS message.

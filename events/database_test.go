@@ -43,7 +43,7 @@ func sampleTableRoute() events.TableRoute {
 	}
 }
 
-func sampleShardBeat() events.ShardHeartbeat {
+func sampleShardHeartbeat() events.ShardHeartbeat {
 	return events.ShardHeartbeat{
 		Server: "Server0", Incarnation: "boot-1", Sent: noon, Engine: "MariaDB 10.11.14", Volume: "vol-a",
 		Epochs: map[string]events.Epoch{"StudT": epoch},
@@ -63,7 +63,7 @@ func sampleDigest() shardlog.Digest {
 func TestGolden_Tables(t *testing.T) {
 	checkGolden(t, "database", sampleDatabase(), events.DecodeDatabase)
 	checkGolden(t, "table_route", sampleTableRoute(), events.DecodeTableRoute)
-	checkGolden(t, "shard_beat", sampleShardBeat(), events.DecodeShardHeartbeat)
+	checkGolden(t, "shard_beat", sampleShardHeartbeat(), events.DecodeShardHeartbeat)
 	checkGolden(t, "digest", sampleDigest(), shardlog.DecodeDigest)
 	checkGolden(t, "init_request", events.InitRequest{
 		ID: "r1", N: 2, Table: students, Servers: []events.Placement{{Name: "Server0", Shards: []string{"sh1"}}}, Replicas: 3, Engine: "auto",
@@ -79,8 +79,10 @@ func TestGolden_Tables(t *testing.T) {
 
 func FuzzDecodeDatabase(f *testing.F)   { stable(f, events.DecodeDatabase, sampleDatabase()) }
 func FuzzDecodeTableRoute(f *testing.F) { stable(f, events.DecodeTableRoute, sampleTableRoute()) }
-func FuzzDecodeShardBeat(f *testing.F)  { stable(f, events.DecodeShardHeartbeat, sampleShardBeat()) }
-func FuzzDecodeDigest(f *testing.F)     { stable(f, shardlog.DecodeDigest, sampleDigest()) }
+func FuzzDecodeShardHeartbeat(f *testing.F) {
+	stable(f, events.DecodeShardHeartbeat, sampleShardHeartbeat())
+}
+func FuzzDecodeDigest(f *testing.F) { stable(f, shardlog.DecodeDigest, sampleDigest()) }
 
 func TestDecodeDatabase_Refuses(t *testing.T) {
 	f := func(want string, change func(*events.Database)) {

@@ -29,10 +29,10 @@ func encoded(t *testing.T, v any) []byte {
 	return b
 }
 
-func TestDecodeHostBeat_Refuses(t *testing.T) {
+func TestDecodeHostHeartbeat_Refuses(t *testing.T) {
 	f := func(want string, change func(*events.HostHeartbeat)) {
 		t.Helper()
-		b := sampleHostBeat()
+		b := sampleHostHeartbeat()
 		change(&b)
 		_, err := events.DecodeHostHeartbeat(encoded(t, b))
 		refused(t, err, want)
@@ -44,7 +44,7 @@ func TestDecodeHostBeat_Refuses(t *testing.T) {
 	refused(t, err, "decode heartbeat of an agent")
 }
 
-func TestDecodeBeats_Refuse(t *testing.T) {
+func TestDecodeHeartbeats_Refuse(t *testing.T) {
 	_, err := events.DecodeRouterHeartbeat([]byte(`{}`))
 	refused(t, err, "router is missing")
 	_, err = events.DecodeRouterHeartbeat([]byte(`[]`))

@@ -41,10 +41,14 @@ func stable[T any](f *testing.F, decode func([]byte) (T, error), samples ...any)
 	})
 }
 
-func FuzzDecodeHostBeat(f *testing.F)   { stable(f, events.DecodeHostHeartbeat, sampleHostBeat()) }
-func FuzzDecodeRouterBeat(f *testing.F) { stable(f, events.DecodeRouterHeartbeat, sampleRouterBeat()) }
-func FuzzDecodeControllerBeat(f *testing.F) {
-	stable(f, events.DecodeControllerHeartbeat, sampleControllerBeat())
+func FuzzDecodeHostHeartbeat(f *testing.F) {
+	stable(f, events.DecodeHostHeartbeat, sampleHostHeartbeat())
+}
+func FuzzDecodeRouterHeartbeat(f *testing.F) {
+	stable(f, events.DecodeRouterHeartbeat, sampleRouterHeartbeat())
+}
+func FuzzDecodeControllerHeartbeat(f *testing.F) {
+	stable(f, events.DecodeControllerHeartbeat, sampleControllerHeartbeat())
 }
 func FuzzDecodeService(f *testing.F)    { stable(f, events.DecodeService, sampleService()) }
 func FuzzDecodeAssignment(f *testing.F) { stable(f, events.DecodeAssignment, sampleAssignment()) }

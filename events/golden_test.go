@@ -56,7 +56,7 @@ func sampleRoute() events.Route {
 	}
 }
 
-func sampleHostBeat() events.HostHeartbeat {
+func sampleHostHeartbeat() events.HostHeartbeat {
 	return events.HostHeartbeat{
 		Host: "h1", Incarnation: "boot-1", Sent: noon, Token: term, Assigned: events.Version{Incarnation: "ASGN", Revision: 3},
 		Load: events.Load{CPUs: 2, Load1: 0.5, Memory: 1 << 33, Free: 1 << 32},
@@ -67,14 +67,14 @@ func sampleHostBeat() events.HostHeartbeat {
 	}
 }
 
-func sampleRouterBeat() events.RouterHeartbeat {
+func sampleRouterHeartbeat() events.RouterHeartbeat {
 	return events.RouterHeartbeat{
 		Router: "r1", Address: "127.0.0.1:5000", Sent: noon, Epochs: map[string]events.Epoch{"web": epoch},
 		InFlight: map[string]map[string]int{"web": {"S5": 3}},
 	}
 }
 
-func sampleControllerBeat() events.ControllerHeartbeat {
+func sampleControllerHeartbeat() events.ControllerHeartbeat {
 	return events.ControllerHeartbeat{Controller: "c1", Term: term, Sent: noon, Epochs: map[string]events.Epoch{"web": epoch}}
 }
 
@@ -101,9 +101,9 @@ func sampleStatus() events.Status {
 // What is in these files is on the wire between roles of different releases,
 // and what people read on the bus: changing one is changing the contract.
 func TestGolden(t *testing.T) {
-	checkGolden(t, "host_beat", sampleHostBeat(), events.DecodeHostHeartbeat)
-	checkGolden(t, "router_beat", sampleRouterBeat(), events.DecodeRouterHeartbeat)
-	checkGolden(t, "controller_beat", sampleControllerBeat(), events.DecodeControllerHeartbeat)
+	checkGolden(t, "host_beat", sampleHostHeartbeat(), events.DecodeHostHeartbeat)
+	checkGolden(t, "router_beat", sampleRouterHeartbeat(), events.DecodeRouterHeartbeat)
+	checkGolden(t, "controller_beat", sampleControllerHeartbeat(), events.DecodeControllerHeartbeat)
 	checkGolden(t, "service", sampleService(), events.DecodeService)
 	checkGolden(t, "assignment", sampleAssignment(), events.DecodeAssignment)
 	checkGolden(t, "route", sampleRoute(), events.DecodeRoute)

@@ -15,7 +15,7 @@ const (
 	Starting = "starting" // runs, has not passed its first health probe
 	Ready    = "ready"    // passes its health probe
 	Unready  = "unready"  // ran ready once, fails its probes now
-	Stopping = "stopping" // told to end
+	Stopping = "stopping" // was asked to end
 	Dead     = "dead"     // assigned, but gone; the agent does not start it again
 )
 
@@ -64,7 +64,7 @@ type RouterHeartbeat struct {
 	InFlight map[string]map[string]int `json:"in_flight"` // requests by service and member; members without any are left out
 }
 
-// ControllerHeartbeat is what the leader says of itself. Whoever obeys an older
+// ControllerHeartbeat is what the leader reports. Whoever applied an older
 // version of something reads it again.
 type ControllerHeartbeat struct {
 	Controller string           `json:"controller"`
@@ -128,7 +128,7 @@ const (
 	ReplicaCatchingUp  = "catching-up" // behind what the log had when it began
 	ReplicaReady       = "ready"
 	ReplicaQuarantined = "quarantined" // on another history; rebuilt when another replica is ready
-	ReplicaHalted      = "halted"      // cannot go on by itself; Detail says why
+	ReplicaHalted      = "halted"      // cannot go on by itself; Detail is why
 )
 
 // Why a replica halted, where somebody decides by it.

@@ -27,7 +27,7 @@ const StreamEvents = "RINGWAY_EVENTS"
 const (
 	BucketDesired = "RINGWAY_DESIRED" // service.<name>, table.<name>: what people asked for
 	BucketAssign  = "RINGWAY_ASSIGN"  // <host>: what each host shall run
-	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>, table.<name>: what routers and shard servers obey
+	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>, table.<name>: what routers and shard servers apply
 	BucketLease   = "RINGWAY_LEASE"   // controller: who leads
 )
 
@@ -43,7 +43,7 @@ func TableKey(table string) string { return "table." + table }
 // ShardSubject is where a shard server sends its heartbeats.
 func ShardSubject(server string) string { return "ringway.hb.shard." + token(server) }
 
-// DigestSubject is where the replicas of a shard say their digests.
+// DigestSubject is where the replicas of a shard publish their digests.
 func DigestSubject(table, shard string) string { return "ringway.dig." + table + "." + shard }
 
 // AgentSubject is where the agent of host sends its heartbeats.
@@ -68,7 +68,7 @@ func ResultSubject(writer, table, shard string) string {
 	return resPrefix + token(writer) + "." + table + "." + shard
 }
 
-// AllResults is every subject on which a writer is told results.
+// AllResults is every subject on which a writer receives results.
 func AllResults(writer string) string { return resPrefix + token(writer) + ".>" }
 
 // EventSubject is where an event about one entity is published.

@@ -50,28 +50,28 @@ type Entry struct {
 	Version Version
 }
 
-// Deleted reports whether the entry says that its key is gone.
+// Deleted reports whether the key is gone.
 func (e Entry) Deleted() bool { return e.Value == nil }
 
-// News is what an entry means to somebody who obeys one version of its key.
+// News is what an entry means to somebody who applied one version of its key.
 type News int
 
 // Kinds of news.
 const (
-	Stale News = iota // obeyed already, or older, or nothing
-	Fresh             // a value to obey
+	Stale News = iota // applied already, or older, or nothing
+	Fresh             // a value to apply
 	Gone              // the key was deleted
 	Wiped             // another life of the bus does not know the key: that is no order
 )
 
-// News compares e with what is obeyed; the zero version if nothing is.
-func (e Entry) News(obeyed Version) News {
+// News compares e with the version that is applied; zero if none is.
+func (e Entry) News(applied Version) News {
 	switch {
-	case obeyed.Zero() && !e.Deleted():
+	case applied.Zero() && !e.Deleted():
 		return Fresh
-	case obeyed.Zero(), !e.Version.After(obeyed) && !e.Version.Foreign(obeyed):
+	case applied.Zero(), !e.Version.After(applied) && !e.Version.Foreign(applied):
 		return Stale
-	case e.Deleted() && e.Version.Foreign(obeyed):
+	case e.Deleted() && e.Version.Foreign(applied):
 		return Wiped
 	case e.Deleted():
 		return Gone
@@ -80,7 +80,7 @@ func (e Entry) News(obeyed Version) News {
 }
 
 // Decision is part of every value that a leader stores: in which term it was
-// decided, and the events that tell why (a transactional outbox). The events
+// decided, and the events that explain it (a transactional outbox). The events
 // are published after the value is stored; those that are not published yet are
 // carried on by the next value, and a new leader publishes what its predecessor
 // could not.

@@ -84,7 +84,7 @@ func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
 // History calls fn for every event that was stored since a time (zero: all),
 // in order, each once, and then, if it is to follow, for those that come,
 // until ctx ends. It waits for a bus that is away. It returns fn's error; nil
-// when it has told all, or was following when ctx ended. What is no event is
+// when it has delivered all, or was following when ctx ended. What is no event is
 // left out with a warning.
 func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error {
 	h := &history{conn: c, stream: c.link.Stream(eventsConfig(c.link)), since: since, follow: follow, fn: fn}
@@ -94,7 +94,7 @@ func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn fun
 		switch {
 		case h.stopped != nil:
 			return h.stopped
-		case h.told && !follow, ctx.Err() != nil && follow:
+		case h.delivered && !follow, ctx.Err() != nil && follow:
 			return nil
 		case ctx.Err() != nil || c.link.NATS.IsClosed() || !link.PassingTail(err):
 			return fmt.Errorf("read events: %w", err)
@@ -110,18 +110,18 @@ func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn fun
 
 // history is the state of one History that outlives its consumers.
 type history struct {
-	conn    *Conn
-	stream  *link.Stream
-	since   time.Time
-	follow  bool
-	fn      func(events.Event) error
-	life    string // incarnation that next belongs to
-	next    uint64 // sequence to go on from; 0: by time
-	told    bool
-	stopped error // by fn
+	conn      *Conn
+	stream    *link.Stream
+	since     time.Time
+	follow    bool
+	fn        func(events.Event) error
+	life      string // incarnation that next belongs to
+	next      uint64 // sequence to go on from; 0: by time
+	delivered bool
+	stopped   error // by fn
 }
 
-var errTold = errors.New("all told")
+var errDelivered = errors.New("all delivered")
 
 func (h *history) once(ctx context.Context) error {
 	line, err := h.conn.link.Online(ctx)
@@ -146,8 +146,8 @@ func (h *history) once(ctx context.Context) error {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &h.since
 	}
 	return h.conn.link.Tail(ctx, l.Handle, cfg, h.each, func() error {
-		if h.told = true; !h.follow {
-			return errTold
+		if h.delivered = true; !h.follow {
+			return errDelivered
 		}
 		return nil
 	})

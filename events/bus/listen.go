@@ -61,7 +61,7 @@ func (c *Conn) settle() {
 type inbox struct {
 	mu   sync.Mutex
 	msgs []*nats.Msg
-	full bool // said so already
+	full bool // and that was logged
 	wake chan struct{}
 	done chan struct{}
 }

@@ -30,7 +30,7 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	l := c.Log(theLog)
 	reader := testkit.Connect(t, strings.Join(urls, ","), replicated).Log(theLog)
 	seen, ended := reading(t, reader, events.Position{})
-	whole, lotsEnded := collect(t, reader, events.Position{}, wantLots(), nil)
+	whole, lotsEnded := collect(t, reader, events.Position{}, wantBatches(), nil)
 
 	s, err := rawJS(t, urls[0]).Stream(testkit.Context(t), "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
@@ -70,7 +70,7 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	case err := <-ended:
 		t.Fatalf("the reader gave up: %v", err)
 	case err := <-lotsEnded:
-		t.Fatalf("the reader of lots gave up: %v", err)
+		t.Fatalf("the reader of batches gave up: %v", err)
 	default:
 	}
 }

@@ -19,30 +19,30 @@ import (
 	"ringway/internal/testkit"
 )
 
-// inLots has a log read in lots, or not, as a test wants. Its zero value wants
+// fetchMode has a log read in batches, or not, as a test wants. Its zero value wants
 // none.
-type inLots struct {
+type fetchMode struct {
 	wanted, held atomic.Bool
-	count        atomic.Int64 // of lots that were waited for
+	count        atomic.Int64 // of batches that were waited for
 	waits        chan chan struct{}
 }
 
-func wantLots() *inLots {
-	l := &inLots{waits: make(chan chan struct{})}
+func wantBatches() *fetchMode {
+	l := &fetchMode{waits: make(chan chan struct{})}
 	l.wanted.Store(true)
 	return l
 }
 
-// heldLots is waited for until the test says else.
-func heldLots() *inLots {
-	l := wantLots()
+// heldBatches is waited for until the test says else.
+func heldBatches() *fetchMode {
+	l := wantBatches()
 	l.held.Store(true)
 	return l
 }
 
-func (l *inLots) Fetch() bool { return l.wanted.Load() }
+func (l *fetchMode) Fetch() bool { return l.wanted.Load() }
 
-func (l *inLots) Wait(ctx context.Context) {
+func (l *fetchMode) Wait(ctx context.Context) {
 	l.count.Add(1)
 	if !l.held.Load() {
 		return
@@ -58,9 +58,9 @@ func (l *inLots) Wait(ctx context.Context) {
 	}
 }
 
-// gathering returns when the reader waits before a lot. After release no wait
-// takes time: a slow bus makes two lots of one.
-func (l *inLots) gathering(t *testing.T) (release func()) {
+// gathering returns when the reader waits before a fetch batch. After release no wait
+// takes time: a slow bus makes two batches of one.
+func (l *fetchMode) gathering(t *testing.T) (release func()) {
 	t.Helper()
 	select {
 	case c := <-l.waits:
@@ -79,14 +79,14 @@ type entry struct {
 }
 
 // collect runs Read until fn returns an error or the test ends.
-func collect(t *testing.T, l *logs.Log, after events.Position, lots shardlog.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
+func collect(t *testing.T, l *logs.Log, after events.Position, batches shardlog.BatchReader, fn func(seen []entry) error) (*recorder[entry], <-chan error) {
 	t.Helper()
 	var seen recorder[entry]
 	ended := make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() {
-		ended <- l.Read(ctx, after, lots, func(seq uint64, _ time.Time, data []byte, more bool) error {
+		ended <- l.Read(ctx, after, batches, func(seq uint64, _ time.Time, data []byte, more bool) error {
 			seen.add(entry{seq, more, len(data)})
 			if fn == nil {
 				return nil
@@ -98,9 +98,9 @@ func collect(t *testing.T, l *logs.Log, after events.Position, lots shardlog.Bat
 	return &seen, ended
 }
 
-// wantWhole wants 1 to last, in order, and no lot cut short. It returns how
-// many lots of more than one there were.
-func wantWhole(t *testing.T, seen *recorder[entry], last int) (lots int) {
+// wantWhole wants 1 to last, in order, and no fetch batch cut short. It returns how
+// many batches of more than one there were.
+func wantWhole(t *testing.T, seen *recorder[entry], last int) (batches int) {
 	t.Helper()
 	testkit.Eventually(t, func() error {
 		if n := len(seen.list()); n < last {
@@ -114,13 +114,13 @@ func wantWhole(t *testing.T, seen *recorder[entry], last int) (lots int) {
 			t.Fatalf("%d is read where %d should be", e.seq, i+1)
 		}
 		if e.more && (i == 0 || !all[i-1].more) {
-			lots++
+			batches++
 		}
 	}
 	if len(all) != last || all[last-1].more {
 		t.Fatalf("read %d of %d; more to come: %v", len(all), last, all[last-1].more)
 	}
-	return lots
+	return batches
 }
 
 func named(from, to int) (ids []string) {
@@ -150,33 +150,33 @@ func consumer(ctx context.Context, log jetstream.Stream) (*jetstream.ConsumerInf
 	return all[0], nil
 }
 
-func TestLogReadLots_ComeWholeAndInOrder(t *testing.T) {
+func TestLogFetch_ComeWholeAndInOrder(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
-	lots := heldLots()
-	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	batches := heldBatches()
+	seen, _ := collect(t, l, events.Position{}, batches, nil)
 	const each = 20
 	for round := range 3 {
-		lots.held.Store(true)
+		batches.held.Store(true)
 		appendAll(t, l, named(round*each+1, round*each+1)...)
-		release := lots.gathering(t)
+		release := batches.gathering(t)
 		appendAll(t, l, named(round*each+2, (round+1)*each)...)
 		if n := len(seen.list()); n != round*each {
-			t.Fatalf("%d were read before the lot was wanted, want %d", n, round*each)
+			t.Fatalf("%d were read before the fetch batch was wanted, want %d", n, round*each)
 		}
 		release()
 		if got := wantWhole(t, seen, (round+1)*each); got <= round {
-			t.Errorf("%d lots in %d rounds", got, round+1)
+			t.Errorf("%d batches in %d rounds", got, round+1)
 		}
 	}
 }
 
-// The bus restarts between two messages of a lot that is here already.
-func TestLogReadLots_ALotOutlivesARestart(t *testing.T) {
+// The bus restarts between two messages of a fetch batch that is here already.
+func TestLogFetch_ABatchOutlivesARestart(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, named(1, 20)...)
 	var down sync.Once
-	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+	seen, _ := collect(t, l, events.Position{}, wantBatches(), func(all []entry) error {
 		if all[len(all)-1].more {
 			down.Do(srv.Restart)
 		}
@@ -189,10 +189,10 @@ func TestLogReadLots_ALotOutlivesARestart(t *testing.T) {
 	wantWhole(t, seen, 24)
 }
 
-func TestLogReadLots_OutliveRestarts(t *testing.T) {
+func TestLogFetch_OutliveRestarts(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
-	seen, _ := collect(t, l, events.Position{}, wantLots(), nil)
+	seen, _ := collect(t, l, events.Position{}, wantBatches(), nil)
 	for i := range 4 {
 		for _, id := range named(5*i+1, 5*i+5) {
 			testkit.Eventually(t, func() error { _, err := l.Append(testkit.Context(t), id, batchOf(id)); return err })
@@ -203,11 +203,11 @@ func TestLogReadLots_OutliveRestarts(t *testing.T) {
 }
 
 // The bus forgets a consumer whose reader is held up by its store.
-func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
+func TestLogFetch_OutliveTheirConsumer(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	held, release := make(chan struct{}), make(chan struct{})
-	seen, _ := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+	seen, _ := collect(t, l, events.Position{}, wantBatches(), func(all []entry) error {
 		if len(all) == 1 {
 			close(held)
 			<-release
@@ -226,13 +226,13 @@ func TestLogReadLots_OutliveTheirConsumer(t *testing.T) {
 }
 
 // What the bus says against one request says nothing about the log.
-func TestLogReadLots_OutliveARefusal(t *testing.T) {
+func TestLogFetch_OutliveARefusal(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
-	lots := heldLots()
-	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	batches := heldBatches()
+	seen, _ := collect(t, l, events.Position{}, batches, nil)
 	appendAll(t, l, "b1")
-	release := lots.gathering(t)
+	release := batches.gathering(t)
 	raw := rawLog(t, srv)
 	refuses, err := consumer(testkit.Context(t), raw)
 	testkit.Must(t, err)
@@ -243,36 +243,36 @@ func TestLogReadLots_OutliveARefusal(t *testing.T) {
 	wantWhole(t, seen, 1)
 }
 
-func TestLogReadLots_OutliveACutCable(t *testing.T) {
+func TestLogFetch_OutliveACutCable(t *testing.T) {
 	srv := testkit.StartBus(t)
 	direct := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	cable := newCut(t, srv.URL())
-	lots := heldLots()
-	seen, _ := collect(t, testkit.Connect(t, cable.URL()).Log(theLog), events.Position{}, lots, nil)
+	batches := heldBatches()
+	seen, _ := collect(t, testkit.Connect(t, cable.URL()).Log(theLog), events.Position{}, batches, nil)
 	appendAll(t, direct, "b1")
-	_ = lots.gathering(t) // what is lost with the connection is not waited for
+	_ = batches.gathering(t) // what is lost with the connection is not waited for
 	cable.Cut()
 	appendAll(t, direct, "b2", "b3")
 	cable.Heal()
-	lots.gathering(t)()
+	batches.gathering(t)()
 	wantWhole(t, seen, 3)
 }
 
 // It goes on where it was, whichever way it reads.
-func TestLogReadLots_WantedOrNot(t *testing.T) {
+func TestLogFetch_WantedOrNot(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
-	lots := wantLots()
-	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	batches := wantBatches()
+	seen, _ := collect(t, l, events.Position{}, batches, nil)
 	const n = 40
 	for i := range n {
-		lots.wanted.Store(i/4%2 == 0)
+		batches.wanted.Store(i/4%2 == 0)
 		appendAll(t, l, fmt.Sprint("b", i+1))
 		wantWhole(t, seen, i+1)
 	}
-	if waits := lots.count.Load(); waits < n/4 || waits > 3*n/4 {
-		t.Errorf("%d of %d messages came as lots, want about half", waits, n)
+	if waits := batches.count.Load(); waits < n/4 || waits > 3*n/4 {
+		t.Errorf("%d of %d messages came as batches, want about half", waits, n)
 	}
-	hasty := wantLots() // changes its mind in the middle of lots
+	hasty := wantBatches() // switches in the middle of batches
 	seen, _ = collect(t, l, events.Position{}, hasty, func(all []entry) error {
 		hasty.wanted.Store(len(all)%2 == 0)
 		return nil
@@ -282,7 +282,7 @@ func TestLogReadLots_WantedOrNot(t *testing.T) {
 }
 
 // A reader that is far behind gathers nothing: it has enough.
-func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
+func TestLogFetch_CatchUpWithoutWaiting(t *testing.T) {
 	srv := testkit.StartBus(t, func(cfg *server.Config) { cfg.SyncAlways = false })
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	js := rawJS(t, srv.URL())
@@ -294,26 +294,26 @@ func TestLogReadLots_CatchUpWithoutWaiting(t *testing.T) {
 			<-js.PublishAsyncComplete()
 		}
 	}
-	lots := wantLots()
-	seen, _ := collect(t, l, events.Position{}, lots, nil)
+	batches := wantBatches()
+	seen, _ := collect(t, l, events.Position{}, batches, nil)
 	wantWhole(t, seen, n)
-	// Once at first, and then only when less is left than the last lot had.
-	if waits := lots.count.Load(); waits > 10 { // of 16 lots at least
+	// Once at first, and then only when less is left than the last fetch batch had.
+	if waits := batches.count.Load(); waits > 10 { // of 16 batches at least
 		t.Errorf("it waited %d times", waits)
 	}
 }
 
 // Nor does it when the bus sends nothing for a while.
-func TestLogReadLots_CatchUpWithASlowBus(t *testing.T) {
+func TestLogFetch_CatchUpWithASlowBus(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
-	const n, size = 30, 200_000 // three lots at least
+	const n, size = 30, 200_000 // three batches at least
 	for i := range n {
 		_, err := l.Append(testkit.Context(t), fmt.Sprint(i), bytes.Repeat([]byte("x"), size))
 		testkit.Must(t, err)
 	}
-	raw, lots, paused := rawLog(t, srv), wantLots(), 0
-	seen, _ := collect(t, l, events.Position{}, lots, func(all []entry) error {
+	raw, batches, paused := rawLog(t, srv), wantBatches(), 0
+	seen, _ := collect(t, l, events.Position{}, batches, func(all []entry) error {
 		switch {
 		case paused == 0 && !all[len(all)-1].more:
 			paused = len(all)
@@ -323,7 +323,7 @@ func TestLogReadLots_CatchUpWithASlowBus(t *testing.T) {
 			}
 			return err
 		case len(all) == paused+1:
-			if waits := lots.count.Load(); waits != 1 {
+			if waits := batches.count.Load(); waits != 1 {
 				t.Errorf("it waited %d times before message %d of %d", waits, len(all), n)
 			}
 		}
@@ -332,7 +332,7 @@ func TestLogReadLots_CatchUpWithASlowBus(t *testing.T) {
 	wantWhole(t, seen, n)
 }
 
-func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
+func TestLogFetch_HoldsNoMoreThanABatch(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	const n, size = 60, 200_000
@@ -343,7 +343,7 @@ func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
 	}
 	const most = (2<<20)/size + 1 // and the one that was waited for
 	held, raw, ctx := 0, rawLog(t, srv), testkit.Context(t)
-	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+	seen, ended := collect(t, l, events.Position{}, wantBatches(), func(all []entry) error {
 		if len(all) == n {
 			return errors.New("enough")
 		}
@@ -356,21 +356,21 @@ func TestLogReadLots_HoldNoMoreThanALot(t *testing.T) {
 	if err := faultOf(t, ended); err.Error() != "enough" {
 		t.Fatal(err)
 	}
-	if lots := wantWhole(t, seen, n); lots < n/most {
-		t.Errorf("%d lots", lots)
+	if batches := wantWhole(t, seen, n); batches < n/most {
+		t.Errorf("%d batches", batches)
 	}
 	if held > most || held < 2 {
 		t.Errorf("%d messages were held, want 2 to %d", held, most)
 	}
 }
 
-func TestLogReadLots_EndWithTheContext(t *testing.T) {
+func TestLogFetch_EndWithTheContext(t *testing.T) {
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- l.Read(ctx, events.Position{}, wantLots(), nil) }()
+	go func() { ended <- l.Read(ctx, events.Position{}, wantBatches(), nil) }()
 	raw := rawLog(t, srv)
 	testkit.Eventually(t, func() error {
 		c, err := consumer(ctx, raw)
@@ -392,14 +392,14 @@ func TestLogReadLots_EndWithTheContext(t *testing.T) {
 }
 
 // Jetstream refuses to wait with heartbeats for less than two of them.
-func TestLogReadLots_UntilADeadline(t *testing.T) {
+func TestLogFetch_UntilADeadline(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, "b1")
 	testkit.Eventually(t, func() error { // a busy bus may need longer than that
 		ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 		defer stop()
 		read := 0
-		testkit.Must(t, l.Read(ctx, events.Position{}, wantLots(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
+		testkit.Must(t, l.Read(ctx, events.Position{}, wantBatches(), func(uint64, time.Time, []byte, bool) error { read++; return nil }))
 		wantErr(t, ctx.Err(), context.DeadlineExceeded)
 		if read != 1 {
 			return fmt.Errorf("%d messages were read, want 1", read)
@@ -408,30 +408,30 @@ func TestLogReadLots_UntilADeadline(t *testing.T) {
 	})
 }
 
-func TestLogReadLots_NoticeAPurge(t *testing.T) {
+func TestLogFetch_NoticeAPurge(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
-	lots := heldLots()
-	seen, ended := collect(t, l, events.Position{}, lots, nil)
+	batches := heldBatches()
+	seen, ended := collect(t, l, events.Position{}, batches, nil)
 	appendAll(t, l, "b1")
-	release := lots.gathering(t)
+	release := batches.gathering(t)
 	appendAll(t, l, "b2", "b3", "b4")
 	testkit.Must(t, l.Purge(testkit.Context(t), 3))
 	release()
 	wantErr(t, faultOf(t, ended), events.ErrLogPurged)
 	wantWhole(t, seen, 1)
-	_, ended = collect(t, l, position(1, "b1"), wantLots(), nil)
+	_, ended = collect(t, l, position(1, "b1"), wantBatches(), nil)
 	wantErr(t, faultOf(t, ended), events.ErrLogPurged)
 }
 
-func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
+func TestLogFetch_NoticeAnotherHistory(t *testing.T) {
 	srv := testkit.StartBus(t)
 	c := testkit.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)
 	appendAll(t, l, "b1", "b2")
-	_, ended := collect(t, l, position(2, "x2"), wantLots(), nil)
+	_, ended := collect(t, l, position(2, "x2"), wantBatches(), nil)
 	wantErr(t, faultOf(t, ended), events.ErrLogForeign)
 
-	seen, ended := collect(t, l, events.Position{}, wantLots(), nil)
+	seen, ended := collect(t, l, events.Position{}, wantBatches(), nil)
 	wantWhole(t, seen, 2)
 	testkit.Must(t, c.DeleteLog(testkit.Context(t), theLog))
 	createLog(t, c, other(theLog))
@@ -439,17 +439,17 @@ func TestLogReadLots_NoticeAnotherHistory(t *testing.T) {
 
 	l = c.Log(other(theLog))
 	appendAll(t, l, "b1")
-	seen, ended = collect(t, l, events.Position{}, wantLots(), nil)
+	seen, ended = collect(t, l, events.Position{}, wantBatches(), nil)
 	wantWhole(t, seen, 1)
 	testkit.Must(t, c.DeleteLog(testkit.Context(t), other(theLog)))
 	wantErr(t, faultOf(t, ended), events.ErrLogMissing)
 }
 
-func TestLogReadLots_GiveTheCallersErrorBack(t *testing.T) {
+func TestLogFetch_GiveTheCallersErrorBack(t *testing.T) {
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, named(1, 10)...)
 	enough := errors.New("enough")
-	seen, ended := collect(t, l, events.Position{}, wantLots(), func(all []entry) error {
+	seen, ended := collect(t, l, events.Position{}, wantBatches(), func(all []entry) error {
 		if len(all) == 5 {
 			return enough
 		}

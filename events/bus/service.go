@@ -42,7 +42,7 @@ type Handler = func(ctx context.Context, req []byte) (any, error)
 // Serve answers ringway.api.<verb> as the NATS micro service `ringway`.
 // Handlers run concurrently; their context ends with ctx or by stop, which
 // returns when the last of them has. Requests that come after ctx ended are
-// told that nobody leads here.
+// answered that nobody leads here.
 func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]string, verbs map[string]Handler) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &service{conn: c, ctx: ctx, stats: map[string]*verbStats{}}
@@ -80,7 +80,7 @@ func (c *Conn) Serve(ctx context.Context, version string, metadata map[string]st
 	return sync.OnceFunc(end), nil
 }
 
-// withdraw takes the endpoints back, if the bus hears it. Without it the
+// withdraw takes the endpoints back, if the bus is there to take them. Without it the
 // client would announce them again on its reconnect, drop them for itself
 // alone, and requests would go on being sent to nobody.
 func (c *Conn) withdraw(svc micro.Service) bool {
@@ -94,7 +94,7 @@ func (c *Conn) withdraw(svc micro.Service) bool {
 }
 
 // withdrawLater waits for the bus. Until then nobody is sent here, and between
-// the reconnect and this the handlers say that nobody leads.
+// the reconnect and this the handlers answer that nobody leads.
 func (c *Conn) withdrawLater(svc micro.Service) {
 	for attempt := 1; ; attempt++ {
 		if _, err := c.link.Online(c.link.Base); err != nil {

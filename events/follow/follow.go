@@ -1,10 +1,10 @@
-// Package follow keeps whoever obeys what a leader stores on the newest of it.
+// Package follow keeps whoever applies what a leader stores on the newest of it.
 //
 // A watch can fall silent after a restart of the bus without closing, and does
 // not notice that its bucket has begun a new life. The leader's heartbeat names
 // the versions of all routes and assignments, so whoever stays behind it
-// watches anew, which reads everything again. Nothing is obeyed twice as much
-// as once: who obeys ignores what is not news to it (events.Entry.News).
+// watches anew, which reads everything again. Applying a value
+// twice does no harm: what is not news is ignored (events.Entry.News).
 package follow
 
 import (
@@ -23,18 +23,18 @@ type Watcher interface {
 	Watch(ctx context.Context, filter string, fn func(events.Entry)) error
 }
 
-// Listener hears what is published now.
+// Listener receives what is published now.
 type Listener interface {
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 }
 
-// Follower is one that obeys. All fields are needed.
+// Follower applies what a leader stores. All fields are needed.
 type Follower struct {
 	Values Watcher // of a bucket
 	Bus    Listener
 	Filter string                                         // of keys; empty: all
 	Apply  func(events.Entry)                             // takes one value, never two at once
-	Behind func(events.ControllerHeartbeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not obeyed yet
+	Behind func(events.ControllerHeartbeat) (behind bool) // takes a leader's heartbeat; behind: it names what is not applied yet
 	Log    *slog.Logger
 }
 
@@ -44,9 +44,9 @@ const again = time.Second
 // Run follows until ctx ends.
 func (f *Follower) Run(ctx context.Context) {
 	late := make(chan struct{}, 1)
-	var hears sync.WaitGroup
-	defer hears.Wait()
-	hears.Go(func() { f.hear(ctx, late) })
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { f.listen(ctx, late) })
 	for ctx.Err() == nil {
 		err := f.watch(ctx, late)
 		if err == nil || ctx.Err() != nil {
@@ -82,9 +82,9 @@ func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
 	return err
 }
 
-// hear asks for a fresh look when the leader has been ahead for longer than a
+// listen asks for a fresh look when the leader has been ahead for longer than a
 // heartbeat.
-func (f *Follower) hear(ctx context.Context, late chan<- struct{}) {
+func (f *Follower) listen(ctx context.Context, late chan<- struct{}) {
 	for ctx.Err() == nil {
 		behind := lag{patience: events.HeartbeatInterval}
 		stop, err := f.Bus.Listen(events.HeartbeatController, func(_ string, data []byte) {
@@ -111,7 +111,7 @@ func (f *Follower) hear(ctx context.Context, late chan<- struct{}) {
 	}
 }
 
-// lag tells when somebody has been behind for too long, once for each
+// lag finds when somebody has been behind for too long, once for each
 // patience that passes.
 type lag struct {
 	patience time.Duration
@@ -132,10 +132,10 @@ func (l *lag) tooLong(behind bool, now time.Time) bool {
 }
 
 // IsNewer reports whether the leader names a version, by key, that is news to
-// somebody who obeys what obeyed says; zero if nothing.
-func IsNewer(leader map[string]events.Version, obeyed func(name string) events.Version) bool {
+// somebody who applied what applied returns; zero if nothing.
+func IsNewer(leader map[string]events.Version, applied func(name string) events.Version) bool {
 	for name, v := range leader {
-		if have := obeyed(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
+		if have := applied(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {
 			return true
 		}
 	}

@@ -30,7 +30,7 @@ func (l *logQueue) send(ctx context.Context) {
 }
 
 // append brings one batch into the log, or finds out that it cannot be known
-// whether it is there. Results say that it is as well as an acknowledgement,
+// whether it is there. Results prove that it is as an acknowledgement does,
 // and may be all that comes.
 func (l *logQueue) append(ctx context.Context, b *batch, data []byte) {
 	ctx, cut := context.WithCancel(ctx)
@@ -66,16 +66,13 @@ func (l *logQueue) acknowledgeUnsent(b *batch) {
 	}
 }
 
-// hold lets ops gather: a batch costs every replica as much as many ops do.
-// While Config.Ahead batches are unanswered the next one would not be applied
-// sooner, and is held for Linger. Afterwards it is held for those who were there
-// at the last answer: they are likely to be back soon, in Pace for each but the
-// first, or in PaceMost, or in as long as that batch took: where everything is
-// slow, so are they. It ends early when most of them are back, or the batch is
-// full. One client alone is all of its crowd, and is not held up.
+// hold waits until the next batch is to be made: a batch costs every replica as
+// much as many ops do, so it pays to let ops gather. This is group commit. While
+// Config.MaxInFlight batches are unanswered the next one would not be applied
+// sooner, and is held for Config.Linger; afterwards for delay.
 func (l *logQueue) hold(ctx context.Context) {
 	for since := time.Now(); ctx.Err() == nil; {
-		left := l.early(since, time.Now())
+		left := l.remaining(since, time.Now())
 		if left <= 0 {
 			return
 		}
@@ -89,9 +86,9 @@ func (l *logQueue) hold(ctx context.Context) {
 	}
 }
 
-// early is how long the next batch, held since a time, waits still for more to
-// join it, unless told.
-func (l *logQueue) early(since, now time.Time) time.Duration {
+// remaining is how long the next batch, held since a time, still waits for more
+// ops, unless it is notified.
+func (l *logQueue) remaining(since, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cfg := &l.writer.cfg
@@ -100,16 +97,30 @@ func (l *logQueue) early(since, now time.Time) time.Duration {
 		return 0
 	case len(l.waiting) >= cfg.MaxInFlight:
 		return since.Add(cfg.Linger).Sub(now)
-	case len(l.queue) >= l.enough():
+	case len(l.queue) >= l.fullGroup():
 		return 0
 	}
-	most := max(cfg.MaxDelay, min(l.lastBatch, cfg.Linger))
-	return l.answered.Add(min(time.Duration(l.groupSize-1)*cfg.DelayPerOp, most)).Sub(now)
+	return l.answered.Add(l.delay()).Sub(now)
 }
 
-// enough is how many of the crowd need not wait for the rest. Calls whose
-// callers left the queue count: that makes a batch no later.
-func (l *logQueue) enough() int { return l.groupSize - l.groupSize/10 }
+// delay is how long after an answer the next batch waits for the callers who were
+// just answered: those who write in a loop are likely to be back soon.
+//
+//	delay = min((groupSize - 1) · DelayPerOp, max(MaxDelay, min(lastBatch, Linger)))
+//
+// groupSize is the number of ops that were there at the answer, those of the
+// batch included, and lastBatch the time from making that batch to its answer:
+// where everything is slow, so are the callers. One caller alone is a group of
+// one and waits for nobody. The wait ends early when the batch is full, or when
+// fullGroup ops are there.
+func (l *logQueue) delay() time.Duration {
+	cfg := &l.writer.cfg
+	return min(time.Duration(l.groupSize-1)*cfg.DelayPerOp, max(cfg.MaxDelay, min(l.lastBatch, cfg.Linger)))
+}
+
+// fullGroup is how many ops of a group need not wait for the rest: nine tenths.
+// Calls whose callers left the queue count, which makes a batch no later.
+func (l *logQueue) fullGroup() int { return l.groupSize - l.groupSize/10 }
 
 // cuts arranges that results end the append.
 func (l *logQueue) cuts(b *batch, cut context.CancelFunc) bool {

@@ -36,14 +36,14 @@ func (l *logQueue) resolve(b *batch, r shardlog.Results) error {
 }
 
 // settle gives each call of a batch its answer. The caller holds the lock.
-func (l *logQueue) settle(b *batch, tell func(*call) answer) {
+func (l *logQueue) settle(b *batch, answerOf func(*call) answer) {
 	b.resolved = true
 	if b.cut != nil {
 		b.cut()
 	}
 	for _, c := range b.calls {
 		if !c.gone {
-			c.done <- tell(c)
+			c.done <- answerOf(c)
 		}
 	}
 	l.answered, l.groupSize = time.Now(), l.ops
@@ -70,7 +70,7 @@ func (l *logQueue) expire(now time.Time) {
 		case late:
 			c.done <- answer{err: notSent(l.id, errPatience)}
 		case c.over(now):
-			c.done <- answer{err: left(l.id, context.DeadlineExceeded)}
+			c.done <- answer{err: notAwaited(l.id, context.DeadlineExceeded)}
 			return true
 		}
 		return late
@@ -91,24 +91,24 @@ func (l *logQueue) expire(now time.Time) {
 			}
 		}
 	}
-	if len(overdue) > 0 && !l.asking && now.Sub(l.asked) > cfg.LookupAfter {
-		l.asked = now
-		l.asking = l.writer.start(func(ctx context.Context) { l.ask(ctx, overdue) })
+	if len(overdue) > 0 && !l.lookingUp && now.Sub(l.lookedUp) > cfg.LookupAfter {
+		l.lookedUp = now
+		l.lookingUp = l.writer.start(func(ctx context.Context) { l.lookUp(ctx, overdue) })
 	}
 }
 
-// ask asks for overdue results, the oldest first.
-func (l *logQueue) ask(ctx context.Context, overdue []*batch) {
+// lookUp asks a replica for overdue results, the oldest first.
+func (l *logQueue) lookUp(ctx context.Context, overdue []*batch) {
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.asking = false
+		l.lookingUp = false
 	}()
 	for _, b := range overdue {
 		if l.settled(b) {
 			continue
 		}
-		r, err := l.question(ctx, b)
+		r, err := l.request(ctx, b)
 		if err == nil {
 			err = l.resolve(b, r)
 		}
@@ -126,7 +126,7 @@ func (l *logQueue) ask(ctx context.Context, overdue []*batch) {
 	}
 }
 
-func (l *logQueue) question(ctx context.Context, b *batch) (shardlog.Results, error) {
+func (l *logQueue) request(ctx context.Context, b *batch) (shardlog.Results, error) {
 	ctx, stop := context.WithTimeout(ctx, l.writer.cfg.LookupTimeout)
 	defer stop()
 	return l.writer.replicas.Results(ctx, l.id, b.id)

@@ -39,13 +39,13 @@ func (u *Unknown) Error() string {
 // Unwrap makes errors.Is find both.
 func (u *Unknown) Unwrap() []error { return []error{events.ErrUnknownOutcome, u.Cause} }
 
-// call is one Do. Its fields belong to its lane's lock, after put.
+// call is one Do. The lock of its queue guards its fields, after put.
 type call struct {
 	data  []byte // the op as JSON; nil once it is in a batch
 	done  chan answer
-	lane  *logQueue
+	queue *logQueue
 	since time.Time
-	most  time.Duration // how long its Do waits; 0: its context says
+	limit time.Duration // how long its Do waits; 0: until its context ends
 	gone  bool          // nobody waits any more
 	batch *batch        // nil: it waits for one
 	index int           // in the batch
@@ -57,9 +57,9 @@ type answer struct {
 	err    error
 }
 
-const mostSpace = 4 << 10 // of a call that is kept
+const maxSpace = 4 << 10 // of a call that is kept
 
-func (w *Writer) newCall(op *shardlog.Op, most time.Duration) (*call, error) {
+func (w *Writer) newCall(op *shardlog.Op, limit time.Duration) (*call, error) {
 	if err := op.WellFormed(); err != nil {
 		return nil, err
 	}
@@ -72,25 +72,25 @@ func (w *Writer) newCall(op *shardlog.Op, most time.Duration) (*call, error) {
 		return nil, events.StatusErrorf(413, "%d bytes for one shard are too many in one request; at most %d", len(data), shardlog.MaxOpBytes)
 	}
 	space := c.space
-	if cap(data) <= mostSpace {
+	if cap(data) <= maxSpace {
 		space = data
 	}
-	*c = call{data: data, done: c.done, most: most, space: space}
+	*c = call{data: data, done: c.done, limit: limit, space: space}
 	return c, nil
 }
 
-// told is the end of a Do that got its answer. A batch with results looks at
+// finish is the end of a Do that got its answer. A batch with results looks at
 // its calls no more; whoever answers with an error may.
-func (c *call) told(a answer) (Result, error) {
+func (c *call) finish(a answer) (Result, error) {
 	if a.err == nil {
-		c.lane.writer.calls.Put(c)
+		c.queue.writer.calls.Put(c)
 	}
 	return a.result, a.err
 }
 
-// batch is some calls on their way. What changes belongs to its lane's lock.
+// batch is some calls on their way. The lock of its queue guards what changes.
 type batch struct {
-	lane     *logQueue
+	queue    *logQueue
 	id       string
 	calls    []*call
 	made     time.Time
@@ -111,8 +111,8 @@ func (b *batch) encode(writer string) []byte {
 	field := func(before, text string) { out = rowjson.AppendText(append(out, before...), text) }
 	field(`{"id":`, b.id)
 	field(`,"writer":`, writer)
-	field(`,"table":`, b.lane.id.Table)
-	field(`,"shard":`, b.lane.id.Shard)
+	field(`,"table":`, b.queue.id.Table)
+	field(`,"shard":`, b.queue.id.Shard)
 	out = append(out, `,"ops":[`...)
 	for i, c := range b.calls {
 		if i > 0 {
@@ -129,10 +129,11 @@ func (b *batch) unknown(c *call, cause error) answer {
 }
 
 // over reports whether a Do waits no longer.
-func (c *call) over(now time.Time) bool { return c.most > 0 && now.Sub(c.since) >= c.most }
+func (c *call) over(now time.Time) bool { return c.limit > 0 && now.Sub(c.since) >= c.limit }
 
-// left says that nobody waits any more for an op that is in no batch.
-func left(id events.LogID, cause error) error {
+// notAwaited is the error of an op that nobody waits for any more and that is in no
+// batch.
+func notAwaited(id events.LogID, cause error) error {
 	return fmt.Errorf("write to %s: nothing was written: %w", id, cause)
 }
 
@@ -143,7 +144,7 @@ var ErrNotSent = errors.New("the op was not sent")
 // NotSentText ends the message of an ErrNotSent.
 const NotSentText = "; nothing was written"
 
-// notSent says for people why an op is in no log, and keeps the cause for
+// notSent explains to people why an op is in no log, and keeps the cause for
 // errors.Is.
 func notSent(id events.LogID, cause error) error {
 	var refusal *events.StatusError

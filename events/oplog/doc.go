@@ -3,9 +3,9 @@
 //
 // Ops on one shard that come at the same time share a batch: while one batch is
 // unanswered the next one gathers, and after the answer it waits a moment for
-// those who are likely to write again (Config.Pace). Who writes alone never
+// those who are likely to write again (logQueue.delay). Who writes alone never
 // waits. A batch whose acknowledgement is lost is sent again, identically and
-// under the same id, until the log says that it has it. Do is never wrong about an op:
+// under the same id, until the log acknowledges it. Do is never wrong about an op:
 // it returns what became of it, events.ErrUnknownOutcome, or an error that
 // means that the op is in no log and never will be. It imports only events;
 // keep it that way.

@@ -17,7 +17,7 @@ type logQueue struct {
 	id     events.LogID
 
 	mu        sync.Mutex
-	retired   bool // another lane has its place
+	retired   bool // another queue has its place
 	queue     []*call
 	bytes     int           // of queue
 	ops       int           // of queue and waiting
@@ -29,11 +29,11 @@ type logQueue struct {
 	lastBatch time.Duration // from its making to its answer
 	down      time.Time     // since when the log took nothing; zero: it does
 	why       error         // it took nothing
-	asking    bool
-	asked     time.Time // when a replica was last asked
+	lookingUp bool
+	lookedUp  time.Time // when a replica was last asked
 }
 
-// put queues a call. It reports false when the lane has retired.
+// put queues a call. It reports false when the queue has retired.
 func (l *logQueue) put(c *call) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,11 +47,11 @@ func (l *logQueue) put(c *call) (bool, error) {
 	case l.sending && !l.down.IsZero() && now.Sub(l.down) > cfg.Patience:
 		return false, notSent(l.id, l.why) // waiting would not help
 	}
-	c.lane, c.since = l, now
+	c.queue, c.since = l, now
 	l.queue = append(l.queue, c)
 	l.bytes += len(c.data)
 	l.ops++
-	if l.bytes >= cfg.BatchBytes || len(l.queue) == l.enough() {
+	if l.bytes >= cfg.BatchBytes || len(l.queue) == l.fullGroup() {
 		l.notify()
 	}
 	if !l.sending && l.writer.start(l.send) {
@@ -78,8 +78,8 @@ func (l *logQueue) removeCalls(out func(*call) bool) {
 	l.ops -= before - len(l.queue)
 }
 
-// abandon is what a caller is told that waits no longer. The others of its
-// batch are not concerned.
+// abandon is the answer of a caller that waits no longer. The others of its
+// batch are not affected.
 func (l *logQueue) abandon(c *call, cause error) answer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +95,7 @@ func (l *logQueue) abandon(c *call, cause error) answer {
 	c.gone = true
 	l.bytes -= len(c.data)
 	c.data = nil
-	return answer{err: left(l.id, cause)}
+	return answer{err: notAwaited(l.id, cause)}
 }
 
 // nextBatch makes the next batch of what waits, and registers it.
@@ -114,7 +114,7 @@ func (l *logQueue) nextBatch(ctx context.Context) (*batch, []byte) {
 		l.sending = false
 		return nil, nil
 	}
-	b := &batch{lane: l, calls: slices.Clone(l.queue[:n]), made: time.Now()}
+	b := &batch{queue: l, calls: slices.Clone(l.queue[:n]), made: time.Now()}
 	l.writer.register(b)
 	data := b.encode(l.writer.cfg.Writer)
 	for i, c := range b.calls {
@@ -134,11 +134,11 @@ func (l *logQueue) notify() {
 	}
 }
 
-// retire reports whether the lane has nothing to do, and ends it then.
+// retire ends the queue if it has nothing to do, and reports whether it did.
 func (l *logQueue) retire() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	idle := !l.sending && !l.asking && l.ops == 0
+	idle := !l.sending && !l.lookingUp && l.ops == 0
 	l.retired = l.retired || idle && (l.down.IsZero() || time.Since(l.down) > l.writer.cfg.Resend)
 	return l.retired
 }

@@ -22,10 +22,10 @@ type Config struct {
 	BatchBytes    int           // target of a batch; one op alone may be larger
 	QueueBytes    int           // of ops that wait for their batch, for each log; more are refused
 	QueueOps      int           // of ops whose results are not there, for each log; more are refused
-	MaxInFlight   int           // batches without results, for each log, from which on the next one waits until it is full or fewer are
-	Linger        time.Duration // but no longer than this
-	DelayPerOp    time.Duration // after an answer the next batch waits until it is full or nine tenths as many ops are there as were, so long for each of those but one at most,
-	MaxDelay      time.Duration // and no longer than this, or than the batch before took and Linger
+	MaxInFlight   int           // batches without results, for each log, while which the next one is held for Linger
+	Linger        time.Duration // how long a batch is held while MaxInFlight others have no results
+	DelayPerOp    time.Duration // wait after an answer for each op but one that was there; see logQueue.delay
+	MaxDelay      time.Duration // bound of that wait, unless the batch before took longer
 	Patience      time.Duration // how long an op waits to be sent for the first time
 	Resend        time.Duration // how long a batch that may be stored is sent again; below shardlog.LogDedup
 	LookupAfter   time.Duration // without results before a replica is asked, and between two times
@@ -56,12 +56,12 @@ func DefaultConfig() Config {
 type Log interface {
 	// Append returns the seq of a batch when it is durable. The same id within
 	// shardlog.LogDedup is stored once. events.ErrUnknownOutcome: only the same
-	// call again can tell. Any other error: nothing was stored. It returns soon
+	// call again can find out. Any other error: nothing was stored. It returns soon
 	// after ctx ended and keeps nothing of data.
 	Append(ctx context.Context, log events.LogID, id string, data []byte) (seq uint64, err error)
 }
 
-// Listener hears what is published now; messages may get lost.
+// Listener receives what is published now; messages may get lost.
 type Listener interface {
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 }
@@ -89,14 +89,14 @@ type Writer struct {
 	mu      sync.Mutex
 	ctx     context.Context // of Run, for what Do starts; nil: not running
 	batches uint64
-	lanes   map[events.LogID]*logQueue
+	queues  map[events.LogID]*logQueue
 	sent    map[string]*batch // by id, results outstanding
 	work    sync.WaitGroup
 }
 
 // New builds a writer that takes ops while Run runs. The first ones may come
 // before it does.
-func New(cfg Config, logs Log, hear Listener, asks ResultReader, log *slog.Logger) (*Writer, error) {
+func New(cfg Config, logs Log, listener Listener, replicas ResultReader, log *slog.Logger) (*Writer, error) {
 	switch {
 	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
 		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
@@ -115,9 +115,9 @@ func New(cfg Config, logs Log, hear Listener, asks ResultReader, log *slog.Logge
 	}
 	begun := make(chan struct{})
 	return &Writer{
-		cfg: cfg, logs: logs, listener: hear, replicas: asks, log: log, prefix: rand.Text() + "-",
+		cfg: cfg, logs: logs, listener: listener, replicas: replicas, log: log, prefix: rand.Text() + "-",
 		begun: begun, begin: sync.OnceFunc(func() { close(begun) }),
-		lanes: map[events.LogID]*logQueue{}, sent: map[string]*batch{},
+		queues: map[events.LogID]*logQueue{}, sent: map[string]*batch{},
 	}, nil
 }
 
@@ -185,9 +185,9 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *shardlog.Op) (Res
 	}
 	select {
 	case a := <-c.done:
-		return c.told(a)
+		return c.finish(a)
 	case <-ctx.Done():
-		a := c.lane.abandon(c, context.Cause(ctx))
+		a := c.queue.abandon(c, context.Cause(ctx))
 		return a.result, a.err
 	}
 }
@@ -196,15 +196,15 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *shardlog.Op) (Res
 // itself, to a quarter of Config.AskAfter, which costs less than a context for
 // each op; the cause of what is late is context.DeadlineExceeded. It does not
 // wait for a writer that Runs not yet: that is 503.
-func (w *Writer) DoFor(most time.Duration, log events.LogID, op *shardlog.Op) (Result, error) {
-	c, err := w.newCall(op, most)
+func (w *Writer) DoFor(limit time.Duration, log events.LogID, op *shardlog.Op) (Result, error) {
+	c, err := w.newCall(op, limit)
 	if err != nil {
 		return Result{}, err
 	}
 	if err := w.put(log, c); err != nil {
 		return Result{}, err
 	}
-	return c.told(<-c.done) // Run answers all, before it returns at the latest
+	return c.finish(<-c.done) // Run answers all, before it returns at the latest
 }
 
 // Running reports whether Run has begun to take ops.
@@ -223,7 +223,7 @@ func (w *Writer) Owns(batch string) bool { return strings.HasPrefix(batch, w.pre
 // put queues a call for the log.
 func (w *Writer) put(log events.LogID, c *call) error {
 	for {
-		l, err := w.lane(log)
+		l, err := w.queue(log)
 		if err != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func (w *Writer) put(log events.LogID, c *call) error {
 }
 
 // awaitRunning returns once Run takes ops: clients come as soon as their sockets
-// are there, and hearing needs a bus that answers.
+// are there, and listening needs a bus that answers.
 func (w *Writer) awaitRunning(ctx context.Context) error {
 	if w.Running() {
 		return nil
@@ -253,20 +253,20 @@ func (w *Writer) awaitRunning(ctx context.Context) error {
 
 var errNotRunning = events.StatusErrorf(503, "the writer is not running")
 
-// lane finds or makes the lane of a log.
-func (w *Writer) lane(id events.LogID) (*logQueue, error) {
+// queue finds or makes the queue of a log.
+func (w *Writer) queue(id events.LogID) (*logQueue, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx == nil {
 		return nil, fmt.Errorf("write to %s: %w", id, errNotRunning)
 	}
-	l, ok := w.lanes[id]
+	l, ok := w.queues[id]
 	if !ok {
 		if err := id.Validate(); err != nil {
 			return nil, err
 		}
 		l = &logQueue{writer: w, id: id, notified: make(chan struct{}, 1)}
-		w.lanes[id] = l
+		w.queues[id] = l
 	}
 	return l, nil
 }
@@ -274,22 +274,22 @@ func (w *Writer) lane(id events.LogID) (*logQueue, error) {
 func (w *Writer) all() []*logQueue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]*logQueue, 0, len(w.lanes))
-	for _, l := range w.lanes {
+	all := make([]*logQueue, 0, len(w.queues))
+	for _, l := range w.queues {
 		all = append(all, l)
 	}
 	return all
 }
 
-// forgetIdle forgets a lane that has nothing to do: logs come and go. Who takes
-// both locks takes the lane's first.
+// forgetIdle forgets a queue that has nothing to do: logs come and go. Who takes
+// both locks takes the queue's first.
 func (w *Writer) forgetIdle(l *logQueue) {
 	if !l.retire() {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.lanes, l.id)
+	delete(w.queues, l.id)
 }
 
 // start runs fn as part of Run; it reports false when Run has ended.
@@ -319,7 +319,7 @@ func (w *Writer) forget(b *batch) {
 	delete(w.sent, b.id)
 }
 
-// results hears what an applier says.
+// results takes what an applier publishes.
 func (w *Writer) results(data []byte) {
 	r, err := shardlog.DecodeResults(data)
 	if err != nil {
@@ -330,9 +330,9 @@ func (w *Writer) results(data []byte) {
 	b := w.sent[r.Batch]
 	w.mu.Unlock()
 	if b == nil {
-		return // told before, or given up
+		return // answered before, or given up
 	}
-	if err := b.lane.resolve(b, r); err != nil {
+	if err := b.queue.resolve(b, r); err != nil {
 		w.log.Warn("no results", events.KeyTable, r.Table, events.KeyShard, r.Shard, events.KeyError, err)
 	}
 }

@@ -315,9 +315,9 @@ func TestDo_OneAppendAtATime(t *testing.T) {
 	})
 }
 
-// crowd is clients of a writer in a bubble, and a test that says when their
+// group is clients of a writer in a bubble, and a test that says when their
 // batches are answered.
-type crowd struct {
+type group struct {
 	*desk
 	t    *testing.T
 	w    *oplog.Writer
@@ -328,21 +328,21 @@ type crowd struct {
 
 const (
 	pace     = 100 * time.Microsecond
-	paceMost = 10 * pace
+	maxDelay = 10 * pace
 	linger   = 50 * pace
 )
 
-func crowded(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c *crowd)) {
+func grouped(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c *group)) {
 	t.Helper()
 	d := &desk{}
 	paced := func(cfg *oplog.Config) {
-		cfg.DelayPerOp, cfg.MaxDelay, cfg.Linger = pace, paceMost, linger
+		cfg.DelayPerOp, cfg.MaxDelay, cfg.Linger = pace, maxDelay, linger
 		if change != nil {
 			change(cfg)
 		}
 	}
 	bubble(t, d, paced, func(t *testing.T, w *oplog.Writer) {
-		c := &crowd{desk: d, t: t, w: w, acks: d.acknowledged()}
+		c := &group{desk: d, t: t, w: w, acks: d.acknowledged()}
 		test(t, c)
 		for _, done := range c.open {
 			if err := <-done; err != nil {
@@ -353,7 +353,7 @@ func crowded(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c
 }
 
 // begin has so many clients write.
-func (c *crowd) begin(n int) {
+func (c *group) begin(n int) {
 	for range n {
 		c.key++
 		c.open = append(c.open, do(c.t.Context(), c.w, c.key))
@@ -361,14 +361,14 @@ func (c *crowd) begin(n int) {
 }
 
 // reply acknowledges the last batch and tells its results.
-func (c *crowd) reply() {
+func (c *group) reply() {
 	c.t.Helper()
 	last := len(c.seen())
 	c.acknowledge()
 	c.results(last)
 }
 
-func (c *crowd) acknowledge() {
+func (c *group) acknowledge() {
 	c.t.Helper()
 	select {
 	case c.acks <- uint64(len(c.seen())):
@@ -379,13 +379,13 @@ func (c *crowd) acknowledge() {
 }
 
 // results tells those of batch n, from 1.
-func (c *crowd) results(n int) {
+func (c *group) results(n int) {
 	c.tell(c.seen()[n-1], uint64(n))
 	synctest.Wait()
 }
 
 // sent are the ops of each batch so far.
-func (c *crowd) sent(ops ...int) {
+func (c *group) sent(ops ...int) {
 	c.t.Helper()
 	synctest.Wait()
 	var got []int
@@ -399,7 +399,7 @@ func (c *crowd) sent(ops ...int) {
 
 // after sees that the next batch is sent when so much time has passed, of so
 // many ops, and no earlier.
-func (c *crowd) after(hold time.Duration, ops int) {
+func (c *group) after(hold time.Duration, ops int) {
 	c.t.Helper()
 	var before []int
 	for _, b := range c.seen() {
@@ -412,7 +412,7 @@ func (c *crowd) after(hold time.Duration, ops int) {
 }
 
 func TestDo_OneClientAloneIsNeverHeldUp(t *testing.T) {
-	crowded(t, nil, func(t *testing.T, c *crowd) {
+	grouped(t, nil, func(t *testing.T, c *group) {
 		begun := time.Now()
 		c.begin(1)
 		c.sent(1)
@@ -430,7 +430,7 @@ func TestDo_OneClientAloneIsNeverHeldUp(t *testing.T) {
 }
 
 func TestDo_ClientsThatOverlapShareABatch(t *testing.T) {
-	crowded(t, nil, func(t *testing.T, c *crowd) {
+	grouped(t, nil, func(t *testing.T, c *group) {
 		c.begin(1)
 		c.begin(1)
 		c.sent(1)
@@ -451,7 +451,7 @@ func TestDo_ClientsThatOverlapShareABatch(t *testing.T) {
 }
 
 func TestDo_ACrowdThatIsBackIsSentAtOnce(t *testing.T) {
-	crowded(t, nil, func(t *testing.T, c *crowd) {
+	grouped(t, nil, func(t *testing.T, c *group) {
 		begun := time.Now()
 		c.begin(20)
 		c.reply()
@@ -478,7 +478,7 @@ func TestDo_ACrowdThatIsBackIsSentAtOnce(t *testing.T) {
 func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 	for name, late := range map[string]time.Duration{"at once": 0, "soon": pace, "just in time": 3*pace - 1} {
 		t.Run(name, func(t *testing.T) {
-			crowded(t, nil, func(_ *testing.T, c *crowd) {
+			grouped(t, nil, func(_ *testing.T, c *group) {
 				c.begin(4)
 				c.reply()
 				c.begin(1)
@@ -497,7 +497,7 @@ func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 		})
 	}
 	t.Run("too late", func(t *testing.T) {
-		crowded(t, nil, func(_ *testing.T, c *crowd) {
+		grouped(t, nil, func(_ *testing.T, c *group) {
 			c.begin(4)
 			c.reply()
 			c.begin(1)
@@ -513,7 +513,7 @@ func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 
 // Clients that go one by one hold up those who stay for less and less.
 func TestDo_ACrowdShrinks(t *testing.T) {
-	crowded(t, nil, func(_ *testing.T, c *crowd) {
+	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(6)
 		c.reply()
 		c.begin(1)
@@ -530,29 +530,29 @@ func TestDo_ACrowdShrinks(t *testing.T) {
 }
 
 func TestDo_NoCrowdIsWaitedForLonger(t *testing.T) {
-	crowded(t, nil, func(_ *testing.T, c *crowd) {
+	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(30)
 		c.reply()
 		c.sent(1, 29)
 		c.reply()
 		c.begin(20)
-		c.after(paceMost, 20)
+		c.after(maxDelay, 20)
 		c.reply()
 		c.begin(11)
-		c.after(paceMost, 11)
+		c.after(maxDelay, 11)
 		c.reply()
 	})
 }
 
 func TestDo_WhereBatchesTakeLongACrowdMayToo(t *testing.T) {
 	for _, f := range []struct{ took, hold time.Duration }{
-		{paceMost / 2, paceMost},
-		{paceMost + 1, paceMost + 1},
-		{2 * paceMost, 2 * paceMost},
+		{maxDelay / 2, maxDelay},
+		{maxDelay + 1, maxDelay + 1},
+		{2 * maxDelay, 2 * maxDelay},
 		{2 * linger, linger},
 	} {
 		t.Run(f.took.String(), func(t *testing.T) {
-			crowded(t, nil, func(_ *testing.T, c *crowd) {
+			grouped(t, nil, func(_ *testing.T, c *group) {
 				c.begin(80)
 				c.reply()
 				c.sent(1, 79)
@@ -567,7 +567,7 @@ func TestDo_WhereBatchesTakeLongACrowdMayToo(t *testing.T) {
 }
 
 func TestDo_GathersUntilTheAnswer(t *testing.T) {
-	crowded(t, nil, func(_ *testing.T, c *crowd) {
+	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(1)
 		c.acknowledge()
 		time.Sleep(linger / 2)
@@ -582,7 +582,7 @@ func TestDo_GathersUntilTheAnswer(t *testing.T) {
 }
 
 func TestDo_LingersNoLonger(t *testing.T) {
-	crowded(t, nil, func(_ *testing.T, c *crowd) {
+	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(1)
 		c.acknowledge()
 		c.begin(2)
@@ -605,7 +605,7 @@ func TestDo_LingersNoLonger(t *testing.T) {
 
 func TestDo_AFullBatchIsSentAtOnce(t *testing.T) {
 	full := func(cfg *oplog.Config) { cfg.BatchBytes = 400 } // ten ops
-	crowded(t, full, func(t *testing.T, c *crowd) {
+	grouped(t, full, func(t *testing.T, c *group) {
 		begun := time.Now()
 		c.begin(1)
 		c.acknowledge()
@@ -625,7 +625,7 @@ func TestDo_AFullBatchIsSentAtOnce(t *testing.T) {
 		if took := time.Since(begun); took > 0 {
 			t.Errorf("it took %s", took)
 		}
-		time.Sleep(paceMost)
+		time.Sleep(maxDelay)
 		c.sent(1, 10, 10, 10, 1)
 		c.reply()
 	})
@@ -633,7 +633,7 @@ func TestDo_AFullBatchIsSentAtOnce(t *testing.T) {
 
 // Who has left is no reason to hold anybody up, nor to forget who has not.
 func TestDo_CallersWhoLeaveACrowd(t *testing.T) {
-	crowded(t, nil, func(t *testing.T, c *crowd) {
+	grouped(t, nil, func(t *testing.T, c *group) {
 		leaving, leave := context.WithCancel(t.Context())
 		c.begin(4)
 		c.reply()
@@ -650,7 +650,7 @@ func TestDo_CallersWhoLeaveACrowd(t *testing.T) {
 			}
 		}
 		c.reply() // nobody is there
-		time.Sleep(paceMost)
+		time.Sleep(maxDelay)
 		c.sent(1, 4)
 		c.begin(1)
 		c.sent(1, 4, 1)
@@ -660,7 +660,7 @@ func TestDo_CallersWhoLeaveACrowd(t *testing.T) {
 
 // A crowd that was refused is not waited for by those who come much later.
 func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
-	crowded(t, nil, func(t *testing.T, c *crowd) {
+	grouped(t, nil, func(t *testing.T, c *group) {
 		c.begin(8)
 		c.reply()
 		c.begin(1)
@@ -676,7 +676,7 @@ func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
 			wantCode(t, <-done, 503)
 		}
 		c.answer = served
-		time.Sleep(paceMost)
+		time.Sleep(maxDelay)
 		before := len(c.seen())
 		c.begin(1)
 		if after := len(c.seen()); after != before+1 {

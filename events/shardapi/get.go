@@ -11,7 +11,7 @@ import (
 
 // GetPath is the path of a shard server's rows by key, of many shards in one
 // question: POST with a list of GetPart. The answer has, for each part in
-// turn, its rows and a line of End, or a line of Fault.
+// order, its rows and a line of End, or a line of Fault.
 const GetPath = "/v1/get"
 
 // Fault begins the line of a part that cannot be answered: "!<StatusError>".

@@ -37,7 +37,7 @@ const (
 )
 
 // Op is one client operation on one shard. Its values are fixed: applying it
-// asks neither a clock nor chance, so that it does the same everywhere.
+// depends on neither clock nor chance, so that it does the same everywhere.
 type Op struct {
 	Kind        string        `json:"op"`
 	Rows        []rowjson.Row `json:"rows,omitempty"`
@@ -169,7 +169,7 @@ type Entry struct {
 }
 
 // DecodeBatch reads a message of a log. What comes back is well formed;
-// whether it fits the table, Op.Validate says.
+// whether it fits the table, Op.Validate finds out.
 func DecodeBatch(b []byte) (Batch, error) {
 	if len(b) > MaxBatchBytes {
 		return Batch{}, fmt.Errorf("decode batch: %d bytes are too many", len(b))

@@ -17,7 +17,7 @@ type StateDigest struct {
 	Idempotency string          `json:"idempotency"` // of the idempotency keys that are kept
 }
 
-// Digest is what one replica says at the marker of OpDigest: published on
+// Digest is of one replica at the marker of OpDigest: published on
 // DigestSubject when it has applied the marker.
 type Digest struct {
 	Server string      `json:"server"`
@@ -32,7 +32,7 @@ type Digest struct {
 // others to compute.
 const DigestBusy = "too many digests at once"
 
-// DecodeDigest reads what a replica says of its state.
+// DecodeDigest reads the digest of a replica.
 func DecodeDigest(b []byte) (Digest, error) {
 	var d Digest
 	if err := json.Unmarshal(b, &d); err != nil {

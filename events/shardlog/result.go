@@ -69,7 +69,7 @@ type KeptIdempotency struct {
 	First Result    `json:"first"`
 }
 
-// DecodeResults reads what an applier tells a writer, and what a replica kept.
+// DecodeResults reads what an applier publishes, and what a replica kept.
 func DecodeResults(b []byte) (Results, error) {
 	r, err := unmarshalResults(b)
 	if err != nil {

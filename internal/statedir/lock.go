@@ -20,8 +20,8 @@ const Dying = 500 * time.Millisecond
 const pace = 20 * time.Millisecond // between two looks
 
 // Take takes the lock named name of dir, which exists, and holds it until the
-// file is closed or the process ends: the kernel keeps it. It waits for patience at the most, and not
-// after ctx has ended; then the error is ErrInUse and says by whom.
+// file is closed or the process ends: the kernel keeps it. It waits for patience at most, and not
+// after ctx has ended; then the error is ErrInUse and names the holder.
 func Take(ctx context.Context, dir, name string, patience time.Duration) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

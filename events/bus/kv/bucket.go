@@ -25,7 +25,7 @@ type Buckets struct{ conn *link.Conn }
 func New(conn *link.Conn) *Buckets { return &Buckets{conn} }
 
 // Bucket is a key/value bucket. Deciding by the result of Create, Update or
-// Delete is safe; what Get, Entries and Watch tell may be old.
+// Delete is safe; what Get, Entries and Watch return may be old.
 type Bucket struct {
 	conn   *link.Conn
 	name   string
@@ -181,7 +181,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte) (events.V
 
 // Update replaces the value that has version last. events.ErrConflict: the key
 // has another version, or the bucket another life. events.ErrUnknownOutcome:
-// the new value may be there or not; only another compare-and-set can tell.
+// the new value may be there or not; only another compare-and-set can find out.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error) {
 	if last.Zero() {
 		return events.Version{}, fmt.Errorf("update %s in %s: no version given: %w", key, b.name, events.ErrConflict)

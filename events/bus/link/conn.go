@@ -25,7 +25,7 @@ type Config struct {
 	Wait     bool          // Connect returns at once and the bus is looked for until it is there
 	Replicas int           // of streams and buckets: 1, or 3 on three servers; 0 keeps what is there
 	LeaseTTL time.Duration // of BucketLease; its holder renews it four times as often
-	LogBytes int64         // that the log of one shard may hold; 0: what the bus has room for
+	LogBytes int64         // that the log of one shard may hold; 0: what the bus has space for
 	Timeout  time.Duration // of one request to the bus
 }
 
@@ -54,7 +54,7 @@ const (
 )
 
 var (
-	// ErrAway is what an operation says that was not even tried.
+	// ErrAway is the error of an operation that was not even tried.
 	ErrAway = errors.New("the bus is away")
 	errLost = errors.New("the connection to the bus was lost")
 )

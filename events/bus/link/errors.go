@@ -67,7 +67,7 @@ func IsConflict(err error) bool {
 	return errors.As(err, &api) && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLastReplicas)
 }
 
-// Outcome tells what is known after a failed append: lost, not done, unknown.
+// Outcome is what is known after a failed append: lost, not done, unknown.
 func Outcome(err error) error {
 	if IsConflict(err) {
 		return fmt.Errorf("%w: %w", events.ErrConflict, err)

@@ -24,7 +24,7 @@ func (c *Logs) Append(ctx context.Context, id events.LogID, batch string, data [
 // stored once and gets the seq of the first.
 //
 // events.ErrUnknownOutcome: it is stored or not, and may be stored later; the
-// same call again tells. Any other error: nothing was stored by this call. Of
+// same call again finds out. Any other error: nothing was stored by this call. Of
 // those, events.ErrLogMissing, ErrLogForeign, ErrLogFull and a refusal (413,
 // too large) do not pass by themselves.
 func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, error) {
@@ -49,7 +49,7 @@ func (l *Log) Append(ctx context.Context, batch string, data []byte) (uint64, er
 	})
 	if err != nil {
 		if tried {
-			if !errors.Is(ctx.Err(), context.Canceled) { // a caller that waits no longer says nothing of the log
+			if !errors.Is(ctx.Err(), context.Canceled) { // that a caller waits no longer means nothing for the log
 				l.forget()
 			}
 			err = appendOutcome(err)
@@ -77,7 +77,7 @@ const (
 	codeStorageFull jetstream.ErrorCode = 10047
 )
 
-// appendOutcome tells what is known after a failed append to a log. It differs
+// appendOutcome is what is known after a failed append to a log. It differs
 // from outcome in that nothing may be taken for refused that can be there.
 func appendOutcome(err error) error {
 	var api *jetstream.APIError
@@ -97,7 +97,7 @@ func appendOutcome(err error) error {
 	case codeNoResources, codeAccountFull, codeStorageFull:
 		return fmt.Errorf("%w: %w", events.ErrLogFull, err)
 	case link.CodeStoreFailed:
-		// One code for all that a store says. A limit was checked before
+		// One code for every fault of a store. A limit was checked before
 		// anything was written; of the rest, who knows.
 		if strings.Contains(api.Description, "maximum bytes exceeded") || strings.Contains(api.Description, "maximum messages exceeded") {
 			return fmt.Errorf("%w: %w", events.ErrLogFull, err)

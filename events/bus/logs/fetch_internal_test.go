@@ -22,7 +22,7 @@ type numbered struct {
 func (n *numbered) Metadata() (*jetstream.MsgMetadata, error) { return &n.meta, nil }
 func (n *numbered) Data() []byte                              { return nil }
 
-// Whoever hears of more waits for it, so what is wrong with a lot is found
+// A reader waits for what is announced, so what is wrong with a fetch batch is found
 // before any of it is passed on.
 func TestLogReader_AnnouncesNothingThatDoesNotCome(t *testing.T) {
 	f := func(consumer, stream []uint64, pending uint64, want []string, behind bool, fault error) {
@@ -33,14 +33,14 @@ func TestLogReader_AnnouncesNothingThatDoesNotCome(t *testing.T) {
 			return nil
 		}}
 		r.seq.Store(10)
-		var lot []jetstream.Msg
+		var fetched []jetstream.Msg
 		for i := range consumer {
 			meta := jetstream.MsgMetadata{NumPending: pending}
 			meta.Sequence.Consumer, meta.Sequence.Stream = consumer[i], stream[i]
-			lot = append(lot, &numbered{meta: meta})
+			fetched = append(fetched, &numbered{meta: meta})
 		}
 		read := uint64(4)
-		isBehind, err := r.deliver(lot, &read)
+		isBehind, err := r.deliver(fetched, &read)
 		if !slices.Equal(got, want) || isBehind != behind || !errors.Is(err, fault) || fault == nil && err != nil {
 			t.Errorf("consumer seqs %d, stream seqs %d: %q, behind %v, %v; want %q, %v, %v", consumer, stream, got, isBehind, err, want, behind, fault)
 		}

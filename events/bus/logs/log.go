@@ -140,7 +140,7 @@ func (c *Logs) DeleteLog(ctx context.Context, id events.LogID) error {
 }
 
 // LogState is what the log of a shard holds, whatever life of it is there:
-// its incarnation says which. None is events.ErrLogMissing.
+// its incarnation names it. None is events.ErrLogMissing.
 func (c *Logs) LogState(ctx context.Context, table, shard string) (shardlog.LogState, error) {
 	fail := func(err error) (shardlog.LogState, error) {
 		return shardlog.LogState{}, fmt.Errorf("state of the log of %s.%s: %w", table, shard, err)
@@ -253,7 +253,7 @@ func (c *Logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) erro
 
 // State is what the log holds now.
 func (l *Log) State(ctx context.Context) (shardlog.LogState, error) {
-	l.forget() // opening it tells
+	l.forget() // so that it is asked for anew
 	var s shardlog.LogState
 	_, err := l.ask(ctx, func(_ context.Context, handle jetstream.Stream) error {
 		s = logState(handle.CachedInfo())

@@ -20,7 +20,7 @@ import (
 const (
 	// How much of a log the bus sends ahead of its reader: a catch-up is not
 	// held up by round trips, and twelve replicas in a process stay small.
-	// A bound in bytes alone would make the client keep room for a million
+	// A bound in bytes alone would make the client keep space for a million
 	// messages, which the garbage collector looks through again and again.
 	readAhead     = 2 << 20
 	messagesAhead = 512
@@ -36,9 +36,9 @@ var errSilent = errors.New("the log went on and nothing came")
 // and without a gap, and goes on as the log grows, over reconnects and
 // restarts of the bus. fn may keep data.
 //
-// Messages come as they are stored, or, where lots are wanted, are fetched. Then
-// fn hears whether more of the same lot follow at once: they do, unless Read
-// ends. What it holds of a log is a lot of messagesAhead at the most, in about
+// Messages come as they are stored, or are fetched many at a time. Then
+// fn learns whether more of the same fetched follow at once: they do, unless Read
+// ends. It holds at most messagesAhead messages of a log, in about
 // readAhead. Lots may be nil: never.
 //
 // At each subscription it compares the position with the log: the batch that
@@ -46,8 +46,8 @@ var errSilent = errors.New("the log went on and nothing came")
 // ctx ended, events.ErrLogPurged when the log does not have what comes next
 // (only a copy helps), events.ErrLogForeign when the log has another history,
 // events.ErrLogMissing when there is none.
-func (l *Log) Read(ctx context.Context, after events.Position, lots shardlog.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
-	r := &logReader{log: l, batch: after.Batch, lots: lots, fn: fn}
+func (l *Log) Read(ctx context.Context, after events.Position, batches shardlog.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
+	r := &logReader{log: l, batch: after.Batch, batches: batches, fn: fn}
 	r.seq.Store(after.Seq)
 	if after.Incarnation != l.id.Incarnation && after.Seq > 0 {
 		return fmt.Errorf("read log %s after %s: %w", l.id, after, events.ErrLogForeign)
@@ -86,7 +86,7 @@ func (l *Log) Read(ctx context.Context, after events.Position, lots shardlog.Bat
 // logReader is the state of one Read that outlives its consumers.
 type logReader struct {
 	log     *Log
-	lots    shardlog.BatchReader
+	batches shardlog.BatchReader
 	fn      func(uint64, time.Time, []byte, bool) error
 	seq     atomic.Uint64 // the last that fn had
 	at      time.Time     // when that was stored; zero: known by batch only
@@ -139,7 +139,7 @@ func (r *logReader) once(ctx context.Context) error {
 	defer watchdog.Wait()
 	defer silent(nil)
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.seq.Load() + 1}
-	if r.lotsWanted() {
+	if r.fetching() {
 		return r.fetch(ctx, handle, cfg)
 	}
 	return r.log.conn.TailAhead(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent, func() error { return nil })
@@ -153,7 +153,7 @@ func (r *logReader) sent(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	if err := r.pass(m, meta, false); err != nil {
 		return err
 	}
-	if r.lotsWanted() {
+	if r.fetching() {
 		return errOtherWay
 	}
 	return nil

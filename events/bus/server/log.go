@@ -21,11 +21,11 @@ func (l *serverLog) fatal() error {
 	return l.cause
 }
 
-func (l *serverLog) Noticef(format string, v ...any) { say(l.log.Debug, format, v) }
-func (l *serverLog) Debugf(format string, v ...any)  { say(l.log.Debug, format, v) }
-func (l *serverLog) Tracef(format string, v ...any)  { say(l.log.Debug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any)   { say(l.log.Warn, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { say(l.log.Error, format, v) }
+func (l *serverLog) Noticef(format string, v ...any) { forward(l.log.Debug, format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { forward(l.log.Debug, format, v) }
+func (l *serverLog) Tracef(format string, v ...any)  { forward(l.log.Debug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { forward(l.log.Warn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { forward(l.log.Error, format, v) }
 
 // Fatalf must not end the process: the server runs inside a role.
 func (l *serverLog) Fatalf(format string, v ...any) {
@@ -36,6 +36,6 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	}
 }
 
-func say(to func(string, ...any), format string, v []any) {
+func forward(to func(string, ...any), format string, v []any) {
 	to("nats-server", "says", fmt.Sprintf(format, v...))
 }

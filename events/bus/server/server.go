@@ -116,7 +116,7 @@ func (s *Server) Shutdown() {
 	<-s.done
 }
 
-// Wait blocks until the server has ended. The error says why, if nobody asked
+// Wait blocks until the server has ended. The error is why, if nobody asked
 // it to: JetStream, or one stream of it, switches itself off when the disk is
 // full, and only a new start brings it back.
 func (s *Server) Wait() error {
@@ -143,7 +143,7 @@ func (s *Server) watchdog() {
 	s.end()
 }
 
-// broken says what has switched itself off. A stream does so after a failed
+// broken names what has switched itself off. A stream does so after a failed
 // write: it refuses all others, also when the disk is well again.
 func (s *Server) broken() string {
 	if !s.nats.JetStreamEnabled() {
@@ -160,7 +160,7 @@ func (s *Server) broken() string {
 func (s *Server) end() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
-	_ = s.lock.Close() // the lock goes with the descriptor, whatever close says
+	_ = s.lock.Close() // the lock goes with the descriptor, whatever close returns
 }
 
 func serverOptions(cfg Config) (*natsserver.Options, error) {
