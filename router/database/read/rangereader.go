@@ -22,19 +22,23 @@ const maxStarts = 3
 // the next few shards are scanned ahead. After an error of Read the connection to
 // the client has to be closed, so that the answer does not look whole.
 type rangeReader struct {
-	head, tail []byte
-	parts      []*scan
+	pieces []piece // what is left of the answer
 
-	ctx    context.Context // ended by Close
-	close  func()          // once
-	work   sync.WaitGroup  // of scans
-	ahead  int
-	state  int
-	inside bool     // parts[0].before was handed out
-	rows   bool     // the list that is open has rows
-	ready  [][]byte // comes next
-	spare  []byte   // a buffer to swap for the next rows
-	err    error
+	ctx   context.Context // ended by Close
+	close func()          // once
+	work  sync.WaitGroup  // of scans
+	ahead int
+	rows  bool     // the list that is open has rows
+	ready [][]byte // comes next
+	spare []byte   // a buffer to swap for the next rows
+	err   error
+}
+
+// piece is a part of an answer: a text, or else the rows of a scan. Scans without
+// a text between them are one list.
+type piece struct {
+	text []byte
+	scan *scan
 }
 
 var errClosed = errors.New("the client is gone")
@@ -99,13 +103,6 @@ func (m *rangeReader) Close() error {
 	return nil
 }
 
-const (
-	atHead = iota
-	inParts
-	atTail
-	atEnd
-)
-
 // Read implements io.Reader.
 func (m *rangeReader) Read(b []byte) (int, error) {
 	for m.err == nil && len(m.ready) == 0 {
@@ -124,53 +121,49 @@ func (m *rangeReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next is the next piece of the answer, if it is not empty; it is good until
-// the next call.
+// next is the next part of the answer, if it is not empty; it is good until the
+// next call.
 func (m *rangeReader) next() ([]byte, error) {
-	switch m.state {
-	case atHead:
-		m.state = inParts
-		return m.head, nil
-	case inParts:
-		if len(m.parts) > 0 {
-			return m.nextRows()
-		}
-		m.state = atTail
-		return nil, nil
-	case atTail:
-		m.state = atEnd
-		return m.tail, nil
+	if len(m.pieces) == 0 {
+		return nil, io.EOF
 	}
-	return nil, io.EOF
-}
-
-func (m *rangeReader) nextRows() ([]byte, error) {
-	for i := range min(m.ahead, len(m.parts)) {
-		if p := m.parts[i]; !p.started {
-			p.started = true
-			m.work.Go(func() { p.run(m.ctx) })
-		}
+	m.scanAhead()
+	p := m.pieces[0]
+	if p.scan == nil {
+		m.pieces, m.rows = m.pieces[1:], false
+		return p.text, nil
 	}
-	p := m.parts[0]
-	first := !m.inside
-	if m.inside = true; first && p.before != nil {
-		m.rows = false
-		return p.before, nil
-	}
-	rows, err := p.take(m.ctx, m.spare)
+	rows, err := p.scan.take(m.ctx, m.spare)
 	switch {
 	case errors.Is(err, io.EOF):
-		m.parts, m.inside = m.parts[1:], false
-		return p.after, nil
+		m.pieces = m.pieces[1:]
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
 	m.spare = rows
-	if m.rows && !p.begun {
+	if m.rows && !p.scan.begun {
 		m.ready = append(m.ready, comma)
 	}
-	p.begun, m.rows = true, true
+	p.scan.begun, m.rows = true, true
 	return rows, nil
+}
+
+// scanAhead starts the next scans.
+func (m *rangeReader) scanAhead() {
+	scans := 0
+	for _, p := range m.pieces {
+		if p.scan == nil {
+			continue
+		}
+		if scans++; scans > m.ahead {
+			return
+		}
+		if !p.scan.started {
+			p.scan.started = true
+			m.work.Go(func() { p.scan.run(m.ctx) })
+		}
+	}
 }
 
 var comma = []byte{','}

@@ -20,13 +20,13 @@ func TestStream_IsWholeWhereverItIsCut(t *testing.T) {
 		r := &Reader{cfg: Config{Hold: hold, Ahead: 2}, group: group}
 		var request fasthttp.RequestCtx
 		err := r.stream(&request, func() *rangeReader {
-			m := &rangeReader{head: []byte("{["), tail: []byte("]}")}
+			pieces := []piece{{text: []byte("{[")}}
 			for _, rows := range []string{"1,2", "", "3,4"} {
 				s := r.newScan(nil, 0, 0, 0, nil)
 				s.rows, s.ended, s.started = []byte(rows), true, true
-				m.parts = append(m.parts, s)
+				pieces = append(pieces, piece{scan: s})
 			}
-			return m
+			return &rangeReader{pieces: append(pieces, piece{text: []byte("]}")})}
 		})
 		if err != nil {
 			t.Fatal(err)

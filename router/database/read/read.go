@@ -49,11 +49,11 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 	}
 	defer r.metrics.took(t.Name(), rangeReads, begun)
 	return r.stream(ctx, func() *rangeReader {
-		m := &rangeReader{head: headOf(shards), tail: []byte(tailOfRead)}
+		pieces := []piece{{text: headOf(shards)}}
 		for i, s := range shards {
-			m.parts = append(m.parts, r.newScan(s, minSeqs[i], max(low, s.Low), min(high, s.High()), nil))
+			pieces = append(pieces, piece{scan: r.newScan(s, minSeqs[i], max(low, s.Low), min(high, s.High()), nil)})
 		}
-		return m
+		return &rangeReader{pieces: append(pieces, piece{text: []byte(tailOfRead)})}
 	})
 }
 
@@ -168,12 +168,11 @@ func (r *Reader) Server(ctx *fasthttp.RequestCtx, name string) error {
 		return api.Unavailable(err)
 	}
 	return r.stream(ctx, func() *rangeReader {
-		m := &rangeReader{head: []byte("{"), tail: []byte(`"status":"success"}`)}
+		pieces := []piece{{text: []byte("{")}}
 		for i, s := range shards {
-			p := r.newScan(s, minSeqs[i], math.MinInt64, math.MaxInt64, replicas[i])
-			p.before, p.after = []byte(fmt.Sprintf("%q:[", s.ID)), []byte("],")
-			m.parts = append(m.parts, p)
+			rows := r.newScan(s, minSeqs[i], math.MinInt64, math.MaxInt64, replicas[i])
+			pieces = append(pieces, piece{text: []byte(fmt.Sprintf("%q:[", s.ID))}, piece{scan: rows}, piece{text: []byte("],")})
 		}
-		return m
+		return &rangeReader{pieces: append(pieces, piece{text: []byte(`"status":"success"}`)})}
 	})
 }

@@ -24,9 +24,8 @@ type scan struct {
 	low, high int64
 	only      *catalog.Replica // nil: any
 
-	before, after []byte // around its rows in the answer
-	started       bool
-	begun         bool // some of its rows are in the answer
+	started bool
+	begun   bool // some of its rows are in the answer
 
 	mu    sync.Mutex
 	rows  []byte // with commas between them
