@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringway/events"
+	"ringway/internal/filelock"
 )
 
 // Config says where an embedded bus listens and keeps its data.
@@ -234,16 +235,12 @@ func lockStore(store string) (*os.File, error) {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, fmt.Errorf("start bus: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(store, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	f, err := filelock.Try(filepath.Join(store, "lock"), 0o600)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, fmt.Errorf("start bus: %s: %w by another bus; choose another directory or end that one", store, ErrStoreInUse)
+	case err != nil:
 		return nil, fmt.Errorf("start bus: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close() // nothing was written
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("start bus: %s: %w by another bus; choose another directory or end that one", store, ErrStoreInUse)
-		}
-		return nil, fmt.Errorf("start bus: lock %s: %w", f.Name(), err)
 	}
 	return f, nil
 }
