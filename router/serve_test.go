@@ -29,6 +29,34 @@ func TestRouter_ForwardsByKey(t *testing.T) {
 	}
 }
 
+// Else clients that send none would be spread at random, and those that do could
+// choose their member.
+func TestRouter_AKeyMayBeAFieldThatTheRouterAdds(t *testing.T) {
+	w := start(t, nil)
+	var members []events.Member
+	for i := range 3 {
+		members = append(members, routeMember(i+1, replica(t, replyWith(fmt.Sprint("S", i+1)))))
+	}
+	f := func(field, added, sent, value string) {
+		t.Helper()
+		r := route(members...)
+		r.Key = events.KeySource{From: "header", Name: field}
+		w.put(r)
+		table := w.table()
+		for range 20 {
+			if got, want := w.do("GET", "/home", ""), members[table.Owner(table.Slot(hashOf(added)))].Name; got.body != want {
+				t.Fatalf("%s: got %d %s, want %s", field, got.code, got.body, want)
+			}
+			if got, want := w.do("GET", "/home", "", field, sent), members[table.Owner(table.Slot(hashOf(value)))].Name; got.body != want {
+				t.Fatalf("%s: %s: got %d %s, want %s", field, sent, got.code, got.body, want)
+			}
+		}
+	}
+	host := strings.TrimPrefix(w.url, "http://")
+	f("X-Forwarded-For", "127.0.0.1", "192.0.2.1", "192.0.2.1, 127.0.0.1")
+	f("X-Forwarded-Host", host, "evil", host)
+}
+
 func TestRouter_LosesNoRequestWhenMembersAreKilled(t *testing.T) {
 	w := start(t, nil)
 	var members []events.Member

@@ -19,8 +19,8 @@ func (p *Proxy) Serve(ctx *fasthttp.RequestCtx, snap *Snapshot, found edge.Field
 	if !snap.forwards(ctx) {
 		return // it has its answer
 	}
-	hash := snap.service.key.hash(ctx)
 	p.toMember(ctx, found)
+	hash := snap.service.key.hash(ctx) // of the fields that the member gets: X-Forwarded-For may be the key
 
 	snap, m := p.enter(snap, hash, nil)
 	if m == nil {
