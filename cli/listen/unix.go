@@ -65,6 +65,7 @@ func bindUnix(path string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = lock.Chmod(socketMode) // for all who may replace the socket, whatever the umask; one that another user left is his to change
 	f := &socketFile{path: path, lock: lock}
 	err = removeStale(path)
 	var l net.Listener
@@ -159,7 +160,7 @@ func (f *socketFile) remove() error {
 			err = os.Remove(f.path)
 		}
 	}
-	err = errors.Join(err, os.Remove(f.path+lockSuffix), f.lock.Close())
+	err = errors.Join(err, filelock.Remove(f.lock))
 	f.lock = nil
 	return err
 }

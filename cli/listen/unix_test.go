@@ -217,6 +217,37 @@ func TestSocket_RemovesOnlyItsOwnFile(t *testing.T) {
 	}
 }
 
+// After a kill, the next owner may be another user of the group.
+func TestListenUnix_LockIsOfTheGroupToo(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	old := syscall.Umask(0o077)
+	s, err := Open("unix:"+path, "--listen")
+	syscall.Umask(old)
+	testkit.Must(t, err)
+	defer s.Close()
+	info, err := os.Lstat(path + lockSuffix)
+	testkit.Must(t, err)
+	if got := info.Mode(); got != socketMode {
+		t.Errorf("mode %s", got)
+	}
+}
+
+// Whatever cleans up directories of temporary files may take the lock file away.
+func TestSocket_RemovesOnlyItsOwnLock(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "s")
+	s := mustListen(t, path)
+	testkit.Must(t, os.Remove(path+lockSuffix))
+	testkit.Must(t, s.Close())
+	s = mustListen(t, path)
+	testkit.Must(t, os.Remove(path+lockSuffix))
+	testkit.Must(t, os.WriteFile(path+lockSuffix, nil, socketMode))
+	testkit.Must(t, s.Close())
+	if got := strings.Join(names(t, dir), " "); got != "s"+lockSuffix {
+		t.Errorf("%s is left", got)
+	}
+}
+
 // Whoever has the lock keeps the path, even if somebody removes its socket.
 func TestListenUnix_RefusesAPathWhoseOwnerLives(t *testing.T) {
 	dir := socketDir(t)

@@ -16,7 +16,7 @@ import (
 // path still leads to the file that is locked.
 func Try(path string, mode fs.FileMode) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, mode)
+		f, err := open(path, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -30,6 +30,31 @@ func Try(path string, mode fs.FileMode) (*os.File, error) {
 			return nil, err
 		}
 	}
+}
+
+// open makes only a file that is not there: to open with O_CREATE what another
+// user left in /tmp is refused even to root (fs.protected_regular).
+func open(path string, mode fs.FileMode) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|syscall.O_NOFOLLOW, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+}
+
+// Remove removes the file of a lock, unless somebody has removed or replaced it
+// by hand, and then frees the lock.
+func Remove(lock *os.File) error {
+	var err error
+	if isAt(lock, lock.Name()) {
+		err = os.Remove(lock.Name())
+	}
+	return errors.Join(err, lock.Close())
 }
 
 // isAt reports whether a file is what its path leads to.
