@@ -168,6 +168,24 @@ func TestCache_ServesWhenTheBusIsAwayAtStart(t *testing.T) {
 	})
 }
 
+// The bus has nothing newer, so no change is the reason for a heartbeat.
+func TestCache_IsInAHeartbeatAtOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "routes.json")
+	first := start(t, func(c *Config) { c.Cache = file })
+	first.put(route(routeMember(1, replica(t, replyWith("S1")))))
+	first.eventually(func() error { _, err := os.Stat(file); return err })
+	testkit.Must(t, first.stop())
+
+	cfg := DefaultConfig()
+	cfg.ID, cfg.Public, cfg.Cache = "r1", []net.Listener{listen(t)}, file
+	second, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, testkit.Quiet)
+	testkit.Must(t, err)
+	testkit.Must(t, cfg.Public[0].Close())
+	if len(second.heartbeatNow) == 0 {
+		t.Error("the first heartbeat waits for the ticker")
+	}
+}
+
 func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 	f := func(content string) {
 		t.Helper()
