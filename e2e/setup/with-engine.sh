@@ -25,12 +25,19 @@ may_install() {
 	[ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || give_up "that takes root on Debian"
 }
 
-dir=
+dir= keeper=
+# cleanup ends the engine, also one that is only now being started and has no
+# pid file yet. A second signal would have dockerd leave its containers running.
 cleanup() {
 	[ -n "$dir" ] || return
 	touch "$dir/stop"
-	[ -s "$dir/pid" ] && kill "$(cat "$dir/pid")" 2>/dev/null
-	wait "$keeper" 2>/dev/null
+	local asked=
+	for _ in $(seq 150); do
+		[ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null || break
+		[ -n "$asked" ] || { [ -s "$dir/pid" ] && kill "$(cat "$dir/pid")" 2>/dev/null && asked=1; }
+		sleep 0.2
+	done
+	[ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null && [ -s "$dir/pid" ] && kill -KILL "$(cat "$dir/pid")" 2>/dev/null
 	rm -rf "$dir"
 }
 trap cleanup EXIT
