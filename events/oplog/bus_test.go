@@ -287,11 +287,53 @@ func TestDo_LostAcknowledgements(t *testing.T) {
 	t.Run("results are lost too", func(t *testing.T) { f(t, true) })
 }
 
+// The writer finds out that the log is another one from the acknowledgement of
+// its first batch, which is in the new log then. What follows is refused.
 func TestDo_AnotherIncarnation(t *testing.T) {
+	w, second, a := anotherIncarnation(t, true) // with results, the append might end before its acknowledgement comes
+	var h history
+	r, err := w.Do(testkit.Context(t), theLog, insert(2))
+	h.note(t, 2, r, err)
+	wantUnknown(t, err)
+	r, err = w.Do(testkit.Context(t), theLog, insert(3))
+	h.note(t, 3, r, err)
+	if !errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want a refusal for a foreign log", err)
+	}
+	wantCode(t, err, 503)
+	a.setMute(false)
+	if r, err = w.Do(testkit.Context(t), second, insert(4)); err != nil || r.Outcome != shardlog.Done {
+		t.Fatalf("in the new life: %+v, %v", r, err)
+	}
+	h.note(t, 4, r, err)
+	h.check(t, a)
+}
+
+// Results may come before the acknowledgement that shows another incarnation. They
+// decide what they are of, and the writer then learns of the other log later.
+func TestDo_ResultsOfAnotherIncarnation(t *testing.T) {
+	w, second, a := anotherIncarnation(t, false)
+	var h history
+	for key := range int64(20) {
+		r, err := w.Do(testkit.Context(t), theLog, insert(2+key))
+		h.note(t, 2+key, r, err)
+	}
+	r, err := w.Do(testkit.Context(t), second, insert(100))
+	if err != nil || r.Outcome != shardlog.Done {
+		t.Fatalf("in the new life: %+v, %v", r, err)
+	}
+	h.note(t, 100, r, err)
+	h.check(t, a)
+}
+
+// anotherIncarnation is a writer that has written key 1 to a log which was then
+// deleted and made anew, without a reconnect, and the applier of the new one.
+func anotherIncarnation(t *testing.T, mute bool) (w *oplog.Writer, second events.LogID, a *applier) {
+	t.Helper()
 	srv := testkit.StartBusProcess(t)
 	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	w, _ := run(t, oplog.DefaultConfig(), c, c, apply(t, testkit.Connect(t, srv.URL()), theLog))
+	w, _ = run(t, oplog.DefaultConfig(), c, c, apply(t, testkit.Connect(t, srv.URL()), theLog))
 	if _, err := w.Do(testkit.Context(t), theLog, insert(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -299,26 +341,12 @@ func TestDo_AnotherIncarnation(t *testing.T) {
 	if err := admin.DeleteLog(testkit.Context(t), theLog); err != nil {
 		t.Fatal(err)
 	}
-	second := theLog
+	second = theLog
 	second.Incarnation = "second"
 	createLog(t, admin, second)
-	a := apply(t, testkit.Connect(t, srv.URL()), second)
-	// The first finds out on the way, when it is in the new log already, and
-	// hears from there what became of it; those after it are refused before.
-	var h history
-	r, err := w.Do(testkit.Context(t), theLog, insert(2))
-	h.note(t, 2, r, err)
-	_, err = w.Do(testkit.Context(t), theLog, insert(3))
-	if !errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrUnknownOutcome) {
-		t.Fatalf("got %v, want a refusal for a foreign log", err)
-	}
-	wantCode(t, err, 503)
-	if r, err = w.Do(testkit.Context(t), second, insert(4)); err != nil || r.Outcome != shardlog.Done {
-		t.Fatalf("in the new life: %+v, %v", r, err)
-	}
-	h.acked, h.notStored = append(h.acked, 4), append(h.notStored, 3)
-	h.opIDs[4] = r.OpID()
-	h.check(t, a)
+	a = apply(t, testkit.Connect(t, srv.URL()), second)
+	a.setMute(mute)
+	return w, second, a
 }
 
 func TestDo_MissingLog(t *testing.T) {
