@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -58,6 +59,8 @@ const (
 	maxStore = 1 << 50
 	// How often the server looks whether its JetStream is still there.
 	watchdogEvery = time.Second
+	// How long requests that have not ended may delay a shutdown.
+	maxRequestWait = time.Second
 )
 
 // ErrStoreInUse means that another bus server holds the store.
@@ -159,9 +162,30 @@ func (s *Server) broken() string {
 }
 
 func (s *Server) end() {
+	s.awaitRequests()
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
 	_ = s.lock.Close() // the lock goes with the descriptor, whatever close returns
+}
+
+// awaitRequests disconnects the clients and waits until their requests to JetStream
+// have ended. The Shutdown of nats-server stops the streams of the account, and a
+// stream is added to those when it is complete: one that a request is creating would
+// use the store, and its goroutines, after the server has ended.
+func (s *Server) awaitRequests() {
+	for end := time.Now().Add(maxRequestWait); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		clients, err := s.nats.Connz(&natsserver.ConnzOptions{Limit: math.MaxInt})
+		if err != nil {
+			return
+		}
+		for _, c := range clients.Conns {
+			_ = s.nats.DisconnectClientByID(c.Cid) // it may be gone
+		}
+		js, err := s.nats.Jsz(nil)
+		if err != nil || len(clients.Conns) == 0 && js.API.Inflight == 0 {
+			return
+		}
+	}
 }
 
 func serverOptions(cfg Config) (*natsserver.Options, error) {

@@ -2,12 +2,17 @@ package server_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 
 	"ringway/events/bus/server"
 	"ringway/internal/testkit"
@@ -126,5 +131,42 @@ func wantErr(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("got %v, want %v", err, want)
+	}
+}
+
+// nats-server forgets a stream that is being created while it ends.
+func TestShutdown_LeavesNoStreamBehind(t *testing.T) {
+	for range 5 {
+		before := goleak.IgnoreCurrent()
+		s, err := server.Start(serverConfig(t), testkit.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := nats.Connect(s.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		created, ended := make(chan struct{}, 1), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for n := 0; ; n++ {
+				name := fmt.Sprintf("s%d", n)
+				stream := fmt.Sprintf(`{"name":%q,"storage":"file","retention":"limits","discard":"old","num_replicas":1}`, name)
+				if _, err := c.Request("$JS.API.STREAM.CREATE."+name, []byte(stream), 5*time.Second); err != nil {
+					return // the server has ended
+				}
+				select {
+				case created <- struct{}{}:
+				default:
+				}
+			}
+		}()
+		<-created
+		s.Shutdown()
+		c.Close()
+		<-ended
+		if err := goleak.Find(before); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
