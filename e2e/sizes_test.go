@@ -28,10 +28,7 @@ const (
 
 // tooLarge are the figures of what is over a limit today. They may only
 // decrease, and an entry goes when its figure is within the limit.
-var tooLarge = map[string]int{
-	"controller: lines of controller_test.go": 521,
-	"events/oplog: lines of writer_test.go":   989,
-}
+var tooLarge = map[string]int{}
 
 func TestSizes(t *testing.T) {
 	sizes := map[string]int{}

@@ -1,0 +1,176 @@
+package oplog_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"ringway/events"
+	"ringway/events/oplog"
+	"ringway/events/shardlog"
+	"ringway/internal/testkit"
+)
+
+func wantCode(t *testing.T, err error, code int) {
+	t.Helper()
+	var refusal *events.StatusError
+	if !errors.As(err, &refusal) || refusal.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want a refusal with %d", err, code)
+	}
+}
+
+func wantUnknown(t *testing.T, err error) *oplog.Unknown {
+	t.Helper()
+	var unknown *oplog.Unknown
+	if !errors.As(err, &unknown) || !errors.Is(err, events.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want an unknown outcome", err)
+	}
+	if _, _, err := shardlog.ParseOpID(unknown.OpID); err != nil {
+		t.Fatal(err)
+	}
+	return unknown
+}
+
+// nobody knows no results.
+type nobody struct{}
+
+func (nobody) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
+	return shardlog.Results{}, events.ErrNotFound
+}
+
+// desk stands for the bus where a test sets the pace: each append waits for
+// its answer, and the test says what is heard.
+type desk struct {
+	answer func(ctx context.Context, n int, b shardlog.Batch) (uint64, error) // of append n, from 0
+
+	mu      sync.Mutex
+	batches []shardlog.Batch
+	raw     []string
+	hear    func(string, []byte)
+	asked   int
+}
+
+func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
+	b, err := shardlog.DecodeBatch(data)
+	if err != nil {
+		panic(err)
+	}
+	if b.ID != batch || b.Table != id.Table || b.Shard != id.Shard {
+		panic(fmt.Sprintf("batch %s in log %s says it is %s of %s.%s", batch, id, b.ID, b.Table, b.Shard))
+	}
+	d.mu.Lock()
+	n := len(d.batches)
+	d.batches = append(d.batches, b)
+	d.raw = append(d.raw, string(data))
+	d.mu.Unlock()
+	return d.answer(ctx, n, b)
+}
+
+// seen are the batches that have come.
+func (d *desk) seen() []shardlog.Batch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.batches)
+}
+
+func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hear = fn
+	return func() {}, nil
+}
+
+func (d *desk) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked++
+	return shardlog.Results{}, events.ErrNotFound
+}
+
+// tell publishes that all of a batch is done.
+func (d *desk) tell(b shardlog.Batch, seq uint64) {
+	d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
+}
+
+func (d *desk) say(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	d.mu.Lock()
+	hear := d.hear
+	d.mu.Unlock()
+	hear("", data)
+}
+
+// away is an append that hangs until its context ends.
+func away(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
+	<-ctx.Done()
+	return 0, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, ctx.Err())
+}
+
+// acknowledged lets the test acknowledge appends, one by one.
+func (d *desk) acknowledged() chan<- uint64 {
+	acks := make(chan uint64) // made in the bubble, or it does not belong to it
+	d.answer = func(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
+		select {
+		case seq := <-acks:
+			return seq, nil
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: %w", events.ErrUnknownOutcome, ctx.Err())
+		}
+	}
+	return acks
+}
+
+// bubble runs a writer on a desk in a bubble of virtual time.
+func bubble(t *testing.T, d *desk, change func(*oplog.Config), test func(t *testing.T, w *oplog.Writer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := oplog.DefaultConfig()
+		if change != nil {
+			change(&cfg)
+		}
+		w, err := oplog.New(cfg, d, d, d, testkit.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		test(t, w)
+	})
+}
+
+// do begins a Do; its outcome is in the channel.
+func do(ctx context.Context, w *oplog.Writer, key int64) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.Do(ctx, theLog, insert(key))
+		done <- err
+	}()
+	synctest.Wait()
+	return done
+}
+
+func notYet(t *testing.T, done <-chan error) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-done:
+		t.Fatalf("answered already: %v", err)
+	default:
+	}
+}
