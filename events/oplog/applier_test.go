@@ -14,7 +14,7 @@ import (
 )
 
 // applier is a replica without a database: it reads a log, keeps the results
-// of its batches by id and tells them, unless it is mute.
+// of its batches by id and publishes them, unless it is mute.
 type applier struct {
 	conn *bus.Conn
 	id   events.LogID

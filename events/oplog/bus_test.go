@@ -17,7 +17,7 @@ import (
 	"ringway/internal/testkit"
 )
 
-// history is what callers were told, by key.
+// history is the answers that callers got, by key.
 type history struct {
 	mu                        sync.Mutex
 	acked, unknown, notStored []int64
@@ -45,24 +45,24 @@ func (h *history) note(t testing.TB, key int64, r oplog.Result, err error) {
 	}
 }
 
-// check compares what was told with what the log holds.
+// check compares the answers with what the log holds.
 func (h *history) check(t testing.TB, a *applier) {
 	t.Helper()
 	a.upTo(t)
 	_, times := a.where()
-	f := func(keys []int64, least, most int, told string) {
+	f := func(keys []int64, minimum, maximum int, outcome string) {
 		t.Helper()
 		for _, key := range keys {
-			if n := times[key]; n < least || n > most {
-				t.Errorf("key %d (op %s) was %s and is in the log %d times", key, h.opIDs[key], told, n)
+			if n := times[key]; n < minimum || n > maximum {
+				t.Errorf("key %d (op %s) was %s and is in the log %d times", key, h.opIDs[key], outcome, n)
 			}
 		}
 	}
 	f(h.acked, 1, 1, "acknowledged")
 	f(h.unknown, 0, 1, "unknown")
 	f(h.notStored, 0, 0, "not stored")
-	if told := len(h.acked) + len(h.unknown) + len(h.notStored); len(times) > told {
-		t.Errorf("%d keys are in the log, %d were written", len(times), told)
+	if answered := len(h.acked) + len(h.unknown) + len(h.notStored); len(times) > answered {
+		t.Errorf("%d keys are in the log, %d were written", len(times), answered)
 	}
 	// An op id names the batch that the op is in.
 	a.mu.Lock()
@@ -78,7 +78,7 @@ func (h *history) check(t testing.TB, a *applier) {
 }
 
 // write has callers write unique keys, one after another each, until again
-// says no.
+// reports false.
 func write(t testing.TB, w *oplog.Writer, callers int, h *history, again func(n int64) bool) {
 	var wait sync.WaitGroup
 	for i := range callers {
@@ -141,11 +141,11 @@ func TestDo_OneCallerWaitsForNobody(t *testing.T) {
 		t.Errorf("the fastest of 50 writes took %s", fastest)
 	}
 	if a.asked > 0 && slowest < cfg.LookupAfter {
-		t.Errorf("asked %d times for what was told", a.asked)
+		t.Errorf("asked %d times for what was published", a.asked)
 	}
 }
 
-func TestDo_SecondWriteOfAKeyIsTold(t *testing.T) {
+func TestDo_SecondWriteOfAKeyIsADuplicate(t *testing.T) {
 	srv := testkit.StartBusProcess(t)
 	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
@@ -280,7 +280,7 @@ func TestDo_LostAcknowledgements(t *testing.T) {
 			t.Errorf("%d of %d ops are acknowledged, %d acknowledgements were lost", len(h.acked), 8*20, c.lost.Load())
 		}
 		if mute && a.asked == 0 {
-			t.Error("nobody was asked for results that were not told")
+			t.Error("nobody was asked for results that were not published")
 		}
 	}
 	t.Run("results come", func(t *testing.T) { f(t, false) })

@@ -43,25 +43,25 @@ func (nobody) Results(context.Context, events.LogID, string) (shardlog.Results, 
 	return shardlog.Results{}, events.ErrNotFound
 }
 
-// desk stands for the bus where a test sets the pace: each append waits for
-// its answer, and the test says what is heard.
-type desk struct {
+// fakeBus is a bus whose answers a test decides: each append waits for answer, and
+// the test publishes the results.
+type fakeBus struct {
 	answer func(ctx context.Context, n int, b shardlog.Batch) (uint64, error) // of append n, from 0
 
-	mu      sync.Mutex
-	batches []shardlog.Batch
-	raw     []string
-	hear    func(string, []byte)
-	asked   int
+	mu       sync.Mutex
+	batches  []shardlog.Batch
+	raw      []string
+	listener func(string, []byte)
+	asked    int
 }
 
-func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
+func (d *fakeBus) Append(ctx context.Context, id events.LogID, batch string, data []byte) (uint64, error) {
 	b, err := shardlog.DecodeBatch(data)
 	if err != nil {
 		panic(err)
 	}
 	if b.ID != batch || b.Table != id.Table || b.Shard != id.Shard {
-		panic(fmt.Sprintf("batch %s in log %s says it is %s of %s.%s", batch, id, b.ID, b.Table, b.Shard))
+		panic(fmt.Sprintf("batch %s in log %s is %s of %s.%s", batch, id, b.ID, b.Table, b.Shard))
 	}
 	d.mu.Lock()
 	n := len(d.batches)
@@ -71,41 +71,41 @@ func (d *desk) Append(ctx context.Context, id events.LogID, batch string, data [
 	return d.answer(ctx, n, b)
 }
 
-// seen are the batches that have come.
-func (d *desk) seen() []shardlog.Batch {
+// seen are the batches that were appended.
+func (d *fakeBus) seen() []shardlog.Batch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.batches)
 }
 
-func (d *desk) Listen(_ string, fn func(string, []byte)) (func(), error) {
+func (d *fakeBus) Listen(_ string, fn func(string, []byte)) (func(), error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.hear = fn
+	d.listener = fn
 	return func() {}, nil
 }
 
-func (d *desk) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
+func (d *fakeBus) Results(context.Context, events.LogID, string) (shardlog.Results, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked++
 	return shardlog.Results{}, events.ErrNotFound
 }
 
-// tell publishes that all of a batch is done.
-func (d *desk) tell(b shardlog.Batch, seq uint64) {
-	d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
+// publishResults publishes that all ops of a batch are done.
+func (d *fakeBus) publishResults(b shardlog.Batch, seq uint64) {
+	d.publish(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: seq, Ops: len(b.Ops)})
 }
 
-func (d *desk) say(v any) {
+func (d *fakeBus) publish(v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
 	}
 	d.mu.Lock()
-	hear := d.hear
+	listener := d.listener
 	d.mu.Unlock()
-	hear("", data)
+	listener("", data)
 }
 
 // away is an append that hangs until its context ends.
@@ -115,7 +115,7 @@ func away(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
 }
 
 // acknowledged lets the test acknowledge appends, one by one.
-func (d *desk) acknowledged() chan<- uint64 {
+func (d *fakeBus) acknowledged() chan<- uint64 {
 	acks := make(chan uint64) // made in the bubble, or it does not belong to it
 	d.answer = func(ctx context.Context, _ int, _ shardlog.Batch) (uint64, error) {
 		select {
@@ -128,8 +128,8 @@ func (d *desk) acknowledged() chan<- uint64 {
 	return acks
 }
 
-// bubble runs a writer on a desk in a bubble of virtual time.
-func bubble(t *testing.T, d *desk, change func(*oplog.Config), test func(t *testing.T, w *oplog.Writer)) {
+// bubble runs a writer on a fake bus in a bubble of virtual time.
+func bubble(t *testing.T, d *fakeBus, change func(*oplog.Config), test func(t *testing.T, w *oplog.Writer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := oplog.DefaultConfig()

@@ -12,10 +12,10 @@ import (
 	"ringway/events/shardlog"
 )
 
-// group is clients of a writer in a bubble, and a test that says when their
+// group is a group of clients of a writer in a bubble. The test decides when their
 // batches are answered.
 type group struct {
-	*desk
+	*fakeBus
 	t    *testing.T
 	w    *oplog.Writer
 	acks chan<- uint64
@@ -24,22 +24,22 @@ type group struct {
 }
 
 const (
-	pace     = 100 * time.Microsecond
-	maxDelay = 10 * pace
-	linger   = 50 * pace
+	delayPerOp = 100 * time.Microsecond
+	maxDelay   = 10 * delayPerOp
+	linger     = 50 * delayPerOp
 )
 
 func grouped(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c *group)) {
 	t.Helper()
-	d := &desk{}
-	paced := func(cfg *oplog.Config) {
-		cfg.DelayPerOp, cfg.MaxDelay, cfg.Linger = pace, maxDelay, linger
+	d := &fakeBus{}
+	configure := func(cfg *oplog.Config) {
+		cfg.DelayPerOp, cfg.MaxDelay, cfg.Linger = delayPerOp, maxDelay, linger
 		if change != nil {
 			change(cfg)
 		}
 	}
-	bubble(t, d, paced, func(t *testing.T, w *oplog.Writer) {
-		c := &group{desk: d, t: t, w: w, acks: d.acknowledged()}
+	bubble(t, d, configure, func(t *testing.T, w *oplog.Writer) {
+		c := &group{fakeBus: d, t: t, w: w, acks: d.acknowledged()}
 		test(t, c)
 		for _, done := range c.open {
 			if err := <-done; err != nil {
@@ -49,7 +49,7 @@ func grouped(t *testing.T, change func(*oplog.Config), test func(t *testing.T, c
 	})
 }
 
-// begin has so many clients write.
+// begin starts n clients that write one op each.
 func (c *group) begin(n int) {
 	for range n {
 		c.key++
@@ -57,7 +57,7 @@ func (c *group) begin(n int) {
 	}
 }
 
-// reply acknowledges the last batch and tells its results.
+// reply acknowledges the last batch and publishes its results.
 func (c *group) reply() {
 	c.t.Helper()
 	last := len(c.seen())
@@ -75,9 +75,9 @@ func (c *group) acknowledge() {
 	synctest.Wait()
 }
 
-// results tells those of batch n, from 1.
+// results publishes those of batch n, from 1.
 func (c *group) results(n int) {
-	c.tell(c.seen()[n-1], uint64(n))
+	c.publishResults(c.seen()[n-1], uint64(n))
 	synctest.Wait()
 }
 
@@ -94,8 +94,8 @@ func (c *group) sent(ops ...int) {
 	}
 }
 
-// after sees that the next batch is sent when so much time has passed, of so
-// many ops, and no earlier.
+// after checks that the next batch is sent after hold and no earlier, and its number
+// of ops.
 func (c *group) after(hold time.Duration, ops int) {
 	c.t.Helper()
 	var before []int
@@ -108,7 +108,7 @@ func (c *group) after(hold time.Duration, ops int) {
 	c.sent(append(before, ops)...)
 }
 
-func TestDo_OneClientAloneIsNeverHeldUp(t *testing.T) {
+func TestDo_OneClientAloneIsNeverDelayed(t *testing.T) {
 	grouped(t, nil, func(t *testing.T, c *group) {
 		begun := time.Now()
 		c.begin(1)
@@ -132,14 +132,14 @@ func TestDo_ClientsThatOverlapShareABatch(t *testing.T) {
 		c.begin(1)
 		c.sent(1)
 		c.reply()
-		time.Sleep(pace - 1)
+		time.Sleep(delayPerOp - 1)
 		c.sent(1)
 		c.begin(1) // the first one again
 		c.sent(1, 2)
 		for range 3 {
 			c.reply()
 			c.begin(1)
-			time.Sleep(pace / 2)
+			time.Sleep(delayPerOp / 2)
 			c.begin(1)
 		}
 		c.sent(1, 2, 2, 2, 2)
@@ -147,7 +147,7 @@ func TestDo_ClientsThatOverlapShareABatch(t *testing.T) {
 	})
 }
 
-func TestDo_ACrowdThatIsBackIsSentAtOnce(t *testing.T) {
+func TestDo_AFullGroupIsSentAtOnce(t *testing.T) {
 	grouped(t, nil, func(t *testing.T, c *group) {
 		begun := time.Now()
 		c.begin(20)
@@ -172,8 +172,8 @@ func TestDo_ACrowdThatIsBackIsSentAtOnce(t *testing.T) {
 	})
 }
 
-func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
-	for name, late := range map[string]time.Duration{"at once": 0, "soon": pace, "just in time": 3*pace - 1} {
+func TestDo_AGroupThatIsGoneDelaysOneBatch(t *testing.T) {
+	for name, late := range map[string]time.Duration{"at once": 0, "soon": delayPerOp, "just in time": 3*delayPerOp - 1} {
 		t.Run(name, func(t *testing.T) {
 			grouped(t, nil, func(_ *testing.T, c *group) {
 				c.begin(4)
@@ -185,7 +185,7 @@ func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 				c.reply()
 				time.Sleep(late)
 				c.begin(1)
-				c.after(3*pace-late, 1) // since the answer
+				c.after(3*delayPerOp-late, 1) // since the answer
 				c.reply()
 				c.begin(1)
 				c.sent(1, 4, 4, 1, 1)
@@ -200,7 +200,7 @@ func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 			c.begin(1)
 			c.sent(1, 4)
 			c.reply()
-			time.Sleep(3 * pace)
+			time.Sleep(3 * delayPerOp)
 			c.begin(1)
 			c.sent(1, 4, 1)
 			c.reply()
@@ -208,8 +208,8 @@ func TestDo_ACrowdThatIsGoneHoldsUpOneBatch(t *testing.T) {
 	})
 }
 
-// Clients that go one by one hold up those who stay for less and less.
-func TestDo_ACrowdShrinks(t *testing.T) {
+// Each client that goes shortens the delay of those who stay.
+func TestDo_AGroupShrinks(t *testing.T) {
 	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(6)
 		c.reply()
@@ -217,7 +217,7 @@ func TestDo_ACrowdShrinks(t *testing.T) {
 		for n := 5; n > 0; n-- {
 			c.reply()
 			c.begin(n)
-			c.after(time.Duration(n)*pace, n)
+			c.after(time.Duration(n)*delayPerOp, n)
 		}
 		c.reply()
 		c.begin(1)
@@ -226,7 +226,7 @@ func TestDo_ACrowdShrinks(t *testing.T) {
 	})
 }
 
-func TestDo_NoCrowdIsWaitedForLonger(t *testing.T) {
+func TestDo_NoGroupIsAwaitedBeyondMaxDelay(t *testing.T) {
 	grouped(t, nil, func(_ *testing.T, c *group) {
 		c.begin(30)
 		c.reply()
@@ -241,7 +241,7 @@ func TestDo_NoCrowdIsWaitedForLonger(t *testing.T) {
 	})
 }
 
-func TestDo_WhereBatchesTakeLongACrowdMayToo(t *testing.T) {
+func TestDo_SlowBatchesExtendMaxDelay(t *testing.T) {
 	for _, f := range []struct{ took, hold time.Duration }{
 		{maxDelay / 2, maxDelay},
 		{maxDelay + 1, maxDelay + 1},
@@ -315,7 +315,7 @@ func TestDo_AFullBatchIsSentAtOnce(t *testing.T) {
 		c.reply()
 		c.sent(1, 10, 10)
 		c.reply()
-		c.sent(1, 10, 10) // of a crowd of twenty ten are there
+		c.sent(1, 10, 10) // of a group of twenty ten are there
 		c.begin(1)
 		c.sent(1, 10, 10, 10)
 		c.reply()
@@ -328,8 +328,8 @@ func TestDo_AFullBatchIsSentAtOnce(t *testing.T) {
 	})
 }
 
-// Who has left is no reason to hold anybody up, nor to forget who has not.
-func TestDo_CallersWhoLeaveACrowd(t *testing.T) {
+// Callers who have left delay no batch, and the others are not forgotten.
+func TestDo_CallersWhoLeaveAGroup(t *testing.T) {
 	grouped(t, nil, func(t *testing.T, c *group) {
 		leaving, leave := context.WithCancel(t.Context())
 		c.begin(4)
@@ -355,8 +355,8 @@ func TestDo_CallersWhoLeaveACrowd(t *testing.T) {
 	})
 }
 
-// A crowd that was refused is not waited for by those who come much later.
-func TestDo_AfterTheLogWasAwayNobodyIsHeldUp(t *testing.T) {
+// A group that was refused does not delay ops that come much later.
+func TestDo_AfterTheLogWasAwayNoBatchIsDelayed(t *testing.T) {
 	grouped(t, nil, func(t *testing.T, c *group) {
 		c.begin(8)
 		c.reply()

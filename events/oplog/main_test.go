@@ -32,9 +32,9 @@ func createLog(t testing.TB, c *bus.Conn, id events.LogID) {
 }
 
 // run runs a writer until the test, or stop, ends it.
-func run(t testing.TB, cfg oplog.Config, logs oplog.Log, hear oplog.Listener, asks oplog.ResultReader) (w *oplog.Writer, stop func()) {
+func run(t testing.TB, cfg oplog.Config, logs oplog.Log, listener oplog.Listener, replicas oplog.ResultReader) (w *oplog.Writer, stop func()) {
 	t.Helper()
-	w, err := oplog.New(cfg, logs, hear, asks, testkit.Log(t))
+	w, err := oplog.New(cfg, logs, listener, replicas, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func TestDo_ResendsTheSame(t *testing.T) {
-	d := &desk{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) {
+	d := &fakeBus{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) {
 		switch {
 		case n < 5:
 			return 0, events.ErrUnknownOutcome
@@ -35,21 +35,21 @@ func TestDo_ResendsTheSame(t *testing.T) {
 				t.Fatalf("resent %s as %s", d.raw[0], raw)
 			}
 		}
-		d.tell(d.batches[0], 1)
+		d.publishResults(d.batches[0], 1)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
-// Results are as good as the acknowledgement that does not come.
+// Results replace an acknowledgement that does not come.
 func TestDo_ResultsEndTheAppend(t *testing.T) {
-	d := &desk{answer: away}
+	d := &fakeBus{answer: away}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		for seq := uint64(1); seq <= 3; seq++ {
 			done := do(t.Context(), w, int64(seq))
 			notYet(t, done)
-			d.tell(d.batches[seq-1], seq)
+			d.publishResults(d.batches[seq-1], seq)
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
@@ -62,44 +62,44 @@ func TestDo_ResultsEndTheAppend(t *testing.T) {
 }
 
 func TestDo_IgnoresImpossibleResults(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 1, nil }}
+	d := &fakeBus{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 1, nil }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		done := do(t.Context(), w, 1)
 		b := d.batches[0]
-		d.say("rubbish")
-		d.say(shardlog.Results{Batch: "other", Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 1})
-		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 2})
-		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: "sh2", Seq: 1, Ops: 1})
-		d.say(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Ops: 1})
+		d.publish("rubbish")
+		d.publish(shardlog.Results{Batch: "other", Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 1})
+		d.publish(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Seq: 1, Ops: 2})
+		d.publish(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: "sh2", Seq: 1, Ops: 1})
+		d.publish(shardlog.Results{Batch: b.ID, Table: b.Table, Shard: b.Shard, Ops: 1})
 		notYet(t, done)
-		d.tell(b, 1)
-		d.tell(b, 1)
+		d.publishResults(b, 1)
+		d.publishResults(b, 1)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
-// A log that was never reached is told of quickly, and more quickly later.
+// Ops of a log that is away are refused after Patience, and later ones at once.
 func TestDo_LogAway(t *testing.T) {
 	gone := errors.New("the bus is away")
 	back := false
-	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) {
+	d := &fakeBus{answer: func(context.Context, int, shardlog.Batch) (uint64, error) {
 		if !back {
 			return 0, gone
 		}
 		return 1, nil
 	}}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
-		f := func(least, most time.Duration) {
+		f := func(minimum, maximum time.Duration) {
 			t.Helper()
 			begun := time.Now()
 			err := <-do(t.Context(), w, 1)
 			if wantCode(t, err, 503); !errors.Is(err, gone) {
-				t.Errorf("%v does not say why", err)
+				t.Errorf("%v does not wrap its cause", err)
 			}
-			if took := time.Since(begun); took < least || took > most {
-				t.Errorf("told after %s", took)
+			if took := time.Since(begun); took < minimum || took > maximum {
+				t.Errorf("answered after %s", took)
 			}
 		}
 		f(5*time.Second, 6*time.Second)
@@ -107,7 +107,7 @@ func TestDo_LogAway(t *testing.T) {
 		f(0, 100*time.Millisecond)
 		back = true
 		done := do(t.Context(), w, 1)
-		d.tell(d.batches[len(d.batches)-1], 1)
+		d.publishResults(d.batches[len(d.batches)-1], 1)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -116,9 +116,9 @@ func TestDo_LogAway(t *testing.T) {
 	})
 }
 
-// Behind a batch that is perhaps stored, ops wait that surely are not.
-func TestDo_TellsSentFromUnsent(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, events.ErrUnknownOutcome }}
+// Ops that wait behind a batch of unknown outcome are known not to be stored.
+func TestDo_DistinguishesSentFromUnsent(t *testing.T) {
+	d := &fakeBus{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, events.ErrUnknownOutcome }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		begun := time.Now()
 		sent := do(t.Context(), w, 1)
@@ -126,12 +126,12 @@ func TestDo_TellsSentFromUnsent(t *testing.T) {
 		err := <-unsent
 		wantCode(t, err, 503)
 		if took := time.Since(begun); took < 5*time.Second || took > 6*time.Second {
-			t.Errorf("the op that was not sent: told after %s", took)
+			t.Errorf("the op that was not sent: answered after %s", took)
 		}
 		begun2 := time.Now()
 		wantCode(t, <-do(t.Context(), w, 3), 503)
 		if took := time.Since(begun2); took > 0 {
-			t.Errorf("the next: told after %s", took)
+			t.Errorf("the next: answered after %s", took)
 		}
 		if u := wantUnknown(t, <-sent); u.Seq != 0 || u.OpID != shardlog.OpID(d.batches[0].ID, 0) {
 			t.Errorf("got %+v", u)
@@ -148,7 +148,7 @@ func TestDo_TellsSentFromUnsent(t *testing.T) {
 }
 
 func TestDo_LateResultsAreGivenUp(t *testing.T) {
-	d := &desk{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 77, nil }}
+	d := &fakeBus{answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 77, nil }}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		begun := time.Now()
 		u := wantUnknown(t, <-do(t.Context(), w, 1))
@@ -161,12 +161,12 @@ func TestDo_LateResultsAreGivenUp(t *testing.T) {
 		if d.asked < 15 || d.asked > 30 {
 			t.Errorf("asked %d times in 30 seconds", d.asked)
 		}
-		d.tell(d.batches[0], 77) // and is no harm
+		d.publishResults(d.batches[0], 77) // and is no harm
 	})
 }
 
 func TestDo_CallersWhoLeave(t *testing.T) {
-	d := &desk{}
+	d := &fakeBus{}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		acks := d.acknowledged()
 		leaving, leave := context.WithCancelCause(t.Context())
@@ -185,8 +185,8 @@ func TestDo_CallersWhoLeave(t *testing.T) {
 		acks <- 1
 		acks <- 2
 		notYet(t, stays1)
-		d.tell(d.batches[0], 1)
-		d.tell(d.batches[1], 2)
+		d.publishResults(d.batches[0], 1)
+		d.publishResults(d.batches[1], 2)
 		for _, c := range []<-chan error{stays1, stays2} {
 			if err := <-c; err != nil {
 				t.Fatal(err)
@@ -199,14 +199,14 @@ func TestDo_CallersWhoLeave(t *testing.T) {
 }
 
 func TestDoFor_EndsInTime(t *testing.T) {
-	d := &desk{}
+	d := &fakeBus{}
 	bubble(t, d, nil, func(t *testing.T, w *oplog.Writer) {
 		acks := d.acknowledged()
 		begun := time.Now()
-		one := func(key int64, most time.Duration) <-chan error {
+		one := func(key int64, limit time.Duration) <-chan error {
 			done := make(chan error, 1)
 			go func() {
-				r, err := w.DoFor(most, theLog, insert(key))
+				r, err := w.DoFor(limit, theLog, insert(key))
 				if want := shardlog.OpID(d.batches[len(d.batches)-1].ID, 0); err == nil && r.OpID() != want {
 					err = fmt.Errorf("it was op %s, want %s", r.OpID(), want)
 				}
@@ -229,10 +229,10 @@ func TestDoFor_EndsInTime(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		acks <- 1
-		d.tell(d.batches[0], 1) // nobody waits for it
+		d.publishResults(d.batches[0], 1) // nobody waits for it
 		acks <- 2
 		notYet(t, stays)
-		d.tell(d.batches[1], 2)
+		d.publishResults(d.batches[1], 2)
 		if err := <-stays; err != nil {
 			t.Error(err)
 		}
@@ -242,7 +242,7 @@ func TestDoFor_EndsInTime(t *testing.T) {
 		again := one(4, time.Hour) // on what the one before left behind
 		acks <- 3
 		notYet(t, again)
-		d.tell(d.batches[2], 3)
+		d.publishResults(d.batches[2], 3)
 		if err := <-again; err != nil {
 			t.Error(err)
 		}

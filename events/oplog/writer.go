@@ -193,7 +193,7 @@ func (w *Writer) Do(ctx context.Context, log events.LogID, op *shardlog.Op) (Res
 }
 
 // DoFor is Do for at most so long, or until Run ends. It looks after the time
-// itself, to a quarter of Config.AskAfter, which costs less than a context for
+// itself, to a quarter of Config.LookupAfter, which costs less than a context for
 // each op; the cause of what is late is context.DeadlineExceeded. It does not
 // wait for a writer that Runs not yet: that is 503.
 func (w *Writer) DoFor(limit time.Duration, log events.LogID, op *shardlog.Op) (Result, error) {

@@ -22,7 +22,7 @@ import (
 func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	cfg := oplog.DefaultConfig()
 	cfg.Patience = 10 * time.Millisecond
-	w, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testkit.Log(t))
+	w, err := oplog.New(cfg, &fakeBus{}, &fakeBus{}, &fakeBus{}, testkit.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +49,12 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	}
 }
 
-// A router that starts has clients before it hears.
+// A router that starts has clients before its writer listens for results.
 func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
-	d := &desk{}
+	d := &fakeBus{}
 	synctest.Test(t, func(t *testing.T) {
 		d.answer = func(_ context.Context, n int, b shardlog.Batch) (uint64, error) {
-			d.tell(b, uint64(n)+1)
+			d.publishResults(b, uint64(n)+1)
 			return uint64(n) + 1, nil
 		}
 		w, err := oplog.New(oplog.DefaultConfig(), d, d, d, testkit.Log(t))
@@ -82,7 +82,7 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 		t.Helper()
 		cfg := oplog.DefaultConfig()
 		change(&cfg)
-		if _, err := oplog.New(cfg, &desk{}, &desk{}, &desk{}, testkit.Log(t)); err == nil {
+		if _, err := oplog.New(cfg, &fakeBus{}, &fakeBus{}, &fakeBus{}, testkit.Log(t)); err == nil {
 			t.Errorf("accepted %+v", cfg)
 		}
 	}
@@ -96,7 +96,7 @@ func TestNew_RefusesImpossibleSettings(t *testing.T) {
 	f(func(cfg *oplog.Config) { cfg.Resend = shardlog.LogDedup })
 }
 
-// What is appended is what the contract says a batch is.
+// What is appended is a batch as the contract defines it.
 func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 	key := int64(-3)
 	ops := []*shardlog.Op{
@@ -105,7 +105,7 @@ func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 		{Kind: shardlog.OpDelete, Key: &key},
 		{Kind: shardlog.OpBarrier},
 	}
-	d := &desk{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) { return uint64(n + 1), nil }}
+	d := &fakeBus{answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) { return uint64(n + 1), nil }}
 	bubble(t, d, func(cfg *oplog.Config) { cfg.Writer = "r\"1" }, func(t *testing.T, w *oplog.Writer) {
 		for i, op := range ops {
 			go func() { _, _ = w.Do(t.Context(), theLog, op) }()
@@ -116,13 +116,13 @@ func TestDo_WritesBatchesOfTheContract(t *testing.T) {
 			if err != nil || d.raw[i] != string(raw) || !reflect.DeepEqual(got, want) {
 				t.Errorf("wrote %s, want %s (%v)", d.raw[i], raw, err)
 			}
-			d.tell(got, uint64(i+1))
+			d.publishResults(got, uint64(i+1))
 		}
 	})
 }
 
 func TestDo_OneAppendAtATime(t *testing.T) {
-	d := &desk{}
+	d := &fakeBus{}
 	bubble(t, d, func(cfg *oplog.Config) { cfg.BatchBytes, cfg.DelayPerOp = 200, 0 }, func(t *testing.T, w *oplog.Writer) {
 		acks := d.acknowledged()
 		var done []<-chan error
@@ -136,7 +136,7 @@ func TestDo_OneAppendAtATime(t *testing.T) {
 			}
 			b := d.batches[seq-1] // the acknowledgement lets the next one follow
 			acks <- seq
-			d.tell(b, seq)
+			d.publishResults(b, seq)
 		}
 		for _, c := range done {
 			if err := <-c; err != nil {
@@ -158,7 +158,7 @@ func TestDo_OneAppendAtATime(t *testing.T) {
 func TestDo_BoundsWhatWaits(t *testing.T) {
 	f := func(name string, change func(*oplog.Config), fit int) {
 		t.Run(name, func(t *testing.T) {
-			d := &desk{answer: away}
+			d := &fakeBus{answer: away}
 			bubble(t, d, change, func(t *testing.T, w *oplog.Writer) {
 				first := do(t.Context(), w, 0) // on its way
 				leaving, leave := context.WithCancel(t.Context())
@@ -169,7 +169,7 @@ func TestDo_BoundsWhatWaits(t *testing.T) {
 				leave()
 				time.Sleep(time.Second) // virtual; places are freed
 				notYet(t, do(t.Context(), w, 99))
-				d.tell(d.batches[0], 1)
+				d.publishResults(d.batches[0], 1)
 				if err := <-first; err != nil {
 					t.Fatal(err)
 				}
@@ -180,26 +180,26 @@ func TestDo_BoundsWhatWaits(t *testing.T) {
 	f("ops", func(cfg *oplog.Config) { cfg.QueueOps = 8 }, 7)
 }
 
-// At the end everybody is told, and nothing runs any more.
+// At the end every caller has its answer, and nothing runs any more.
 func TestRun_Ends(t *testing.T) {
 	srv := testkit.StartBusProcess(t)
 	c := testkit.Connect(t, srv.URL())
 	createLog(t, c, theLog)
-	for name, d := range map[string]*desk{
+	for name, d := range map[string]*fakeBus{
 		"unacknowledged": {answer: away},
 		"unreached":      {answer: func(context.Context, int, shardlog.Batch) (uint64, error) { return 0, errors.New("away") }},
 		"without result": {answer: func(_ context.Context, n int, _ shardlog.Batch) (uint64, error) { return uint64(n + 1), nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, stop := run(t, oplog.DefaultConfig(), d, c, nobody{})
-			var told sync.WaitGroup
+			var answered sync.WaitGroup
 			for key := range int64(20) {
-				told.Go(func() {
+				answered.Go(func() {
 					if _, err := w.Do(context.Background(), theLog, insert(key)); err == nil {
 						t.Error("written")
 					}
 				})
-				told.Go(func() {
+				answered.Go(func() {
 					if _, err := w.DoFor(time.Hour, theLog, insert(key)); err == nil {
 						t.Error("written")
 					}
@@ -214,7 +214,7 @@ func TestRun_Ends(t *testing.T) {
 				return nil
 			})
 			stop()
-			told.Wait()
+			answered.Wait()
 			_, err := w.Do(t.Context(), theLog, insert(1))
 			wantCode(t, err, 503)
 		})
