@@ -46,8 +46,18 @@ func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) 
 	return err
 }
 
-func (t *transaction) exec(query string, args ...any) (sql.Result, error) {
-	return t.conn.ExecContext(t.ctx, query, args...)
+// exec calls the driver, without database/sql's conversion of each value. The
+// values are of types that the driver takes: int64, uint64, string, []byte.
+func (t *transaction) exec(query string, args ...any) (result driver.Result, err error) {
+	named := make([]driver.NamedValue, len(args))
+	for i, v := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	err = t.conn.Raw(func(c any) error {
+		result, err = c.(driver.ExecerContext).ExecContext(t.ctx, query, named)
+		return err
+	})
+	return result, err
 }
 
 // release ends what a connection is in the middle of and gives it back, or, if
