@@ -16,7 +16,7 @@ import (
 )
 
 // recovering is a cluster with that database, whose leader takes the order.
-func recovering(st events.Status, refusal error) (*cluster, *[]events.RecoverRequest) {
+func recovering(st events.Status, statusErr error) (*cluster, *[]events.RecoverRequest) {
 	var got []events.RecoverRequest
 	c := &cluster{answer: func(verb string, req, out any) error {
 		if verb == events.APIStatus {
@@ -26,7 +26,7 @@ func recovering(st events.Status, refusal error) (*cluster, *[]events.RecoverReq
 		got = append(got, req.(events.RecoverRequest))
 		*out.(*events.RecoverReply) = events.RecoverReply{Table: "StudT", Shard: "sh2", Server: "Server3",
 			Log: events.ShardLog{Shard: "sh2", Incarnation: "k9", Origin: &events.Position{Seq: 1000003}}}
-		return refusal
+		return statusErr
 	}}
 	c.listen = func(subject string, fn func(string, []byte)) (func(), error) {
 		for _, s := range st.Tables[0].Shards {

@@ -251,7 +251,7 @@ func TestUp_StartsAgainWhatIsKilled(t *testing.T) {
 		return nil
 	})
 	// A restarted controller must not undo what was asked for since: it is told
-	// the same wish of the same run.
+	// the same configuration of the same run.
 	starts := slices.DeleteFunc(s.lives("start"), func(l life) bool { return l.role != "controller" })
 	for i, l := range starts {
 		if l.args != starts[0].args || !strings.Contains(l.args, "--run ") || !strings.Contains(l.args, "--replicas 4") {

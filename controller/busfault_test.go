@@ -97,8 +97,8 @@ func TestController_RecoversAShardWhoseLogIsLost(t *testing.T) {
 	id, before := s.logOf("sh1")
 	s.append(id, 1, 5)
 	s.applied("sh1", 5)
-	var refusal *events.StatusError
-	if _, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r0", Shard: "sh1"}); !errors.As(err, &refusal) || refusal.Code != 409 {
+	var statusErr *events.StatusError
+	if _, err := call[events.RecoverReply](s, events.APIRecover, events.RecoverRequest{ID: "r0", Shard: "sh1"}); !errors.As(err, &statusErr) || statusErr.Code != 409 {
 		t.Fatalf("recover of a shard that is served: %v, want 409", err)
 	}
 	if err := s.conn.DeleteLog(t.Context(), id); err != nil {
@@ -324,8 +324,8 @@ func TestController_TableThatCannotBeReadGoesBackOrIsLeftAlone(t *testing.T) {
 				}
 				return
 			}
-			var refusal *events.StatusError
-			if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
+			var statusErr *events.StatusError
+			if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &statusErr) || statusErr.Code != 409 {
 				t.Fatalf("init in place of a table that cannot be read: %v, want 409", err)
 			}
 			st, err := s.status()
@@ -401,8 +401,8 @@ func TestController_WipedBusKillsNoShardServer(t *testing.T) {
 		}
 		return nil
 	})
-	var refusal *events.StatusError
-	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "left alone") {
+	var statusErr *events.StatusError
+	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i9", N: 1, Table: studT("sh1")}); !errors.As(err, &statusErr) || statusErr.Code != 409 || !strings.Contains(statusErr.Message, "left alone") {
 		t.Fatalf("init over running servers: %v, want 409", err)
 	}
 	testkit.Within(t, 30*time.Second, func() error {

@@ -27,8 +27,8 @@ func TestController_BringsAServiceUpAndScalesIt(t *testing.T) {
 		t.Fatalf("rm: %+v %v", reply, err)
 	}
 	_, err = s.scale(events.APIRemove, events.ScaleRequest{ID: "q3", N: 9})
-	var refusal *events.StatusError
-	if !errors.As(err, &refusal) || refusal.Code != 400 {
+	var statusErr *events.StatusError
+	if !errors.As(err, &statusErr) || statusErr.Code != 400 {
 		t.Fatalf("rm of too many: %v, want a refusal", err)
 	}
 	// Everything that happened can be read.

@@ -84,8 +84,8 @@ func call[R any](s *site, verb string, body any) (reply R, err error) {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 		defer cancel()
 		err = s.conn.Request(ctx, verb, body, &reply)
-		var refusal *events.StatusError
-		if errors.As(err, &refusal) {
+		var statusErr *events.StatusError
+		if errors.As(err, &statusErr) {
 			return nil
 		}
 		return err
@@ -137,8 +137,8 @@ func TestController_InitMakesATableThatOutlivesItsLeader(t *testing.T) {
 	if err != nil || fmt.Sprint(again.Added) != fmt.Sprint(reply.Added) {
 		t.Fatalf("the same init again: %+v, %v, want %v", again, err, reply.Added)
 	}
-	var refusal *events.StatusError
-	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i2", N: 4, Table: studT("sh1")}); !errors.As(err, &refusal) || refusal.Code != 409 {
+	var statusErr *events.StatusError
+	if _, err := call[events.ServersReply](s, events.APIInit, events.InitRequest{ID: "i2", N: 4, Table: studT("sh1")}); !errors.As(err, &statusErr) || statusErr.Code != 409 {
 		t.Fatalf("another init: %v, want 409", err)
 	}
 	if after := s.database(); fmt.Sprint(after.Logs) != fmt.Sprint(before.Logs) || fmt.Sprint(after.Servers) != fmt.Sprint(before.Servers) {

@@ -81,13 +81,13 @@ func TestScale_RefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		}
 		before := slices.Clone(w.replicas())
 		got := w.scale(add, n, names...)
-		var refusal *events.StatusError
-		if !errors.As(got.err, &refusal) {
+		var statusErr *events.StatusError
+		if !errors.As(got.err, &statusErr) {
 			t.Errorf("add=%v n=%d %v: got %v, want a refusal", add, n, names, got.err)
 			return
 		}
-		if refusal.Code != code || !strings.Contains(refusal.Message, message) {
-			t.Errorf("add=%v n=%d %v: got %d %q, want %d with %q", add, n, names, refusal.Code, refusal.Message, code, message)
+		if statusErr.Code != code || !strings.Contains(statusErr.Message, message) {
+			t.Errorf("add=%v n=%d %v: got %d %q, want %d with %q", add, n, names, statusErr.Code, statusErr.Message, code, message)
 		}
 		w.run(time.Second)
 		if !slices.Equal(before, w.replicas()) {
@@ -244,8 +244,8 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	w.scale(false, 1, "S5")
 	second := w.scale(true, 1, "S6")
 	w.run(3 * time.Second)
-	var refusal *events.StatusError
-	if !errors.As(first.err, &refusal) || refusal.Code != 409 || !strings.Contains(refusal.Message, "'S5'") {
+	var statusErr *events.StatusError
+	if !errors.As(first.err, &statusErr) || statusErr.Code != 409 || !strings.Contains(statusErr.Message, "'S5'") {
 		t.Fatalf("got %+v, want 409 about S5", first)
 	}
 	if second.err != nil || !slices.Equal(second.reply.Added, []string{"S6"}) {
@@ -254,7 +254,7 @@ func TestScale_AddedReplicaThatWasRemovedMeanwhileIsNoSuccess(t *testing.T) {
 	if w.s.Services["web"].Value.Replicas[3].ID != 4 {
 		t.Fatal("the id is not used again: this test shows nothing")
 	}
-	if again := w.scaleID(first.id, true, 1, "S5"); !errors.As(again.err, &refusal) || refusal.Code != 409 {
+	if again := w.scaleID(first.id, true, 1, "S5"); !errors.As(again.err, &statusErr) || statusErr.Code != 409 {
 		t.Errorf("the same request again got %+v, want 409", again)
 	}
 }
@@ -291,8 +291,8 @@ func TestScale_RequestEndsAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	w.silent["h1"] = true
 	got := w.scale(true, 1, "S5")
 	w.run(61 * time.Second)
-	var refusal *events.StatusError
-	if !errors.As(got.err, &refusal) || refusal.Code != 504 || !strings.Contains(refusal.Message, "S5") {
+	var statusErr *events.StatusError
+	if !errors.As(got.err, &statusErr) || statusErr.Code != 504 || !strings.Contains(statusErr.Message, "S5") {
 		t.Fatalf("got %v, want 504 about S5", got.err)
 	}
 }

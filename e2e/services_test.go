@@ -92,8 +92,8 @@ func TestUp_RoutingGoesOnWithoutControllerAndBus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var refusal struct{ Message, Status string }
-			if json.Unmarshal([]byte(body), &refusal) != nil || refusal.Status != "failure" || code < 500 {
+			var statusErr struct{ Message, Status string }
+			if json.Unmarshal([]byte(body), &statusErr) != nil || statusErr.Status != "failure" || code < 500 {
 				t.Errorf("/add without %s: %d %s, want a clear error", role, code, body)
 			}
 			t.Logf("/add while the %s was away: %d %s", role, code, body)

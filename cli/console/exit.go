@@ -54,13 +54,13 @@ func Usage(format string, args ...any) error {
 // ExitCode is that of a command which ended with err.
 func ExitCode(err error) int {
 	var e *exitError
-	var refusal *events.StatusError
+	var statusErr *events.StatusError
 	switch {
 	case errors.As(err, &e):
 		return e.code
-	case errors.As(err, &refusal) && refusal.Code == http.StatusGatewayTimeout:
+	case errors.As(err, &statusErr) && statusErr.Code == http.StatusGatewayTimeout:
 		return ExitUnknown // begun, and goes on
-	case errors.As(err, &refusal):
+	case errors.As(err, &statusErr):
 		return ExitRefused
 	case errors.Is(err, events.ErrUnknownOutcome):
 		return ExitUnknown

@@ -151,9 +151,9 @@ func TestInspect_Service(t *testing.T) {
 	if !slices.Equal(subjects, []string{"add ringway.api.add", "status ringway.api.status"}) {
 		t.Errorf("endpoints: %v", subjects)
 	}
-	var refusal events.StatusError
-	m := ask("ringway.api.add", &refusal)
-	if m.Header.Get("Nats-Service-Error-Code") != "400" || m.Header.Get("Nats-Service-Error") != "no" || refusal.Code != 400 {
+	var statusErr events.StatusError
+	m := ask("ringway.api.add", &statusErr)
+	if m.Header.Get("Nats-Service-Error-Code") != "400" || m.Header.Get("Nats-Service-Error") != "no" || statusErr.Code != 400 {
 		t.Errorf("a refusal: %v %q", m.Header, m.Data)
 	}
 	close(release)

@@ -55,8 +55,8 @@ func wantState(t *testing.T, l *logs.Log, first, last uint64) {
 
 func wantRefusal(t *testing.T, err error, code int) {
 	t.Helper()
-	var refusal *events.StatusError
-	if !errors.As(err, &refusal) || refusal.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
+	var statusErr *events.StatusError
+	if !errors.As(err, &statusErr) || statusErr.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
 		t.Fatalf("got %v, want a refusal with %d", err, code)
 	}
 }

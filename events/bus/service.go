@@ -197,13 +197,13 @@ func (s *service) answer(stats *verbStats, reply string, value any, err error) {
 
 // failure is err as the micro service protocol has it.
 func failure(err error) (nats.Header, []byte) {
-	var refusal *events.StatusError
+	var statusErr *events.StatusError
 	var body []byte
 	code := codeInternal
 	switch {
-	case errors.As(err, &refusal):
-		code = strconv.Itoa(refusal.Code)
-		body, _ = json.Marshal(refusal) // an int and a string always encode
+	case errors.As(err, &statusErr):
+		code = strconv.Itoa(statusErr.Code)
+		body, _ = json.Marshal(statusErr) // an int and a string always encode
 	case errors.Is(err, events.ErrUnknownOutcome):
 		code = codeUnknown
 	case errors.Is(err, events.ErrNoLeader):
@@ -274,9 +274,9 @@ func failed(m *nats.Msg) error {
 	if code == "" && text == "" {
 		return nil
 	}
-	refusal := &events.StatusError{}
-	if len(m.Data) > 0 && json.Unmarshal(m.Data, refusal) == nil && refusal.Code != 0 {
-		return refusal
+	statusErr := &events.StatusError{}
+	if len(m.Data) > 0 && json.Unmarshal(m.Data, statusErr) == nil && statusErr.Code != 0 {
+		return statusErr
 	}
 	switch code {
 	case codeLeader:

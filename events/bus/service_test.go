@@ -44,7 +44,7 @@ func TestRequest_IsAnswered(t *testing.T) {
 
 func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
 	srv := testkit.StartBus(t)
-	refusal := events.StatusErrorf(409, "name %q is in use", "S5\r\nX: y")
+	statusErr := events.StatusErrorf(409, "name %q is in use", "S5\r\nX: y")
 	var answer atomic.Value
 	serve(t, testkit.Connect(t, srv.URL()), map[string]bus.Handler{
 		"add": func(context.Context, []byte) (any, error) { return nil, answer.Load().(error) },
@@ -55,8 +55,8 @@ func TestRequest_BringsErrorsBackAsThemselves(t *testing.T) {
 		return c.Request(testkit.Context(t), "add", struct{}{}, nil)
 	}
 	var got *events.StatusError
-	if err := ask(refusal); !errors.As(err, &got) || *got != *refusal {
-		t.Errorf("got %v, want %v", err, refusal)
+	if err := ask(statusErr); !errors.As(err, &got) || *got != *statusErr {
+		t.Errorf("got %v, want %v", err, statusErr)
 	}
 	for _, want := range []error{events.ErrNoLeader, events.ErrUnknownOutcome} {
 		if err := ask(want); !errors.Is(err, want) {
@@ -132,8 +132,8 @@ func TestServe_WorksOnManyRequestsAtOnceButNotOnAny(t *testing.T) {
 		}
 		return nil
 	})
-	var refusal *events.StatusError
-	if err := c.Request(testkit.Context(t), "add", struct{}{}, nil); !errors.As(err, &refusal) || refusal.Code != 503 {
+	var statusErr *events.StatusError
+	if err := c.Request(testkit.Context(t), "add", struct{}{}, nil); !errors.As(err, &statusErr) || statusErr.Code != 503 {
 		t.Errorf("one request too many: %v", err)
 	}
 	if err := c.Request(testkit.Context(t), "status", struct{}{}, nil); err != nil {

@@ -189,8 +189,8 @@ func (l *logQueue) failed(ctx context.Context, b *batch, begun time.Time, err er
 
 // lasting errors do not pass while a client waits.
 func lasting(err error) bool {
-	var refusal *events.StatusError
-	return errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrLogFull) || errors.As(err, &refusal)
+	var statusErr *events.StatusError
+	return errors.Is(err, events.ErrLogForeign) || errors.Is(err, events.ErrLogFull) || errors.As(err, &statusErr)
 }
 
 // pause waits before the next attempt, longer each time, or until ctx ends.

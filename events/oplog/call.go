@@ -147,8 +147,8 @@ const NotSentText = "; nothing was written"
 // notSent explains to people why an op is in no log, and keeps the cause for
 // errors.Is.
 func notSent(id events.LogID, cause error) error {
-	var refusal *events.StatusError
-	if errors.As(cause, &refusal) {
+	var statusErr *events.StatusError
+	if errors.As(cause, &statusErr) {
 		return fmt.Errorf("write to %s: %w", id, cause)
 	}
 	away := events.StatusErrorf(503, "the log of shard %s takes no writes now"+NotSentText, id.Shard).With(ErrNotSent)

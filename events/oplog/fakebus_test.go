@@ -18,8 +18,8 @@ import (
 
 func wantCode(t *testing.T, err error, code int) {
 	t.Helper()
-	var refusal *events.StatusError
-	if !errors.As(err, &refusal) || refusal.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
+	var statusErr *events.StatusError
+	if !errors.As(err, &statusErr) || statusErr.Code != code || errors.Is(err, events.ErrUnknownOutcome) {
 		t.Fatalf("got %v, want a refusal with %d", err, code)
 	}
 }
