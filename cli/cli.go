@@ -119,7 +119,7 @@ type ServerOptions struct {
 	Listen string // host:port
 }
 
-// HoldOptions are those of `ringway hold`.
+// CommandOptions are those of `ringway hold`.
 type CommandOptions struct {
 	Role
 	Argv []string
