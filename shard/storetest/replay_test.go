@@ -19,10 +19,6 @@ import (
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
-	"ringway/shard/mysql"
-	"ringway/shard/mysql/mysqld"
-	"ringway/shard/mysql/mysqldtest"
-	"ringway/shard/sqlite"
 	"ringway/shard/storage"
 )
 
@@ -56,28 +52,13 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 		record(t)
 	}
 	entries := readRecorded(t)
-	engines := map[string]func(t *testing.T) storage.Engine{
-		"sqlite": func(t *testing.T) storage.Engine {
-			engine, err := sqlite.Open(t.TempDir())
-			testkit.Must(t, err)
-			return engine
-		},
-		"mysql": func(t *testing.T) storage.Engine {
-			sup, _ := mysqldtest.Start(t, mysqld.DefaultConfig(t.TempDir()))
-			cfg := mysql.DefaultConfig()
-			cfg.DSN = sup.DSN("replay")
-			engine, err := mysql.Open(t.Context(), cfg)
-			testkit.Must(t, err)
-			return engine
-		},
-	}
 	t.Run("model", func(t *testing.T) { replay(t, nil, entries) })
 	if *rerecord {
 		return
 	}
-	for name, open := range engines {
+	for name, place := range engines {
 		t.Run(name, func(t *testing.T) {
-			engine := open(t)
+			engine := place(t)(t)
 			defer func() { testkit.Must(t, engine.Close()) }()
 			replay(t, engine, entries)
 		})
@@ -120,9 +101,9 @@ func replay(t *testing.T, engine storage.Engine, entries []shardlog.Entry) {
 		if at += n; at%digestEvery > 0 && at < len(entries) {
 			continue
 		}
-		c := checkpoint{State: modelDigest(t, f.model), Answers: hex.EncodeToString(answers.Sum(nil))}
+		c := checkpoint{State: digest(t, f.model), Answers: hex.EncodeToString(answers.Sum(nil))}
 		if engine != nil {
-			c.State = f.digest(f.store)
+			c.State = f.digest()
 		}
 		got = append(got, c)
 	}

@@ -2,8 +2,6 @@ package storetest
 
 import (
 	"fmt"
-	"strings"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -11,7 +9,6 @@ import (
 	"ringway/events"
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
-	"ringway/shard/storage"
 )
 
 // Any log, gathered into transactions in any way, leads to the state and the
@@ -95,36 +92,4 @@ func drawNumber(t *rapid.T) rowjson.Value {
 		t.Fatalf("%s: %v", s, err)
 	}
 	return v
-}
-
-// Bench applies single-row inserts in transactions of n batches and reports
-// rows a second.
-func Bench(b *testing.B, engine storage.Engine, n int) {
-	spec := Students()
-	spec.Shard.ID = fmt.Sprintf("bench%d_%d", n, b.N)
-	if err := engine.Drop(b.Context(), spec.Table, spec.Shard.ID); err != nil {
-		b.Fatal(err)
-	}
-	store, err := engine.Create(b.Context(), spec, Log)
-	if err != nil {
-		b.Fatal(err)
-	}
-	position := events.Position{Incarnation: Log}
-	name, at, key := strings.Repeat("n", 12), noon, int64(0)
-	for b.Loop() {
-		entries := make([]shardlog.Entry, n)
-		for i := range entries {
-			key++
-			at = at.Add(time.Millisecond)
-			entries[i] = shardlog.Entry{Seq: position.Seq + uint64(i) + 1, Time: at, Batch: shardlog.Batch{
-				ID: fmt.Sprintf("01HV3Q7ZK5X8-%d", key), Writer: "r1", Table: spec.Table, Shard: spec.Shard.ID,
-				Ops: []shardlog.Op{insert(Student(key, name, rowjson.Int(27)))},
-			}}
-		}
-		if _, err := store.Apply(b.Context(), position, entries); err != nil {
-			b.Fatal(err)
-		}
-		position.Seq, position.Batch = entries[n-1].Seq, entries[n-1].Batch.ID
-	}
-	b.ReportMetric(float64(key)/b.Elapsed().Seconds(), "rows/s")
 }

@@ -48,7 +48,7 @@ func copyIsEqual(f *fixture) {
 	f.apply(f.batch(insert(rows...)))
 	f.apply(f.batch(with(remove(7), "k", "b"), remove(7), update(Student(8, "😀\x00", rowjson.Text("8")))))
 	head, all := f.takeCopy()
-	before := f.digest(f.store)
+	before := f.digest()
 
 	_, err := f.engine.Restore(f.Context(), head) // over a good copy
 	f.is(err, storage.ErrExists)
@@ -61,7 +61,7 @@ func copyIsEqual(f *fixture) {
 		all = all[n:]
 	}
 	f.finish(restore)
-	if after := f.digest(f.store); after != before {
+	if after := f.digest(); after != before {
 		f.Errorf("got %+v, want %+v", after, before)
 	}
 	f.agree()
@@ -116,7 +116,7 @@ func digestTellsAnyDifference(f *fixture) {
 	seen := map[string]string{}
 	look := func(what string) {
 		f.Helper()
-		d := f.digest(f.store)
+		d := f.digest()
 		d.Position = events.Position{} // the content alone
 		if other, ok := seen[shown(d)]; ok {
 			f.Errorf("%q and %q have one digest", what, other)

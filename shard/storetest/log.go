@@ -13,6 +13,12 @@ import (
 	"ringway/shard/storage"
 )
 
+// Log is the incarnation of the suite's log.
+const Log = "LOG1"
+
+// noon is when the suite's log begins; every entry is a second later.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
 // Entry is what lies at seq in a log without an end: every kind of op, some
 // batches twice, so that whatever is lost or done twice shows.
 func Entry(spec events.ShardSpec, seq uint64) shardlog.Entry {
@@ -86,10 +92,21 @@ func CheckLog(t *testing.T, store storage.Store) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{T: t, store: store, spec: store.Spec(), model: newModel(store.Spec(), Log)}
+	m := newModel(store.Spec(), Log)
 	for seq := uint64(1); seq <= p.Seq; seq++ {
-		f.model.apply(Entry(store.Spec(), seq))
+		m.apply(Entry(store.Spec(), seq))
 	}
-	f.agree()
+	agree(t, store, m)
 	return p.Seq
+}
+
+// Ops in short.
+func insert(rows ...rowjson.Row) shardlog.Op { return shardlog.Op{Kind: shardlog.OpInsert, Rows: rows} }
+func update(row rowjson.Row) shardlog.Op {
+	return shardlog.Op{Kind: shardlog.OpUpdate, Rows: []rowjson.Row{row}}
+}
+func remove(key int64) shardlog.Op { return shardlog.Op{Kind: shardlog.OpDelete, Key: &key} }
+func with(op shardlog.Op, key, body string) shardlog.Op {
+	op.Idempotency = &shardlog.Idempotency{Key: key, Body: body}
+	return op
 }
