@@ -55,7 +55,7 @@ func (r *Router) loadCache() {
 			continue
 		}
 		r.log.Info("cached route served until the bus has a newer one", key, name, events.KeyEpoch, c.Epoch.String())
-		notify(r.heartbeatNow) // Run sends it first
+		r.heartbeatNow.Notify() // Run sends it first
 	}
 }
 

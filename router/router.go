@@ -22,6 +22,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/follow"
+	"ringway/internal/notify"
 	"ringway/router/answer"
 	"ringway/router/assignment"
 	"ringway/router/database"
@@ -57,8 +58,8 @@ type Router struct {
 	database   *database.Database
 	leader     *leader
 
-	heartbeatNow chan struct{} // a reason to send a heartbeat at once
-	saveNow      chan struct{} // the cache is behind
+	heartbeatNow notify.Signal // a reason to send a heartbeat at once
+	saveNow      notify.Signal // the cache is behind
 	stopping     atomic.Bool
 }
 
@@ -73,7 +74,7 @@ func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile proxy.Co
 		cfg: cfg, bucket: bucket, bus: bus, log: log.With(events.KeyRouter, cfg.ID), registry: prometheus.NewRegistry(),
 		swaps:        prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_swaps_total", Help: "Routes taken into service."}),
 		leader:       &leader{bus: bus, noLeader: cfg.NoLeader, attempt: cfg.Attempt},
-		heartbeatNow: make(chan struct{}, 1), saveNow: make(chan struct{}, 1),
+		heartbeatNow: notify.NewSignal(), saveNow: notify.NewSignal(),
 	}
 	r.registry.MustRegister(r.swaps, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.public = edge.NewServer(cfg.Edge, cfg.Public, r.dispatch, r.unreadable, r.log)
@@ -146,12 +147,4 @@ func (r *Router) stopAdmin() {
 		_ = r.admin.Close() // a profile may be running
 	}
 	_ = r.cfg.Admin.Close() // closed already, unless Serve had not begun
-}
-
-// notify makes the loop that reads from c run once more.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -33,7 +33,7 @@ func (r *Router) apply(e events.Entry) {
 	}
 	if changed {
 		r.swaps.Inc()
-		notify(r.heartbeatNow)
-		notify(r.saveNow)
+		r.heartbeatNow.Notify()
+		r.saveNow.Notify()
 	}
 }

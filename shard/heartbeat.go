@@ -10,7 +10,7 @@ import (
 )
 
 // heartbeatSoon has a heartbeat sent before its time.
-func (s *Server) heartbeatSoon() { notify(s.heartbeatNow) }
+func (s *Server) heartbeatSoon() { s.heartbeatNow.Notify() }
 
 // sendHeartbeats sends heartbeats until ctx ends. One that fails
 // is not sent again: the next one is newer.

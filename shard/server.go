@@ -19,6 +19,7 @@ import (
 	"ringway/events/follow"
 	"ringway/events/oplog"
 	"ringway/events/shardlog"
+	"ringway/internal/notify"
 	"ringway/shard/replica"
 	"ringway/shard/rowcache"
 	"ringway/shard/storage"
@@ -93,7 +94,7 @@ type Server struct {
 	tables  map[string]tableRoute
 	leaving map[replica.Key]<-chan struct{} // managers that may still be at work
 
-	heartbeatNow chan struct{}
+	heartbeatNow notify.Signal
 }
 
 // manager is a running manager.
@@ -114,7 +115,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 	s := &Server{
 		cfg: cfg, open: open, counts: newMetrics(), routes: routes, bus: bus, log: log, life: rand.Text(),
 		reads: semaphore.NewWeighted(maxReads), streams: semaphore.NewWeighted(MaxStreams), copies: semaphore.NewWeighted(maxCopies),
-		tables: map[string]tableRoute{}, leaving: map[replica.Key]<-chan struct{}{}, heartbeatNow: make(chan struct{}, 1),
+		tables: map[string]tableRoute{}, leaving: map[replica.Key]<-chan struct{}{}, heartbeatNow: notify.NewSignal(),
 	}
 	s.engine.opened = make(chan struct{})
 	s.host = replica.NewHost(cfg.Config, replica.Host{
@@ -191,13 +192,6 @@ func (o ownStores) Results(ctx context.Context, log events.LogID, batch string) 
 		return shardlog.Results{}, err
 	}
 	return r.Store.Results(ctx, batch)
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -130,24 +130,14 @@ func (p *Proxy) replace(name string, s *service) {
 	for m := range stays {
 		m.trialSoon() // something changed, perhaps of this one
 	}
-	close(p.changed)
-	p.changed = make(chan struct{})
-	notify(p.trial)
+	p.changed.Broadcast()
+	p.trial.Notify()
 }
 
 // AwaitEpoch returns when the epoch of a service or a later one is served.
 func (p *Proxy) AwaitEpoch(ctx context.Context, service string, epoch events.Epoch) error {
-	for {
-		p.swap.Lock()
-		s, changed := p.snapshot.Load().services[service], p.changed
-		p.swap.Unlock()
-		if epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch)) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
-	}
+	return p.changed.Await(ctx, &p.swap, func() bool {
+		s := p.snapshot.Load().services[service]
+		return epoch.Zero() || s != nil && (s.epoch == epoch || s.epoch.After(epoch))
+	})
 }

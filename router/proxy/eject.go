@@ -16,7 +16,7 @@ func (p *Proxy) eject(m *member, f *upstream.Failure) {
 	}
 	m.metrics.ejections.Inc()
 	m.pool.CloseIdle()
-	notify(p.trial)
+	p.trial.Notify()
 	p.log.Warn("member ejected", events.KeyInstance, m.name, events.KeyAddress, m.address, events.KeyError, f)
 }
 
@@ -55,5 +55,5 @@ func (p *Proxy) try(m *member) {
 	if err == nil {
 		p.log.Info("member readmitted", events.KeyInstance, m.name, events.KeyAddress, m.address)
 	}
-	notify(p.trial)
+	p.trial.Notify()
 }

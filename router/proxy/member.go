@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/internal/notify"
 	"ringway/router/upstream"
 )
 
@@ -17,9 +18,9 @@ type member struct {
 	cfg           *Config
 	budget        *budget // of the proxy
 	inflight      atomic.Int64
-	load          *atomic.Int64   // in flight at all members of the service
-	leaving       atomic.Bool     // draining or departed: somebody waits for inflight to reach zero
-	idle          chan<- struct{} // notified when it does
+	load          *atomic.Int64 // in flight at all members of the service
+	leaving       atomic.Bool   // draining or departed: somebody waits for inflight to reach zero
+	idle          notify.Signal // notified when it does
 	ejected       atomic.Bool
 	metrics       memberMetrics
 
@@ -46,7 +47,7 @@ func (m *member) enter() {
 func (m *member) leave() {
 	m.load.Add(-1)
 	if m.inflight.Add(-1) == 0 && m.leaving.Load() {
-		notify(m.idle)
+		m.idle.Notify()
 	}
 }
 
@@ -107,12 +108,4 @@ func (m *member) tried(ok bool, now time.Time, maxWait time.Duration) {
 	}
 	m.wait = min(2*m.wait, maxWait)
 	m.trialAt = now.Add(m.wait)
-}
-
-// notify makes the loop that reads from c run once more.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

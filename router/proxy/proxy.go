@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"ringway/internal/notify"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -69,20 +71,20 @@ type Proxy struct {
 	builder builder
 	metrics *metrics
 	budget  budget
-	idle    chan<- struct{} // notified when a leaving member has nothing in flight any more
-	trial   chan struct{}   // notified when a member was ejected, or may have come back
+	idle    notify.Signal // notified when a leaving member has nothing in flight any more
+	trial   notify.Signal // notified when a member was ejected, or may have come back
 
 	snapshot atomic.Pointer[Snapshot]
-	swap     sync.Mutex    // orders the writers of snapshot
-	changed  chan struct{} // closed at the next swap; under swap
+	swap     sync.Mutex  // orders the writers of snapshot
+	changed  notify.Cond // another snapshot; under swap
 }
 
 // New knows no service yet. compile makes the request hash of the algorithm
-// course from a configuration; nil knows only the official one. idle holds one
-// value, and gets it when a leaving member has nothing in flight any more, so
+// course from a configuration; nil knows only the official one. idle is notified
+// when a leaving member has nothing in flight any more, so
 // that a heartbeat can report it at once.
-func New(cfg Config, compile CompileH, idle chan<- struct{}, registry prometheus.Registerer, log *slog.Logger) *Proxy {
-	p := &Proxy{cfg: cfg, log: log, metrics: newMetrics(registry), idle: idle, trial: make(chan struct{}, 1), changed: make(chan struct{})}
+func New(cfg Config, compile CompileH, idle notify.Signal, registry prometheus.Registerer, log *slog.Logger) *Proxy {
+	p := &Proxy{cfg: cfg, log: log, metrics: newMetrics(registry), idle: idle, trial: notify.NewSignal()}
 	p.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
 	p.builder = builder{compile: compile, newMember: p.newMember}
 	p.snapshot.Store(&Snapshot{})

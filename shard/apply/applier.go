@@ -19,6 +19,7 @@ import (
 	"ringway/events"
 	"ringway/events/shardlog"
 	"ringway/internal/failpoint"
+	"ringway/internal/notify"
 	"ringway/shard/storage"
 )
 
@@ -86,8 +87,8 @@ type Applier struct {
 	last      atomic.Int64 // ops of the last transaction
 	mu        sync.Mutex
 	applied   events.Position
-	moved     chan struct{} // closed when applied moves
-	flush     chan struct{} // a reader waits for it to move
+	moved     notify.Cond   // applied, under mu
+	flush     notify.Signal // a reader waits for it to move
 	responder bool
 	recent    recent // of what was applied, published or not
 }
@@ -96,7 +97,7 @@ type Applier struct {
 // elsewhere is fenced by the store.
 func New(cfg Config, store storage.Store, log Log, out Publisher, logger *slog.Logger) *Applier {
 	spec := store.Spec()
-	return &Applier{cfg: cfg, store: store, log: log, out: out, moved: make(chan struct{}), flush: make(chan struct{}, 1), responder: cfg.Responder,
+	return &Applier{cfg: cfg, store: store, log: log, out: out, flush: notify.NewSignal(), responder: cfg.Responder,
 		logger: logger.With(events.KeyTable, spec.Table, events.KeyShard, spec.Shard.ID)}
 }
 
@@ -109,20 +110,17 @@ func (a *Applier) Applied() events.Position {
 
 // Wait returns when the replica has applied seq, or ctx ends.
 func (a *Applier) Wait(ctx context.Context, seq uint64) error {
-	for {
-		a.mu.Lock()
-		applied, moved := a.applied, a.moved
-		a.mu.Unlock()
-		if applied.Incarnation != "" && applied.Seq >= seq {
-			return nil
+	err := a.moved.Await(ctx, &a.mu, func() bool {
+		if a.applied.Incarnation != "" && a.applied.Seq >= seq {
+			return true
 		}
-		notify(a.flush)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for seq %d, at %d: %w", seq, applied.Seq, context.Cause(ctx))
-		case <-moved:
-		}
+		a.flush.Notify()
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("wait for seq %d, at %d: %w", seq, a.Applied().Seq, err)
 	}
+	return nil
 }
 
 // SetResponder makes it the replica that answers writers, or one that does not.
@@ -136,7 +134,7 @@ func (a *Applier) SetResponder(responder bool) {
 	}
 	a.responder = responder
 	a.mu.Unlock()
-	notify(a.flush)
+	a.flush.Notify()
 	for i := range again {
 		a.publish(again[i].writer, again[i].results)
 	}
@@ -343,14 +341,6 @@ func (a *Applier) move(to events.Position) {
 	defer a.mu.Unlock()
 	if to != a.applied {
 		a.applied = to
-		close(a.moved)
-		a.moved = make(chan struct{})
-	}
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+		a.moved.Broadcast()
 	}
 }

@@ -4,15 +4,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ringway/internal/notify"
 )
 
 func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
 	f := func(last int64, flushed bool, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			a := &Applier{cfg: DefaultConfig(), flush: make(chan struct{}, 1)}
+			a := &Applier{cfg: DefaultConfig(), flush: notify.NewSignal()}
 			if flushed {
-				notify(a.flush)
+				a.flush.Notify()
 			}
 			began := time.Now()
 			a.last.Store(last)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"ringway/events/shardlog"
+	"ringway/internal/notify"
 )
 
 // Budget bounds what many appliers have read and not applied yet. Beyond it
@@ -33,7 +34,7 @@ type readAhead struct {
 	more   bool // the last entry is not the end of its fetch batch
 	full   bool // put waits for space
 	closed bool
-	change chan struct{} // closed at each change
+	change notify.Cond
 }
 
 type sized struct {
@@ -42,12 +43,7 @@ type sized struct {
 }
 
 func newReadAhead(maxBytes int, budget *Budget) *readAhead {
-	return &readAhead{budget: budget, max: maxBytes, change: make(chan struct{})}
-}
-
-func (q *readAhead) changed() {
-	close(q.change)
-	q.change = make(chan struct{})
+	return &readAhead{budget: budget, max: maxBytes}
 }
 
 // put waits for space. One entry always fits. More of its fetch batch may follow.
@@ -59,9 +55,9 @@ func (q *readAhead) put(ctx context.Context, e shardlog.Entry, size int, more bo
 		}
 		if !q.full {
 			q.full = true
-			q.changed()
+			q.change.Broadcast()
 		}
-		change := q.change
+		change := q.change.Changed()
 		q.mu.Unlock()
 		select {
 		case <-ctx.Done():
@@ -77,7 +73,7 @@ func (q *readAhead) put(ctx context.Context, e shardlog.Entry, size int, more bo
 	q.queue, q.bytes = append(q.queue, sized{e, size}), q.bytes+size
 	q.budget.add(size)
 	if !more {
-		q.changed()
+		q.change.Broadcast()
 	}
 	return nil
 }
@@ -95,7 +91,7 @@ func (q *readAhead) take(n int) []shardlog.Entry {
 			q.mu.Unlock()
 			return nil
 		}
-		change := q.change
+		change := q.change.Changed()
 		q.mu.Unlock()
 		<-change
 	}
@@ -124,7 +120,7 @@ func (q *readAhead) cut(n int) []shardlog.Entry {
 	if q.queue = q.queue[n:]; len(q.queue) == 0 {
 		q.queue = nil
 	}
-	q.changed()
+	q.change.Broadcast()
 	return head
 }
 
@@ -133,6 +129,6 @@ func (q *readAhead) close() {
 	defer q.mu.Unlock()
 	if !q.closed {
 		q.closed = true
-		q.changed()
+		q.change.Broadcast()
 	}
 }

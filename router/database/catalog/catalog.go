@@ -15,6 +15,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/follow"
+	"ringway/internal/notify"
 	"ringway/router/database/background"
 	"ringway/router/database/shardclient"
 )
@@ -27,9 +28,9 @@ type Catalog struct {
 	refused prometheus.Counter
 
 	tables  atomic.Pointer[Tables]
-	news    chan struct{}                  // a shard may be new
+	news    notify.Signal                  // a shard may be new
 	swap    sync.Mutex                     // orders the writers of tables
-	changed chan struct{}                  // closed at the next swap; under swap
+	changed notify.Cond                    // another snapshot; under swap
 	clients map[string]*shardclient.Client // by address; under swap
 }
 
@@ -39,7 +40,7 @@ func New(cfg shardclient.Config, group *background.Group, registry prometheus.Re
 		cfg: cfg, group: group, log: log,
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "ringway_router_refused_tables_total",
 			Help: "Routes of tables that could not be served; the last good one stayed."}),
-		news: make(chan struct{}, 1), changed: make(chan struct{}), clients: map[string]*shardclient.Client{},
+		news: notify.NewSignal(), clients: map[string]*shardclient.Client{},
 	}
 	registry.MustRegister(c.refused)
 	c.tables.Store(&Tables{})
@@ -168,19 +169,10 @@ func (c *Catalog) epochOf(name string) events.Epoch {
 
 // Await returns when the epoch of a table, or a later one, is served.
 func (c *Catalog) Await(ctx context.Context, name string, epoch events.Epoch) error {
-	for {
-		c.swap.Lock()
-		t, changed := c.Tables().all[name], c.changed
-		c.swap.Unlock()
-		if epoch.Zero() || t != nil && (t.Epoch == epoch || t.Epoch.After(epoch)) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-changed:
-		}
-	}
+	return c.changed.Await(ctx, &c.swap, func() bool {
+		t := c.Tables().all[name]
+		return epoch.Zero() || t != nil && (t.Epoch == epoch || t.Epoch.After(epoch))
+	})
 }
 
 // replace publishes a snapshot in which t serves name; nil: nobody does. The
@@ -202,12 +194,8 @@ func (c *Catalog) replace(name string, t *Table) {
 			delete(c.clients, address)
 		}
 	}
-	close(c.changed)
-	c.changed = make(chan struct{})
-	select {
-	case c.news <- struct{}{}:
-	default:
-	}
+	c.changed.Broadcast()
+	c.news.Notify()
 }
 
 // replica is what is known of a replica on server, or a new one. The caller

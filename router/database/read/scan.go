@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"ringway/internal/notify"
 	"ringway/router/database/catalog"
 	"ringway/router/database/hedge"
 	"ringway/router/database/shardclient"
@@ -32,14 +33,14 @@ type scan struct {
 	taken bool   // some were handed out
 	ended bool
 	err   error
-	moved chan struct{} // notified when rows or ended changed
-	space chan struct{} // notified when rows were taken
+	moved notify.Signal // notified when rows or ended changed
+	space notify.Signal // notified when rows were taken
 }
 
 func (r *Reader) newScan(s *catalog.Shard, minSeq uint64, low, high int64, only *catalog.Replica) *scan {
 	return &scan{
 		reader: r, shard: s, minSeq: minSeq, low: low, high: high, only: only,
-		moved: make(chan struct{}, 1), space: make(chan struct{}, 1),
+		moved: notify.NewSignal(), space: notify.NewSignal(),
 	}
 }
 
@@ -50,7 +51,7 @@ func (s *scan) run(ctx context.Context) {
 	s.mu.Lock()
 	s.ended, s.err = true, err
 	s.mu.Unlock()
-	notify(s.moved)
+	s.moved.Notify()
 }
 
 // anyReplica reads from one replica after the other until one has given all rows.
@@ -135,7 +136,7 @@ func (s *scan) put(ctx context.Context, row []byte, first bool) error {
 			}
 			s.rows = append(s.rows, row...)
 			s.mu.Unlock()
-			notify(s.moved)
+			s.moved.Notify()
 			return nil
 		}
 		s.mu.Unlock()
@@ -154,7 +155,7 @@ func (s *scan) take(ctx context.Context, empty []byte) ([]byte, error) {
 		if rows := s.rows; len(rows) > 0 {
 			s.rows, s.taken = empty[:0], true
 			s.mu.Unlock()
-			notify(s.space)
+			s.space.Notify()
 			return rows, nil
 		}
 		ended, err := s.ended, s.err
@@ -170,12 +171,5 @@ func (s *scan) take(ctx context.Context, empty []byte) ([]byte, error) {
 			return empty, context.Cause(ctx)
 		case <-s.moved:
 		}
-	}
-}
-
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
