@@ -40,9 +40,15 @@ func TestMain(m *testing.M) {
 const onContainers = "^(TestE2E|TestAdvertise)"
 
 // chooseRuntime leaves out tests by RINGWAY_RUNTIME, as `go tool task up` takes
-// it: process or docker; unset, all run.
+// it: process or docker; unset, all run. Tests of processes mostly wait for
+// what clusters do, so half as many again run at once as in other packages.
 func chooseRuntime() {
 	flag.Parse()
+	if os.Getenv("RINGWAY_RUNTIME") == "process" && !long() {
+		parallel := flag.Lookup("test.parallel").Value
+		n, _ := strconv.Atoi(parallel.String())
+		_ = parallel.Set(strconv.Itoa(n * 3 / 2)) // a number is one that it takes
+	}
 	name := map[string]string{"process": "test.skip", "docker": "test.run"}[os.Getenv("RINGWAY_RUNTIME")]
 	if name == "" || flag.Lookup(name).Value.String() != "" {
 		return
@@ -64,6 +70,7 @@ type cluster struct {
 	api
 	data   string
 	cmd    *exec.Cmd
+	stdout chan string // its lines
 	stderr *syncBuffer
 	ended  chan struct{}
 	exit   error
@@ -86,8 +93,21 @@ func upIn(t *testing.T, data string, args ...string) *cluster {
 // upOf is upIn of any binary.
 func upOf(t *testing.T, data string, command func(id string, args ...string) *exec.Cmd, args ...string) *cluster {
 	t.Helper()
-	c := &cluster{api: api{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)}, data: data, stderr: &syncBuffer{}, ended: make(chan struct{})}
-	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", testkit.Address(t), "--data", data}, args...)...)
+	c := begin(t, data, command, args...)
+	c.ready()
+	return c
+}
+
+// begin starts a cluster of which only the address of the bus is known before
+// it is ready.
+func begin(t *testing.T, data string, command func(id string, args ...string) *exec.Cmd, args ...string) *cluster {
+	t.Helper()
+	bus := testkit.Address(t)
+	c := &cluster{
+		api:  api{t: t, id: t.Name() + "-" + strconv.FormatInt(time.Now().UnixNano(), 36), nats: "nats://" + bus},
+		data: data, stdout: make(chan string, 16), stderr: &syncBuffer{}, ended: make(chan struct{}),
+	}
+	c.cmd = command(c.id, append([]string{"up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", bus, "--data", data}, args...)...)
 	c.cmd.Stderr = c.stderr
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -96,11 +116,10 @@ func upOf(t *testing.T, data string, command func(id string, args ...string) *ex
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := make(chan string, 16)
 	go func() {
-		defer close(lines)
+		defer close(c.stdout)
 		for s := bufio.NewScanner(stdout); s.Scan(); {
-			lines <- s.Text()
+			c.stdout <- s.Text()
 		}
 	}()
 	go func() {
@@ -108,20 +127,26 @@ func upOf(t *testing.T, data string, command func(id string, args ...string) *ex
 		close(c.ended)
 	}()
 	t.Cleanup(func() { c.cleanup() })
+	return c
+}
+
+// ready waits for the ready line.
+func (c *cluster) ready() {
+	c.t.Helper()
 	deadline := time.After(90 * time.Second)
 	for {
 		select {
-		case line, ok := <-lines:
+		case line, ok := <-c.stdout:
 			if !ok {
 				<-c.ended
-				t.Fatalf("up ended before it was ready: %v\n%s", c.exit, c.stderr)
+				c.t.Fatalf("up ended before it was ready: %v\n%s", c.exit, c.stderr)
 			}
 			if m := readyLine.FindStringSubmatch(line); m != nil {
 				c.http, c.admin, c.nats = m[1], m[2], m[3]
-				return c
+				return
 			}
 		case <-deadline:
-			t.Fatalf("not ready after 90 s\n%s", c.stderr)
+			c.t.Fatalf("not ready after 90 s\n%s", c.stderr)
 		}
 	}
 }

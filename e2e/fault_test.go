@@ -31,6 +31,7 @@ func (c *cluster) start(args ...string) *exec.Cmd {
 // A leader that was stopped and wakes up after another has taken over must not
 // publish again: its heartbeat and its answers are outdated.
 func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	pids := map[string]int{"controller-1": c.role("controller")}
 	pids["controller-2"] = c.start("controller", "--id", "controller-2").Process.Pid
@@ -97,6 +98,7 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 // A stream of the bus whose disk was full for a moment refuses every write from
 // then on. The bus has to start again, or nobody ever leads.
 func TestUp_RecoversFromAFullDiskOfTheBus(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	before := c.serving()
 	l := startLoad(c.http+"/home", 5, 20*time.Millisecond)
@@ -139,7 +141,7 @@ func TestUp_SaysWhyReplicasDoNotStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := ringway(t.Name(), "up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0",
-				"--data", t.TempDir(), "--config", file, "--start-timeout", "30s")
+				"--data", t.TempDir(), "--config", file, "--start-timeout", "15s")
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), want) {
 				t.Fatalf("%v, %s; want %q in it", err, out, want)

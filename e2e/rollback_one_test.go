@@ -249,8 +249,9 @@ func TestDB_OneReplicaFromBeforeARecoveryIsRebuilt(t *testing.T) {
 			d.settled()
 			d.stop()
 			older.restore(logs...)
-			d.boot(t)
+			d.begin(t) // it is ready when the shards are recovered, or have waited for that for long
 			d.recoverAll()
+			d.ready()
 			set.writeFor(time.Second)
 			d.settled()
 			d.stop()

@@ -45,6 +45,9 @@ func (d *faultDB) recoverAll() {
 		if err != nil {
 			return err
 		}
+		if len(lines) != dbShards {
+			return fmt.Errorf("%d shards are known", len(lines))
+		}
 		for _, s := range lines {
 			for _, r := range s.Replicas {
 				if r.State != events.ReplicaHalted && r.State != events.ReplicaQuarantined {

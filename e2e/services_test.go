@@ -24,6 +24,7 @@ import (
 )
 
 func TestUp_ServesHomeFromThreeReplicas(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	l := startLoad(c.http+"/home", 8, 0)
 	eventually(t, 20*time.Second, func() error {
@@ -123,6 +124,7 @@ func TestUp_RoutingGoesOnWithoutControllerAndBus(t *testing.T) {
 }
 
 func TestUp_RouterThatIsRestartedWithoutABusServesTheLastRoutes(t *testing.T) {
+	t.Parallel()
 	c := up(t)
 	c.kill(c.role("bus"), syscall.SIGSTOP)
 	old := c.role("router")
@@ -141,11 +143,13 @@ func TestUp_RouterThatIsRestartedWithoutABusServesTheLastRoutes(t *testing.T) {
 }
 
 func TestUp_KilledRolesComeBackAndInstancesLiveOn(t *testing.T) {
+	t.Parallel()
 	crashedRoles(up(t, "--hosts", "2"), "host-1", "controller", "bus", "host-2", "router")
 }
 
 // Whoever comes while a killed router is restarted waits at the socket.
 func TestUp_UnixSocketRefusesNobodyWhileItsRouterIsRestarted(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "unix-") // that of the test may be too long for a socket
 	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -306,6 +310,7 @@ func TestUp_StateSurvivesARestart(t *testing.T) {
 }
 
 func TestUp_NothingOutlivesAKilledUp(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	c := upIn(t, data)
 	c.kill(c.cmd.Process.Pid, syscall.SIGKILL)
