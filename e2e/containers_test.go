@@ -266,9 +266,9 @@ func faultTable(t *testing.T) string {
 		ID   string `json:"Shard_id"`
 		Size int64  `json:"Shard_size"`
 	}
-	body := map[string]any{"N": dbServers, "schema": dbTable.Schema()}
+	body := map[string]any{"N": dbServers, "schema": dbSchema}
 	var shards []shard
-	for _, s := range dbTable.Events() {
+	for _, s := range shardsOfTable() {
 		shards = append(shards, shard{s.Low, s.ID, s.Size})
 	}
 	servers := map[string][]string{}
@@ -324,7 +324,7 @@ func (c *containers) settled(client *dbClient) map[int][]check.Replica {
 	eventually(c.t, time.Minute, func() error {
 		clear(found)
 		for _, server := range servers {
-			held, err := client.Held(server)
+			held, err := client.held(server)
 			if err != nil {
 				return err
 			}

@@ -76,14 +76,13 @@ var rules = []struct {
 	{"compose", "a helper beside the program: it calls Docker's tools and reads what the leader reports", []string{"events"}, []string{}},
 	{"e2e", "tests of whole clusters are tests, and nothing else", []string{}, []string{}},
 	{"e2e/check", "checkers judge histories, whoever recorded them", nil, []string{"github.com/anishathalye/porcupine"}},
-	{"e2e/writers", "clients of any cluster know the API, and what checkers want to know", []string{"events", "e2e/check"}, []string{}},
 	{"internal/testkit", "tests of any package stand on it, so it stands on little", []string{"events", "events/bus", "events/bus/server"}, []string{}},
 	{"internal", "what every role needs and none owns knows no role; any package may import it", []string{"internal"}, []string{}},
 	{"cli", "what people type knows no role, only how to start one", []string{"events", "agent/lifeline", "router/ring", "cli"}, nil},
 }
 
 // forTests are what tests stand on: no binary has them in it.
-var forTests = []string{"e2e/check", "e2e/writers", "internal/testkit", "agent/runtimetest", "shard/mysql/mysqldtest", "shard/storetest"}
+var forTests = []string{"e2e/check", "internal/testkit", "agent/runtimetest", "shard/mysql/mysqldtest", "shard/storetest"}
 
 // reserved libraries belong to one adapter.
 var reserved = map[string]string{

@@ -79,14 +79,14 @@ func TestDB_Failpoints(t *testing.T) {
 				return which
 			}
 			early := &setWriters{client: newDBClient(func() string { return d.http })}
-			early.StartAt(firstRegister) // keys that the set does not come to
+			early.startAt(firstRegister) // keys that the set does not come to
 			if barriers > 0 {
 				w := newWork()
 				w.each(8, func(int) func() bool { // unnamed: the set has all names
 					return func() bool { return early.one(w.ctx, false) }
 				})
 				testkit.Eventually(t, func() error {
-					if n := len(early.Writes()); n < 300 {
+					if n := len(early.all()); n < 300 {
 						return fmt.Errorf("%d rows are written", n)
 					}
 					return nil

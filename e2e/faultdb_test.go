@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringway/e2e/check"
-	"ringway/e2e/writers"
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/shardapi"
@@ -34,6 +33,34 @@ const (
 	dbServers   = 4
 	dbReplicas  = 3
 )
+
+// dbSchema is what the table has for columns.
+var dbSchema = events.Schema{
+	Columns: []string{"Stud_id", "Stud_name", "Stud_marks"},
+	DTypes:  []string{events.DTypeNumber, events.DTypeString, events.DTypeString},
+}
+
+// shardsOfTable are its shards as the contract has them: shard i keeps the keys
+// from i·dbShardSize up to the next.
+func shardsOfTable() []events.Shard {
+	shards := make([]events.Shard, dbShards)
+	for i := range shards {
+		shards[i] = events.Shard{ID: shardName(i), Low: int64(i) * dbShardSize, Size: dbShardSize}
+	}
+	return shards
+}
+
+func shardName(i int) string { return fmt.Sprintf("sh%d", i+1) }
+
+// shardOf is the number of the shard that keeps a key.
+func shardOf(key int64) int { return int(key / dbShardSize) }
+
+// firstCounter begins the keys of each shard that are for counters.
+const firstCounter = dbShardSize - 1000
+
+func isCounter(key int64) bool { return key%dbShardSize >= firstCounter }
+
+func counterKey(i int) int64 { return int64(i%dbShards)*dbShardSize + firstCounter + int64(i/dbShards) }
 
 // builds are binaries without the race detector, which is too slow for load.
 var builds struct {
@@ -146,7 +173,7 @@ func (d *faultDB) begin(t *testing.T) {
 // init makes the table by the leader's API, which knows of engines.
 func (d *faultDB) init() error {
 	req := events.InitRequest{ID: "init-" + d.id, N: dbServers, Replicas: dbReplicas, Engine: d.o.engine}
-	req.Table = events.Table{Name: events.DefaultTable, Schema: dbTable.Schema(), Shards: dbTable.Events()}
+	req.Table = events.Table{Name: events.DefaultTable, Schema: dbSchema, Shards: shardsOfTable()}
 	for i := range dbServers {
 		p := events.Placement{Name: fmt.Sprintf("Server%d", i)}
 		for k := range dbReplicas {
@@ -166,8 +193,6 @@ func (d *faultDB) init() error {
 		return conn.Request(ctx, events.APIInit, req, &reply)
 	})
 }
-
-func shardName(i int) string { return dbTable.Shard(i) }
 
 func (d *faultDB) connect() (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
@@ -335,7 +360,7 @@ func shardRows(address string, s events.ShardRoute, i int, minSeq uint64) (rows 
 		if len(line) > 0 && line[0] == shardapi.Seq {
 			continue
 		}
-		row, err := writers.ParseRow(line)
+		row, err := parseRow(line)
 		if err != nil || resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s: %d %s (%v)", url, resp.StatusCode, line, err)
 		}

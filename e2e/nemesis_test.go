@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"ringway/e2e/writers"
 )
 
 // nemesis does harm to the parts of a cluster, at random but for its seed.
@@ -167,7 +165,15 @@ func (n *nemesis) String() string {
 	return strings.Join(done, ", ")
 }
 
-func wait(ctx context.Context, d time.Duration) { writers.Wait(ctx, d) }
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
 
 // work runs clients until it is ended.
 type work struct {
@@ -185,7 +191,16 @@ func newWork() *work {
 // each runs n clients, each of which does one thing after another. What fails
 // is not tried again at once.
 func (w *work) each(n int, client func(i int) (once func() (good bool))) {
-	writers.Each(w.ctx, &w.wg, n, client)
+	for i := range n {
+		once := client(i)
+		w.wg.Go(func() {
+			for w.ctx.Err() == nil {
+				if !once() {
+					wait(w.ctx, 20*time.Millisecond)
+				}
+			}
+		})
+	}
 }
 
 func (w *work) end() {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"ringway/e2e/check"
-	"ringway/e2e/writers"
 	"ringway/internal/testkit"
 )
 
@@ -69,7 +68,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 			key = key%dbShards*dbShardSize + firstRegister + key
 			value := "v" + strconv.FormatInt(r.value.Add(1), 10)
 			good := r.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-				return "", c.Insert(check.Write{Key: key, Value: value}).Outcome()
+				return "", c.insert(check.Write{Key: key, Value: value}).outcome()
 			})
 			r.keys[slot].Store(key)
 			return good
@@ -80,7 +79,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 		}
 		if chance(2) == 0 {
 			return r.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-				value, err := c.Get(key, writers.Linearizable)
+				value, err := c.get(key, linearizable)
 				if err != nil {
 					return "", check.Unknown
 				}
@@ -89,7 +88,7 @@ func (r *registers) client(name string, c *dbClient, chance func(int) int) func(
 		}
 		value := "v" + strconv.FormatInt(r.value.Add(1), 10)
 		return r.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-			return "", c.Update(key, value).Outcome()
+			return "", c.update(key, value).outcome()
 		})
 	}
 }
@@ -162,7 +161,7 @@ func TestDB_LinearizableOverTwoRouters(t *testing.T) {
 		first.Store(&one)
 		second.Store(&other)
 		eventually(t, 60*time.Second, func() error {
-			if _, err := newDBClient(url(&second)).Get(0, writers.Linearizable); err != nil {
+			if _, err := newDBClient(url(&second)).get(0, linearizable); err != nil {
 				return err
 			}
 			return nil
@@ -211,7 +210,7 @@ func (s sessions) writer(name string, c *dbClient) func() bool {
 		if key < 0 {
 			fresh := s.next.Add(1)
 			fresh = fresh%dbShards*dbShardSize + firstRegister + fresh
-			if c.Insert(check.Write{Key: fresh, Value: "#0"}).Outcome() != check.Acknowledged {
+			if c.insert(check.Write{Key: fresh, Value: "#0"}).outcome() != check.Acknowledged {
 				return false
 			}
 			key, v = fresh, 0
@@ -220,7 +219,7 @@ func (s sessions) writer(name string, c *dbClient) func() bool {
 		v++
 		value, outcome := fmt.Sprintf("#%d", v), check.Unknown
 		good := s.note(check.Op{Client: name, Key: key, Value: value}, func() (string, check.Outcome) {
-			outcome = c.Update(key, value).Outcome()
+			outcome = c.update(key, value).outcome()
 			return "", outcome
 		})
 		if outcome == check.Unknown {
@@ -234,7 +233,7 @@ func (s sessions) reader(name string, c *dbClient, chance func(int) int) func() 
 	return func() bool {
 		key := s.keys[chance(registersInUse)].Load()
 		return key >= 0 && s.note(check.Op{Client: name, Key: key, Read: true}, func() (string, check.Outcome) {
-			value, err := c.Get(key, writers.ByDefault)
+			value, err := c.get(key, byDefault)
 			if err != nil {
 				return "", check.Unknown
 			}

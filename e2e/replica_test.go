@@ -29,7 +29,7 @@ func TestDB_AddingAReplicaDuringWrites(t *testing.T) {
 				t.Errorf("sh1 has %d replicas", n)
 			}
 			report(t, set.check(t, found, nil))
-			t.Logf("a replica of %d rows was filled in %s; the slowest write meanwhile took %s", rows, took.Round(time.Millisecond), set.Slowest().Round(time.Millisecond))
+			t.Logf("a replica of %d rows was filled in %s; the slowest write meanwhile took %s", rows, took.Round(time.Millisecond), set.slowest.Round(time.Millisecond))
 		})
 	}
 	f("sqlite", rounds(20_000, 1_000_000))

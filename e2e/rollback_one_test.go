@@ -139,7 +139,7 @@ func keptAside(t *testing.T, writes []check.Write, server, volume string, found 
 			t.Errorf("%s keeps %s: %t, and has %d rows of it in quarantine", server, shardName(i), has, len(rows))
 		}
 		for _, w := range writes {
-			if has && dbTable.ShardOf(w.Key) == i && w.Outcome == check.Acknowledged && !rows[check.Row{Key: w.Key, Value: w.Value}] {
+			if has && shardOf(w.Key) == i && w.Outcome == check.Acknowledged && !rows[check.Row{Key: w.Key, Value: w.Value}] {
 				lost, first = lost+1, w.Key
 			}
 		}
@@ -189,7 +189,7 @@ func TestDB_OneReplicaThatIsAheadOfItsLogIsRebuilt(t *testing.T) {
 			d := startDatabase(t, dbOptions{engine: engine})
 			url := func() string { return d.http }
 			set, gone := &setWriters{client: newDBClient(url)}, &setWriters{client: newDBClient(url)}
-			gone.StartAt(dbShardSize / 2) // other keys than those of set
+			gone.startAt(dbShardSize / 2) // other keys than those of set
 			set.writeFor(time.Second)
 			d.settled()
 			volumes := d.volumes()
@@ -216,7 +216,7 @@ func TestDB_OneReplicaThatIsAheadOfItsLogIsRebuilt(t *testing.T) {
 			set.writeFor(time.Second)
 			found := d.settled()
 			report(t, set.check(t, found, nil))
-			keptAside(t, gone.Writes(), ahead, volumes[ahead], found)
+			keptAside(t, gone.all(), ahead, volumes[ahead], found)
 			d.awaitShardEvents(events.VerbQuarantined, ahead, found)
 		})
 	}
@@ -239,7 +239,7 @@ func TestDB_OneReplicaFromBeforeARecoveryIsRebuilt(t *testing.T) {
 			set := &setWriters{client: newDBClient(func() string { return d.http })}
 			set.writeFor(time.Second)
 			d.settled()
-			first := set.Writes()
+			first := set.all()
 			volumes := d.volumes()
 			d.stop()
 			logs := logsOf(t, d.data)

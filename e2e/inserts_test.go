@@ -1,4 +1,4 @@
-package writers
+package e2e
 
 import (
 	"context"
@@ -13,9 +13,12 @@ import (
 	"ringway/e2e/check"
 )
 
-// Set inserts rows under keys that no other write has; some in groups of one
-// request. The zero value is ready.
-type Set struct {
+// setWriters insert rows under keys that no other write has, some in groups of
+// one request, and remember what became of them. When the writing is over, check
+// decides whether what the replicas hold agrees with that.
+type setWriters struct {
+	client *dbClient
+
 	ops   atomic.Int64
 	next  atomic.Int64 // key
 	group atomic.Int64
@@ -33,54 +36,52 @@ type openWrite struct {
 	keys []int64
 }
 
-// StartAt has the keys begin at n of each shard, for two sets of one table;
+// startAt has the keys begin at n of each shard, for two sets of one table;
 // before there is work.
-func (s *Set) StartAt(n int64) { s.next.Store(n) }
+func (s *setWriters) startAt(n int64) { s.next.Store(n) }
 
-// Work is for Each. Every second writer names its writes, and repeats those of
-// unknown outcome.
-func (s *Set) Work(ctx context.Context, c *Client) func(i int) func() bool {
-	return func(i int) func() bool { return func() bool { return s.Write(ctx, c, i%2 == 1) } }
+// work is for any number of clients. Every second one names its writes, and
+// repeats those of unknown outcome.
+func (s *setWriters) work(ctx context.Context) func(i int) func() bool {
+	return func(i int) func() bool { return func() bool { return s.one(ctx, i%2 == 1) } }
 }
 
-// Write makes one request, named or not, and reports whether it was
+// one makes one request, named or not, and reports whether it was
 // acknowledged.
-func (s *Set) Write(ctx context.Context, c *Client, named bool) bool {
+func (s *setWriters) one(ctx context.Context, named bool) bool {
 	n := s.ops.Add(1)
-	shard := n % int64(c.Table.Shards)
+	shard := n % dbShards
 	rows, group := 1, 0
 	if n%9 == 0 {
 		rows, group = 5, int(s.group.Add(1))
 	}
 	var writes []check.Write
 	for range rows {
-		key := shard*c.Table.Size + s.next.Add(1)
+		key := shard*dbShardSize + s.next.Add(1)
 		writes = append(writes, check.Write{Key: key, Value: "v" + strconv.FormatInt(key*7919, 36), Group: group})
 	}
 	begun := time.Now()
-	var a Answer
+	var a answer
 	if named {
-		a = c.InsertOnce(ctx, fmt.Sprint("write-", n), writes...)
+		a = s.client.insertOnce(ctx, fmt.Sprint("write-", n), writes...)
 	} else {
-		a = c.Insert(writes...)
+		a = s.client.insert(writes...)
 	}
 	s.note(writes, a, time.Since(begun))
-	return a.Outcome() == check.Acknowledged
+	return a.outcome() == check.Acknowledged
 }
 
-// Fill writes rows into the first shard, so many in each request, before there
+// fill writes rows into the first shard, so many in each request, before there
 // is harm.
-func (s *Set) Fill(t testing.TB, c *Client, rows, part int) {
+func (s *setWriters) fill(t *testing.T, rows, part int) {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
+	w := newWork()
 	var bad atomic.Value
-	var wg sync.WaitGroup
-	Each(ctx, &wg, 8, func(int) func() bool {
+	w.each(8, func(int) func() bool {
 		return func() bool {
 			last := s.next.Add(int64(part))
 			if last > int64(rows) || bad.Load() != nil {
-				stop()
+				w.stop()
 				return true
 			}
 			writes := make([]check.Write, part)
@@ -88,34 +89,34 @@ func (s *Set) Fill(t testing.TB, c *Client, rows, part int) {
 				key := last - int64(i)
 				writes[i] = check.Write{Key: key, Value: fmt.Sprint("first ", key)}
 			}
-			a := c.Insert(writes...)
+			a := s.client.insert(writes...)
 			s.note(writes, a, 0)
-			if a.Outcome() != check.Acknowledged {
+			if a.outcome() != check.Acknowledged {
 				bad.Store(a)
 			}
 			return true
 		}
 	})
-	wg.Wait()
+	w.wg.Wait()
 	if a := bad.Load(); a != nil {
 		t.Fatalf("fill: %+v", a)
 	}
 }
 
-func (s *Set) note(writes []check.Write, a Answer, took time.Duration) {
+func (s *setWriters) note(writes []check.Write, a answer, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range writes {
-		writes[i].Outcome = a.Outcome()
+		writes[i].Outcome = a.outcome()
 	}
 	s.writes = append(s.writes, writes...)
-	if a.Outcome() == check.Acknowledged {
+	if a.outcome() == check.Acknowledged {
 		s.slowest = max(s.slowest, took)
 	}
 	if a.Status >= 400 && a.Status < 500 {
 		s.surprise = append(s.surprise, fmt.Sprintf("%d %s", a.Status, a.Body))
 	}
-	if ops := a.ops(); a.Outcome() == check.Unknown && len(ops) == 1 {
+	if ops := a.ops(); a.outcome() == check.Unknown && len(ops) == 1 {
 		w := openWrite{op: ops[0]}
 		for _, r := range writes {
 			w.keys = append(w.keys, r.Key)
@@ -124,23 +125,16 @@ func (s *Set) note(writes []check.Write, a Answer, took time.Duration) {
 	}
 }
 
-// Writes are all that were made so far, with their outcomes.
-func (s *Set) Writes() []check.Write {
+// all are the writes that were made so far, with their outcomes.
+func (s *setWriters) all() []check.Write {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.writes)
 }
 
-// Slowest is how long an acknowledged write took at most.
-func (s *Set) Slowest() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.slowest
-}
-
-// AskOpen turns unknown outcomes into known ones where the router knows them
+// askOpen turns unknown outcomes into known ones where the router knows them
 // soon: what a router that is gone had made stays open for longer.
-func (s *Set) AskOpen(t testing.TB, c *Client) {
+func (s *setWriters) askOpen(t *testing.T) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +145,7 @@ func (s *Set) AskOpen(t testing.TB, c *Client) {
 	defer tick.Stop()
 	for deadline := time.Now().Add(askPatience); len(open) > 0 && time.Now().Before(deadline); <-tick.C {
 		open = slices.DeleteFunc(open, func(w openWrite) bool {
-			outcome := c.Ask(w.op)
+			outcome := s.client.ask(w.op)
 			count[outcome]++
 			for _, key := range w.keys {
 				known[key] = outcome
@@ -171,9 +165,9 @@ func (s *Set) AskOpen(t testing.TB, c *Client) {
 
 const askPatience = 10 * time.Second
 
-// Check judges what the replicas of each shard hold. Keys of which other reports
+// check judges what the replicas of each shard hold. Keys of which other reports
 // so are somebody else's.
-func (s *Set) Check(t testing.TB, table Table, found map[int][]check.Replica, other func(key int64) bool) (faults []check.Fault) {
+func (s *setWriters) check(t *testing.T, found map[int][]check.Replica, other func(key int64) bool) (faults []check.Fault) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,9 +175,9 @@ func (s *Set) Check(t testing.TB, table Table, found map[int][]check.Replica, ot
 	byShard := map[int][]check.Write{}
 	for _, w := range s.writes {
 		count[w.Outcome]++
-		byShard[table.ShardOf(w.Key)] = append(byShard[table.ShardOf(w.Key)], w)
+		byShard[shardOf(w.Key)] = append(byShard[shardOf(w.Key)], w)
 	}
-	for i := range table.Shards {
+	for i := range dbShards {
 		var mine []check.Replica
 		for _, r := range found[i] {
 			kept := check.Replica{Name: r.Name}

@@ -1,4 +1,4 @@
-package writers
+package e2e
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -15,31 +16,27 @@ import (
 	"ringway/events/shardlog"
 )
 
-// Client makes one HTTP request an operation, to any router.
-type Client struct {
-	Table Table
-	// Level is asked for at every read, whatever the caller wants, unless it is
-	// empty: a test of tests breaks a promise by it.
-	Level string
-
+// dbClient makes one HTTP request an operation on the table of the fault tests, to
+// any router. Any number of goroutines may use it.
+type dbClient struct {
 	http *http.Client
 	url  func() string
 }
 
-// NewClient speaks to the router whose address url gives at that moment.
-func NewClient(url func() string, table Table) *Client {
-	return &Client{Table: table, url: url, http: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+// newDBClient speaks to the router whose address url gives at that moment.
+func newDBClient(url func() string) *dbClient {
+	return &dbClient{url: url, http: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 }
 
-// Answer is what came of a request.
-type Answer struct {
+// answer is what came of a request.
+type answer struct {
 	Status int // 0: none
 	Body   string
 	Err    error
 }
 
-// Outcome is the outcome of a write by its answer.
-func (a Answer) Outcome() check.Outcome {
+// outcome is the outcome of a write by its answer.
+func (a answer) outcome() check.Outcome {
 	var dial *net.OpError
 	if errors.As(a.Err, &dial) && dial.Op == "dial" {
 		return check.Rejected // nobody received it
@@ -48,7 +45,7 @@ func (a Answer) Outcome() check.Outcome {
 }
 
 // ops are the ids by which the outcome of an unknown write can be asked for.
-func (a Answer) ops() (ids []string) {
+func (a answer) ops() (ids []string) {
 	var body struct {
 		Shards map[string]struct {
 			Op string `json:"op"`
@@ -65,62 +62,62 @@ func (a Answer) ops() (ids []string) {
 	return ids
 }
 
-// Do makes one request; headers are names and values, alternating.
-func (c *Client) Do(method, path, body string, headers ...string) Answer {
+// do makes one request; headers are names and values, alternating.
+func (c *dbClient) do(method, path, body string, headers ...string) answer {
 	req, err := http.NewRequestWithContext(context.Background(), method, c.url()+path, strings.NewReader(body))
 	if err != nil {
-		return Answer{Err: err}
+		return answer{Err: err}
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return Answer{Err: err}
+		return answer{Err: err}
 	}
 	defer resp.Body.Close()
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(resp.Body); err != nil {
-		return Answer{Err: err} // the end of the answer is missing
+		return answer{Err: err} // the end of the answer is missing
 	}
-	return Answer{Status: resp.StatusCode, Body: b.String()}
+	return answer{Status: resp.StatusCode, Body: b.String()}
 }
 
-// Insert writes rows once.
-func (c *Client) Insert(rows ...check.Write) Answer {
-	return c.Do(http.MethodPost, "/write", rowsJSON(rows))
+// insert writes rows once.
+func (c *dbClient) insert(rows ...check.Write) answer {
+	return c.do(http.MethodPost, "/write", rowsJSON(rows))
 }
 
-// InsertOnce repeats a write until its outcome is known, or ctx ends:
+// insertOnce repeats a write until its outcome is known, or ctx ends:
 // the key makes repetitions one.
-func (c *Client) InsertOnce(ctx context.Context, key string, rows ...check.Write) Answer {
+func (c *dbClient) insertOnce(ctx context.Context, key string, rows ...check.Write) answer {
 	open := false // a former attempt may have been taken, whatever becomes of this one
 	for {
-		a := c.Do(http.MethodPost, "/write", rowsJSON(rows), "Idempotency-Key", key)
+		a := c.do(http.MethodPost, "/write", rowsJSON(rows), "Idempotency-Key", key)
 		// net/http itself repeats what has this header: a refused connection may
 		// have been its second attempt.
-		open = open || a.Err != nil || a.Outcome() == check.Unknown
+		open = open || a.Err != nil || a.outcome() == check.Unknown
 		switch {
-		case a.Outcome() == check.Acknowledged, !open, a.Status >= 400 && a.Status < 500:
+		case a.outcome() == check.Acknowledged, !open, a.Status >= 400 && a.Status < 500:
 			return a
 		case ctx.Err() != nil:
-			return Answer{Err: ctx.Err()}
+			return answer{Err: ctx.Err()}
 		}
-		Wait(ctx, 50*time.Millisecond)
+		wait(ctx, 50*time.Millisecond)
 	}
 }
 
-// Update overwrites the value of a row.
-func (c *Client) Update(key int64, value string) Answer {
-	return c.Do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, rowJSON(key, value)))
+// update overwrites the value of a row.
+func (c *dbClient) update(key int64, value string) answer {
+	return c.do(http.MethodPut, "/update", fmt.Sprintf(`{"Stud_id":%d,"data":%s}`, key, rowJSON(key, value)))
 }
 
-// Ask asks for the outcome of a write.
-func (c *Client) Ask(op string) check.Outcome {
+// ask asks for the outcome of a write.
+func (c *dbClient) ask(op string) check.Outcome {
 	var body struct {
 		Outcome string `json:"outcome"`
 	}
-	switch a := c.Do(http.MethodGet, "/v1/ops/"+op, ""); {
+	switch a := c.do(http.MethodGet, "/v1/ops/"+op, ""); {
 	case a.Status == http.StatusNotFound:
 		return check.Rejected
 	case a.Status != http.StatusOK || json.Unmarshal([]byte(a.Body), &body) != nil:
@@ -133,23 +130,23 @@ func (c *Client) Ask(op string) check.Outcome {
 
 // Levels of reads.
 const (
-	ByDefault    = ""
-	Linearizable = "linearizable"
+	byDefault    = ""
+	linearizable = "linearizable"
 )
 
-func (c *Client) headers(level string) []string {
-	if c.Level != "" {
-		level = c.Level
+func levelHeader(level string) []string {
+	if os.Getenv(brokenEnv) == "level" {
+		level = "eventual" // which promises nothing
 	}
-	if level == ByDefault {
+	if level == byDefault {
 		return nil
 	}
 	return []string{"Ringway-Consistency", level}
 }
 
-// Get reads one key at a level; "" where nothing is.
-func (c *Client) Get(key int64, level string) (string, error) {
-	a := c.Do(http.MethodPost, "/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, key, key), c.headers(level)...)
+// get reads one key at a level; "" where nothing is.
+func (c *dbClient) get(key int64, level string) (string, error) {
+	a := c.do(http.MethodPost, "/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, key, key), levelHeader(level)...)
 	if a.Err != nil {
 		return "", a.Err
 	}
@@ -163,14 +160,14 @@ func (c *Client) Get(key int64, level string) (string, error) {
 	if len(got.Data) == 0 {
 		return "", nil
 	}
-	row, err := ParseRow(got.Data[0])
+	row, err := parseRow(got.Data[0])
 	return row.Value, err
 }
 
-// Held is what one shard server keeps of each shard, by number, as of the ends
+// held is what one shard server keeps of each shard, by number, as of the ends
 // of their logs.
-func (c *Client) Held(server string) (map[int]check.Replica, error) {
-	a := c.Do(http.MethodGet, "/read/"+server, "", "Ringway-Consistency", Linearizable)
+func (c *dbClient) held(server string) (map[int]check.Replica, error) {
+	a := c.do(http.MethodGet, "/read/"+server, "", "Ringway-Consistency", linearizable)
 	if a.Err != nil {
 		return nil, a.Err
 	}
@@ -179,8 +176,8 @@ func (c *Client) Held(server string) (map[int]check.Replica, error) {
 		return nil, errors.Join(fmt.Errorf("read of %s: %d %.200s", server, a.Status, a.Body), err)
 	}
 	held := map[int]check.Replica{}
-	for i := range c.Table.Shards {
-		name := c.Table.Shard(i)
+	for i := range dbShards {
+		name := shardName(i)
 		if got[name] == nil {
 			continue
 		}
@@ -190,7 +187,7 @@ func (c *Client) Held(server string) (map[int]check.Replica, error) {
 		}
 		r := check.Replica{Name: name + " on " + server}
 		for _, line := range rows {
-			row, err := ParseRow(line)
+			row, err := parseRow(line)
 			if err != nil {
 				return nil, fmt.Errorf("read of %s: %s: %w", server, name, err)
 			}
@@ -216,10 +213,10 @@ func rowsJSON(rows []check.Write) string {
 	return `{"data":[` + b.String() + `]}`
 }
 
-// ParseRow reads a row of an answer. Names were written to go with keys; one
+// parseRow reads a row of an answer. Names were written to go with keys; one
 // that does not is shown in the value, which the checkers then take for a
 // value that nobody wrote.
-func ParseRow(line []byte) (check.Row, error) {
+func parseRow(line []byte) (check.Row, error) {
 	var r struct {
 		ID    int64  `json:"Stud_id"`
 		Name  string `json:"Stud_name"`
