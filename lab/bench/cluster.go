@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,18 +12,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // cluster is a running `ringway up`, known by its addresses only.
 type cluster struct {
-	cmd         *exec.Cmd
-	http, admin string        // base URLs
-	unix        string        // unix:PATH, where the same is served as at http
-	ended       chan struct{} // closed when it has ended
-	end         error         // how; read it after the end, like
-	stderr      *bytes.Buffer // its stderr
+	*process
+	http, admin string // base URLs
+	unix        string // unix:PATH, where the same is served as at http
 }
 
 var readyLine = regexp.MustCompile(`^ready\s+http (http://\S+)\s+admin (http://\S+)`)
@@ -46,53 +39,24 @@ func start(ctx context.Context, o options, replicas int) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http"), ended: make(chan struct{}), stderr: &bytes.Buffer{}}
-	c.cmd = exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--replicas", strconv.Itoa(replicas), "--log-level", "warn")
-	c.cmd.Stderr = c.stderr
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is ours to pass on
-	out, err := c.cmd.StdoutPipe()
+	c := &cluster{unix: "unix:" + filepath.Join(sockets, "http")}
+	c.process, err = startProcess(exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--listen", c.unix, "--admin", "127.0.0.1:0",
+		"--nats", "127.0.0.1:0", "--replicas", strconv.Itoa(replicas), "--log-level", "warn"))
 	if err != nil {
-		return nil, err
-	}
-	if err := c.cmd.Start(); err != nil {
 		_ = os.RemoveAll(sockets)
-		return nil, fmt.Errorf("start %s (go tool task build makes it): %w", binary, err)
+		return nil, fmt.Errorf("%w (go tool task build makes it)", err)
 	}
-	ready := make(chan []string, 1)
 	go func() {
-		for s := bufio.NewScanner(out); s.Scan(); {
-			if m := readyLine.FindStringSubmatch(s.Text()); m != nil {
-				ready <- m
-			}
-		}
-		c.end = c.cmd.Wait()
-		_ = os.RemoveAll(sockets) // empty, unless it was killed
-		close(c.ended)
-	}()
-	select {
-	case m := <-ready:
-		c.http, c.admin = m[1], m[2]
-		return c, nil
-	case <-c.ended:
-		return nil, fmt.Errorf("ringway up ended: %w\n%s", c.end, c.stderr)
-	case <-time.After(90 * time.Second):
-		err = errors.New("ringway up was not ready within 90 s")
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	c.stop()
-	return nil, fmt.Errorf("%w\n%s", err, c.stderr)
-}
-
-// stop stops it as ctrl-C does, and makes it after a minute.
-func (c *cluster) stop() {
-	_ = c.cmd.Process.Signal(os.Interrupt) // fails if it has ended
-	select {
-	case <-c.ended:
-	case <-time.After(time.Minute):
-		_ = c.cmd.Process.Kill()
 		<-c.ended
-	}
+		_ = os.RemoveAll(sockets) // empty, unless it was killed
+	}()
+	return c, c.await(ctx, 90*time.Second, func(line string) bool {
+		m := readyLine.FindStringSubmatch(line)
+		if m != nil {
+			c.http, c.admin = m[1], m[2]
+		}
+		return m != nil
+	})
 }
 
 // database is what /init is asked for.
@@ -143,92 +107,104 @@ func (d database) payload() string {
 // init makes the database and returns how long that took.
 func (c *cluster) init(ctx context.Context, d database) (time.Duration, error) {
 	began := time.Now()
-	body, err := c.call(ctx, http.MethodPost, "/init", d.payload())
-	if err != nil {
-		return 0, err
-	}
-	_, _ = io.Copy(io.Discard, body) // the code is the answer
-	return time.Since(began), body.Close()
+	err := call(ctx, http.MethodPost, c.http+"/init", d.payload(), nil)
+	return time.Since(began), err
 }
 
-// call is one request that is not measured.
-func (c *cluster) call(ctx context.Context, method, path, payload string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.http+path, strings.NewReader(payload))
+// call is one request that is not measured. Its answer is JSON that is read into
+// what is given, or the text of a *string; nil: the code is the answer.
+func call(ctx context.Context, method, url, payload string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(payload))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client := &http.Client{Timeout: 5 * time.Minute}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 2000)) // for the message only
-		_ = resp.Body.Close()
-		return nil, fmt.Errorf("%s %s: %d: %s", method, path, resp.StatusCode, b)
+	defer func() { _ = resp.Body.Close() }() // it was read
+	body, err := io.ReadAll(resp.Body)
+	switch text, ok := into.(*string); {
+	case err != nil:
+	case resp.StatusCode != http.StatusOK:
+		err = fmt.Errorf("%d: %.2000s", resp.StatusCode, body)
+	case ok:
+		*text = string(body)
+	case into != nil:
+		err = json.Unmarshal(body, into)
 	}
-	return resp.Body, nil
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	return nil
 }
 
 // countRange reads a range and returns how many rows came, in ascending order
 // of their keys or it is an error.
-func (c *cluster) countRange(ctx context.Context, low, high int64) (rows int, err error) {
-	body, err := c.call(ctx, http.MethodPost, "/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, low, high))
-	if err != nil {
-		return 0, err
+func (c *cluster) countRange(ctx context.Context, low, high int64) (int, error) {
+	var found struct {
+		Data []struct {
+			Key int64 `json:"Stud_id"`
+		} `json:"data"`
 	}
-	defer func() { _ = body.Close() }() // it was read
-	in := json.NewDecoder(bufio.NewReaderSize(body, 1<<20))
-	for {
-		token, err := in.Token()
-		if err != nil {
-			return 0, fmt.Errorf("read %d to %d: %w", low, high, err)
-		}
-		if token == "data" {
-			break
-		}
-	}
-	if _, err := in.Token(); err != nil {
+	if err := call(ctx, http.MethodPost, c.http+"/read", fmt.Sprintf(`{"Stud_id":{"low":%d,"high":%d}}`, low, high), &found); err != nil {
 		return 0, err
 	}
 	last := low - 1
-	for in.More() {
-		var row struct {
-			Key int64 `json:"Stud_id"`
-		}
-		if err := in.Decode(&row); err != nil {
-			return 0, fmt.Errorf("read %d to %d, row %d: %w", low, high, rows+1, err)
-		}
+	for i, row := range found.Data {
 		if row.Key <= last || row.Key > high {
-			return 0, fmt.Errorf("read %d to %d: row %d has key %d after %d", low, high, rows+1, row.Key, last)
+			return 0, fmt.Errorf("read %d to %d: row %d has key %d after %d", low, high, i+1, row.Key, last)
 		}
 		last = row.Key
-		rows++
 	}
-	_, err = io.Copy(io.Discard, io.MultiReader(in.Buffered(), body)) // a stream that was cut ends here
-	return rows, err
+	return len(found.Data), nil
 }
 
 // countServers adds up the rows of every replica.
 func (c *cluster) countServers(ctx context.Context, d database) (rows int, err error) {
 	for _, s := range d.servers {
-		body, err := c.call(ctx, http.MethodGet, "/read/"+s.name, "")
-		if err != nil {
+		var shards map[string]any // lists of rows, and the status
+		if err := call(ctx, http.MethodGet, c.http+"/read/"+s.name, "", &shards); err != nil {
 			return 0, err
 		}
-		var shards map[string]json.RawMessage
-		err = json.NewDecoder(body).Decode(&shards)
-		_ = body.Close() // it was read
-		if err != nil {
-			return 0, fmt.Errorf("rows of %s: %w", s.name, err)
-		}
 		for _, id := range s.shards {
-			var found []json.RawMessage
-			if err := json.Unmarshal(shards[id], &found); err != nil {
-				return 0, fmt.Errorf("rows of %s on %s: %w", id, s.name, err)
+			found, ok := shards[id].([]any)
+			if !ok {
+				return 0, fmt.Errorf("%s has no rows of %s", s.name, id)
 			}
 			rows += len(found)
 		}
 	}
 	return rows, nil
+}
+
+// route is what the router serves of a service or of a table.
+type route struct {
+	Members []endpoint `json:"members"` // of a service
+	Shards  []struct {
+		Replicas []endpoint `json:"replicas"`
+	} `json:"shards"` // of a table
+}
+
+type endpoint struct {
+	Address string `json:"address"`
+}
+
+func (c *cluster) routes(ctx context.Context) (all []route, err error) {
+	return all, call(ctx, http.MethodGet, c.admin+"/routes", "", &all)
+}
+
+// metric is one of what a process reports.
+func metric(ctx context.Context, base, name string) (float64, error) {
+	var text string
+	if err := call(ctx, http.MethodGet, base+"/metrics", "", &text); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("%s/metrics has no %s", base, name)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,8 +20,10 @@ type side struct {
 	name  string
 	begin func(ctx context.Context, clients int) (load.Crew, error)
 	keys  func() (int64, bool)
-	root  int    // its process, whose children are counted too
-	role  string // of those processes whose time of one op is compared; may be empty
+	roots []int  // its processes, whose children are counted too
+	role  string // of those processes whose time of one row is compared; empty: all, and ours
+	rows  int    // of one op; 0: one
+	only  int    // clients, whatever the pace says; 0: as many as it says
 	ops   int    // in all, warm-up included
 }
 
@@ -33,8 +36,9 @@ type pace struct {
 
 // score is what one side did at one number of clients.
 type score struct {
-	rates []float64 // by round
-	costs []float64 // by round: processor time of the side's role for one op, in µs
+	rates []float64 // by round: rows/s
+	costs []float64 // by round: processor time of the side's role for one row, in µs
+	ours  []float64 // by round: that of this process
 	last  load.Load
 	used  usage.Usage // in the last round
 }
@@ -84,13 +88,13 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 		}
 		for _, i := range order {
 			s := sides[i]
-			before := usage.Of(s.root)
-			l, err := s.work(ctx, clients, took)
+			before := usage.Of(s.roots...)
+			l, err := s.work(ctx, cmp.Or(s.only, clients), took)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
 			}
 			if round >= 0 {
-				scores[i].add(s.role, l, usage.Of(s.root).Since(before))
+				scores[i].add(s, l, usage.Of(s.roots...).Since(before))
 			}
 		}
 		slices.Reverse(order)
@@ -98,9 +102,16 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 	return scores, nil
 }
 
-func (s *score) add(role string, l load.Load, used usage.Usage) {
-	s.rates = append(s.rates, l.PerSecond())
-	s.costs = append(s.costs, float64(used[role].Microseconds())/float64(max(l.Ops, 1)))
+func (s *score) add(of *side, l load.Load, used usage.Usage) {
+	rows := max(1, of.rows)
+	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(l.Ops*rows, 1)) }
+	cost := used.All()
+	if of.role != "" {
+		cost = used[of.role]
+	}
+	s.rates = append(s.rates, l.PerSecond()*float64(rows))
+	s.costs = append(s.costs, each(cost))
+	s.ours = append(s.ours, each(used[usage.Ours]))
 	s.last, s.used = l, used
 }
 
@@ -119,7 +130,7 @@ func (s *side) work(ctx context.Context, clients int, atMost time.Duration) (loa
 // peer is reached, and over TCP.
 func (c *cluster) overHTTP(keys func() (int64, bool), path string, body func([]byte, int64) []byte, want string) []*side {
 	at := func(name, base string) *side {
-		return &side{name: name, root: c.cmd.Process.Pid, keys: keys, begin: func(ctx context.Context, n int) (load.Crew, error) {
+		return &side{name: name, roots: []int{c.cmd.Process.Pid}, keys: keys, begin: func(ctx context.Context, n int) (load.Crew, error) {
 			return load.HTTPClients(ctx, base, n, path, body, want)
 		}}
 	}

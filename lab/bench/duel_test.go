@@ -17,7 +17,7 @@ import (
 // idle is a side that notes its turns, of ten ops each.
 func idle(name string, turns *[]string) *side {
 	left := 0
-	return &side{name: name, root: os.Getpid(), keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: load.InGoroutines(func(context.Context, int) ([]load.Worker, func(), error) {
+	return &side{name: name, roots: []int{os.Getpid()}, keys: func() (int64, bool) { left--; return 0, left >= 0 }, begin: load.InGoroutines(func(context.Context, int) ([]load.Worker, func(), error) {
 		*turns = append(*turns, name)
 		left = 10
 		return []load.Worker{func(int64) error { return nil }}, func() {}, nil

@@ -47,7 +47,7 @@ func gets(ctx context.Context, o options) error {
 
 func getting(name, role string, root int, base string) *side {
 	key := func() (int64, bool) { return rand.Int64N(1_000_000), true }
-	return &side{name: name, role: role, root: root, keys: key, begin: func(ctx context.Context, n int) (load.Crew, error) {
+	return &side{name: name, role: role, roots: []int{root}, keys: key, begin: func(ctx context.Context, n int) (load.Crew, error) {
 		return load.HTTPClients(ctx, base, n, "/home", nil, `"Hello from `)
 	}}
 }
@@ -66,20 +66,12 @@ func getsVerdict(p pace, scores []score) string {
 }
 
 // members are the addresses of the replicas that the router serves.
-func (c *cluster) members(ctx context.Context) ([]string, error) {
-	var routes []struct {
-		Members []struct {
-			Address string `json:"address"`
-		} `json:"members"`
-	}
-	if err := c.routes(ctx, &routes); err != nil {
-		return nil, err
-	}
-	var all []string
+func (c *cluster) members(ctx context.Context) (all []string, err error) {
+	routes, err := c.routes(ctx)
 	for _, route := range routes {
 		for _, m := range route.Members {
 			all = append(all, m.Address)
 		}
 	}
-	return all, nil
+	return all, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -20,7 +18,6 @@ import (
 	"ringway/events"
 
 	"ringway/lab/bench/load"
-	"ringway/lab/bench/usage"
 )
 
 // together is how many rows one statement of a replica inserts, about as many
@@ -32,110 +29,74 @@ const together = 30
 // row, and the insertion. Their sum, beside what a write costs the peer, is
 // the best ratio that processors allow if everything else were free.
 func limit(ctx context.Context, o options) error {
-	clients, rounds, took := 256, 7, 2*time.Second
+	p := pace{clients: []int{256}, rounds: 7, warm: 2 * time.Second, measure: 2 * time.Second}
 	if o.quick {
-		rounds, took = 3, 1200*time.Millisecond
+		p.rounds, p.warm, p.measure = 3, 1200*time.Millisecond, 1200*time.Millisecond
 	}
+	clients := p.clients[0]
 	web, err := startBare(ctx)
 	if err != nil {
 		return err
 	}
 	defer web.stop()
 	var servers []*peer
-	defer func() {
-		for _, s := range servers {
-			s.close()
-		}
-	}()
+	var pids []int
 	for _, name := range []string{"peer", "replica1", "replica2", "replica3"} {
 		s, err := startPeer(ctx, o, name, clients, name == "peer")
 		if err != nil {
 			return err
 		}
-		servers = append(servers, s)
+		defer s.close()
+		servers, pids = append(servers, s), append(pids, s.pid)
 	}
-	one, three := servers[0], servers[1:]
+	replicas := servers[1:]
 	d := ours(1 << 24)
 	rows := func() func() (int64, bool) { return (&spreadKeys{d: d}).take }
 	chunks := d
 	chunks.size /= together
-	overHTTP := func(name, base string) *bound {
-		return &bound{side: side{name: name, keys: rows(), begin: func(ctx context.Context, n int) (load.Crew, error) {
+	overHTTP := func(name, base string) *side {
+		return &side{name: name, keys: rows(), roots: []int{web.cmd.Process.Pid}, begin: func(ctx context.Context, n int) (load.Crew, error) {
 			return load.HTTPClients(ctx, base, n, "/write", load.WriteBody, load.OneAdded)
-		}}, roots: []int{web.cmd.Process.Pid}, clients: clients, rows: 1}
+		}}
 	}
-	peer := &bound{side: side{name: "peer", keys: rows(), begin: load.InGoroutines(one.inserters)}, roots: []int{one.pid}, clients: clients, rows: 1}
-	unix, tcp := overHTTP("http", web.unix), overHTTP("http over TCP", web.http)
-	stores := &bound{side: side{name: "stores", keys: (&spreadKeys{d: chunks}).take, begin: load.InGoroutines(func(ctx context.Context, n int) ([]load.Worker, func(), error) {
-		return bulkInserters(ctx, three, n)
-	})}, roots: []int{three[0].pid, three[1].pid, three[2].pid}, clients: d.shards, rows: together}
-	sides := []*bound{peer, unix, tcp, stores}
-	for round := -1; round < rounds; round++ {
-		for _, b := range sides {
-			if err := b.round(ctx, took, round >= 0); err != nil {
-				return fmt.Errorf("%s: %w", b.name, err)
-			}
-		}
+	stores := &side{name: "stores", keys: (&spreadKeys{d: chunks}).take, roots: pids[1:], rows: together, only: d.shards,
+		begin: load.InGoroutines(func(ctx context.Context, n int) ([]load.Worker, func(), error) {
+			return bulkInserters(ctx, replicas, n)
+		})}
+	sides := []*side{
+		{name: "peer", keys: rows(), roots: pids[:1], begin: load.InGoroutines(servers[0].inserters)},
+		overHTTP("http", web.unix), overHTTP("http over TCP", web.http), stores,
 	}
-	if err := stores.check(ctx, three); err != nil {
+	scores, err := p.play(ctx, clients, sides)
+	if err != nil {
 		return err
 	}
-	for _, b := range sides {
-		fmt.Printf("%-13s %s rows/s; processor time of one row in µs: %s; in the last round %s\n", b.name, spreadOf(b.rates, "%.0f"), spreadOf(b.costs, "%.0f"), b.last)
-	}
-	for _, web := range []*bound{tcp, unix} {
-		over := "over TCP: "
-		if web == unix {
-			over = ""
-		}
-		lowest, noDriver := make([]float64, rounds), make([]float64, rounds)
-		for i := range rounds {
-			lowest[i] = web.costs[i] + stores.costs[i]
-			noDriver[i] = lowest[i] - stores.driver[i]
-		}
-		fmt.Printf("%sthe peer's cost over http + stores: %s; without what the driver of the stores takes: %s\n", over,
-			spreadOf(ratios(peer.costs, lowest), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
-	}
-	return nil
-}
-
-// bound is a side of which processor time counts.
-type bound struct {
-	side
-	roots   []int
-	clients int
-	rows    int // of one op
-
-	rates, costs, driver []float64 // by round: rows/s; µs a row, in all and of ourselves
-	last                 string
-}
-
-func (b *bound) round(ctx context.Context, took time.Duration, counts bool) error {
-	before := usage.Of(b.roots...)
-	l, err := b.work(ctx, b.clients, took)
-	if err != nil || !counts {
-		return err
-	}
-	used, n := usage.Of(b.roots...).Since(before), l.Ops*b.rows
-	b.rates = append(b.rates, l.PerSecond()*float64(b.rows))
-	b.costs = append(b.costs, float64(used.All().Microseconds())/float64(n))
-	b.driver = append(b.driver, float64(used["clients"].Microseconds())/float64(n))
-	b.last = used.Each(n)
-	return nil
-}
-
-// check counts the rows of every replica.
-func (b *bound) check(ctx context.Context, replicas []*peer) error {
-	for i, p := range replicas {
-		found, err := p.count(ctx)
+	for i, replica := range replicas {
+		found, err := replica.count(ctx)
 		if err != nil {
 			return err
 		}
-		if found != b.ops*b.rows {
-			return fmt.Errorf("replica %d has %d rows after %d", i+1, found, b.ops*b.rows)
+		if written := stores.ops * together; found != written {
+			return fmt.Errorf("replica %d has %d rows after %d", i+1, found, written)
 		}
 	}
+	for i, s := range scores {
+		fmt.Printf("%-13s %s rows/s; processor time of one row in µs: %s; in the last round %s\n", sides[i].name,
+			spreadOf(s.rates, "%.0f"), spreadOf(s.costs, "%.0f"), s.used.Each(s.last.Ops*max(1, sides[i].rows)))
+	}
+	fmt.Print("over TCP: ", limitOf(scores[0], scores[2], scores[3]), limitOf(scores[0], scores[1], scores[3]))
 	return nil
+}
+
+// limitOf is the best ratio, with and without what the driver of the stores takes.
+func limitOf(peer, http, stores score) string {
+	lowest, noDriver := make([]float64, len(peer.costs)), make([]float64, len(peer.costs))
+	for i := range lowest {
+		lowest[i] = http.costs[i] + stores.costs[i]
+		noDriver[i] = lowest[i] - stores.ours[i]
+	}
+	return fmt.Sprintf("the peer's cost over http + stores: %s; without what the driver of the stores takes: %s\n",
+		spreadOf(ratios(peer.costs, lowest), "%.2f"), spreadOf(ratios(peer.costs, noDriver), "%.2f"))
 }
 
 // bulkInserters insert rows into all servers, together at a time. The key of
@@ -147,15 +108,10 @@ func bulkInserters(ctx context.Context, servers []*peer, n int) (all []load.Work
 			f()
 		}
 	}
-	query := "INSERT INTO peer.StudT VALUES " + strings.TrimSuffix(strings.Repeat("(?,?,?),", together), ",")
-	all = make([]load.Worker, n)
+	into := make([][]load.Worker, n) // each server
 	for _, p := range servers {
-		workers, done, err := p.workers(ctx, n, query, func(ctx context.Context, s *sql.Stmt, key int64) error {
-			args := make([]any, 0, 3*together)
-			for id := key * together; id < (key+1)*together; id++ {
-				args = append(args, id, load.StudentName(id), id%101)
-			}
-			_, err := s.ExecContext(ctx, args...)
+		workers, done, err := p.workers(ctx, n, insertion(together), func(ctx context.Context, s *sql.Stmt, key int64) error {
+			_, err := s.ExecContext(ctx, values(key*together, (key+1)*together)...)
 			return err
 		})
 		if err != nil {
@@ -164,16 +120,18 @@ func bulkInserters(ctx context.Context, servers []*peer, n int) (all []load.Work
 		}
 		releases = append(releases, done)
 		for i, work := range workers {
-			before := all[i]
-			all[i] = func(key int64) error {
-				if before != nil {
-					if err := before(key); err != nil {
-						return err
-					}
-				}
-				return work(key)
-			}
+			into[i] = append(into[i], work)
 		}
+	}
+	for _, works := range into {
+		all = append(all, func(key int64) error {
+			for _, work := range works {
+				if err := work(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	return all, release, nil
 }
@@ -220,8 +178,7 @@ func pretend(ctx *fasthttp.RequestCtx) {
 
 // bareServer is a process, so that its processor time can be distinguished from ours.
 type bareServer struct {
-	cmd        *exec.Cmd
-	stdin      io.Closer
+	*process
 	http, unix string // base URL and unix:PATH
 	dir        string // of the socket
 }
@@ -236,29 +193,21 @@ func startBare(ctx context.Context) (*bareServer, error) {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "http")
-	b := &bareServer{cmd: exec.CommandContext(context.WithoutCancel(ctx), self, bareVerb, socket), unix: "unix:" + socket, dir: dir}
-	b.cmd.Stderr = os.Stderr
-	if b.stdin, err = b.cmd.StdinPipe(); err != nil {
+	cmd := exec.Command(self, bareVerb, socket)
+	if _, err := cmd.StdinPipe(); err != nil { // ends with us
 		return nil, err
 	}
-	out, err := b.cmd.StdoutPipe()
-	if err != nil {
+	b := &bareServer{unix: "unix:" + socket, dir: dir}
+	if b.process, err = startProcess(cmd); err != nil {
 		return nil, err
 	}
-	if err := b.cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.stop()
-		return nil, fmt.Errorf("the bare server did not start: %w", err)
-	}
-	b.http = strings.TrimSpace(line)
-	return b, nil
+	return b, b.await(ctx, 10*time.Second, func(line string) bool {
+		b.http = line
+		return line != ""
+	})
 }
 
 func (b *bareServer) stop() {
-	_ = b.stdin.Close() // it ends then
-	_ = b.cmd.Wait()    // how, nobody asks
+	b.process.stop()
 	_ = os.RemoveAll(b.dir)
 }

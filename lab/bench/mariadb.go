@@ -124,10 +124,24 @@ func (p *peer) workers(ctx context.Context, n int, statement string, do func(con
 }
 
 func (p *peer) inserters(ctx context.Context, n int) ([]load.Worker, func(), error) {
-	return p.workers(ctx, n, "INSERT INTO peer.StudT VALUES (?, ?, ?)", func(ctx context.Context, s *sql.Stmt, key int64) error {
-		_, err := s.ExecContext(ctx, key, load.StudentName(key), key%101)
+	return p.workers(ctx, n, insertion(1), func(ctx context.Context, s *sql.Stmt, key int64) error {
+		_, err := s.ExecContext(ctx, values(key, key+1)...)
 		return err
 	})
+}
+
+// insertion is the statement that inserts so many rows.
+func insertion(rows int) string {
+	return "INSERT INTO peer.StudT VALUES " + strings.TrimSuffix(strings.Repeat("(?,?,?),", rows), ",")
+}
+
+// values are those of the rows from a key up to another, for an insertion.
+func values(from, to int64) []any {
+	args := make([]any, 0, 3*(to-from))
+	for key := from; key < to; key++ {
+		args = append(args, key, load.StudentName(key), key%101)
+	}
+	return args
 }
 
 func (p *peer) readers(ctx context.Context, n int) ([]load.Worker, func(), error) {
@@ -144,12 +158,7 @@ func (p *peer) count(ctx context.Context) (rows int, err error) {
 }
 
 // fill inserts many rows at once, which is not measured.
-func (p *peer) fill(ctx context.Context, keys []int64) error {
-	values := strings.TrimSuffix(strings.Repeat("(?,?,?),", len(keys)), ",")
-	args := make([]any, 0, 3*len(keys))
-	for _, key := range keys {
-		args = append(args, key, load.StudentName(key), key%101)
-	}
-	_, err := p.db.ExecContext(ctx, "INSERT INTO peer.StudT VALUES "+values, args...)
+func (p *peer) fill(ctx context.Context, from, to int64) error {
+	_, err := p.db.ExecContext(ctx, insertion(int(to-from)), values(from, to)...)
 	return err
 }

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +31,7 @@ func reads(ctx context.Context, o options) error {
 	}
 	fmt.Printf("%d rows are in both after %s\n\n", d.keys(), time.Since(began).Round(100*time.Millisecond))
 	key := func() (int64, bool) { return rand.Int64N(d.keys()), true }
-	peer := &side{name: "mariadb", root: both.peer.pid, keys: key, begin: load.InGoroutines(both.peer.readers)}
+	peer := &side{name: "mariadb", roots: []int{both.peer.pid}, keys: key, begin: load.InGoroutines(both.peer.readers)}
 	scores, err := duel(ctx, p, peer, both.cluster.overHTTP(key, "/read", load.ReadBody, load.OneRow)...)
 	if err != nil {
 		return err
@@ -67,23 +62,18 @@ func (p *pair) fill(ctx context.Context, d database) error {
 
 func (p *pair) fillRange(ctx context.Context, from, to int64) error {
 	for low := from; low < to; low += chunk {
-		keys := make([]int64, min(chunk, to-low))
+		end := min(low+chunk, to)
+		if err := p.peer.fill(ctx, low, end); err != nil {
+			return err
+		}
 		body := []byte(`{"data":[`)
-		for i := range keys {
-			keys[i] = low + int64(i)
-			if i > 0 {
+		for key := low; key < end; key++ {
+			if key > low {
 				body = append(body, ',')
 			}
-			body = load.AppendRow(body, keys[i])
+			body = load.AppendRow(body, key)
 		}
-		if err := p.peer.fill(ctx, keys); err != nil {
-			return err
-		}
-		answer, err := p.cluster.call(ctx, http.MethodPost, "/write", string(append(body, "]}"...)))
-		if err != nil {
-			return err
-		}
-		if err := answer.Close(); err != nil {
+		if err := call(ctx, http.MethodPost, p.cluster.http+"/write", string(append(body, "]}"...)), nil); err != nil {
 			return err
 		}
 	}
@@ -140,33 +130,21 @@ func (c *cluster) sayFound(ctx context.Context) error {
 		return err
 	}
 	for _, server := range servers {
-		found, err := metric(ctx, "http://"+server, `ringway_shard_rows_total{from="memory"}`)
-		if err != nil {
-			return err
+		for from, sum := range map[string]*float64{"memory": &memory, "store": &store} {
+			rows, err := metric(ctx, "http://"+server, fmt.Sprintf("ringway_shard_rows_total{from=%q}", from))
+			if err != nil {
+				return err
+			}
+			*sum += rows
 		}
-		asked, err := metric(ctx, "http://"+server, `ringway_shard_rows_total{from="store"}`)
-		if err != nil {
-			return err
-		}
-		memory, store = memory+found, store+asked
 	}
 	fmt.Printf("%.1f %% of the rows that ringway read were in the memory of shard servers\n", 100*memory/(memory+store))
 	return nil
 }
 
 // shardServers are their addresses.
-func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
-	var routes []struct {
-		Shards []struct {
-			Replicas []struct {
-				Address string `json:"address"`
-			} `json:"replicas"`
-		} `json:"shards"` // of tables only
-	}
-	if err := c.routes(ctx, &routes); err != nil {
-		return nil, err
-	}
-	var all []string
+func (c *cluster) shardServers(ctx context.Context) (all []string, err error) {
+	routes, err := c.routes(ctx)
 	for _, route := range routes {
 		for _, shard := range route.Shards {
 			for _, replica := range shard.Replicas {
@@ -175,45 +153,5 @@ func (c *cluster) shardServers(ctx context.Context) ([]string, error) {
 		}
 	}
 	slices.Sort(all)
-	return slices.Compact(all), nil
-}
-
-// routes reads what the router serves.
-func (c *cluster) routes(ctx context.Context, into any) error {
-	body, err := get(ctx, c.admin+"/routes")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = body.Close() }() // it was read
-	if err := json.NewDecoder(body).Decode(into); err != nil {
-		return fmt.Errorf("%s/routes: %w", c.admin, err)
-	}
-	return nil
-}
-
-// metric is one of what a process reports.
-func metric(ctx context.Context, base, name string) (float64, error) {
-	body, err := get(ctx, base+"/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = body.Close() }() // it was read
-	for s := bufio.NewScanner(body); s.Scan(); {
-		if text, ok := strings.CutPrefix(s.Text(), name+" "); ok {
-			return strconv.ParseFloat(text, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s/metrics has no %s", base, name)
-}
-
-func get(ctx context.Context, url string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	return resp.Body, nil
+	return slices.Compact(all), err
 }

@@ -26,7 +26,7 @@ func writes(ctx context.Context, o options) error {
 	}
 	defer both.close()
 	theirKeys, ourKeys := &spreadKeys{d: d}, &spreadKeys{d: d}
-	peer := &side{name: "mariadb", root: both.peer.pid, keys: theirKeys.take, begin: load.InGoroutines(both.peer.inserters)}
+	peer := &side{name: "mariadb", roots: []int{both.peer.pid}, keys: theirKeys.take, begin: load.InGoroutines(both.peer.inserters)}
 	ringway := both.cluster.overHTTP(ourKeys.take, "/write", load.WriteBody, load.OneAdded)
 	scores, err := duel(ctx, p, peer, ringway...)
 	if err != nil {

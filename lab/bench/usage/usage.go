@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// Ours is who this process is.
+const Ours = "clients"
+
 // Usage is processor time by who used it.
 type Usage map[string]time.Duration
 
@@ -51,7 +54,7 @@ func Of(roots ...int) Usage {
 	u := Usage{}
 	var self syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) == nil {
-		u["clients"] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
+		u[Ours] = time.Duration(self.Utime.Nano() + self.Stime.Nano())
 	}
 	below := map[int][]process{}
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // a process may end meanwhile
