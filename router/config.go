@@ -2,7 +2,6 @@ package router
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -49,8 +48,5 @@ func (c *Config) check() error {
 	case len(c.Public) == 0:
 		return errors.New("public: no listener")
 	}
-	if d := min(c.NoLeader, c.Attempt, c.Assignment.Scale); d <= 0 {
-		return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
-	}
-	return errors.Join(c.Edge.Check(), c.Proxy.Check())
+	return nil
 }

@@ -146,9 +146,6 @@ func TestNew_NamesWhatIsWrong(t *testing.T) {
 	}
 	f(func(c *Config) { c.ID = "" }, "id")
 	f(func(c *Config) { c.Public = nil }, "public")
-	f(func(c *Config) { c.Edge.MaxHeader = 10 }, "limits")
-	f(func(c *Config) { c.Proxy.RetryRatio = 0 }, "ratio")
-	f(func(c *Config) { c.Proxy.Connect = 0 }, "timeouts")
 }
 
 // hungry is a listener that is out of descriptors for a while.

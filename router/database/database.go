@@ -5,7 +5,6 @@ package database
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -36,13 +35,6 @@ func DefaultConfig() Config {
 	return Config{Scale: 150 * time.Second, Read: read.DefaultConfig(), Write: write.DefaultConfig(), Servers: shardclient.DefaultConfig()}
 }
 
-func (c *Config) check() error {
-	if c.Scale <= 0 {
-		return fmt.Errorf("scale: %s is too short", c.Scale)
-	}
-	return errors.Join(c.Read.Check(), c.Write.Check(), c.Servers.Check())
-}
-
 // Logs are the logs of shards.
 type Logs interface {
 	oplog.Log
@@ -70,9 +62,6 @@ type Database struct {
 
 // New builds a database without a table.
 func New(cfg Config, logs Logs, results oplog.Listener, leader Leader, registry prometheus.Registerer, log *slog.Logger) (*Database, error) {
-	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("new database: %w", err)
-	}
 	d := &Database{cfg: cfg, leader: leader, group: &background.Group{}, began: make(chan struct{})}
 	d.catalog = catalog.New(cfg.Servers, d.group, registry, log)
 	var err error

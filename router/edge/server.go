@@ -30,17 +30,6 @@ type Config struct {
 	Stop         time.Duration // open requests may take this long to end at shutdown
 }
 
-// Check reports what cannot work.
-func (c *Config) Check() error {
-	if c.MaxHeader < 1024 || c.MaxBody < 1 {
-		return errors.New("limits: the header limit is at least 1024 bytes, the others are positive")
-	}
-	if d := min(c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.Stop); d <= 0 {
-		return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
-	}
-	return nil
-}
-
 // Server serves clients at some listeners. It knows the open connections, so
 // that Stop can end them, which fasthttp's server cannot.
 type Server struct {

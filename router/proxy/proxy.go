@@ -10,8 +10,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -48,20 +46,6 @@ func DefaultConfig() Config {
 		TrialAfter: time.Second, MaxTrial: 10 * time.Second,
 		RetryBurst: 10_000, RetryRatio: 10,
 	}
-}
-
-// Check reports what cannot work.
-func (c *Config) Check() error {
-	if c.MaxHeader < 1024 || c.MaxBuffer < 0 {
-		return errors.New("limits: the header limit is at least 1024 bytes, the others are positive")
-	}
-	if c.RetryRatio < 1 {
-		return errors.New("retry ratio: use at least 1")
-	}
-	if d := min(c.Connect, c.Keep, c.TrialAfter, c.MaxTrial); d <= 0 {
-		return fmt.Errorf("timeouts: %s is too short; all must be positive", d)
-	}
-	return nil
 }
 
 // Proxy forwards requests to the members of services.

@@ -7,7 +7,6 @@ package read
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -36,14 +35,6 @@ func DefaultConfig() Config {
 		Timeout: 10 * time.Second, Learn: 2 * time.Second,
 		Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
-}
-
-// Check reports what cannot work.
-func (c *Config) Check() error {
-	if min(c.Timeout, c.Learn) <= 0 || min(c.Ahead, c.Prefetch) < 1 || min(c.Hold, c.MaxOld) < 0 {
-		return errors.New("reads: times must be positive, ahead and prefetch are at least 1, the others are not negative")
-	}
-	return nil
 }
 
 // logs report what a log holds now.

@@ -38,14 +38,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// Check reports what cannot work.
-func (c *Config) Check() error {
-	if min(c.Try, c.Stall, c.Connect, c.Keep, c.Hedge, c.Avoid, c.Stagger) <= 0 || c.MaxInFlight < 1 {
-		return errors.New("requests to shard servers: times must be positive, and at least one is in flight")
-	}
-	return nil
-}
-
 // Client asks one server.
 type Client struct {
 	address string

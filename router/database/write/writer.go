@@ -5,7 +5,6 @@ package write
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -32,14 +31,6 @@ func DefaultConfig() Config {
 		Timeout: 20 * time.Second, Ask: 10 * time.Second,
 		UnknownFor: shardlog.LogDedup, // writers send a batch again for less than this
 	}
-}
-
-// Check reports what cannot work.
-func (c *Config) Check() error {
-	if min(c.Timeout, c.Ask, c.UnknownFor) <= 0 {
-		return errors.New("writes: times must be positive")
-	}
-	return nil
 }
 
 // Writer writes to the logs of shards. New starts nothing; Run does.
