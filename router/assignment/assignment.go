@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"ringway/events"
 	"ringway/router/answer"
 	"ringway/router/database"
+	"ringway/router/database/api"
 )
 
 // Config is what can be tuned.
@@ -104,7 +104,7 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	}
 	req, err := parseScale(ctx.Request.Body())
 	if err != nil {
-		answer.Fail(ctx, http.StatusBadRequest, err.Error())
+		api.Fail(ctx, err)
 		return
 	}
 	if req.N <= 0 {
@@ -119,8 +119,8 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	whole, cancel := context.WithTimeout(ctx, a.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
 	var reply events.ScaleReply
-	if err := a.leader.Ask(whole, verb, req, &reply); err != nil {
-		refuseScale(ctx, err)
+	if err := api.Undecided(a.leader.Ask(whole, verb, req, &reply), "/rep"); err != nil {
+		api.Fail(ctx, err)
 		return
 	}
 	if err := a.services.AwaitEpoch(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
@@ -130,14 +130,15 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	answer.JSON(ctx, http.StatusOK, answer.Replicas(reply.Replicas))
 }
 
-func refuseScale(ctx *fasthttp.RequestCtx, err error) {
-	var declined *events.StatusError
-	switch {
-	case errors.As(err, &declined):
-		answer.Fail(ctx, declined.Status(), declined.Message)
-	case errors.Is(err, events.ErrNoLeader):
-		answer.Fail(ctx, http.StatusServiceUnavailable, "no controller answers; nothing was changed, try again")
-	default:
-		answer.Fail(ctx, http.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at /rep")
+// parseScale reads the body of /add and /rm; its errors name the field.
+func parseScale(body []byte) (req events.ScaleRequest, err error) {
+	o, err := api.ParseObject(body)
+	if err != nil {
+		return req, err
 	}
+	req.N = o.Int("n")
+	if o.Has("hostnames") {
+		req.Names = o.Texts("hostnames")
+	}
+	return req, o.Err()
 }

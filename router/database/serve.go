@@ -98,7 +98,7 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 	} else {
 		var o api.Object
 		if t, o, err = d.catalog.Tables().Parse(ctx.Request.Body()); err == nil {
-			id, err = o.Text("shard")
+			id, err = o.Text("shard"), o.Err()
 		}
 	}
 	if err != nil {

@@ -38,6 +38,19 @@ func Explain(err error) (int, string) {
 	return http.StatusServiceUnavailable, err.Error()
 }
 
+// Undecided is err, of a request to the leader, as clients get it; look is where
+// they see what became of it.
+func Undecided(err error, look string) error {
+	var statusErr *events.StatusError
+	switch {
+	case err == nil, errors.As(err, &statusErr):
+		return err
+	case errors.Is(err, events.ErrNoLeader):
+		return events.StatusErrorf(http.StatusServiceUnavailable, "no controller answers; nothing was changed, try again")
+	}
+	return events.StatusErrorf(http.StatusGatewayTimeout, "no answer from the controller: it may or may not happen; look at %s", look)
+}
+
 // Within adds where in a request an error is.
 func Within(where string, err error) error {
 	var statusErr *events.StatusError

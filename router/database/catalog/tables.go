@@ -62,15 +62,15 @@ func (ts *Tables) Find(name string) (*Table, error) {
 // Parse reads the body of a call and finds the table that it is about.
 func (ts *Tables) Parse(body []byte) (*Table, api.Object, error) {
 	if ts.Empty() {
-		return nil, nil, ErrNoTable
+		return nil, api.Object{}, ErrNoTable
 	}
 	o, err := api.ParseObject(body)
 	if err != nil {
-		return nil, nil, err
+		return nil, o, err
 	}
-	name, err := o.Text("table")
-	if err != nil {
-		return nil, nil, err
+	name := o.Text("table")
+	if err := o.Err(); err != nil {
+		return nil, o, err
 	}
 	t, err := ts.Find(name)
 	return t, o, err

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -59,36 +58,12 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 
 // parseRange reads {"Stud_id":{"low":…,"high":…}}.
 func parseRange(key string, o api.Object) (low, high int64, err error) {
-	if !o.Has(key) {
-		return 0, 0, api.BadRequest("%s is missing", key)
-	}
-	ends, ok := api.Fields(o[key])
-	if !ok {
-		return 0, 0, api.BadRequest("%s is not an object with low and high", key)
-	}
-	if low, err = rangeEnd(ends, key, "low"); err != nil {
-		return 0, 0, err
-	}
-	if high, err = rangeEnd(ends, key, "high"); err != nil {
-		return 0, 0, err
-	}
+	ends := o.Object(key, "an object with low and high")
+	low, high = ends.Key("low", false), ends.Key("high", false)
 	if low > high {
-		return 0, 0, api.BadRequest("%s: low %d is greater than high %d", key, low, high)
+		o.Fail(api.BadRequest("%s: low %d is greater than high %d", key, low, high))
 	}
-	return low, high, nil
-}
-
-// rangeEnd is one end of a range of key.
-func rangeEnd(o api.Object, key, name string) (int64, error) {
-	raw, ok := o[name]
-	if !ok {
-		return 0, api.BadRequest("%s.%s is missing", key, name)
-	}
-	end, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil { // Slow path
-		return api.ParseKey(key+"."+name, raw, false)
-	}
-	return end, nil
+	return low, high, o.Err()
 }
 
 // readKeys answers a read of few keys.

@@ -44,8 +44,8 @@ func FuzzScanWrite(f *testing.F) {
 		if err != nil || o.Has("table") {
 			t.Fatalf("%q: %v", body, err)
 		}
-		list, err := o.List("data")
-		if err != nil || len(list) != len(got) {
+		list := o.List("data")
+		if err := o.Err(); err != nil || len(list) != len(got) {
 			t.Fatalf("%q: got %v, want %s, %v", body, got, list, err)
 		}
 		for i, raw := range list {

@@ -52,11 +52,9 @@ func (w *Writer) parseRows(body []byte) (t *catalog.Table, parts []part, n int, 
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if !o.Has("data") {
-		return nil, nil, 0, api.BadRequest("data is missing")
-	}
-	list, err := o.List("data")
-	if err != nil {
+	o.Require("data")
+	list := o.List("data")
+	if err := o.Err(); err != nil {
 		return nil, nil, 0, err
 	}
 	if len(list) == 0 {
@@ -103,13 +101,9 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	}
 	schema := t.Schema()
 	name := schema.KeyColumn()
-	key, err := o.Key(name)
-	if err != nil {
+	key, raw := o.Key(name, true), o.Raw("data")
+	if err := o.Err(); err != nil {
 		return err
-	}
-	raw, ok := o["data"]
-	if !ok {
-		return api.BadRequest("data is missing")
 	}
 	row, err := schema.ReadRow(raw)
 	if err != nil {
@@ -133,8 +127,8 @@ func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	name := t.Schema().KeyColumn()
-	key, err := o.Key(name)
-	if err != nil {
+	key := o.Key(name, true)
+	if err := o.Err(); err != nil {
 		return err
 	}
 	s := t.Find(key)
