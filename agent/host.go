@@ -222,7 +222,7 @@ func (h *host) probed(in Instance, err error) {
 // listed compares the runtime's list with what is known since begun.
 func (h *host) listed(all []Instance, begun time.Time) {
 	if !h.known {
-		// The first word about adopted instances shall not be "starting": they
+		// The first heartbeat about adopted instances shall not be "starting": they
 		// serve, and would lose their traffic for it.
 		h.quietUntil = time.Now().Add(h.cfg.ProbeTimeout)
 	}
@@ -288,7 +288,7 @@ func (h *host) heartbeatIfDue(now time.Time) time.Duration {
 	return 0
 }
 
-// unprobed: something runs of which nobody knows whether it serves.
+// unprobed: something runs and its first probe has no result yet.
 func (h *host) unprobed() bool {
 	for _, e := range h.entries {
 		if e.phase == running && !e.health.probed {
@@ -298,7 +298,7 @@ func (h *host) unprobed() bool {
 	return false
 }
 
-// list asks the runtime again and again what runs.
+// list reads periodically from the runtime what runs.
 func (a *Agent) list(work context.Context) {
 	warned := false
 	for work.Err() == nil {

@@ -14,7 +14,7 @@ import (
 // maxProbeBody is how much of an answer is read: an instance may send any amount.
 const maxProbeBody = 64 << 10
 
-// probe asks one instance for its health until ctx ends. Intervals run from
+// probe checks the health of one instance until ctx ends. Intervals run from
 // start to start and are 10 to 25 % shorter than configured, so that the
 // probes of instances started together drift apart.
 func (h *host) probe(ctx context.Context, in Instance, path string) {
@@ -42,7 +42,7 @@ func (h *host) probe(ctx context.Context, in Instance, path string) {
 }
 
 // prober opens a connection for each probe: that the instance accepts it is half
-// of the question. A transport goes on to dial for whom nobody waits any more,
+// of the probe. A transport goes on to dial for whom nobody waits any more,
 // hence the dialer's own timeout.
 func prober(timeout time.Duration) *http.Client {
 	return &http.Client{

@@ -7,7 +7,7 @@ import (
 	"ringway/events"
 )
 
-// CheckShape refuses what no runtime can start.
+// ValidateSpec refuses what no runtime can start.
 func ValidateSpec(spec events.InstanceSpec) error {
 	if err := events.ValidName(spec.Name); err != nil {
 		return err

@@ -79,7 +79,7 @@ type RecoverRequest struct {
 	ID    string `json:"id"`
 	Table string `json:"table"` // empty: the only one
 	Shard string `json:"shard"`
-	Force bool   `json:"force,omitempty"` // although a replica that is wanted is not heard, or the shard did not halt
+	Force bool   `json:"force,omitempty"` // although a wanted replica sends no heartbeats, or the shard did not halt
 }
 
 // RecoverReply is what the new log continues.
@@ -137,7 +137,7 @@ type ShardStatus struct {
 type ReplicaReport struct {
 	Server     string `json:"server"`
 	Host       string `json:"host"`
-	State      string `json:"state"`       // as its server says; pending before it is heard of, silent when it is no longer heard
+	State      string `json:"state"`       // as its server reports; pending before the first heartbeat, silent when there are no more
 	AppliedSeq uint64 `json:"applied_seq"` // as of its last heartbeat, like DurableSeq
 	DurableSeq uint64 `json:"durable_seq"`
 	Detail     string `json:"detail,omitempty"`
@@ -185,7 +185,7 @@ type InstanceReport struct {
 	Service string    `json:"service"`
 	ID      int       `json:"id"`
 	Host    string    `json:"host"`
-	State   string    `json:"state"` // as its agent says; pending before it is heard of
+	State   string    `json:"state"` // as its agent reports; pending before the first heartbeat
 	Serving bool      `json:"serving"`
 	Address string    `json:"address"`
 	PID     int       `json:"pid"`

@@ -25,7 +25,7 @@ type InstanceSpec struct {
 	Command []string          `json:"command,omitempty"` // empty: the sample replica
 	Env     map[string]string `json:"env,omitempty"`
 	Image   string            `json:"image,omitempty"` // empty: Ringway's own
-	Port    int               `json:"port,omitempty"`  // 0: the runtime chooses, and tells in PORT
+	Port    int               `json:"port,omitempty"`  // 0: the runtime chooses, and sets PORT
 	Limits  Limits            `json:"limits,omitzero"`
 	Health  string            `json:"health"`
 	Grace   Duration          `json:"grace"`

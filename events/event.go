@@ -58,7 +58,7 @@ type Event struct {
 	Entity string          `json:"entity"`
 	Verb   string          `json:"verb"`
 	About  string          `json:"about"`  // identity of the entity
-	Source string          `json:"source"` // who says so: controller/<id>
+	Source string          `json:"source"` // who published it: controller/<id>
 	Time   time.Time       `json:"time"`
 	Data   json.RawMessage `json:"data,omitempty"`
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// HeartbeatInterval is the time between two heartbeats of one speaker.
+// HeartbeatInterval is the time between two heartbeats of one sender.
 const HeartbeatInterval = 500 * time.Millisecond
 
 // States of an instance as its agent sees it.
@@ -25,11 +25,11 @@ type HostHeartbeat struct {
 	Host        string           `json:"host"`
 	Incarnation string           `json:"incarnation"` // of the agent process; a new one for each start
 	Sent        time.Time        `json:"sent"`
-	Token       Token            `json:"token,omitzero"`    // newest term whose assignment the agent obeyed
-	Assigned    Version          `json:"assigned,omitzero"` // version of the assignment it obeyed last
+	Token       Token            `json:"token,omitzero"`    // newest term whose assignment the agent applied
+	Assigned    Version          `json:"assigned,omitzero"` // version of the assignment it applied last
 	Load        Load             `json:"load"`
 	Instances   []InstanceStatus `json:"instances"`
-	Detail      string           `json:"detail,omitempty"` // why the agent does not obey its newest assignment
+	Detail      string           `json:"detail,omitempty"` // why the agent does not apply its newest assignment
 }
 
 // Load is how busy a host is.
@@ -156,7 +156,7 @@ type ShardHeartbeat struct {
 	Sent        time.Time        `json:"sent"`
 	Engine      string           `json:"engine"` // "MariaDB 10.11.14", "SQLite 3.50"; empty until it answers
 	Volume      string           `json:"volume,omitempty"`
-	Epochs      map[string]Epoch `json:"epochs"` // by table: the route that it obeys
+	Epochs      map[string]Epoch `json:"epochs"` // by table: the route that it applies
 	Replicas    []ReplicaStatus  `json:"replicas"`
 	Detail      string           `json:"detail,omitempty"` // why the engine does not answer
 }

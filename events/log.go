@@ -41,8 +41,8 @@ func (id LogID) Validate() error {
 	return nil
 }
 
-// Position is how far a replica has applied its log. Batch tells one history
-// from another that has the same length.
+// Position is how far a replica has applied its log. Batch distinguishes one
+// history from another that has the same length.
 type Position struct {
 	Incarnation string `json:"incarnation"` // id of the log; a log made anew has another
 	Seq         uint64 `json:"seq"`

@@ -42,7 +42,7 @@ type ServiceSpec struct {
 	Command    []string          `json:"command,omitempty"    yaml:"command"` // empty: the sample replica. PORT and RINGWAY_* are in its environment
 	Env        map[string]string `json:"env,omitempty"        yaml:"env"`
 	Image      string            `json:"image,omitempty"      yaml:"image"`   // containers only; empty: Ringway's own
-	Port       int               `json:"port,omitempty"       yaml:"port"`    // containers only: where the image listens; 0: it obeys PORT
+	Port       int               `json:"port,omitempty"       yaml:"port"`    // containers only: where the image listens; 0: it listens on PORT
 	Limits     Limits            `json:"limits,omitzero"      yaml:"limits"`  // containers only
 	Timeout    Duration          `json:"timeout"              yaml:"timeout"` // for a replica's whole answer
 	Drain      Duration          `json:"drain"                yaml:"drain"`   // longest wait for in-flight requests on removal
@@ -64,7 +64,7 @@ type CourseFunctions struct {
 	Phi string `json:"phi,omitempty" yaml:"phi"`
 }
 
-// KeySource says which part of a request decides its slot. From is header,
+// KeySource is which part of a request decides its slot. From is header,
 // cookie, query, path or address; Name is the header's, cookie's or query
 // parameter's. A request without the part gets a random key.
 type KeySource struct {
@@ -81,7 +81,7 @@ func DefaultServiceSpec() ServiceSpec {
 	}
 }
 
-// MaxReplicas is the most instances that the service's slot table can tell apart.
+// MaxReplicas is the most instances that the service's slot table has room for.
 func (s *ServiceSpec) MaxReplicas() int {
 	if s.Algorithm == Course {
 		return s.Slots / CourseK

@@ -2,8 +2,8 @@ package events
 
 import "strings"
 
-// Subjects. The trailing token of each family is the identity of the speaker
-// or of the thing spoken about.
+// Subjects. The trailing token of each family is the identity of the sender
+// or of the thing that the message is about.
 const (
 	HeartbeatAgents     = "ringway.hb.agent.*"
 	HeartbeatRouters    = "ringway.hb.router.*"

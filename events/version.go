@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Version orders the values of one bucket. Incarnation tells one life of the
-// bucket from another: a wiped bus starts its revisions again at 1, so
+// Version orders the values of one bucket. Incarnation distinguishes one life of
+// the bucket from another: a wiped bus starts its revisions again at 1, so
 // versions of different incarnations cannot be compared.
 //
 // An Epoch of a route is the version of its key in BucketRoutes. A leader's

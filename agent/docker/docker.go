@@ -75,7 +75,7 @@ type Runtime struct {
 	cfg         Config
 	engine      *client.Client
 	log         *slog.Logger
-	negotiating chan struct{} // a place in it: somebody asks the engine for its version
+	negotiating chan struct{} // a place in it: somebody reads the engine's version
 	negotiated  atomic.Bool   // the version is agreed on
 
 	mu           sync.Mutex

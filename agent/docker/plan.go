@@ -74,7 +74,7 @@ func (cfg Config) plan(spec events.InstanceSpec, token events.Token, user string
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
 	}
 	switch {
-	case len(spec.Command) > 0: // whole, as in a process: the image's entrypoint is not asked
+	case len(spec.Command) > 0: // whole, as in a process: the image's entrypoint is not run
 		argv := agent.Argv(spec, port)
 		config.Entrypoint, config.Cmd = argv[:1], argv[1:]
 	case spec.Kind == events.KindShard:

@@ -50,7 +50,7 @@ func (r *Runtime) launch(c *child) error {
 	}
 	if err != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait() // killed, as we asked
+		_ = cmd.Wait() // killed by the line above
 		c.release()
 		return err
 	}

@@ -31,7 +31,7 @@ type Harness struct {
 	Open func(t *testing.T) (rt agent.Runtime, close func())
 	// Kill ends the instance at once, behind the runtime's back.
 	Kill func(t *testing.T, in agent.Instance)
-	// Stubborn is an instance that ignores SIGTERM once ready returns nil.
+	// IgnoresSIGTERM is an instance that ignores SIGTERM once ready returns nil.
 	IgnoresSIGTERM func(t *testing.T, name string) (spec events.InstanceSpec, ready func() error)
 }
 

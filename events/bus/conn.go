@@ -9,7 +9,7 @@ import (
 	"ringway/events/bus/logs"
 )
 
-// Config says how to reach a bus.
+// Config is how to reach a bus.
 type Config = link.Config
 
 // DefaultConfig is a client of a bus on this machine.

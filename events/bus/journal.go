@@ -179,7 +179,7 @@ func attribute(h nats.Header, name string) string {
 
 const (
 	eventsMaxBytes = 256 << 20
-	// A leader that repeats an event after this asks Emitted.
+	// A leader that repeats an event after this calls Emitted first.
 	dedupWindow = 10 * time.Minute
 )
 

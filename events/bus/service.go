@@ -133,7 +133,7 @@ func (s *service) handler(stats *verbStats, handle Handler) func(micro.Request) 
 	return func(r micro.Request) {
 		reply, body := r.Reply(), r.Data()
 		if reply == "" {
-			return // nobody asks
+			return // nobody waits for an answer
 		}
 		if stats.running.Add(1) > maxRequests {
 			stats.running.Add(-1)
@@ -214,10 +214,10 @@ func failure(err error) (nats.Header, []byte) {
 	return nats.Header{micro.ErrorHeader: {text}, micro.ErrorCodeHeader: {code}}, body
 }
 
-// Request asks the leader. A refusal comes back as *events.StatusError.
+// Request sends a request to the leader. A refusal comes back as *events.StatusError.
 // events.ErrNoLeader: nobody was there, nothing happened.
 // events.ErrUnknownOutcome: it was sent, but no answer came before ctx or the
-// connection ended; asking again with the same id in the request is safe.
+// connection ended; repeating it with the same id in the request is safe.
 // Without a deadline in ctx it waits for the configured timeout.
 func (c *Conn) Request(ctx context.Context, verb string, req, reply any) error {
 	if err := c.ask(ctx, verb, req, reply); err != nil {

@@ -57,7 +57,7 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// watch watches until somebody asks for a fresh look.
+// watch watches until it is to be opened anew.
 func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -82,8 +82,8 @@ func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
 	return err
 }
 
-// listen asks for a fresh look when the leader has been ahead for longer than a
-// heartbeat.
+// listen has the watch opened anew when this process has been behind the leader
+// for longer than a heartbeat.
 func (f *Follower) listen(ctx context.Context, late chan<- struct{}) {
 	for ctx.Err() == nil {
 		behind := lag{patience: events.HeartbeatInterval}
@@ -97,7 +97,7 @@ func (f *Follower) listen(ctx context.Context, late chan<- struct{}) {
 				f.Log.Warn("behind the controller, reading again", events.KeyToken, b.Term.String())
 				select {
 				case late <- struct{}{}:
-				default: // asked already
+				default: // it is to be already
 				}
 			}
 		})
@@ -111,7 +111,7 @@ func (f *Follower) listen(ctx context.Context, late chan<- struct{}) {
 	}
 }
 
-// lag finds when somebody has been behind for too long, once for each
+// lag finds when a process has been behind for too long, once for each
 // patience that passes.
 type lag struct {
 	patience time.Duration
@@ -131,8 +131,8 @@ func (l *lag) tooLong(behind bool, now time.Time) bool {
 	return false
 }
 
-// IsNewer reports whether the leader names a version, by key, that is news to
-// somebody who applied what applied returns; zero if nothing.
+// IsNewer reports whether the leader names a version, by key, that is newer than
+// or foreign to the one that applied returns; zero if nothing was applied.
 func IsNewer(leader map[string]events.Version, applied func(name string) events.Version) bool {
 	for name, v := range leader {
 		if have := applied(name); !v.Zero() && (have.Zero() || v.After(have) || v.Foreign(have)) {

@@ -67,7 +67,7 @@ func (l *logQueue) acknowledgeUnsent(b *batch) {
 }
 
 // hold waits until the next batch is to be made: a batch costs every replica as
-// much as many ops do, so it pays to let ops gather. This is group commit. While
+// much as many ops do, so several ops share one. This is group commit. While
 // Config.MaxInFlight batches are unanswered the next one would not be applied
 // sooner, and is held for Config.Linger; afterwards for delay.
 func (l *logQueue) hold(ctx context.Context) {
@@ -146,8 +146,8 @@ func (l *logQueue) up() {
 	l.down, l.why = time.Time{}, nil
 }
 
-// failed reports whether to leave it at that, after telling the callers what
-// can be said.
+// failed reports whether to leave it at that, after answering the callers with
+// what is known.
 func (l *logQueue) failed(ctx context.Context, b *batch, begun time.Time, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -54,8 +54,8 @@ func (l *logQueue) settle(b *batch, answerOf func(*call) answer) {
 	l.notify()
 }
 
-// expire gives up what has waited too long, and has a replica asked for
-// results that do not come.
+// expire gives up what has waited too long, and looks up at a replica
+// the results that do not come.
 func (l *logQueue) expire(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +97,7 @@ func (l *logQueue) expire(now time.Time) {
 	}
 }
 
-// lookUp asks a replica for overdue results, the oldest first.
+// lookUp reads overdue results from a replica, the oldest first.
 func (l *logQueue) lookUp(ctx context.Context, overdue []*batch) {
 	defer func() {
 		l.mu.Lock()

@@ -30,7 +30,7 @@ type logQueue struct {
 	down      time.Time     // since when the log took nothing; zero: it does
 	why       error         // it took nothing
 	lookingUp bool
-	lookedUp  time.Time // when a replica was last asked
+	lookedUp  time.Time // when lookUp last began
 }
 
 // put queues a call. It reports false when the queue has retired.

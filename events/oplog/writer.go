@@ -28,8 +28,8 @@ type Config struct {
 	MaxDelay      time.Duration // bound of that wait, unless the batch before took longer
 	Patience      time.Duration // how long an op waits to be sent for the first time
 	Resend        time.Duration // how long a batch that may be stored is sent again; below shardlog.LogDedup
-	LookupAfter   time.Duration // without results before a replica is asked, and between two times
-	LookupTimeout time.Duration // of one question
+	LookupAfter   time.Duration // without results before they are looked up at a replica, and between two times
+	LookupTimeout time.Duration // of one lookup
 	ResultWait    time.Duration // from a batch's acknowledgement until its results are given up
 }
 
@@ -66,7 +66,7 @@ type Listener interface {
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
 }
 
-// ResultReader asks a replica of a shard what became of a batch. events.ErrNotFound:
+// ResultReader reads from a replica of a shard what became of a batch. events.ErrNotFound:
 // it has not applied it, or no longer knows.
 type ResultReader interface {
 	Results(ctx context.Context, log events.LogID, batch string) (shardlog.Results, error)
@@ -167,7 +167,7 @@ func (w *Writer) expireOverdue(ctx context.Context) {
 // callers check it with Op.Validate.
 //
 // events.ErrUnknownOutcome, always as *Unknown: it may be in the log, now or
-// later. Any other error: it is not. A refusal has an HTTP status: 400 no op,
+// later. Any other error: it is not. A *events.StatusError has an HTTP status: 400 no op,
 // 413 too large, 503 the log is away or full, or too many ops wait.
 func (w *Writer) Do(ctx context.Context, log events.LogID, op *shardlog.Op) (Result, error) {
 	c, err := w.newCall(op, 0)

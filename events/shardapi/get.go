@@ -10,20 +10,20 @@ import (
 )
 
 // GetPath is the path of a shard server's rows by key, of many shards in one
-// question: POST with a list of GetPart. The answer has, for each part in
+// request: POST with a list of GetPart. The answer has, for each part in
 // order, its rows and a line of End, or a line of Fault.
 const GetPath = "/v1/get"
 
 // Fault begins the line of a part that cannot be answered: "!<StatusError>".
 const Fault = '!'
 
-// Bounds of one question.
+// Bounds of one request.
 const (
 	MaxGetParts = 256
 	MaxGetKeys  = 1024
 )
 
-// GetPart asks one replica for rows. A log that is not the replica's is 409, as
+// GetPart reads rows from one replica. A log that is not the replica's is 409, as
 // is a shard that is not kept there.
 type GetPart struct {
 	Table  string  `json:"table"`
@@ -51,7 +51,7 @@ func (p *GetPart) Append(to []byte) []byte {
 	return append(to, "]}"...)
 }
 
-// DecodeGet reads a question.
+// DecodeGet reads such a request.
 func DecodeGet(b []byte) ([]GetPart, error) {
 	parts, ok := scanParts(string(b))
 	if !ok { // Slow path: it does not look as routers write it

@@ -24,7 +24,7 @@ const (
 // MaxListedKeys bounds the keys that a result lists; Count has them all.
 const MaxListedKeys = 100
 
-// Result is what became of one op that needs telling: any outcome but Done, or
+// Result is what became of one op that is listed: any outcome but Done, or
 // the first outcome again of a repeated idempotency key.
 type Result struct {
 	Op      int     `json:"op"` // index in the batch

@@ -28,7 +28,7 @@ const Variable = "RINGWAY_FAIL"
 // failing is nil outside tests.
 var failing = failPoints(os.Getenv(Variable))
 
-// Hit ends the process here if the environment asks for it.
+// Hit ends the process here if the environment names this point.
 func Hit(name string) {
 	if failing == nil {
 		return

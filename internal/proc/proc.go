@@ -1,4 +1,4 @@
-// Package proc reads what the kernel says of a process; see proc(5).
+// Package proc reads what the kernel reports of a process; see proc(5).
 package proc
 
 import (

@@ -22,7 +22,7 @@ func StartWatch() Stopwatch { return Stopwatch{time.Now(), starved()} }
 // Elapsed is what the watch shows.
 func (s Stopwatch) Elapsed() time.Duration { return discount(time.Since(s.begun), starved()-s.starved) }
 
-// Within asks f again and again until it returns nil, and ends the test with
+// Within calls f again and again until it returns nil, and ends the test with
 // its last error once the watch shows more than d. It returns what it showed.
 func (s Stopwatch) Within(t testing.TB, d time.Duration, f func() error) time.Duration {
 	t.Helper()

@@ -24,7 +24,7 @@ const (
 	longest = 50 * time.Millisecond
 )
 
-// Eventually asks f again and again until it returns nil, and ends the test
+// Eventually calls f again and again until it returns nil, and ends the test
 // with its last error after Patience. Only the goroutine of the test may call it.
 func Eventually(t testing.TB, f func() error) {
 	t.Helper()
@@ -38,8 +38,8 @@ func Within(t testing.TB, d time.Duration, f func() error) time.Duration {
 	return StartWatch().Within(t, d, f)
 }
 
-// Try asks f until it returns nil, for at most d, and returns its last
-// error. It asks once at least.
+// Try calls f until it returns nil, for at most d, and returns its last
+// error. It calls it once at least.
 func Try(d time.Duration, f func() error) error {
 	deadline := time.Now().Add(d)
 	return try(func() bool { return time.Now().After(deadline) }, f)

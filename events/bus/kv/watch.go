@@ -21,7 +21,7 @@ type Values struct {
 	name    string
 }
 
-// Values returns the values of a bucket. It does not ask the bus.
+// Values returns the values of a bucket. It sends nothing to the bus.
 func (c *Buckets) Values(bucket string) Values { return Values{c, bucket} }
 
 // Watch opens the bucket and is its Watch.

@@ -18,7 +18,7 @@ import (
 	"ringway/events"
 )
 
-// Config says how to reach a bus.
+// Config is how to reach a bus.
 type Config struct {
 	URL      string        // nats://host:port, several separated by commas
 	Name     string        // of this client, as `nats server report connections` shows it

@@ -16,11 +16,11 @@ import (
 // IncarnationKey is where a stream carries the id that it was created with.
 const IncarnationKey = "io.ringway.incarnation"
 
-// RollbackKey is where it says why it has another one now.
+// RollbackKey is where a stream carries why it has another one now.
 const RollbackKey = "io.ringway.rewind"
 
 // Stream is a JetStream stream with our settings, created when it is missing.
-// What is known of it is asked for again after every reconnect, before
+// What is known of it is read again after every reconnect, before
 // anything else is: the bus may have come back with an empty store.
 type Stream struct {
 	conn *Conn
@@ -34,7 +34,7 @@ type Stream struct {
 type Life struct {
 	Handle      jetstream.Stream
 	Incarnation string
-	reconnects  uint64 // of the connection when this was read; stale: ask again
+	reconnects  uint64 // of the connection when this was read; stale: read again
 }
 
 const stale = ^uint64(0)
@@ -51,12 +51,12 @@ func (c *Conn) Stream(want jetstream.StreamConfig) *Stream {
 	return s
 }
 
-// Open returns the life that is current. It asks the bus only after a
+// Open returns the life that is current. It reads it from the bus only after a
 // reconnect or Forget.
 func (s *Stream) Open(ctx context.Context) (*Life, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Read before asking: a reconnect in between makes the answer old.
+	// Read before the request: a reconnect in between makes the answer old.
 	reconnects := s.conn.NATS.Stats().Reconnects
 	if s.life != nil && s.life.reconnects == reconnects {
 		return s.life, nil
@@ -104,7 +104,7 @@ func (s *Stream) Last() *Life {
 	return s.life
 }
 
-// Forget makes the next open ask the bus again.
+// Forget makes the next Open read from the bus again.
 func (s *Stream) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ var ErrGap = errors.New("a message is missing")
 
 // Tail reads a stream through a consumer of its own, in order and without
 // gaps, until something odd happens: a lost connection, a missing heartbeat, a
-// Consumer that is gone. Its callers open it again from where they were. It
+// consumer that is gone. Its callers open it again from where they were. It
 // calls current once, when all that was there at the start was passed to each.
 func (c *Conn) Tail(ctx context.Context, handle jetstream.Stream, cfg jetstream.ConsumerConfig, each func(jetstream.Msg, *jetstream.MsgMetadata) error, current func() error) error {
 	return c.TailAhead(ctx, jetstream.PullMaxMessages(tailBatch), handle, cfg, each, current)

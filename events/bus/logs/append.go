@@ -78,7 +78,7 @@ const (
 )
 
 // appendOutcome is what is known after a failed append to a log. It differs
-// from outcome in that nothing may be taken for refused that can be there.
+// from link.Outcome in that nothing may be taken for refused that can be there.
 func appendOutcome(err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {

@@ -34,14 +34,14 @@ type Log struct {
 	id   events.LogID
 
 	mu         sync.Mutex
-	handle     jetstream.Stream // nil: ask the bus
-	reconnects uint64           // of the connection when handle was asked for
+	handle     jetstream.Stream // nil: to be read from the bus
+	reconnects uint64           // of the connection when handle was read
 	forgets    uint64           // so far
 	newest     uint64           // seq of the newest batch that was acknowledged here
 }
 
-// Log returns the one handle of this connection for a log. It does not ask
-// the bus.
+// Log returns the one handle of this connection for a log. It sends
+// nothing to the bus.
 func (c *Logs) Log(id events.LogID) *Log {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,11 +171,11 @@ func own(id events.LogID, info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// open asks the bus for the log, once a connection or after forget. Some who
-// come together may all ask: who waited for another's answer would be held up
+// open looks the log up on the bus, once a connection or after forget. Some who
+// come together may all do so: who waited for another's answer would be held up
 // by it past the end of its own ctx.
 func (l *Log) open(ctx context.Context) (jetstream.Stream, error) {
-	// Read before asking: a reconnect or forget in between makes the answer old.
+	// Read before the request: a reconnect or forget in between makes the answer old.
 	reconnects := l.conn.NATS.Stats().Reconnects
 	known, forgets := l.opened(reconnects)
 	if known != nil {
@@ -213,7 +213,7 @@ func (l *Log) opened(reconnects uint64) (jetstream.Stream, uint64) {
 	return l.handle, l.forgets
 }
 
-// forget makes the next open ask the bus again.
+// forget makes the next open look the log up again.
 func (l *Log) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -253,7 +253,7 @@ func (c *Logs) PurgeLog(ctx context.Context, id events.LogID, below uint64) erro
 
 // State is what the log holds now.
 func (l *Log) State(ctx context.Context) (shardlog.LogState, error) {
-	l.forget() // so that it is asked for anew
+	l.forget() // so that it is read anew
 	var s shardlog.LogState
 	_, err := l.ask(ctx, func(_ context.Context, handle jetstream.Stream) error {
 		s = logState(handle.CachedInfo())

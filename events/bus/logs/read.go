@@ -39,7 +39,7 @@ var errSilent = errors.New("the log went on and nothing came")
 // Messages come as they are stored, or are fetched many at a time. Then
 // fn learns whether more of the same fetched follow at once: they do, unless Read
 // ends. It holds at most messagesAhead messages of a log, in about
-// readAhead. Lots may be nil: never.
+// readAhead. batches may be nil: never.
 //
 // At each subscription it compares the position with the log: the batch that
 // was there has to be there still. It returns fn's error as it is, nil when

@@ -24,7 +24,7 @@ import (
 	"ringway/internal/filelock"
 )
 
-// Config says where an embedded bus listens and keeps its data.
+// Config is where an embedded bus listens and keeps its data.
 type Config struct {
 	Listen     string   // host:port for clients; port 0 picks one
 	Monitor    string   // host:port of the monitoring endpoints; empty: none

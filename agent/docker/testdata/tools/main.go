@@ -1,5 +1,5 @@
 // Command tools is /bin/sh in the image of the tests, where no base image can
-// be had. "sh stubborn" ignores SIGTERM, and "sh shard" plays a shard server.
+// be had. "sh stubborn" ignores SIGTERM, and "sh shard" stands in for a shard server.
 package main
 
 import (
