@@ -64,7 +64,7 @@ func connect(ctx context.Context, cfg Config) (*sql.DB, *writers, error) {
 }
 
 func makeDatabase(ctx context.Context, cfg mysql.Config) error {
-	name := quote(cfg.DBName)
+	name := dialect.Name(cfg.DBName)
 	cfg.DBName = ""
 	connector, err := mysql.NewConnector(&cfg)
 	if err != nil {

@@ -21,13 +21,13 @@ const flushPoll = 500 * time.Millisecond
 func (s *Store) DurableThrough(ctx context.Context) (events.Position, error) {
 	p, err := s.durable(ctx)
 	if err != nil {
-		return events.Position{}, fmt.Errorf("durable position of shard %s: %w", s.spec.Shard.ID, classify(err))
+		return events.Position{}, fmt.Errorf("durable position of shard %s: %w", s.Spec().Shard.ID, classify(err))
 	}
 	return p, nil
 }
 
 func (s *Store) durable(ctx context.Context) (events.Position, error) {
-	p, _, err := s.position(ctx)
+	p, err := s.Position(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -49,7 +49,7 @@ func (s *Store) durable(ctx context.Context) (events.Position, error) {
 // the variables differ between servers; the report is the same everywhere, and
 // slower.
 func (s *Store) redoLog(ctx context.Context) (current, flushed uint64, err error) {
-	rows, err := s.db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
+	rows, err := s.engine.db.QueryContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN "+
 		"('Innodb_lsn_current', 'Innodb_lsn_flushed', 'Innodb_redo_log_current_lsn', 'Innodb_redo_log_flushed_to_disk_lsn')")
 	if err != nil {
 		return 0, 0, err
@@ -81,7 +81,7 @@ var reportLines = regexp.MustCompile(`(?s)\nLog sequence number\s+(\d+)\n(?:.*\n
 
 func (s *Store) redoLogReport(ctx context.Context) (current, flushed uint64, err error) {
 	var engine, name, report string
-	if err := s.db.QueryRowContext(ctx, "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &report); err != nil {
+	if err := s.engine.db.QueryRowContext(ctx, "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &report); err != nil {
 		return 0, 0, err
 	}
 	found := reportLines.FindStringSubmatch(report)

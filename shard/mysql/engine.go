@@ -1,11 +1,8 @@
 // Package mysql keeps replicas of shards in MySQL or MariaDB, of which each
 // is a table that people can read.
 //
-// A transaction of Apply moves the position first, by compare-and-set: that holds
-// the replica's row until the commit, so that a second applier waits, then finds
-// itself fenced. What clients wrote travels as parameters of prepared statements;
-// names are validated by the contract and quoted. The server need not sync at a
-// commit: DurableThrough says what it has synced, the log has the rest.
+// How is told by package sqlstore. The server need not sync at a commit:
+// DurableThrough says what it has synced, the log has the rest.
 package mysql
 
 import (
@@ -20,6 +17,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardapi"
+	"ringway/shard/sqlstore"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -67,7 +65,7 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 	if err := e.begin(ctx, head, false); err != nil {
 		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
 	}
-	return newStore(e.db, e.writers, spec), nil
+	return e.store(spec), nil
 }
 
 // Restore implements storage.Engine.
@@ -75,7 +73,7 @@ func (e *Engine) Restore(ctx context.Context, head shardapi.CopyHead) (storage.R
 	if err := e.begin(ctx, head, true); err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
-	return &restore{store: newStore(e.db, e.writers, head.Spec)}, nil
+	return sqlstore.Restore{Store: e.store(head.Spec).Store}, nil
 }
 
 // begin makes the tables of a replica, without rows. Tables cannot be made in
@@ -122,7 +120,7 @@ func (e *Engine) Open(ctx context.Context, table, id string) (storage.Store, err
 	if err != nil {
 		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
 	}
-	return newStore(e.db, e.writers, held.Spec), nil
+	return e.store(held.Spec), nil
 }
 
 // List implements storage.Engine.
@@ -153,15 +151,8 @@ func (e *Engine) query(ctx context.Context, statement string, args ...any) ([]st
 	defer rows.Close()
 	var all []storage.Held
 	for rows.Next() {
-		var h storage.Held
-		var spec []byte
-		if err := rows.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(spec, &h.Spec); err != nil {
-			return nil, fmt.Errorf("catalogue of replicas: %w", err)
-		}
-		if err := h.Spec.Validate(); err != nil {
+		h, err := sqlstore.ReadHeld(rows)
+		if err != nil {
 			return nil, fmt.Errorf("catalogue of replicas: %w", err)
 		}
 		all = append(all, h)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 
@@ -61,35 +60,6 @@ func TestTableName_FitsAndDiffers(t *testing.T) {
 	}
 	if !seen["StudT$sh1"] {
 		t.Error("a short name is not readable")
-	}
-}
-
-func TestChunks(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 3, 7, 255, 256, 257, 1000} {
-		items, total, parts := make([]int, n), 0, 0
-		err := chunks(items, func(int) int { return 1 }, func(part []int) error {
-			if !slices.Contains(sizes, len(part)) {
-				t.Errorf("%d: a part of %d", n, len(part))
-			}
-			total += len(part)
-			parts++
-			return nil
-		})
-		if err != nil || total != n {
-			t.Errorf("%d became %d, %v", n, total, err)
-		}
-		if most := n/256 + 4; parts > most {
-			t.Errorf("%d in %d statements, want at most %d", n, parts, most)
-		}
-	}
-	err := chunks(make([]int, 10), func(int) int { return statementSize }, func(part []int) error {
-		if len(part) != 1 {
-			t.Errorf("%d huge items in one statement", len(part))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 

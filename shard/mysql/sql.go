@@ -20,12 +20,6 @@ const (
 	deleteCatalogue = "DELETE FROM ringway_replicas WHERE name = ?"
 	listCatalogue   = "SELECT spec, incarnation, seq, batch, copying FROM ringway_replicas ORDER BY name"
 	findCatalogue   = "SELECT spec, incarnation, seq, batch, copying FROM ringway_replicas WHERE name = ?"
-
-	readPosition = "SELECT incarnation, seq, batch, clock FROM ringway_replicas WHERE name = ? AND copying = 0"
-	movePosition = "UPDATE ringway_replicas SET incarnation = ?, seq = ?, batch = ?, clock = ? " +
-		"WHERE name = ? AND incarnation = ? AND seq = ? AND batch = ? AND copying = 0"
-	rebasePosition = "UPDATE ringway_replicas SET incarnation = ?, seq = ?, batch = ? " +
-		"WHERE name = ? AND incarnation = ? AND seq = ? AND batch = ? AND copying = 0"
 )
 
 // tableName is the table with a shard's rows: StudT$sh1. MySQL's names have at
@@ -43,48 +37,31 @@ func tableName(table, shard string) string {
 func resultsTable(name string) string { return name + "$results" }
 func keysTable(name string) string    { return name + "$keys" }
 
-func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
-
 func createTables(name string, schema *events.Schema) []string {
 	const options = ") ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 	var rows strings.Builder
-	rows.WriteString("CREATE TABLE " + quote(name) + " (" + quote(schema.KeyColumn()) + " BIGINT NOT NULL PRIMARY KEY")
+	rows.WriteString("CREATE TABLE " + dialect.Name(name) + " (" + dialect.Name(schema.KeyColumn()) + " BIGINT NOT NULL PRIMARY KEY")
 	for i, column := range schema.Columns[1:] {
 		kind := " TEXT NOT NULL"
 		if schema.DTypes[i+1] == events.DTypeNumber {
 			kind = " DECIMAL(65,30) NOT NULL"
 		}
-		rows.WriteString(", " + quote(column) + kind)
+		rows.WriteString(", " + dialect.Name(column) + kind)
 	}
-	rows.WriteString(", " + quote(state.KindsColumn) + " VARBINARY(64) NOT NULL" + options)
+	rows.WriteString(", " + dialect.Name(state.KindsColumn) + " VARBINARY(64) NOT NULL" + options)
 	return []string{
 		rows.String(),
-		"CREATE TABLE " + quote(resultsTable(name)) + " (at BIGINT NOT NULL, batch VARBINARY(64) NOT NULL, seq BIGINT UNSIGNED NOT NULL, " +
+		"CREATE TABLE " + dialect.Name(resultsTable(name)) + " (at BIGINT NOT NULL, batch VARBINARY(64) NOT NULL, seq BIGINT UNSIGNED NOT NULL, " +
 			"ops INT NOT NULL, notable MEDIUMBLOB NOT NULL, PRIMARY KEY (at, batch), UNIQUE KEY batch (batch)" + options,
-		"CREATE TABLE " + quote(keysTable(name)) + " (name VARBINARY(255) NOT NULL PRIMARY KEY, body VARBINARY(64) NOT NULL, " +
+		"CREATE TABLE " + dialect.Name(keysTable(name)) + " (name VARBINARY(255) NOT NULL PRIMARY KEY, body VARBINARY(64) NOT NULL, " +
 			"at BIGINT NOT NULL, op VARBINARY(160) NOT NULL, first MEDIUMBLOB NOT NULL, KEY at (at)" + options,
 	}
 }
 
 func dropTables(name string) []string {
 	return []string{
-		"DROP TABLE IF EXISTS " + quote(name),
-		"DROP TABLE IF EXISTS " + quote(resultsTable(name)),
-		"DROP TABLE IF EXISTS " + quote(keysTable(name)),
+		"DROP TABLE IF EXISTS " + dialect.Name(name),
+		"DROP TABLE IF EXISTS " + dialect.Name(resultsTable(name)),
+		"DROP TABLE IF EXISTS " + dialect.Name(keysTable(name)),
 	}
-}
-
-// marks is n times (?, ?, …) with columns marks each.
-func marks(n, columns int) string {
-	one := "(?" + strings.Repeat(", ?", columns-1) + ")"
-	return one + strings.Repeat(", "+one, n-1)
-}
-
-// columnList is the columns of the rows' table, quoted, with a prefix.
-func columnList(schema *events.Schema, prefix string) string {
-	var list strings.Builder
-	for _, c := range schema.Columns {
-		list.WriteString(prefix + quote(c) + ", ")
-	}
-	return list.String() + prefix + quote(state.KindsColumn)
 }

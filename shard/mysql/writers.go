@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-const maxWriters = 8
+const (
+	maxWriters = 8
+	closeGrace = 2 * time.Second // for a server that may stand still
+)
 
 // writers are the connections of transactions. One begins with its first
 // statement, which spares a round trip, and a replica keeps to one connection,
@@ -75,7 +78,7 @@ func (w *writers) forget(replica string) {
 // ends by itself, and then its connection.
 func (w *writers) close() error {
 	w.end()
-	grace := time.NewTimer(rollbackGrace)
+	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
 	var err error
 	for _, one := range w.all {
@@ -92,16 +95,16 @@ func (w *writers) close() error {
 	return errors.Join(err, w.db.Close())
 }
 
-// take waits for the lock, and for a connection. If it fails, there is no lock
-// to release.
-func (w *writers) take(ctx context.Context, replica string) (*writer, error) {
+// take waits for the lock of a replica's writer, and for a connection. If it fails,
+// there is no lock to release.
+func (w *writers) take(ctx context.Context, replica string) (conn *sql.Conn, release func(lost bool), err error) {
 	one := w.writer(replica)
 	select {
 	case <-one.lock:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	case <-w.over:
-		return nil, errClosed
+		return nil, nil, errClosed
 	}
 	if one.conn != nil && one.conn.Raw(func(c any) error { return c.(driver.SessionResetter).ResetSession(ctx) }) != nil {
 		one.conn = nil // the server has closed it; a pool checks in the same way, without a question to the server
@@ -109,31 +112,27 @@ func (w *writers) take(ctx context.Context, replica string) (*writer, error) {
 	if one.conn == nil {
 		conn, err := w.db.Conn(ctx)
 		if err != nil {
-			one.release()
-			return nil, err
+			one.release(true)
+			return nil, nil, err
 		}
 		one.conn = conn
 	}
-	return one, nil
+	return one.conn, one.release, nil
 }
 
 var errClosed = errors.New("the engine is closed")
 
-// release is for whoever holds the lock, and has ended the transaction.
-func (w *writer) release() {
+// release is for whoever holds the lock, and has ended the transaction or lost the
+// connection.
+func (w *writer) release(lost bool) {
+	if lost {
+		w.conn = nil
+	}
 	w.lock <- struct{}{}
 	select {
 	case <-w.over:
 		w.disconnect()
 	default:
-	}
-}
-
-// rollback ends a transaction that failed, and with it, if the server does not
-// answer, the connection.
-func (w *writer) rollback(ctx context.Context) {
-	if rollback(ctx, w.conn) != nil {
-		w.conn = nil
 	}
 }
 

@@ -3,59 +3,36 @@ package mysql
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"strings"
 	"testing"
 
 	"ringway/internal/testkit"
 	"ringway/shard/mysql/mysqld"
 	"ringway/shard/mysql/mysqldtest"
-	"ringway/shard/storetest"
 )
 
-// Whatever ends a transaction early, the next on the connection has no part of it.
-func TestInTransaction_NothingOfAFailureStays(t *testing.T) {
+// A replica keeps to its connection, until that is lost.
+func TestWriters_KeepAConnection(t *testing.T) {
 	sup, _ := mysqldtest.Start(t, mysqld.DefaultConfig(t.TempDir()))
 	cfg := DefaultConfig()
 	cfg.DSN = sup.DSN("ringway")
 	engine, err := Open(t.Context(), cfg)
 	testkit.Must(t, err)
 	t.Cleanup(func() { testkit.Must(t, engine.Close()) })
-	made, err := engine.Create(t.Context(), storetest.Students(), storetest.Log)
+	first, release, err := engine.writers.take(t.Context(), "a replica")
 	testkit.Must(t, err)
-	store := made.(*Store)
-	rebase := func(t *transaction, seq int64) error {
-		return mustMove(t.exec("UPDATE ringway_replicas SET seq = ? WHERE name = ?", seq, t.name))
-	}
-	failure := errors.New("as the test wants it")
-	err = store.inTransaction(t.Context(), func(t *transaction) error { return errors.Join(rebase(t, 1), failure) })
-	if !errors.Is(err, failure) {
-		t.Errorf("got %v", err)
-	}
-	kept := engine.writers.writer(store.name).conn
-	if kept == nil {
+	release(false)
+	second, release, err := engine.writers.take(t.Context(), "a replica")
+	testkit.Must(t, err)
+	if second != first {
 		t.Error("a connection without a fault was given up, with its statements")
 	}
-	func() {
-		defer func() {
-			if recover() != failure { //nolint:errorlint // this very one
-				t.Error("the panic is gone")
-			}
-		}()
-		_ = store.inTransaction(t.Context(), func(tx *transaction) error {
-			testkit.Must(t, rebase(tx, 2))
-			rows, err := tx.conn.QueryContext(tx.ctx, readPosition, tx.name)
-			testkit.Must(t, err)
-			return each(rows, func() {}, func() error { panic(failure) })
-		})
-	}()
-	testkit.Must(t, store.inTransaction(t.Context(), func(t *transaction) error {
-		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE Stud_id = ?", int64(1))
-		return err
-	}))
-	if p, err := store.Position(t.Context()); err != nil || p.Seq != 0 {
-		t.Errorf("at %v, %v", p, err)
-	}
+	testkit.Must(t, second.Close())
+	release(true)
+	third, release, err := engine.writers.take(t.Context(), "a replica")
+	testkit.Must(t, err)
+	defer release(false)
+	testkit.Must(t, third.PingContext(t.Context()))
 }
 
 // preparing is a connection that only prepares.

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +12,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardapi"
-	"ringway/shard/state"
+	"ringway/shard/sqlstore"
 	"ringway/shard/storage"
 )
 
@@ -46,7 +45,7 @@ func fileName(table, id string) string { return table + "." + id + suffix }
 
 // Create implements storage.Engine.
 func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation string) (storage.Store, error) {
-	ctx = context.WithoutCancel(ctx) // see gate
+	ctx = context.WithoutCancel(ctx) // see dialect
 	f, err := e.begin(ctx, shardapi.CopyHead{Spec: spec, Position: events.Position{Incarnation: incarnation}})
 	if err == nil {
 		_, err = f.write.ExecContext(ctx, "UPDATE _replica SET copying = 0")
@@ -54,16 +53,16 @@ func (e *Engine) Create(ctx context.Context, spec events.ShardSpec, incarnation 
 	if err != nil {
 		return nil, fmt.Errorf("create shard %s: %w", spec.Shard.ID, classify(err))
 	}
-	return &Store{file: f, spec: spec}, nil
+	return f.store(spec), nil
 }
 
 // Restore implements storage.Engine.
 func (e *Engine) Restore(ctx context.Context, head shardapi.CopyHead) (storage.Restore, error) {
-	f, err := e.begin(context.WithoutCancel(ctx), head) // see gate
+	f, err := e.begin(context.WithoutCancel(ctx), head) // see dialect
 	if err != nil {
 		return nil, fmt.Errorf("restore shard %s: %w", head.Spec.Shard.ID, classify(err))
 	}
-	return &restore{store: &Store{file: f, spec: head.Spec}}, nil
+	return sqlstore.Restore{Store: f.store(head.Spec).Store}, nil
 }
 
 // begin makes the file of an incomplete replica.
@@ -83,7 +82,7 @@ func (e *Engine) begin(ctx context.Context, head shardapi.CopyHead) (*file, erro
 	if err := e.remove(name); err != nil {
 		return nil, err
 	}
-	f, err := openFile(ctx, filepath.Join(e.dir, name), &head.Spec.Schema, func(ctx context.Context, f *file) error { return f.make(ctx, head) })
+	f, err := openFile(ctx, filepath.Join(e.dir, name), func(ctx context.Context, f *file) error { return f.make(ctx, head) })
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +95,14 @@ func (e *Engine) Open(ctx context.Context, table, id string) (storage.Store, err
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name := fileName(table, id)
-	held, err := e.held(context.WithoutCancel(ctx), name) // see gate
+	held, err := e.held(context.WithoutCancel(ctx), name) // see dialect
 	if err == nil && held.Copying {
 		err = storage.ErrCopying
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open shard %s: %w", id, classify(err))
 	}
-	return &Store{file: e.files[name], spec: held.Spec}, nil
+	return e.files[name].store(held.Spec), nil
 }
 
 // List implements storage.Engine.
@@ -119,7 +118,7 @@ func (e *Engine) List(ctx context.Context) ([]storage.Held, error) {
 		if !strings.HasSuffix(entry.Name(), suffix) {
 			continue
 		}
-		switch held, err := e.held(context.WithoutCancel(ctx), entry.Name()); { // see gate
+		switch held, err := e.held(context.WithoutCancel(ctx), entry.Name()); { // see dialect
 		case err == nil:
 			all = append(all, held)
 		case !errors.Is(err, events.ErrNotFound):
@@ -145,7 +144,7 @@ func (e *Engine) held(ctx context.Context, name string) (storage.Held, error) {
 		if h, err = peek(ctx, path); err != nil {
 			return h, err
 		}
-		if f, err = openFile(ctx, path, &h.Spec.Schema, nil); err != nil {
+		if f, err = openFile(ctx, path, nil); err != nil {
 			return h, err
 		}
 		e.files[name] = f
@@ -190,16 +189,4 @@ func (e *Engine) Close() error {
 	}
 	clear(e.files)
 	return errors.Join(errs...)
-}
-
-func scanHeld(row state.Columns) (storage.Held, error) {
-	var h storage.Held
-	var spec []byte
-	if err := row.Scan(&spec, &h.Position.Incarnation, &h.Position.Seq, &h.Position.Batch, &h.Copying); err != nil {
-		return h, err
-	}
-	if err := json.Unmarshal(spec, &h.Spec); err != nil {
-		return h, fmt.Errorf("what the file is of: %w", err)
-	}
-	return h, h.Spec.Validate()
 }

@@ -19,6 +19,12 @@ import (
 // file to be had, locks in disorder.
 var passing = []int{5, 6, 7, 9, 10, 13, 14, 15}
 
+// isDuplicateKey reports whether a primary or a unique key was there.
+func isDuplicateKey(err error) bool {
+	var code *sqlite.Error
+	return errors.As(err, &code) && (code.Code() == 1555 || code.Code() == 2067)
+}
+
 // classify marks what is worth another try.
 func classify(err error) error {
 	if err == nil || errors.Is(err, storage.ErrRetry) {

@@ -136,12 +136,12 @@ func TestStore_SaysRetryWhenTheDiskIsFull(t *testing.T) {
 	store := created(t, t.TempDir())
 	limit := func(pages int) {
 		t.Helper()
-		if _, err := store.write.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
+		if _, err := store.file.write.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	limit(20)
-	entry := storetest.Entry(store.spec, 1)
+	entry := storetest.Entry(store.Spec(), 1)
 	var rows []rowjson.Row
 	for i := range int64(100) {
 		rows = append(rows, storetest.Student(i, strings.Repeat("x", 5000), rowjson.Int(i)))

@@ -16,6 +16,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardapi"
+	"ringway/shard/sqlstore"
 	"ringway/shard/state"
 	"ringway/shard/storage"
 )
@@ -28,14 +29,6 @@ type file struct {
 	path  string
 	write *sql.DB // one connection
 	read  *sql.DB
-
-	writing, reading gate
-
-	move, find, insert, update, remove     *sql.Stmt
-	findResults, putResults, forgetResults *sql.Stmt
-	findIdempotency, putIdempotency        *sql.Stmt
-	purgeResults, purgeIdempotency, on     *sql.Stmt
-	in                                     *sql.Stmt
 }
 
 // open opens a file as SQLite's URI has it.
@@ -46,7 +39,7 @@ func open(path string, options url.Values) (*sql.DB, error) {
 }
 
 // openFile opens a replica for use, after make has made it, if it is new.
-func openFile(ctx context.Context, path string, schema *events.Schema, make func(context.Context, *file) error) (*file, error) {
+func openFile(ctx context.Context, path string, make func(context.Context, *file) error) (*file, error) {
 	write, err := open(path, url.Values{"_txlock": {"immediate"}})
 	if err != nil {
 		return nil, err
@@ -55,29 +48,15 @@ func openFile(ctx context.Context, path string, schema *events.Schema, make func
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	f := &file{path: path, write: write, read: read, writing: newGate(1), reading: newGate(readers)}
+	f := &file{path: path, write: write, read: read}
 	f.write.SetMaxOpenConns(1)
 	f.read.SetMaxOpenConns(readers)
 	if make != nil {
-		err = make(ctx, f)
-	}
-	if err == nil {
-		err = f.prepare(ctx, schema)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.close())
+		if err := make(ctx, f); err != nil {
+			return nil, errors.Join(err, f.close())
+		}
 	}
 	return f, nil
-}
-
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-func columnList(schema *events.Schema, prefix string) string {
-	var list strings.Builder
-	for _, c := range schema.Columns {
-		list.WriteString(prefix + quote(c) + ", ")
-	}
-	return list.String() + prefix + quote(state.KindsColumn)
 }
 
 // make makes the tables, in one transaction. Names that begin with '_' are
@@ -88,11 +67,11 @@ func (f *file) make(ctx context.Context, head shardapi.CopyHead) error {
 		return err
 	}
 	var rows strings.Builder
-	rows.WriteString("CREATE TABLE _rows (" + quote(head.Spec.Schema.KeyColumn()) + " INTEGER PRIMARY KEY NOT NULL")
+	rows.WriteString("CREATE TABLE _rows (" + dialect.Name(head.Spec.Schema.KeyColumn()) + " INTEGER PRIMARY KEY NOT NULL")
 	for _, c := range head.Spec.Schema.Columns[1:] {
-		rows.WriteString(", " + quote(c) + " TEXT NOT NULL") // numbers too: SQLite's own are not exact
+		rows.WriteString(", " + dialect.Name(c) + " TEXT NOT NULL") // numbers too: SQLite's own are not exact
 	}
-	rows.WriteString(", " + quote(state.KindsColumn) + " TEXT NOT NULL)")
+	rows.WriteString(", " + dialect.Name(state.KindsColumn) + " TEXT NOT NULL)")
 	tx, err := f.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -121,7 +100,7 @@ func (f *file) make(ctx context.Context, head shardapi.CopyHead) error {
 const selectHeld = "SELECT spec, incarnation, seq, batch, copying FROM _replica"
 
 func (f *file) held(ctx context.Context) (storage.Held, error) {
-	return scanHeld(f.read.QueryRowContext(ctx, selectHeld))
+	return sqlstore.ReadHeld(f.read.QueryRowContext(ctx, selectHeld))
 }
 
 // peek reads what a file is of, before its schema is known. A file without
@@ -139,45 +118,11 @@ func peek(ctx context.Context, path string) (storage.Held, error) {
 	if n == 0 {
 		return storage.Held{}, events.ErrNotFound
 	}
-	h, err := scanHeld(db.QueryRowContext(ctx, selectHeld))
+	h, err := sqlstore.ReadHeld(db.QueryRowContext(ctx, selectHeld))
 	if err != nil {
 		return h, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	return h, nil
-}
-
-// prepare makes every statement before there are transactions: the one
-// connection that writes could not do it in the middle of one.
-func (f *file) prepare(ctx context.Context, schema *events.Schema) error {
-	key, n := quote(schema.KeyColumn()), len(schema.Columns)
-	values := " VALUES (?" + strings.Repeat(", ?", n) + ")"
-	joined := "SELECT p.seq, " + columnList(schema, "r.") + " FROM _replica p LEFT JOIN _rows r ON r." + key
-	for _, s := range []struct {
-		into  **sql.Stmt
-		db    *sql.DB
-		query string
-	}{
-		{&f.move, f.write, "UPDATE _replica SET incarnation = ?, seq = ?, batch = ?, clock = ? WHERE incarnation = ? AND seq = ? AND batch = ? AND copying = 0"},
-		{&f.find, f.write, "SELECT 1 FROM _rows WHERE " + key + " = ?"},
-		{&f.insert, f.write, "INSERT INTO _rows (" + columnList(schema, "") + ")" + values},
-		{&f.update, f.write, "REPLACE INTO _rows (" + columnList(schema, "") + ")" + values},
-		{&f.remove, f.write, "DELETE FROM _rows WHERE " + key + " = ?"},
-		{&f.findResults, f.write, "SELECT batch, seq, at, ops, notable FROM _results WHERE batch = ?"},
-		{&f.putResults, f.write, "INSERT INTO _results (seq, batch, at, ops, notable) VALUES (?, ?, ?, ?, ?)"},
-		{&f.forgetResults, f.write, "DELETE FROM _results WHERE batch = ?"},
-		{&f.findIdempotency, f.write, "SELECT name, body, at, op, first FROM _keys WHERE name = ?"},
-		{&f.putIdempotency, f.write, "REPLACE INTO _keys (name, body, at, op, first) VALUES (?, ?, ?, ?, ?)"},
-		{&f.purgeResults, f.write, "DELETE FROM _results WHERE (at, batch) IN (SELECT at, batch FROM _results WHERE at <= ? ORDER BY at LIMIT ?)"},
-		{&f.purgeIdempotency, f.write, "DELETE FROM _keys WHERE name IN (SELECT name FROM _keys WHERE at <= ? ORDER BY at LIMIT ?)"},
-		{&f.in, f.read, joined + " IN (SELECT value FROM json_each(?)) ORDER BY r." + key},
-		{&f.on, f.read, joined + " BETWEEN ? AND ? ORDER BY r." + key},
-	} {
-		var err error
-		if *s.into, err = s.db.PrepareContext(ctx, s.query); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (f *file) close() error { return errors.Join(f.read.Close(), f.write.Close()) }

@@ -1,4 +1,4 @@
-package mysql
+package sqlstore
 
 import (
 	"context"
@@ -31,6 +31,8 @@ func stud(key int64) rowjson.Row {
 	return rowjson.Row{rowjson.Int(key), rowjson.Text("Student " + strconv.FormatInt(key, 36)), rowjson.Int(key % 101)}
 }
 
+var backquoted = Dialect{Quote: "`", MaxMarks: 65_535}
+
 // nowhere is a server that only notes what it is asked.
 type nowhere struct {
 	driver.Conn
@@ -52,7 +54,36 @@ func (n nowhere) transaction(t testing.TB) *transaction {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(); db.Close() })
-	return &transaction{Store: newStore(nil, nil, studs), ctx: t.Context(), conn: conn}
+	return &transaction{Store: New(&backquoted, nil, nil, studs, Place{Rows: "`StudT$sh1`"}), ctx: t.Context(), conn: conn}
+}
+
+func TestChunks(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 7, 255, 256, 257, 1000} {
+		items, total, parts := make([]int, n), 0, 0
+		err := chunks(items, 1000, func(int) int { return 1 }, func(part []int) error {
+			if !slices.Contains(sizes, len(part)) {
+				t.Errorf("%d: a part of %d", n, len(part))
+			}
+			total += len(part)
+			parts++
+			return nil
+		})
+		if err != nil || total != n {
+			t.Errorf("%d became %d, %v", n, total, err)
+		}
+		if most := n/256 + 4; parts > most {
+			t.Errorf("%d in %d statements, want at most %d", n, parts, most)
+		}
+	}
+	err := chunks(make([]int, 10), 1000, func(int) int { return statementSize }, func(part []int) error {
+		if len(part) != 1 {
+			t.Errorf("%d huge items in one statement", len(part))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // Each argument is where its mark is, however many rows there are and of

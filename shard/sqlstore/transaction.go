@@ -1,4 +1,4 @@
-package mysql
+package sqlstore
 
 import (
 	"context"
@@ -22,19 +22,22 @@ type transaction struct {
 // that one's Commit takes no context, and a server that stands still would hold an
 // applier for as long as the connection lets it.
 func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) error {
-	w, err := s.writers.take(ctx, s.name)
+	conn, release, err := s.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer w.release()
 	committed := false
-	defer func() {
-		if !committed { // the next transaction would take a part of this along, even after a panic
-			w.rollback(ctx)
-		}
+	defer func() { // the next transaction would take a part of this along, even after a panic
+		release(!committed && s.rollback(ctx, conn) != nil)
 	}()
-	t := &transaction{Store: s, ctx: ctx, conn: w.conn}
-	if err = fn(t); err == nil {
+	t := &transaction{Store: s, ctx: s.dialect.running(ctx), conn: conn}
+	if err = t.begin(); err == nil {
+		err = fn(t)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
 		_, err = t.exec("COMMIT")
 	}
 	committed = err == nil
@@ -46,8 +49,16 @@ func (s *Store) inTransaction(ctx context.Context, fn func(*transaction) error) 
 	return err
 }
 
+// begin begins the transaction where its first statement does not.
+func (t *transaction) begin() (err error) {
+	if t.dialect.Begin != "" {
+		_, err = t.exec(t.dialect.Begin)
+	}
+	return err
+}
+
 // exec calls the driver, without database/sql's conversion of each value. The
-// values are of types that the driver takes: int64, uint64, string, []byte.
+// values are of types that every driver takes: int64, string, []byte.
 func (t *transaction) exec(query string, args ...any) (result driver.Result, err error) {
 	named := make([]driver.NamedValue, len(args))
 	for i, v := range args {
@@ -60,18 +71,15 @@ func (t *transaction) exec(query string, args ...any) (result driver.Result, err
 	return result, err
 }
 
-// release ends what a connection is in the middle of and gives it back, or, if
-// it does not answer, up.
-func release(ctx context.Context, conn *sql.Conn) error {
-	_ = rollback(ctx, conn) // or it is closed already
-	return conn.Close()
-}
-
 // rollback ends what a connection is in the middle of, or, if it does not
 // answer, the connection, which nobody then has to close.
-func rollback(ctx context.Context, conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackGrace)
-	defer cancel()
+func (s *Store) rollback(ctx context.Context, conn *sql.Conn) error {
+	ctx = context.WithoutCancel(ctx)
+	if !s.dialect.Uncancelled {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, rollbackGrace)
+		defer cancel()
+	}
 	_, err := conn.ExecContext(ctx, "ROLLBACK")
 	if err != nil {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // which takes it out of the pool

@@ -1,8 +1,9 @@
-package mysql
+package sqlstore
 
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -33,12 +34,13 @@ func sized(n int) int {
 	return sizes[i]
 }
 
-// chunks calls fn with parts of items, each of a size that has a statement,
-// until all are through.
-func chunks[T any](items []T, bytes func(T) int, fn func([]T) error) error {
+// chunks calls fn with parts of items, each of a size that has a statement and at
+// most so many, until all are through.
+func chunks[T any](items []T, most int, bytes func(T) int, fn func([]T) error) error {
+	most = max(1, min(most, sizes[len(sizes)-1]))
 	for len(items) > 0 {
 		n, total := 0, 0
-		for n < len(items) && n < sizes[len(sizes)-1] && (n == 0 || total+bytes(items[n]) <= statementSize) {
+		for n < len(items) && n < most && (n == 0 || total+bytes(items[n]) <= statementSize) {
 			total += bytes(items[n])
 			n++
 		}
@@ -59,18 +61,24 @@ func arguments[T any](items []T) []any {
 	return args
 }
 
-// padded is items, with the last repeated up to a power of two: looking a
-// thing up twice does no harm.
-func padded[T any](items []T) []any {
+// Marks is a list for IN, with a mark for each of items, the last of which is
+// repeated up to a power of two: looking a thing up twice does no harm.
+func Marks[T any](items []T) (list string, args []any) {
 	n := 1
 	for n < len(items) {
 		n *= 2
 	}
-	args := make([]any, n)
+	args = make([]any, n)
 	for i := range args {
 		args[i] = items[min(i, len(items)-1)]
 	}
-	return args
+	return marks(1, n), args
+}
+
+// marks is n times (?, ?, …) with columns marks each.
+func marks(n, columns int) string {
+	one := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	return one + strings.Repeat(", "+one, n-1)
 }
 
 func rowBytes(row rowjson.Row) int {
@@ -85,7 +93,7 @@ func rowBytes(row rowjson.Row) int {
 func (t *transaction) putRows(rows []rowjson.Row, tail string) error {
 	schema := &t.spec.Schema
 	width := len(schema.Columns) + 1
-	return chunks(rows, rowBytes, func(part []rowjson.Row) error {
+	return chunks(rows, t.dialect.MaxMarks/width, rowBytes, func(part []rowjson.Row) error {
 		args := make([]any, 0, len(part)*width)
 		for _, row := range part {
 			args = append(args, row.Key())
@@ -94,7 +102,7 @@ func (t *transaction) putRows(rows []rowjson.Row, tail string) error {
 			}
 			args = append(args, state.Kinds(schema, row))
 		}
-		_, err := t.exec("INSERT INTO "+quote(t.name)+" ("+columnList(schema, "")+") VALUES "+marks(len(part), width)+tail, args...)
+		_, err := t.exec("INSERT INTO "+t.at.Rows+" ("+t.columns("")+") VALUES "+marks(len(part), width)+tail, args...)
 		return err
 	})
 }
@@ -102,22 +110,22 @@ func (t *transaction) putRows(rows []rowjson.Row, tail string) error {
 // overwrite is what makes an INSERT of a key that is there an update.
 func (t *transaction) overwrite() string {
 	var sets []string
-	for _, c := range append(t.spec.Schema.Columns[1:len(t.spec.Schema.Columns):len(t.spec.Schema.Columns)], state.KindsColumn) {
-		sets = append(sets, quote(c)+" = VALUES("+quote(c)+")")
+	for _, c := range append(slices.Clone(t.spec.Schema.Columns[1:]), state.KindsColumn) {
+		sets = append(sets, fmt.Sprintf(t.dialect.NewValue, t.dialect.Name(c)))
 	}
-	return " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
+	return t.dialect.Overwrite + strings.Join(sets, ", ")
 }
 
 func (t *transaction) deleteKeys(keys []int64) error {
-	return chunks(keys, func(int64) int { return 8 }, func(part []int64) error {
-		_, err := t.exec("DELETE FROM "+quote(t.name)+" WHERE "+quote(t.spec.Schema.KeyColumn())+" IN "+marks(1, len(part)), arguments(part)...)
+	return chunks(keys, t.dialect.MaxMarks, func(int64) int { return 8 }, func(part []int64) error {
+		_, err := t.exec("DELETE FROM "+t.at.Rows+" WHERE "+t.dialect.Name(t.spec.Schema.KeyColumn())+" IN "+marks(1, len(part)), arguments(part)...)
 		return err
 	})
 }
 
 func (t *transaction) forgetBatches(ids []string) error {
-	return chunks(ids, func(s string) int { return len(s) }, func(part []string) error {
-		_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE batch IN "+marks(1, len(part)), arguments(part)...)
+	return chunks(ids, t.dialect.MaxMarks, func(s string) int { return len(s) }, func(part []string) error {
+		_, err := t.exec("DELETE FROM "+t.at.Results+" WHERE batch IN "+marks(1, len(part)), arguments(part)...)
 		return err
 	})
 }
@@ -125,7 +133,7 @@ func (t *transaction) forgetBatches(ids []string) error {
 func (t *transaction) putResults(all []shardlog.KeptResults) error {
 	const columns = 5
 	notable := func(k shardlog.KeptResults) int { return 100 + 1000*len(k.Results.Notable) } // about: keys are bounded
-	return chunks(all, notable, func(part []shardlog.KeptResults) error {
+	return chunks(all, t.dialect.MaxMarks/columns, notable, func(part []shardlog.KeptResults) error {
 		args := make([]any, 0, len(part)*columns)
 		for _, k := range part {
 			r, body := k.Results, []byte{}
@@ -135,25 +143,25 @@ func (t *transaction) putResults(all []shardlog.KeptResults) error {
 					return err
 				}
 			}
-			args = append(args, r.Seq, r.Batch, state.Nanos(k.At), int64(r.Ops), body)
+			args = append(args, int64(r.Seq), r.Batch, state.Nanos(k.At), int64(r.Ops), body)
 		}
-		_, err := t.exec("INSERT INTO "+quote(resultsTable(t.name))+" (seq, batch, at, ops, notable) VALUES "+marks(len(part), columns), args...)
+		_, err := t.exec("INSERT INTO "+t.at.Results+" (seq, batch, at, ops, notable) VALUES "+marks(len(part), columns), args...)
 		return err
 	})
 }
 
 func (t *transaction) putIdempotency(all []shardlog.KeptIdempotency) error {
 	const columns = 5
-	return chunks(all, func(shardlog.KeptIdempotency) int { return 2000 }, func(part []shardlog.KeptIdempotency) error {
+	return chunks(all, t.dialect.MaxMarks/columns, func(shardlog.KeptIdempotency) int { return 2000 }, func(part []shardlog.KeptIdempotency) error {
 		args := make([]any, 0, len(part)*columns)
 		for _, k := range part {
 			first, err := json.Marshal(k.First)
 			if err != nil {
 				return err
 			}
-			args = append(args, []byte(k.Key), k.Body, state.Nanos(k.At), k.Op, first)
+			args = append(args, k.Key, k.Body, state.Nanos(k.At), k.Op, first)
 		}
-		_, err := t.exec("REPLACE INTO "+quote(keysTable(t.name))+" (name, body, at, op, first) VALUES "+marks(len(part), columns), args...)
+		_, err := t.exec("REPLACE INTO "+t.at.Keys+" (name, body, at, op, first) VALUES "+marks(len(part), columns), args...)
 		return err
 	})
 }
@@ -163,8 +171,8 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 	into.Keys = map[int64]bool{}
 	into.Results = map[string]shardlog.KeptResults{}
 	into.Idempotency = map[string]shardlog.KeptIdempotency{}
-	key := quote(t.spec.Schema.KeyColumn())
-	err := lookUp(t, "SELECT "+key+" FROM "+quote(t.name)+" WHERE "+key+" IN ", need.Keys, func(rows *sql.Rows) error {
+	key := t.dialect.Name(t.spec.Schema.KeyColumn())
+	err := lookUp(t, "SELECT "+key+" FROM "+t.at.Rows+" WHERE "+key+" IN ", need.Keys, func(rows *sql.Rows) error {
 		var k int64
 		if err := rows.Scan(&k); err != nil {
 			return err
@@ -175,7 +183,7 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 	if err != nil {
 		return err
 	}
-	err = lookUp(t, "SELECT batch, seq, at, ops, notable FROM "+quote(resultsTable(t.name))+" WHERE batch IN ", need.Batches, func(rows *sql.Rows) error {
+	err = lookUp(t, "SELECT batch, seq, at, ops, notable FROM "+t.at.Results+" WHERE batch IN ", need.Batches, func(rows *sql.Rows) error {
 		kept, err := state.ReadResults(&t.spec, rows)
 		if err == nil {
 			into.Results[kept.Results.Batch] = kept
@@ -185,7 +193,7 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 	if err != nil {
 		return err
 	}
-	return lookUp(t, "SELECT name, body, at, op, first FROM "+quote(keysTable(t.name))+" WHERE name IN ", need.Idempotency, func(rows *sql.Rows) error {
+	return lookUp(t, "SELECT name, body, at, op, first FROM "+t.at.Keys+" WHERE name IN ", need.Idempotency, func(rows *sql.Rows) error {
 		kept, err := state.ReadIdempotency(rows)
 		if err == nil {
 			into.Idempotency[kept.Key] = kept
@@ -196,14 +204,9 @@ func (t *transaction) look(need *state.Needs, into *state.Before) error {
 
 // lookUp runs a query that ends in IN over all of keys.
 func lookUp[T any](t *transaction, query string, keys []T, fn func(*sql.Rows) error) error {
-	const most = 1024
-	for part := range slices.Chunk(keys, most) {
-		args := padded(part)
-		rows, err := t.conn.QueryContext(t.ctx, query+marks(1, len(args)), args...)
-		if err != nil {
-			return err
-		}
-		if err := each(rows, func() {}, func() error { return fn(rows) }); err != nil {
+	for part := range slices.Chunk(keys, min(t.dialect.MaxMarks, 1024)) {
+		list, args := Marks(part)
+		if err := t.each(t.ctx, t.conn, query+list, args, fn); err != nil {
 			return err
 		}
 	}

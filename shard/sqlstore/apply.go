@@ -1,4 +1,4 @@
-package mysql
+package sqlstore
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func (s *Store) Apply(ctx context.Context, from events.Position, entries []shard
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", ctx.Err(), err) // whatever the driver made of it
 		}
-		return nil, fmt.Errorf("apply %d to %d to shard %s: %w", entries[0].Seq, entries[len(entries)-1].Seq, s.spec.Shard.ID, classify(err))
+		return nil, fmt.Errorf("apply %d to %d to shard %s: %w", entries[0].Seq, entries[len(entries)-1].Seq, s.spec.Shard.ID, s.dialect.Classify(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []shard
 	if fresh && !failpoint.Broken("position") {
 		// Fast path: if a key or a batch is there after all, the server says so, and
 		// nothing is done.
-		if err := do(func(*transaction) error { return nil }); !isDuplicateKey(err) {
+		if err := do(func(*transaction) error { return nil }); !s.dialect.Duplicate(err) {
 			return change, err
 		}
 	}
@@ -109,13 +109,17 @@ func (s *Store) clockAt(ctx context.Context, from events.Position) (time.Time, e
 func (t *transaction) move(before *state.Before, entries []shardlog.Entry) error {
 	from, last := before.Position, &entries[len(entries)-1]
 	clock := state.Nanos(state.ClockAfter(before.Clock, entries))
-	return mustMove(t.exec(movePosition, from.Incarnation, last.Seq, last.Batch.ID, clock, t.name, from.Incarnation, from.Seq, from.Batch))
+	return mustMove(t.exec("UPDATE "+t.at.Catalogue+" SET incarnation = ?, seq = ?, batch = ?, clock = ? "+t.at.whereAt(),
+		from.Incarnation, int64(last.Seq), last.Batch.ID, clock, from.Incarnation, int64(from.Seq), from.Batch))
 }
 
 // commitPosition is what must not be done before the rows are written. Tests prove
 // that it is noticed.
 func (t *transaction) commitPosition() error {
 	_, err := t.exec("COMMIT")
+	if err == nil {
+		err = t.begin()
+	}
 	return err
 }
 
@@ -145,9 +149,9 @@ func (t *transaction) purge(clock time.Time) error {
 		return nil
 	}
 	t.purges = clock
-	_, err := t.exec("DELETE FROM "+quote(resultsTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, shardlog.ResultsKept), int64(maxPurged))
+	_, err := t.exec(t.dialect.Purge(t.at.Results, "batch"), state.OutOfDate(clock, shardlog.ResultsKept), int64(maxPurged))
 	if err == nil {
-		_, err = t.exec("DELETE FROM "+quote(keysTable(t.name))+" WHERE at <= ? ORDER BY at LIMIT ?", state.OutOfDate(clock, shardlog.IdempotencyKept), int64(maxPurged))
+		_, err = t.exec(t.dialect.Purge(t.at.Keys, "name"), state.OutOfDate(clock, shardlog.IdempotencyKept), int64(maxPurged))
 	}
 	return err
 }
