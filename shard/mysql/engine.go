@@ -1,8 +1,9 @@
 // Package mysql keeps replicas of shards in MySQL or MariaDB, of which each
 // is a table that people can read.
 //
-// How is told by package sqlstore. The server need not sync at a commit:
-// DurableThrough says what it has synced, the log has the rest.
+// Package sqlstore has how; here are connections, tables and faults. The server
+// need not sync at a commit: DurableThrough finds out what it has synced, the log
+// has the rest.
 package mysql
 
 import (

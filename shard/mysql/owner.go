@@ -28,7 +28,7 @@ const (
 
 const noSuchTable = 1146
 
-// own takes the database for its owner, or says whose it is. The primary key
+// own takes the database for its owner, or fails with whose it is. The primary key
 // decides among those who begin at once.
 func (o *Owner) own(ctx context.Context, db *sql.DB, database string) error {
 	token, place, err := o.present(ctx, db)

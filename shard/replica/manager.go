@@ -64,7 +64,7 @@ func (m *Manager) SetTarget(t Target) {
 // Status is the replica's part of a heartbeat.
 func (m *Manager) Status() events.ReplicaStatus { return m.status.current() }
 
-// Readable is the replica for one read by somebody who believes in that log.
+// Readable is the replica for one read by somebody who expects that log.
 func (m *Manager) Readable(incarnation string) (*Running, error) {
 	m.mu.Lock()
 	has := m.target.Log.Incarnation

@@ -71,8 +71,8 @@ func (s *Store) apply(ctx context.Context, from events.Position, entries []shard
 		})
 	}
 	if fresh && !failpoint.Broken("position") {
-		// Fast path: if a key or a batch is there after all, the server says so, and
-		// nothing is done.
+		// Fast path: if a key or a batch is there after all, the database refuses it,
+		// and nothing is done.
 		if err := do(func(*transaction) error { return nil }); !s.dialect.Duplicate(err) {
 			return change, err
 		}

@@ -59,7 +59,7 @@ func ApplyLog(ctx context.Context, store storage.Store, applied func(seq uint64)
 			case ctx.Err() == nil && !errors.Is(err, storage.ErrRetry):
 				return err
 			default:
-				time.Sleep(5 * time.Millisecond) // the pace of trying again
+				time.Sleep(5 * time.Millisecond) // before the next try
 			}
 			continue
 		}

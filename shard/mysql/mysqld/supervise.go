@@ -188,7 +188,7 @@ func (s *Supervisor) awaitReady(ctx context.Context, pid int) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(20 * time.Millisecond): // the pace of asking
+		case <-time.After(20 * time.Millisecond): // between two pings
 		}
 	}
 	s.log.Info("database server ready", "server", s.server.String(), events.KeyPID, pid, "after", time.Since(began))
