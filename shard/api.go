@@ -125,7 +125,7 @@ func (s *Server) serveRows(ctx *fasthttp.RequestCtx, r *replica.Running) error {
 }
 
 func (s *Server) serveResults(ctx *fasthttp.RequestCtx, r *replica.Running, batch string) error {
-	results, err := r.Store.Results(s.context(), batch)
+	results, err := r.Store.Results(s.ctx, batch)
 	if errors.Is(err, events.ErrNotFound) {
 		return events.StatusErrorf(http.StatusNotFound, "no results of batch %.80q are here", batch)
 	}
@@ -141,7 +141,7 @@ func (s *Server) serveCopy(ctx *fasthttp.RequestCtx, r *replica.Running) error {
 	if err != nil {
 		return err
 	}
-	life, end := context.WithCancel(s.context())
+	life, end := context.WithCancel(s.ctx)
 	snapshot, err := r.Store.Snapshot(life)
 	if err != nil {
 		end()
@@ -165,7 +165,7 @@ func (s *Server) waitApplied(r *replica.Running, seq uint64) error {
 	if r.Applied().Seq >= seq {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.ReadWait)
 	defer cancel()
 	return r.WaitApplied(ctx, seq)
 }
@@ -176,7 +176,7 @@ func (s *Server) acquire(sem *semaphore.Weighted, something string) (release fun
 	if sem.TryAcquire(1) {
 		return release, nil
 	}
-	ctx, cancel := context.WithTimeout(s.context(), s.cfg.ReadWait)
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.ReadWait)
 	defer cancel()
 	if sem.Acquire(ctx, 1) != nil {
 		return nil, events.StatusErrorf(http.StatusServiceUnavailable, "too many %s; try another replica", something)
@@ -210,7 +210,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 			return err
 		}
 		body, n, before := []byte(nil), 0, r.Applied()
-		seq, err := r.Store.Range(s.context(), low, high, func(row rowjson.Row, seq uint64) error {
+		seq, err := r.Store.Range(s.ctx, low, high, func(row rowjson.Row, seq uint64) error {
 			if n == 0 {
 				body = as.head(body, seq)
 			}
@@ -238,7 +238,7 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 	}
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer release()
-		life, cancel := context.WithCancel(s.context())
+		life, cancel := context.WithCancel(s.ctx)
 		defer cancel()
 		var one []byte
 		n, before := 0, r.Applied()
@@ -260,19 +260,6 @@ func (s *Server) answerRange(ctx *fasthttp.RequestCtx, r *replica.Running, low, 
 		}
 	})
 	return nil
-}
-
-// context ends with the server. The context of a request ends with its handler, and
-// database/sql has goroutines that outlive that.
-func (s *Server) context() context.Context {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx == nil {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		return ended
-	}
-	return s.ctx
 }
 
 // refuse answers an error, for programs.

@@ -261,7 +261,7 @@ func (s assignmentAPI) copy(ctx *fasthttp.RequestCtx) error {
 	ctx.SetContentType("application/json")
 	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer release()
-		life, cancel := context.WithCancel(s.context())
+		life, cancel := context.WithCancel(s.ctx)
 		defer cancel()
 		if copyRows(life, w, replicas) == nil {
 			_, _ = w.WriteString(`"status":"success"}` + "\n") // without it the copy is no JSON

@@ -20,7 +20,7 @@ func (s assignmentAPI) do(c *assignmentCall, op *shardlog.Op) error {
 	if err := op.Validate(&c.target.Spec.Schema, c.target.Spec.Shard); err != nil {
 		return err
 	}
-	r, err := s.writer.Do(s.context(), c.target.LogID(), op)
+	r, err := s.writer.Do(s.ctx, c.target.LogID(), op)
 	var unknown *oplog.Unknown
 	if errors.As(err, &unknown) {
 		return events.StatusErrorf(http.StatusGatewayTimeout, "it is not known whether this was written: op %s: %s", unknown.OpID, unknown.Cause)

@@ -95,7 +95,7 @@ func (s *Server) fromStore(r *replica.Running, keys []int64) (rows []rowcache.Li
 	defer release()
 	s.counts.store.Add(float64(len(keys)))
 	schema, before := r.Store.Spec().Schema, r.Applied()
-	seq, err = r.Store.Many(s.context(), keys, func(row rowjson.Row) error {
+	seq, err = r.Store.Many(s.ctx, keys, func(row rowjson.Row) error {
 		rows = append(rows, rowcache.Line{Key: row.Key(), Text: append(schema.AppendRow(nil, row), '\n')})
 		return nil
 	})

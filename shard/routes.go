@@ -40,7 +40,7 @@ func (s *Server) apply(e events.Entry) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx == nil {
+	if s.ctx.Err() != nil {
 		return
 	}
 	switch e.News(s.tables[name].epoch) {

@@ -88,9 +88,14 @@ type Server struct {
 	streams  *semaphore.Weighted // that end when their clients have taken them
 	copies   *semaphore.Weighted
 
+	// ctx is of the managers and of what requests ask for, and ends with Run. The
+	// context of a request would end with its handler, and database/sql has goroutines
+	// that outlive that.
+	ctx context.Context
+	end context.CancelFunc // ends ctx; with the lock: then no manager starts any more
+
 	mu      sync.Mutex
-	ctx     context.Context // of Run, for managers
-	work    sync.WaitGroup  // managers
+	work    sync.WaitGroup // managers
 	tables  map[string]tableRoute
 	leaving map[replica.Key]<-chan struct{} // managers that may still be at work
 
@@ -117,6 +122,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 		reads: semaphore.NewWeighted(maxReads), streams: semaphore.NewWeighted(MaxStreams), copies: semaphore.NewWeighted(maxCopies),
 		tables: map[string]tableRoute{}, leaving: map[replica.Key]<-chan struct{}{}, heartbeatNow: notify.NewSignal(),
 	}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	s.engine.opened = make(chan struct{})
 	s.host = replica.NewHost(cfg.Config, replica.Host{
 		Server: cfg.ID, Engine: s.engine.get, Logs: logs, Bus: bus, Cache: rowcache.New(cfg.CacheBytes), Changed: s.heartbeatSoon, Log: log,
@@ -134,34 +140,26 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 // slow or broken is reported in heartbeats, and is no reason to end this process.
 func (s *Server) Run(ctx context.Context) error {
 	clients := s.newClients()
-	ended := ctx.Done()
-	// Requests end before what they use.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	s.mu.Lock()
-	s.ctx = ctx
-	s.mu.Unlock()
 	failed := make(chan error, 2)
 	var work sync.WaitGroup
 	work.Go(func() { clients.Serve(func(err error) { failed <- err }) })
-	work.Go(func() { s.engine.openWithRetry(ctx, s.cfg, s.open, s.log, s.heartbeatSoon) })
+	work.Go(func() { s.engine.openWithRetry(s.ctx, s.cfg, s.open, s.log, s.heartbeatSoon) })
 	work.Go(func() {
-		if err := s.writer.Run(ctx); err != nil {
+		if err := s.writer.Run(s.ctx); err != nil {
 			failed <- err
 		}
 	})
-	work.Go(func() { s.follow(ctx) })
-	work.Go(func() { s.sendHeartbeats(ctx) })
+	work.Go(func() { s.follow(s.ctx) })
+	work.Go(func() { s.sendHeartbeats(s.ctx) })
 	s.log.Info("shard server listens", "id", s.cfg.ID, events.KeyAddress, s.cfg.Listener.Addr().String())
 	var err error
 	select {
-	case <-ended:
+	case <-ctx.Done():
 	case err = <-failed:
 	}
-	clients.Stop(func() {})
-	cancel()
+	clients.Stop(func() {}) // requests end before what they use
 	s.mu.Lock()
-	s.ctx = nil
+	s.end()
 	s.mu.Unlock()
 	s.work.Wait()
 	work.Wait()
