@@ -12,8 +12,8 @@ type running struct {
 	supervisor *mysqld.Supervisor
 	name       string
 	cancel     context.CancelFunc
-	ended      chan struct{}
-	err        error // valid after ended
+	ended      context.Context // ends when nobody keeps the server running any more
+	err        error           // valid after ended
 }
 
 // start begins to keep a server running, until stop.
@@ -27,9 +27,10 @@ func (v *Volume) start(ctx context.Context) (*running, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives this call, and what uses it
-	r := &running{supervisor: supervisor, name: found.String(), cancel: cancel, ended: make(chan struct{})}
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	r := &running{supervisor: supervisor, name: found.String(), cancel: cancel, ended: ended}
 	go func() {
-		defer close(r.ended)
+		defer end()
 		r.err = supervisor.Run(ctx)
 	}()
 	return r, nil
@@ -39,29 +40,13 @@ func (v *Volume) start(ctx context.Context) (*running, error) {
 func (r *running) ready(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-r.ended:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(r.ended, cancel)()
 	return r.supervisor.Ready(ctx)
-}
-
-// over reports whether nobody keeps the server running any more.
-func (r *running) over() bool {
-	select {
-	case <-r.ended:
-		return true
-	default:
-		return false
-	}
 }
 
 // stop shuts the server down.
 func (r *running) stop() error {
 	r.cancel()
-	<-r.ended
+	<-r.ended.Done()
 	return r.err
 }

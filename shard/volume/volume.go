@@ -117,7 +117,7 @@ func (v *Volume) choose(ctx context.Context) (storage.Engine, string, error) {
 	waiting, cancel := context.WithTimeout(ctx, v.cfg.Patience)
 	defer cancel()
 	if err := v.server.ready(waiting); err != nil {
-		if v.server.over() {
+		if v.server.ended.Err() != nil {
 			err = errors.Join(v.server.stop(), err)
 			v.server = nil // begin anew
 		}
