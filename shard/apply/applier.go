@@ -23,39 +23,6 @@ import (
 	"ringway/shard/storage"
 )
 
-// Config is what can be tuned. Delay, DelayPerOp and MaxDelay are explained at delay.
-type Config struct {
-	Responder    bool          // answers writers, and commits what is there at once, until SetResponder changes it
-	Delay        time.Duration // how long a replica that is not the responder waits for more
-	DelayPerOp   time.Duration // longer, for each op of its last transaction,
-	MaxDelay     time.Duration // but no longer than this
-	MaxEntries   int           // messages of one transaction
-	MaxReadAhead int           // bytes of messages read ahead of the store
-	RetryMin     time.Duration // first wait after a failure that may pass; doubles
-	RetryMax     time.Duration
-	MaxFenced    int           // times in a row that another applier may have been first
-	Republish    time.Duration // how far back a new responder publishes results again, which its predecessor may not have published
-
-	Budget *Budget            // shared by many appliers; nil: MaxReadAhead alone bounds what is read ahead
-	Marker func(batch string) // is called at a marker of OpDigest, before the store moves on; may be nil
-	Fault  func(error)        // is called with each error after which it tries again, and with nil when the store answers; may be nil
-	Cache  rowCache           // of rows, kept up to date; may be nil
-}
-
-// rowCache is updated with every change of a store before anyone can see that change.
-type rowCache interface {
-	Begin(at events.Position)                                  // the store is there, however it came there
-	Applied(entries []shardlog.Entry, done []shardlog.Results) // the store has applied these, which follow
-}
-
-// DefaultConfig keeps a replica within some milliseconds of its log.
-func DefaultConfig() Config {
-	return Config{
-		Responder: true, Delay: 50 * time.Millisecond, DelayPerOp: 2 * time.Millisecond, MaxDelay: 200 * time.Millisecond, MaxEntries: 512, MaxReadAhead: 8 << 20,
-		RetryMin: 10 * time.Millisecond, RetryMax: time.Second, MaxFenced: 10, Republish: 2 * time.Second,
-	}
-}
-
 // Log is the log of a shard. Read calls fn for every message after a
 // position, in order and without a gap, until ctx ends, and reports whether more
 // follow at once; it fails with events.ErrLogPurged, ErrLogForeign or
@@ -196,7 +163,7 @@ func (a *Applier) run(ctx context.Context) error {
 	queue := newReadAhead(a.cfg.MaxReadAhead, a.cfg.Budget)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- a.log.Read(ctx, at, batchReader{a}, func(seq uint64, when time.Time, data []byte, more bool) error {
+		ended <- a.log.Read(ctx, at, a.batchReader(), func(seq uint64, when time.Time, data []byte, more bool) error {
 			batch, err := shardlog.DecodeBatch(data)
 			if err != nil {
 				return fmt.Errorf("seq %d: %w", seq, err)
@@ -212,6 +179,11 @@ func (a *Applier) run(ctx context.Context) error {
 		err = readErr
 	}
 	return err
+}
+
+// batchReader has the log fetched in batches while the replica is not the responder.
+func (a *Applier) batchReader() batchReader {
+	return batchReader{responder: a.isResponder, delay: func() time.Duration { return a.cfg.delay(a.last.Load()) }, flush: a.flush}
 }
 
 // drain applies what is read ahead until the reader has ended or the store fails.

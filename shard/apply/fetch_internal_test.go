@@ -18,7 +18,7 @@ func TestApplier_WaitsLongerWhenMuchComes(t *testing.T) {
 			}
 			began := time.Now()
 			a.last.Store(last)
-			batchReader{a}.Wait(t.Context())
+			a.batchReader().Wait(t.Context())
 			if got := time.Since(began); got != want {
 				t.Errorf("after %d ops, flushed %v: waited %s, want %s", last, flushed, got, want)
 			}
