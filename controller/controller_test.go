@@ -271,8 +271,10 @@ func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
 // What nobody can read must not end every leader's term: the last good value
 // counts, and where there is none what runs does.
 func TestController_MendsStoredValuesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	f := func(bucket, key, value string, times int) {
 		t.Run(fmt.Sprintf("%s-%d", bucket, times), func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			s.host("h1")
 			s.router("r1")

@@ -40,7 +40,17 @@ func (s *site) fencedHost(name string) *fenced {
 	conn := s.connect()
 	f := &fenced{newest: map[string]uint64{}, owner: map[string]string{}}
 	specs := map[string]events.InstanceSpec{}
+	heartbeat := func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Token: f.term, Assigned: f.at, Instances: []events.InstanceStatus{}}
+		for i, n := range f.names {
+			b.Instances = append(b.Instances, events.InstanceStatus{Name: n, Service: specs[n].Service, ID: specs[n].ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
+		}
+		_ = conn.Publish(events.AgentSubject(name), b)
+	}
 	applyValue := func(e events.Entry) {
+		defer heartbeat() // after the unlock
 		a, err := events.DecodeAssignment(e.Value)
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -75,17 +85,7 @@ func (s *site) fencedHost(name string) *fenced {
 			return follow.IsNewer(map[string]events.Version{name: b.Assigned[name]}, func(string) events.Version { at, _ := f.applied(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
-	s.background(func(ctx context.Context) {
-		every(ctx, func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Token: f.term, Assigned: f.at, Instances: []events.InstanceStatus{}}
-			for i, n := range f.names {
-				b.Instances = append(b.Instances, events.InstanceStatus{Name: n, Service: specs[n].Service, ID: specs[n].ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
-			}
-			_ = conn.Publish(events.AgentSubject(name), b)
-		})
-	})
+	s.background(func(ctx context.Context) { every(ctx, heartbeat) })
 	return f
 }
 
@@ -94,8 +94,13 @@ func (s *site) fencedRouter(id string) *fenced {
 	s.t.Helper()
 	conn := s.connect()
 	f := &fenced{}
+	heartbeat := func() {
+		at, _ := f.applied()
+		_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: map[string]events.Epoch{"web": at}})
+	}
 	follower := follow.Follower{Values: conn.Values(events.BucketRoutes), Bus: conn, Log: testkit.Quiet,
 		Apply: func(e events.Entry) {
+			defer heartbeat() // after the unlock
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if e.News(f.at) == events.Fresh {
@@ -106,12 +111,7 @@ func (s *site) fencedRouter(id string) *fenced {
 			return follow.IsNewer(b.Epochs, func(string) events.Version { at, _ := f.applied(); return at })
 		}}
 	s.background(func(ctx context.Context) { follower.Run(ctx) })
-	s.background(func(ctx context.Context) {
-		every(ctx, func() {
-			at, _ := f.applied()
-			_ = conn.Publish(events.RouterSubject(id), events.RouterHeartbeat{Router: id, Sent: time.Now(), Epochs: map[string]events.Epoch{"web": at}})
-		})
-	})
+	s.background(func(ctx context.Context) { every(ctx, heartbeat) })
 	return f
 }
 
@@ -122,8 +122,19 @@ func (s *site) keep() (restore func()) {
 	s.bus.Shutdown()
 	testkit.Must(s.t, os.CopyFS(older, os.DirFS(s.bus.Config.Store)))
 	s.bus.Start()
+	var kept events.Entry
+	testkit.Within(s.t, 20*time.Second, func() (err error) { kept, err = s.lease(); return err })
 	return func() {
 		s.t.Helper()
+		// A copy with the newest renewal in it would leave the leader in its
+		// term until its next write.
+		testkit.Within(s.t, 20*time.Second, func() error {
+			now, err := s.lease()
+			if err == nil && !now.Version.After(kept.Version) {
+				err = errors.New("the lease is not renewed")
+			}
+			return err
+		})
 		s.bus.Shutdown()
 		s.bus.Config.Store = older
 		s.bus.Start()
@@ -150,8 +161,10 @@ func (s *site) emitted(entity, verb string) (n int) {
 
 // Agents and routers apply again, nothing that ran is stopped, and there is an event.
 func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
+	t.Parallel()
 	for _, moved := range []int{4, 8} {
 		t.Run(fmt.Sprint(moved), func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			two := func(c *controller.Config) { c.ExpectHosts = 2 }
 			for _, id := range []string{"c1", "c2"} {
@@ -203,8 +216,9 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 					}
 				}
 			}
-			if n := s.emitted("bus", "rewound"); n != 1 {
-				t.Errorf("told %d times, want once", n)
+			// On a slow machine a leader may not get through, and the next one begins once more.
+			if n, begun := s.emitted("bus", "rewound"), s.begun.Load(); n == 0 || int64(n) != begun {
+				t.Errorf("told %d times, and begun %d times", n, begun)
 			}
 		})
 	}
@@ -213,6 +227,7 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 // Elections, restarts of the bus and leaders that are cut short move revisions
 // too, but never back.
 func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.fencedHost("h1")
 	s.fencedHost("h2")
@@ -251,10 +266,18 @@ func (s *site) deleteLease() {
 		if err != nil {
 			return err
 		}
-		e, err := b.Get(s.t.Context(), events.LeaseKey)
+		e, err := s.lease()
 		if err != nil {
 			return err
 		}
 		return b.Delete(s.t.Context(), events.LeaseKey, e.Version)
 	})
+}
+
+func (s *site) lease() (events.Entry, error) {
+	b, err := s.conn.Bucket(s.t.Context(), events.BucketLease)
+	if err != nil {
+		return events.Entry{}, err
+	}
+	return b.Get(s.t.Context(), events.LeaseKey)
 }

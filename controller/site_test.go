@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +21,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a real bus with pretended hosts and routers on it.
 type site struct {
-	t    *testing.T
-	bus  *testkit.Bus
-	conn *bus.Conn
+	t     *testing.T
+	bus   *testkit.Bus
+	conn  *bus.Conn
+	begun atomic.Int64 // lives of the bus, by leaders
+}
+
+// countedLease counts how often a leader begins a new life of the bus, for
+// which it begins with the lease.
+type countedLease struct {
+	controller.Bucket
+	begun *atomic.Int64
+}
+
+func (c countedLease) BeginAnew(ctx context.Context, why events.Rollback) error {
+	c.begun.Add(1)
+	return c.Bucket.BeginAnew(ctx, why)
 }
 
 func newSite(t *testing.T) *site {
@@ -69,7 +83,14 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 	for _, f := range change {
 		f(&cfg)
 	}
-	c, err := controller.New(cfg, conn, func(ctx context.Context, name string) (controller.Bucket, error) { return conn.Bucket(ctx, name) }, logs, testkit.Quiet)
+	open := func(ctx context.Context, name string) (controller.Bucket, error) {
+		b, err := conn.Bucket(ctx, name)
+		if err == nil && name == events.BucketLease {
+			return countedLease{b, &s.begun}, nil
+		}
+		return b, err
+	}
+	c, err := controller.New(cfg, conn, open, logs, testkit.Quiet)
 	if err != nil {
 		s.t.Fatal(err)
 	}
