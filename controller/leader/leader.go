@@ -32,9 +32,43 @@ func New(cfg cluster.Config, bus Bus, open Open, logs Logs, plan func(*cluster.S
 	return &Leader{cfg: cfg, bus: bus, open: open, logs: logs, plan: plan, log: log}
 }
 
-// Campaign tries once to become the leader; events.ErrConflict means that
+// Run stands by until it can lead, leads until it loses the lease, and so on
+// until ctx ends. A bus that is away is waited for.
+func (c *Leader) Run(ctx context.Context) error {
+	var waiting string
+	for {
+		l, err := c.campaign(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			waiting = ""
+			c.log.Info("term begun", events.KeyToken, l.Token)
+			err = c.lead(ctx, l)
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Warn("term ended", events.KeyToken, l.Token, events.KeyError, err)
+		case errors.Is(err, events.ErrConflict):
+			if waiting != "standby" {
+				c.log.Info("standing by: another controller leads")
+			}
+			waiting = "standby"
+		case waiting != err.Error():
+			c.log.Warn("cannot stand for election", events.KeyError, err)
+			waiting = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(c.cfg.RenewEvery / 2):
+		}
+	}
+}
+
+// campaign tries once to become the leader; events.ErrConflict means that
 // somebody else leads.
-func (c *Leader) Campaign(ctx context.Context) (*Lease, error) {
+func (c *Leader) campaign(ctx context.Context) (*Lease, error) {
 	call, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
 	b, err := c.open(call, events.BucketLease)
@@ -44,8 +78,8 @@ func (c *Leader) Campaign(ctx context.Context) (*Lease, error) {
 	return acquire(ctx, b, c.cfg)
 }
 
-// Lead returns when ctx ends or the term does.
-func (c *Leader) Lead(ctx context.Context, l *Lease) error {
+// lead returns when ctx ends or the term does.
+func (c *Leader) lead(ctx context.Context, l *Lease) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := &term{
