@@ -10,9 +10,9 @@ func (s *State) Because(cause ...events.Event) events.Decision {
 	return events.Decision{Term: s.Term, Cause: cause}
 }
 
-// An Effect is something that the leader does. Effects are carried out in
-// order; a put that fails ends the term.
-type Effect interface{ effect() }
+// An Effect is something that the leader does: one of the types below. Effects
+// are carried out in order; a put that fails ends the term.
+type Effect any
 
 type (
 	PutService    struct{ Value events.Service }
@@ -57,30 +57,6 @@ type RolledBack struct {
 	Proof Effect
 	Why   string
 }
-
-func (PutService) effect() {}
-
-func (PutAssignment) effect() {}
-
-func (PutRoute) effect() {}
-
-func (PutTable) effect() {}
-
-func (PutTableRoute) effect() {}
-
-func (Emit) effect() {}
-
-func (Resign) effect() {}
-
-func (Answer) effect() {}
-
-func (DeleteOldLog) effect() {}
-
-func (CreateLog) effect() {}
-
-func (PurgeLog) effect() {}
-
-func (RolledBack) effect() {}
 
 // Verb reads the body of a request.
 type Verb func(body []byte) (Begin, error)
