@@ -46,12 +46,7 @@ func (s *State) Reported(server, table, shard string) (r events.ReplicaStatus, f
 
 // AllReady reports whether all replicas on a server are ready.
 func AllReady(s *State, db events.Database, srv events.ShardServer) bool {
-	for _, shard := range srv.Shards {
-		if log, _ := db.Log(shard); !ConfirmedReady(s, srv, db.Table.Name, log) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(srv.Shards, func(shard string) bool { return !ConfirmedReady(s, db, srv, shard) })
 }
 
 func (s *State) HostAlive(host string) bool {
@@ -72,7 +67,7 @@ const (
 // shard server's own heartbeat decides: its health endpoint answers long
 // before it can serve, and its agent may be away while it serves.
 func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLog, was events.ShardRoute) (Health, string) {
-	wasReady := was.Log.Incarnation == log.Incarnation && slices.ContainsFunc(was.Replicas, func(r events.ShardReplica) bool { return r.Server == srv.Name && r.Ready })
+	wasReady := was.Log.Incarnation == log.Incarnation && IsReady(was, srv.Name)
 	suspectedIfReady := func(why string) (Health, string) {
 		if wasReady {
 			return suspected, why
@@ -127,17 +122,18 @@ func HealthOf(s *State, srv events.ShardServer, table string, log events.ShardLo
 }
 
 // CurrentHealth is the health against the route as it is.
-func CurrentHealth(s *State, srv events.ShardServer, table string, log events.ShardLog) (Health, string) {
+func CurrentHealth(s *State, db events.Database, srv events.ShardServer, shard string) (Health, string) {
+	log, _ := db.Log(shard)
 	was := events.ShardRoute{}
-	if r, ok := s.TableRoutes[table]; ok {
-		was, _ = r.Value.Shard(log.Shard)
+	if r, ok := s.TableRoutes[db.Table.Name]; ok {
+		was, _ = r.Value.Shard(shard)
 	}
-	return HealthOf(s, srv, table, log, was)
+	return HealthOf(s, srv, db.Table.Name, log, was)
 }
 
 // ConfirmedReady reports whether a replica is ready by a heartbeat of this term.
-func ConfirmedReady(s *State, srv events.ShardServer, table string, log events.ShardLog) bool {
-	st, _ := CurrentHealth(s, srv, table, log)
+func ConfirmedReady(s *State, db events.Database, srv events.ShardServer, shard string) bool {
+	st, _ := CurrentHealth(s, db, srv, shard)
 	observed := s.Servers[srv.Name]
 	return st == Ready && observed.Heartbeat != nil
 }

@@ -64,7 +64,7 @@ func Purgeable(s *cluster.State, db events.Database, log events.ShardLog) uint64
 		if !fresh || needs.Incarnation != log.Incarnation {
 			return 0
 		}
-		if cluster.ConfirmedReady(s, srv, db.Table.Name, log) {
+		if cluster.ConfirmedReady(s, db, srv, log.Shard) {
 			ready++
 		}
 		least = min(least, needs.Seq)

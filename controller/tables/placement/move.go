@@ -62,7 +62,6 @@ func mustMove(s *cluster.State, db events.Database, srv events.ShardServer, now 
 		return false
 	}
 	for _, shard := range srv.Shards {
-		log, _ := db.Log(shard)
 		safe := false
 		for _, other := range cluster.ServersOf(db, shard) {
 			if other.ID == srv.ID {
@@ -71,7 +70,7 @@ func mustMove(s *cluster.State, db events.Database, srv events.ShardServer, now 
 			if filling(s, db, other, shard) {
 				return false
 			}
-			safe = safe || cluster.ConfirmedReady(s, other, db.Table.Name, log)
+			safe = safe || cluster.ConfirmedReady(s, db, other, shard)
 		}
 		if !safe {
 			return false

@@ -19,8 +19,7 @@ func NewRemovalPlan(s *cluster.State, db events.Database) *RemovalPlan {
 	for _, srv := range db.Servers {
 		c.good[srv.Name] = map[string]bool{}
 		for _, id := range srv.Shards {
-			log, _ := db.Log(id)
-			if cluster.ConfirmedReady(s, srv, db.Table.Name, log) {
+			if cluster.ConfirmedReady(s, db, srv, id) {
 				c.good[srv.Name][id] = true
 				c.left[id]++
 			}

@@ -41,8 +41,8 @@ func unreadyPeer(s *cluster.State, db events.Database, srv events.ShardServer, s
 			if other.ID == srv.ID {
 				continue
 			}
-			st, why := cluster.CurrentHealth(s, other, db.Table.Name, log)
-			if st != cluster.Ready || surely && !cluster.ConfirmedReady(s, other, db.Table.Name, log) {
+			st, why := cluster.CurrentHealth(s, db, other, shard)
+			if st != cluster.Ready || surely && !cluster.ConfirmedReady(s, db, other, shard) {
 				return fmt.Sprintf("shard %s on %s is not ready: %s", shard, other.Name, cmp.Or(why, "it has not been heard"))
 			}
 		}
@@ -52,13 +52,10 @@ func unreadyPeer(s *cluster.State, db events.Database, srv events.ShardServer, s
 
 // servesNobody reports whether a server serves nobody.
 func servesNobody(s *cluster.State, db events.Database, srv events.ShardServer) bool {
-	for _, shard := range srv.Shards {
-		log, _ := db.Log(shard)
-		if st, _ := cluster.CurrentHealth(s, srv, db.Table.Name, log); st != cluster.NotReady {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(srv.Shards, func(shard string) bool {
+		st, _ := cluster.CurrentHealth(s, db, srv, shard)
+		return st != cluster.NotReady
+	})
 }
 
 // catchingUp reports whether a replica on a server is on its way to be ready.
@@ -72,8 +69,7 @@ func catchingUp(s *cluster.State, db events.Database, srv events.ShardServer) bo
 // soleCopies lists the shards that a server serves and nobody else keeps.
 func soleCopies(s *cluster.State, db events.Database, srv events.ShardServer) (shards []string) {
 	for _, shard := range srv.Shards {
-		log, _ := db.Log(shard)
-		if st, _ := cluster.CurrentHealth(s, srv, db.Table.Name, log); st != cluster.NotReady && len(cluster.ServersOf(db, shard)) == 1 {
+		if st, _ := cluster.CurrentHealth(s, db, srv, shard); st != cluster.NotReady && len(cluster.ServersOf(db, shard)) == 1 {
 			shards = append(shards, shard)
 		}
 	}

@@ -164,8 +164,7 @@ func (t *Rollout) restartFailed(db events.Database, srv events.ShardServer, now 
 		why = observed.Heartbeat.Detail
 	} else {
 		for _, shard := range srv.Shards {
-			log, _ := db.Log(shard)
-			if st, detail := cluster.CurrentHealth(s, srv, db.Table.Name, log); st != cluster.Ready {
+			if st, detail := cluster.CurrentHealth(s, db, srv, shard); st != cluster.Ready {
 				why = "shard " + shard + ": " + detail
 			}
 		}
