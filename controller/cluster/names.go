@@ -41,7 +41,8 @@ func NameBecomesFree(s *State, svc events.Service, name string) bool {
 	return true
 }
 
-// nameWanted: as a replica of any service or a shard server of any table.
+// nameWanted: as a replica of any service or a shard server of any table, or one
+// still sends heartbeats under it.
 func nameWanted(s *State, svc events.Service, name string) bool {
 	if IsWanted(svc, name) {
 		return true
@@ -51,7 +52,8 @@ func nameWanted(s *State, svc events.Service, name string) bool {
 			return true
 		}
 	}
-	return serverTaken(s, name)
+	srv, ok := s.Servers[name]
+	return ok && srv.Heartbeat != nil || serverWanted(s, name)
 }
 
 var nameCode = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)
@@ -78,13 +80,6 @@ func serverWanted(s *State, name string) bool {
 		}
 	}
 	return false
-}
-
-// serverTaken: a shard server of any table has the name, or one still sends
-// heartbeats under it.
-func serverTaken(s *State, name string) bool {
-	srv, ok := s.Servers[name]
-	return ok && srv.Heartbeat != nil || serverWanted(s, name)
 }
 
 // FreshServer is Server<five digits>, used by nobody.

@@ -30,8 +30,7 @@ func servedBy(s *State, epochAt func(*events.RouterHeartbeat) events.Epoch, epoc
 // ReadyIn reports whether a replica is ready in a route; log "" is any.
 func ReadyIn(route events.TableRoute, server, shard, log string) bool {
 	sh, ok := route.Shard(shard)
-	return ok && (log == "" || sh.Log.Incarnation == log) &&
-		slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Server == server && r.Ready })
+	return ok && (log == "" || sh.Log.Incarnation == log) && IsReady(sh, server)
 }
 
 func (s *State) TableServed(table string, epoch events.Epoch, now time.Time) bool {

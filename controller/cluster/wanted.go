@@ -18,6 +18,17 @@ func IsReplica(svc events.Service, instance string) bool {
 
 func ByID(a, b events.Replica) int { return cmp.Compare(a.ID, b.ID) }
 
+func ByServerID(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) }
+
+// FreeID is the smallest positive integer that is nobody's id.
+func FreeID[T any](all []T, id func(T) int) int {
+	for free := 1; ; free++ {
+		if !slices.ContainsFunc(all, func(one T) bool { return id(one) == free }) {
+			return free
+		}
+	}
+}
+
 func ServerOf(db events.Database, name string) (events.ShardServer, bool) {
 	i := slices.IndexFunc(db.Servers, func(s events.ShardServer) bool { return s.Name == name })
 	if i < 0 {

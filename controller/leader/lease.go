@@ -128,9 +128,5 @@ func (l *Lease) release(ctx context.Context) {
 }
 
 func (l *Lease) value(sent time.Time) []byte {
-	b, err := json.Marshal(leaseValue{l.holder, l.nonce, sent.UTC()})
-	if err != nil {
-		panic("BUG: lease: " + err.Error())
-	}
-	return b
+	return encode(leaseValue{l.holder, l.nonce, sent.UTC()})
 }

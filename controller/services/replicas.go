@@ -17,7 +17,7 @@ func addReplicas(s *cluster.State, svc events.Service, n int, names []string, re
 		} else {
 			name = cluster.FreshName(s, svc)
 		}
-		svc.Replicas = append(svc.Replicas, events.Replica{Name: name, ID: freeID(svc.Replicas), Request: request})
+		svc.Replicas = append(svc.Replicas, events.Replica{Name: name, ID: cluster.FreeID(svc.Replicas, func(r events.Replica) int { return r.ID }), Request: request})
 		added = append(added, name)
 	}
 	return svc.Replicas, added
@@ -49,15 +49,6 @@ func resize(s *cluster.State, svc events.Service, n int) []events.Replica {
 		svc.Replicas, _ = removeReplicas(s, svc, have-n, nil)
 	}
 	return svc.Replicas
-}
-
-// freeID is the smallest positive integer that no replica has.
-func freeID(replicas []events.Replica) int {
-	for id := 1; ; id++ {
-		if !slices.ContainsFunc(replicas, func(r events.Replica) bool { return r.ID == id }) {
-			return id
-		}
-	}
 }
 
 func replicaNames(replicas []events.Replica) []string {

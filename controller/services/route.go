@@ -57,7 +57,7 @@ func serving(s *cluster.State, svc events.Service) []events.Member {
 		}
 		h := s.Hosts[at]
 		if st, ok := h.Status(r.Name); ok && st.State == events.Ready && st.Address != "" {
-			members = append(members, member(r.Name, r.ID, at, st.Address, false))
+			members = append(members, events.Member{Name: r.Name, ID: r.ID, Host: at, Address: st.Address, Weight: 1})
 		} else if h != nil && h.Heartbeat == nil {
 			// A new leader has no heartbeat of this host yet: its members stay.
 			if m, ok := Routed(s, svc.Spec.Name, r.Name); ok && !m.Draining {
@@ -85,10 +85,6 @@ func leaving(s *cluster.State, svc events.Service) (members []events.Member) {
 		}
 	}
 	return members
-}
-
-func member(name string, id int, host, address string, draining bool) events.Member {
-	return events.Member{Name: name, ID: id, Host: host, Address: address, Weight: 1, Draining: draining}
 }
 
 func Routed(s *cluster.State, service, instance string) (events.Member, bool) {

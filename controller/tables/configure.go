@@ -26,8 +26,7 @@ func CreateConfigured(s *cluster.State, now time.Time) (effects []cluster.Effect
 			}
 			continue
 		}
-		r := initTable(w.Request)
-		next, err := makeTable(s, r, w.Request, w.ConfigHash, now)
+		next, err := makeTable(s, &Request{}, w.Request, w.ConfigHash, now)
 		if err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityTable, name, err)...)
 			continue

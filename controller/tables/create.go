@@ -16,14 +16,9 @@ import (
 // Engines that a shard server can use.
 var engines = []string{"", "auto", "mysql", "sqlite"}
 
-func initTable(req events.InitRequest) *Request {
+func initTable(s *cluster.State, r *Request, req events.InitRequest, now time.Time) ([]cluster.Effect, error) {
 	req.ID = cmp.Or(req.ID, rand.Text())
-	return &Request{
-		begin: func(s *cluster.State, r *Request, now time.Time) ([]cluster.Effect, error) {
-			return makeTable(s, r, req, "", now)
-		},
-		reply: serversReply,
-	}
+	return makeTable(s, r, req, "", now)
 }
 
 func tableName(req events.InitRequest) string { return cmp.Or(req.Table.Name, events.DefaultTable) }

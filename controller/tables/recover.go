@@ -12,18 +12,9 @@ import (
 	"ringway/events"
 )
 
-func recoverShard(req events.RecoverRequest) *Request {
-	return &Request{
-		begin: func(s *cluster.State, r *Request, now time.Time) ([]cluster.Effect, error) {
-			return beginRecover(s, r, req, now)
-		},
-		reply: recovered,
-	}
-}
-
-// beginRecover gives a shard a new log, which continues its most advanced
+// recoverShard gives a shard a new log, which continues its most advanced
 // replica. What else there was is given up, so only a person may ask for it.
-func beginRecover(s *cluster.State, r *Request, req events.RecoverRequest, now time.Time) ([]cluster.Effect, error) {
+func recoverShard(s *cluster.State, r *Request, req events.RecoverRequest, now time.Time) ([]cluster.Effect, error) {
 	have, err := findTable(s, req.Table)
 	if err != nil {
 		return nil, err
@@ -101,8 +92,7 @@ func MostAdvanced(s *cluster.State, db events.Database, shard, prefer string) (b
 		return 0
 	}
 	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
-	byID := func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) }
-	for _, srv := range slices.SortedFunc(slices.Values(cluster.ServersOf(db, shard)), byID) { // of equals the one that status names first
+	for _, srv := range slices.SortedFunc(slices.Values(cluster.ServersOf(db, shard)), cluster.ByServerID) { // of equals the one that status names first
 		reported, fresh := s.Reported(srv.Name, db.Table.Name, shard)
 		if !fresh || !slices.Contains(states, reported.State) || reported.Applied.Incarnation == "" {
 			continue

@@ -28,14 +28,6 @@ func replicaHint(s *cluster.State, name string) string {
 	return ""
 }
 
-func freeServerID(servers []events.ShardServer) int {
-	for id := 1; ; id++ {
-		if !slices.ContainsFunc(servers, func(s events.ShardServer) bool { return s.ID == id }) {
-			return id
-		}
-	}
-}
-
 // appendServers adds servers that keep what is placed, the named ones under their names.
 func appendServers(s *cluster.State, db *events.Database, request string, named []events.Placement, placed [][]string) (added []string) {
 	var given []string
@@ -49,7 +41,7 @@ func appendServers(s *cluster.State, db *events.Database, request string, named 
 		} else {
 			name = cluster.FreshServer(s, append(slices.Clone(given), added...)...)
 		}
-		db.Servers = append(db.Servers, events.ShardServer{Name: name, ID: freeServerID(db.Servers), Request: request, Shards: shards, Volume: cluster.FreshVolume()})
+		db.Servers = append(db.Servers, events.ShardServer{Name: name, ID: cluster.FreeID(db.Servers, func(srv events.ShardServer) int { return srv.ID }), Request: request, Shards: shards, Volume: cluster.FreshVolume()})
 		added = append(added, name)
 	}
 	return added
@@ -108,28 +100,10 @@ func countAll(placed [][]string) (n int) {
 	return n
 }
 
-func addServers(req events.ServersRequest) *Request {
-	req.ID = cmp.Or(req.ID, rand.Text())
-	return &Request{
-		begin: func(s *cluster.State, r *Request, now time.Time) ([]cluster.Effect, error) {
-			return beginAddServers(s, r, req, now)
-		},
-		reply: serversReply,
-	}
-}
-
-func removeServers(req events.ServersRequest) *Request {
-	return &Request{
-		begin: func(s *cluster.State, r *Request, now time.Time) ([]cluster.Effect, error) {
-			return beginRemoveServers(s, r, req, now)
-		},
-		reply: serversReply,
-	}
-}
-
-// beginAddServers gives a table more servers, and shards. What the request does not
+// addServers gives a table more servers, and shards. What the request does not
 // place goes to the new servers alone.
-func beginAddServers(s *cluster.State, r *Request, req events.ServersRequest, now time.Time) ([]cluster.Effect, error) {
+func addServers(s *cluster.State, r *Request, req events.ServersRequest, now time.Time) ([]cluster.Effect, error) {
+	req.ID = cmp.Or(req.ID, rand.Text())
 	have, err := findTable(s, req.Table)
 	if err != nil {
 		return nil, err
@@ -192,10 +166,10 @@ func beginAddServers(s *cluster.State, r *Request, req events.ServersRequest, no
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
 
-// beginRemoveServers takes servers from a table, those that are named and then
+// removeServers takes servers from a table, those that are named and then
 // random ones, first of those with a replica that is not ready: never the last
 // copy of a shard, nor the last that is ready.
-func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest, now time.Time) ([]cluster.Effect, error) {
+func removeServers(s *cluster.State, r *Request, req events.ServersRequest, now time.Time) ([]cluster.Effect, error) {
 	have, err := findTable(s, req.Table)
 	if err != nil {
 		return nil, err
@@ -224,7 +198,7 @@ func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest,
 	c := placement.NewRemovalPlan(s, have)
 	for _, name := range req.Names {
 		if shard, ok := c.Remove(name); !ok {
-			return nil, lastCopy(name, shard)
+			return nil, events.StatusErrorf(http.StatusBadRequest, "servers: '%s' has the last copy of shard '%s' that is ready; nothing was removed", name, shard)
 		}
 	}
 	more, ok := c.Pick(req.N-len(req.Names), s.Rng.Perm(len(have.Servers)))
@@ -239,8 +213,4 @@ func beginRemoveServers(s *cluster.State, r *Request, req events.ServersRequest,
 		"reason": reason(req.ID), "removed": r.removed, "from": len(have.Servers), "to": len(db.Servers),
 	}))
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
-}
-
-func lastCopy(name, shard string) error {
-	return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' has the last copy of shard '%s' that is ready; nothing was removed", name, shard)
 }

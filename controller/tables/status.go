@@ -37,7 +37,7 @@ func shardStatus(s *cluster.State, db events.Database, route events.TableRoute, 
 	line := events.ShardStatus{
 		Table: db.Table.Name, Shard: sh.ID, Low: sh.Low, Size: sh.Size, Incarnation: log.Incarnation, Responder: at.Responder, Replicas: []events.ReplicaReport{},
 	}
-	servers := slices.SortedFunc(slices.Values(cluster.ServersOf(db, sh.ID)), func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
+	servers := slices.SortedFunc(slices.Values(cluster.ServersOf(db, sh.ID)), cluster.ByServerID)
 	for _, srv := range servers {
 		report := events.ReplicaReport{Server: srv.Name, Host: srv.Host, State: events.Pending}
 		if reported, fresh := s.Reported(srv.Name, db.Table.Name, sh.ID); reported.State != "" {

@@ -16,7 +16,7 @@ import (
 // A Request waits until enough is known to begin it, and then until what
 // it asked for is real.
 type Request struct {
-	begin    func(*cluster.State, *Request, time.Time) ([]cluster.Effect, error)
+	begin    func(time.Time) ([]cluster.Effect, error)
 	reply    func(*cluster.State, *Request) any
 	begun    bool
 	table    string
@@ -50,20 +50,21 @@ func New(s *cluster.State) *Tables {
 // Verbs are the requests about tables.
 func (t *Tables) Verbs() map[string]cluster.Verb {
 	return map[string]cluster.Verb{
-		events.APIInit:          decodeRequest(t, initTable),
-		events.APIAddServers:    decodeRequest(t, addServers),
-		events.APIRemoveServers: decodeRequest(t, removeServers),
-		events.APIRecover:       decodeRequest(t, recoverShard),
+		events.APIInit:          verb(t, initTable, serversReply),
+		events.APIAddServers:    verb(t, addServers, serversReply),
+		events.APIRemoveServers: verb(t, removeServers, serversReply),
+		events.APIRecover:       verb(t, recoverShard, recovered),
 	}
 }
 
-func decodeRequest[R any](t *Tables, request func(R) *Request) cluster.Verb {
+func verb[R any](t *Tables, begin func(*cluster.State, *Request, R, time.Time) ([]cluster.Effect, error), reply func(*cluster.State, *Request) any) cluster.Verb {
 	return func(body []byte) (cluster.Begin, error) {
 		var req R
 		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		r := request(req)
+		r := &Request{reply: reply}
+		r.begin = func(now time.Time) ([]cluster.Effect, error) { return begin(t.s, r, req, now) }
 		return func(now time.Time, done func(any, error)) []cluster.Effect {
 			r.deadline, r.done = now.Add(t.s.Cfg.TableTimeout), done
 			t.requests = append(t.requests, r)
@@ -83,7 +84,7 @@ func (t *Tables) BeginRequests(now time.Time) []cluster.Effect {
 			continue
 		}
 		r.begun = true
-		effects, err := r.begin(t.s, r, now)
+		effects, err := r.begin(now)
 		if err != nil {
 			t.requests = slices.DeleteFunc(t.requests, func(other *Request) bool { return other == r })
 			return []cluster.Effect{r.answer(nil, err)}

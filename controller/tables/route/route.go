@@ -3,7 +3,6 @@
 package route
 
 import (
-	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -96,7 +95,7 @@ func next(s *cluster.State, db events.Database, have *cluster.Stored[events.Tabl
 // the last that is ready; a death does.
 func shardRoute(s *cluster.State, table string, servers []events.ShardServer, log events.ShardLog, was events.ShardRoute) events.ShardRoute {
 	route := events.ShardRoute{Shard: log.Shard, Log: log, Replicas: []events.ShardReplica{}}
-	slices.SortFunc(servers, func(a, b events.ShardServer) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(servers, cluster.ByServerID)
 	var best cluster.Health
 	var found []cluster.Health
 	for _, srv := range servers {
