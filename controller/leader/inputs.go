@@ -25,22 +25,13 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 		}
 	}
 	for subject, fold := range map[string]func([]byte) (input, error){
-		events.HeartbeatAgents: func(b []byte) (input, error) {
-			heartbeat, err := events.DecodeHostHeartbeat(b)
-			return func(now time.Time) []cluster.Effect { return t.state.ObserveHost(heartbeat, now) }, err
-		},
-		events.HeartbeatRouters: func(b []byte) (input, error) {
-			heartbeat, err := events.DecodeRouterHeartbeat(b)
-			return func(now time.Time) []cluster.Effect { return t.state.ObserveRouter(heartbeat, now) }, err
-		},
-		events.HeartbeatShards: func(b []byte) (input, error) {
-			heartbeat, err := events.DecodeShardHeartbeat(b)
-			return func(now time.Time) []cluster.Effect { return t.state.ObserveServer(heartbeat, now) }, err
-		},
-		events.HeartbeatController: func(b []byte) (input, error) {
-			heartbeat, err := events.DecodeControllerHeartbeat(b)
-			return func(now time.Time) []cluster.Effect { t.state.ObserveSelf(heartbeat, now); return nil }, err
-		},
+		events.HeartbeatAgents:  observation(events.DecodeHostHeartbeat, t.state.ObserveHost),
+		events.HeartbeatRouters: observation(events.DecodeRouterHeartbeat, t.state.ObserveRouter),
+		events.HeartbeatShards:  observation(events.DecodeShardHeartbeat, t.state.ObserveServer),
+		events.HeartbeatController: observation(events.DecodeControllerHeartbeat, func(b events.ControllerHeartbeat, now time.Time) []cluster.Effect {
+			t.state.ObserveSelf(b, now)
+			return nil
+		}),
 	} {
 		cancel, err := t.bus.Listen(subject, func(from string, data []byte) {
 			in, err := fold(data)
@@ -64,6 +55,14 @@ func (t *term) listen(ctx context.Context) (stop func(), err error) {
 	}
 	stops = append(stops, unserve)
 	return stop, nil
+}
+
+// observation makes an input of a heartbeat.
+func observation[H any](decode func([]byte) (H, error), observe func(H, time.Time) []cluster.Effect) func([]byte) (input, error) {
+	return func(b []byte) (input, error) {
+		heartbeat, err := decode(b)
+		return func(now time.Time) []cluster.Effect { return observe(heartbeat, now) }, err
+	}
 }
 
 // watchStored looks at what is stored, so that a change by somebody else is

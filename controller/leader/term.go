@@ -190,20 +190,17 @@ func (t *term) publish(e events.Event) {
 // the bus is away; the next one has the same.
 func (t *term) heartbeat(now time.Time) []cluster.Effect {
 	s := t.state
-	epochs := map[string]events.Epoch{}
-	for name, r := range s.Routes {
-		epochs[name] = r.Version
-	}
-	tables := map[string]events.Epoch{}
-	for name, r := range s.TableRoutes {
-		tables[name] = r.Version
-	}
-	assigned := map[string]events.Version{}
-	for host, a := range s.Assigned {
-		assigned[host] = a.Version
-	}
-	_ = t.bus.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: t.cfg.ID, Term: t.lease.Token, Sent: now.UTC(), Epochs: epochs, Tables: tables, Assigned: assigned})
+	_ = t.bus.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: t.cfg.ID, Term: t.lease.Token, Sent: now.UTC(),
+		Epochs: versions(s.Routes), Tables: versions(s.TableRoutes), Assigned: versions(s.Assigned)})
 	return nil
+}
+
+func versions[V any](stored map[string]*cluster.Stored[V]) map[string]events.Version {
+	all := map[string]events.Version{}
+	for name, v := range stored {
+		all[name] = v.Version
+	}
+	return all
 }
 
 func encode(v any) []byte {

@@ -114,7 +114,7 @@ func sameRoute(a, b events.Route) bool {
 
 // slots assigns the service's slots to the members that are not draining.
 func slots(s *cluster.State, spec events.ServiceSpec, have *cluster.Stored[events.Route], members []events.Member) (events.Slots, error) {
-	owners := ringMembers(members)
+	owners := ringMembers(members[:len(members)-CountDraining(members)]) // who drains stands last
 	if len(owners) == 0 {
 		return slices.Repeat(events.Slots{events.NoOwner}, spec.Slots), nil
 	}
@@ -131,7 +131,7 @@ func slots(s *cluster.State, spec events.ServiceSpec, have *cluster.Stored[event
 	}
 	var before *ring.Table
 	if have != nil && have.Value.Algorithm == events.Balanced && len(have.Value.Slots) == spec.Slots {
-		before, _ = ring.FromSlots(have.Value.Slots, ringMembersAll(have.Value.Members), nil) // a table that cannot be read is built from nothing
+		before, _ = ring.FromSlots(have.Value.Slots, ringMembers(have.Value.Members), nil) // a table that cannot be read is built from nothing
 	}
 	t, err := ring.Balanced(spec.Slots, owners, before)
 	if err != nil {
@@ -140,13 +140,7 @@ func slots(s *cluster.State, spec events.ServiceSpec, have *cluster.Stored[event
 	return t.Slots(), nil
 }
 
-// ringMembers are the members that own slots. They stand first in a route, so
-// their index in the table is their index in the route.
-func ringMembers(members []events.Member) []ring.Member {
-	return ringMembersAll(slices.DeleteFunc(slices.Clone(members), func(m events.Member) bool { return m.Draining }))
-}
-
-func ringMembersAll(members []events.Member) (out []ring.Member) {
+func ringMembers(members []events.Member) (out []ring.Member) {
 	for _, m := range members {
 		out = append(out, ring.Member{Name: m.Name, ID: m.ID, Weight: m.Weight})
 	}

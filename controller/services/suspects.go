@@ -29,12 +29,7 @@ func suspects(s *cluster.State, svc events.Service) (out []string) {
 			silent = append(silent, h)
 		}
 	}
-	slices.SortFunc(silent, func(a, b *cluster.Host) int {
-		if d := a.Seen.Compare(b.Seen); d != 0 {
-			return d
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
+	slices.SortFunc(silent, func(a, b *cluster.Host) int { return cmp.Or(a.Seen.Compare(b.Seen), cmp.Compare(a.Name, b.Name)) })
 	left := len(svc.Replicas) / 2
 	for _, h := range silent {
 		if members[h.Name] <= left {

@@ -13,7 +13,7 @@ import (
 )
 
 // recoverShard gives a shard a new log, which continues its most advanced
-// replica. What else there was is given up, so only a person may ask for it.
+// replica. What else there was is given up, so only a person may order it.
 func recoverShard(s *cluster.State, r *Request, req events.RecoverRequest, now time.Time) ([]cluster.Effect, error) {
 	have, err := findTable(s, req.Table)
 	if err != nil {
@@ -56,7 +56,7 @@ func continueFrom(db *events.Database, shard string, at events.Position) (incarn
 }
 
 // mayRecover refuses while the shard is served or may come back by itself, or
-// not everybody has been asked.
+// not every replica has reported.
 func mayRecover(s *cluster.State, db events.Database, log events.ShardLog) error {
 	if route, ok := s.TableRoutes[db.Table.Name]; ok {
 		sh, _ := route.Value.Shard(log.Shard)
@@ -85,19 +85,14 @@ func mayRecover(s *cluster.State, db events.Database, log events.ShardLog) error
 // MostAdvanced finds the replica that has come farthest: on the preferred log
 // if any has, else on any.
 func MostAdvanced(s *cluster.State, db events.Database, shard, prefer string) (best events.ShardServer, at events.Position, ok bool) {
-	rank := func(p events.Position) int {
-		if p.Incarnation == prefer {
-			return 1
-		}
-		return 0
-	}
+	preferred := func(p events.Position) bool { return p.Incarnation == prefer }
 	states := []string{events.ReplicaReady, events.ReplicaCatchingUp, events.ReplicaQuarantined, events.ReplicaHalted}
 	for _, srv := range slices.SortedFunc(slices.Values(cluster.ServersOf(db, shard)), cluster.ByServerID) { // of equals the one that status names first
 		reported, fresh := s.Reported(srv.Name, db.Table.Name, shard)
 		if !fresh || !slices.Contains(states, reported.State) || reported.Applied.Incarnation == "" {
 			continue
 		}
-		if !ok || cmp.Or(cmp.Compare(rank(reported.Applied), rank(at)), cmp.Compare(reported.Applied.Seq, at.Seq)) > 0 {
+		if !ok || cmp.Or(cluster.FalseFirst(preferred(reported.Applied), preferred(at)), cmp.Compare(reported.Applied.Seq, at.Seq)) > 0 {
 			best, at, ok = srv, reported.Applied, true
 		}
 	}
