@@ -10,7 +10,7 @@ import (
 type Config struct {
 	ID          string          // unique among controllers
 	Version     string          // of this program, shown by the micro service
-	Services    []ServiceConfig // what the configuration asks for
+	Services    []ServiceConfig // what the configuration declares
 	Tables      []TableConfig
 	Servers     []ServersConfig
 	ExpectHosts int // hosts to wait for before the first placement; 0: SuspectAfter decides
@@ -50,9 +50,9 @@ func DefaultConfig() Config {
 	}
 }
 
-// ServiceConfig is what the configuration says of one service. Overlay puts it
+// ServiceConfig is what the configuration declares of one service. Overlay puts it
 // onto the service's stored or default settings. It is applied when ConfigHash
-// changes, and not again after people have asked for something else. An empty
+// changes, and not again after people have requested something else. An empty
 // ConfigHash only makes sure that there is a service.
 type ServiceConfig struct {
 	Name       string
@@ -60,14 +60,14 @@ type ServiceConfig struct {
 	Overlay    func(base events.ServiceSpec) (events.ServiceSpec, error)
 }
 
-// TableConfig is a table that the configuration asks for. It is created when it
-// does not exist; a file that says something else later does not change it.
+// TableConfig is a table that the configuration declares. It is created when it
+// does not exist; a file that declares something else later does not change it.
 type TableConfig struct {
 	ConfigHash string
 	Request    events.InitRequest
 }
 
-// ServersConfig is what the configuration says of a table's shard servers. It
+// ServersConfig is what the configuration declares of a table's shard servers. It
 // follows the rules of a ServiceConfig, for a table that exists, however it came.
 type ServersConfig struct {
 	Table      string

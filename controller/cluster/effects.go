@@ -83,6 +83,6 @@ func (s *State) Event(now time.Time, entity, verb, about string, data map[string
 	return events.NewEvent("controller/"+s.Cfg.ID, entity, verb, about, now, data)
 }
 
-// MaxCarriedEvents bounds what a stored value says of the past: it has to fit
+// MaxCarriedEvents bounds what a stored value carries of the past: it has to fit
 // one message.
 const MaxCarriedEvents = 100

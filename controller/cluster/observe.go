@@ -7,7 +7,7 @@ import (
 	"ringway/events"
 )
 
-// heartbeat of an agent.
+// ObserveHost takes the heartbeat of an agent.
 func (s *State) ObserveHost(b events.HostHeartbeat, now time.Time) []Effect {
 	h := s.Hosts[b.Host]
 	if h == nil {
@@ -48,7 +48,7 @@ func observeUnready(s *State, b events.HostHeartbeat, now time.Time) {
 	}
 }
 
-// heartbeat of a router.
+// ObserveRouter takes the heartbeat of a router.
 func (s *State) ObserveRouter(b events.RouterHeartbeat, now time.Time) []Effect {
 	if effects := epochRollback(s, "router "+b.Router, b.Epochs, b.Tables, now); effects != nil {
 		return effects

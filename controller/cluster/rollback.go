@@ -12,10 +12,10 @@ import (
 // A bus whose store was put back from an older copy counts on from there, in
 // the same incarnation. Agents and routers that applied a later version then
 // wait for revisions that come late, or take another value for the one they
-// have. Every heartbeat says which versions its sender applies. If one of them
+// have. Every heartbeat carries the versions that its sender applies. If one of them
 // is a version that the key never had, as far as this leader knows, either the
 // bus went back or another leader has written meanwhile. The compare-and-set of
-// the same value tells these apart: it succeeds only if nobody else has written.
+// the same value distinguishes these: it succeeds only if nobody else has written.
 // Then the leader begins a new incarnation of all buckets, to which all versions
 // of before are foreign, and its term ends.
 

@@ -32,7 +32,7 @@ func assumeServers(s *State, now time.Time) {
 	}
 }
 
-// heartbeat of a shard server.
+// ObserveServer takes the heartbeat of a shard server.
 func (s *State) ObserveServer(b events.ShardHeartbeat, now time.Time) (effects []Effect) {
 	srv := s.Servers[b.Server]
 	if srv == nil {

@@ -35,7 +35,7 @@ type State struct {
 	Unready   map[string]time.Time    // instances that fail their probes: since when
 	backoff   map[ReplicaKey]backoff  // replacements that keep dying
 	published map[string]bool         // hosts whose joining was published
-	refused   map[string]string       // what cannot be had as it is asked for: why
+	refused   map[string]string       // what cannot be had as it is configured or requested: why
 	Rollback  *events.Rollback        // why this incarnation of the bus was begun with the values of another
 }
 

@@ -133,7 +133,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 			if !errors.Is(err, events.ErrConflict) {
 				return fmt.Errorf("take over %s: %w", e.Key, err)
 			}
-			if e, err = b.Get(ctx, e.Key); err != nil { // the former leader's last word
+			if e, err = b.Get(ctx, e.Key); err != nil { // the former leader's last write
 				return fmt.Errorf("take over: %w", err)
 			}
 		}

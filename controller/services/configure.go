@@ -11,7 +11,7 @@ import (
 )
 
 // Configure creates the services that the configuration names, and follows the
-// configuration when it has changed; what people asked for since then stands
+// configuration when it has changed; what people requested since then stands
 // otherwise.
 func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	for _, w := range s.Cfg.Services {

@@ -15,7 +15,7 @@ import (
 	"ringway/events"
 )
 
-// A request waits here until what it asked for is real.
+// A request waits here until it is fulfilled.
 type request struct {
 	add      bool
 	req      events.ScaleRequest

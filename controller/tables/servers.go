@@ -47,7 +47,7 @@ func appendServers(s *cluster.State, db *events.Database, request string, named 
 	return added
 }
 
-// anyName reports whether a name asks for a random one: Server[…].
+// anyName reports whether a name stands for a random one: Server[…].
 func anyName(name string) bool { return name == "" || strings.ContainsAny(name, "[]") }
 
 // checkPlacements refuses names that cannot be given and shards that are not

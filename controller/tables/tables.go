@@ -13,8 +13,8 @@ import (
 	"ringway/events"
 )
 
-// A Request waits until enough is known to begin it, and then until what
-// it asked for is real.
+// A Request waits until enough is known to begin it, and then until it is
+// fulfilled.
 type Request struct {
 	begin    func(time.Time) ([]cluster.Effect, error)
 	reply    func(*cluster.State, *Request) any

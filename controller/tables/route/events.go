@@ -9,7 +9,7 @@ import (
 )
 
 // onlyReachabilityChanged reports whether nothing is new but that servers have a
-// host, or can be reached, or no longer: other events say so.
+// host, or can be reached, or no longer: there are other events of that.
 func onlyReachabilityChanged(was, next events.TableRoute) bool {
 	next.Servers = slices.Clone(next.Servers)
 	for i := range next.Servers {
