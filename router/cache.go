@@ -11,8 +11,7 @@ import (
 
 	"ringway/events"
 	"ringway/internal/statedir"
-	"ringway/router/database"
-	"ringway/router/proxy"
+	"ringway/router/routes"
 )
 
 // cached is one route in the cache file, so that a router that starts while
@@ -43,11 +42,11 @@ func (r *Router) loadCache() {
 		return
 	}
 	for _, c := range all {
-		key, name, err := events.KeyService, c.Service, error(nil)
+		key, name, known, err := events.KeyService, c.Service, routes.Known{Epoch: c.Epoch, Route: c.Route}, error(nil)
 		if c.Table != "" {
 			key, name = events.KeyTable, c.Table
-			err = r.database.Remember(c.Table, database.Known{Epoch: c.Epoch, Route: c.Route})
-		} else if err = r.proxy.Remember(c.Service, proxy.Known{Epoch: c.Epoch, Route: c.Route}); err == nil {
+			err = r.database.Remember(name, known)
+		} else if err = r.proxy.Remember(name, known); err == nil {
 			r.swaps.Inc()
 		}
 		if err != nil {
@@ -75,7 +74,7 @@ func (r *Router) saveCache(ctx context.Context) {
 		case <-r.saveNow:
 		case <-retry.C:
 		}
-		err := save(r.cfg.Cache, r.proxy.Known(), r.database.Known())
+		err := save(r.cfg.Cache, r.proxy.Known(), r.database.Routes().Known())
 		if err != nil {
 			if !failing {
 				r.log.Warn("routes cannot be cached", "file", r.cfg.Cache, events.KeyError, err)
@@ -87,7 +86,7 @@ func (r *Router) saveCache(ctx context.Context) {
 }
 
 // save replaces the file at once or not at all.
-func save(path string, services map[string]proxy.Known, tables map[string]database.Known) error {
+func save(path string, services, tables map[string]routes.Known) error {
 	all := []cached{}
 	for name, k := range services {
 		all = append(all, cached{Service: name, Epoch: k.Epoch, Route: k.Route})

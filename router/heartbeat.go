@@ -32,10 +32,10 @@ func (r *Router) sendHeartbeats(ctx context.Context) {
 // heartbeat reads the epochs first and the counters after them, so that every
 // request of an older epoch is counted: see proxy.Proxy.
 func (r *Router) heartbeat(now time.Time) events.RouterHeartbeat {
-	snap := r.proxy.Snapshot()
+	services, tables := r.proxy.Epochs(), r.database.Routes().Epochs()
 	return events.RouterHeartbeat{
 		Router: r.cfg.ID, Address: addressOf(r.cfg.Public[0]), Sent: now.UTC(),
-		Epochs: snap.Epochs(), Tables: r.database.Epochs(), InFlight: snap.InFlight(),
+		Epochs: services, Tables: tables, InFlight: r.proxy.Snapshot().InFlight(),
 	}
 }
 

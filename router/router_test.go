@@ -345,7 +345,7 @@ func (w *world) put(r events.Route) events.Epoch {
 	epoch := w.store(r)
 	w.last = r
 	w.eventually(func() error {
-		if w.r.proxy.Snapshot().Epochs()[r.Service] != epoch {
+		if w.r.proxy.Epochs()[r.Service] != epoch {
 			return fmt.Errorf("epoch %v is not served", epoch)
 		}
 		return nil

@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"ringway/events"
@@ -19,19 +18,12 @@ func (r *Router) follow(ctx context.Context) {
 // epoch that we do not.
 func (r *Router) behind(b events.ControllerHeartbeat) bool {
 	r.leader.seen.Store(time.Now().UnixNano())
-	served := r.proxy.Snapshot().Epochs()
-	return r.database.Behind(b.Tables) || follow.IsNewer(b.Epochs, func(name string) events.Epoch { return served[name] })
+	return r.proxy.Behind(b.Epochs) || r.database.Routes().Behind(b.Tables)
 }
 
 // apply takes one value of the bucket: the route of a service or of a table.
 func (r *Router) apply(e events.Entry) {
-	changed := false
-	if name, ok := strings.CutPrefix(e.Key, events.ServiceKey("")); ok {
-		changed = r.proxy.Apply(name, e)
-	} else {
-		changed = r.database.Apply(e)
-	}
-	if changed {
+	if r.proxy.Apply(e) || r.database.Apply(e) {
 		r.swaps.Inc()
 		r.heartbeatNow.Notify()
 		r.saveNow.Notify()

@@ -197,7 +197,7 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 		defer cfg.Public[0].Close()
 		r, err := New(cfg, newBucket(), &fakeBus{}, noLogs{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		testkit.Must(t, err)
-		if len(r.proxy.Snapshot().Epochs()) > 0 || !strings.Contains(log.String(), "level=WARN") {
+		if len(r.proxy.Epochs()) > 0 || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%q: log %s", content, log.String())
 		}
 		if b, _ := os.ReadFile(file); string(b) != content {

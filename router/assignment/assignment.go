@@ -34,10 +34,10 @@ type leader interface {
 	Ask(ctx context.Context, verb string, req, reply any) error
 }
 
-// services are those that this router serves. AwaitEpoch returns when an epoch
+// services are those that this router serves. Await returns when an epoch
 // of one or a later one is served.
 type services interface {
-	AwaitEpoch(ctx context.Context, service string, epoch events.Epoch) error
+	Await(ctx context.Context, service string, epoch events.Epoch) error
 }
 
 // tables answer those /add and /rm whose body database.Concerns.
@@ -123,7 +123,7 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 		api.Fail(ctx, err)
 		return
 	}
-	if err := a.services.AwaitEpoch(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
+	if err := a.services.Await(whole, cmp.Or(reply.Service, req.Service), reply.Epoch); err != nil {
 		answer.Fail(ctx, http.StatusGatewayTimeout, fmt.Sprintf("outcome: request %s is done, but this router does not serve it yet", req.ID))
 		return
 	}

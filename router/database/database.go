@@ -20,6 +20,7 @@ import (
 	"ringway/router/database/read"
 	"ringway/router/database/shardclient"
 	"ringway/router/database/write"
+	"ringway/router/routes"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -87,7 +88,7 @@ func (d *Database) Run(ctx context.Context) {
 	d.catalog.Close()
 }
 
-// Apply takes one value of BucketRoutes; see catalog.Catalog.Apply.
+// Apply is that of the tables' routes.
 func (d *Database) Apply(e events.Entry) bool {
 	changed := d.catalog.Apply(e)
 	if changed {
@@ -96,8 +97,8 @@ func (d *Database) Apply(e events.Entry) bool {
 	return changed
 }
 
-// Remember takes a route from a cache into service.
-func (d *Database) Remember(name string, k Known) error {
+// Remember is that of the tables' routes.
+func (d *Database) Remember(name string, k routes.Known) error {
 	err := d.catalog.Remember(name, k)
 	d.prepare()
 	return err
@@ -111,17 +112,8 @@ func (d *Database) prepare() {
 	}
 }
 
-// Known is a route that is served, for a cache.
-type Known = catalog.Known
-
-// Known is what is served now, by table.
-func (d *Database) Known() map[string]Known { return d.catalog.Known() }
-
-// Epochs are those that are served, by table; nil without any.
-func (d *Database) Epochs() map[string]events.Epoch { return d.catalog.Epochs() }
-
-// Behind reports whether the leader serves an epoch that this router does not.
-func (d *Database) Behind(leader map[string]events.Epoch) bool { return d.catalog.Behind(leader) }
+// Routes are those of the tables.
+func (d *Database) Routes() *routes.Set { return d.catalog.Set }
 
 // Tables are those that are served, by name, for people.
 func (d *Database) Tables() []catalog.TableView { return d.catalog.Views() }

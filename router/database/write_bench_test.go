@@ -13,7 +13,7 @@ import (
 	"ringway/events"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
-	"ringway/router/database/catalog"
+	"ringway/router/routes"
 )
 
 // echo stands for bus and shard servers: what is appended is done.
@@ -57,7 +57,7 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	value, err := json.Marshal(route)
 	testkit.Must(b, err)
-	testkit.Must(b, d.Remember("StudT", catalog.Known{Route: value}))
+	testkit.Must(b, d.Remember("StudT", routes.Known{Route: value}))
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { d.Run(ctx); close(ended) }()

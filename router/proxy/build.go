@@ -27,7 +27,7 @@ type builder struct {
 
 // build compiles a route. Members that old knows by name and address keep
 // their *member: connections, requests in flight, ejection.
-func (b *builder) build(route events.Route, epoch events.Epoch, value []byte, old *service) (*service, error) {
+func (b *builder) build(route events.Route, epoch events.Epoch, old *service) (*service, error) {
 	key, err := newKeySource(route.Key)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (b *builder) build(route events.Route, epoch events.Epoch, value []byte, ol
 	}
 	s := &service{
 		name: route.Service, epoch: epoch, table: table, key: key, timeout: route.Timeout.D(),
-		paths: make(map[string]struct{}, len(route.Paths)), value: slices.Clone(value), membership: route.Members,
+		paths: make(map[string]struct{}, len(route.Paths)), membership: route.Members,
 	}
 	for _, p := range route.Paths {
 		s.paths[p] = struct{}{}

@@ -17,7 +17,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringway/events"
 	"ringway/internal/notify"
+	"ringway/router/routes"
 )
 
 // Config is what can be tuned. Start from DefaultConfig.
@@ -58,9 +60,8 @@ type Proxy struct {
 	idle    notify.Signal // notified when a leaving member has nothing in flight any more
 	trial   notify.Signal // notified when a member was ejected, or may have come back
 
-	snapshot atomic.Pointer[Snapshot]
-	swap     sync.Mutex  // orders the writers of snapshot
-	changed  notify.Cond // another snapshot; under swap
+	snapshot    atomic.Pointer[Snapshot]
+	*routes.Set // which the snapshot serves; it orders the writers
 }
 
 // New knows no service yet. compile makes the request hash of the algorithm
@@ -72,6 +73,10 @@ func New(cfg Config, compile CompileH, idle notify.Signal, registry prometheus.R
 	p.budget.fill(cfg.RetryBurst, cfg.RetryRatio)
 	p.builder = builder{compile: compile, newMember: p.newMember}
 	p.snapshot.Store(&Snapshot{})
+	p.Set = routes.New(routes.Config{
+		Prefix: events.ServiceKey(""), Of: events.KeyService, Name: "route", Log: log, Refused: p.metrics.refused,
+		Serve: p.serve, Drop: func(name string) { p.replace(name, nil) },
+	})
 	registry.MustRegister(snapshotCollector{p})
 	return p
 }

@@ -43,7 +43,7 @@ func (p *Proxy) put(t *testing.T, revision uint64, r events.Route) {
 	t.Helper()
 	value, err := json.Marshal(r)
 	testkit.Must(t, err)
-	if !p.Apply("web", events.Entry{Value: value, Version: events.Version{Incarnation: "one", Revision: revision}}) {
+	if !p.Apply(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: "one", Revision: revision}}) {
 		t.Fatal("the route is not served")
 	}
 }
@@ -55,7 +55,7 @@ func TestApply(t *testing.T) {
 		t.Helper()
 		value, err := json.Marshal(r)
 		testkit.Must(t, err)
-		p.Apply("web", events.Entry{Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
+		p.Apply(events.Entry{Key: events.ServiceKey("web"), Value: value, Version: events.Version{Incarnation: incarnation, Revision: revision}})
 	}
 	serves := func(incarnation string, revision uint64) {
 		t.Helper()
@@ -88,14 +88,14 @@ func TestApply(t *testing.T) {
 	bad(func(r *events.Route) { r.Members = append(r.Members, r.Members[0]) })
 	bad(func(r *events.Route) { r.Service = "web2" })
 	bad(func(r *events.Route) { r.Algorithm, r.Functions.H = events.Course, "i" })
-	p.Apply("web", events.Entry{Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
+	p.Apply(events.Entry{Key: events.ServiceKey("web"), Value: []byte("{"), Version: events.Version{Incarnation: "two", Revision: 10}})
 	serves("two", 1)
 	if n := strings.Count(log.String(), "route refused"); n != 10 {
 		t.Errorf("%d refusals are logged, want 10", n)
 	}
-	p.Apply("web", events.Entry{Version: events.Version{Incarnation: "three"}}) // a wiped bus does not know it yet
+	p.Apply(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "three"}}) // a wiped bus does not know it yet
 	serves("two", 1)
-	p.Apply("web", events.Entry{Version: events.Version{Incarnation: "two", Revision: 11}})
+	p.Apply(events.Entry{Key: events.ServiceKey("web"), Version: events.Version{Incarnation: "two", Revision: 11}})
 	if p.snapshot.Load().service != nil {
 		t.Error("a deleted service is served")
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/json"
 	"sync/atomic"
 	"time"
 
@@ -27,9 +26,8 @@ type service struct {
 	key        keySource
 	paths      map[string]struct{} // declared; empty: every path is forwarded
 	timeout    time.Duration
-	replicas   []string        // those that serve, in id order
-	rep        []byte          // the answer to /rep
-	value      json.RawMessage // the route as it came
+	replicas   []string // those that serve, in id order
+	rep        []byte   // the answer to /rep
 	membership []events.Member
 }
 

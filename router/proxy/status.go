@@ -6,15 +6,6 @@ import (
 	"ringway/events"
 )
 
-// Epochs are those that are served, by service.
-func (s *Snapshot) Epochs() map[string]events.Epoch {
-	epochs := map[string]events.Epoch{}
-	for name, one := range s.services {
-		epochs[name] = one.epoch
-	}
-	return epochs
-}
-
 // Unready is why no request can be forwarded; empty if one can.
 func (s *Snapshot) Unready() string {
 	switch {

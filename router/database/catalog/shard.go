@@ -30,7 +30,7 @@ type Shard struct {
 const slotsOfShard = 512
 
 // buildShard compiles the route of a shard; before is what is known of one with
-// the same log, or nil. The caller holds swap.
+// the same log, or nil. The caller holds mu.
 func (c *Catalog) buildShard(route *events.TableRoute, i int, before *Shard) (*Shard, error) {
 	sr := route.Shards[i]
 	s := &Shard{

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 
 	"ringway/events"
 	"ringway/router/database/api"
+	"ringway/router/routes"
 )
 
 // Tables is one immutable snapshot of all tables.
@@ -23,8 +23,6 @@ type Table struct {
 	Route  events.TableRoute
 	Epoch  events.Epoch
 	Shards []*Shard // in the order of keys, as in Route.Table.Shards
-
-	value json.RawMessage // the route as it came
 }
 
 // ErrNoTable refuses a call as long as there is no table.
@@ -96,22 +94,21 @@ func (ts *Tables) with(name string, t *Table) *Tables {
 	return next
 }
 
-// compile reads a route that came under the name of a table. The caller holds
-// swap.
-func (c *Catalog) compile(name string, epoch events.Epoch, value []byte) (*Table, error) {
-	route, err := events.DecodeTableRoute(value)
+// compile reads a route that came under the name of a table; what is known of its
+// replicas and minimum seqs stays. The caller holds mu.
+func (c *Catalog) compile(name string, k routes.Known) (*Table, error) {
+	route, err := events.DecodeTableRoute(k.Route)
 	if err != nil {
 		return nil, err
 	}
 	if route.Table.Name != name {
 		return nil, errors.New("the key is of table " + name + ", the value of " + route.Table.Name)
 	}
-	return c.build(route, epoch, value, c.Tables().all[name])
+	return c.build(route, k.Epoch, c.Tables().all[name])
 }
 
-// build compiles a route; what old knows of replicas and minimum seqs stays.
-func (c *Catalog) build(route events.TableRoute, epoch events.Epoch, value []byte, old *Table) (*Table, error) {
-	t := &Table{Route: route, Epoch: epoch, value: slices.Clone(value)}
+func (c *Catalog) build(route events.TableRoute, epoch events.Epoch, old *Table) (*Table, error) {
+	t := &Table{Route: route, Epoch: epoch}
 	for i := range route.Shards {
 		s, err := c.buildShard(&t.Route, i, old.sameLog(&t.Route, i))
 		if err != nil {

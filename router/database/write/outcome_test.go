@@ -12,6 +12,7 @@ import (
 	"ringway/router/database/background"
 	"ringway/router/database/catalog"
 	"ringway/router/database/shardclient"
+	"ringway/router/routes"
 )
 
 // tableOf is a table with one shard and no replica.
@@ -23,7 +24,7 @@ func tableOf(t *testing.T) *catalog.Table {
 	})
 	testkit.Must(t, err)
 	c := catalog.New(shardclient.DefaultConfig(), &background.Group{}, prometheus.NewRegistry(), testkit.Quiet)
-	testkit.Must(t, c.Remember("StudT", catalog.Known{Route: route}))
+	testkit.Must(t, c.Remember("StudT", routes.Known{Route: route}))
 	return c.Tables().Unnamed()
 }
 
