@@ -224,6 +224,7 @@ func TestWrite_UnknownCanBeAskedAbout(t *testing.T) {
 	c := oneShard(t)
 	f := c.router(func(cfg *router.Config) {
 		cfg.Database.Write.Timeout, cfg.Database.Read.Timeout = 300*time.Millisecond, time.Second
+		cfg.Database.Write.Ask = time.Second
 	})
 	for _, s := range c.servers {
 		s.pause("sh1")
