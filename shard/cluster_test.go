@@ -207,10 +207,7 @@ func (nobody) Results(context.Context, events.LogID, string) (shardlog.Results, 
 
 func (c *cluster) newWriter() *oplog.Writer {
 	c.Helper()
-	w, err := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, testkit.Quiet)
-	if err != nil {
-		c.Fatal(err)
-	}
+	w := oplog.New(oplog.DefaultConfig(), c.conn, c.conn, nobody{}, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = w.Run(ctx) }()

@@ -128,11 +128,7 @@ func New(cfg Config, open Opener, logs func(events.LogID) replica.Log, routes fo
 		Server: cfg.ID, Engine: s.engine.get, Logs: logs, Bus: bus, Cache: rowcache.New(cfg.CacheBytes), Changed: s.heartbeatSoon, Log: log,
 	})
 	s.managers.Store(&map[replica.Key]*manager{})
-	writer, err := oplog.New(oplog.DefaultConfig(), bus, bus, ownStores{s}, log)
-	if err != nil {
-		return nil, fmt.Errorf("shard server: %w", err)
-	}
-	s.writer = writer
+	s.writer = oplog.New(oplog.DefaultConfig(), bus, bus, ownStores{s}, log)
 	return s, nil
 }
 

@@ -136,10 +136,7 @@ func bubble(t *testing.T, d *fakeBus, change func(*oplog.Config), test func(t *t
 		if change != nil {
 			change(&cfg)
 		}
-		w, err := oplog.New(cfg, d, d, d, testkit.Log(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := oplog.New(cfg, d, d, d, testkit.Log(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- w.Run(ctx) }()

@@ -34,10 +34,7 @@ func createLog(t testing.TB, c *bus.Conn, id events.LogID) {
 // run runs a writer until the test, or stop, ends it.
 func run(t testing.TB, cfg oplog.Config, logs oplog.Log, listener oplog.Listener, replicas oplog.ResultReader) (w *oplog.Writer, stop func()) {
 	t.Helper()
-	w, err := oplog.New(cfg, logs, listener, replicas, testkit.Log(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w = oplog.New(cfg, logs, listener, replicas, testkit.Log(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,29 +95,13 @@ type Writer struct {
 
 // New builds a writer that takes ops while Run runs. The first ones may come
 // before it does.
-func New(cfg Config, logs Log, listener Listener, replicas ResultReader, log *slog.Logger) (*Writer, error) {
-	switch {
-	case cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes:
-		return nil, fmt.Errorf("writer: id %q: use 1 to %d bytes", cfg.Writer, events.MaxIDBytes)
-	case cfg.BatchBytes <= 0, cfg.BatchBytes > shardlog.MaxOpBytes, cfg.QueueBytes <= 0, cfg.QueueOps <= 0:
-		return nil, fmt.Errorf("writer: sizes have to be positive, a batch at most %d bytes", shardlog.MaxOpBytes)
-	case cfg.MaxInFlight <= 0:
-		return nil, errors.New("writer: ahead has to be positive")
-	case cfg.Linger < 0, cfg.DelayPerOp < 0, cfg.MaxDelay < 0:
-		return nil, errors.New("writer: linger and pace may be 0 and not less")
-	case cfg.DelayPerOp > math.MaxInt64/time.Duration(cfg.QueueOps):
-		return nil, fmt.Errorf("writer: pace: %s is too long for %d ops", cfg.DelayPerOp, cfg.QueueOps)
-	case cfg.Patience <= 0, cfg.Resend <= 0, cfg.LookupAfter <= 0, cfg.LookupTimeout <= 0, cfg.ResultWait <= 0:
-		return nil, errors.New("writer: times have to be positive")
-	case cfg.Resend >= shardlog.LogDedup:
-		return nil, fmt.Errorf("writer: resend: %s is too long, the log knows a batch for %s", cfg.Resend, shardlog.LogDedup)
-	}
+func New(cfg Config, logs Log, listener Listener, replicas ResultReader, log *slog.Logger) *Writer {
 	begun := make(chan struct{})
 	return &Writer{
 		cfg: cfg, logs: logs, listener: listener, replicas: replicas, log: log, prefix: rand.Text() + "-",
 		begun: begun, begin: sync.OnceFunc(func() { close(begun) }),
 		queues: map[events.LogID]*logQueue{}, sent: map[string]*batch{},
-	}, nil
+	}
 }
 
 // Run writes until ctx ends. Ops that are on their way then have an unknown

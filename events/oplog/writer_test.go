@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -22,10 +23,7 @@ import (
 func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	cfg := oplog.DefaultConfig()
 	cfg.Patience = 10 * time.Millisecond
-	w, err := oplog.New(cfg, &fakeBus{}, &fakeBus{}, &fakeBus{}, testkit.Log(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := oplog.New(cfg, &fakeBus{}, &fakeBus{}, &fakeBus{}, testkit.Log(t))
 	big := insert(1)
 	for range 20 {
 		big.Rows = append(big.Rows, rowjson.Row{rowjson.Int(2), rowjson.Text(strings.Repeat("x", 60_000)), rowjson.Int(1)})
@@ -42,7 +40,7 @@ func TestDo_RefusesWhatCannotBe(t *testing.T) {
 	if w.Running() {
 		t.Error("it runs")
 	}
-	_, err = w.DoFor(time.Hour, theLog, insert(1))
+	_, err := w.DoFor(time.Hour, theLog, insert(1))
 	wantCode(t, err, 503)
 	if _, err := w.Do(t.Context(), events.LogID{Table: "x"}, insert(1)); err == nil {
 		t.Error("wrote to no log")
@@ -57,10 +55,7 @@ func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
 			d.publishResults(b, uint64(n)+1)
 			return uint64(n) + 1, nil
 		}
-		w, err := oplog.New(oplog.DefaultConfig(), d, d, d, testkit.Log(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := oplog.New(oplog.DefaultConfig(), d, d, d, testkit.Log(t))
 		done := do(t.Context(), w, 1)
 		notYet(t, done)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -77,23 +72,21 @@ func TestDo_WaitsForAWriterThatStarts(t *testing.T) {
 	})
 }
 
-func TestNew_RefusesImpossibleSettings(t *testing.T) {
-	f := func(change func(*oplog.Config)) {
-		t.Helper()
-		cfg := oplog.DefaultConfig()
-		change(&cfg)
-		if _, err := oplog.New(cfg, &fakeBus{}, &fakeBus{}, &fakeBus{}, testkit.Log(t)); err == nil {
-			t.Errorf("accepted %+v", cfg)
-		}
+// A writer does not check its settings: all have these.
+func TestDefaultConfig_FitsTheLog(t *testing.T) {
+	cfg := oplog.DefaultConfig()
+	if cfg.Writer == "" || len(cfg.Writer) > events.MaxIDBytes {
+		t.Errorf("writer %q", cfg.Writer)
 	}
-	f(func(cfg *oplog.Config) { cfg.Writer = "" })
-	f(func(cfg *oplog.Config) { cfg.BatchBytes = shardlog.MaxOpBytes + 1 })
-	f(func(cfg *oplog.Config) { cfg.QueueOps = 0 })
-	f(func(cfg *oplog.Config) { cfg.LookupAfter = 0 })
-	f(func(cfg *oplog.Config) { cfg.MaxInFlight = 0 })
-	f(func(cfg *oplog.Config) { cfg.Linger = -1 })
-	f(func(cfg *oplog.Config) { cfg.DelayPerOp, cfg.QueueOps = time.Hour, 1<<22 }) // the product is no Duration
-	f(func(cfg *oplog.Config) { cfg.Resend = shardlog.LogDedup })
+	if cfg.BatchBytes > shardlog.MaxOpBytes {
+		t.Errorf("batches of %d bytes, with ops of at most %d", cfg.BatchBytes, shardlog.MaxOpBytes)
+	}
+	if cfg.DelayPerOp > math.MaxInt64/time.Duration(cfg.QueueOps) {
+		t.Errorf("%s for each of %d ops is no Duration", cfg.DelayPerOp, cfg.QueueOps)
+	}
+	if cfg.Resend >= shardlog.LogDedup {
+		t.Errorf("batches are sent again for %s, and the log knows them for %s", cfg.Resend, shardlog.LogDedup)
+	}
 }
 
 // What is appended is a batch as the contract defines it.

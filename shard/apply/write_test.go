@@ -56,10 +56,7 @@ func TestWrite_AcknowledgedIsOnEveryReplicaOnce(t *testing.T) {
 		a, _ := run(t, cfg, &shaky{store, rand.New(rand.NewPCG(seed, uint64(i)))}, s)
 		appliers = append(appliers, a)
 	}
-	w, err := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, testkit.Quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := oplog.New(oplog.DefaultConfig(), s.conn, s.conn, asker{s.store}, testkit.Quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = w.Run(ctx) }()

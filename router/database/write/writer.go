@@ -55,9 +55,8 @@ func New(cfg Config, hedge time.Duration, c *catalog.Catalog, group *background.
 			Help: "Operations on one shard, by what became of them."}, []string{"table", "kind", "outcome"}),
 	}
 	registry.MustRegister(w.ops)
-	var err error
-	w.oplog, err = oplog.New(oplog.DefaultConfig(), logs, results, w, log)
-	return w, err
+	w.oplog = oplog.New(oplog.DefaultConfig(), logs, results, w, log)
+	return w, nil
 }
 
 // Run writes until ctx ends.
