@@ -173,10 +173,8 @@ func (a *Agent) accept(ctx, work context.Context, f fence, entry events.Entry) f
 }
 
 func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

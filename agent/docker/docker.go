@@ -31,6 +31,7 @@ import (
 
 	"ringway/agent"
 	"ringway/events"
+	"ringway/internal/notify"
 )
 
 // Config is where and how instances run.
@@ -82,7 +83,7 @@ type Runtime struct {
 	observations map[string]*observation // by id of the container
 	names        map[string]bool         // that Start is busy with
 	deaths       []agent.Instance        // for Run to report
-	wake         chan struct{}           // there are deaths
+	wake         notify.Signal           // there are deaths
 }
 
 // observation is a container as it was seen last. Labels have no pids, and the
@@ -115,7 +116,7 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 	}
 	return &Runtime{
 		cfg: cfg, engine: engine, log: log,
-		observations: map[string]*observation{}, names: map[string]bool{}, wake: make(chan struct{}, 1), negotiating: make(chan struct{}, 1),
+		observations: map[string]*observation{}, names: map[string]bool{}, wake: notify.NewSignal(), negotiating: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -381,10 +382,8 @@ func (r *Runtime) release(name string) {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -251,10 +251,7 @@ func (r *Runtime) reportDeath(in agent.Instance) {
 	r.mu.Lock()
 	r.deaths = append(r.deaths, in)
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	r.wake.Notify()
 }
 
 func (r *Runtime) takeDeaths() []agent.Instance {

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -164,11 +165,5 @@ func attach(cmd *exec.Cmd, file *os.File) {
 // without drops the variable: a number that this process was given means
 // nothing in another.
 func without(env []string) []string {
-	kept := make([]string, 0, len(env)+1)
-	for _, kv := range env {
-		if !strings.HasPrefix(kv, Env+"=") {
-			kept = append(kept, kv)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, Env+"=") })
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"ringway/agent"
 	"ringway/events"
@@ -155,11 +156,8 @@ const keptLogs = 32
 // trimLogs bounds the logs: of each instance, and of those that are gone.
 func (r *Runtime) trimLogs() {
 	paths, _ := filepath.Glob(r.logPath("*")) // the pattern is well-formed
-	type gone struct {
-		path string
-		when int64
-	}
-	var old []gone
+	var gone []string
+	changed := map[string]time.Time{}
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -172,13 +170,14 @@ func (r *Runtime) trimLogs() {
 		_, known := r.children[strings.TrimSuffix(filepath.Base(path), ".log")]
 		r.mu.Unlock()
 		if !known {
-			old = append(old, gone{path, info.ModTime().UnixNano()})
+			gone = append(gone, path)
+			changed[path] = info.ModTime()
 		}
 	}
-	slices.SortFunc(old, func(a, b gone) int { return int(min(1, max(-1, b.when-a.when))) })
-	for _, g := range old[min(len(old), keptLogs):] {
-		_ = os.Remove(g.path)
-		_ = os.Remove(g.path + ".old")
+	slices.SortFunc(gone, func(a, b string) int { return changed[b].Compare(changed[a]) })
+	for _, path := range gone[min(len(gone), keptLogs):] {
+		_ = os.Remove(path)
+		_ = os.Remove(path + ".old")
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"ringway/agent"
 	"ringway/agent/lifeline"
 	"ringway/events"
+	"ringway/internal/notify"
 	"ringway/internal/statedir"
 )
 
@@ -62,7 +63,7 @@ type Runtime struct {
 	mu        sync.Mutex
 	children  map[string]*child
 	unwatched []*child      // run, and Run does not watch them yet
-	wake      chan struct{} // there are unseen ones
+	wake      notify.Signal // there are unseen ones
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -88,7 +89,7 @@ func Open(ctx context.Context, cfg Config, line *lifeline.Line, log *slog.Logger
 		return nil, fmt.Errorf("open instances: %w", err)
 	}
 	if cfg.Dir, err = filepath.EvalSymlinks(dir); err == nil {
-		r := &Runtime{cfg: cfg, line: line, log: log, lock: lock, children: map[string]*child{}, wake: make(chan struct{}, 1)}
+		r := &Runtime{cfg: cfg, line: line, log: log, lock: lock, children: map[string]*child{}, wake: notify.NewSignal()}
 		if err = r.adopt(); err == nil {
 			return r, nil
 		}
@@ -189,10 +190,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	started := c.record.instance()
 	r.unwatched = append(r.unwatched, c)
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	r.wake.Notify()
 	return started, nil
 }
 

@@ -43,9 +43,11 @@ func Parse(header func(string) string, body []byte) (events.Event, error) {
 	if err := parseType(&e, header("ce-type")); err != nil {
 		return events.Event{}, err
 	}
-	if err := parseSource(&e, header("ce-source")); err != nil {
-		return events.Event{}, err
+	source, ok := strings.CutPrefix(header("ce-source"), "/ringway/")
+	if !ok {
+		return events.Event{}, fmt.Errorf("parse event: ce-source %q is none of Ringway's", header("ce-source"))
 	}
+	e.Source = source
 	if len(body) > 0 && !json.Valid(body) {
 		return events.Event{}, fmt.Errorf("parse event %s: the body is no JSON", e.ID)
 	}
@@ -59,14 +61,6 @@ func parseType(e *events.Event, s string) error {
 	}
 	if !ok || !word(e.Entity) || !word(e.Verb) {
 		return fmt.Errorf("parse event: ce-type %q is none of Ringway's", s)
-	}
-	return nil
-}
-
-func parseSource(e *events.Event, s string) error {
-	var ok bool
-	if e.Source, ok = strings.CutPrefix(s, "/ringway/"); !ok {
-		return fmt.Errorf("parse event: ce-source %q is none of Ringway's", s)
 	}
 	return nil
 }

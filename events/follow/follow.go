@@ -143,10 +143,8 @@ func IsNewer(leader map[string]events.Version, applied func(name string) events.
 }
 
 func pause(ctx context.Context) {
-	t := time.NewTimer(again)
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-t.C:
+	case <-time.After(again):
 	}
 }

@@ -196,10 +196,8 @@ func lasting(err error) bool {
 // pause waits before the next attempt, longer each time, or until ctx ends.
 func pause(ctx context.Context, attempt int) {
 	d := min(minPause<<min(attempt, 10), maxPause)
-	t := time.NewTimer(d/2 + rand.N(d/2))
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-t.C:
+	case <-time.After(d/2 + rand.N(d/2)):
 	}
 }

@@ -51,7 +51,7 @@ func (l *logQueue) settle(b *batch, answerOf func(*call) answer) {
 	l.ops -= len(b.calls)
 	l.waiting = slices.DeleteFunc(l.waiting, func(other *batch) bool { return other == b })
 	l.writer.forget(b)
-	l.notify()
+	l.notified.Notify()
 }
 
 // expire gives up what has waited too long, and looks up at a replica

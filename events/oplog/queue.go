@@ -8,6 +8,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/internal/notify"
 )
 
 // logQueue is the way to one log: ops wait in it for their batch, batches for
@@ -23,7 +24,7 @@ type logQueue struct {
 	ops       int           // of queue and waiting
 	sending   bool          // a goroutine appends until the queue is empty
 	waiting   []*batch      // sent, results outstanding, in the order of the log
-	notified  chan struct{} // the batch that is held may be due
+	notified  notify.Signal // the batch that is held may be due
 	answered  time.Time     // when a batch was last answered
 	groupSize int           // the ops that were there then, its own included
 	lastBatch time.Duration // from its making to its answer
@@ -52,7 +53,7 @@ func (l *logQueue) put(c *call) (bool, error) {
 	l.bytes += len(c.data)
 	l.ops++
 	if l.bytes >= cfg.BatchBytes || len(l.queue) == l.fullGroup() {
-		l.notify()
+		l.notified.Notify() // the batch that is held looks again whether it is due
 	}
 	if !l.sending && l.writer.start(l.send) {
 		l.sending = true
@@ -124,14 +125,6 @@ func (l *logQueue) nextBatch(ctx context.Context) (*batch, []byte) {
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.waiting = append(l.waiting, b)
 	return b, data
-}
-
-// notify has a batch that is held look again whether it is still early.
-func (l *logQueue) notify() {
-	select {
-	case l.notified <- struct{}{}:
-	default:
-	}
 }
 
 // retire ends the queue if it has nothing to do, and reports whether it did.

@@ -13,6 +13,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/internal/notify"
 )
 
 // Config bounds a writer. Times are of the wall clock, sizes bytes of JSON.
@@ -248,7 +249,7 @@ func (w *Writer) queue(id events.LogID) (*logQueue, error) {
 		if err := id.Validate(); err != nil {
 			return nil, err
 		}
-		l = &logQueue{writer: w, id: id, notified: make(chan struct{}, 1)}
+		l = &logQueue{writer: w, id: id, notified: notify.NewSignal()}
 		w.queues[id] = l
 	}
 	return l, nil

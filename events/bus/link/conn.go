@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -251,23 +252,16 @@ func atLeast(version, want string) bool {
 	if _, err := fmt.Sscanf(want, "%d.%d.%d", &b[0], &b[1], &b[2]); err != nil {
 		panic("BUG: version " + want)
 	}
-	for i := range a {
-		if a[i] != b[i] {
-			return a[i] > b[i]
-		}
-	}
-	return true
+	return slices.Compare(a[:], b[:]) >= 0
 }
 
 // Pause waits before another attempt, longer each time; it reports false when
 // ctx ended.
 func Pause(ctx context.Context, attempt int) bool {
-	t := time.NewTimer(reconnectDelay(attempt))
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-t.C:
+	case <-time.After(reconnectDelay(attempt)):
 		return true
 	}
 }

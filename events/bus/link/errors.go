@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,16 +19,14 @@ func Passing(err error) bool {
 	if errors.As(err, &api) {
 		return api.ErrorCode == codeNoLeader || api.ErrorCode == codeNotEnabled || api.ErrorCode == codeNoPeers
 	}
-	for _, e := range []error{
+	return isAny(err,
 		ErrAway, errLost, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
 		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting,
-		jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+		jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound)
+}
+
+func isAny(err error, of ...error) bool {
+	return slices.ContainsFunc(of, func(e error) bool { return errors.Is(err, e) })
 }
 
 // Error codes of the JetStream API.
@@ -50,15 +49,9 @@ func Explained(ctx context.Context, err error) error {
 
 // PassingTail adds to Passing what only happens to consumers.
 func PassingTail(err error) bool {
-	for _, e := range []error{
+	return Passing(err) || isAny(err,
 		ErrGap, jetstream.ErrNoHeartbeat, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrMsgIteratorClosed,
-		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrConnectionClosed,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return Passing(err)
+		jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown, jetstream.ErrConnectionClosed)
 }
 
 // IsConflict reports whether a compare-and-set was lost.
@@ -76,12 +69,8 @@ func Outcome(err error) error {
 	if errors.As(err, &api) && api.ErrorCode != CodeStoreFailed {
 		return err // refused
 	}
-	for _, unsent := range []error{
-		nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
-	} {
-		if errors.Is(err, unsent) {
-			return err
-		}
+	if isAny(err, nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse) {
+		return err // not sent
 	}
 	return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
 }
