@@ -59,24 +59,12 @@ func hopeless(err error) bool {
 // Emitted reports whether e is the newest event on its subject: whether a
 // predecessor has emitted it already.
 func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
-	fail := func(err error) (bool, error) { return false, fmt.Errorf("look for event %s: %w", e.ID, err) }
-	s := c.link.Stream(eventsConfig(c.link))
-	l, err := s.Open(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	ctx, cancel, err := c.link.Begin(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	defer cancel()
-	m, err := l.Handle.GetLastMsgForSubject(ctx, e.Subject())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	_, m, err := c.link.Stream(eventsConfig(c.link)).Newest(ctx, e.Subject())
+	if errors.Is(err, events.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		s.Forget()
-		return fail(link.Explained(ctx, err))
+		return false, fmt.Errorf("look for event %s: %w", e.ID, err)
 	}
 	return attribute(m.Header, "ce-id") == e.ID, nil
 }

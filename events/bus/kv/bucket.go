@@ -145,24 +145,7 @@ func (b *Bucket) last(ctx context.Context, key string) (*link.Life, *jetstream.R
 	if err := validKey(key); err != nil {
 		return nil, nil, err
 	}
-	l, err := b.stream.Open(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel, err := b.conn.Begin(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer cancel()
-	m, err := l.Handle.GetLastMsgForSubject(ctx, b.subject(key))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil, events.ErrNotFound
-	}
-	if err != nil {
-		b.stream.Forget()
-		return nil, nil, link.Explained(ctx, err)
-	}
-	return l, m, nil
+	return b.stream.Newest(ctx, b.subject(key))
 }
 
 // Create stores the first value of a key that is not there, or was deleted.

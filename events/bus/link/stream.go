@@ -94,6 +94,29 @@ func (s *Stream) Await(ctx context.Context) (*Life, error) {
 	}
 }
 
+// Newest is the newest message on a subject, and the life that it is of, or
+// events.ErrNotFound.
+func (s *Stream) Newest(ctx context.Context, subject string) (*Life, *jetstream.RawStreamMsg, error) {
+	l, err := s.Open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel, err := s.conn.Begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer cancel()
+	m, err := l.Handle.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil, events.ErrNotFound
+	}
+	if err != nil {
+		s.Forget()
+		return nil, nil, Explained(ctx, err)
+	}
+	return l, m, nil
+}
+
 // Name is that of the stream.
 func (s *Stream) Name() string { return s.want.Name }
 
