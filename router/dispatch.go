@@ -7,20 +7,12 @@ import (
 
 	"ringway/router/database"
 	"ringway/router/edge"
-	"ringway/router/proxy"
-)
-
-// owner is who answers a request.
-type owner int
-
-const (
-	ofService    owner = iota // a member of the service
-	ofAssignment              // the API of the load balancer: /rep, /add, /rm
-	ofDatabase                // the endpoints of tables
 )
 
 // dispatch answers one request of a client. Whoever answers it, one snapshot of
-// the routes decides.
+// the routes decides. The assignments' paths and /init are reserved; what else
+// tables have may be the service's: see Snapshot.Takes. The admin endpoints have a
+// listener of their own: see newAdmin.
 func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
 	begun := time.Now()
 	snap := r.proxy.Snapshot()
@@ -29,29 +21,18 @@ func (r *Router) dispatch(ctx *fasthttp.RequestCtx) {
 		return // it has its answer
 	}
 	path := edge.Path(&ctx.Request.Header)
-	switch r.ownerOf(path, snap) {
-	case ofAssignment:
-		name, rep := snap.Default()
-		r.assignment.Serve(ctx, path, name, rep)
-	case ofDatabase:
-		r.database.Serve(ctx, path)
-	default:
-		r.proxy.Serve(ctx, snap, fields, begun)
-	}
-}
-
-// ownerOf is who answers a path. The assignments' paths and /init are reserved;
-// what else tables have may be the service's: see Snapshot.Takes. The admin
-// endpoints have a listener of their own: see newAdmin.
-func (r *Router) ownerOf(path []byte, snap *proxy.Snapshot) owner {
 	switch string(path) {
 	case "/rep", "/add", "/rm":
-		return ofAssignment
+		name, rep := snap.Default()
+		r.assignment.Serve(ctx, path, name, rep)
+		return
 	case "/init":
-		return ofDatabase
+		r.database.Serve(ctx, path)
+		return
 	}
 	if database.Owns(path) && !snap.Takes(path, !r.database.Empty()) {
-		return ofDatabase
+		r.database.Serve(ctx, path)
+		return
 	}
-	return ofService
+	r.proxy.Serve(ctx, snap, fields, begun)
 }
