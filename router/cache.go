@@ -74,7 +74,7 @@ func (r *Router) saveCache(ctx context.Context) {
 		case <-r.saveNow:
 		case <-retry.C:
 		}
-		err := save(r.cfg.Cache, r.proxy.Known(), r.database.Routes().Known())
+		err := r.save()
 		if err != nil {
 			if !failing {
 				r.log.Warn("routes cannot be cached", "file", r.cfg.Cache, events.KeyError, err)
@@ -86,19 +86,19 @@ func (r *Router) saveCache(ctx context.Context) {
 }
 
 // save replaces the file at once or not at all.
-func save(path string, services, tables map[string]routes.Known) error {
+func (r *Router) save() error {
 	all := []cached{}
-	for name, k := range services {
+	for name, k := range r.proxy.Known() {
 		all = append(all, cached{Service: name, Epoch: k.Epoch, Route: k.Route})
 	}
-	for name, k := range tables {
+	for name, k := range r.database.Routes().Known() {
 		all = append(all, cached{Table: name, Epoch: k.Epoch, Route: k.Route})
 	}
 	raw, err := json.Marshal(all)
-	if err != nil {
-		return fmt.Errorf("save routes: %w", err)
+	if err == nil {
+		err = statedir.WriteFile(r.cfg.Cache, raw)
 	}
-	if err := statedir.WriteFile(path, raw); err != nil {
+	if err != nil {
 		return fmt.Errorf("save routes: %w", err)
 	}
 	return nil

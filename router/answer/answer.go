@@ -3,6 +3,7 @@
 package answer
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 
@@ -78,18 +79,11 @@ func NotAllowed(ctx *fasthttp.RequestCtx, allow string) {
 
 // Marshal writes v with <, > and & as they are: the assignments spell "<Error>".
 func Marshal(v any) []byte {
-	var b buffer
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		panic("BUG: answer cannot be JSON: " + err.Error())
 	}
-	return b[:len(b)-1]
-}
-
-type buffer []byte
-
-func (b *buffer) Write(p []byte) (int, error) {
-	*b = append(*b, p...)
-	return len(p), nil
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

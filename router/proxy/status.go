@@ -58,11 +58,11 @@ func (s *Snapshot) Views() (all []View) {
 // any.
 func (s *Snapshot) InFlight() map[string]map[string]int { return s.inFlight(false) }
 
-// inFlight is the number of requests by service and member; members without
-// any are left out unless all is set.
+// inFlight is the number of requests by service and member; current members
+// without any are left out unless all is set.
 func (s *Snapshot) inFlight(all bool) map[string]map[string]int {
 	count := map[string]map[string]int{}
-	add := func(m *member) {
+	add := func(m *member, all bool) {
 		n := int(m.inflight.Load())
 		if n <= 0 && !all {
 			return
@@ -74,14 +74,11 @@ func (s *Snapshot) inFlight(all bool) map[string]map[string]int {
 	}
 	for _, one := range s.services {
 		for _, m := range one.members {
-			add(m)
+			add(m, all)
 		}
 	}
 	for _, m := range s.departed {
-		if all && m.inflight.Load() == 0 {
-			continue
-		}
-		add(m)
+		add(m, false)
 	}
 	return count
 }

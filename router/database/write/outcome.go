@@ -50,23 +50,20 @@ func outcomeOf(p *part, r *oplog.Result, err error) outcome {
 	case err != nil:
 		return notWrittenBecause(err)
 	}
-	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.Log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail}
+	o := outcome{Outcome: string(r.Outcome), Keys: r.Keys, Op: opID(p.shard.Log, cmp.Or(r.Of, r.OpID())), Detail: r.Detail, code: cmp.Or(codes[r.Outcome], http.StatusBadRequest)}
 	if r.Count > len(r.Keys) {
 		o.Count = r.Count
 	}
-	switch r.Outcome {
-	case shardlog.Done:
-		o.Rows, o.code = max(len(p.op.Rows), 1), http.StatusOK
-	case shardlog.Duplicate:
-		o.code = http.StatusConflict
-	case shardlog.Missing:
-		o.code = http.StatusNotFound
-	case shardlog.Mismatch:
-		o.code = http.StatusUnprocessableEntity
-	default:
-		o.code = http.StatusBadRequest
+	if r.Outcome == shardlog.Done {
+		o.Rows = max(len(p.op.Rows), 1)
 	}
 	return o
+}
+
+// codes are the status codes of outcomes; of others it is 400.
+var codes = map[shardlog.Outcome]int{
+	shardlog.Done: http.StatusOK, shardlog.Duplicate: http.StatusConflict,
+	shardlog.Missing: http.StatusNotFound, shardlog.Mismatch: http.StatusUnprocessableEntity,
 }
 
 // notWrittenBecause is the outcome of an op that is in no log.
@@ -121,7 +118,7 @@ func judge(t *catalog.Table, parts []part, outcomes []outcome) (int, string) {
 		message += oplog.NotSentText
 	}
 	if len(parts) > 1 {
-		message = fmt.Sprintf("%d of %s written: %s", done, count(len(parts), "shard"), message)
+		message = fmt.Sprintf("%d of %d shards written: %s", done, len(parts), message)
 	}
 	return code, message
 }

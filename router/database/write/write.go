@@ -32,7 +32,7 @@ func (w *Writer) Insert(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	return w.writeAll(ctx, t, parts, added(rows))
+	return w.writeAll(ctx, t, parts, answer.DoneBody(strconv.Itoa(rows)+" Data entries added"))
 }
 
 // parseRows reads the rows of a request, and gives each to the part of its shard.
@@ -71,8 +71,6 @@ func (w *Writer) parseRows(body []byte) (t *catalog.Table, parts []part, n int, 
 	}
 	return t, parts, len(list), nil
 }
-
-func added(rows int) []byte { return answer.DoneBody(strconv.Itoa(rows) + " Data entries added") }
 
 // join gives row i of a request to the part of its shard.
 func join(t *catalog.Table, parts []part, i int, row rowjson.Row) ([]part, error) {
@@ -265,10 +263,3 @@ func idempotency(ctx *fasthttp.RequestCtx) (*shardlog.Idempotency, error) {
 // opID names an op for clients: unlike the id in the log, it has the table and the
 // shard.
 func opID(log events.LogID, op string) string { return log.Table + "." + log.Shard + "." + op }
-
-func count(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.Itoa(n) + " " + one + "s"
-}
