@@ -18,7 +18,8 @@ func FalseFirst(a, b bool) int {
 	return 1
 }
 
-// RemovedMeanwhile compares what was added with those that are there of it.
+// RemovedMeanwhile refuses to call a request done if what it added was removed
+// meanwhile: has reports what is there of it.
 func RemovedMeanwhile[T any](added []string, all []T, has func(T) bool) error {
 	lost := len(added)
 	for _, x := range all {

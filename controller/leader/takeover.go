@@ -33,29 +33,19 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	}
 	s := t.state
 	service, table := events.ServiceKey(""), events.TableKey("")
-	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.Services, func(v *events.Service) (string, string) {
-		return v.Spec.Name, events.ServiceKey(v.Spec.Name)
-	}); err != nil {
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.Services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketDesired, t.desired, table, events.DecodeDatabase, s.Tables, func(v *events.Database) (string, string) {
-		return v.Table.Name, events.TableKey(v.Table.Name)
-	}); err != nil {
+	if err := rewrite(ctx, t, events.BucketDesired, t.desired, table, events.DecodeDatabase, s.Tables, func(v *events.Database) string { return v.Table.Name }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketAssign, t.assign, "", events.DecodeAssignment, s.Assigned, func(v *events.Assignment) (string, string) {
-		return v.Host, v.Host
-	}); err != nil {
+	if err := rewrite(ctx, t, events.BucketAssign, t.assign, "", events.DecodeAssignment, s.Assigned, func(v *events.Assignment) string { return v.Host }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, table, events.DecodeTableRoute, s.TableRoutes, func(v *events.TableRoute) (string, string) {
-		return v.Table.Name, events.TableKey(v.Table.Name)
-	}); err != nil {
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, table, events.DecodeTableRoute, s.TableRoutes, func(v *events.TableRoute) string { return v.Table.Name }); err != nil {
 		return err
 	}
-	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, service, events.DecodeRoute, s.Routes, func(v *events.Route) (string, string) {
-		return v.Service, events.ServiceKey(v.Service)
-	}); err != nil {
+	if err := rewrite(ctx, t, events.BucketRoutes, t.routes, service, events.DecodeRoute, s.Routes, func(v *events.Route) string { return v.Service }); err != nil {
 		return err
 	}
 	for key := range t.undecodable {
@@ -81,9 +71,10 @@ type value[V any] interface {
 }
 
 // rewrite reads a bucket and writes every value whose key begins with prefix
-// back under the new term; other keys are left alone. In place of a value that
+// back under the new term; other keys are left alone. A key is the prefix and
+// the name of its value. In place of a value that
 // cannot be decoded it takes the last one that can.
-func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, prefix string, decodeValue func([]byte) (V, error), into map[string]*cluster.Stored[V], identity func(P) (name, key string)) error {
+func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b Bucket, prefix string, decodeValue func([]byte) (V, error), into map[string]*cluster.Stored[V], name func(P) string) error {
 	entries, err := b.Entries(ctx)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
@@ -94,7 +85,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 		}
 		decode := func(b []byte) (V, error) {
 			v, err := decodeValue(b)
-			if _, key := identity(&v); err == nil && key != e.Key {
+			if key := prefix + name(&v); err == nil && key != e.Key {
 				err = fmt.Errorf("it is the value of %s", key)
 			}
 			return v, err
@@ -126,8 +117,7 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 			why.Term, why.Former = t.lease.Token, e.Version
 			version, err := b.Update(ctx, e.Key, encode(v), e.Version)
 			if err == nil {
-				name, _ := identity(&v)
-				into[name] = &cluster.Stored[V]{Value: v, Version: version, Former: e.Version.Revision}
+				into[name(&v)] = &cluster.Stored[V]{Value: v, Version: version, Former: e.Version.Revision}
 				break
 			}
 			if !errors.Is(err, events.ErrConflict) {

@@ -124,7 +124,7 @@ func (p *Requests) Reply(now time.Time) (effects []cluster.Effect) {
 	p.pending = slices.DeleteFunc(p.pending, func(r *request) bool {
 		route, ok := s.Routes[r.service]
 		missing := waitingFor(s, r)
-		lost := removedSince(s, r)
+		lost := cluster.RemovedMeanwhile(r.added, s.Services[r.service].Value.Replicas, r.has)
 		switch {
 		case lost != nil:
 			effects = append(effects, r.answer(nil, lost))
@@ -143,9 +143,8 @@ func (p *Requests) Reply(now time.Time) (effects []cluster.Effect) {
 
 // waitingFor is what a request still waits for.
 func waitingFor(s *cluster.State, r *request) string {
-	svc, ok := s.Services[r.service]
-	route, routed := s.Routes[r.service]
-	if !ok || !routed {
+	route, ok := s.Routes[r.service]
+	if !ok {
 		return "the service is gone"
 	}
 	for _, name := range r.removed {
@@ -153,7 +152,7 @@ func waitingFor(s *cluster.State, r *request) string {
 			return name + " is still in rotation"
 		}
 	}
-	for _, x := range svc.Value.Replicas {
+	for _, x := range s.Services[r.service].Value.Replicas {
 		if r.has(x) && !OwnsSlots(route.Value, x.Name) {
 			return x.Name + " is not ready yet"
 		}
@@ -164,15 +163,6 @@ func waitingFor(s *cluster.State, r *request) string {
 // has reports whether a replica is one that the request added, or its
 // replacement.
 func (r *request) has(x events.Replica) bool { return r.add && x.Request == r.req.ID }
-
-// removedSince refuses to call a request done if what it added was removed meanwhile.
-func removedSince(s *cluster.State, r *request) error {
-	svc, ok := s.Services[r.service]
-	if !ok {
-		return nil
-	}
-	return cluster.RemovedMeanwhile(r.added, svc.Value.Replicas, r.has)
-}
 
 func scaled(s *cluster.State, r *request) events.ScaleReply {
 	route := s.Routes[r.service]

@@ -99,11 +99,11 @@ func (t *Tables) BeginRequests(now time.Time) []cluster.Effect {
 // Reply answers the requests that are fulfilled, or whose time is up.
 func (t *Tables) Reply(now time.Time) (effects []cluster.Effect) {
 	t.requests = slices.DeleteFunc(t.requests, func(r *Request) bool {
-		missing := "no host has been heard, and nothing was changed"
+		missing, lost := "no host has been heard, and nothing was changed", error(nil)
 		if r.begun {
 			missing = t.waitingFor(r, now)
+			lost = cluster.RemovedMeanwhile(r.added, t.s.Tables[r.table].Value.Servers, r.has)
 		}
-		lost := serversRemovedSince(t.s, r)
 		switch {
 		case lost != nil:
 			effects = append(effects, r.answer(nil, lost))
@@ -125,11 +125,8 @@ func (t *Tables) Reply(now time.Time) (effects []cluster.Effect) {
 // waitingFor is what a request still waits for.
 func (t *Tables) waitingFor(r *Request, now time.Time) string {
 	s := t.s
-	db, ok := s.Tables[r.table]
-	if !ok {
-		return "the table is gone"
-	}
-	for _, l := range db.Value.Logs {
+	db := s.Tables[r.table].Value
+	for _, l := range db.Logs {
 		if !l.Made {
 			why := "not made yet"
 			if m := t.creations[events.LogID{Table: r.table, Shard: l.Shard, Incarnation: l.Incarnation}]; m != nil && m.err != nil {
@@ -147,7 +144,7 @@ func (t *Tables) waitingFor(r *Request, now time.Time) string {
 			return name + " is still in the route"
 		}
 	}
-	for _, srv := range db.Value.Servers {
+	for _, srv := range db.Servers {
 		if !r.has(srv) {
 			continue
 		}
@@ -170,14 +167,4 @@ func (t *Tables) waitingFor(r *Request, now time.Time) string {
 // replacement.
 func (r *Request) has(srv events.ShardServer) bool {
 	return r.id != "" && srv.Request == r.id || slices.Contains(r.ids, srv.ID)
-}
-
-// serversRemovedSince refuses to call a request done if what it added was removed
-// meanwhile.
-func serversRemovedSince(s *cluster.State, r *Request) error {
-	db, ok := s.Tables[r.table]
-	if !ok {
-		return nil
-	}
-	return cluster.RemovedMeanwhile(r.added, db.Value.Servers, r.has)
 }
