@@ -23,9 +23,9 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		if ok && (w.ConfigHash == "" || have.Value.ConfigHash == w.ConfigHash) || !ok && !s.ReadyToPlace(now) {
 			continue
 		}
-		next := events.Service{Spec: events.DefaultServiceSpec()}
+		next, verb := events.Service{Spec: events.DefaultServiceSpec()}, events.VerbCreated
 		if ok {
-			next = have.Value
+			next, verb = have.Value, events.VerbScaled
 		} else {
 			next.Spec.Name = w.Name
 			next.Replicas = adoptable(s, w.Name)
@@ -40,10 +40,6 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			next.Before, next.Stuck = &before, ""
 		}
 		next.Spec, next.ConfigHash = spec, w.ConfigHash
-		verb := events.VerbScaled
-		if !ok {
-			verb = events.VerbCreated
-		}
 		before := len(next.Replicas)
 		next.Replicas = resize(s, next, spec.Replicas)
 		next.Decision = s.Because(s.Event(now, events.EntityService, verb, w.Name, map[string]any{

@@ -39,13 +39,9 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	db := events.Database{Table: req.Table, ServerSpec: events.ServerSpec{Engine: req.Engine}, ConfigHash: configured}
 	db.Table.Shards = slices.Clone(db.Table.Shards)
 	db.Table.Sort()
-	var given [][]string
-	for i := range req.N {
-		if i < len(req.Servers) {
-			given = append(given, req.Servers[i].Shards)
-		} else {
-			given = append(given, nil)
-		}
+	given := make([][]string, req.N)
+	for i, p := range req.Servers {
+		given[i] = p.Shards
 	}
 	placed := placement.Layout(shardIDs(db.Table.Shards), given, cmp.Or(req.Replicas, events.DefaultShardReplicas))
 	if err := checkSize(placed); err != nil {
