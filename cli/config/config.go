@@ -29,9 +29,10 @@ const maxConfig = 1 << 20
 
 // Config is what a person wrote, read without a fault.
 type Config struct {
+	source   []byte // the file
 	service  string // empty: none was named
 	settings []func(*events.ServiceSpec)
-	at       map[string]place // of every key that was written, "key.from" for nested ones
+	at       map[string]place // of every value that was written; see decoder
 	tables   []*tableConfig
 }
 
@@ -48,9 +49,10 @@ func (p place) errorf(format string, args ...any) error {
 	return console.Usage("%s:%d:%d: %w", p.file, p.line, p.column, fmt.Errorf(format, args...))
 }
 
-func (c *Config) set(key string, p place, apply func(*events.ServiceSpec)) {
+// setFlag has a flag of the name of a key win over the file.
+func (c *Config) setFlag(key string, apply func(*events.ServiceSpec)) {
 	c.settings = append(c.settings, apply)
-	c.at[key] = p
+	c.at[key] = place{}
 }
 
 func (c *Config) wrote(key string) bool {
@@ -70,7 +72,7 @@ func LoadConfig(file string) (*Config, error) {
 // ParseConfig reads the content of a configuration file. Errors begin with
 // file:line:column.
 func ParseConfig(file string, b []byte) (*Config, error) {
-	c := &Config{at: map[string]place{}}
+	c := &Config{source: b, at: map[string]place{}}
 	start := place{file, 1, 1}
 	body, err := document(start, b)
 	if err != nil {
@@ -79,11 +81,40 @@ func ParseConfig(file string, b []byte) (*Config, error) {
 	if body == nil {
 		return c, nil
 	}
-	d := &decoder{file: start, c: c}
-	if err := d.root(body); err != nil {
+	d := &decoder{file: start, at: c.at}
+	if err := d.mappingInto("the file", "", body, keys{
+		"services": func(n ast.Node) error { return c.readServices(d, n) },
+		"tables":   func(n ast.Node) error { return c.readTables(d, n) },
+	}); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// readServices reads the part of a file that is about services.
+func (c *Config) readServices(d *decoder, n ast.Node) error {
+	services, err := d.mapping("services", n)
+	if err != nil {
+		return err
+	}
+	for i, kv := range services {
+		if i > 0 {
+			return kv.at.errorf("service %q is the second; this release runs one service, take one of them out", kv.key)
+		}
+		if err := events.ValidName(kv.key); err != nil {
+			return kv.at.errorf("service %w", err)
+		}
+		c.service = kv.key
+		d.at["name"] = kv.at
+		read := func(d *decoder, s *events.ServiceSpec) error {
+			return d.mappingInto("service "+kv.key, "", kv.value, serviceKeys(s))
+		}
+		if err := read(d, &events.ServiceSpec{}); err != nil {
+			return err
+		}
+		c.settings = append(c.settings, func(s *events.ServiceSpec) { _ = read(d.again(), s) }) // it was read without a fault
+	}
+	return nil
 }
 
 // document is the one document of a file; nil if it is empty.
@@ -142,7 +173,7 @@ func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
 		spec.Slots = slotsFor(base, spec.Algorithm)
 	}
 	if err := validate(&spec); err != nil {
-		return base, c.locate(err)
+		return base, locate(c.at, err)
 	}
 	return spec, nil
 }
@@ -159,21 +190,15 @@ func slotsFor(base events.ServiceSpec, algorithm string) int {
 }
 
 // locate gives an error of validate the place of the field that it begins with.
-func (c *Config) locate(err error) error {
+func locate(places map[string]place, err error) error {
 	field, _, _ := strings.Cut(err.Error(), ":")
-	for ; field != ""; field = parent(field) {
-		if p, ok := c.at[field]; ok {
+	for field != "" {
+		if p, ok := places[field]; ok {
 			return p.errorf("%w", err)
 		}
+		field = field[:max(0, strings.LastIndexByte(field, '.'))] // that which it is a part of
 	}
 	return console.Exit(console.ExitUsage, err)
-}
-
-func parent(field string) string {
-	if i := strings.LastIndexByte(field, '.'); i >= 0 {
-		return field[:i]
-	}
-	return ""
 }
 
 // Flags are the flags that speak of the service.
@@ -200,45 +225,47 @@ type ServiceConfig struct {
 	Servers    []ServersConfig
 }
 
-// serviceConfig reads the file now. Different runs have different hashes.
+// ServiceConfig reads the file now. Different runs have different hashes.
 func (f *Flags) ServiceConfig(cmd *cobra.Command, run string) (ServiceConfig, error) {
-	overlay, err := f.Overlay(cmd)
+	config, err := f.load(cmd)
 	if err != nil {
 		return ServiceConfig{}, err
 	}
-	spec, err := overlay(events.DefaultServiceSpec())
+	spec, err := config.Overlay(events.DefaultServiceSpec())
 	if err != nil {
 		return ServiceConfig{}, err
 	}
-	digest, err := f.digest(cmd, run)
-	if err != nil {
-		return ServiceConfig{}, err
+	digest := f.digest(cmd, run, config.source)
+	service := ServiceConfig{Service: spec.Name, ConfigHash: digest, Overlay: config.Overlay}
+	for _, t := range config.tables {
+		service.Servers = append(service.Servers, ServersConfig{Table: t.name, ConfigHash: digest, Overlay: t.overlay})
 	}
-	servers, err := f.servers(digest)
-	return ServiceConfig{Service: spec.Name, ConfigHash: digest, Overlay: overlay, Servers: servers}, err
+	return service, nil
 }
 
 // digest is a hash of what a person wrote; empty if that is nothing.
-func (f *Flags) digest(cmd *cobra.Command, run string) (string, error) {
+func (f *Flags) digest(cmd *cobra.Command, run string, file []byte) string {
 	given := f.Args(cmd)
 	if len(given) == 0 {
-		return "", nil
+		return ""
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q %q\n", run, given)
-	if f.config != "" {
-		b, err := os.ReadFile(f.config)
-		if err != nil {
-			return "", console.Usage("configuration: %w", err)
-		}
-		sum.Write(b)
-	}
-	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
+	sum.Write(file)
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
-// overlay reads the file now, and checks all that can be checked without the
-// stored service.
-func (f *Flags) Overlay(cmd *cobra.Command) (Overlay, error) {
+// Spec is what a new service would be, by the file as it is now.
+func (f *Flags) Spec(cmd *cobra.Command) (events.ServiceSpec, error) {
+	config, err := f.load(cmd)
+	if err != nil {
+		return events.ServiceSpec{}, err
+	}
+	return config.Overlay(events.DefaultServiceSpec())
+}
+
+// load reads the file and puts the flags over it.
+func (f *Flags) load(cmd *cobra.Command) (*Config, error) {
 	config := &Config{at: map[string]place{}}
 	if f.config != "" {
 		var err error
@@ -247,18 +274,15 @@ func (f *Flags) Overlay(cmd *cobra.Command) (Overlay, error) {
 		}
 	}
 	if cmd.Flags().Changed("replicas") {
-		config.set("replicas", place{}, func(s *events.ServiceSpec) { s.Replicas = f.replicas })
+		config.setFlag("replicas", func(s *events.ServiceSpec) { s.Replicas = f.replicas })
 	}
 	if cmd.Flags().Changed("algorithm") {
-		config.set("algorithm", place{}, func(s *events.ServiceSpec) { s.Algorithm = f.algorithm })
+		config.setFlag("algorithm", func(s *events.ServiceSpec) { s.Algorithm = f.algorithm })
 	}
-	if _, err := config.Overlay(events.DefaultServiceSpec()); err != nil {
-		return nil, err
-	}
-	return config.Overlay, nil
+	return config, nil
 }
 
-// args repeats the flags that were given, for the controller that `up` starts.
+// Args repeats the flags that were given, for the controller that `up` starts.
 func (f *Flags) Args(cmd *cobra.Command) []string {
 	var args []string
 	for _, name := range []string{"config", "replicas", "algorithm"} {

@@ -1,9 +1,13 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"ringway/cli/console"
 	"ringway/events"
@@ -169,4 +173,23 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%q: the error has no place: %v", text, err)
 		}
 	})
+}
+
+// A flag stays what is blamed when the file has the same key.
+func TestFlags_AFaultIsOfTheFlagThatWins(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ringway.yaml")
+	if err := os.WriteFile(file, []byte("services: {web: {replicas: 4}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var f Flags
+	cmd := &cobra.Command{}
+	f.Add(cmd)
+	if err := cmd.ParseFlags([]string{"--config", file, "--replicas", "0"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := f.Spec(cmd); err == nil || err.Error() != "--replicas: 0 is too few; use at least 1" {
+			t.Error(err)
+		}
+	}
 }

@@ -9,115 +9,124 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"ringway/events"
 )
 
 // decoder reads the syntax tree of a configuration file. It is written out so
-// that every error has a position and a remedy, and so that only keys that are
-// written change anything.
+// that every error has a position and a remedy, and because the library takes
+// 3.5 for a whole number and true for a text.
 type decoder struct {
-	file place // its start
-	c    *Config
+	file place            // its start
+	at   map[string]place // of every value that was written, "key.from" for nested ones
 }
 
-// field decodes the value of one key; it returns what the value does.
-type field func(d *decoder, key string, n ast.Node) (func(*events.ServiceSpec), error)
+// again is a decoder of the same file that has met nothing.
+func (d *decoder) again() *decoder { return &decoder{file: d.file, at: map[string]place{}} }
 
-type spec = events.ServiceSpec
+// keys are those of a mapping, each with where its value goes: a pointer, the
+// keys of a nested mapping, or a function that reads the value.
+type keys map[string]any
 
-// serviceFields are the keys of a service.
-var serviceFields = map[string]field{
-	"replicas":    intField(func(s *spec, v int) { s.Replicas = v }),
-	"algorithm":   textField(func(s *spec, v string) { s.Algorithm = v }),
-	"slots":       intField(func(s *spec, v int) { s.Slots = v }),
-	"load_factor": floatField(func(s *spec, v float64) { s.LoadFactor = v }),
-	"functions":   functions,
-	"key":         keySource,
-	"paths":       listField(func(s *spec, v []string) { s.Paths = v }),
-	"health":      textField(func(s *spec, v string) { s.Health = v }),
-	"command":     listField(func(s *spec, v []string) { s.Command = v }),
-	"env":         environment,
-	"image":       textField(func(s *spec, v string) { s.Image = v }),
-	"port":        intField(func(s *spec, v int) { s.Port = v }),
-	"limits":      limits,
-	"timeout":     durationField(func(s *spec, v events.Duration) { s.Timeout = v }),
-	"drain":       durationField(func(s *spec, v events.Duration) { s.Drain = v }),
-	"grace":       durationField(func(s *spec, v events.Duration) { s.Grace = v }),
+// byteSize is a number of bytes, or one with a unit: powers of 1024.
+type byteSize int64
+
+// engineName is what keeps the rows.
+type engineName string
+
+func serviceKeys(s *events.ServiceSpec) keys {
+	return keys{
+		"replicas":    &s.Replicas,
+		"algorithm":   &s.Algorithm,
+		"slots":       &s.Slots,
+		"load_factor": &s.LoadFactor,
+		"functions":   keys{"h": &s.Functions.H, "phi": &s.Functions.Phi},
+		"key":         keys{"from": &s.Key.From, "name": &s.Key.Name},
+		"paths":       &s.Paths,
+		"health":      &s.Health,
+		"command":     &s.Command,
+		"env":         &s.Env,
+		"image":       &s.Image,
+		"port":        &s.Port,
+		"limits":      limitKeys(&s.Limits),
+		"timeout":     &s.Timeout,
+		"drain":       &s.Drain,
+		"grace":       &s.Grace,
+	}
 }
 
-var limitFields = map[string]field{
-	"memory": bytesField(func(s *spec, v int64) { s.Limits.Memory = v }),
-	"cpus":   floatField(func(s *spec, v float64) { s.Limits.CPUs = v }),
-	"pids":   intField(func(s *spec, v int) { s.Limits.PIDs = v }),
+func limitKeys(l *events.Limits) keys {
+	return keys{"memory": (*byteSize)(&l.Memory), "cpus": &l.CPUs, "pids": &l.PIDs}
 }
 
-var functionFields = map[string]field{
-	"h":   textField(func(s *spec, v string) { s.Functions.H = v }),
-	"phi": textField(func(s *spec, v string) { s.Functions.Phi = v }),
-}
-
-var keyFields = map[string]field{
-	"from": textField(func(s *spec, v string) { s.Key.From = v }),
-	"name": textField(func(s *spec, v string) { s.Key.Name = v }),
-}
-
-func (d *decoder) root(n ast.Node) error {
-	top, err := d.mapping("the file", n)
+// mappingInto decodes a mapping; prefix is its path.
+func (d *decoder) mappingInto(what, prefix string, n ast.Node, known keys) error {
+	pairs, err := d.mapping(what, n)
 	if err != nil {
 		return err
 	}
-	for _, kv := range top {
-		if kv.key == "tables" {
-			if err := d.tables(kv.value); err != nil {
-				return err
-			}
-			continue
+	for _, kv := range pairs {
+		to, ok := known[kv.key]
+		if !ok {
+			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, slices.Sorted(maps.Keys(known))))
 		}
-		if kv.key != "services" {
-			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, []string{"services", "tables"}))
-		}
-		services, err := d.mapping("services", kv.value)
-		if err != nil {
+		if err := d.decode(prefix+kv.key, kv.value, to); err != nil {
 			return err
-		}
-		for i, s := range services {
-			if i > 0 {
-				return s.at.errorf("service %q is the second; this release runs one service, take one of them out", s.key)
-			}
-			if err := events.ValidName(s.key); err != nil {
-				return s.at.errorf("service %w", err)
-			}
-			d.c.service = s.key
-			d.c.at["name"] = s.at
-			fields, err := d.mapping("service "+s.key, s.value)
-			if err != nil {
-				return err
-			}
-			if err := d.decode("", fields, serviceFields); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// decode applies fields to what is there; prefix is the path of the mapping.
-func (d *decoder) decode(prefix string, there []pair, known map[string]field) error {
-	for _, kv := range there {
-		f, ok := known[kv.key]
+// decode puts the value of one key where it belongs.
+func (d *decoder) decode(key string, n ast.Node, to any) (err error) {
+	d.at[key] = at(d.file, n)
+	switch to := to.(type) {
+	case keys:
+		return d.mappingInto(key, key+".", n, to)
+	case func(ast.Node) error:
+		return to(n)
+	case *int:
+		number, ok := n.(*ast.IntegerNode)
 		if !ok {
-			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, slices.Sorted(maps.Keys(known))))
+			return d.wrong(key, n, "a whole number")
 		}
-		key := prefix + kv.key
-		apply, err := f(d, key, kv.value)
-		if err != nil {
-			return err
+		v, ok := wholeOf(n)
+		if !ok || v < math.MinInt32 || v > math.MaxInt32 {
+			return d.at[key].errorf("%s: %s is out of range", key, number.Token.Value)
 		}
-		d.c.set(key, at(d.file, kv.value), apply)
+		*to = int(v)
+	case *float64:
+		switch n.(type) {
+		case *ast.IntegerNode, *ast.FloatNode:
+			return yaml.NodeToValue(n, to)
+		}
+		return d.wrong(key, n, "a number")
+	case *byteSize:
+		*to, err = d.byteSize(key, n)
+	case *string:
+		text, ok := stringOf(n)
+		if !ok {
+			return d.wrong(key, n, "text")
+		}
+		*to = text
+	case *engineName:
+		text, _ := stringOf(n)
+		if CheckEngine(text) != nil {
+			return d.wrong(key, n, "auto, mysql or sqlite")
+		}
+		*to = engineName(text)
+	case *events.Duration:
+		*to, err = d.duration(key, n)
+	case *[]string:
+		*to, err = d.texts(key, n)
+	case *map[string]string:
+		*to, err = d.environment(key, n)
+	default:
+		panic(fmt.Sprintf("BUG: no way to read %s into %T", key, to))
 	}
-	return nil
+	return err
 }
 
 // pair is one entry of a mapping.
@@ -158,109 +167,53 @@ func (d *decoder) wrong(key string, n ast.Node, want string) error {
 	return at(d.file, n).errorf("%s: want %s, got %s", key, want, describe(n))
 }
 
-func intField(set func(*spec, int)) field {
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		if i, ok := n.(*ast.IntegerNode); ok {
-			switch v := i.Value.(type) {
-			case int64:
-				if v >= math.MinInt32 && v <= math.MaxInt32 {
-					return func(s *spec) { set(s, int(v)) }, nil
-				}
-			case uint64:
-				if v <= math.MaxInt32 {
-					return func(s *spec) { set(s, int(v)) }, nil
-				}
-			}
-			return nil, at(d.file, n).errorf("%s: %s is out of range", key, i.Token.Value)
-		}
-		return nil, d.wrong(key, n, "a whole number")
-	}
-}
-
-// bytesField takes a number of bytes, or one with a unit: powers of 1024.
-func bytesField(set func(*spec, int64)) field {
+func (d *decoder) byteSize(key string, n ast.Node) (byteSize, error) {
 	units := map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		text, ok := stringOf(n)
-		if i, whole := n.(*ast.IntegerNode); whole {
-			text, ok = i.Token.Value, true
-		}
+	text, ok := stringOf(n)
+	if i, whole := n.(*ast.IntegerNode); whole {
+		text, ok = i.Token.Value, true
+	}
+	if !ok {
+		return 0, d.wrong(key, n, "a size, like 256MiB")
+	}
+	digits := strings.TrimRight(text, "KMGiB")
+	unit, known := units[text[len(digits):]]
+	v, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	if err != nil || !known || v < 0 || v > math.MaxInt64/unit {
+		return 0, at(d.file, n).errorf("%s: %q is no size; write bytes, or a number with KiB, MiB or GiB", key, text)
+	}
+	return byteSize(v * unit), nil
+}
+
+func (d *decoder) duration(key string, n ast.Node) (events.Duration, error) {
+	text, ok := stringOf(n)
+	if !ok {
+		return 0, d.wrong(key, n, "a duration with a unit, like 30s or 500ms")
+	}
+	t, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, at(d.file, n).errorf("%s: %q is no duration; write a number with a unit, like 30s or 500ms", key, text)
+	}
+	return events.Duration(t), nil
+}
+
+func (d *decoder) texts(key string, n ast.Node) ([]string, error) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		return nil, d.wrong(key, n, `a list of texts, like ["a", "b"]`)
+	}
+	texts := []string{}
+	for i, item := range list.Values {
+		s, ok := stringOf(item)
 		if !ok {
-			return nil, d.wrong(key, n, "a size, like 256MiB")
+			return nil, d.wrong(fmt.Sprintf("%s[%d]", key, i), item, "text; put it in quotes")
 		}
-		digits := strings.TrimRight(text, "KMGiB")
-		unit, known := units[text[len(digits):]]
-		v, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || !known || v < 0 || v > math.MaxInt64/unit {
-			return nil, at(d.file, n).errorf("%s: %q is no size; write bytes, or a number with KiB, MiB or GiB", key, text)
-		}
-		return func(s *spec) { set(s, v*unit) }, nil
+		texts = append(texts, s)
 	}
+	return texts, nil
 }
 
-func floatField(set func(*spec, float64)) field {
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		var v float64
-		switch x := n.(type) {
-		case *ast.FloatNode:
-			v = x.Value
-		case *ast.IntegerNode:
-			switch i := x.Value.(type) {
-			case int64:
-				v = float64(i)
-			case uint64:
-				v = float64(i)
-			}
-		default:
-			return nil, d.wrong(key, n, "a number")
-		}
-		return func(s *spec) { set(s, v) }, nil
-	}
-}
-
-func textField(set func(*spec, string)) field {
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		v, ok := stringOf(n)
-		if !ok {
-			return nil, d.wrong(key, n, "text")
-		}
-		return func(s *spec) { set(s, v) }, nil
-	}
-}
-
-func durationField(set func(*spec, events.Duration)) field {
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		v, ok := stringOf(n)
-		if !ok {
-			return nil, d.wrong(key, n, "a duration with a unit, like 30s or 500ms")
-		}
-		t, err := time.ParseDuration(v)
-		if err != nil {
-			return nil, at(d.file, n).errorf("%s: %q is no duration; write a number with a unit, like 30s or 500ms", key, v)
-		}
-		return func(s *spec) { set(s, events.Duration(t)) }, nil
-	}
-}
-
-func listField(set func(*spec, []string)) field {
-	return func(d *decoder, key string, n ast.Node) (func(*spec), error) {
-		list, ok := n.(*ast.SequenceNode)
-		if !ok {
-			return nil, d.wrong(key, n, `a list of texts, like ["a", "b"]`)
-		}
-		v := []string{}
-		for _, item := range list.Values {
-			s, ok := stringOf(item)
-			if !ok {
-				return nil, d.wrong(fmt.Sprintf("%s[%d]", key, len(v)), item, "text; put it in quotes")
-			}
-			v = append(v, s)
-		}
-		return func(s *spec) { set(s, v) }, nil
-	}
-}
-
-func environment(d *decoder, key string, n ast.Node) (func(*spec), error) {
+func (d *decoder) environment(key string, n ast.Node) (map[string]string, error) {
 	pairs, err := d.mapping(key, n)
 	if err != nil {
 		return nil, err
@@ -276,27 +229,21 @@ func environment(d *decoder, key string, n ast.Node) (func(*spec), error) {
 		}
 		env[kv.key] = v
 	}
-	return func(s *spec) { s.Env = env }, nil
+	return env, nil
 }
 
-func limits(d *decoder, key string, n ast.Node) (func(*spec), error) {
-	return d.nested(key, n, limitFields)
-}
-
-func functions(d *decoder, key string, n ast.Node) (func(*spec), error) {
-	return d.nested(key, n, functionFields)
-}
-
-func keySource(d *decoder, key string, n ast.Node) (func(*spec), error) {
-	return d.nested(key, n, keyFields)
-}
-
-func (d *decoder) nested(key string, n ast.Node, known map[string]field) (func(*spec), error) {
-	pairs, err := d.mapping(key, n)
-	if err != nil {
-		return nil, err
+func wholeOf(n ast.Node) (int64, bool) {
+	i, ok := n.(*ast.IntegerNode)
+	if !ok {
+		return 0, false
 	}
-	return func(*spec) {}, d.decode(key+".", pairs, known)
+	switch v := i.Value.(type) {
+	case int64:
+		return v, true
+	case uint64:
+		return int64(v), v <= math.MaxInt64
+	}
+	return 0, false
 }
 
 func stringOf(n ast.Node) (string, bool) {

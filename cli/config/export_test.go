@@ -1,7 +1,9 @@
 package config
 
+import "ringway/events"
+
 // What tests outside of the package look at.
 var (
 	OverlayOf     = overlay
-	ServiceFields = serviceFields
+	ServiceFields = serviceKeys(&events.ServiceSpec{})
 )

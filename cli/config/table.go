@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ func ParseTable(file string, b []byte) (events.InitRequest, error) {
 	if body == nil {
 		return events.InitRequest{}, start.errorf("the file is empty; it needs shards, and servers or N")
 	}
-	t := &tableFile{decoder: decoder{file: start}}
+	t := &tableFile{decoder: decoder{file: start, at: map[string]place{}}}
 	if err := t.root(body); err != nil {
 		return events.InitRequest{}, err
 	}
@@ -117,25 +116,13 @@ func (t *tableFile) table(kv pair) error {
 }
 
 func (t *tableFile) schema(kv pair) error {
-	parts, err := t.mapping("schema", kv.value)
-	if err != nil {
-		return err
-	}
 	schema := events.Schema{}
-	places := map[string]place{}
-	for _, p := range parts {
-		to := map[string]*[]string{"columns": &schema.Columns, "dtypes": &schema.DTypes}[p.key]
-		if to == nil {
-			return p.at.errorf("unknown key %q%s", p.key, suggest(p.key, []string{"columns", "dtypes"}))
-		}
-		if *to, err = t.texts("schema."+p.key, p.value); err != nil {
-			return err
-		}
-		places[p.key] = at(t.file, p.value)
+	if err := t.decode("schema", kv.value, keys{"columns": &schema.Columns, "dtypes": &schema.DTypes}); err != nil {
+		return err
 	}
 	if err := schema.Validate(); err != nil {
 		key, _, _ := strings.Cut(err.Error(), ":")
-		if p, ok := places[key]; ok {
+		if p, ok := t.at["schema."+key]; ok {
 			return p.errorf("schema.%w", err)
 		}
 		return kv.at.errorf("schema.%w", err)
@@ -255,14 +242,10 @@ func (t *tableFile) replicas(kv pair) (err error) {
 }
 
 func (t *tableFile) engine(kv pair) error {
-	engine, _ := stringOf(kv.value)
-	if err := CheckEngine(engine); err != nil {
-		return t.wrong("engine", kv.value, "auto, mysql or sqlite")
-	}
-	t.req.Engine = engine
-	return nil
+	return t.decode("engine", kv.value, (*engineName)(&t.req.Engine))
 }
 
+// CheckEngine refuses what is no engine of shard servers.
 func CheckEngine(s string) error {
 	if slices.Contains([]string{"auto", "mysql", "sqlite"}, s) {
 		return nil
@@ -276,36 +259,6 @@ func (t *tableFile) count(kv pair, of string, maxCount int) (int, error) {
 		return 0, t.wrong(kv.key, kv.value, fmt.Sprintf("a number of %s from 1 to %d", of, maxCount))
 	}
 	return int(n), nil
-}
-
-func (t *tableFile) texts(what string, n ast.Node) ([]string, error) {
-	list, ok := n.(*ast.SequenceNode)
-	if !ok {
-		return nil, t.wrong(what, n, "a list of texts, like [a, b]")
-	}
-	texts := []string{}
-	for i, item := range list.Values {
-		s, ok := stringOf(item)
-		if !ok {
-			return nil, t.wrong(fmt.Sprintf("%s[%d]", what, i), item, "text; put it in quotes")
-		}
-		texts = append(texts, s)
-	}
-	return texts, nil
-}
-
-func wholeOf(n ast.Node) (int64, bool) {
-	i, ok := n.(*ast.IntegerNode)
-	if !ok {
-		return 0, false
-	}
-	switch v := i.Value.(type) {
-	case int64:
-		return v, true
-	case uint64:
-		return int64(v), v <= math.MaxInt64
-	}
-	return 0, false
 }
 
 // CourseSchema is that of the course's table.

@@ -193,11 +193,7 @@ func (u *up) check(cmd *cobra.Command) (err error) {
 	if u.o.timeout <= 0 {
 		return console.Usage("--start-timeout %s: use a positive duration like 60s", u.o.timeout)
 	}
-	overlay, err := u.o.spec.Overlay(cmd)
-	if err != nil {
-		return err
-	}
-	spec, err := overlay(events.DefaultServiceSpec())
+	spec, err := u.o.spec.Spec(cmd)
 	if err != nil {
 		return err
 	}
