@@ -15,7 +15,7 @@ import (
 	"ringway/events"
 )
 
-// initPatience covers starting database servers, which take their time on
+// initTimeout covers starting database servers, which take their time on
 // their first day.
 const initTimeout = 3 * time.Minute
 

@@ -14,8 +14,7 @@ import (
 )
 
 func (a *app) psCommand() *cobra.Command {
-	var f client.Flags
-	cmd := &cobra.Command{
+	return a.Listing(&cobra.Command{
 		Use:   "ps",
 		Short: "List the replicas and the shard servers",
 		Long: `List the replicas of services, and the shard servers of tables: where each runs,
@@ -25,26 +24,10 @@ States: pending, starting, ready, unready, stopping, dead.`,
 		Example: `  ringway ps
   ringway ps -o json | jq -r '.[] | select(.state != "ready") | .name'`,
 		Args: console.NoArgs,
-	}
-	f.Add(cmd, client.LeaderTimeout)
-	output := console.OutputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
-			st, err := a.Status(ctx, c, f.Timeout)
-			if err != nil {
-				return err
-			}
-			if *output == console.AsJSON {
-				if st.Instances == nil {
-					st.Instances = []events.InstanceReport{}
-				}
-				return console.WriteJSON(a.Out, st.Instances)
-			}
-			a.printInstances(st.Instances, time.Now())
-			return nil
-		})
-	}
-	return cmd
+	}, func(_ context.Context, _ client.Cluster, st events.Status) (any, func()) {
+		instances := append([]events.InstanceReport{}, st.Instances...) // [] and not null
+		return instances, func() { a.printInstances(instances, time.Now()) }
+	})
 }
 
 func (a *app) printInstances(all []events.InstanceReport, now time.Time) {

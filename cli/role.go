@@ -23,12 +23,13 @@ import (
 	"ringway/events"
 )
 
-// lastGasp is how long a role may take to end after its lifeline closed:
+// stopTimeout is how long a role may take to end after its lifeline closed:
 // longer than any role needs, but nothing outlives `up` because it hangs.
 const stopTimeout = time.Minute
 
-// role runs f until it fails, a signal comes or the lifeline closes.
-func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, f func(ctx context.Context, r Role) error) error {
+// role runs f, which has r by then, until it fails, a signal comes or the
+// lifeline closes.
+func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, r *Role, f func(ctx context.Context) error) error {
 	log, err := logs.Logger(a.Console.W, cmd.Name())
 	if err != nil {
 		return err
@@ -70,7 +71,8 @@ func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, f func(ctx contex
 			os.Exit(console.ExitFailed)
 		})
 	}()
-	err = f(ctx, Role{Log: log, Line: line})
+	*r = Role{Log: log, Line: line}
+	err = f(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -95,10 +97,7 @@ func (a *app) busCommand() *cobra.Command {
 					return err
 				}
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Bus(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Bus(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.Listen, "listen", listen.DefaultNATS, "address for clients")
@@ -139,10 +138,7 @@ func (a *app) controllerCommand() *cobra.Command {
 			if check {
 				return nil
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Controller(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Controller(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
@@ -193,10 +189,7 @@ Stopped by a signal, it leaves its instances running for its successor.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Agent(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Agent(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
@@ -275,10 +268,7 @@ func (a *app) routerCommand() *cobra.Command {
 			if o.Admin, err = listen.Listener("--admin", admin, adminFD); err != nil {
 				return err
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Router(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Router(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
@@ -316,10 +306,7 @@ port from PORT.`,
 			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Server(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Server(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.ID, "id", "", "name that /home tells")
@@ -337,8 +324,9 @@ func (a *app) holdCommand() *cobra.Command {
 		Hidden:  true,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, argv []string) error {
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				code, err := a.w.RunCommand(ctx, CommandOptions{Role: r, Argv: argv})
+			o := CommandOptions{Argv: argv}
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error {
+				code, err := a.w.RunCommand(ctx, o)
 				if err != nil || code != 0 {
 					return console.Exit(max(code, 1), err)
 				}

@@ -15,7 +15,7 @@ import (
 	"ringway/events"
 )
 
-// scalePatience covers starting or draining instances.
+// scaleTimeout covers starting or draining instances.
 const scaleTimeout = time.Minute
 
 func (a *app) addCommand() *cobra.Command {

@@ -4,17 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
+	"ringway/cli/config"
 	"ringway/cli/console"
 	"ringway/cli/listen"
 	"ringway/events"
 )
-
-// engines are the values of --engine.
-var engines = []string{"auto", "mysql", "sqlite"}
 
 func (a *app) shardCommand() *cobra.Command {
 	var o ShardOptions
@@ -49,7 +46,7 @@ server, is refused and left alone. It stays with the directory of --data.`,
 			if o.Listen, err = instanceAddress(o.Listen); err != nil {
 				return err
 			}
-			if !slices.Contains(engines, o.Engine) {
+			if config.CheckEngine(o.Engine) != nil {
 				return console.Usage("--engine %q: use auto, mysql or sqlite", o.Engine)
 			}
 			if o.DSN == "" {
@@ -58,10 +55,7 @@ server, is refused and left alone. It stays with the directory of --data.`,
 			if o.DSN != "" && o.Engine == "sqlite" {
 				return console.Usage("--dsn is of a MySQL server, --engine is sqlite")
 			}
-			return a.role(cmd, &logs, func(ctx context.Context, r Role) error {
-				o.Role = r
-				return a.w.Shard(ctx, o)
-			})
+			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Shard(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")

@@ -16,8 +16,7 @@ import (
 )
 
 func (a *app) shardsCommand() *cobra.Command {
-	var f client.Flags
-	cmd := &cobra.Command{
+	cmd := a.Listing(&cobra.Command{
 		Use:   "shards",
 		Short: "List the shards of the database and their replicas",
 		Long: `List the shards of the database and their replicas. LOG is the last seq of a
@@ -33,31 +32,20 @@ is not heard).`,
   ringway shards -o json | jq '.[] | {shard, replicas: [.replicas[] | {server, state}]}'
   ringway shards recover StudT.sh1`,
 		Args: cobra.NoArgs,
-	}
-	f.Add(cmd, client.LeaderTimeout)
-	output := console.OutputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
-			st, err := a.Status(ctx, c, f.Timeout)
-			if err != nil {
-				return err
-			}
-			shards := client.ShardsOf(st)
-			gone := readLogEnds(ctx, c, shards)
-			if *output == console.AsJSON {
-				return console.WriteJSON(a.Out, shards)
-			}
+	}, func(ctx context.Context, c client.Cluster, st events.Status) (any, func()) {
+		shards := client.ShardsOf(st)
+		gone := readLogEnds(ctx, c, shards)
+		return shards, func() {
 			if len(shards) == 0 {
 				a.Console.Printf("%s", client.ErrNoDatabase)
-				return nil
+				return
 			}
 			a.printShards(shards, gone)
 			for _, t := range st.Tables {
 				a.printDetail(t.Name, t.Detail)
 			}
-			return nil
-		})
-	}
+		}
+	})
 	cmd.AddCommand(recovery.Command(a.Client))
 	return cmd
 }

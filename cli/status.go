@@ -13,30 +13,15 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var f client.Flags
-	cmd := &cobra.Command{
+	return a.Listing(&cobra.Command{
 		Use:   "status",
 		Short: "Show who leads, and the services, tables, hosts and routers",
 		Example: `  ringway status
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
 		Args: console.NoArgs,
-	}
-	f.Add(cmd, client.LeaderTimeout)
-	output := console.OutputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.With(cmd, &f, func(ctx context.Context, c client.Cluster) error {
-			st, err := a.Status(ctx, c, f.Timeout)
-			if err != nil {
-				return err
-			}
-			if *output == console.AsJSON {
-				return console.WriteJSON(a.Out, st)
-			}
-			a.printStatus(st, time.Now())
-			return nil
-		})
-	}
-	return cmd
+	}, func(_ context.Context, _ client.Cluster, st events.Status) (any, func()) {
+		return st, func() { a.printStatus(st, time.Now()) }
+	})
 }
 
 func (a *app) printStatus(st events.Status, now time.Time) {

@@ -21,11 +21,11 @@ import (
 )
 
 const (
-	// dialPatience bounds the way to the bus, which is there or is not.
+	// DialTimeout bounds the way to the bus, which is there or is not.
 	DialTimeout = 3 * time.Second
-	// silentFor is how long a person waits without a word.
+	// progressAfter is how long a person waits before progress is shown.
 	progressAfter = 2 * time.Second
-	// leaderPatience lets a new leader take over: a lease of 4 s, and some.
+	// LeaderTimeout lets a new leader take over: a lease of 4 s, and some.
 	LeaderTimeout = 10 * time.Second
 )
 
@@ -153,7 +153,7 @@ func (c *Client) Request(ctx context.Context, cluster Cluster, timeout time.Dura
 	}
 }
 
-// ShowProgress shows what is going on once it has taken longer than silentFor.
+// ShowProgress shows what is going on once it has taken longer than progressAfter.
 func (c *Client) ShowProgress(ctx context.Context, began time.Time, doing string) (stop func()) {
 	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -183,4 +183,27 @@ func (c *Client) Status(ctx context.Context, cluster Cluster, timeout time.Durat
 	var st events.Status
 	err := c.Request(ctx, cluster, timeout, events.APIStatus, "waiting for a controller", struct{}{}, &st)
 	return st, err
+}
+
+// Listing completes a command that prints what the leader reports. list returns
+// that as it is in JSON, and what prints it for people.
+func (c *Client) Listing(cmd *cobra.Command, list func(context.Context, Cluster, events.Status) (forJSON any, print func())) *cobra.Command {
+	var f Flags
+	f.Add(cmd, LeaderTimeout)
+	output := console.OutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return c.With(cmd, &f, func(ctx context.Context, cluster Cluster) error {
+			st, err := c.Status(ctx, cluster, f.Timeout)
+			if err != nil {
+				return err
+			}
+			forJSON, print := list(ctx, cluster, st)
+			if *output == console.AsJSON {
+				return console.WriteJSON(c.Out, forJSON)
+			}
+			print()
+			return nil
+		})
+	}
+	return cmd
 }

@@ -132,7 +132,7 @@ func PublicListeners(flag string, addresses []string, fds []int) (all []net.List
 	return all, nil
 }
 
-// listener is an inherited socket, or else a new one.
+// Listener is an inherited socket, or else a new one.
 func Listener(flag, address string, fd int) (net.Listener, error) {
 	if fd != 0 {
 		return Inherited(fd)
@@ -163,7 +163,7 @@ func Dialer(address string) func(ctx context.Context, _, _ string) (net.Conn, er
 	}
 }
 
-// reachable is an address at which a listener of this machine is reached.
+// Reachable is an address at which a listener of this machine is reached.
 func Reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

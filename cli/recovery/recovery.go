@@ -105,7 +105,7 @@ func findShard(st events.Status, table, shard string) (events.ShardStatus, error
 	return all[i], nil
 }
 
-// asks reports whether there is a person to ask.
+// interactive reports whether there is a person to ask.
 func (a *command) interactive() bool {
 	f, ok := a.In.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -116,7 +116,7 @@ func (a *command) confirm(question string) bool {
 	return isYes(a.In)
 }
 
-// saidYes takes nothing but a clear yes for one.
+// isYes takes nothing but a clear yes for one.
 func isYes(in io.Reader) bool {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// oneKey is how close two signals are when one ctrl-C caused both: the terminal
+// keyInterval is how close two signals are when one ctrl-C caused both: the terminal
 // signals the whole foreground group, and programs around us pass it on.
 const keyInterval = 500 * time.Millisecond
 

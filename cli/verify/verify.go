@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// verifyPatience covers reading every row of a shard.
+	// verifyTimeout covers reading every row of a shard.
 	verifyTimeout = time.Minute
 	// maxConcurrent bounds how many shards are read through at a time: each costs every
 	// replica a scan, and a shard server does no more.
