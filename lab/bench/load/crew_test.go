@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -32,7 +33,10 @@ func TestGoroutines_CountWhatWasDoneAndStopAtAFailure(t *testing.T) {
 	if _, err := (goroutines{workers: []Worker{work}}).Drive(ctx, endless, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if l, err := (goroutines{workers: []Worker{work}}).Drive(t.Context(), endless, time.Millisecond); err != nil || l.Ops == 0 {
-		t.Errorf("%d ops, %v", l.Ops, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(int64) error { time.Sleep(time.Millisecond); return nil }
+		if l, err := (goroutines{workers: []Worker{slow, slow}}).Drive(t.Context(), endless, 5*time.Millisecond); err != nil || l.Ops != 10 {
+			t.Errorf("%d ops of a millisecond in five of two, %v", l.Ops, err)
+		}
+	})
 }
