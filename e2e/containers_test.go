@@ -33,46 +33,66 @@ func trafficOn(c *api) (end func()) {
 	}
 }
 
-// The scenarios on containers, and what only containers have.
+// scenarios are parts of a test that follow each other on one cluster.
+type scenarios struct {
+	*containers
+}
+
+func startScenarios(t *testing.T) scenarios {
+	t.Helper()
+	s := scenarios{newContainers(t)}
+	begun := time.Now()
+	s.up()
+	t.Logf("ready after %s", time.Since(begun).Round(100*time.Millisecond))
+	return s
+}
+
+func (s scenarios) step(name string, f func(*containers)) {
+	s.t.Run(name, func(t *testing.T) {
+		part := *s.containers
+		part.t = t
+		f(&part)
+	})
+	if s.t.Failed() {
+		s.t.FailNow()
+	}
+}
+
+func (s scenarios) underLoad(name string, f func(*containers)) {
+	s.step(name, func(c *containers) {
+		end := trafficOn(&c.api)
+		f(c)
+		end()
+		onlyWanted(c)
+	})
+}
+
+// The scenarios of replicas on containers, and what only containers have.
 func TestE2E(t *testing.T) {
 	t.Parallel()
-	c := newContainers(t)
-	begun := time.Now()
-	c.up()
-	t.Logf("ready after %s", time.Since(begun).Round(100*time.Millisecond))
-	if !strings.Contains(c.out.String(), "\nready  http "+c.http+"  admin ") {
-		t.Errorf("up wrote %q", c.out)
+	s := startScenarios(t)
+	if !strings.Contains(s.out.String(), "\nready  http "+s.http+"  admin ") {
+		t.Errorf("up wrote %q", s.out)
 	}
-	step := func(name string, f func(*containers)) {
-		t.Run(name, func(t *testing.T) {
-			part := *c
-			part.t = t
-			f(&part)
-		})
-		if t.Failed() {
-			t.FailNow()
-		}
-	}
-	underLoad := func(name string, f func(*containers)) {
-		step(name, func(c *containers) {
-			end := trafficOn(&c.api)
-			f(c)
-			end()
-			onlyWanted(c)
-		})
-	}
-	step("SpeaksTheCourseAPI", speaksTheCourseAPI)
-	step("IsRestricted", isRestricted)
-	step("UpIsIdempotent", upIsIdempotent)
-	underLoad("KilledReplica", func(c *containers) { killedReplicas(c, 3) })
-	underLoad("PausedReplica", pausedReplica)
+	s.step("SpeaksTheCourseAPI", speaksTheCourseAPI)
+	s.step("IsRestricted", isRestricted)
+	s.step("UpIsIdempotent", upIsIdempotent)
+	s.underLoad("KilledReplica", func(c *containers) { killedReplicas(c, 3) })
+	s.underLoad("PausedReplica", pausedReplica)
 	if full {
-		underLoad("ReplicaCutFromItsNetwork", cutReplica)
+		s.underLoad("ReplicaCutFromItsNetwork", cutReplica)
 	}
-	underLoad("CrashedRolesComeBack", func(c *containers) { crashedRoles(c, "controller", "bus", "host-1") })
-	step("KilledControllerAndBus", killedControllerAndBus)
-	underLoad("KilledAgent", killedAgent)
-	underLoad("PausedAgent", func(c *containers) {
+	s.step("DownKeepsData", func(c *containers) { restartKeepsReplicas(c) })
+}
+
+// The scenarios of roles on containers.
+func TestE2E_Roles(t *testing.T) {
+	t.Parallel()
+	s := startScenarios(t)
+	s.underLoad("CrashedRolesComeBack", func(c *containers) { crashedRoles(c, "controller", "bus", "host-1") })
+	s.step("KilledControllerAndBus", killedControllerAndBus)
+	s.underLoad("KilledAgent", killedAgent)
+	s.underLoad("PausedAgent", func(c *containers) {
 		host := "host-3"
 		for _, h := range containerHosts {
 			if len(c.runningOn(host)) == 0 {
@@ -81,7 +101,6 @@ func TestE2E(t *testing.T) {
 		}
 		pausedAgent(c, host, 40*time.Second, c.patience())
 	})
-	step("DownKeepsData", func(c *containers) { restartKeepsReplicas(c) })
 }
 
 func speaksTheCourseAPI(c *containers) {
