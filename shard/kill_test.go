@@ -141,6 +141,7 @@ func TestServer_KilledAnywhereLosesAndDoublesNothing(t *testing.T) {
 	for _, engine := range []string{volume.SQLite, volume.MySQL} {
 		for _, point := range []string{"before-commit:5", "after-commit:5", "before-result:5"} {
 			t.Run(engine+" "+point, func(t *testing.T) {
+				t.Parallel() // it mostly waits for processes
 				needs(t, engine)
 				c := newCluster(t, "s1")
 				n := &node{c: c, name: "s2", dir: t.TempDir()}
@@ -186,6 +187,7 @@ func (c *cluster) write(key int64) error {
 func TestServer_KilledWhileItIsFilled(t *testing.T) {
 	for _, engine := range []string{volume.SQLite, volume.MySQL} {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			needs(t, engine)
 			c := newCluster(t, "s1")
 			c.keep("s1*")

@@ -58,6 +58,7 @@ func TestEngines_ReplayedLogAgrees(t *testing.T) {
 	}
 	for name, place := range engines {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			engine := place(t)(t)
 			defer func() { testkit.Must(t, engine.Close()) }()
 			replay(t, engine, entries)

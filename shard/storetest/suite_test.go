@@ -16,7 +16,10 @@ import (
 // TestEngine runs the suite on every engine.
 func TestEngine(t *testing.T) {
 	for name, place := range engines {
-		t.Run(name, func(t *testing.T) { testEngine(t, place(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // one works itself, the other has a server work
+			testEngine(t, place(t))
+		})
 	}
 }
 
