@@ -181,7 +181,9 @@ func TestAgent_AnInstanceThatIsWantedAgainWhileItStopsIsStartedAnew(t *testing.T
 
 func TestAgent_GivesUpOnWhatDoesNotStop(t *testing.T) {
 	f, rt := newFaulty(t, func(*faulty) {})
-	f.assign(life("a", 1), 1, "S1")
+	spec := runtimetest.Sample("S1")
+	spec.Grace = events.Duration(100 * time.Millisecond)
+	f.board.put(entry(t, life("a", 1), 1, spec))
 	f.eventually("S1=ready")
 	pid := f.last("S1").PID
 	rt.hangs.Store("S1")

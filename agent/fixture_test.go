@@ -166,7 +166,10 @@ func newFixture(t *testing.T) *fixture {
 	return newFaultyFixture(t, func(rt agent.Runtime) agent.Runtime { return rt })
 }
 
+// newFaultyFixture makes a test one of those that run at the same time: an agent
+// takes seconds to do nothing wrong.
 func newFaultyFixture(t *testing.T, wrap func(agent.Runtime) agent.Runtime) *fixture {
+	t.Parallel()
 	f := &fixture{air: &air{}, t: t, dir: t.TempDir(), board: newBoard(), wrap: wrap}
 	f.open()
 	t.Cleanup(func() { _ = f.end(lifeline.ErrClosed) })

@@ -306,6 +306,7 @@ func TestBucket_TellsWhenTheOutcomeIsUnknown(t *testing.T) {
 }
 
 func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
+	t.Parallel()
 	ctx := testkit.Context(t)
 	c := testkit.Connect(t, testkit.StartBus(t).URL(), func(cfg *bus.Config) { cfg.LeaseTTL = 500 * time.Millisecond })
 	b := bucket(t, c, events.BucketLease)
@@ -344,6 +345,7 @@ func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
 // The last revision must survive even if nothing else of the stream does: a
 // term that is older than its predecessor would lose to it everywhere.
 func TestLease_RevisionsGrowOverKill(t *testing.T) {
+	t.Parallel()
 	ctx := testkit.Context(t)
 	srv := testkit.StartBusProcess(t)
 	short := func(cfg *bus.Config) { cfg.LeaseTTL = 300 * time.Millisecond }

@@ -69,6 +69,7 @@ func wantNotStored(t *testing.T, err error) {
 }
 
 func TestCreateLog_IsExplicit(t *testing.T) {
+	t.Parallel()
 	ctx := testkit.Context(t)
 	srv := testkit.StartBus(t)
 	c := testkit.Connect(t, srv.URL())

@@ -393,6 +393,7 @@ func TestLogFetch_EndWithTheContext(t *testing.T) {
 
 // Jetstream refuses to wait with heartbeats for less than two of them.
 func TestLogFetch_UntilADeadline(t *testing.T) {
+	t.Parallel()
 	l := createLog(t, testkit.Connect(t, testkit.StartBus(t).URL()), theLog)
 	appendAll(t, l, "b1")
 	testkit.Eventually(t, func() error { // a busy bus may need longer than that
@@ -424,6 +425,7 @@ func TestLogFetch_NoticeAPurge(t *testing.T) {
 }
 
 func TestLogFetch_NoticeAnotherHistory(t *testing.T) {
+	t.Parallel()
 	srv := testkit.StartBus(t)
 	c := testkit.Connect(t, srv.URL())
 	l := createLog(t, c, theLog)

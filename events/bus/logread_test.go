@@ -51,6 +51,7 @@ func position(seq uint64, batch string) events.Position {
 }
 
 func TestLogRead_Positions(t *testing.T) {
+	t.Parallel()
 	srv := testkit.StartBus(t)
 	l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
 	appendAll(t, l, "b1", "b2", "b3", "b4")
@@ -180,7 +181,9 @@ func TestLogRead_OutlivesACutCable(t *testing.T) {
 }
 
 func TestLogRead_NoticesAnotherHistory(t *testing.T) {
+	t.Parallel()
 	setup := func(t *testing.T) (*testkit.Bus, *bus.Conn, <-chan error) {
+		t.Parallel()
 		srv := testkit.StartBus(t)
 		c := testkit.Connect(t, srv.URL())
 		l := createLog(t, c, theLog)

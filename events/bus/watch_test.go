@@ -218,6 +218,7 @@ func TestWatch_FollowsADeletedBucket(t *testing.T) {
 }
 
 func TestWatch_NoticesAFrozenBus(t *testing.T) {
+	t.Parallel()
 	ctx := testkit.Context(t)
 	srv := testkit.StartBusProcess(t)
 	c := testkit.Connect(t, srv.URL())
