@@ -162,9 +162,9 @@ func TestRead_WaitsWithoutABusForAllReplicas(t *testing.T) {
 			c.bus.Shutdown()
 			one := c.servers["Server0"]
 			one.refuse.Store(503)
-			short := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read.Timeout = time.Second })
+			short := c.newRouter(func(cfg *router.Config) { tune(cfg); cfg.Database.Read.Timeout = 300 * time.Millisecond })
 			for _, body := range []string{readOne, readAll} {
-				testkit.Eventually(t, func() error { // a second may be short on a busy machine
+				testkit.Eventually(t, func() error { // that may be short on a busy machine
 					got := short.do("POST", "/read", body)
 					if got.code != 503 {
 						t.Fatalf("%s: got %d %s", body, got.code, got.body)
