@@ -17,12 +17,12 @@ const (
 	Failure    = "failure"
 )
 
-// JSON answers with body.
+// JSON answers with body, which must not change any more.
 func JSON(ctx *fasthttp.RequestCtx, code int, body []byte) {
 	ctx.Response.Header.SetNoDefaultContentType(false)
 	ctx.Response.SetStatusCode(code)
 	ctx.Response.Header.SetContentType("application/json")
-	ctx.Response.SetBody(body)
+	ctx.Response.SetBodyRaw(body)
 }
 
 // Value answers 200 with v.
@@ -47,13 +47,6 @@ func Replicas(names []string) []byte {
 func DoneBody(message string) []byte {
 	body := append(make([]byte, 0, len(message)+40), `{"message":"`...)
 	return append(append(body, message...), `","status":"`+Success+`"}`...)
-}
-
-// Static answers 200 with a body that nobody ever changes.
-func Static(ctx *fasthttp.RequestCtx, body []byte) {
-	ctx.Response.Header.SetNoDefaultContentType(false)
-	ctx.Response.Header.SetContentType("application/json")
-	ctx.Response.SetBodyRaw(body)
 }
 
 // Fail answers with an error.

@@ -43,7 +43,7 @@ func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 	if _, err := d.askLeader(ctx, events.APIInit, req.ID, req); err != nil {
 		return err
 	}
-	answer.Static(ctx, answer.DoneBody("Configured Database"))
+	answer.JSON(ctx, http.StatusOK, answer.DoneBody("Configured Database"))
 	return nil
 }
 

@@ -185,7 +185,7 @@ func (w *Writer) respond(ctx *fasthttp.RequestCtx, t *catalog.Table, parts []par
 	}
 	code, message := judge(t, parts, outcomes)
 	if code == http.StatusOK {
-		answer.Static(ctx, done)
+		answer.JSON(ctx, http.StatusOK, done)
 		return
 	}
 	all := map[string]outcome{}
