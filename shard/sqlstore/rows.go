@@ -14,7 +14,8 @@ import (
 
 // A statement for many rows exists in some sizes, so that not too many are
 // prepared: every one up to 64, the usual batch of busy clients, which then
-// takes one round trip. What all its parameters hold stays well below maxPacket.
+// takes one round trip. What all its parameters hold stays well below the 16 MiB that
+// a server takes at once.
 var sizes = func() []int {
 	all := make([]int, 64)
 	for i := range all {
