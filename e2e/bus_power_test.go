@@ -44,7 +44,7 @@ func wantSeq(t *testing.T, l *logs.Log, id string, want uint64) {
 
 // P1: what could not be synced is never answered as stored, however often it is
 // sent, and is not there afterwards.
-func TestBus_SaysNothingOfABatchThatItCouldNotSync(t *testing.T) {
+func TestBus_AcknowledgesNoBatchThatItCouldNotSync(t *testing.T) {
 	disk := newPowerDisk(t)
 	b := testkit.StartBus(t, func(cfg *server.Config) { cfg.Store = filepath.Join(disk.dir, "store") })
 	l := powerLog(t, b)

@@ -30,7 +30,7 @@ func (c *cluster) start(args ...string) *exec.Cmd {
 
 // A leader that was stopped and wakes up after another has taken over must not
 // publish again: its heartbeat and its answers are outdated.
-func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
+func TestUp_SuspendedLeaderDoesNotPublishAfterItsTerm(t *testing.T) {
 	t.Parallel()
 	c := up(t)
 	pids := map[string]int{"controller-1": c.role("controller")}
@@ -49,7 +49,7 @@ func TestUp_SuspendedLeaderDoesNotSpeakAfterItsTerm(t *testing.T) {
 		defer mu.Unlock()
 		heartbeats++
 		if last.Term.After(b.Term) {
-			wrong = append(wrong, fmt.Sprintf("%s spoke in term %d after %s in term %d", b.Controller, b.Term.Revision, last.Controller, last.Term.Revision))
+			wrong = append(wrong, fmt.Sprintf("%s published in term %d after %s in term %d", b.Controller, b.Term.Revision, last.Controller, last.Term.Revision))
 			return
 		}
 		last = b

@@ -87,12 +87,12 @@ func quarantinedRows(t *testing.T, volume string) map[string][]check.Row {
 	found := map[string][]check.Row{}
 	for _, name := range files {
 		shard := strings.Split(filepath.Base(name), ".")[1]
-		found[shard] = append(found[shard], rowsAside(t, name)...)
+		found[shard] = append(found[shard], rowsOfQuarantine(t, name)...)
 	}
 	return found
 }
 
-func rowsAside(t *testing.T, name string) (rows []check.Row) {
+func rowsOfQuarantine(t *testing.T, name string) (rows []check.Row) {
 	t.Helper()
 	f, err := os.Open(name)
 	if err != nil {
@@ -124,9 +124,9 @@ func rowsAside(t *testing.T, name string) (rows []check.Row) {
 	return rows
 }
 
-// keptAside demands that what one server held of writes when it was quarantined
+// keptInQuarantine demands that what one server held of writes when it was quarantined
 // lies in quarantine.
-func keptAside(t *testing.T, writes []check.Write, server, volume string, found map[int][]check.Replica) {
+func keptInQuarantine(t *testing.T, writes []check.Write, server, volume string, found map[int][]check.Replica) {
 	t.Helper()
 	quarantined := quarantinedRows(t, volume)
 	for i := range dbShards {
@@ -216,7 +216,7 @@ func TestDB_OneReplicaThatIsAheadOfItsLogIsRebuilt(t *testing.T) {
 			set.writeFor(time.Second)
 			found := d.settled()
 			report(t, set.check(t, found, nil))
-			keptAside(t, gone.all(), ahead, volumes[ahead], found)
+			keptInQuarantine(t, gone.all(), ahead, volumes[ahead], found)
 			d.awaitShardEvents(events.VerbQuarantined, ahead, found)
 		})
 	}
@@ -260,7 +260,7 @@ func TestDB_OneReplicaFromBeforeARecoveryIsRebuilt(t *testing.T) {
 			set.writeFor(time.Second)
 			found := d.settled()
 			report(t, set.check(t, found, nil))
-			keptAside(t, first, late, volumes[late], found)
+			keptInQuarantine(t, first, late, volumes[late], found)
 			d.awaitShardEvents(events.VerbQuarantined, late, found)
 		})
 	}

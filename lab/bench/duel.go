@@ -23,7 +23,7 @@ type side struct {
 	roots []int  // its processes, whose children are counted too
 	role  string // of those processes whose time of one row is compared; empty: all, and ours
 	rows  int    // of one op; 0: one
-	only  int    // clients, whatever the pace says; 0: as many as it says
+	fixed int    // number of clients; 0: that of the pace
 	ops   int    // in all, warm-up included
 }
 
@@ -89,7 +89,7 @@ func (p pace) play(ctx context.Context, clients int, sides []*side) ([]score, er
 		for _, i := range order {
 			s := sides[i]
 			before := usage.Of(s.roots...)
-			l, err := s.work(ctx, cmp.Or(s.only, clients), took)
+			l, err := s.work(ctx, cmp.Or(s.fixed, clients), took)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %d clients: %w", s.name, clients, err)
 			}

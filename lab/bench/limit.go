@@ -59,7 +59,7 @@ func limit(ctx context.Context, o options) error {
 			return load.HTTPClients(ctx, base, n, "/write", load.WriteBody, load.OneAdded)
 		}}
 	}
-	stores := &side{name: "stores", keys: (&spreadKeys{d: chunks}).take, roots: pids[1:], rows: together, only: d.shards,
+	stores := &side{name: "stores", keys: (&spreadKeys{d: chunks}).take, roots: pids[1:], rows: together, fixed: d.shards,
 		begin: load.InGoroutines(func(ctx context.Context, n int) ([]load.Worker, func(), error) {
 			return bulkInserters(ctx, replicas, n)
 		})}

@@ -46,7 +46,7 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// await returns when ready says so of a line that it printed, or of an empty one,
+// await returns when ready holds for a line that it printed, or for an empty one,
 // with which it is asked now and then. A process that is not ready is stopped.
 func (p *process) await(ctx context.Context, atMost time.Duration, ready func(line string) bool) error {
 	late, look := time.After(atMost), time.NewTicker(20*time.Millisecond)

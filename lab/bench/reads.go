@@ -36,7 +36,7 @@ func reads(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := both.cluster.sayFound(ctx); err != nil {
+	if err := both.cluster.printFound(ctx); err != nil {
 		return err
 	}
 	if err := both.cluster.longRange(ctx, d.keys()); err != nil {
@@ -121,9 +121,9 @@ func (c *cluster) routerMemory(ctx context.Context) (float64, error) {
 	return metric(ctx, c.admin, "process_resident_memory_bytes")
 }
 
-// sayFound prints which part of all rows that were read by key shard servers
+// printFound prints which part of all rows that were read by key shard servers
 // had in memory.
-func (c *cluster) sayFound(ctx context.Context) error {
+func (c *cluster) printFound(ctx context.Context) error {
 	var memory, store float64
 	servers, err := c.shardServers(ctx)
 	if err != nil {
