@@ -64,10 +64,6 @@ func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 		Name: e.spec.Name, Service: e.spec.Service, ID: e.spec.ID, Kind: e.spec.Kind, Volume: e.spec.Volume,
 		Address: e.in.Address, PID: e.in.PID, Started: e.in.Started,
 	}
-	slow := ""
-	if took := now.Sub(e.since); e.busy != "" && took > e.slowAfter(cfg) {
-		slow = fmt.Sprintf("%s: the runtime has not answered for %s", e.busy, took.Round(time.Second))
-	}
 	switch {
 	case e.phase == dead:
 		s.State, s.Detail = events.Dead, e.in.Detail
@@ -84,8 +80,8 @@ func (e *entry) status(cfg Config, now time.Time) events.InstanceStatus {
 	default:
 		s.State, s.Detail = events.Starting, e.health.last
 	}
-	if slow != "" {
-		s.Detail = slow
+	if took := now.Sub(e.since); e.busy != "" && took > e.slowAfter(cfg) {
+		s.Detail = fmt.Sprintf("%s: the runtime has not answered for %s", e.busy, took.Round(time.Second))
 	}
 	return s
 }

@@ -91,41 +91,38 @@ func (s *ServiceSpec) MaxReplicas() int {
 
 // Validate names the first field that cannot be, and what to write instead.
 func (s *ServiceSpec) Validate() error {
-	bad := func(field, format string, args ...any) error {
-		return fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...))
-	}
 	switch {
 	case ValidName(s.Name) != nil:
 		return ValidName(s.Name)
 	case s.Algorithm != Balanced && s.Algorithm != Course:
-		return bad("algorithm", "%q is unknown; use %s or %s", s.Algorithm, Balanced, Course)
+		return fmt.Errorf("algorithm: %q is unknown; use %s or %s", s.Algorithm, Balanced, Course)
 	case s.Slots < 1 || s.Slots > MaxSlots:
-		return bad("slots", "%d is out of range; use 1 to %d", s.Slots, MaxSlots)
+		return fmt.Errorf("slots: %d is out of range; use 1 to %d", s.Slots, MaxSlots)
 	case s.Replicas < 1:
-		return bad("replicas", "%d is too few; use at least 1", s.Replicas)
+		return fmt.Errorf("replicas: %d is too few; use at least 1", s.Replicas)
 	case s.Replicas > s.MaxReplicas():
-		return bad("replicas", "%d is too many; %d slots of algorithm %s hold at most %d", s.Replicas, s.Slots, s.Algorithm, s.MaxReplicas())
+		return fmt.Errorf("replicas: %d is too many; %d slots of algorithm %s hold at most %d", s.Replicas, s.Slots, s.Algorithm, s.MaxReplicas())
 	case math.IsNaN(s.LoadFactor) || s.LoadFactor != 0 && (s.LoadFactor < 1 || s.LoadFactor > 100):
-		return bad("load_factor", "%v is out of range; use 0 (off) or 1 to 100", s.LoadFactor)
+		return fmt.Errorf("load_factor: %v is out of range; use 0 (off) or 1 to 100", s.LoadFactor)
 	case !slices.Contains([]string{"header", "cookie", "query", "path", "address"}, s.Key.From):
-		return bad("key.from", "%q is unknown; use header, cookie, query, path or address", s.Key.From)
+		return fmt.Errorf("key.from: %q is unknown; use header, cookie, query, path or address", s.Key.From)
 	case s.Key.Name == "" && slices.Contains([]string{"header", "cookie", "query"}, s.Key.From):
-		return bad("key.name", "missing; name the %s", s.Key.From)
+		return fmt.Errorf("key.name: missing; name the %s", s.Key.From)
 	case !strings.HasPrefix(s.Health, "/"):
-		return bad("health", "%q is no path; begin it with /", s.Health)
+		return fmt.Errorf("health: %q is no path; begin it with /", s.Health)
 	case s.Timeout <= 0:
-		return bad("timeout", "%s is too short; use a positive duration like 30s", s.Timeout)
+		return fmt.Errorf("timeout: %s is too short; use a positive duration like 30s", s.Timeout)
 	case s.Drain < 0:
-		return bad("drain", "%s is negative", s.Drain)
+		return fmt.Errorf("drain: %s is negative", s.Drain)
 	case s.Grace < 0:
-		return bad("grace", "%s is negative", s.Grace)
+		return fmt.Errorf("grace: %s is negative", s.Grace)
 	}
 	if err := validContainer(s.Image, s.Port, s.Limits); err != nil {
 		return err
 	}
 	for _, p := range s.Paths {
 		if !strings.HasPrefix(p, "/") {
-			return bad("paths", "%q is no path; begin it with /", p)
+			return fmt.Errorf("paths: %q is no path; begin it with /", p)
 		}
 	}
 	return nil

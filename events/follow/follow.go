@@ -57,24 +57,22 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
+var errLate = errors.New("behind the leader")
+
 // watch watches until it is to be opened anew.
 func (f *Follower) watch(ctx context.Context, late <-chan struct{}) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	anew := make(chan bool, 1)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	go func() {
 		select {
 		case <-ctx.Done():
-			anew <- false
 		case <-late:
-			stop()
-			anew <- true
+			stop(errLate)
 		}
 	}()
 	err := f.Values.Watch(ctx, f.Filter, f.Apply)
-	stop()
 	switch {
-	case <-anew:
+	case errors.Is(context.Cause(ctx), errLate):
 		return nil
 	case err == nil:
 		return errors.New("the watch ended")

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"ringway/internal/filelock"
 )
 
 // The ports of Address: below those that the kernel gives to listeners at port
@@ -24,12 +27,11 @@ func Address(t testing.TB) string {
 	Must(t, os.MkdirAll(dir, 0o777))
 	for range 1000 {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		lock, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(port)), os.O_RDWR|os.O_CREATE, 0o666)
-		Must(t, err)
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-			_ = lock.Close() // another test has it
-			continue
+		lock, err := filelock.Try(filepath.Join(dir, fmt.Sprint(port)), 0o666)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			continue // another test has it
 		}
+		Must(t, err)
 		address := fmt.Sprint("127.0.0.1:", port)
 		l, err := net.Listen("tcp", address)
 		if err != nil {
