@@ -60,7 +60,8 @@ var rules = []struct {
 	{"agent/process", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/docker", "a runtime", []string{"events", "agent"}, nil},
 	{"agent/sample", "the sample replica stands for anybody's program", []string{}, []string{"github.com/valyala/fasthttp"}},
-	{"agent/runtimetest", "the suite knows what a runtime must do; its stand-ins hold their processes as ours do", []string{"events", "agent", "agent/process", "internal/testkit"}, []string{}},
+	{"agent/docker/dockertest", "tests of containers start them on one engine alike", []string{"agent/docker", "agent/runtimetest"}, []string{"github.com/docker/", "go.uber.org/goleak"}},
+	{"agent/runtimetest", "stand-ins hold their processes as ours do; the suite itself is tests, of all runtimes", []string{"events", "agent", "agent/process"}, []string{}},
 	{"agent", "an agent knows the contract; runtimes are handed to it", []string{"events", "agent/lifeline"}, nil},
 	{"shard/state", "what becomes of a log is pure: every replica decides it alike", []string{"events"}, []string{}},
 	{"shard/mysql/mysqld", "a supervisor keeps a server running and knows nothing of what is in it", []string{"events"}, []string{"github.com/go-sql-driver/"}},
@@ -84,7 +85,7 @@ var rules = []struct {
 }
 
 // forTests are what tests stand on: no binary has them in it.
-var forTests = []string{"e2e/check", "internal/testkit", "agent/runtimetest", "shard/mysql/mysqldtest", "shard/storetest"}
+var forTests = []string{"e2e/check", "internal/testkit", "agent/docker/dockertest", "agent/runtimetest", "shard/mysql/mysqldtest", "shard/storetest"}
 
 // reserved libraries belong to one adapter.
 var reserved = map[string]string{

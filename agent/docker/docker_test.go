@@ -14,6 +14,7 @@ import (
 
 	"ringway/agent"
 	"ringway/agent/docker"
+	"ringway/agent/docker/dockertest"
 	"ringway/agent/runtimetest"
 	"ringway/events"
 	"ringway/internal/testkit"
@@ -32,7 +33,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, change ...func(*docker.Config)) *fixture {
 	t.Helper()
-	cfg := config(t)
+	cfg := dockertest.Config(t)
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -41,7 +42,11 @@ func newFixture(t *testing.T, change ...func(*docker.Config)) *fixture {
 
 func run(t *testing.T, cfg docker.Config) *fixture {
 	t.Helper()
-	f := &fixture{Runtime: open(t, cfg), t: t, cfg: cfg}
+	rt, err := docker.New(cfg, testkit.Log(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{Runtime: rt, t: t, cfg: cfg}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -74,7 +79,7 @@ func (f *fixture) container(name string) string { return f.cfg.Cluster + "-" + n
 
 func (f *fixture) inspect(name string) container.InspectResponse {
 	f.t.Helper()
-	found, err := engine.ContainerInspect(f.t.Context(), f.container(name))
+	found, err := dockertest.Engine.ContainerInspect(f.t.Context(), f.container(name))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -83,7 +88,7 @@ func (f *fixture) inspect(name string) container.InspectResponse {
 
 func (f *fixture) kill(name string) {
 	f.t.Helper()
-	if err := engine.ContainerKill(f.t.Context(), f.container(name), "KILL"); err != nil {
+	if err := dockertest.Engine.ContainerKill(f.t.Context(), f.container(name), "KILL"); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -167,8 +172,8 @@ func TestRuntime_CannotWriteToItsRoot(t *testing.T) {
 }
 
 func TestRuntime_AddressesThatRoutersReach(t *testing.T) {
-	needEngine(t)
-	shared := newNetwork(t)
+	dockertest.Need(t)
+	shared := dockertest.Network(t)
 	get := func(in agent.Instance) {
 		t.Helper()
 		testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Server: S1") })
@@ -242,7 +247,7 @@ func TestRuntime_WhatWasNeverStartedIsInNobodysWay(t *testing.T) {
 	f := newFixture(t)
 	f.end()
 	leave := func(name string) {
-		_, err := engine.ContainerCreate(t.Context(), &container.Config{Image: testImage, Labels: map[string]string{
+		_, err := dockertest.Engine.ContainerCreate(t.Context(), &container.Config{Image: dockertest.Image, Labels: map[string]string{
 			docker.LabelCluster: f.cfg.Cluster, docker.LabelHost: f.cfg.Host, docker.LabelInstance: name,
 		}}, nil, &network.NetworkingConfig{}, nil, f.container(name))
 		if err != nil {
@@ -252,7 +257,7 @@ func TestRuntime_WhatWasNeverStartedIsInNobodysWay(t *testing.T) {
 	leave("S1")
 	again := run(t, f.cfg)
 	testkit.Eventually(t, func() error {
-		if _, err := engine.ContainerInspect(t.Context(), f.container("S1")); err == nil {
+		if _, err := dockertest.Engine.ContainerInspect(t.Context(), f.container("S1")); err == nil {
 			return errors.New("it is still there")
 		}
 		return nil
@@ -277,7 +282,7 @@ func TestRuntime_ALimitIsNamedAsTheCauseOfADeath(t *testing.T) {
 
 // spoke tells whether an instance's log has anything in it.
 func (f *fixture) spoke(name string) error {
-	logs, err := engine.ContainerLogs(f.t.Context(), f.inspect(name).ID, container.LogsOptions{ShowStdout: true})
+	logs, err := dockertest.Engine.ContainerLogs(f.t.Context(), f.inspect(name).ID, container.LogsOptions{ShowStdout: true})
 	if err != nil {
 		return err
 	}
@@ -307,7 +312,7 @@ func TestRuntime_ReportsHowAnInstanceEnded(t *testing.T) {
 	signal := func(s string) func(string) {
 		return func(name string) {
 			testkit.Eventually(t, func() error { return f.spoke(name) })
-			if err := engine.ContainerKill(t.Context(), f.inspect(name).ID, s); err != nil {
+			if err := dockertest.Engine.ContainerKill(t.Context(), f.inspect(name).ID, s); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -327,7 +332,7 @@ func TestRuntime_ReportsHowAnInstanceEnded(t *testing.T) {
 func TestRuntime_AContainerThatSomebodyRestartsHasDied(t *testing.T) {
 	f := newFixture(t)
 	in := f.start(runtimetest.Sample("S1"))
-	if err := engine.ContainerRestart(t.Context(), f.container("S1"), container.StopOptions{}); err != nil {
+	if err := dockertest.Engine.ContainerRestart(t.Context(), f.container("S1"), container.StopOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, func() error { return f.reported("S1") })
@@ -341,7 +346,7 @@ func TestRuntime_AContainerThatSomebodyRestartsHasDied(t *testing.T) {
 func TestRuntime_APausedContainerCanBeStopped(t *testing.T) {
 	f := newFixture(t)
 	f.start(runtimetest.Sample("S1"))
-	if err := engine.ContainerPause(t.Context(), f.container("S1")); err != nil {
+	if err := dockertest.Engine.ContainerPause(t.Context(), f.container("S1")); err != nil {
 		t.Fatal(err)
 	}
 	if all, err := f.List(t.Context()); err != nil || !all[0].Running {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringway/agent/docker"
+	"ringway/agent/docker/dockertest"
 	"ringway/agent/runtimetest"
 	"ringway/internal/testkit"
 )
@@ -28,10 +29,10 @@ type gate struct {
 
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	needEngine(t)
-	target, ok := strings.CutPrefix(engine.DaemonHost(), "unix://")
+	dockertest.Need(t)
+	target, ok := strings.CutPrefix(dockertest.Engine.DaemonHost(), "unix://")
 	if !ok {
-		t.Skipf("the engine is at %s, and the gate knows Unix sockets only", engine.DaemonHost())
+		t.Skipf("the engine is at %s, and the gate knows Unix sockets only", dockertest.Engine.DaemonHost())
 	}
 	g := &gate{path: filepath.Join(t.TempDir(), "engine.sock"), all: map[net.Conn]bool{}}
 	g.open = sync.NewCond(&g.mu)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ringway/agent/docker"
+	"ringway/agent/docker/dockertest"
 	"ringway/agent/runtimetest"
 	"ringway/internal/testkit"
 )
@@ -21,7 +22,7 @@ func TestRuntime_AShardServerWritesToItsVolumeOnly(t *testing.T) {
 	if !c.HostConfig.ReadonlyRootfs || c.Config.User != "65534:65534" || len(c.HostConfig.CapDrop) != 1 || c.Config.Labels[docker.LabelVolume] != "v1" {
 		t.Errorf("host %+v, user %s, labels %v", c.HostConfig, c.Config.User, c.Config.Labels)
 	}
-	v, err := engine.VolumeInspect(t.Context(), f.cfg.Cluster+"-v1")
+	v, err := dockertest.Engine.VolumeInspect(t.Context(), f.cfg.Cluster+"-v1")
 	if err != nil {
 		t.Fatal(err)
 	}

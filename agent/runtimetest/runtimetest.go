@@ -1,163 +1,24 @@
-// Package runtimetest specifies what every agent.Runtime must do. Tests run it
-// against each implementation, with real instances.
+// Package runtimetest is what the tests of runtimes stand on: specs of instances,
+// and stand-ins for the programs that these run. Its own tests specify what every
+// agent.Runtime must do, with real instances of each implementation.
 package runtimetest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
-	"testing"
 	"time"
 
-	"ringway/agent"
 	"ringway/events"
-	"ringway/internal/testkit"
 )
 
 // NATS is what the runtime passes to shard servers.
 const NATS = "nats://bus.example:4222"
 
-// Harness is what the suite needs to know of an implementation, which runs
-// FakeShard for `ringway shard`.
-type Harness struct {
-	// Open opens a runtime on the same host and state each time it is called in
-	// one test: after close, the next is a successor.
-	Open func(t *testing.T) (rt agent.Runtime, close func())
-	// Kill ends the instance at once, behind the runtime's back.
-	Kill func(t *testing.T, in agent.Instance)
-	// IgnoresSIGTERM is an instance that ignores SIGTERM once ready returns nil.
-	IgnoresSIGTERM func(t *testing.T, name string) (spec events.InstanceSpec, ready func() error)
-}
-
-// Token is that of every instance which the suite starts.
+// Token is that of every instance which the tests start.
 var Token = events.Token{Incarnation: "life", Revision: 7}
-
-// Run runs the suite. harness is called for each of its tests.
-func Run(t *testing.T, harness func(t *testing.T) Harness) {
-	for name, test := range map[string]func(*testing.T, *fixture){
-		"StartServesAndIsListed":      startServesAndIsListed,
-		"RunsACommand":                runsACommand,
-		"NameIsUsedOnce":              nameIsUsedOnce,
-		"StopIsGracefulAndIdempotent": stopIsGracefulAndIdempotent,
-		"StopEndsTheStubborn":         stopKillsAfterTheGracePeriod,
-		"StopObeysItsContext":         stopEndsWithItsContext,
-		"DeathIsReportedAtOnce":       deathIsReportedAtOnce,
-		"EndByItselfIsExplained":      endByItselfIsExplained,
-		"CommandThatIsNotThere":       commandThatIsNotThere,
-		"ForgetRefusesTheLiving":      forgetRefusesTheLiving,
-		"SuccessorAdopts":             successorAdopts,
-		"ManyAtOnce":                  manyAtOnce,
-		"ShardServerIsStarted":        shardServerIsStarted,
-		"VolumeOutlivesItsInstances":  volumeOutlivesItsInstances,
-		"VolumeOfTwo":                 volumeOfTwo,
-		"CommandWithAVolume":          commandWithAVolume,
-		"SpecThatCannotBe":            specThatCannotBe,
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := &fixture{t: t, Harness: harness(t)}
-			f.open()
-			defer f.cleanUp()
-			test(t, f)
-		})
-	}
-}
-
-// fixture is one runtime, which runs, and what it reported.
-type fixture struct {
-	Harness
-	t    *testing.T
-	rt   agent.Runtime
-	stop func()
-
-	mu     sync.Mutex
-	deaths []agent.Instance
-}
-
-func (f *fixture) open() {
-	f.t.Helper()
-	rt, closeRuntime := f.Open(f.t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- rt.Run(ctx, func(in agent.Instance) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.deaths = append(f.deaths, in)
-		})
-	}()
-	f.rt = rt
-	f.stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			f.t.Errorf("run: %v", err)
-		}
-		closeRuntime()
-	}
-}
-
-// cleanUp leaves nothing behind, whatever the test did.
-func (f *fixture) cleanUp() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	all, err := f.rt.List(ctx)
-	if err != nil {
-		f.t.Errorf("list: %v", err)
-	}
-	for _, in := range all {
-		if err := errors.Join(f.rt.Stop(ctx, in.Spec.Name, 0), f.rt.Forget(ctx, in.Spec.Name)); err != nil {
-			f.t.Errorf("clean up: %v", err)
-		}
-	}
-	f.stop()
-}
-
-func (f *fixture) start(spec events.InstanceSpec) agent.Instance {
-	f.t.Helper()
-	in, err := f.rt.Start(f.t.Context(), spec, Token)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return in
-}
-
-func (f *fixture) startIgnoringSIGTERM(name string) {
-	f.t.Helper()
-	spec, ready := f.IgnoresSIGTERM(f.t, name)
-	f.start(spec)
-	testkit.Eventually(f.t, ready)
-}
-
-func (f *fixture) find(name string) (agent.Instance, bool) {
-	f.t.Helper()
-	all, err := f.rt.List(f.t.Context())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	i := slices.IndexFunc(all, func(in agent.Instance) bool { return in.Spec.Name == name })
-	if i < 0 {
-		return agent.Instance{}, false
-	}
-	return all[i], true
-}
-
-func (f *fixture) died(name string) func() error {
-	return func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, in := range f.deaths {
-			if in.Spec.Name == name && !in.Running {
-				return nil
-			}
-		}
-		return fmt.Errorf("no death of %s among %v", name, f.deaths)
-	}
-}
 
 // Sample is the spec of a sample replica.
 func Sample(name string) events.InstanceSpec {
@@ -169,6 +30,14 @@ func Shell(name, script string) events.InstanceSpec {
 	spec := Sample(name)
 	spec.Command = []string{"/bin/sh", "-c", script}
 	return spec
+}
+
+// Shard is the spec of a shard server.
+func Shard(name, volume string) events.InstanceSpec {
+	return events.InstanceSpec{
+		Name: name, Service: "StudT", ID: 1, Kind: events.KindShard, Volume: volume, Engine: "sqlite",
+		Health: "/heartbeat", Grace: events.Duration(20 * time.Second),
+	}
 }
 
 // Get returns nil when the instance answers 200 with a body that contains want.

@@ -1,4 +1,4 @@
-package docker_test
+package runtimetest_test
 
 import (
 	"fmt"
@@ -10,25 +10,30 @@ import (
 
 	"ringway/agent"
 	"ringway/agent/docker"
+	"ringway/agent/docker/dockertest"
 	"ringway/agent/runtimetest"
 	"ringway/events"
+	"ringway/internal/testkit"
 )
 
-func TestConformance(t *testing.T) {
-	needEngine(t)
-	network := newNetwork(t)
-	runtimetest.Run(t, func(t *testing.T) runtimetest.Harness {
-		cfg := config(t)
+func TestDocker(t *testing.T) {
+	dockertest.Need(t)
+	network := dockertest.Network(t)
+	run(t, func(t *testing.T) harness {
+		cfg := dockertest.Config(t)
 		cfg.Network = network
-		return harness(cfg)
+		return onEngine(cfg)
 	})
 }
 
-func harness(cfg docker.Config) runtimetest.Harness {
+func onEngine(cfg docker.Config) harness {
 	name := func(instance string) string { return cfg.Cluster + "-" + instance }
-	return runtimetest.Harness{
+	return harness{
 		Open: func(t *testing.T) (agent.Runtime, func()) {
-			rt := open(t, cfg)
+			rt, err := docker.New(cfg, testkit.Log(t))
+			if err != nil {
+				t.Fatal(err)
+			}
 			return rt, func() {
 				if err := rt.Close(); err != nil {
 					t.Error(err)
@@ -36,7 +41,7 @@ func harness(cfg docker.Config) runtimetest.Harness {
 			}
 		},
 		Kill: func(t *testing.T, in agent.Instance) {
-			if err := engine.ContainerKill(t.Context(), name(in.Spec.Name), "KILL"); err != nil {
+			if err := dockertest.Engine.ContainerKill(t.Context(), name(in.Spec.Name), "KILL"); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -44,7 +49,7 @@ func harness(cfg docker.Config) runtimetest.Harness {
 			spec := runtimetest.Sample(instance)
 			spec.Command = []string{"/bin/sh", "stubborn"}
 			return spec, func() error {
-				logs, err := engine.ContainerLogs(t.Context(), name(instance), container.LogsOptions{ShowStdout: true})
+				logs, err := dockertest.Engine.ContainerLogs(t.Context(), name(instance), container.LogsOptions{ShowStdout: true})
 				if err != nil {
 					return err
 				}

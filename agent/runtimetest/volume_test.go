@@ -1,4 +1,4 @@
-package runtimetest
+package runtimetest_test
 
 import (
 	"strings"
@@ -6,21 +6,14 @@ import (
 	"time"
 
 	"ringway/agent"
+	"ringway/agent/runtimetest"
 	"ringway/events"
 	"ringway/internal/testkit"
 )
 
-// Shard is the spec of a shard server.
-func Shard(name, volume string) events.InstanceSpec {
-	return events.InstanceSpec{
-		Name: name, Service: "StudT", ID: 1, Kind: events.KindShard, Volume: volume, Engine: "sqlite",
-		Health: "/heartbeat", Grace: events.Duration(20 * time.Second),
-	}
-}
-
 func (f *fixture) had(in agent.Instance, want string) {
 	f.t.Helper()
-	testkit.Eventually(f.t, func() error { return Get(in.Address, "/lives", want) })
+	testkit.Eventually(f.t, func() error { return runtimetest.Get(in.Address, "/lives", want) })
 }
 
 func (f *fixture) remove(name string) {
@@ -34,29 +27,29 @@ func (f *fixture) remove(name string) {
 }
 
 func shardServerIsStarted(t *testing.T, f *fixture) {
-	in := f.start(Shard("D1", "v1"))
-	testkit.Eventually(t, func() error { return Get(in.Address, "/heartbeat", "") })
-	for _, want := range []string{"--id D1 ", "--engine sqlite", "--nats " + NATS} {
-		if err := Get(in.Address, "/args", want); err != nil {
+	in := f.start(runtimetest.Shard("D1", "v1"))
+	testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/heartbeat", "") })
+	for _, want := range []string{"--id D1 ", "--engine sqlite", "--nats " + runtimetest.NATS} {
+		if err := runtimetest.Get(in.Address, "/args", want); err != nil {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}
-	auto := Shard("D2", "v2")
+	auto := runtimetest.Shard("D2", "v2")
 	auto.Engine = ""
 	other := f.start(auto)
-	testkit.Eventually(t, func() error { return Get(other.Address, "/args", "--engine auto") })
+	testkit.Eventually(t, func() error { return runtimetest.Get(other.Address, "/args", "--engine auto") })
 }
 
 // The next instance finds what the last one left, whatever became of that.
 func volumeOutlivesItsInstances(t *testing.T, f *fixture) {
-	f.had(f.start(Shard("D1", "v1")), "D1 ")
+	f.had(f.start(runtimetest.Shard("D1", "v1")), "D1 ")
 	f.remove("D1")
-	second := f.start(Shard("D2", "v1"))
+	second := f.start(runtimetest.Shard("D2", "v1"))
 	f.had(second, "D1 D2 ")
-	f.had(f.start(Shard("D9", "v2")), "D9 ")
+	f.had(f.start(runtimetest.Shard("D9", "v2")), "D9 ")
 	f.Kill(t, second)
 	testkit.Eventually(t, f.died("D2"))
-	f.had(f.start(Shard("D3", "v1")), "D1 D2 D3 ") // before anybody forgets D2
+	f.had(f.start(runtimetest.Shard("D3", "v1")), "D1 D2 D3 ") // before anybody forgets D2
 	f.remove("D2")
 	f.stop()
 	f.open()
@@ -64,24 +57,24 @@ func volumeOutlivesItsInstances(t *testing.T, f *fixture) {
 		t.Fatalf("adopted as %+v", in)
 	}
 	f.remove("D3")
-	f.had(f.start(Shard("D4", "v1")), "D1 D2 D3 D4 ")
+	f.had(f.start(runtimetest.Shard("D4", "v1")), "D1 D2 D3 D4 ")
 }
 
 // A successor is started while its predecessor may still be stopping.
 func volumeOfTwo(t *testing.T, f *fixture) {
-	first := f.start(Shard("D1", "v1"))
+	first := f.start(runtimetest.Shard("D1", "v1"))
 	f.had(first, "D1 ")
-	f.had(f.start(Shard("D2", "v1")), "D1 D2 ")
+	f.had(f.start(runtimetest.Shard("D2", "v1")), "D1 D2 ")
 	f.had(first, "D1 D2 ")
 }
 
 // A command finds its volume by RINGWAY_DATA.
 func commandWithAVolume(t *testing.T, f *fixture) {
-	spec := Shell("S1", `echo kept > "$RINGWAY_DATA/note"`)
+	spec := runtimetest.Shell("S1", `echo kept > "$RINGWAY_DATA/note"`)
 	spec.Volume = "v1"
 	f.start(spec)
 	testkit.Eventually(t, f.died("S1"))
-	spec = Shell("S2", `read x < "$RINGWAY_DATA/note"; echo "$x $RINGWAY_VOLUME"; exit 3`)
+	spec = runtimetest.Shell("S2", `read x < "$RINGWAY_DATA/note"; echo "$x $RINGWAY_VOLUME"; exit 3`)
 	spec.Volume = "v1"
 	f.start(spec)
 	testkit.Eventually(t, f.died("S2"))
@@ -93,9 +86,9 @@ func commandWithAVolume(t *testing.T, f *fixture) {
 func specThatCannotBe(t *testing.T, f *fixture) {
 	refuse := func(want string, change func(*events.InstanceSpec)) {
 		t.Helper()
-		spec := Shard("D1", "v1")
+		spec := runtimetest.Shard("D1", "v1")
 		change(&spec)
-		if _, err := f.rt.Start(t.Context(), spec, Token); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := f.rt.Start(t.Context(), spec, runtimetest.Token); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		if _, ok := f.find("D1"); ok {

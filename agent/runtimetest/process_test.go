@@ -1,4 +1,4 @@
-package process_test
+package runtimetest_test
 
 import (
 	"os"
@@ -6,9 +6,8 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"ringway/agent"
+	"ringway/agent/docker/dockertest"
 	"ringway/agent/process"
 	"ringway/agent/runtimetest"
 	"ringway/events"
@@ -17,14 +16,14 @@ import (
 
 func TestMain(m *testing.M) {
 	runtimetest.RunAsChild()
-	goleak.VerifyTestMain(m)
+	os.Exit(dockertest.Run(m))
 }
 
-func TestConformance(t *testing.T) {
-	runtimetest.Run(t, func(t *testing.T) runtimetest.Harness {
+func TestProcess(t *testing.T) {
+	run(t, func(t *testing.T) harness {
 		cfg := process.DefaultConfig()
 		cfg.Dir, cfg.Host, cfg.NATS = t.TempDir(), "host-1", runtimetest.NATS
-		return runtimetest.Harness{
+		return harness{
 			Open: func(t *testing.T) (agent.Runtime, func()) {
 				rt, err := process.Open(t.Context(), cfg, nil, testkit.Log(t))
 				if err != nil {

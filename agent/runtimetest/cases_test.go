@@ -1,4 +1,4 @@
-package runtimetest
+package runtimetest_test
 
 import (
 	"context"
@@ -11,17 +11,18 @@ import (
 	"time"
 
 	"ringway/agent"
+	"ringway/agent/runtimetest"
 	"ringway/internal/testkit"
 )
 
 func startServesAndIsListed(t *testing.T, f *fixture) {
-	spec := Sample("S1")
+	spec := runtimetest.Sample("S1")
 	spec.Env = map[string]string{"A": "b"}
 	in := f.start(spec)
-	if !in.Running || in.Address == "" || in.PID == 0 || in.Started.IsZero() || in.Token != Token {
+	if !in.Running || in.Address == "" || in.PID == 0 || in.Started.IsZero() || in.Token != runtimetest.Token {
 		t.Fatalf("got %+v", in)
 	}
-	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "Hello from Server: S1") })
+	testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "Hello from Server: S1") })
 	if listed, ok := f.find("S1"); !ok || !reflect.DeepEqual(listed, in) {
 		t.Fatalf("listed as %+v, started as %+v", listed, in)
 	}
@@ -29,7 +30,7 @@ func startServesAndIsListed(t *testing.T, f *fixture) {
 
 func runsACommand(t *testing.T, f *fixture) {
 	// {port} and PORT are the same; what the service sets does not override ours.
-	spec := Shell("S1", `[ "$PORT" = {port} ] && [ "$RINGWAY_INSTANCE" = S1 ] && [ "$COLOUR" = "light blue" ] && [ -z "$RINGWAY_LIFELINE" ] && echo as promised; exit 9`)
+	spec := runtimetest.Shell("S1", `[ "$PORT" = {port} ] && [ "$RINGWAY_INSTANCE" = S1 ] && [ "$COLOUR" = "light blue" ] && [ -z "$RINGWAY_LIFELINE" ] && echo as promised; exit 9`)
 	spec.Env = map[string]string{"COLOUR": "light blue", "PORT": "1", "RINGWAY_INSTANCE": "x"}
 	f.start(spec)
 	testkit.Eventually(t, f.died("S1"))
@@ -39,31 +40,31 @@ func runsACommand(t *testing.T, f *fixture) {
 }
 
 func nameIsUsedOnce(t *testing.T, f *fixture) {
-	in := f.start(Sample("S1"))
-	if _, err := f.rt.Start(t.Context(), Sample("S1"), Token); !errors.Is(err, agent.ErrExists) {
+	in := f.start(runtimetest.Sample("S1"))
+	if _, err := f.rt.Start(t.Context(), runtimetest.Sample("S1"), runtimetest.Token); !errors.Is(err, agent.ErrExists) {
 		t.Fatalf("second start: %v", err)
 	}
 	f.Kill(t, in)
 	testkit.Eventually(t, f.died("S1"))
-	if _, err := f.rt.Start(t.Context(), Sample("S1"), Token); !errors.Is(err, agent.ErrExists) {
+	if _, err := f.rt.Start(t.Context(), runtimetest.Sample("S1"), runtimetest.Token); !errors.Is(err, agent.ErrExists) {
 		t.Fatalf("start of a dead one: %v", err)
 	}
 	if err := f.rt.Forget(t.Context(), "S1"); err != nil {
 		t.Fatal(err)
 	}
-	if again := f.start(Sample("S1")); again.PID == in.PID {
+	if again := f.start(runtimetest.Sample("S1")); again.PID == in.PID {
 		t.Fatalf("the same process again: %+v", again)
 	}
 	for _, name := range []string{"", "x", "../up", "a b", strings.Repeat("n", 100)} {
-		if _, err := f.rt.Start(t.Context(), Sample(name), Token); err == nil {
+		if _, err := f.rt.Start(t.Context(), runtimetest.Sample(name), runtimetest.Token); err == nil {
 			t.Errorf("name %q was taken", name)
 		}
 	}
 }
 
 func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
-	in := f.start(Sample("S1"))
-	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "") })
+	in := f.start(runtimetest.Sample("S1"))
+	testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "") })
 	begun := time.Now()
 	for range 2 {
 		if err := f.rt.Stop(t.Context(), "S1", time.Minute); err != nil {
@@ -78,7 +79,7 @@ func stopIsGracefulAndIdempotent(t *testing.T, f *fixture) {
 		t.Fatalf("listed as %+v", dead)
 	}
 	testkit.Eventually(t, f.died("S1"))
-	if err := Get(in.Address, "/home", ""); err == nil {
+	if err := runtimetest.Get(in.Address, "/home", ""); err == nil {
 		t.Fatal("it still answers")
 	}
 	if err := f.rt.Stop(t.Context(), "nobody", time.Second); err != nil {
@@ -110,8 +111,8 @@ func stopEndsWithItsContext(t *testing.T, f *fixture) {
 }
 
 func deathIsReportedAtOnce(t *testing.T, f *fixture) {
-	in := f.start(Sample("S1"))
-	testkit.Eventually(t, func() error { return Get(in.Address, "/home", "") })
+	in := f.start(runtimetest.Sample("S1"))
+	testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", "") })
 	begun := time.Now()
 	f.Kill(t, in)
 	testkit.Eventually(t, f.died("S1"))
@@ -126,7 +127,7 @@ func deathIsReportedAtOnce(t *testing.T, f *fixture) {
 }
 
 func endByItselfIsExplained(t *testing.T, f *fixture) {
-	f.start(Shell("S1", `echo no such database >&2; exit 3`))
+	f.start(runtimetest.Shell("S1", `echo no such database >&2; exit 3`))
 	testkit.Eventually(t, f.died("S1"))
 	dead, _ := f.find("S1")
 	if !strings.Contains(dead.Detail, "3") || !strings.Contains(dead.Detail, "no such database") {
@@ -135,9 +136,9 @@ func endByItselfIsExplained(t *testing.T, f *fixture) {
 }
 
 func commandThatIsNotThere(t *testing.T, f *fixture) {
-	spec := Sample("S1")
+	spec := runtimetest.Sample("S1")
 	spec.Command = []string{"/no/such/command"}
-	if _, err := f.rt.Start(t.Context(), spec, Token); err != nil {
+	if _, err := f.rt.Start(t.Context(), spec, runtimetest.Token); err != nil {
 		return // as good
 	}
 	testkit.Eventually(t, f.died("S1"))
@@ -147,7 +148,7 @@ func commandThatIsNotThere(t *testing.T, f *fixture) {
 }
 
 func forgetRefusesTheLiving(t *testing.T, f *fixture) {
-	f.start(Sample("S1"))
+	f.start(runtimetest.Sample("S1"))
 	if err := f.rt.Forget(t.Context(), "S1"); !errors.Is(err, agent.ErrRunning) {
 		t.Fatalf("got %v", err)
 	}
@@ -168,9 +169,9 @@ func forgetRefusesTheLiving(t *testing.T, f *fixture) {
 }
 
 func successorAdopts(t *testing.T, f *fixture) {
-	lives := f.start(Sample("S1"))
-	dies := f.start(Sample("S2"))
-	known := f.start(Sample("S3"))
+	lives := f.start(runtimetest.Sample("S1"))
+	dies := f.start(runtimetest.Sample("S2"))
+	known := f.start(runtimetest.Sample("S3"))
 	f.Kill(t, known)
 	testkit.Eventually(t, f.died("S3"))
 	f.stop()
@@ -180,7 +181,7 @@ func successorAdopts(t *testing.T, f *fixture) {
 	if in, _ := f.find("S1"); !reflect.DeepEqual(in, lives) {
 		t.Fatalf("adopted as %+v, was %+v", in, lives)
 	}
-	testkit.Eventually(t, func() error { return Get(lives.Address, "/home", "S1") })
+	testkit.Eventually(t, func() error { return runtimetest.Get(lives.Address, "/home", "S1") })
 	// What died while nobody watched is dead at once or as soon as it is seen.
 	testkit.Eventually(t, func() error {
 		// An engine has forgotten its pid by then.
@@ -201,7 +202,7 @@ func manyAtOnce(t *testing.T, f *fixture) {
 	found := make([]agent.Instance, 8)
 	for i := range found {
 		wait.Go(func() {
-			in, err := f.rt.Start(t.Context(), Sample(fmt.Sprintf("S%d", i)), Token)
+			in, err := f.rt.Start(t.Context(), runtimetest.Sample(fmt.Sprintf("S%d", i)), runtimetest.Token)
 			if err != nil {
 				t.Error(err)
 			}
@@ -210,6 +211,6 @@ func manyAtOnce(t *testing.T, f *fixture) {
 	}
 	wait.Wait()
 	for i, in := range found {
-		testkit.Eventually(t, func() error { return Get(in.Address, "/home", fmt.Sprintf("Server: S%d", i)) })
+		testkit.Eventually(t, func() error { return runtimetest.Get(in.Address, "/home", fmt.Sprintf("Server: S%d", i)) })
 	}
 }
