@@ -29,6 +29,7 @@ func TestAsk_NoAnswerAfterMoreThanNothing(t *testing.T) {
 
 // A person who waits sees why, once it takes long.
 func TestAsk_ShowsProgress(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cmd := exec.Command("/proc/self/exe", "ps", "--nats", "127.0.0.1:1", "--timeout", "20s")
 	cmd.Env = append(os.Environ(), "RINGWAY_CLI_TEST=leaderless")
 	errs, err := cmd.StderrPipe()

@@ -322,6 +322,7 @@ func TestUp_InterruptedWhileItStarts(t *testing.T) {
 }
 
 func TestUp_GivesUpWhatCannotStart(t *testing.T) {
+	t.Parallel() // it mostly waits
 	f := func(fault, role string, parts ...string) {
 		t.Helper()
 		s := begin(t, t.TempDir(), []string{fault + "=" + role}, "--start-timeout", "29s")
@@ -335,6 +336,7 @@ func TestUp_GivesUpWhatCannotStart(t *testing.T) {
 }
 
 func TestUp_StopsEverythingWhenItsTimeIsUp(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := begin(t, t.TempDir(), []string{"STAND_SILENT=router"}, "--start-timeout", "1s")
 	s.exit(console.ExitFailed, "start failed", "within 1s")
 	s.nothingRuns()

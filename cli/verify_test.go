@@ -143,6 +143,7 @@ func TestVerify_NamesEachPartThatDiffers(t *testing.T) {
 
 // A replica that is not ready is expected all the same.
 func TestVerify_NamesWhoIsSilent(t *testing.T) {
+	t.Parallel() // it mostly waits
 	digest := func(_ int, d shardlog.Digest) *shardlog.Digest {
 		switch {
 		case d.Server == "Server3":
@@ -152,7 +153,7 @@ func TestVerify_NamesWhoIsSilent(t *testing.T) {
 		}
 		return &d
 	}
-	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
+	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "1s")
 	for _, want := range []string{"StudT.sh1  NOT VERIFIED at seq 4", "Server1 could not tell: the store was closed", "Server3 did not answer in time; see 'ringway shards'"} {
 		if code != console.ExitFailed || !strings.Contains(out, want) {
 			t.Errorf("code %d, want %q in\n%s", code, want, out)
@@ -161,6 +162,7 @@ func TestVerify_NamesWhoIsSilent(t *testing.T) {
 }
 
 func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		if marker == 1 && d.Server == "Server1" {
 			return nil
@@ -175,6 +177,7 @@ func TestVerify_ALostDigestIsAskedForAgain(t *testing.T) {
 
 // Others may verify too, and a server digests so many at a time.
 func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		if marker < 3 && d.Server == "Server1" {
 			d.Error, d.State = shardlog.DigestBusy, shardlog.StateDigest{}
@@ -188,6 +191,7 @@ func TestVerify_AsksAgainWhoHadNoDigest(t *testing.T) {
 }
 
 func TestVerify_ALostDigestIsAskedForAgainAfterABusyOne(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newReplicas(func(marker int, d shardlog.Digest) *shardlog.Digest {
 		switch {
 		case marker == 1 && d.Server == "Server1":
@@ -228,7 +232,7 @@ func TestVerify_ComparesAtOneMarker(t *testing.T) {
 		}
 		return &d
 	}
-	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "60ms")
+	code, out, _ := run(t, newReplicas(digest).cluster(t).wiring(), "verify", "--timeout", "1s")
 	if code != console.ExitFailed || strings.Count(out, "Server1 did not answer") != 2 || strings.Count(out, "Server3 did not answer") != 2 || strings.Contains(out, "Stranger") {
 		t.Errorf("code %d, %s", code, out)
 	}
