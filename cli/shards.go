@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"ringway/cli/client"
 	"ringway/cli/console"
@@ -57,21 +57,20 @@ func readLogEnds(ctx context.Context, c client.Cluster, shards []events.ShardSta
 	ctx, done := context.WithTimeout(ctx, client.DialTimeout)
 	defer done()
 	gone = make([]bool, len(shards))
-	var all sync.WaitGroup
-	semaphore := make(chan struct{}, 8)
+	var all errgroup.Group
+	all.SetLimit(8)
 	for i := range shards {
-		semaphore <- struct{}{}
-		all.Go(func() {
-			defer func() { <-semaphore }()
+		all.Go(func() error {
 			s := &shards[i]
 			log, err := c.LogState(ctx, events.LogID{Table: s.Table, Shard: s.Shard, Incarnation: s.Incarnation})
 			if err == nil {
 				s.LastSeq = log.Last
 			}
 			gone[i] = errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrLogForeign)
+			return nil
 		})
 	}
-	all.Wait()
+	_ = all.Wait() // what was not answered stays as it was
 	return gone
 }
 

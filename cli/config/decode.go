@@ -97,6 +97,12 @@ func (d *decoder) decode(key string, n ast.Node, to any) (err error) {
 			return d.at[key].errorf("%s: %s is out of range", key, number.Token.Value)
 		}
 		*to = int(v)
+	case *int64:
+		v, ok := wholeOf(n)
+		if !ok {
+			return d.wrong(key, n, "a whole number")
+		}
+		*to = v
 	case *float64:
 		switch n.(type) {
 		case *ast.IntegerNode, *ast.FloatNode:

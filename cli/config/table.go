@@ -160,6 +160,7 @@ func (t *tableFile) shard(what string, n ast.Node) (s events.Shard, err error) {
 	}
 	courseLow := t.req.Table.Schema.KeyColumn() + "_low"
 	meant := map[string]string{"id": "id", "Shard_id": "id", "low": "low", courseLow: "low", "size": "size", "Shard_size": "size"}
+	into := keys{"id": &s.ID, "low": &s.Low, "size": &s.Size}
 	found := map[string]bool{}
 	for _, p := range parts {
 		key := meant[p.key]
@@ -170,18 +171,8 @@ func (t *tableFile) shard(what string, n ast.Node) (s events.Shard, err error) {
 			return s, p.at.errorf("%s: %s is there twice; keep one", what, key)
 		}
 		found[key] = true
-		ok, want := false, "a whole number"
-		switch key {
-		case "id":
-			s.ID, ok = stringOf(p.value)
-			want = "text"
-		case "low":
-			s.Low, ok = wholeOf(p.value)
-		case "size":
-			s.Size, ok = wholeOf(p.value)
-		}
-		if !ok {
-			return s, t.wrong(what+"."+p.key, p.value, want)
+		if err := t.decode(what+"."+p.key, p.value, into[key]); err != nil {
+			return s, err
 		}
 	}
 	for _, key := range []string{"id", "low", "size"} {

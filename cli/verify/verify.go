@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"ringway/cli/client"
 	"ringway/cli/console"
@@ -95,16 +95,15 @@ func (a *command) verify(ctx context.Context, v *verifier) ([]Verdict, error) {
 	stop := a.ShowProgress(ctx, time.Now(), "waiting for the digests of the replicas")
 	defer stop()
 	found := make([]Verdict, len(shards))
-	var all sync.WaitGroup
-	semaphore := make(chan struct{}, maxConcurrent)
+	var all errgroup.Group
+	all.SetLimit(maxConcurrent)
 	for i, s := range shards {
-		semaphore <- struct{}{}
-		all.Go(func() {
+		all.Go(func() error {
 			found[i] = v.shard(ctx, s.Table, s.Shard.ID)
-			<-semaphore
+			return nil
 		})
 	}
-	all.Wait()
+	_ = all.Wait() // faults are in the verdicts
 	if ctx.Err() != nil {
 		return nil, context.Canceled
 	}
