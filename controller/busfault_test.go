@@ -184,7 +184,6 @@ func TestController_LeaderThatEndsWhileItRecoversIsContinued(t *testing.T) {
 	t.Parallel()
 	for _, after := range []string{"delete", "create"} {
 		t.Run("after "+after, func(t *testing.T) {
-			t.Parallel() // it waits for a lease to expire
 			s := newSite(t)
 			conn := s.connect()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -297,6 +296,7 @@ func TestController_LeavesAloneWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestController_TableThatCannotBeReadGoesBackOrIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	for _, times := range []int{1, 8} { // as many as are kept
 		t.Run(fmt.Sprint(times), func(t *testing.T) {
 			s, stop := withTable(t)

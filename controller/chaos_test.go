@@ -15,7 +15,7 @@ import (
 // doubled: a server is taken away only while the others of its shards are
 // ready, and in the end all run what is configured, each on its volume.
 func TestTable_RolloutSurvivesWhateverHappens(t *testing.T) {
-	t.Parallel() // with those who wait for a lease to expire
+	t.Parallel() // with the sites, which wait
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))

@@ -223,6 +223,7 @@ func TestController_PublishesWhatItsPredecessorCouldNot(t *testing.T) {
 }
 
 func TestController_LivesThroughABusThatIsRestartedOrWiped(t *testing.T) {
+	t.Parallel()
 	f := func(wiped bool) {
 		t.Run(fmt.Sprintf("wiped=%v", wiped), func(t *testing.T) {
 			s := newSite(t)
@@ -274,7 +275,6 @@ func TestController_MendsStoredValuesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	f := func(bucket, key, value string, times int) {
 		t.Run(fmt.Sprintf("%s-%d", bucket, times), func(t *testing.T) {
-			t.Parallel()
 			s := newSite(t)
 			s.host("h1")
 			s.router("r1")

@@ -184,7 +184,6 @@ func TestController_LeaderThatEndsWhileItMakesLogsIsContinued(t *testing.T) {
 	t.Parallel()
 	f := func(name string, set func(*crashing, func())) {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it waits for a lease to expire
 			s := newSite(t)
 			conn := s.connect()
 			c := crashing{Logs: conn}

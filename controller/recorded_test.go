@@ -139,7 +139,7 @@ func (w *sim) recordTo(dir string) {
 // After a wanted change of a decision, -update records them anew. A world takes
 // seconds with the race detector: RINGWAY_LONG=1 runs all of them.
 func TestDecide_RecordedDecisions(t *testing.T) {
-	t.Parallel() // with those who wait for a lease to expire
+	t.Parallel() // with the sites, which wait
 	name := filepath.Join("testdata", "decisions.txt")
 	recorded, err := os.ReadFile(name)
 	if err != nil {

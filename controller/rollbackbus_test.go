@@ -164,7 +164,6 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 	t.Parallel()
 	for _, moved := range []int{4, 8} {
 		t.Run(fmt.Sprint(moved), func(t *testing.T) {
-			t.Parallel()
 			s := newSite(t)
 			two := func(c *controller.Config) { c.ExpectHosts = 2 }
 			for _, id := range []string{"c1", "c2"} {
@@ -227,7 +226,6 @@ func TestController_BeginsANewLifeOfABusThatWentBack(t *testing.T) {
 // Elections, restarts of the bus and leaders that are cut short move revisions
 // too, but never back.
 func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
-	t.Parallel()
 	s := newSite(t)
 	s.fencedHost("h1")
 	s.fencedHost("h2")

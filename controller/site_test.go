@@ -41,6 +41,7 @@ func (c countedLease) BeginAnew(ctx context.Context, why events.Rollback) error 
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	t.Parallel() // most of its time a site waits, for heartbeats or a lease to expire
 	s := &site{t: t, bus: testkit.StartBus(t)}
 	s.conn = s.connect()
 	return s
