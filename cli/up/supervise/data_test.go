@@ -135,7 +135,6 @@ func TestOpenData_WaitsForTheChildrenOfADeadHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	child := exec.Command("/proc/self/exe", "deaf")
-	child.Env = append(os.Environ(), "SUPERVISE_TEST=1")
 	child.ExtraFiles = []*os.File{d.Lock()}
 	if err := child.Start(); err != nil {
 		t.Fatal(err)

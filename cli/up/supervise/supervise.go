@@ -25,7 +25,6 @@ type Spec struct {
 	Name        string
 	Path        string          // of the executable
 	Args        func() []string // asked at every start
-	Env         []string        // added to our own
 	Sockets     []*os.File      // inherited from FirstFile on; Run closes ours when it shall stop
 	Files       []*os.File      // inherited after the sockets
 	Log         string          // file that gets its stdout and stderr
@@ -198,7 +197,7 @@ func (c *Child) start() (*exec.Cmd, error) {
 	defer func() { _ = out.Close() }() // ours; the child has its own
 	cmd := exec.Command(c.spec.Path, c.spec.Args()...)
 	cmd.Args[0] = "ringway"
-	cmd.Env = append(os.Environ(), c.spec.Env...)
+	cmd.Env = os.Environ()
 	cmd.Stdout, cmd.Stderr = out, out
 	// Its own process group: the ctrl-C of a terminal is for us alone, who then
 	// stop the children in order.

@@ -25,6 +25,7 @@ import (
 // The test binary plays the children; the role is its first argument.
 func TestMain(m *testing.M) {
 	if os.Getenv("SUPERVISE_TEST") == "" {
+		_ = os.Setenv("SUPERVISE_TEST", "1") // for the children; a name that can be set
 		goleak.VerifyTestMain(m)
 		return
 	}
@@ -76,7 +77,7 @@ func start(t *testing.T, spec Spec) (*watched, context.CancelFunc, <-chan struct
 	if spec.StopTimeout == 0 {
 		spec.StopTimeout = 20 * time.Second
 	}
-	spec.Name, spec.Env = "child", append(spec.Env, "SUPERVISE_TEST=1")
+	spec.Name = "child"
 	w := &watched{}
 	back := Backoff{First: time.Millisecond, Max: 5 * time.Millisecond, Healthy: time.Hour}
 	c, err := New(spec, back, func(r Report) {
