@@ -3,12 +3,14 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -122,6 +124,9 @@ func document(start place, b []byte) (body ast.Node, err error) {
 	if len(b) > maxConfig {
 		return nil, start.errorf("the file has %d bytes; %d are allowed", len(b), maxConfig)
 	}
+	if err := plainText(start, b); err != nil {
+		return nil, err
+	}
 	tree, err := parser.ParseBytes(b, 0)
 	if err != nil {
 		return nil, syntaxError(start, err)
@@ -136,6 +141,29 @@ func document(start place, b []byte) (body ast.Node, err error) {
 		body = doc.Body
 	}
 	return body, nil
+}
+
+// plainText refuses what stands before or between the text of a file that is no
+// part of it for people who look at it.
+func plainText(start place, b []byte) error {
+	if bytes.HasPrefix(b, []byte("\ufeff")) {
+		return start.errorf("a byte order mark stands before the text; save the file as UTF-8 without one (BOM)")
+	}
+	number := 0
+	for line := range bytes.Lines(b) {
+		number++
+		for i, rest := 0, line; len(rest) > 0; i++ {
+			r, size := utf8.DecodeRune(rest)
+			if r == utf8.RuneError && size == 1 {
+				return place{start.file, number, i + 1}.errorf("the byte 0x%02x is not UTF-8; save the file as UTF-8", rest[0])
+			}
+			rest = rest[size:]
+		}
+		if line[0] == '%' {
+			return place{start.file, number, 1}.errorf("%q is a directive, which this file does not allow; leave the line out", bytes.TrimSpace(line))
+		}
+	}
+	return nil
 }
 
 // syntaxError keeps the parser's position and drops its picture of the source.

@@ -94,6 +94,41 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f("services: {}\n---\nservices: {}\n", `f.yaml:3:1: a second document begins here; keep to one`)
 	f(web("env: &x {A: a}"), `f.yaml:3:10: env: want a mapping, like {key: value}, got an anchor or alias, which this file does not allow`)
 	f(web("health: !!str /x"), `f.yaml:3:13: health: want text, got a tag, which this file does not allow`)
+
+	// What YAML reads otherwise than people do, and what would be used as it stands.
+	f("\ufeff"+web("replicas: 3"), `f.yaml:1:1: a byte order mark stands before the text; save the file as UTF-8 without one (BOM)`)
+	f("%YAML 1.2\n---\n"+web("replicas: 3"), `f.yaml:1:1: "%YAML 1.2" is a directive, which this file does not allow; leave the line out`)
+	f("# x\n%TAG ! y\n---\n", `f.yaml:2:1: "%TAG ! y" is a directive, which this file does not allow; leave the line out`)
+	f("services: {}\n# é \xff", `f.yaml:2:5: the byte 0xff is not UTF-8; save the file as UTF-8`)
+	f("\xff\xfes\x00", `f.yaml:1:1: the byte 0xff is not UTF-8; save the file as UTF-8`)
+	decimal := " is not a plain decimal number; write it without leading zeros, prefixes and underscores"
+	f(web("replicas: 010"), `f.yaml:3:15: replicas: 010`+decimal)
+	f(web("replicas: 0x10"), `f.yaml:3:15: replicas: 0x10`+decimal)
+	f(web("replicas: 0o10"), `f.yaml:3:15: replicas: 0o10`+decimal)
+	f(web("replicas: 0b11"), `f.yaml:3:15: replicas: 0b11`+decimal)
+	f(web("replicas: 1_0"), `f.yaml:3:15: replicas: 1_0`+decimal)
+	f(web("load_factor: 010"), `f.yaml:3:18: load_factor: 010`+decimal)
+	f(web("load_factor: 1_0.5"), `f.yaml:3:18: load_factor: 1_0.5`+decimal)
+	f(web("limits: {memory: 010000000}"), `f.yaml:3:22: limits.memory: 010000000`+decimal)
+	f(web("limits: {memory: 0x1000000}"), `f.yaml:3:22: limits.memory: 0x1000000`+decimal)
+	f(web("health: '/a b'"), `f.yaml:3:13: health: "/a b": ' ' cannot be in a path; write it percent-encoded, like %20`)
+	f(web(`health: "/a\nb"`), `f.yaml:3:13: health: "/a\nb": '\n' cannot be in a path; write it percent-encoded, like %0A`)
+	f(web("health: /é"), `f.yaml:3:13: health: "/é": 'é' cannot be in a path; write it percent-encoded, like %C3%A9`)
+	noPath := " is no path; write it like /status, without host and fragment, and letters after % as two hexadecimal digits"
+	f(web("health: //host"), `f.yaml:3:13: health: "//host"`+noPath)
+	f(web("health: '/a#b'"), `f.yaml:3:13: health: "/a#b"`+noPath)
+	f(web("health: /%zz"), `f.yaml:3:13: health: "/%zz"`+noPath)
+	f(web("paths: ['/a?b']"), `f.yaml:3:12: paths: "/a?b"`+noPath)
+	f(web("paths: ['/a b']"), `f.yaml:3:12: paths: "/a b": ' ' cannot be in a path; write it percent-encoded, like %20`)
+	reference := "; write it like nginx:1.27 or registry.example/team/app@sha256:…"
+	f(web("image: Nginx"), `f.yaml:3:12: image: "Nginx": invalid reference format: repository name (library/Nginx) must be lowercase`+reference)
+	for _, image := range []string{"a//b", "a:b:c", "nginx:", "a@sha256:12", "a/-b"} {
+		f(web("image: '"+image+"'"), `f.yaml:3:12: image: "`+image+`": invalid reference format`+reference)
+	}
+	f(web(`env: {A: "x${HOME}y"}`), `f.yaml:3:14: env.A: "x${HOME}y" would stay as it is, for variables are not replaced here; write the value, or $${HOME} if these letters are meant`)
+	f(web(`command: [./app, "${PORT}"]`), `f.yaml:3:22: command[1]: "${PORT}" would stay as it is, for variables are not replaced here; write the value, or $${PORT} if these letters are meant`)
+	f(web(`health: "${HEALTH:-/up}"`), `f.yaml:3:13: health: "${HEALTH:-/up}" would stay as it is, for variables are not replaced here; write the value, or $${HEALTH:-/up} if these letters are meant`)
+
 	f(strings.Repeat("#", maxConfig+1), `f.yaml:1:1: the file has 1048577 bytes; 1048576 are allowed`)
 }
 
@@ -143,6 +178,13 @@ func TestConfig_OnlyWhatIsWrittenChanges(t *testing.T) {
 	f("services: {web: {command: [./app]}}\n", func(s *events.ServiceSpec) { s.Command, s.Paths = []string{"./app"}, nil })
 	f("services: {web: {image: shop, port: 80}}\n", func(s *events.ServiceSpec) { s.Image, s.Port, s.Paths = "shop", 80, nil })
 	f("services: {web: {limits: {memory: 64MiB, cpus: 2}}}\n", func(s *events.ServiceSpec) { s.Limits = events.Limits{Memory: 64 << 20, CPUs: 2} })
+	f("services: {web: {replicas: +2, load_factor: 1.5}}\n", func(s *events.ServiceSpec) { s.Replicas, s.LoadFactor = 2, 1.5 })
+	f("---\nservices: {web: {health: '/up?full=1'}}\n...\n", func(s *events.ServiceSpec) { s.Health = "/up?full=1" })
+	f("services: {web: {env: {B: 'a$${X}b$Y'}}}\n", func(s *events.ServiceSpec) { s.Env = map[string]string{"B": "a${X}b$Y"} })
+	f("services: {web: {command: [/bin/sh, -ec, 'exec ./app --port ${PORT}']}}\n", func(s *events.ServiceSpec) {
+		s.Command, s.Paths = []string{"/bin/sh", "-ec", "exec ./app --port ${PORT}"}, nil
+	})
+	f("services: {web: {image: 'localhost:5000/a/b:1', paths: [/x]}}\n", func(s *events.ServiceSpec) { s.Image = "localhost:5000/a/b:1" })
 	f("services: {web: {limits: {memory: 67108864}}}\n", func(s *events.ServiceSpec) { s.Limits = events.Limits{Memory: 64 << 20} })
 
 	stored.Slots = 4096

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +95,9 @@ func (d *decoder) decode(key string, n ast.Node, to any) (err error) {
 		if !ok {
 			return d.wrong(key, n, "a whole number")
 		}
+		if err := d.decimal(key, n); err != nil {
+			return err
+		}
 		v, ok := wholeOf(n)
 		if !ok || v < math.MinInt32 || v > math.MaxInt32 {
 			return d.at[key].errorf("%s: %s is out of range", key, number.Token.Value)
@@ -103,10 +109,11 @@ func (d *decoder) decode(key string, n ast.Node, to any) (err error) {
 			return d.wrong(key, n, "a whole number")
 		}
 		*to = v
+		return d.decimal(key, n)
 	case *float64:
 		switch n.(type) {
 		case *ast.IntegerNode, *ast.FloatNode:
-			return yaml.NodeToValue(n, to)
+			return errors.Join(d.decimal(key, n), yaml.NodeToValue(n, to))
 		}
 		return d.wrong(key, n, "a number")
 	case *byteSize:
@@ -116,7 +123,7 @@ func (d *decoder) decode(key string, n ast.Node, to any) (err error) {
 		if !ok {
 			return d.wrong(key, n, "text")
 		}
-		*to = text
+		*to, err = d.literal(key, n, text)
 	case *engineName:
 		text, _ := stringOf(n)
 		if CheckEngine(text) != nil {
@@ -178,6 +185,9 @@ func (d *decoder) byteSize(key string, n ast.Node) (byteSize, error) {
 	text, ok := stringOf(n)
 	if i, whole := n.(*ast.IntegerNode); whole {
 		text, ok = i.Token.Value, true
+		if err := d.decimal(key, n); err != nil {
+			return 0, err
+		}
 	}
 	if !ok {
 		return 0, d.wrong(key, n, "a size, like 256MiB")
@@ -210,13 +220,50 @@ func (d *decoder) texts(key string, n ast.Node) ([]string, error) {
 	}
 	texts := []string{}
 	for i, item := range list.Values {
+		key := fmt.Sprintf("%s[%d]", key, i)
 		s, ok := stringOf(item)
 		if !ok {
-			return nil, d.wrong(fmt.Sprintf("%s[%d]", key, i), item, "text; put it in quotes")
+			return nil, d.wrong(key, item, "text; put it in quotes")
+		}
+		if !isScript(texts) {
+			var err error
+			if s, err = d.literal(key, item, s); err != nil {
+				return nil, err
+			}
 		}
 		texts = append(texts, s)
 	}
 	return texts, nil
+}
+
+// isScript tells whether what follows in a command is for a shell, which replaces
+// variables by itself: PORT is one that every replica has.
+func isScript(command []string) bool {
+	shells := []string{"sh", "ash", "bash", "dash", "ksh", "zsh"}
+	return len(command) > 1 && slices.Contains(shells, path.Base(command[0])) && strings.HasPrefix(command[1], "-") && strings.HasSuffix(command[1], "c")
+}
+
+// literal is a text that is used as it stands. A variable in it would not be
+// replaced, which its author did not mean; $${ is written for ${.
+func (d *decoder) literal(key string, n ast.Node, text string) (string, error) {
+	parts := strings.Split(text, "$${")
+	for _, part := range parts {
+		if i := strings.Index(part, "${"); i >= 0 {
+			name, _, _ := strings.Cut(part[i:], "}")
+			return "", at(d.file, n).errorf("%s: %q would stay as it is, for variables are not replaced here; write the value, or $%s} if these letters are meant", key, shorten(text), shorten(name))
+		}
+	}
+	return strings.Join(parts, "${"), nil
+}
+
+var decimalRule = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$|^[-+]?\.[0-9]+$`)
+
+// decimal refuses the other ways in which YAML writes numbers: 010 is eight.
+func (d *decoder) decimal(key string, n ast.Node) error {
+	if text := n.GetToken().Value; !decimalRule.MatchString(text) {
+		return at(d.file, n).errorf("%s: %s is not a plain decimal number; write it without leading zeros, prefixes and underscores", key, shorten(text))
+	}
+	return nil
 }
 
 func (d *decoder) environment(key string, n ast.Node) (map[string]string, error) {
@@ -232,6 +279,9 @@ func (d *decoder) environment(key string, n ast.Node) (map[string]string, error)
 		}
 		if kv.key == "" || strings.ContainsAny(kv.key, "=\x00") || strings.Contains(v, "\x00") {
 			return nil, kv.at.errorf("%s: %q can be no variable; leave out '=' and zero bytes", key, kv.key)
+		}
+		if v, err = d.literal(key+"."+kv.key, kv.value, v); err != nil {
+			return nil, err
 		}
 		env[kv.key] = v
 	}
