@@ -49,7 +49,7 @@ func Wiring(version string) cli.Wiring {
 		Shard:      runShard,
 		Server:     func(ctx context.Context, o cli.ServerOptions) error { return sample.Run(ctx, o.ID, o.Listen) },
 		RunCommand: func(ctx context.Context, o cli.CommandOptions) (int, error) {
-			return process.RunCommand(ctx, o.Line, o.Argv)
+			return process.RunCommand(ctx, o.Line, process.Output{Path: o.Output, Max: o.MaxOutput}, o.Argv)
 		},
 		Dial: dial,
 	}

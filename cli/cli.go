@@ -122,7 +122,9 @@ type ServerOptions struct {
 // CommandOptions are those of `ringway hold`.
 type CommandOptions struct {
 	Role
-	Argv []string
+	Argv      []string
+	Output    string // path of a log for what the command prints; empty: our own output
+	MaxOutput int64  // bytes of that log
 }
 
 // Streams are where a command writes, and whom it asks. Progress is shown in

@@ -66,8 +66,13 @@ func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, r *Role, f func(c
 		case <-ctx.Done():
 			return
 		}
-		time.AfterFunc(stopTimeout, func() {
-			log.Error("did not stop in time", "waited", stopTimeout)
+		wait := stopTimeout
+		// An instance may have longer; whatever it serves then ends within its grace.
+		if grace, err := time.ParseDuration(os.Getenv("RINGWAY_GRACE")); err == nil {
+			wait += grace
+		}
+		time.AfterFunc(wait, func() {
+			log.Error("did not stop in time", "waited", wait)
 			os.Exit(console.ExitFailed)
 		})
 	}()
@@ -317,6 +322,7 @@ port from PORT.`,
 
 func (a *app) holdCommand() *cobra.Command {
 	var logs console.LogFlags
+	var o CommandOptions
 	cmd := &cobra.Command{
 		Use:     "hold -- COMMAND [ARGUMENT…]",
 		Short:   "Run a command that ends with its agent's supervisor",
@@ -324,7 +330,7 @@ func (a *app) holdCommand() *cobra.Command {
 		Hidden:  true,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, argv []string) error {
-			o := CommandOptions{Argv: argv}
+			o.Argv = argv
 			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error {
 				code, err := a.w.RunCommand(ctx, o)
 				if err != nil || code != 0 {
@@ -334,6 +340,8 @@ func (a *app) holdCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVar(&o.Output, "output", "", "log of what the command prints, with FILE.old before it")
+	cmd.Flags().Int64Var(&o.MaxOutput, "max-output", 8<<20, "bytes of both files of that log")
 	logs.Add(cmd)
 	return cmd
 }

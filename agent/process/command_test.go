@@ -93,3 +93,31 @@ func TestRunCommand_KilledTakesTheCommandAlong(t *testing.T) {
 		t.Fatalf("the command runs on: %v", err)
 	}
 }
+
+// SIGTERM is for all that a command started, and so is the grace.
+func TestRunCommand_AsksTheWholeGroupToEnd(t *testing.T) {
+	f := func(grace, script string, status int, want string) {
+		t.Helper()
+		parent, output, rest := runCommand(t, grace, "/bin/sh", "-c", script)
+		if output != "up" {
+			t.Fatalf("%s: said %q", script, output)
+		}
+		if err := parent.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = parent.Wait()
+		got, _ := io.ReadAll(rest)
+		said := strings.ReplaceAll(string(got), "Terminated\n", "") // a shell says so of its sleep
+		if code := parent.ProcessState.ExitCode(); code != status || said != want {
+			t.Errorf("%s: status %d, said %q; want %d, %q", script, code, said, status, want)
+		}
+	}
+	const app = `sh -c 'trap "sleep 0.3; echo saved; exit 5" TERM; echo up; while :; do sleep 0.05; done'`
+	f("1m", app+"; true", 143, "saved\n")
+	f("1m", app+" & wait; exit 3", 143, "saved\n")
+	f("1m", `trap "echo asked; exit 7" TERM; `+app+` & while :; do sleep 0.05; done`, 7, "asked\nsaved\n")
+	f("1m", `(`+app+` & ); sleep 600`, 143, "saved\n") // an orphan
+	f("300ms", `trap "" TERM; sh -c 'echo up; while :; do sleep 0.05; done'; true`, 137, "")
+	f("300ms", `sh -c 'trap "" TERM; echo up; while :; do sleep 0.05; done' & wait`, 143, "")
+	f("1m", `echo up; kill -STOP $$; sleep 600`, 143, "")
+}

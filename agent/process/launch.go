@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -82,7 +83,9 @@ func arguments(cfg Config, rec record) []string {
 	listen := net.JoinHostPort(rec.IP, strconv.Itoa(rec.Port))
 	switch {
 	case len(rec.Spec.Command) > 0:
-		return append([]string{"hold", "--"}, agent.Argv(rec.Spec, rec.Port)...)
+		log := filepath.Join(cfg.Dir, "logs", rec.Spec.Name+".log")
+		hold := []string{"hold", "--output", log, "--max-output", strconv.FormatInt(cfg.MaxLog, 10), "--"}
+		return append(hold, agent.Argv(rec.Spec, rec.Port)...)
 	case rec.Spec.Kind == events.KindShard:
 		return agent.ShardArguments(rec.Spec, listen, cfg.volumePath(rec.Spec.Volume), cfg.NATS)
 	}
@@ -139,15 +142,7 @@ func ephemeral() (low, high int) {
 
 // lastLogError is what an instance's log ends with, if that is an error.
 func (r *Runtime) lastLogError(name string) string {
-	f, err := os.Open(r.logPath(name))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > 4096 {
-		_, _ = f.Seek(-4096, 2)
-	}
-	return agent.LastLogError(f)
+	return agent.LastLogError(bytes.NewReader(logEnd(r.logPath(name), 4096)))
 }
 
 // keptLogs is how many logs of forgotten instances are kept.
@@ -163,8 +158,11 @@ func (r *Runtime) trimLogs() {
 		if err != nil {
 			continue
 		}
-		if info.Size() > r.cfg.MaxLog {
-			r.cutLog(path)
+		// Those of commands never get that long.
+		if info.Size() > r.cfg.MaxLog/2 {
+			if err := cutLog(path, r.cfg.MaxLog); err != nil {
+				r.log.Warn("cannot move a log aside", "path", path, events.KeyError, err)
+			}
 		}
 		r.mu.Lock()
 		_, known := r.children[strings.TrimSuffix(filepath.Base(path), ".log")]
@@ -178,17 +176,5 @@ func (r *Runtime) trimLogs() {
 	for _, path := range gone[min(len(gone), keptLogs):] {
 		_ = os.Remove(path)
 		_ = os.Remove(path + ".old")
-	}
-}
-
-// cutLog moves what is there aside, and loses what is written meanwhile. The
-// instance appends, so it goes on at the new end.
-func (r *Runtime) cutLog(path string) {
-	b, err := os.ReadFile(path)
-	if err == nil {
-		err = statedir.WriteFile(path+".old", b[max(0, len(b)-int(r.cfg.MaxLog)):])
-	}
-	if cut := os.Truncate(path, 0); cut != nil || err != nil {
-		r.log.Warn("cannot move a log aside", "path", path, events.KeyError, errors.Join(err, cut))
 	}
 }

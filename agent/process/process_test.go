@@ -318,6 +318,31 @@ func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestStop_AsksAllOfACommandAndGivesThemTheGrace(t *testing.T) {
+	r := open(t, testConfig(t), nil)
+	defer run(t, r)()
+	const app = `sh -c 'trap "sleep 0.3; echo saved; exit 5" TERM; echo up; while :; do sleep 0.05; done'`
+	for i, script := range []string{app + "; true", app + " & wait", "exec setsid " + app} {
+		name := fmt.Sprint("S", i)
+		in, err := r.Start(t.Context(), spec(name, "/bin/sh", "-c", script), events.Token{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := func(want string) func() error {
+			return func() error {
+				if b, _ := os.ReadFile(r.logPath(name)); !bytes.Contains(b, []byte(want)) {
+					return fmt.Errorf("%s: the log is %q, without %q", script, b, want)
+				}
+				return nil
+			}
+		}
+		testkit.Eventually(t, said("up"))
+		testkit.Must(t, r.Stop(t.Context(), name, time.Minute))
+		testkit.Must(t, said("saved")())
+		testkit.Must(t, gone(in.PID)())
+	}
+}
+
 func TestLifeline_EndsInstancesAndCommands(t *testing.T) {
 	root, err := lifeline.New()
 	if err != nil {
@@ -397,7 +422,7 @@ func TestLogs_AreBounded(t *testing.T) {
 	if info, err := os.Stat(r.logPath("S1")); err != nil || info.Size() != 0 {
 		t.Errorf("got %v, %v", info, err)
 	}
-	if info, err := os.Stat(r.logPath("S1") + ".old"); err != nil || info.Size() != 1000 {
+	if info, err := os.Stat(r.logPath("S1") + ".old"); err != nil || info.Size() != 500 {
 		t.Errorf("got %v, %v", info, err)
 	}
 	if left, _ := filepath.Glob(r.logPath("*")); len(left) != keptLogs+1 {

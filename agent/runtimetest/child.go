@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"ringway/agent"
@@ -42,8 +43,20 @@ func RunAsChild() {
 			exit(1, err)
 		}
 		exit(0, nil)
-	case args[0] == "hold": // hold -- <command>
-		code, err := process.RunCommand(ctx, line, args[2:])
+	case args[0] == "hold": // hold [--output <path> --max-output <bytes>] -- <command>
+		var out process.Output
+		var argv []string
+		for at := 1; at < len(args) && argv == nil; at++ {
+			switch args[at] {
+			case "--output":
+				out.Path = args[at+1]
+			case "--max-output":
+				out.Max, _ = strconv.ParseInt(args[at+1], 10, 64) // our own runtime wrote it
+			case "--":
+				argv = args[at+1:]
+			}
+		}
+		code, err := process.RunCommand(ctx, line, out, argv)
 		exit(code, err)
 	}
 }

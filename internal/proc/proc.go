@@ -12,6 +12,7 @@ import (
 // Stat is one process.
 type Stat struct {
 	PID     int
+	Group   int
 	Session int
 	Ticks   uint64 // its start since boot: a recycled pid has another
 	Dead    bool   // a zombie
@@ -28,6 +29,10 @@ func Read(pid int) (Stat, error) {
 	if len(f) < 20 {
 		return Stat{}, fmt.Errorf("read process %d: %d fields", pid, len(f))
 	}
+	group, err := strconv.Atoi(f[2])
+	if err != nil {
+		return Stat{}, fmt.Errorf("read process %d: %w", pid, err)
+	}
 	session, err := strconv.Atoi(f[3])
 	if err != nil {
 		return Stat{}, fmt.Errorf("read process %d: %w", pid, err)
@@ -36,5 +41,5 @@ func Read(pid int) (Stat, error) {
 	if err != nil {
 		return Stat{}, fmt.Errorf("read process %d: %w", pid, err)
 	}
-	return Stat{PID: pid, Session: session, Ticks: ticks, Dead: f[0] == "Z" || f[0] == "X"}, nil
+	return Stat{PID: pid, Group: group, Session: session, Ticks: ticks, Dead: f[0] == "Z" || f[0] == "X"}, nil
 }
