@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"ringway/events"
+	"ringway/internal/suggest"
 )
 
 // decoder reads the syntax tree of a configuration file. It is written out so
@@ -73,7 +74,7 @@ func (d *decoder) mappingInto(what, prefix string, n ast.Node, known keys) error
 	for _, kv := range pairs {
 		to, ok := known[kv.key]
 		if !ok {
-			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, slices.Sorted(maps.Keys(known))))
+			return kv.at.errorf("unknown key %q%s", kv.key, suggest.Word(kv.key, slices.Sorted(maps.Keys(known))))
 		}
 		if err := d.decode(prefix+kv.key, kv.value, to); err != nil {
 			return err
@@ -359,41 +360,4 @@ func at(file place, n ast.Node) place {
 	}
 	p := n.GetToken().Position
 	return place{file.file, max(p.Line, 1), max(p.Column, 1)}
-}
-
-// suggest proposes the known word that is nearest, or lists them all.
-func suggest(word string, known []string) string {
-	best, least := "", 3
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d < least || strings.HasPrefix(k, word) && best == "" {
-			best, least = k, d
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("; did you mean %q?", best)
-	}
-	return "; use " + strings.Join(known, ", ")
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost = 1 + min(diagonal, row[j], row[j-1])
-			}
-			diagonal, row[j] = row[j], cost
-		}
-	}
-	return row[len(b)]
 }

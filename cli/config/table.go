@@ -12,6 +12,7 @@ import (
 
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/internal/suggest"
 )
 
 // TableConfig is a table that a controller creates if there is none of its name.
@@ -72,7 +73,7 @@ func (t *tableFile) root(n ast.Node) error {
 		}
 		known := []string{"table", "schema", "shards", "servers", "N", "replicas", "engine"}
 		if !slices.Contains(known, key) {
-			return kv.at.errorf("unknown key %q%s", kv.key, suggest(kv.key, known))
+			return kv.at.errorf("unknown key %q%s", kv.key, suggest.Word(kv.key, known))
 		}
 		if _, twice := written[key]; twice {
 			return kv.at.errorf("%s is there twice; keep one", key)

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/answer"
 	"ringway/router/database"
 	"ringway/router/database/api"
@@ -132,7 +133,7 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 
 // parseScale reads the body of /add and /rm; its errors name the field.
 func parseScale(body []byte) (req events.ScaleRequest, err error) {
-	o, err := api.ParseObject(body)
+	o, err := strictjson.Parse(body)
 	if err != nil {
 		return req, err
 	}

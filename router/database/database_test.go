@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"ringway/events"
-	"ringway/router/database/api"
+	"ringway/events/strictjson"
 )
 
 func FuzzParse(f *testing.F) {
@@ -24,12 +24,12 @@ func FuzzParse(f *testing.F) {
 		if Concerns(body) && !json.Valid(body) {
 			t.Errorf("%q concerns the database", body)
 		}
-		for _, parse := range []func(api.Object){
-			func(o api.Object) { _, _ = parseAdd(&table, o) },
-			func(o api.Object) { _, _ = parseRemove("T", o) },
-			func(o api.Object) { o.Key("id", true) },
+		for _, parse := range []func(strictjson.Object){
+			func(o strictjson.Object) { _, _ = parseAdd(&table, o) },
+			func(o strictjson.Object) { _, _ = parseRemove("T", o) },
+			func(o strictjson.Object) { o.Key("id", true) },
 		} {
-			o, err := api.ParseObject(body)
+			o, err := strictjson.Parse(body)
 			if err != nil {
 				return
 			}

@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/database/api"
 )
 
 // parsePlacements reads the servers of /init and /add, if they are there: an object
 // whose order counts, with a list of shards for each name. A name with brackets
 // asks for a random one.
-func parsePlacements(o api.Object) []events.Placement {
+func parsePlacements(o strictjson.Object) []events.Placement {
 	if !o.Has("servers") {
 		return nil
 	}
@@ -79,7 +80,7 @@ func checkPlacements(servers []events.Placement, t *events.Table) error {
 
 // parseShards reads a list of shards as the assignment writes them: the low end is
 // named after the key column.
-func parseShards(o api.Object, field string, schema *events.Schema) []events.Shard {
+func parseShards(o strictjson.Object, field string, schema *events.Schema) []events.Shard {
 	shards := []events.Shard{}
 	for one := range o.Objects(field) {
 		s := events.Shard{ID: one.Text("Shard_id")}
@@ -92,7 +93,7 @@ func parseShards(o api.Object, field string, schema *events.Schema) []events.Sha
 }
 
 // parseSchema reads the columns of a table.
-func parseSchema(o api.Object) events.Schema {
+func parseSchema(o strictjson.Object) events.Schema {
 	in := o.Object("schema", "an object")
 	s := events.Schema{Columns: in.Texts("columns"), DTypes: in.Texts("dtypes")}
 	o.Fail(s.Validate())

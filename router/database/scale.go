@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/answer"
 	"ringway/router/database/api"
 )
@@ -25,7 +26,7 @@ func Concerns(body []byte) bool {
 	if !bytes.Contains(body, []byte(`"servers"`)) && !bytes.Contains(body, []byte(`"new_shards"`)) {
 		return false
 	}
-	o, err := api.ParseObject(body)
+	o, err := strictjson.Parse(body)
 	if err != nil {
 		return false // the answer to it has the error
 	}
@@ -49,7 +50,7 @@ func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 
 func parseInit(body []byte) (events.InitRequest, error) {
 	req := events.InitRequest{ID: rand.Text()}
-	o, err := api.ParseObject(body)
+	o, err := strictjson.Parse(body)
 	if err != nil {
 		return req, err
 	}
@@ -101,7 +102,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
+func parseAdd(t *events.Table, o strictjson.Object) (events.ServersRequest, error) {
 	if o.Has("hostnames") {
 		o.Fail(api.BadRequest("hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
 	}
@@ -124,7 +125,7 @@ func parseAdd(t *events.Table, o api.Object) (events.ServersRequest, error) {
 }
 
 // parseCount reads how many servers come or go.
-func parseCount(o api.Object) int {
+func parseCount(o strictjson.Object) int {
 	n := o.Int("n")
 	if n <= 0 {
 		o.Fail(api.BadRequest("n is %d; it must be at least 1", n))
@@ -173,7 +174,7 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func parseRemove(table string, o api.Object) (events.ServersRequest, error) {
+func parseRemove(table string, o strictjson.Object) (events.ServersRequest, error) {
 	if o.Has("hostnames") {
 		o.Fail(api.BadRequest("hostnames is for the HTTP service, servers is for the database; use one of them"))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/answer"
 	"ringway/router/database/api"
 	"ringway/router/database/catalog"
@@ -96,7 +97,7 @@ func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 	if id != "" {
 		t, err = d.table(ctx)
 	} else {
-		var o api.Object
+		var o strictjson.Object
 		if t, o, err = d.catalog.Tables().Parse(ctx.Request.Body()); err == nil {
 			id, err = o.Text("shard"), o.Err()
 		}

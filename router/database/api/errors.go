@@ -1,3 +1,4 @@
+// Package api turns errors into the answers of the tables' endpoints.
 package api
 
 import (

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/database/api"
 	"ringway/router/routes"
 )
@@ -58,11 +59,11 @@ func (ts *Tables) Find(name string) (*Table, error) {
 }
 
 // Parse reads the body of a call and finds the table that it is about.
-func (ts *Tables) Parse(body []byte) (*Table, api.Object, error) {
+func (ts *Tables) Parse(body []byte) (*Table, strictjson.Object, error) {
 	if ts.Empty() {
-		return nil, api.Object{}, ErrNoTable
+		return nil, strictjson.Object{}, ErrNoTable
 	}
-	o, err := api.ParseObject(body)
+	o, err := strictjson.Parse(body)
 	if err != nil {
 		return nil, o, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"ringway/events"
+	"ringway/events/strictjson"
 	"ringway/router/answer"
 	"ringway/router/database/api"
 	"ringway/router/database/catalog"
@@ -57,7 +58,7 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 }
 
 // parseRange reads {"Stud_id":{"low":…,"high":…}}.
-func parseRange(key string, o api.Object) (low, high int64, err error) {
+func parseRange(key string, o strictjson.Object) (low, high int64, err error) {
 	ends := o.Object(key, "an object with low and high")
 	low, high = ends.Key("low", false), ends.Key("high", false)
 	if low > high {

@@ -3,7 +3,7 @@ package read
 import (
 	"testing"
 
-	"ringway/router/database/api"
+	"ringway/events/strictjson"
 )
 
 func FuzzParseRange(f *testing.F) {
@@ -11,7 +11,7 @@ func FuzzParseRange(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		o, err := api.ParseObject(body)
+		o, err := strictjson.Parse(body)
 		if err != nil {
 			return
 		}

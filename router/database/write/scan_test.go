@@ -6,7 +6,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/rowjson"
-	"ringway/router/database/api"
+	"ringway/events/strictjson"
 )
 
 var studs = events.Schema{Columns: []string{"Stud_id", "Stud_name"}, DTypes: []string{events.DTypeNumber, events.DTypeString}}
@@ -40,7 +40,7 @@ func FuzzScanWrite(f *testing.F) {
 		if got == nil {
 			return
 		}
-		o, err := api.ParseObject([]byte(body))
+		o, err := strictjson.Parse([]byte(body))
 		if err != nil || o.Has("table") {
 			t.Fatalf("%q: %v", body, err)
 		}

@@ -1,4 +1,4 @@
-package api
+package strictjson
 
 import (
 	"bytes"
@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzParseObject compares with the standard library's decoder.
-func FuzzParseObject(f *testing.F) {
+// FuzzParse compares with the standard library's decoder.
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		`{}`, ` { "a" : 1 , "b":[1,{"c":"}"}] } `, `{"a":"\"]","a\u0062":null,"a":true}`, `null`, `[1]`, `{"a":1} x`, `{"a":-1.5e+7,"b":"\\"}`, `"{"`, `{`, ``,
 	} {
@@ -17,7 +17,7 @@ func FuzzParseObject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var want map[string]json.RawMessage
 		err := json.Unmarshal(body, &want)
-		got, refused := ParseObject(body)
+		got, refused := Parse(body)
 		if (err != nil || want == nil) != (refused != nil) {
 			t.Fatalf("%q: %v, the library says %v", body, refused, err)
 		}

@@ -1,15 +1,16 @@
-// Package api reads the bodies of requests to the tables' endpoints, and turns
-// errors into answers.
-package api
+// Package strictjson reads the JSON objects that people send.
+package strictjson
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"net/http"
 	"strconv"
 	"strings"
 
+	"ringway/events"
 	"ringway/events/rowjson"
 )
 
@@ -22,17 +23,17 @@ type Object struct {
 	err    *error // shared with the objects in it
 }
 
-// ParseObject reads a body.
-func ParseObject(body []byte) (Object, error) {
+// Parse reads a body.
+func Parse(body []byte) (Object, error) {
 	o := Object{err: new(error)}
 	if json.Unmarshal(body, &o.fields) == nil && o.fields != nil {
 		return o, nil
 	}
 	var first map[string]json.RawMessage
 	if json.NewDecoder(bytes.NewReader(body)).Decode(&first) != nil || first == nil {
-		return o, BadRequest("the body is no JSON object")
+		return o, badRequest("the body is no JSON object")
 	}
-	return o, BadRequest("the body goes on after the JSON object")
+	return o, badRequest("the body goes on after the JSON object")
 }
 
 // Err is the first error.
@@ -45,7 +46,7 @@ func (o Object) Fail(err error) {
 	}
 }
 
-func (o Object) fail(field, what string) { o.Fail(BadRequest("%s%s %s", o.at, field, what)) }
+func (o Object) fail(field, what string) { o.Fail(badRequest("%s%s %s", o.at, field, what)) }
 
 // Names reports whether a field is there, even if it is null.
 func (o Object) Names(field string) bool {
@@ -110,7 +111,7 @@ func (o Object) Key(field string, text bool) int64 {
 	}
 	key, err := v.Int64()
 	if err != nil {
-		o.Fail(BadRequest("%s%s: %s", o.at, field, err))
+		o.Fail(badRequest("%s%s: %s", o.at, field, err))
 	}
 	return key
 }
@@ -167,4 +168,8 @@ func (o Object) within(raw json.RawMessage, name, separator, form string) Object
 		o.fail(name, "is not "+form)
 	}
 	return inner
+}
+
+func badRequest(format string, args ...any) error {
+	return events.StatusErrorf(http.StatusBadRequest, format, args...)
 }
