@@ -13,6 +13,7 @@ import (
 	"ringway/controller/tables/rollout"
 	"ringway/controller/tables/route"
 	"ringway/events"
+	"ringway/events/strictjson"
 )
 
 // plan decides for one leader's term. It has no clock and no network.
@@ -166,7 +167,12 @@ func (p *plan) drained(i events.InstanceSpec, at string, now time.Time) (string,
 func (p *plan) Verbs() map[string]cluster.Verb {
 	verbs := p.tables.Verbs()
 	maps.Copy(verbs, p.scaling.Verbs())
-	verbs[events.APIStatus] = func([]byte) (cluster.Begin, error) {
+	verbs[events.APIStatus] = func(body []byte) (cluster.Begin, error) {
+		if len(body) > 0 {
+			if err := strictjson.Decode(body, &struct{}{}); err != nil {
+				return nil, err
+			}
+		}
 		return func(_ time.Time, done func(any, error)) []cluster.Effect {
 			p.statusRequests = append(p.statusRequests, done)
 			return nil

@@ -65,6 +65,7 @@ func TestAssignmentAPI(t *testing.T) {
 	f("GET", "/rep", "", 200, three)
 	f("POST", "/add", `{"n":2,"hostnames":["S5","S4"]}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
 	f("POST", "/add", `{"n":2}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
+	f("POST", "/add", `{"N":2,"HostNames":["S5","S4"]}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
 	f("POST", "/add", `{"n":2,"hostnames":null}`, 200, `{"message":{"N":5,"replicas":["S1","S2","S3","S5","S4"]},"status":"successful"}`)
 	f("POST", "/add", `{"n":1,"hostnames":["S5","S4"]}`, 400, fail("Length of hostname list is more than newly added instances"))
 	f("DELETE", "/rm", `{"n":2,"hostnames":["S2"]}`, 200, `{"message":{"N":1,"replicas":["S1"]},"status":"successful"}`)
@@ -86,6 +87,23 @@ func TestAssignmentAPI(t *testing.T) {
 		f(path.method, path.path, `{"n":3,"hostnames":"S5"}`, 400, fail("hostnames is not a list"))
 		f(path.method, path.path, `{"n":3,"hostnames":["S5",4]}`, 400, fail("hostnames[1] is not a string"))
 		f(path.method, path.path, `{"n":3,"hostnames":[null]}`, 400, fail("hostnames[0] is not a string"))
+		f(path.method, path.path, `{"n":1,"hostname":["S5"]}`, 400, fail(`hostname is unknown; did you mean "hostnames"?`))
+		f(path.method, path.path, `{"n":1,"server":["S5"]}`, 400, fail(`server is unknown; did you mean "servers"?`))
+		f(path.method, path.path, `{"n":1,"shards":["S5"]}`, 400, fail(`shards is unknown; use n, hostnames, servers, new_shards, table`))
+		f(path.method, path.path, `{"n":1,"if":"S5"}`, 400, fail(`if is unknown; did you mean "n"?`))
+		f(path.method, path.path, `{"n":1,"table":"L"}`, 400, fail("no database is configured; POST /init first"))
+		f(path.method, path.path, `{"n":3,"n":1}`, 400, fail("n is given twice"))
+		f(path.method, path.path, `{"n":3,"N":1}`, 400, fail("n, also as N, is given twice"))
+		f(path.method, path.path, `{"n":1,"hostnames":["S5"],"hostnames":["S6"]}`, 400, fail("hostnames is given twice"))
+		f(path.method, path.path+"?n=1", `{"n":1}`, 400, fail("n: this call has no query; what it is about is in its body"))
+		for _, field := range []string{"If-Match", "If-None-Match", "If-Unmodified-Since"} {
+			if got := w.do(path.method, path.path, `{"n":1}`, field, "*"); got.code != 400 || !strings.Contains(got.body, field+": ") {
+				t.Errorf("%s %s with %s: got %d %s", path.method, path.path, field, got.code, got.body)
+			}
+		}
+		if got := w.do(path.method, path.path, `{"n":1}`, "Idempotency-Key", "a"); got.code != 400 {
+			t.Errorf("%s %s with an idempotency key: got %d %s", path.method, path.path, got.code, got.body)
+		}
 		f(path.method, path.path, `{"n":3,"servers":{}}`, 400, fail("no database is configured; POST /init first"))
 		f(path.method, path.path, `{"n":0}`, 400, fail("n is 0; it must be at least 1"))
 		f(path.method, path.path, `{"n":-1}`, 400, fail("n is -1; it must be at least 1"))

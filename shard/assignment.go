@@ -16,6 +16,7 @@ import (
 	"ringway/events"
 	"ringway/events/rowjson"
 	"ringway/events/shardlog"
+	"ringway/events/strictjson"
 	"ringway/shard/replica"
 )
 
@@ -55,8 +56,8 @@ func (s assignmentAPI) config(ctx *fasthttp.RequestCtx) error {
 		Schema *events.Schema `json:"schema"`
 		Shards []string       `json:"shards"`
 	}
-	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.StatusErrorf(http.StatusBadRequest, "the body is not the JSON of a configuration: %s", wrong(err))
+	if err := strictjson.Decode(ctx.PostBody(), &ask); err != nil {
+		return err
 	}
 	if ask.Schema == nil {
 		return events.StatusErrorf(http.StatusBadRequest, "schema: missing")
@@ -114,16 +115,18 @@ func (s *Server) byShard(id string) *manager {
 
 // assignmentCall is a call about one shard, with the fields of its body.
 type assignmentCall struct {
-	fields map[string]json.RawMessage
+	fields strictjson.Object
 	target replica.Target
 	at     *replica.Running
 }
 
-// call reads the body of a call about one shard.
-func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
+// call reads the body of a call about one shard, which has some fields beside it;
+// named: the key too.
+func (s assignmentAPI) call(ctx *fasthttp.RequestCtx, named bool, fields ...string) (*assignmentCall, error) {
 	c := &assignmentCall{}
-	if err := json.Unmarshal(ctx.PostBody(), &c.fields); err != nil || c.fields == nil {
-		return nil, events.StatusErrorf(http.StatusBadRequest, "the body is no JSON object")
+	var err error
+	if c.fields, err = strictjson.Parse(ctx.PostBody()); err != nil {
+		return nil, err
 	}
 	var id string
 	if err := c.field("shard", &id); err != nil {
@@ -133,32 +136,24 @@ func (s assignmentAPI) call(ctx *fasthttp.RequestCtx) (*assignmentCall, error) {
 	if m == nil {
 		return nil, events.StatusErrorf(http.StatusBadRequest, "shard: %.60q is not kept on %s", id, s.cfg.ID)
 	}
-	var err error
-	c.at, c.target, err = m.Current()
-	return c, err
+	if c.at, c.target, err = m.Current(); err != nil {
+		return nil, err
+	}
+	if named {
+		fields = append(fields, c.target.Spec.Schema.KeyColumn())
+	}
+	c.fields.Only(append(fields, "shard")...)
+	return c, c.fields.Err()
 }
 
 func (c *assignmentCall) field(name string, into any) error {
-	raw, ok := c.fields[name]
-	if !ok || string(raw) == "null" {
+	if !c.fields.Has(name) {
 		return events.StatusErrorf(http.StatusBadRequest, "%s: missing", name)
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return events.StatusErrorf(http.StatusBadRequest, "%s: %s", name, wrong(err))
+	if err := json.Unmarshal(c.fields.Raw(name), into); err != nil {
+		return events.StatusErrorf(http.StatusBadRequest, "%s: %s", name, strictjson.Wrong(err))
 	}
 	return nil
-}
-
-// wrong is the fault of JSON, without the types of this program.
-func wrong(err error) string {
-	var t *json.UnmarshalTypeError
-	switch {
-	case !errors.As(err, &t):
-		return strings.TrimPrefix(err.Error(), "json: ")
-	case t.Field != "":
-		return t.Field + " cannot be a JSON " + t.Value
-	}
-	return "it cannot be a JSON " + t.Value
 }
 
 // id is the key that a call names, as a number or as its text.
@@ -187,24 +182,15 @@ func integer(name string, v rowjson.Value) (int64, error) {
 }
 
 func (s assignmentAPI) read(ctx *fasthttp.RequestCtx) error {
-	c, err := s.call(ctx)
+	c, err := s.call(ctx, true)
 	if err != nil {
 		return err
 	}
 	name := c.target.Spec.Schema.KeyColumn()
-	var bounds struct{ Low, High *rowjson.Value }
-	if err := c.field(name, &bounds); err != nil {
-		return err
-	}
-	if bounds.Low == nil || bounds.High == nil {
-		return events.StatusErrorf(http.StatusBadRequest, "%s: low or high is missing", name)
-	}
-	low, err := integer(name+".low", *bounds.Low)
-	if err != nil {
-		return err
-	}
-	high, err := integer(name+".high", *bounds.High)
-	if err != nil {
+	bounds := c.fields.Object(name, "an object with low and high")
+	bounds.Only("low", "high")
+	low, high := bounds.Key("low", false), bounds.Key("high", false)
+	if err := bounds.Err(); err != nil {
 		return err
 	}
 	if low > high {
@@ -236,8 +222,8 @@ func (s assignmentAPI) copy(ctx *fasthttp.RequestCtx) error {
 	var ask struct {
 		Shards []string `json:"shards"`
 	}
-	if err := json.Unmarshal(ctx.PostBody(), &ask); err != nil {
-		return events.StatusErrorf(http.StatusBadRequest, "the body is no list of shards: %s", wrong(err))
+	if err := strictjson.Decode(ctx.PostBody(), &ask); err != nil {
+		return err
 	}
 	if err := listed(ask.Shards); err != nil {
 		return err
@@ -294,12 +280,12 @@ func copyRows(ctx context.Context, w *bufio.Writer, replicas []*replica.Running)
 }
 
 func (s assignmentAPI) write(ctx *fasthttp.RequestCtx) error {
-	c, err := s.call(ctx)
+	c, err := s.call(ctx, false, "curr_idx", "data")
 	if err != nil {
 		return err
 	}
 	index := int64(0)
-	if _, given := c.fields["curr_idx"]; given {
+	if c.fields.Names("curr_idx") {
 		var v rowjson.Value
 		if err := c.field("curr_idx", &v); err != nil {
 			return err
@@ -343,7 +329,7 @@ func inData(i int, err error) error {
 }
 
 func (s assignmentAPI) update(ctx *fasthttp.RequestCtx) error {
-	c, err := s.call(ctx)
+	c, err := s.call(ctx, true, "data")
 	if err != nil {
 		return err
 	}
@@ -370,7 +356,7 @@ func (s assignmentAPI) update(ctx *fasthttp.RequestCtx) error {
 }
 
 func (s assignmentAPI) remove(ctx *fasthttp.RequestCtx) error {
-	c, err := s.call(ctx)
+	c, err := s.call(ctx, true)
 	if err != nil {
 		return err
 	}

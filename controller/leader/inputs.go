@@ -2,7 +2,6 @@ package leader
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"time"
 
@@ -94,7 +93,7 @@ func (t *term) verbs(term context.Context, put func(input)) map[string]func(cont
 		verbs[name] = func(ctx context.Context, body []byte) (any, error) {
 			begin, err := read(body)
 			if err != nil {
-				return nil, events.StatusErrorf(http.StatusBadRequest, "the request is no JSON: %s", err)
+				return nil, err
 			}
 			answer := make(chan result, 1)
 			put(func(now time.Time) []cluster.Effect {

@@ -5,7 +5,6 @@ package services
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"ringway/controller/cluster"
 	"ringway/events"
+	"ringway/events/strictjson"
 )
 
 // A request waits here until it is fulfilled.
@@ -44,7 +44,7 @@ func (p *Requests) Verbs() map[string]cluster.Verb {
 	scale := func(add bool) cluster.Verb {
 		return func(body []byte) (cluster.Begin, error) {
 			var req events.ScaleRequest
-			if err := json.Unmarshal(body, &req); err != nil {
+			if err := strictjson.Decode(body, &req); err != nil {
 				return nil, err
 			}
 			req.ID = cmp.Or(req.ID, rand.Text())

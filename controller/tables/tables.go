@@ -3,7 +3,6 @@
 package tables
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"ringway/controller/cluster"
 	"ringway/events"
+	"ringway/events/strictjson"
 )
 
 // A Request waits until enough is known to begin it, and then until it is
@@ -60,7 +60,7 @@ func (t *Tables) Verbs() map[string]cluster.Verb {
 func verb[R any](t *Tables, begin func(*cluster.State, *Request, R, time.Time) ([]cluster.Effect, error), reply func(*cluster.State, *Request) any) cluster.Verb {
 	return func(body []byte) (cluster.Begin, error) {
 		var req R
-		if err := json.Unmarshal(body, &req); err != nil {
+		if err := strictjson.Decode(body, &req); err != nil {
 			return nil, err
 		}
 		r := &Request{reply: reply}

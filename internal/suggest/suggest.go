@@ -10,7 +10,7 @@ import (
 func Word(word string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d < least || strings.HasPrefix(k, word) && best == "" {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least || strings.HasPrefix(k, word) && best == "" {
 			best, least = k, d
 		}
 	}

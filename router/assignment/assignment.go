@@ -90,6 +90,8 @@ func (a *API) Serve(ctx *fasthttp.RequestCtx, path []byte, service string, rep [
 	}
 }
 
+var call = &api.Call{Body: true} // /add and /rm
+
 func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 	if len(ctx.Request.Body()) > maxScaleBody {
 		answer.Fail(ctx, http.StatusRequestEntityTooLarge, "the body is too large")
@@ -116,6 +118,10 @@ func (a *API) scale(ctx *fasthttp.RequestCtx, service, verb, tooMany string) {
 		answer.Fail(ctx, http.StatusBadRequest, tooMany)
 		return
 	}
+	if err := call.Check(ctx); err != nil {
+		api.Fail(ctx, err)
+		return
+	}
 	req.ID, req.Service = rand.Text(), service
 	whole, cancel := context.WithTimeout(ctx, a.cfg.Scale) // ctx ends when the server stops
 	defer cancel()
@@ -137,6 +143,7 @@ func parseScale(body []byte) (req events.ScaleRequest, err error) {
 	if err != nil {
 		return req, err
 	}
+	o.OnlyOf(database.ServiceFields, database.DatabaseFields)
 	req.N = o.Int("n")
 	if o.Has("hostnames") {
 		req.Names = o.Texts("hostnames")

@@ -83,6 +83,7 @@ func checkPlacements(servers []events.Placement, t *events.Table) error {
 func parseShards(o strictjson.Object, field string, schema *events.Schema) []events.Shard {
 	shards := []events.Shard{}
 	for one := range o.Objects(field) {
+		one.Only("Shard_id", schema.KeyColumn()+"_low", "Shard_size")
 		s := events.Shard{ID: one.Text("Shard_id")}
 		one.Require("Shard_id")
 		s.Low = one.Key(schema.KeyColumn()+"_low", false)
@@ -95,6 +96,7 @@ func parseShards(o strictjson.Object, field string, schema *events.Schema) []eve
 // parseSchema reads the columns of a table.
 func parseSchema(o strictjson.Object) events.Schema {
 	in := o.Object("schema", "an object")
+	in.Only("columns", "dtypes")
 	s := events.Schema{Columns: in.Texts("columns"), DTypes: in.Texts("dtypes")}
 	o.Fail(s.Validate())
 	return s

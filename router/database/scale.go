@@ -1,7 +1,6 @@
 package database
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -20,17 +19,21 @@ import (
 // maxScaleBody is the size of the largest request to /init, /add or /rm.
 const maxScaleBody = 1 << 20
 
+// Fields of the bodies of /add and /rm, by what they concern; each one's are
+// proposed to who misspells one in the other.
+var (
+	ServiceFields  = []string{"n", "hostnames"}
+	DatabaseFields = []string{"servers", "new_shards", "table"}
+)
+
 // Concerns reports whether the body of /add or /rm is about the database: if it
-// has servers or shards.
+// has servers, shards or a table.
 func Concerns(body []byte) bool {
-	if !bytes.Contains(body, []byte(`"servers"`)) && !bytes.Contains(body, []byte(`"new_shards"`)) {
-		return false
-	}
 	o, err := strictjson.Parse(body)
 	if err != nil {
 		return false // the answer to it has the error
 	}
-	return o.Names("servers") || o.Names("new_shards")
+	return o.Names("servers") || o.Names("new_shards") || o.Names("table")
 }
 
 func (d *Database) init(ctx *fasthttp.RequestCtx) error {
@@ -38,6 +41,9 @@ func (d *Database) init(ctx *fasthttp.RequestCtx) error {
 		return events.StatusErrorf(http.StatusRequestEntityTooLarge, "the body is too large")
 	}
 	req, err := parseInit(ctx.Request.Body())
+	if err == nil {
+		err = configuring.Check(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -54,6 +60,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 	if err != nil {
 		return req, err
 	}
+	o.Only("N", "schema", "shards", "servers", "table", "engine", "replicas")
 	req.N = o.Int("N")
 	req.Table.Schema = parseSchema(o)
 	o.Require("shards")
@@ -78,7 +85,7 @@ func parseInit(body []byte) (events.InitRequest, error) {
 
 // Add answers an /add that Concerns the database.
 func (d *Database) Add(ctx *fasthttp.RequestCtx) {
-	api.Fail(ctx, d.add(ctx))
+	api.Fail(ctx, d.checked(configuring, d.add)(ctx))
 }
 
 func (d *Database) add(ctx *fasthttp.RequestCtx) error {
@@ -103,6 +110,7 @@ func (d *Database) add(ctx *fasthttp.RequestCtx) error {
 }
 
 func parseAdd(t *events.Table, o strictjson.Object) (events.ServersRequest, error) {
+	o.Only(slices.Concat(ServiceFields, DatabaseFields)...)
 	if o.Has("hostnames") {
 		o.Fail(api.BadRequest("hostnames is for the HTTP service, servers and new_shards are for the database; use one of them"))
 	}
@@ -147,7 +155,7 @@ func listServers(names []string) string {
 
 // Remove answers an /rm that Concerns the database.
 func (d *Database) Remove(ctx *fasthttp.RequestCtx) {
-	api.Fail(ctx, d.removeServers(ctx))
+	api.Fail(ctx, d.checked(configuring, d.removeServers)(ctx))
 }
 
 func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
@@ -175,6 +183,7 @@ func (d *Database) removeServers(ctx *fasthttp.RequestCtx) error {
 }
 
 func parseRemove(table string, o strictjson.Object) (events.ServersRequest, error) {
+	o.Only(slices.Concat(ServiceFields, DatabaseFields)...)
 	if o.Has("hostnames") {
 		o.Fail(api.BadRequest("hostnames is for the HTTP service, servers is for the database; use one of them"))
 	}
@@ -182,6 +191,9 @@ func parseRemove(table string, o strictjson.Object) (events.ServersRequest, erro
 		o.Fail(api.BadRequest("new_shards is for /add"))
 	}
 	req := events.ServersRequest{ID: rand.Text(), Table: table, N: parseCount(o)}
+	if !o.Names("servers") {
+		o.Fail(api.BadRequest("table %.70s: servers is missing; [] takes any", table))
+	}
 	if o.Has("servers") {
 		req.Names = o.Texts("servers")
 	}

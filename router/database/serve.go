@@ -39,28 +39,52 @@ func (d *Database) Serve(ctx *fasthttp.RequestCtx, path []byte) {
 	case "/init":
 		serve(ctx, d.init, "POST")
 	case "/status":
-		serve(ctx, d.showStatus, "GET", "HEAD")
+		serve(ctx, d.checked(ofTable, d.showStatus), "GET", "HEAD")
 	case "/read":
-		serve(ctx, d.reader.Read, "POST", "GET")
+		serve(ctx, d.checked(rows, d.reader.Read), "POST", "GET")
 	case "/write":
-		serve(ctx, d.writer.Insert, "POST")
+		serve(ctx, d.checked(rows, d.writer.Insert), "POST")
 	case "/update":
-		serve(ctx, d.writer.Update, "PUT")
+		serve(ctx, d.checked(rows, d.writer.Update), "PUT")
 	case "/del":
-		serve(ctx, d.writer.Delete, "DELETE")
+		serve(ctx, d.checked(rows, d.writer.Delete), "DELETE")
 	case "/primary_elect":
-		serve(ctx, d.primary, "GET")
+		serve(ctx, d.checked(ofShard, d.primary), "GET")
 	default:
 		if server, ok := bytes.CutPrefix(path, []byte(pathServer)); ok {
-			serve(ctx, func(ctx *fasthttp.RequestCtx) error { return d.reader.Server(ctx, unescaped(server)) }, "GET")
+			serve(ctx, d.checked(ofTable, func(ctx *fasthttp.RequestCtx) error { return d.reader.Server(ctx, unescaped(server)) }), "GET")
 			return
 		}
 		op := bytes.TrimPrefix(path, []byte(write.PathOps))
-		serve(ctx, func(ctx *fasthttp.RequestCtx) error { return d.writer.ShowOp(ctx, unescaped(op)) }, "GET")
+		serve(ctx, d.checked(ofOp, func(ctx *fasthttp.RequestCtx) error { return d.writer.ShowOp(ctx, unescaped(op)) }), "GET")
 	}
 }
 
-func serve(ctx *fasthttp.RequestCtx, handle func(*fasthttp.RequestCtx) error, methods ...string) {
+// What the calls have.
+var (
+	configuring = &api.Call{Body: true}
+	rows        = &api.Call{Body: true, Key: true} // to a read, the key does no harm
+	ofTable     = &api.Call{Parameters: []string{"table"}}
+	ofShard     = &api.Call{Body: true, Parameters: []string{"table", "shard"}}
+	ofOp        = &api.Call{}
+)
+
+type handler = func(*fasthttp.RequestCtx) error
+
+// checked refuses what a call about a table has not.
+func (d *Database) checked(call *api.Call, handle handler) handler {
+	return func(ctx *fasthttp.RequestCtx) error {
+		if d.Empty() {
+			return catalog.ErrNoTable
+		}
+		if err := call.Check(ctx); err != nil {
+			return err
+		}
+		return handle(ctx)
+	}
+}
+
+func serve(ctx *fasthttp.RequestCtx, handle handler, methods ...string) {
 	if !slices.Contains(methods, string(ctx.Method())) {
 		answer.NotAllowed(ctx, strings.Join(methods, ", "))
 		return
@@ -93,12 +117,14 @@ func (d *Database) showStatus(ctx *fasthttp.RequestCtx) error {
 func (d *Database) primary(ctx *fasthttp.RequestCtx) error {
 	var t *catalog.Table
 	var err error
-	id := string(ctx.QueryArgs().Peek("shard"))
-	if id != "" {
+	var id string
+	if args := ctx.QueryArgs(); args.Len() > 0 {
+		id = string(args.Peek("shard"))
 		t, err = d.table(ctx)
 	} else {
 		var o strictjson.Object
 		if t, o, err = d.catalog.Tables().Parse(ctx.Request.Body()); err == nil {
+			o.Only("table", "shard")
 			id, err = o.Text("shard"), o.Err()
 		}
 	}

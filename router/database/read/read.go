@@ -28,6 +28,7 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
+	o.Only("table", t.Schema().KeyColumn())
 	low, high, err := parseRange(t.Schema().KeyColumn(), o)
 	if err != nil {
 		return err
@@ -60,6 +61,7 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 // parseRange reads {"Stud_id":{"low":…,"high":…}}.
 func parseRange(key string, o strictjson.Object) (low, high int64, err error) {
 	ends := o.Object(key, "an object with low and high")
+	ends.Only("low", "high")
 	low, high = ends.Key("low", false), ends.Key("high", false)
 	if low > high {
 		o.Fail(api.BadRequest("%s: low %d is greater than high %d", key, low, high))

@@ -52,6 +52,7 @@ func (w *Writer) parseRows(body []byte) (t *catalog.Table, parts []part, n int, 
 	if err != nil {
 		return nil, nil, 0, err
 	}
+	o.Only("table", "data")
 	o.Require("data")
 	list := o.List("data")
 	if err := o.Err(); err != nil {
@@ -99,6 +100,7 @@ func (w *Writer) Update(ctx *fasthttp.RequestCtx) error {
 	}
 	schema := t.Schema()
 	name := schema.KeyColumn()
+	o.Only("table", name, "data")
 	key, raw := o.Key(name, true), o.Raw("data")
 	if err := o.Err(); err != nil {
 		return err
@@ -125,6 +127,7 @@ func (w *Writer) Delete(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	name := t.Schema().KeyColumn()
+	o.Only("table", name)
 	key := o.Key(name, true)
 	if err := o.Err(); err != nil {
 		return err
@@ -243,7 +246,7 @@ func (w *Writer) do(p *part) (result oplog.Result, err error) {
 // idempotency is what the client sent to make a repetition harmless; nil if
 // it did not.
 func idempotency(ctx *fasthttp.RequestCtx) (*shardlog.Idempotency, error) {
-	keys := ctx.Request.Header.PeekAll("Idempotency-Key") // Peek takes an empty one for none, or not, by its place
+	keys := ctx.Request.Header.PeekAll(api.IdempotencyKey) // Peek takes an empty one for none, or not, by its place
 	if len(keys) == 0 {
 		return nil, nil //nolint:nilnil // most requests have none
 	}
