@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"slices"
 	"time"
 
 	"ringway/events"
@@ -27,16 +26,6 @@ func servedBy(s *State, epochAt func(*events.RouterHeartbeat) events.Epoch, epoc
 	return live > 0 || now.Sub(s.Since) >= s.Cfg.SuspectAfter
 }
 
-// ReadyIn reports whether a replica is ready in a route; log "" is any.
-func ReadyIn(route events.TableRoute, server, shard, log string) bool {
-	sh, ok := route.Shard(shard)
-	return ok && (log == "" || sh.Log.Incarnation == log) && IsReady(sh, server)
-}
-
 func (s *State) TableServed(table string, epoch events.Epoch, now time.Time) bool {
 	return servedBy(s, func(b *events.RouterHeartbeat) events.Epoch { return b.Tables[table] }, epoch, now)
-}
-
-func IsReady(sh events.ShardRoute, server string) bool {
-	return slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Server == server && r.Ready })
 }

@@ -80,3 +80,13 @@ func hasVolume(s *State, host string) bool {
 	}
 	return false
 }
+
+// AssumeAlive counts every host that something is assigned to as just seen, so that
+// one that died with the former leader is noticed.
+func (s *State) AssumeAlive(now time.Time) {
+	for name := range s.Assigned {
+		s.Hosts[name] = &Host{Name: name, Seen: now, State: events.Alive}
+		s.published[name] = true
+	}
+	assumeServers(s, now)
+}

@@ -71,16 +71,6 @@ func New(cfg Config, term events.Token, seed uint64, now time.Time) *State {
 	}
 }
 
-// AssumeAlive counts every host that something is assigned to as just seen, so that
-// one that died with the former leader is noticed.
-func (s *State) AssumeAlive(now time.Time) {
-	for name := range s.Assigned {
-		s.Hosts[name] = &Host{Name: name, Seen: now, State: events.Alive}
-		s.published[name] = true
-	}
-	assumeServers(s, now)
-}
-
 // Status is the last reported status of an instance on h.
 func (h *Host) Status(instance string) (events.InstanceStatus, bool) {
 	if h == nil || h.Heartbeat == nil {

@@ -59,3 +59,13 @@ func CloneTable(db events.Database) events.Database {
 	db.Table.Shards, db.Logs, db.Servers = slices.Clone(db.Table.Shards), slices.Clone(db.Logs), slices.Clone(db.Servers)
 	return db
 }
+
+// ReadyIn reports whether a replica is ready in a route; log "" is any.
+func ReadyIn(route events.TableRoute, server, shard, log string) bool {
+	sh, ok := route.Shard(shard)
+	return ok && (log == "" || sh.Log.Incarnation == log) && IsReady(sh, server)
+}
+
+func IsReady(sh events.ShardRoute, server string) bool {
+	return slices.ContainsFunc(sh.Replicas, func(r events.ShardReplica) bool { return r.Server == server && r.Ready })
+}

@@ -57,3 +57,9 @@ func serversReply(s *cluster.State, r *Request) any {
 	}
 	return reply
 }
+
+// has reports whether a server is one that the request is about, or its
+// replacement.
+func (r *Request) has(srv events.ShardServer) bool {
+	return r.id != "" && srv.Request == r.id || slices.Contains(r.ids, srv.ID)
+}

@@ -49,8 +49,4 @@ func reportOrphans(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	return effects
 }
 
-func isOrphan(i events.InstanceStatus) bool {
-	return i.Kind == events.KindShard && i.State != events.Dead && i.State != events.Stopping
-}
-
 var errOrphans = errors.New("shard servers of this table run, but the bus knows nothing of it: it was wiped, or lost what was asked for; they and their data are left alone")

@@ -105,3 +105,7 @@ func checkInit(s *cluster.State, req events.InitRequest) error {
 	}
 	return nil
 }
+
+func isOrphan(i events.InstanceStatus) bool {
+	return i.Kind == events.KindShard && i.State != events.Dead && i.State != events.Stopping
+}

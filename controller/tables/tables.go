@@ -162,9 +162,3 @@ func (t *Tables) waitingFor(r *Request, now time.Time) string {
 	}
 	return ""
 }
-
-// has reports whether a server is one that the request is about, or its
-// replacement.
-func (r *Request) has(srv events.ShardServer) bool {
-	return r.id != "" && srv.Request == r.id || slices.Contains(r.ids, srv.ID)
-}

@@ -109,3 +109,29 @@ func (m *member) tried(ok bool, now time.Time, maxWait time.Duration) {
 	m.wait = min(2*m.wait, maxWait)
 	m.trialAt = now.Add(m.wait)
 }
+
+// budget bounds the load that retries add: it is a bucket of tokens. Each
+// request puts one in, up to size, and a retry takes price of them.
+type budget struct {
+	tokens      atomic.Int64
+	price, size int64
+}
+
+func (b *budget) fill(burst, ratio int) {
+	b.price, b.size = int64(ratio), int64(burst)*int64(ratio)
+	b.tokens.Store(b.size)
+}
+
+func (b *budget) deposit() {
+	if b.tokens.Load() < b.size {
+		b.tokens.Add(1)
+	}
+}
+
+func (b *budget) withdraw() bool {
+	if b.tokens.Add(-b.price) >= 0 {
+		return true
+	}
+	b.tokens.Add(b.price)
+	return false
+}

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"sync/atomic"
-
 	"github.com/valyala/fasthttp"
 
 	"ringway/router/upstream"
@@ -58,30 +56,4 @@ func (p *Proxy) retry(ctx *fasthttp.RequestCtx, snap *Snapshot, hash uint64, m *
 // idempotent methods may be sent twice (RFC 9110, 9.2.2).
 func idempotent(h *fasthttp.RequestHeader) bool {
 	return h.IsGet() || h.IsHead() || h.IsPut() || h.IsDelete() || h.IsOptions()
-}
-
-// budget bounds the load that retries add: it is a bucket of tokens. Each
-// request puts one in, up to size, and a retry takes price of them.
-type budget struct {
-	tokens      atomic.Int64
-	price, size int64
-}
-
-func (b *budget) fill(burst, ratio int) {
-	b.price, b.size = int64(ratio), int64(burst)*int64(ratio)
-	b.tokens.Store(b.size)
-}
-
-func (b *budget) deposit() {
-	if b.tokens.Load() < b.size {
-		b.tokens.Add(1)
-	}
-}
-
-func (b *budget) withdraw() bool {
-	if b.tokens.Add(-b.price) >= 0 {
-		return true
-	}
-	b.tokens.Add(b.price)
-	return false
 }

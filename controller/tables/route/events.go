@@ -1,6 +1,7 @@
 package route
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -82,4 +83,9 @@ func changes(s *cluster.State, now time.Time, have *cluster.Stored[events.TableR
 		"table": next.Table.Name, "servers": len(next.Servers), "replicas": total, "ready": serving,
 	})
 	return append([]events.Event{changed}, list...)
+}
+
+func Same(a, b events.TableRoute) bool {
+	a.Decision, b.Decision = events.Decision{}, events.Decision{}
+	return reflect.DeepEqual(a, b)
 }

@@ -4,7 +4,6 @@ package route
 
 import (
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -119,11 +118,6 @@ func serverAddress(s *cluster.State, srv events.ShardServer, was *events.TableRo
 		return st.Address
 	}
 	return ""
-}
-
-func Same(a, b events.TableRoute) bool {
-	a.Decision, b.Decision = events.Decision{}, events.Decision{}
-	return reflect.DeepEqual(a, b)
 }
 
 // Serves reports whether any replica on a shard server is ready.
