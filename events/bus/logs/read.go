@@ -142,7 +142,7 @@ func (r *logReader) once(ctx context.Context) error {
 	if r.fetching() {
 		return r.fetch(ctx, handle, cfg)
 	}
-	return r.log.conn.TailAhead(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent, func() error { return nil })
+	return r.log.conn.TailAhead(ctx, jetstream.PullMaxMessagesWithBytesLimit(messagesAhead, readAhead), handle, cfg, r.sent)
 }
 
 // sent takes a message that came as it was stored.
