@@ -363,7 +363,7 @@ func TestUp_RefusesBeforeItTouchesAnything(t *testing.T) {
 	f("no such file", "--config", filepath.Join(dir, "none.yaml"))
 	f("no such file", "--table", filepath.Join(dir, "none.yaml"))
 	f(config+`:1:1: unknown key "services"`, "--table", config)
-	f("--replicas: 0 is too few", "--replicas", "0")
+	f("--replicas: -1 is too few", "--replicas", "-1")
 	f("--replicas: 57 is too many; 512 slots of algorithm course hold at most 56", "--replicas", "57", "--algorithm", "course")
 	f(`--algorithm: "maglev" is unknown`, "--algorithm", "maglev")
 	f("--hosts 0", "--hosts", "0")

@@ -81,19 +81,19 @@ func (w *sim) apply(effects []cluster.Effect) {
 		switch e := e.(type) {
 		case cluster.PutService:
 			w.emitted = append(w.emitted, e.Value.Cause...)
-			w.s.Services[e.Value.Spec.Name] = &cluster.Stored[events.Service]{Value: e.Value, Version: v, Former: w.rev - 1}
+			w.s.Services[e.Value.Spec.Name] = &cluster.Stored[events.Service]{Value: reread(w.t, e.Value, events.DecodeService), Version: v, Former: w.rev - 1}
 		case cluster.PutAssignment:
 			w.emitted = append(w.emitted, e.Value.Cause...)
-			w.s.Assigned[e.Value.Host] = &cluster.Stored[events.Assignment]{Value: e.Value, Version: v, Former: w.rev - 1}
+			w.s.Assigned[e.Value.Host] = &cluster.Stored[events.Assignment]{Value: reread(w.t, e.Value, events.DecodeAssignment), Version: v, Former: w.rev - 1}
 		case cluster.PutRoute:
 			w.emitted = append(w.emitted, e.Value.Cause...)
-			w.s.Routes[e.Value.Service] = &cluster.Stored[events.Route]{Value: e.Value, Version: v, Former: w.rev - 1}
+			w.s.Routes[e.Value.Service] = &cluster.Stored[events.Route]{Value: reread(w.t, e.Value, events.DecodeRoute), Version: v, Former: w.rev - 1}
 		case cluster.PutTable:
 			w.emitted = append(w.emitted, e.Value.Cause...)
-			w.s.Tables[e.Value.Table.Name] = &cluster.Stored[events.Database]{Value: w.reread(e.Value), Version: v, Former: w.rev - 1}
+			w.s.Tables[e.Value.Table.Name] = &cluster.Stored[events.Database]{Value: reread(w.t, e.Value, events.DecodeDatabase), Version: v, Former: w.rev - 1}
 		case cluster.PutTableRoute:
 			w.emitted = append(w.emitted, e.Value.Cause...)
-			w.s.TableRoutes[e.Value.Table.Name] = &cluster.Stored[events.TableRoute]{Value: e.Value, Version: v, Former: w.rev - 1}
+			w.s.TableRoutes[e.Value.Table.Name] = &cluster.Stored[events.TableRoute]{Value: reread(w.t, e.Value, events.DecodeTableRoute), Version: v, Former: w.rev - 1}
 		case cluster.DeleteOldLog:
 			w.apply(w.deleteOldLog(e))
 		case cluster.CreateLog:

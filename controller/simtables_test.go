@@ -34,15 +34,15 @@ type simLog struct {
 }
 
 // reread is what a later leader makes of a value.
-func (w *sim) reread(db events.Database) events.Database {
-	w.t.Helper()
-	b, err := json.Marshal(db)
+func reread[V any](t *testing.T, v V, decode func([]byte) (V, error)) V {
+	t.Helper()
+	b, err := json.Marshal(v)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	again, err := events.DecodeDatabase(b)
+	again, err := decode(b)
 	if err != nil {
-		w.t.Fatalf("stored a table that nobody can read: %v", err)
+		t.Fatalf("stored a value that nobody can read: %v\n%s", err, b)
 	}
 	return again
 }

@@ -107,13 +107,13 @@ func TestDecodeService_Refuses(t *testing.T) {
 		_, err := events.DecodeService(encoded(t, s))
 		refused(t, err, want)
 	}
-	f("replicas", func(s *events.Service) { s.Spec.Replicas = 0 })
+	f("replicas", func(s *events.Service) { s.Spec.Replicas = -1 })
 	f("name", func(s *events.Service) { s.Replicas[0].Name = "-" })
 	f("repeated", func(s *events.Service) { s.Replicas[0].Name = "S5" })
 	f("repeated", func(s *events.Service) { s.Replicas[0].ID = 2 })
 	f("no id", func(s *events.Service) { s.Replicas[0].ID = 0 })
 	f("cannot follow", func(s *events.Service) { s.Replicas[1].Next = "quiet-fox" })
-	f("before", func(s *events.Service) { s.Before.Replicas = 0 })
+	f("before", func(s *events.Service) { s.Before.Replicas = -1 })
 }
 
 func TestServiceSpec_Validate(t *testing.T) {
@@ -141,7 +141,7 @@ func TestServiceSpec_Validate(t *testing.T) {
 	f("algorithm", func(s *events.ServiceSpec) { s.Algorithm = "random" })
 	f("slots", func(s *events.ServiceSpec) { s.Slots = 0 })
 	f("slots", func(s *events.ServiceSpec) { s.Slots = events.MaxSlots + 1 })
-	f("replicas", func(s *events.ServiceSpec) { s.Replicas = 0 })
+	f("replicas", func(s *events.ServiceSpec) { s.Replicas = -1 })
 	f("replicas", func(s *events.ServiceSpec) { s.Replicas = events.MaxMembers + 1 })
 	f("replicas", func(s *events.ServiceSpec) { s.Slots = 2 })
 	f("load_factor", func(s *events.ServiceSpec) { s.LoadFactor = 0.9 })

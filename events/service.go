@@ -98,8 +98,8 @@ func (s *ServiceSpec) Validate() error {
 		return fmt.Errorf("algorithm: %q is unknown; use %s or %s", s.Algorithm, Balanced, Course)
 	case s.Slots < 1 || s.Slots > MaxSlots:
 		return fmt.Errorf("slots: %d is out of range; use 1 to %d", s.Slots, MaxSlots)
-	case s.Replicas < 1:
-		return fmt.Errorf("replicas: %d is too few; use at least 1", s.Replicas)
+	case s.Replicas < 0:
+		return fmt.Errorf("replicas: %d is too few; use 0 (none for now) or more", s.Replicas)
 	case s.Replicas > s.MaxReplicas():
 		return fmt.Errorf("replicas: %d is too many; %d slots of algorithm %s hold at most %d", s.Replicas, s.Slots, s.Algorithm, s.MaxReplicas())
 	case math.IsNaN(s.LoadFactor) || s.LoadFactor != 0 && (s.LoadFactor < 1 || s.LoadFactor > 100):
@@ -211,30 +211,39 @@ func DecodeService(b []byte) (Service, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return Service{}, fmt.Errorf("decode service: %w", err)
 	}
-	if err := s.Spec.Validate(); err != nil {
+	if err := s.Validate(); err != nil {
 		return Service{}, fmt.Errorf("decode service %q: %w", s.Spec.Name, err)
+	}
+	return s, nil
+}
+
+// Validate is what both ends demand of a stored value: a controller that accepts
+// a change, and one that reads it after a restart.
+func (s *Service) Validate() error {
+	if err := s.Spec.Validate(); err != nil {
+		return err
 	}
 	if s.Before != nil {
 		if err := s.Before.Validate(); err != nil {
-			return Service{}, fmt.Errorf("decode service %q: before: %w", s.Spec.Name, err)
+			return fmt.Errorf("before: %w", err)
 		}
 	}
 	names, ids := map[string]bool{}, map[int]bool{}
 	for _, r := range s.Replicas {
 		if err := ValidName(r.Name); err != nil {
-			return Service{}, fmt.Errorf("decode service %q: %w", s.Spec.Name, err)
+			return err
 		}
 		if r.ID < 1 || names[r.Name] || ids[r.ID] {
-			return Service{}, fmt.Errorf("decode service %q: replica %q (id %d) is repeated or has no id", s.Spec.Name, r.Name, r.ID)
+			return fmt.Errorf("replica %q (id %d) is repeated or has no id", r.Name, r.ID)
 		}
 		names[r.Name], ids[r.ID] = true, true
 		if r.Next == "" {
 			continue
 		}
 		if err := ValidName(r.Next); err != nil || names[r.Next] {
-			return Service{}, fmt.Errorf("decode service %q: %q cannot follow replica %q", s.Spec.Name, r.Next, r.Name)
+			return fmt.Errorf("%q cannot follow replica %q", r.Next, r.Name)
 		}
 		names[r.Next] = true
 	}
-	return s, nil
+	return nil
 }

@@ -64,7 +64,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 
 	f("services:\n\tweb:\n", `f.yaml:2:1: this is no YAML: a tab; indent with spaces`)
 	f(web(`command: ["", x]`), `f.yaml:3:14: command: the program has no name; give a program and its arguments, or [] for the sample replica`)
-	f(web("replicas: 0"), `f.yaml:3:15: replicas: 0 is too few; use at least 1`)
+	f(web("replicas: -1"), `f.yaml:3:15: replicas: -1 is too few; use 0 (none for now) or more`)
 	f(web("algorithm: course\n    replicas: 57"), `f.yaml:4:15: replicas: 57 is too many; 512 slots of algorithm course hold at most 56`)
 	f(web("slots: 65537"), `f.yaml:3:12: slots: 65537 is out of range; use 1 to 65536`)
 	f(web("load_factor: 0.5"), `f.yaml:3:18: load_factor: 0.5 is out of range; use 0 (off) or 1 to 100`)
@@ -226,11 +226,11 @@ func TestFlags_AFaultIsOfTheFlagThatWins(t *testing.T) {
 	var f Flags
 	cmd := &cobra.Command{}
 	f.Add(cmd)
-	if err := cmd.ParseFlags([]string{"--config", file, "--replicas", "0"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--config", file, "--replicas", "-1"}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := f.Spec(cmd); err == nil || err.Error() != "--replicas: 0 is too few; use at least 1" {
+		if _, err := f.Spec(cmd); err == nil || err.Error() != "--replicas: -1 is too few; use 0 (none for now) or more" {
 			t.Error(err)
 		}
 	}

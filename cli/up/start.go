@@ -105,7 +105,8 @@ type waiter struct {
 	st            events.Status // as of the last look
 	leads         bool
 	hosts         int
-	ready, wanted int
+	services      int // there are
+	ready, wanted int // replicas of them
 	shards        shardCount
 	serves        bool
 	trouble       string          // what the last replica that does not serve lacks
@@ -148,15 +149,19 @@ func (w *waiter) rest(ctx context.Context) bool {
 		return false
 	}
 	w.observe(st)
-	w.serves = w.routed(st) && w.answers(ctx, w.admin, "/readyz")
+	check := "/readyz"
+	if w.wanted == 0 { // then no router is ready, for want of members
+		check = "/livez"
+	}
+	w.serves = w.routed(st) && w.answers(ctx, w.admin, check)
 	if w.shards.complete() && w.shards.all > 0 {
 		w.serves = w.serves && w.answers(ctx, w.public[0], "/status")
 	}
-	return w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.shards.complete() && w.serves
+	return w.hosts == w.o.hosts && w.allReady() && w.shards.complete() && w.serves
 }
 
 func (w *waiter) observe(st events.Status) {
-	w.st, w.leads, w.hosts, w.ready, w.wanted = st, true, 0, 0, 0
+	w.st, w.leads, w.hosts, w.services, w.ready, w.wanted = st, true, 0, len(st.Services), 0, 0
 	for _, h := range st.Hosts {
 		for i := range w.o.hosts {
 			if h.Name == fmt.Sprintf("host-%d", i+1) && h.State == events.Alive {
@@ -183,6 +188,9 @@ func (w *waiter) observe(st events.Status) {
 		}
 	}
 }
+
+// allReady reports whether every replica that is wanted serves; none may be.
+func (w *waiter) allReady() bool { return w.services > 0 && w.ready >= w.wanted }
 
 // routed reports whether a router serves what the leader decided last.
 func (w *waiter) routed(st events.Status) bool {
@@ -221,7 +229,7 @@ func (w *waiter) line() string {
 		return "…"
 	}
 	replicas := "…"
-	if w.wanted > 0 {
+	if w.services > 0 {
 		replicas = fmt.Sprintf("%d/%d", w.ready, w.wanted)
 	}
 	return fmt.Sprintf("starting  bus %s  controller %s  agents %d/%d  replicas %s%s  router %s",
@@ -246,7 +254,7 @@ func (w *waiter) timeoutError() error {
 		return &startError{fmt.Sprintf("no controller answered within %s", waited), last("controller")}
 	case w.hosts < w.o.hosts:
 		return &startError{fmt.Sprintf("%d of %d agents were heard within %s", w.hosts, w.o.hosts, waited), last("agents")}
-	case w.wanted == 0 || w.ready < w.wanted:
+	case !w.allReady():
 		what := fmt.Sprintf("%d of %d replicas served within %s", w.ready, w.wanted, waited)
 		if w.trouble != "" {
 			what += "\n  " + w.trouble

@@ -112,7 +112,7 @@ func (c *shardCount) describe() string {
 // waive goes on without the shards that only a person can help, if all else is
 // there.
 func (w *waiter) waive() bool {
-	return w.leads && w.hosts == w.o.hosts && w.wanted > 0 && w.ready >= w.wanted && w.serves && w.shards.onlyStuck(time.Now())
+	return w.leads && w.hosts == w.o.hosts && w.allReady() && w.serves && w.shards.onlyStuck(time.Now())
 }
 
 // reportIncomplete names the shards that are not served, or lack replicas.

@@ -144,7 +144,7 @@ func TestUp_ReportsWhatHangs(t *testing.T) {
 	u.Client = &client.Client{Console: console.New(io.Discard)}
 	f := func(want string, change func(*waiter)) {
 		t.Helper()
-		w := &waiter{up: u, cluster: history{}, leads: true, hosts: 2, ready: 3, wanted: 3, reported: map[string]bool{}}
+		w := &waiter{up: u, cluster: history{}, leads: true, hosts: 2, services: 1, ready: 3, wanted: 3, reported: map[string]bool{}}
 		change(w)
 		if got := w.timeoutError().Error(); got != "start failed: "+want {
 			t.Errorf("got %q, want %q", got, want)
@@ -154,7 +154,7 @@ func TestUp_ReportsWhatHangs(t *testing.T) {
 	f("no controller answered within 1m0s", func(w *waiter) { w.leads = false })
 	f("1 of 2 agents were heard within 1m0s", func(w *waiter) { w.hosts = 1 })
 	f("2 of 3 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready = 2 })
-	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.ready, w.wanted = 0, 0 })
+	f("0 of 0 replicas served within 1m0s\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) { w.services, w.ready, w.wanted = 0, 0, 0 })
 	f("2 of 3 replicas served within 1m0s\n  web-1 is dead: exit status 127: no such program\nThe logs of replicas are in /d/hosts/HOST/logs", func(w *waiter) {
 		w.observe(events.Status{
 			Hosts:    []events.HostStatus{{Name: "host-1", State: events.Alive}, {Name: "host-2", State: events.Alive}},

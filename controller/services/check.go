@@ -87,6 +87,14 @@ func checkRemove(s *cluster.State, svc events.Service, req events.ScaleRequest) 
 	return nil
 }
 
+// unstorable refuses a change that a controller could not read after a restart.
+func unstorable(svc events.Service) error {
+	if err := svc.Validate(); err != nil {
+		return events.StatusErrorf(http.StatusBadRequest, "service '%s': %s", svc.Spec.Name, err)
+	}
+	return nil
+}
+
 // serverHint is how a name that is no replica's is removed, if it is a shard
 // server's.
 func serverHint(s *cluster.State, name string) string {

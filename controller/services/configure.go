@@ -42,6 +42,10 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		next.Spec, next.ConfigHash = spec, w.ConfigHash
 		before := len(next.Replicas)
 		next.Replicas = resize(s, next, spec.Replicas)
+		if err := unstorable(next); err != nil {
+			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
+			continue
+		}
 		next.Decision = s.Because(s.Event(now, events.EntityService, verb, w.Name, map[string]any{
 			"reason": "configuration", "replicas": replicaNames(next.Replicas), "from": before, "to": len(next.Replicas), "algorithm": spec.Algorithm,
 		}))

@@ -89,11 +89,14 @@ func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 			svc.Replicas, done.Removed = removeReplicas(s, svc, r.req.N, r.req.Names)
 		}
 	}
+	svc.Spec.Replicas = len(svc.Replicas)
+	if err == nil {
+		err = unstorable(svc)
+	}
 	if err != nil {
 		return []cluster.Effect{r.answer(nil, err)}
 	}
 	r.added, r.removed = done.Added, done.Removed
-	svc.Spec.Replicas = len(svc.Replicas)
 	svc.Answered = cluster.RememberAnswer(svc.Answered, done, s.Cfg.RememberedRequests)
 	svc.Decision = s.Because(s.Event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
