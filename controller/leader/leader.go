@@ -26,6 +26,8 @@ type Leader struct {
 	logs Logs
 	plan func(*cluster.State) Plan // for one term
 	log  *slog.Logger
+
+	standby standby
 }
 
 func New(cfg cluster.Config, bus Bus, open Open, logs Logs, plan func(*cluster.State) Plan, log *slog.Logger) *Leader {
@@ -75,7 +77,7 @@ func (c *Leader) campaign(ctx context.Context) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	return acquire(ctx, b, c.cfg)
+	return c.standby.acquire(ctx, b, c.cfg)
 }
 
 // lead returns when ctx ends or the term does.

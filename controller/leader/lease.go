@@ -13,13 +13,13 @@ import (
 	"ringway/events"
 )
 
-// Lease is leadership for one term. It is held by renewing one key before the
-// bucket lets it expire; whoever creates the key next leads after it.
+// Lease is leadership for one term. It is held by renewing one key. Whoever
+// stands by leads next when the key is deleted, or was not renewed for LeaseTTL.
 type Lease struct {
 	bucket  Bucket
 	holder  string
 	nonce   string                    // distinguishes its values from those of a controller of the same name
-	Token   events.Token              // of the Create; renewals do not change it
+	Token   events.Token              // of the term's first write; renewals do not change it
 	last    events.Version            // of the newest renewal
 	expires atomic.Pointer[time.Time] // this leader must not decide after it
 }
@@ -30,15 +30,37 @@ type leaseValue struct {
 	Sent       time.Time `json:"sent"`
 }
 
-// acquire tries once; events.ErrConflict means that somebody else leads.
-func acquire(ctx context.Context, b Bucket, cfg cluster.Config) (*Lease, error) {
+// standby is what is seen of another one's lease. How old that is, is known by
+// this process's own monotonic clock alone: a bus whose clock was ahead before a
+// power cut would let it expire as much later, and one whose clock leaps at
+// once.
+type standby struct {
+	lease events.Version
+	since time.Time // it was seen first
+}
+
+// acquire tries once; events.ErrConflict means that somebody else leads, or may.
+func (s *standby) acquire(ctx context.Context, b Bucket, cfg cluster.Config) (*Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.CallTimeout)
 	defer cancel()
 	l := &Lease{bucket: b, holder: cfg.ID, nonce: rand.Text()}
 	sent := time.Now()
-	v, err := b.Create(ctx, events.LeaseKey, l.value(sent))
+	var v events.Version
+	there, err := b.Get(ctx, events.LeaseKey)
+	switch {
+	case errors.Is(err, events.ErrNotFound):
+		v, err = b.Create(ctx, events.LeaseKey, l.value(sent))
+	case err != nil:
+	case there.Version != s.lease:
+		s.lease, s.since = there.Version, time.Now()
+		err = events.ErrConflict
+	case sent.Sub(s.since) < cfg.LeaseTTL:
+		err = events.ErrConflict
+	default:
+		v, err = b.Update(ctx, events.LeaseKey, l.value(sent), there.Version)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("create the lease: %w", err)
+		return nil, fmt.Errorf("take the lease: %w", err)
 	}
 	l.Token, l.last = v, v
 	l.extend(sent, cfg)
@@ -118,7 +140,7 @@ func (l *Lease) valid(now time.Time) bool {
 }
 
 // release lets a standby take over at once, also in a new incarnation that the bucket
-// began with this lease in it. Failing is harmless: the lease expires.
+// began with this lease in it. Failing is harmless: the lease ends by its age.
 func (l *Lease) release(ctx context.Context) {
 	last := l.last
 	if stored, err := l.stored(ctx); err == nil {

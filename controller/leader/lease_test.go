@@ -41,7 +41,7 @@ func leases(t *testing.T) (*isolated, cluster.Config) {
 
 func acquired(t *testing.T, b Bucket, cfg cluster.Config) *Lease {
 	t.Helper()
-	l, err := acquire(t.Context(), b, cfg)
+	l, err := new(standby).acquire(t.Context(), b, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,36 @@ func TestLease_OfAnotherControllerWithTheSameNameIsLeftAlone(t *testing.T) {
 	if err := heir.renew(t.Context(), cfg, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A leader that died does not renew: whoever stands by takes its lease over
+// when it has seen it unmoved for LeaseTTL, not before, whatever the bus's clock says.
+func TestLease_IsTakenOverWhenItWasNotRenewed(t *testing.T) {
+	b, cfg := leases(t)
+	cfg.LeaseTTL = time.Hour
+	dead := acquired(t, b, cfg)
+	s := &standby{}
+	f := func(seen time.Duration, want error) *Lease {
+		t.Helper()
+		s.since = s.since.Add(-seen)
+		l, err := s.acquire(t.Context(), b, cfg)
+		if !errors.Is(err, want) {
+			t.Fatalf("got %v, want %v", err, want)
+		}
+		return l
+	}
+	f(0, events.ErrConflict)
+	f(30*time.Minute, events.ErrConflict)
+	testkit.Must(t, dead.renew(t.Context(), cfg, time.Now()))
+	f(2*time.Hour, events.ErrConflict)
+	heir := f(time.Hour, nil)
+	if !heir.Token.After(dead.Token) {
+		t.Errorf("term %s does not follow %s", heir.Token, dead.Token)
+	}
+	if err := dead.renew(t.Context(), cfg, time.Now()); !errors.Is(err, events.ErrConflict) {
+		t.Errorf("the dead one renewed with %v", err)
+	}
+	testkit.Must(t, heir.renew(t.Context(), cfg, time.Now()))
 }
 
 // away fails at once, as a bus does that nobody is connected to.

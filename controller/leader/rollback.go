@@ -22,8 +22,8 @@ func (t *term) beginAnew(ctx context.Context, e cluster.RolledBack) error {
 		return errDeposed
 	}
 	t.log.Error("the bus went back to an older copy of itself; all its buckets begin a new life", events.KeyCause, e.Why)
-	// Well within what the bucket leaves the lease beyond our own validity, so
-	// that no other leader begins in between.
+	// Well within what the lease is left beyond our own validity, so that no other
+	// leader begins in between.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.cfg.RenewEvery)
 	defer cancel()
 	why := events.Rollback{Noticed: time.Now().UTC(), Reason: e.Why}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"ringway/events"
-	"ringway/events/bus"
 	"ringway/internal/testkit"
 )
 
@@ -305,76 +304,51 @@ func TestBucket_TellsWhenTheOutcomeIsUnknown(t *testing.T) {
 	wantErr(t, err, events.ErrUnknownOutcome)
 }
 
-func TestLease_RevisionsGrowWhenItExpires(t *testing.T) {
-	t.Parallel()
-	ctx := testkit.Context(t)
-	c := testkit.Connect(t, testkit.StartBus(t).URL(), func(cfg *bus.Config) { cfg.LeaseTTL = 500 * time.Millisecond })
-	b := bucket(t, c, events.BucketLease)
-	var last events.Version
-	for range 3 {
-		testkit.Eventually(t, func() error { // the predecessor's has to expire
-			v, err := b.Create(ctx, events.LeaseKey, []byte("me"))
-			if errors.Is(err, events.ErrConflict) {
-				return err
-			}
-			testkit.Must(t, err)
-			if !last.Zero() && !v.After(last) {
-				t.Fatalf("term %v does not follow %v", v, last)
-			}
-			last = v
-			renewed, err := b.Update(ctx, events.LeaseKey, []byte("me"), v)
-			if errors.Is(err, events.ErrConflict) {
-				return fmt.Errorf("it expired before it was renewed: %w", err)
-			}
-			testkit.Must(t, err)
-			last = renewed
-			return nil
-		})
-	}
-	testkit.Eventually(t, func() error { // and a holder that slept learns it
-		_, err := b.Get(ctx, events.LeaseKey)
-		if errors.Is(err, events.ErrNotFound) {
-			return nil
-		}
-		return fmt.Errorf("not expired: %v", err)
-	})
-	_, err := b.Update(ctx, events.LeaseKey, []byte("me"), last)
-	wantErr(t, err, events.ErrConflict)
-}
-
-// The last revision must survive even if nothing else of the stream does: a
-// term that is older than its predecessor would lose to it everywhere.
+// Revisions of the lease grow over a kill, whether it is still held or was given
+// up: a term that is older than its predecessor would lose to it everywhere.
 func TestLease_RevisionsGrowOverKill(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
 	srv := testkit.StartBusProcess(t)
-	short := func(cfg *bus.Config) { cfg.LeaseTTL = 300 * time.Millisecond }
-	b := bucket(t, testkit.Connect(t, srv.URL(), short), events.BucketLease)
+	b := bucket(t, testkit.Connect(t, srv.URL()), events.BucketLease)
 	var last events.Version
-	for range 5 {
-		v, err := b.Create(ctx, events.LeaseKey, []byte("me"))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i := range 4 {
+		v := must(t)(b.Create(ctx, events.LeaseKey, []byte("me")))
 		if !last.Zero() && !v.After(last) {
 			t.Fatalf("term %v does not follow %v", v, last)
 		}
 		last = v
-		testkit.Eventually(t, func() error {
-			_, err := b.Get(ctx, events.LeaseKey)
-			if errors.Is(err, events.ErrNotFound) {
-				return nil
-			}
-			return fmt.Errorf("not expired: %v", err)
-		})
+		given := func() {
+			testkit.Must(t, b.Delete(ctx, events.LeaseKey, v))
+		}
+		if i%2 == 0 {
+			given()
+		}
 		srv.Kill()
 		srv.Start()
 		testkit.Eventually(t, func() error {
-			if _, err := b.Get(ctx, events.LeaseKey); !errors.Is(err, events.ErrNotFound) {
-				return fmt.Errorf("not back: %v", err)
+			e, err := b.Get(ctx, events.LeaseKey)
+			if i%2 == 0 && errors.Is(err, events.ErrNotFound) {
+				return nil
 			}
-			return nil
+			if err == nil && e.Version != v {
+				t.Fatalf("got %v, want %v", e.Version, v)
+			}
+			return err
 		})
+		if i%2 == 1 {
+			given()
+		}
+	}
+}
+
+// A bus ends no lease: it would by its own clock, which may leap.
+func TestLease_DoesNotEndByTheClockOfTheBus(t *testing.T) {
+	srv := testkit.StartBus(t)
+	bucket(t, testkit.Connect(t, srv.URL()), events.BucketLease)
+	s := rawStream(t, srv.URL(), events.BucketLease)
+	if age := s.CachedInfo().Config.MaxAge; age != 0 {
+		t.Errorf("it ends after %s", age)
 	}
 }
 

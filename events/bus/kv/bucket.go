@@ -270,8 +270,6 @@ func bucketConfig(c *link.Conn, name string) jetstream.StreamConfig {
 	}
 	if name == events.BucketLease {
 		cfg.MaxMsgsPerSubject = 1
-		cfg.MaxAge = c.Config.LeaseTTL
-		cfg.Duplicates = min(cfg.Duplicates, c.Config.LeaseTTL)
 	}
 	return cfg
 }

@@ -25,14 +25,13 @@ type Config struct {
 	Name     string        // of this client, as `nats server report connections` shows it
 	Wait     bool          // Connect returns at once and the bus is looked for until it is there
 	Replicas int           // of streams and buckets: 1, or 3 on three servers; 0 keeps what is there
-	LeaseTTL time.Duration // of BucketLease; its holder renews it four times as often
 	LogBytes int64         // that the log of one shard may hold; 0: what the bus has space for
 	Timeout  time.Duration // of one request to the bus
 }
 
 // DefaultConfig is a client of a bus on this machine.
 func DefaultConfig() Config {
-	return Config{URL: "nats://127.0.0.1:4222", LeaseTTL: 4 * time.Second, Timeout: 5 * time.Second}
+	return Config{URL: "nats://127.0.0.1:4222", Timeout: 5 * time.Second}
 }
 
 const (
