@@ -44,10 +44,13 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		}
 	}
 	f("N is 0", 400, func(a *events.InitRequest) { a.N = 0 })
-	for _, name := range []string{"table", "data", "shard"} { // no call could name a row
+	for _, name := range []string{"table", "data", "shard", "Table"} { // no call could name a row
 		f("the key cannot be called "+name, 400, func(a *events.InitRequest) {
 			a.Table.Schema.Columns = append([]string{name}, a.Table.Schema.Columns[1:]...)
 		})
+	}
+	for _, name := range []string{"status", "message", "Status"} { // answers by shard have them too
+		f("a shard cannot be called "+name, 400, func(a *events.InitRequest) { a.Table.Shards[1].ID = name })
 	}
 	f("N is -1", 400, func(a *events.InitRequest) { a.N = -1 })
 	f("at most 500", 400, func(a *events.InitRequest) { a.N = 501 })
@@ -232,11 +235,52 @@ func TestTable_AddRefusalsChangeNothing(t *testing.T) {
 	f("defined twice", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh1", Low: 99999, Size: 1}}, Servers: []events.Placement{place("S4", "sh1")}})
 	f("overlap", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh5", Low: 5, Size: 1}}, Servers: []events.Placement{place("S4", "sh5")}})
 	f("not positive", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "sh5", Low: 99999}}, Servers: []events.Placement{place("S4", "sh5")}})
+	f("a shard cannot be called status", events.ServersRequest{N: 1, NewShards: []events.Shard{{ID: "status", Low: 99999, Size: 1}}, Servers: []events.Placement{place("S4", "status")}})
 	f("'S4' is listed twice", events.ServersRequest{N: 2, NewShards: []events.Shard{sh5}, Servers: []events.Placement{place("S4", "sh5"), place("S4", "sh5")}})
 
 	w := newSim(t, cluster.DefaultConfig(), "h1")
 	w.run(2 * time.Second)
 	w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("S4")}}).refused(t, 400)
+}
+
+// A removed server's name is free again when it has ended: who wants it meanwhile
+// waits, as for replicas.
+func TestTable_NameOfARemovedServerIsWaitedFor(t *testing.T) {
+	w := withTable(t, 6, "h1", "h2")
+	name, other := w.db().Servers[2].Name, w.db().Servers[3].Name
+	w.removeServers(1, name)
+	w.run(100 * time.Millisecond)
+	got := w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place(name, "sh1")}})
+	w.removeServers(1, other)
+	w.run(100 * time.Millisecond)
+	req := events.InitRequest{ID: "i2", N: 1, Table: students("sh1"), Servers: []events.Placement{place(other)}}
+	req.Table.Name = "other"
+	made := w.init(req)
+	if got.answered || made.answered {
+		t.Fatalf("answered %+v and %+v while a server has the name", got, made)
+	}
+	w.run(6 * time.Second) // below LostAfter
+	if reply := got.servers(t); !slices.Equal(reply.Added, []string{name}) {
+		t.Errorf("added %+v", reply)
+	}
+	if reply := made.servers(t); !slices.Equal(reply.Added, []string{other}) {
+		t.Errorf("made %+v", reply)
+	}
+	w.wantAllReady()
+}
+
+// What goes on sending heartbeats under a name keeps it.
+func TestTable_NameOfAServerThatGoesOnIsRefusedInTheEnd(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	heard := events.ShardHeartbeat{Server: "S9", Incarnation: "one"}
+	w.apply(w.s.ObserveServer(heard, w.now))
+	got := w.addServers(events.ServersRequest{N: 1, Servers: []events.Placement{place("S9", "sh1")}})
+	for end := w.now.Add(w.s.Cfg.TableTimeout + time.Second); w.now.Before(end); {
+		heard.Sent = w.now
+		w.apply(w.s.ObserveServer(heard, w.now))
+		w.run(events.HeartbeatInterval)
+	}
+	got.refused(t, 400)
 }
 
 func TestTable_RemoveAnswersWhenRoutersServeWithoutAndStopsThem(t *testing.T) {

@@ -11,11 +11,15 @@ import (
 	"ringway/events"
 )
 
-// NameTaken: by somebody who is wanted, or by an instance that is on its way out.
+// NameTaken: by somebody who is wanted, by an instance that is on its way out, or
+// by a shard server that was heard a moment ago.
 func NameTaken(s *State, svc events.Service, name string) bool {
-	if nameWanted(s, svc, name) {
-		return true
-	}
+	srv, heard := s.Servers[name]
+	return nameWanted(s, svc, name) || heard && srv.Heartbeat != nil || nameOnHost(s, name)
+}
+
+// nameOnHost: as an instance that is assigned or was reported.
+func nameOnHost(s *State, name string) bool {
 	if _, ok := s.Placement(name); ok {
 		return true
 	}
@@ -27,7 +31,8 @@ func NameTaken(s *State, svc events.Service, name string) bool {
 	return false
 }
 
-// NameBecomesFree: nobody wants the one that has the name, and its host can stop it.
+// NameBecomesFree: nobody wants the one that has the name, and its host can stop it;
+// what only sends heartbeats may end.
 func NameBecomesFree(s *State, svc events.Service, name string) bool {
 	if nameWanted(s, svc, name) {
 		return false
@@ -41,8 +46,7 @@ func NameBecomesFree(s *State, svc events.Service, name string) bool {
 	return true
 }
 
-// nameWanted: as a replica of any service or a shard server of any table, or one
-// still sends heartbeats under it.
+// nameWanted: as a replica of any service or a shard server of any table.
 func nameWanted(s *State, svc events.Service, name string) bool {
 	if IsWanted(svc, name) {
 		return true
@@ -52,8 +56,7 @@ func nameWanted(s *State, svc events.Service, name string) bool {
 			return true
 		}
 	}
-	srv, ok := s.Servers[name]
-	return ok && srv.Heartbeat != nil || serverWanted(s, name)
+	return serverWanted(s, name)
 }
 
 var nameCode = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)

@@ -62,7 +62,8 @@ func expireServers(s *State, now time.Time) {
 	for name, srv := range s.Servers {
 		silent := s.Silence(srv.Seen, now)
 		srv.Silent = silent >= s.Cfg.SuspectAfter
-		if silent >= s.Cfg.LostAfter && !serverWanted(s, name) {
+		ended := srv.Silent && !nameOnHost(s, name) // a removed one, as its agent says
+		if (silent >= s.Cfg.LostAfter || ended) && !serverWanted(s, name) {
 			delete(s.Servers, name)
 		}
 	}

@@ -33,7 +33,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 			return nil, nil
 		}
 	}
-	if err := checkInit(s, req); err != nil {
+	if err := checkInit(s, req, now.Before(r.deadline)); err != nil {
 		return nil, err
 	}
 	db := events.Database{Table: req.Table, ServerSpec: events.ServerSpec{Engine: req.Engine}, ConfigHash: configured}
@@ -59,7 +59,7 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
 
-func checkInit(s *cluster.State, req events.InitRequest) error {
+func checkInit(s *cluster.State, req events.InitRequest, mayWait bool) error {
 	name := req.Table.Name
 	if err := cluster.CheckID(req.ID); err != nil {
 		return err
@@ -93,7 +93,7 @@ func checkInit(s *cluster.State, req events.InitRequest) error {
 	case !slices.Contains(engines, req.Engine):
 		return events.StatusErrorf(http.StatusBadRequest, "engine: '%s' is unknown; use auto, mysql or sqlite", req.Engine)
 	}
-	if err := checkPlacements(s, req.Table, req.Servers); err != nil {
+	if err := checkShardNames(req.Table.Shards); err != nil {
 		return err
 	}
 	for _, h := range s.Alive() {
@@ -101,6 +101,17 @@ func checkInit(s *cluster.State, req events.InitRequest) error {
 			if isOrphan(i) && i.Service == name {
 				return events.StatusErrorf(http.StatusConflict, "%s", errOrphans)
 			}
+		}
+	}
+	return checkPlacements(s, req.Table, req.Servers, mayWait)
+}
+
+// checkShardNames refuses new shards whose names answers have beside them:
+// /read/<server> and /copy list rows by shard.
+func checkShardNames(shards []events.Shard) error {
+	for _, s := range shards {
+		if err := s.Callable(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package tables
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -50,10 +51,14 @@ func appendServers(s *cluster.State, db *events.Database, request string, named 
 // anyName reports whether a name stands for a random one: Server[…].
 func anyName(name string) bool { return name == "" || strings.ContainsAny(name, "[]") }
 
+// errDeferred: a name that a request gives is about to be free.
+var errDeferred = errors.New("later")
+
 // checkPlacements refuses names that cannot be given and shards that are not
 // in the table.
-func checkPlacements(s *cluster.State, t events.Table, placements []events.Placement) error {
+func checkPlacements(s *cluster.State, t events.Table, placements []events.Placement, mayWait bool) error {
 	seen := map[string]bool{}
+	var deferred error
 	for _, p := range placements {
 		if !anyName(p.Name) {
 			if err := events.ValidName(p.Name); err != nil {
@@ -62,7 +67,11 @@ func checkPlacements(s *cluster.State, t events.Table, placements []events.Place
 			if seen[p.Name] {
 				return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' is listed twice", p.Name)
 			}
-			if cluster.NameTaken(s, events.Service{}, p.Name) {
+			switch {
+			case !cluster.NameTaken(s, events.Service{}, p.Name):
+			case mayWait && cluster.NameBecomesFree(s, events.Service{}, p.Name):
+				deferred = errDeferred
+			default:
 				return events.StatusErrorf(http.StatusBadRequest, "servers: '%s' is already in use", p.Name)
 			}
 			seen[p.Name] = true
@@ -76,7 +85,7 @@ func checkPlacements(s *cluster.State, t events.Table, placements []events.Place
 			}
 		}
 	}
-	return nil
+	return deferred
 }
 
 func checkSize(placed [][]string) error {
@@ -132,7 +141,10 @@ func addServers(s *cluster.State, r *Request, req events.ServersRequest, now tim
 		return nil, err
 	}
 	db.Table.Sort()
-	if err := checkPlacements(s, db.Table, req.Servers); err != nil {
+	if err := checkShardNames(req.NewShards); err != nil {
+		return nil, err
+	}
+	if err := checkPlacements(s, db.Table, req.Servers, now.Before(r.deadline)); err != nil {
 		return nil, err
 	}
 	given, old := [][]string{}, [][]string{}

@@ -3,6 +3,7 @@
 package tables
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -85,6 +86,10 @@ func (t *Tables) BeginRequests(now time.Time) []cluster.Effect {
 		}
 		r.begun = true
 		effects, err := r.begin(now)
+		if errors.Is(err, errDeferred) {
+			r.begun = false
+			continue
+		}
 		if err != nil {
 			t.requests = slices.DeleteFunc(t.requests, func(other *Request) bool { return other == r })
 			return []cluster.Effect{r.answer(nil, err)}
