@@ -279,7 +279,7 @@ func (a *app) routerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.NATS, "nats", listen.DefaultNATS, "the bus, host:port or URL")
 	listen.PublicFlag(cmd, &addresses)
 	cmd.Flags().StringVar(&admin, "admin", "127.0.0.1:5001", "address of /metrics, /livez, /readyz and /routes")
-	cmd.Flags().StringVar(&o.Data, "data", "", "directory that keeps the last routes over a restart (default: not kept)")
+	cmd.Flags().StringVar(&o.Data, "data", "", "directory that keeps the last routes over a restart, made if it is missing (default: not kept)")
 	cmd.Flags().StringVar(&o.ID, "id", hostName()+"-"+randomID(), "name of this router, unique in the cluster")
 	cmd.Flag("id").DefValue = "host name and a random suffix"
 	cmd.Flags().IntSliceVar(&listenFDs, "listen-fd", nil, "inherited sockets in place of --listen")

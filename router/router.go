@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,12 +65,17 @@ type Router struct {
 	stopping     atomic.Bool
 }
 
-// New checks cfg, and loads the last routes from the cache if there is one.
+// New checks cfg, makes the cache's directory, and loads the last routes from the cache if there is one.
 // compile makes the request hash of course from a configuration; nil knows
 // only the official one.
 func New(cfg Config, bucket follow.Watcher, bus bus, logs logs, compile proxy.CompileH, log *slog.Logger) (*Router, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
+	}
+	if cfg.Cache != "" {
+		if err := os.MkdirAll(filepath.Dir(cfg.Cache), 0o755); err != nil {
+			return nil, fmt.Errorf("new router: directory of the last routes: %w", err)
+		}
 	}
 	r := &Router{
 		cfg: cfg, bucket: bucket, bus: bus, log: log.With(events.KeyRouter, cfg.ID), registry: prometheus.NewRegistry(),

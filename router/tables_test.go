@@ -87,7 +87,7 @@ func TestTables_AreReadAgainWhenTheLeaderIsAhead(t *testing.T) {
 }
 
 func TestTables_OutliveARestartWithoutABus(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "routes.json")
+	file := filepath.Join(t.TempDir(), "new", "router", "routes.json") // it makes the directory
 	first := start(t, func(c *Config) { c.Cache = file })
 	first.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	epoch := first.putTable("sh1")
@@ -113,7 +113,7 @@ func TestTables_ABadCacheIsNotServed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "routes.json")
 	testkit.Must(t, os.WriteFile(file, []byte(`[{"table":"Other","epoch":{"incarnation":"one","revision":1},"route":`+string(tableRoute("sh1"))+`}]`), 0o600))
 	w := start(t, func(c *Config) { c.Cache = file })
-	if got := w.do("GET", "/status", ""); got.code != 400 || !strings.Contains(w.log.String(), "cached route is ignored") {
+	if got := w.do("GET", "/status", ""); got.code != 503 || !strings.Contains(w.log.String(), "cached route is ignored") {
 		t.Errorf("/status: got %d %s", got.code, got.body)
 	}
 }

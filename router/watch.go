@@ -18,11 +18,16 @@ func (r *Router) follow(ctx context.Context) {
 // epoch that we do not.
 func (r *Router) behind(b events.ControllerHeartbeat) bool {
 	r.leader.seen.Store(time.Now().UnixNano())
-	return r.proxy.Behind(b.Epochs) || r.database.Routes().Behind(b.Tables)
+	behind := r.proxy.Behind(b.Epochs) || r.database.Routes().Behind(b.Tables)
+	if !behind {
+		r.database.Heard()
+	}
+	return behind
 }
 
 // apply takes one value of the bucket: the route of a service or of a table.
 func (r *Router) apply(e events.Entry) {
+	r.database.Heard() // the others follow at once
 	if r.proxy.Apply(e) || r.database.Apply(e) {
 		r.swaps.Inc()
 		r.heartbeatNow.Notify()

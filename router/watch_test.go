@@ -211,7 +211,9 @@ func TestCache_ABadFileIsLeftAlone(t *testing.T) {
 }
 
 func TestCache_AFullDiskStopsNothing(t *testing.T) {
-	w := start(t, func(c *Config) { c.Cache = filepath.Join(t.TempDir(), "missing", "routes.json") })
+	file := filepath.Join(t.TempDir(), "routes.json")
+	testkit.Must(t, os.Mkdir(file, 0o755)) // cannot be replaced by a file
+	w := start(t, func(c *Config) { c.Cache = file })
 	w.put(route(routeMember(1, replica(t, replyWith("S1")))))
 	w.eventually(func() error {
 		if !strings.Contains(w.log.String(), "routes cannot be cached") {

@@ -179,18 +179,27 @@ func TestDatabase_GivesUpClearlyWithoutALeader(t *testing.T) {
 }
 
 func TestDatabase_WithoutATable(t *testing.T) {
-	f := newCluster(t).router(nil)
+	c := newCluster(t)
+	f := c.router(nil)
+	calls := [][3]string{
+		{"GET", "/status", ""}, {"POST", "/read", `{"Stud_id":{"low":1,"high":2}}`}, {"POST", "/write", `{"data":[]}`}, {"PUT", "/update", `{}`},
+		{"DELETE", "/del", `{}`}, {"GET", "/read/Server0", ""}, {"GET", "/primary_elect", `{"shard":"sh1"}`}, {"GET", "/v1/ops/StudT.sh1.x.0", ""},
+		{"POST", "/add", `{"n":1,"servers":{"Server4":["sh1"]}}`}, {"DELETE", "/rm", `{"n":1,"servers":["Server4"]}`},
+	}
+	for _, x := range calls { // it may only not know it yet
+		f.want(x[0], x[1], x[2], 503, failure("no table is known yet: neither the bus nor a controller was heard since this router started; try again"))
+	}
+	testkit.Eventually(t, func() error {
+		testkit.Must(t, c.conn.Publish(events.HeartbeatController, events.ControllerHeartbeat{Controller: "c1"}))
+		if got := f.do("GET", "/status", ""); got.code == 503 {
+			return fmt.Errorf("got %s", got.body)
+		}
+		return nil
+	})
 	none := failure("no database is configured; POST /init first")
-	f.want("GET", "/status", "", 400, none)
-	f.want("POST", "/read", `{"Stud_id":{"low":1,"high":2}}`, 400, none)
-	f.want("POST", "/write", `{"data":[]}`, 400, none)
-	f.want("PUT", "/update", `{}`, 400, none)
-	f.want("DELETE", "/del", `{}`, 400, none)
-	f.want("GET", "/read/Server0", "", 400, none)
-	f.want("GET", "/primary_elect", `{"shard":"sh1"}`, 400, none)
-	f.want("GET", "/v1/ops/StudT.sh1.x.0", "", 400, none)
-	f.want("POST", "/add", `{"n":1,"servers":{"Server4":["sh1"]}}`, 400, none)
-	f.want("DELETE", "/rm", `{"n":1,"servers":["Server4"]}`, 400, none)
+	for _, x := range calls {
+		f.want(x[0], x[1], x[2], 400, none)
+	}
 }
 
 func TestDatabase_NamesTheMethodsToUse(t *testing.T) {

@@ -97,6 +97,9 @@ func (d *Database) Apply(e events.Entry) bool {
 	return changed
 }
 
+// Heard notes that the bus or a leader was heard, and told all tables.
+func (d *Database) Heard() { d.catalog.Heard() }
+
 // Remember is that of the tables' routes.
 func (d *Database) Remember(name string, k routes.Known) error {
 	err := d.catalog.Remember(name, k)

@@ -74,8 +74,8 @@ type handler = func(*fasthttp.RequestCtx) error
 // checked refuses what a call about a table has not.
 func (d *Database) checked(call *api.Call, handle handler) handler {
 	return func(ctx *fasthttp.RequestCtx) error {
-		if d.Empty() {
-			return catalog.ErrNoTable
+		if ts := d.catalog.Tables(); ts.Empty() {
+			return ts.NoTable()
 		}
 		if err := call.Check(ctx); err != nil {
 			return err

@@ -77,6 +77,18 @@ func (c *Catalog) Tables() *Tables { return c.tables.Load() }
 // goroutine may receive from it.
 func (c *Catalog) News() <-chan struct{} { return c.news }
 
+// Heard notes that the bus or a leader was heard, and told all tables.
+func (c *Catalog) Heard() {
+	if c.Tables().heard { // Fast path
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := *c.Tables()
+	next.heard = true
+	c.tables.Store(&next)
+}
+
 // serve compiles a route and takes it into service.
 func (c *Catalog) serve(name string, k routes.Known) (about []any, err error) {
 	c.mu.Lock()

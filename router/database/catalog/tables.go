@@ -17,6 +17,7 @@ import (
 type Tables struct {
 	all     map[string]*Table
 	unnamed *Table
+	heard   bool // from the bus or a leader: what is not in all does not exist
 }
 
 // Table is the compiled route of one table.
@@ -26,8 +27,15 @@ type Table struct {
 	Shards []*Shard // in the order of keys, as in Route.Table.Shards
 }
 
-// ErrNoTable refuses a call as long as there is no table.
-var ErrNoTable error = api.BadRequest("no database is configured; POST /init first")
+// NoTable refuses a call as long as there is no table, or none is known.
+func (ts *Tables) NoTable() error {
+	if !ts.heard {
+		return errNotHeard
+	}
+	return api.BadRequest("no database is configured; POST /init first")
+}
+
+var errNotHeard = events.StatusErrorf(http.StatusServiceUnavailable, "no table is known yet: neither the bus nor a controller was heard since this router started; try again")
 
 // Empty reports whether there is no table.
 func (ts *Tables) Empty() bool { return len(ts.all) == 0 }
@@ -51,9 +59,12 @@ func (ts *Tables) Find(name string) (*Table, error) {
 	case t != nil:
 		return t, nil
 	case ts.Empty():
-		return nil, ErrNoTable
+		return nil, ts.NoTable()
 	case name == "":
 		return nil, api.BadRequest("table is missing; name one of %s", ts.names())
+	}
+	if !ts.heard {
+		return nil, errNotHeard
 	}
 	return nil, events.StatusErrorf(http.StatusNotFound, "table %q does not exist; there is %s", name, ts.names())
 }
@@ -61,7 +72,7 @@ func (ts *Tables) Find(name string) (*Table, error) {
 // Parse reads the body of a call and finds the table that it is about.
 func (ts *Tables) Parse(body []byte) (*Table, strictjson.Object, error) {
 	if ts.Empty() {
-		return nil, strictjson.Object{}, ErrNoTable
+		return nil, strictjson.Object{}, ts.NoTable()
 	}
 	o, err := strictjson.Parse(body)
 	if err != nil {
@@ -79,7 +90,7 @@ func (ts *Tables) names() string { return strings.Join(slices.Sorted(maps.Keys(t
 
 // with is a snapshot in which t serves name; nil: nobody does.
 func (ts *Tables) with(name string, t *Table) *Tables {
-	next := &Tables{all: map[string]*Table{}}
+	next := &Tables{all: map[string]*Table{}, heard: ts.heard}
 	maps.Copy(next.all, ts.all)
 	delete(next.all, name)
 	if t != nil {

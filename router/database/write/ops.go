@@ -140,7 +140,7 @@ func (w *Writer) parseOp(id string) (*catalog.Shard, string, int, error) {
 	fail := func(err error) (*catalog.Shard, string, int, error) { return nil, "", 0, err }
 	ts := w.catalog.Tables()
 	if ts.Empty() {
-		return fail(catalog.ErrNoTable)
+		return fail(ts.NoTable())
 	}
 	table, rest, _ := strings.Cut(id, ".")
 	name, op, ok := strings.Cut(rest, ".")
