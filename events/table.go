@@ -188,15 +188,6 @@ func (s Shard) Validate() error {
 	return nil
 }
 
-// Callable refuses a valid shard whose name is a field of answers that have one
-// for each shard. What is stored already is no matter for it.
-func (s Shard) Callable() error {
-	if slices.Contains([]string{"status", "message"}, strings.ToLower(s.ID)) {
-		return StatusErrorf(400, "shards: a shard cannot be called %s, which answers have for something else", s.ID)
-	}
-	return nil
-}
-
 // Validate names the first thing that cannot be.
 func (t *Table) Validate() error {
 	if err := ValidIdentifier(t.Name); err != nil {

@@ -106,12 +106,12 @@ func checkInit(s *cluster.State, req events.InitRequest, mayWait bool) error {
 	return checkPlacements(s, req.Table, req.Servers, mayWait)
 }
 
-// checkShardNames refuses new shards whose names answers have beside them:
-// /read/<server> and /copy list rows by shard.
+// checkShardNames refuses new shards whose names are fields of answers that have
+// one for each shard: /read/<server> and /copy.
 func checkShardNames(shards []events.Shard) error {
-	for _, s := range shards {
-		if err := s.Callable(); err != nil {
-			return err
+	for _, sh := range shards {
+		if slices.Contains([]string{"status", "message"}, strings.ToLower(sh.ID)) {
+			return events.StatusErrorf(http.StatusBadRequest, "shards: a shard cannot be called %s, which answers have for something else", sh.ID)
 		}
 	}
 	return nil
