@@ -43,6 +43,7 @@ type Config struct {
 	ListEvery    time.Duration // between two looks at all that runs, in case a notice was lost
 	RetryAfter   time.Duration // before something that failed is tried again
 	HeartbeatGap time.Duration // at least, between two heartbeats: changes at once share one
+	Silence      time.Duration // of the agent that has this host's name, after which it has it no more
 }
 
 // DefaultConfig takes a hung instance out of rotation within 4 s: an interval,
@@ -53,6 +54,7 @@ func DefaultConfig() Config {
 		Probes: 64, ReadyWithin: 30 * time.Second,
 		StartWithin: 30 * time.Second, StopSlack: 10 * time.Second, SlowAfter: 2 * time.Second, ListEvery: 5 * time.Second,
 		RetryAfter: time.Second, HeartbeatGap: 5 * time.Millisecond,
+		Silence: 8 * time.Second,
 	}
 }
 
@@ -75,6 +77,7 @@ type Agent struct {
 	cfg         Config
 	rt          Runtime
 	assignments assignments
+	hosts       hosts
 	bus         bus
 	log         *slog.Logger
 	incarnation string
@@ -84,12 +87,12 @@ type Agent struct {
 }
 
 // New starts nothing.
-func New(cfg Config, rt Runtime, assignments assignments, bus bus, log *slog.Logger) (*Agent, error) {
+func New(cfg Config, rt Runtime, assignments assignments, hosts hosts, bus bus, log *slog.Logger) (*Agent, error) {
 	if err := events.ValidName(cfg.Host); err != nil {
 		return nil, fmt.Errorf("agent: host: %w", err)
 	}
 	return &Agent{
-		cfg: cfg, rt: rt, assignments: assignments, bus: bus, log: log.With(events.KeyHost, cfg.Host),
+		cfg: cfg, rt: rt, assignments: assignments, hosts: hosts, bus: bus, log: log.With(events.KeyHost, cfg.Host),
 		incarnation: rand.Text(), heartbeats: make(chan events.HostHeartbeat, 1), inbox: make(chan func(*host)),
 		probes: make(chan struct{}, max(1, cfg.Probes)),
 	}, nil
@@ -111,6 +114,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
 	}
+	claim, err := a.newClaim()
+	if err != nil {
+		return fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
+	}
 
 	a.log.Info("agent started", "data", a.cfg.Dir)
 
@@ -119,17 +126,41 @@ func (a *Agent) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	group.Go(func() {
 		err := a.rt.Run(work, func(in Instance) { a.post(work, func(h *host) { h.died(in) }) })
 		if work.Err() == nil {
 			failed <- fmt.Errorf("run agent of %q: the runtime ended: %w", a.cfg.Host, err)
 		}
 	})
-	group.Go(func() { a.publish(work) })
-	group.Go(func() { a.follow(ctx, work, fence) })
+	group.Go(func() {
+		if err := a.takePart(ctx, work, claim, fence); errors.Is(err, ErrTaken) {
+			failed <- fmt.Errorf("run agent of %q: %w", a.cfg.Host, err)
+		}
+	})
 	group.Go(func() { a.list(work) })
 	return a.loop(ctx, newHost(work, a, &group, fence), failed)
+}
+
+// takePart claims the host's name and then sends heartbeats and follows the host's
+// assignment, until ctx ends or the name is another's.
+func (a *Agent) takePart(ctx, work context.Context, claim Claim, fence fence) error {
+	if err := a.claim(ctx, &claim); err != nil {
+		return err
+	}
+	following, unfollow := context.WithCancel(ctx)
+	sending, silence := context.WithCancel(work) // also while the instances are stopped in the end
+	var group sync.WaitGroup
+	group.Go(func() { a.publish(sending) })
+	group.Go(func() { a.follow(following, work, fence) })
+	err := a.keepClaim(ctx, claim)
+	if errors.Is(err, ErrTaken) {
+		silence()
+	}
+	unfollow()
+	group.Wait()
+	silence()
+	return err
 }
 
 // loop is the only goroutine that touches h. Nothing in it waits for a disk,

@@ -221,7 +221,7 @@ func TestAgent_RefusesASecondOne(t *testing.T) {
 	f := newFixture(t)
 	f.assign(life("a", 1), 1, "S1")
 	f.eventually("S1=ready")
-	second, err := agent.New(config(f.dir), f.rt, f.board, f.air, testkit.Quiet)
+	second, err := agent.New(config(f.dir), f.rt, f.board, f.hosts, f.air, testkit.Quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,19 +76,115 @@ func (b *board) Watch(ctx context.Context, key string, fn func(events.Entry)) er
 	}
 }
 
+// registry is a bucket of the claim of one host.
+type registry struct {
+	mu      sync.Mutex
+	entry   events.Entry // its value is nil if there is none
+	changed chan struct{}
+}
+
+func newRegistry() *registry { return &registry{changed: make(chan struct{})} }
+
+// set is a change from outside: a nil value is a bus that was wiped.
+func (r *registry) set(value []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.store(value)
+}
+
+// forget is a bus that was wiped, which nobody has seen yet.
+func (r *registry) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entry.Value = nil
+}
+
+func (r *registry) store(value []byte) events.Version {
+	r.entry = events.Entry{Key: "host-1", Value: value, Version: events.Version{Incarnation: "r", Revision: r.entry.Version.Revision + 1}}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return r.entry.Version
+}
+
+func (r *registry) Get(context.Context, string) (events.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.entry.Value == nil {
+		return events.Entry{}, events.ErrNotFound
+	}
+	return r.entry, nil
+}
+
+func (r *registry) Create(_ context.Context, _ string, value []byte) (events.Version, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.entry.Value != nil {
+		return events.Version{}, events.ErrConflict
+	}
+	return r.store(value), nil
+}
+
+func (r *registry) Update(_ context.Context, _ string, value []byte, last events.Version) (events.Version, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.entry.Value == nil || r.entry.Version != last {
+		return events.Version{}, events.ErrConflict
+	}
+	return r.store(value), nil
+}
+
+func (r *registry) Watch(ctx context.Context, _ string, fn func(events.Entry)) error {
+	for {
+		r.mu.Lock()
+		entry, changed := r.entry, r.changed
+		r.mu.Unlock()
+		if entry.Version.Revision > 0 {
+			fn(entry)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// claim is what stands there.
+func (r *registry) claim() agent.Claim {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, _ := agent.DecodeClaim(r.entry.Value) // the zero value if there is none
+	return c
+}
+
 // air carries heartbeats, and keeps those of one agent.
 type air struct {
 	mu         sync.Mutex
 	heartbeats []events.HostHeartbeat
 	away       bool
-	listen     func(string, []byte)
+	listen     func(string, []byte)         // to the leader
+	agents     map[int]func(string, []byte) // listen to agents
+	listeners  int
 }
 
-func (a *air) Listen(_ string, fn func(string, []byte)) (stop func(), err error) {
+func (a *air) Listen(subject string, fn func(string, []byte)) (stop func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.listen = fn
-	return func() {}, nil
+	if subject == events.HeartbeatController {
+		a.listen = fn
+		return func() {}, nil
+	}
+	if a.agents == nil {
+		a.agents = map[int]func(string, []byte){}
+	}
+	a.listeners++
+	id := a.listeners
+	a.agents[id] = fn
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.agents, id)
+	}, nil
 }
 
 // lead says what a leader does.
@@ -119,6 +215,9 @@ func (a *air) Publish(subject string, v any) error {
 		return fmt.Errorf("host %q speaks on %s", heartbeat.Host, subject)
 	}
 	a.heartbeats = append(a.heartbeats, heartbeat)
+	for _, fn := range a.agents {
+		fn(subject, b)
+	}
 	return nil
 }
 
@@ -157,6 +256,7 @@ type fixture struct {
 	t     *testing.T
 	dir   string
 	board *board
+	hosts *registry
 	rt    agent.Runtime
 	wrap  func(agent.Runtime) agent.Runtime // a fault between agent and runtime
 	end   func(cause error) error
@@ -170,7 +270,7 @@ func newFixture(t *testing.T) *fixture {
 // takes seconds to do nothing wrong.
 func newFaultyFixture(t *testing.T, wrap func(agent.Runtime) agent.Runtime) *fixture {
 	t.Parallel()
-	f := &fixture{air: &air{}, t: t, dir: t.TempDir(), board: newBoard(), wrap: wrap}
+	f := &fixture{air: &air{}, t: t, dir: t.TempDir(), board: newBoard(), hosts: newRegistry(), wrap: wrap}
 	f.open()
 	t.Cleanup(func() { _ = f.end(lifeline.ErrClosed) })
 	return f
@@ -190,7 +290,7 @@ func (f *fixture) open() {
 
 func (f *fixture) start(rt agent.Runtime, log *slog.Logger, closeRuntime func() error) {
 	f.t.Helper()
-	a, err := agent.New(config(f.dir), rt, f.board, f.air, log)
+	a, err := agent.New(config(f.dir), rt, f.board, f.hosts, f.air, log)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -213,6 +313,7 @@ func config(dir string) agent.Config {
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = "host-1", dir
 	cfg.ListEvery, cfg.SlowAfter, cfg.StopSlack = 500*time.Millisecond, 500*time.Millisecond, 2*time.Second // a test has no time
+	cfg.Silence = 2 * time.Second
 	return cfg
 }
 

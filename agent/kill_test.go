@@ -55,7 +55,7 @@ func runAsAgent(dir, file string) {
 		}
 		board := newBoard()
 		board.put(events.Entry{Key: "host-1", Value: b, Version: events.Version{Incarnation: "a", Revision: 1}})
-		a, err := agent.New(config(dir), rt, board, stdout{}, log)
+		a, err := agent.New(config(dir), rt, board, newRegistry(), stdout{}, log)
 		if err != nil {
 			return err
 		}

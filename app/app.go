@@ -22,6 +22,7 @@ import (
 	"ringway/controller"
 	"ringway/events"
 	"ringway/events/bus"
+	"ringway/events/bus/kv"
 	"ringway/events/bus/server"
 	"ringway/internal/failpoint"
 	"ringway/router"
@@ -103,11 +104,42 @@ func runAgent(ctx context.Context, o cli.AgentOptions) error {
 	defer conn.Close()
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = o.Host, o.Data
-	a, err := agent.New(cfg, instances, conn.Values(events.BucketAssign), conn, o.Log)
+	a, err := agent.New(cfg, instances, conn.Values(events.BucketAssign), hosts{conn.Values(events.BucketHosts), conn}, conn, o.Log)
 	if err != nil {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// hosts are the claims to names of hosts, in a bucket that is opened for each call: it
+// may not be there yet, or have begun another life.
+type hosts struct {
+	kv.Values
+	conn *bus.Conn
+}
+
+func (h hosts) Get(ctx context.Context, name string) (events.Entry, error) {
+	b, err := h.conn.Bucket(ctx, events.BucketHosts)
+	if err != nil {
+		return events.Entry{}, err
+	}
+	return b.Get(ctx, name)
+}
+
+func (h hosts) Create(ctx context.Context, name string, value []byte) (events.Version, error) {
+	b, err := h.conn.Bucket(ctx, events.BucketHosts)
+	if err != nil {
+		return events.Version{}, err
+	}
+	return b.Create(ctx, name, value)
+}
+
+func (h hosts) Update(ctx context.Context, name string, value []byte, last events.Version) (events.Version, error) {
+	b, err := h.conn.Bucket(ctx, events.BucketHosts)
+	if err != nil {
+		return events.Version{}, err
+	}
+	return b.Update(ctx, name, value, last)
 }
 
 // closableRuntime is a runtime with something to release.

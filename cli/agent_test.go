@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ringway/cli/console"
+	"ringway/events"
 )
 
 func TestAgent_FlagsOfContainers(t *testing.T) {
@@ -41,4 +42,36 @@ func TestAgent_FlagsOfContainers(t *testing.T) {
 	f("give an IP address", "--runtime", "docker", "--advertise", "rack3-7")
 	f("give an IP address", "--runtime", "docker", "--advertise", "0.0.0.0")
 	f("--cluster: name", "--runtime", "docker", "--cluster", "a b")
+}
+
+// What cannot be the name of a host as it is, or is many machines', is made one that is the machine's alone.
+func TestHostName_IsTheMachinesAlone(t *testing.T) {
+	f := func(want string, machine, id string) {
+		t.Helper()
+		got := nameOf(machine, id)
+		if err := events.ValidName(got); err != nil || len(got) > 40 || !strings.HasPrefix(got, want) {
+			t.Errorf("machine %q is named %q: %v", machine, got, err)
+		}
+	}
+	f("web-7", "web-7", "m1")
+	f("host-", "", "m1")
+	f("host-", "..", "m1")
+	f("a-", "a", "m1")
+	f("b-", "b", "m1")
+	f("a-", "a..", "m1")
+	f("my-host-", "my host", "m1")
+	f("localhost-", "localhost", "m1")
+	f("x-x-", "x..x", "m1")
+	long := strings.Repeat("node.", 9)
+	names := map[string]string{}
+	for _, m := range []string{"a", "b", "", "my host", "my-host", "my_host ", long + "a", long + "b", strings.Repeat("é", 40), "localhost"} {
+		for _, id := range []string{"m1", "m2"} {
+			name := nameOf(m, id)
+			f("", m, id)
+			if was, ok := names[name]; ok && m != "my-host" {
+				t.Errorf("%q is the name of %q and %q", name, was, m+id)
+			}
+			names[name] = m + id
+		}
+	}
 }

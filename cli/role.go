@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -361,15 +364,28 @@ var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)
 
 // hostName is the name of this machine as a valid name.
 func hostName() string {
-	name, _ := os.Hostname() // "" is handled below
-	name = notInNames.ReplaceAllString(name, "-")
-	if len(name) > 40 {
-		name = name[:40]
-	}
-	if events.ValidName(name) != nil {
-		return "host-1"
-	}
-	return name
+	name, _ := os.Hostname()                // "" is no name
+	id, _ := os.ReadFile("/etc/machine-id") // none in many containers, whose names are unique
+	return nameOf(name, strings.TrimSpace(string(id)))
 }
+
+// nameOf is the name of a machine as it is, or else as much of it as may be and a digest of
+// it and of the machine's id: no two machines get one name by that.
+func nameOf(machine, id string) string {
+	name := notInNames.ReplaceAllString(machine, "-")
+	if name == machine && len(name) <= maxHostName && events.ValidName(name) == nil && !strings.HasPrefix(name, "localhost") {
+		return name
+	}
+	digest := sha256.Sum256([]byte(machine + "\x00" + id))
+	suffix := hex.EncodeToString(digest[:4])
+	name = strings.Trim(strings.ReplaceAll(name[:min(len(name), maxHostName-1-len(suffix))], "..", "-"), "_.-")
+	if name == "" {
+		name = "host"
+	}
+	return name + "-" + suffix
+}
+
+// maxHostName leaves room for what is added to it elsewhere.
+const maxHostName = 40
 
 func randomID() string { return fmt.Sprintf("%04x", rand.IntN(1<<16)) }

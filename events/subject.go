@@ -29,6 +29,7 @@ const (
 	BucketAssign  = "RINGWAY_ASSIGN"  // <host>: what each host shall run
 	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>, table.<name>: what routers and shard servers apply
 	BucketLease   = "RINGWAY_LEASE"   // controller: who leads
+	BucketHosts   = "RINGWAY_HOSTS"   // <host>: which agent has the name
 )
 
 // LeaseKey is the key of BucketLease that the leader holds.

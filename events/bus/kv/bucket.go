@@ -254,6 +254,7 @@ var descriptions = map[string]string{
 	events.BucketAssign:  "what each host shall run",
 	events.BucketRoutes:  "what routers obey",
 	events.BucketLease:   "who leads",
+	events.BucketHosts:   "which agent has the name of a host",
 }
 
 // bucketConfig is how a bucket is stored: what NATS's own key/value clients
