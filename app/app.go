@@ -59,6 +59,7 @@ func Wiring(version string) cli.Wiring {
 func runBus(ctx context.Context, o cli.BusOptions) error {
 	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.Monitor, cfg.Store, cfg.Name = o.Listen, o.Monitor, o.Store, o.Name
+	cfg.Cluster, cfg.Routes = o.Cluster, o.Routes
 	cfg.SyncAlways = cfg.SyncAlways && !failpoint.Broken("sync")
 	server, err := server.Start(cfg, o.Log)
 	if err != nil {
@@ -69,7 +70,11 @@ func runBus(ctx context.Context, o cli.BusOptions) error {
 }
 
 func runController(ctx context.Context, o cli.ControllerOptions, version string) error {
-	conn, err := connect(ctx, o.NATS, "controller/"+o.ID, o.Log)
+	conn, err := connect(ctx, o.NATS, "controller/"+o.ID, o.Log, func(cfg *bus.Config) {
+		if cfg.Replicas = o.Copies; o.Copies == 0 {
+			cfg.Replicas = bus.AsServers
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -216,8 +221,11 @@ func compileH(f events.CourseFunctions, slots int) (func(uint64) uint64, error) 
 }
 
 // connect waits for a bus that is not there yet.
-func connect(ctx context.Context, url, name string, log *slog.Logger) (*bus.Conn, error) {
+func connect(ctx context.Context, url, name string, log *slog.Logger, change ...func(*bus.Config)) (*bus.Conn, error) {
 	cfg := bus.DefaultConfig()
 	cfg.URL, cfg.Name, cfg.Wait = url, name, true
+	for _, f := range change {
+		f(&cfg)
+	}
 	return bus.Connect(ctx, cfg, log)
 }

@@ -54,6 +54,8 @@ type BusOptions struct {
 	Monitor string // host:port of the monitoring endpoints; empty: none
 	Store   string // directory
 	Name    string
+	Cluster string   // host:port for the other bus servers; empty: alone
+	Routes  []string // URLs of the bus servers, as they reach each other
 }
 
 // ControllerOptions are those of `ringway controller`.
@@ -63,6 +65,7 @@ type ControllerOptions struct {
 	ID     string
 	Config config.ServiceConfig // of the service, from the file and the flags
 	Hosts  int                  // to wait for before instances are placed; 0: not known
+	Copies int                  // of each stream of the bus; 0: one on each bus server, three at most
 
 	Tables []config.TableConfig // to make if they are not there
 }

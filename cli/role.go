@@ -90,11 +90,21 @@ func (a *app) role(cmd *cobra.Command, logs *console.LogFlags, r *Role, f func(c
 func (a *app) busCommand() *cobra.Command {
 	var o BusOptions
 	var logs console.LogFlags
+	var routes string
 	cmd := &cobra.Command{
 		Use:   "bus",
 		Short: "Run the bus: NATS with JetStream that syncs every write",
+		Long: `Run the bus: NATS with JetStream that syncs every write.
+
+Three servers survive the loss of one: each gets a --cluster-listen, the --routes
+to all three, and a --name of its own that it keeps, with its store. Every bucket
+and log then has three copies, and what is acknowledged is on two of them. Roles
+and commands take all three as --nats A,B,C. A store of one server cannot become
+one of three: see docs/operations.md.
+`,
 		Example: `  ringway bus --store /var/lib/ringway/bus
-  ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222`,
+  ringway bus --listen 0.0.0.0:4222 --monitor 127.0.0.1:8222
+  ringway bus --listen 0.0.0.0:4222 --name bus-1 --cluster-listen 0.0.0.0:6222 --routes bus-1:6222,bus-2:6222,bus-3:6222`,
 		Args: console.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Listen, err = listen.Address("--listen", o.Listen); err != nil {
@@ -105,15 +115,48 @@ func (a *app) busCommand() *cobra.Command {
 					return err
 				}
 			}
+			if err := o.check(cmd, routes); err != nil {
+				return err
+			}
 			return a.role(cmd, &logs, &o.Role, func(ctx context.Context) error { return a.w.Bus(ctx, o) })
 		},
 	}
 	cmd.Flags().StringVar(&o.Listen, "listen", listen.DefaultNATS, "address for clients")
 	cmd.Flags().StringVar(&o.Monitor, "monitor", "", "address of the NATS monitoring endpoints (default: none)")
 	cmd.Flags().StringVar(&o.Store, "store", filepath.Join(".ringway", "bus"), "directory of the streams")
-	cmd.Flags().StringVar(&o.Name, "name", "ringway-bus", "name of the server")
+	cmd.Flags().StringVar(&o.Name, "name", "ringway-bus", "name of the server, unique among those of a bus")
+	cmd.Flags().StringVar(&o.Cluster, "cluster-listen", "", "address for the other bus servers (default: none, it is alone)")
+	cmd.Flags().StringVar(&routes, "routes", "", "--cluster-listen of all bus servers, as they reach each other, separated by commas")
 	logs.Add(cmd)
 	return cmd
+}
+
+// check refuses what is no server of several.
+func (o *BusOptions) check(cmd *cobra.Command, routes string) (err error) {
+	if o.Cluster == "" {
+		if routes != "" {
+			return console.Usage("--routes needs --cluster-listen HOST:PORT, where the other bus servers reach this one")
+		}
+		return nil
+	}
+	if o.Cluster, err = listen.Address("--cluster-listen", o.Cluster); err != nil {
+		return err
+	}
+	if routes == "" {
+		return console.Usage("--cluster-listen needs --routes, the addresses of the bus servers, like nats://bus-1:6222,nats://bus-2:6222")
+	}
+	if !cmd.Flags().Changed("name") {
+		return console.Usage("--cluster-listen needs --name, which no other bus server has, like --name bus-1")
+	}
+	if err := events.ValidName(o.Name); err != nil {
+		return console.Usage("--name: %w", err)
+	}
+	urls, err := listen.URLs("--routes", routes, "6222")
+	if err != nil {
+		return err
+	}
+	o.Routes = strings.Split(urls, ",")
+	return nil
 }
 
 func (a *app) controllerCommand() *cobra.Command {
@@ -132,6 +175,9 @@ func (a *app) controllerCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.NATS, err = listen.NATSURL(o.NATS); err != nil {
 				return err
+			}
+			if o.Copies < 0 || o.Copies > 5 {
+				return console.Usage("--bus-copies %d: use 1 to 5, or 0 for one on each bus server, three at most", o.Copies)
 			}
 			if o.Config, err = spec.ServiceConfig(cmd, run); err != nil {
 				return err
@@ -157,6 +203,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
 	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
+	cmd.Flags().IntVar(&o.Copies, "bus-copies", 0, "copies of each stream of the bus (default: one on each of its servers, three at most)")
 	spec.Add(cmd)
 	logs.Add(cmd)
 	return cmd

@@ -19,10 +19,10 @@ const (
 	EntityController = "controller"
 	EntityTable      = "table"
 	EntityShard      = "shard" // about <table>.<shard>
-	EntityBus        = "bus"   // about one of its buckets
+	EntityBus        = "bus"   // about one of its buckets or streams
 
 	VerbCreated  = "created"  // service; instance: to follow another
-	VerbScaled   = "scaled"   // service: by request or configuration
+	VerbScaled   = "scaled"   // service: by request or configuration; bus: a stream has more copies
 	VerbRefused  = "refused"  // service: it cannot be had as asked for
 	VerbAssigned = "assigned" // instance: to a host
 	VerbReady    = "ready"    // instance: in rotation

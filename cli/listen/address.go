@@ -18,7 +18,11 @@ const DefaultNATS = "127.0.0.1:4222"
 
 // NATSURL accepts host:port, host and URLs, also several with commas, and
 // returns what a NATS client takes.
-func NATSURL(s string) (string, error) {
+func NATSURL(s string) (string, error) { return URLs("--nats", s, "4222") }
+
+// URLs checks addresses of NATS servers, separated by commas; a port that is
+// missing is port.
+func URLs(flag, s, port string) (string, error) {
 	var urls []string
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
@@ -27,18 +31,18 @@ func NATSURL(s string) (string, error) {
 		}
 		u, err := url.Parse(part)
 		if err != nil || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
-			return "", console.Usage("--nats %q: want host:port or a URL like nats://127.0.0.1:4222", s)
+			return "", console.Usage("%s %q: want host:port or a URL like nats://127.0.0.1:%s", flag, s, port)
 		}
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
-			return "", console.Usage("--nats %q: scheme %q is unknown; use nats, tls, ws or wss", s, u.Scheme)
+			return "", console.Usage("%s %q: scheme %q is unknown; use nats, tls, ws or wss", flag, s, u.Scheme)
 		}
 		if u.Port() == "" {
-			u.Host = net.JoinHostPort(u.Hostname(), "4222")
+			u.Host = net.JoinHostPort(u.Hostname(), port)
 		}
 		if n, err := strconv.Atoi(u.Port()); err != nil || n < 1 || n > 65535 {
-			return "", console.Usage("--nats %q: port %s is out of range; use 1 to 65535", s, u.Port())
+			return "", console.Usage("%s %q: port %s is out of range; use 1 to 65535", flag, s, u.Port())
 		}
 		u.Path = ""
 		urls = append(urls, u.String())

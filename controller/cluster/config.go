@@ -33,6 +33,8 @@ type Config struct {
 	MinPurge       uint64        // entries that a purge must free
 	KeepTail       uint64        // newest entries that all have and that stay, for those who reconnect or look
 
+	CopiesEvery time.Duration // between looks whether the bus has servers for more copies of a stream
+
 	LeaseValid  time.Duration // after sending a renewal a leader may decide for so long
 	LeaseTTL    time.Duration // without a renewal until a standby takes the lease over, by the standby's own clock; above LeaseValid
 	RenewEvery  time.Duration // between renewals, and between a standby's attempts
@@ -47,7 +49,8 @@ func DefaultConfig() Config {
 		RequestTimeout: 60 * time.Second, RememberedRequests: 64,
 		TableTimeout: 120 * time.Second, MoveAfter: 60 * time.Second, RestartTimeout: 3 * time.Minute, CreateLogEvery: time.Second,
 		PurgeEvery: 10 * time.Second, MinPurge: 1000, KeepTail: 1000,
-		LeaseValid: 3 * time.Second, LeaseTTL: 4 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
+		CopiesEvery: 10 * time.Second,
+		LeaseValid:  3 * time.Second, LeaseTTL: 4 * time.Second, RenewEvery: time.Second, CallTimeout: 2 * time.Second,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/events/streams"
 )
 
 // Bus is what a controller needs of the bus.
@@ -17,6 +18,9 @@ type Bus interface {
 	Emit(ctx context.Context, e events.Event) error
 	// Emitted reports whether e is the newest event on its subject.
 	Emitted(ctx context.Context, e events.Event) (bool, error)
+	// AddCopies gives one stream of the bus more copies, if it lacks some and there
+	// are servers for them; nil: none was changed.
+	AddCopies(ctx context.Context) (*streams.Added, error)
 	// Serve answers ringway.api requests, concurrently, until stop, which
 	// returns when the last handler has.
 	Serve(ctx context.Context, version string, info map[string]string, verbs map[string]func(context.Context, []byte) (any, error)) (stop func(), err error)

@@ -9,6 +9,7 @@ import (
 	"ringway/controller/cluster"
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/events/streams"
 	"ringway/internal/failpoint"
 )
 
@@ -72,6 +73,39 @@ func (t *term) deleteOldLog(ctx context.Context, e cluster.DeleteOldLog) input {
 		}
 	}
 	return func(now time.Time) []cluster.Effect { return e.Done(there, err, now) }
+}
+
+// addCopies has the bus give its streams the copies that they lack, one after
+// another, until ctx ends: servers may join, or come back, at any time.
+func (t *term) addCopies(ctx context.Context) {
+	var failed string
+	for {
+		var added *streams.Added
+		err := t.checkLease()
+		if err == nil {
+			added, err = t.bus.AddCopies(ctx)
+		}
+		if err != nil && ctx.Err() == nil && err.Error() != failed {
+			failed = err.Error()
+			t.log.Warn("streams of the bus are not given more copies", events.KeyError, err)
+		}
+		pause := t.cfg.CopiesEvery
+		if added != nil {
+			pause = min(pause, t.cfg.RenewEvery)
+			in := func(now time.Time) []cluster.Effect {
+				return t.state.Emit(now, events.EntityBus, events.VerbScaled, added.Stream, map[string]any{"from": added.Before, "to": added.Copies})
+			}
+			select {
+			case t.inputs <- in:
+			case <-ctx.Done():
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // purgeLog does the work, apart from the decisions.

@@ -58,6 +58,7 @@ func (t *term) run(ctx context.Context) error {
 	defer stop()
 	defer t.jobs.Wait()
 	defer cancel() // first: whoever waits to put an input in lets go
+	t.jobs.Go(func() { t.addCopies(ctx) })
 
 	tick, heartbeat := time.NewTicker(100*time.Millisecond), time.NewTicker(events.HeartbeatInterval)
 	defer tick.Stop()

@@ -3,7 +3,6 @@ package bus_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,42 +10,16 @@ import (
 	"ringway/events"
 	"ringway/events/bus"
 	"ringway/events/bus/kv"
-	"ringway/events/bus/server"
 	"ringway/internal/testkit"
 )
-
-// startCluster starts three buses that know each other.
-func startCluster(t *testing.T) []*testkit.Bus {
-	t.Helper()
-	var routes []string
-	for range 3 {
-		routes = append(routes, "nats://"+testkit.Address(t))
-	}
-	var all []*testkit.Bus
-	for i, r := range routes {
-		all = append(all, testkit.StartBus(t, func(cfg *server.Config) {
-			cfg.Name, cfg.Cluster = fmt.Sprintf("bus-%d", i), strings.TrimPrefix(r, "nats://")
-			for j, other := range routes {
-				if j != i { // never a route to itself
-					cfg.Routes = append(cfg.Routes, other)
-				}
-			}
-		}))
-	}
-	return all
-}
 
 func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("elections take some seconds")
 	}
 	ctx := testkit.Context(t)
-	cluster := startCluster(t)
-	var urls []string
-	for _, b := range cluster {
-		urls = append(urls, b.URL())
-	}
-	c := testkit.Connect(t, strings.Join(urls, ","), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
+	cluster := testkit.StartBuses(t)
+	c := testkit.Connect(t, testkit.URLs(cluster), func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second })
 	b := bucket(t, c, events.BucketRoutes)
 	ok := must(t)
 	v := ok(b.Create(ctx, "k", []byte("1")))
@@ -62,7 +35,7 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	before, after := event(events.VerbReady, "w1"), event(events.VerbDied, "w1")
 	emit(t, c, before)
 
-	js := rawJS(t, urls[0])
+	js := rawJS(t, cluster[0].URL())
 	s, err := js.Stream(ctx, events.StreamEvents)
 	if err != nil {
 		t.Fatal(err)

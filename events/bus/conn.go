@@ -7,6 +7,7 @@ import (
 	"ringway/events/bus/kv"
 	"ringway/events/bus/link"
 	"ringway/events/bus/logs"
+	"ringway/events/streams"
 )
 
 // Config is how to reach a bus.
@@ -37,6 +38,20 @@ func (c *Conn) Close() { c.link.Close() }
 
 // Server is the name of the bus server; empty while there is none.
 func (c *Conn) Server() string { return c.link.Server() }
+
+// AsServers, for Config.Replicas, is a copy on each server, three at most.
+const AsServers = link.AsServers
+
+// AddCopies gives one stream more copies, if there are servers for it; nil: no
+// stream lacks one, or one is being filled now.
+func (c *Conn) AddCopies(ctx context.Context) (*streams.Added, error) {
+	return c.link.AddCopies(ctx)
+}
+
+// Streams are all streams of Ringway on the bus, by name.
+func (c *Conn) Streams(ctx context.Context) ([]streams.Status, error) {
+	return c.link.Streams(ctx)
+}
 
 // Connected reports whether the bus is there.
 func (c *Conn) Connected() bool { return c.link.Connected() }

@@ -31,7 +31,7 @@ func (c *Conn) Emit(ctx context.Context, e events.Event) error {
 }
 
 func (c *Conn) emitOnce(ctx context.Context, e *events.Event) error {
-	s := c.link.Stream(eventsConfig(c.link))
+	s := c.link.Stream(eventsConfig())
 	if _, err := s.Open(ctx); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func hopeless(err error) bool {
 // Emitted reports whether e is the newest event on its subject: whether a
 // predecessor has emitted it already.
 func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
-	_, m, err := c.link.Stream(eventsConfig(c.link)).Newest(ctx, e.Subject())
+	_, m, err := c.link.Stream(eventsConfig()).Newest(ctx, e.Subject())
 	if errors.Is(err, events.ErrNotFound) {
 		return false, nil
 	}
@@ -75,7 +75,7 @@ func (c *Conn) Emitted(ctx context.Context, e events.Event) (bool, error) {
 // when it has delivered all, or was following when ctx ended. What is no event is
 // left out with a warning.
 func (c *Conn) History(ctx context.Context, since time.Time, follow bool, fn func(events.Event) error) error {
-	h := &history{conn: c, stream: c.link.Stream(eventsConfig(c.link)), since: since, follow: follow, fn: fn}
+	h := &history{conn: c, stream: c.link.Stream(eventsConfig()), since: since, follow: follow, fn: fn}
 	for attempt := 1; ; attempt++ {
 		before := h.next
 		err := h.once(ctx)
@@ -171,11 +171,11 @@ const (
 	dedupWindow = 10 * time.Minute
 )
 
-func eventsConfig(c *link.Conn) jetstream.StreamConfig {
+func eventsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: events.StreamEvents, Subjects: []string{events.AllEvents},
 		Description: "what happened, and why",
 		MaxAge:      events.EventsKept, MaxBytes: eventsMaxBytes, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
-		Storage: jetstream.FileStorage, Replicas: c.Config.Replicas, Discard: jetstream.DiscardOld, Duplicates: dedupWindow,
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld, Duplicates: dedupWindow,
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,20 +18,16 @@ func TestLog_GoesOnWithoutItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("elections take some seconds")
 	}
-	cluster := startCluster(t)
-	var urls []string
-	for _, b := range cluster {
-		urls = append(urls, b.URL())
-	}
+	cluster := testkit.StartBuses(t)
 	replicated := func(cfg *bus.Config) { cfg.Replicas, cfg.Wait, cfg.Timeout = 3, true, 2*time.Second }
-	c := testkit.Connect(t, strings.Join(urls, ","), replicated)
+	c := testkit.Connect(t, testkit.URLs(cluster), replicated)
 	testkit.Eventually(t, func() error { _, err := c.CreateLog(testkit.Context(t), theLog, 0); return err })
 	l := c.Log(theLog)
-	reader := testkit.Connect(t, strings.Join(urls, ","), replicated).Log(theLog)
+	reader := testkit.Connect(t, testkit.URLs(cluster), replicated).Log(theLog)
 	seen, ended := reading(t, reader, events.Position{})
 	whole, lotsEnded := collect(t, reader, events.Position{}, wantBatches(), nil)
 
-	s, err := rawJS(t, urls[0]).Stream(testkit.Context(t), "RINGWAY_LOG_StudT-sh1")
+	s, err := rawJS(t, cluster[0].URL()).Stream(testkit.Context(t), "RINGWAY_LOG_StudT-sh1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,9 @@
 package testkit
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"ringway/events/bus"
@@ -27,6 +29,38 @@ func StartBus(t testing.TB, change ...func(*server.Config)) *Bus {
 	b.Start()
 	t.Cleanup(func() { b.Shutdown() })
 	return b
+}
+
+// StartBuses starts three that know each other.
+func StartBuses(t testing.TB) []*Bus {
+	t.Helper()
+	start := BusesOf(t, 3)
+	return []*Bus{start(0, 3), start(1, 3), start(2, 3)}
+}
+
+// BusesOf returns what starts each of n buses, with routes to the first of them.
+// Those that a new server has routes to must all be there before anything works.
+func BusesOf(t testing.TB, n int) (start func(i, routes int) *Bus) {
+	t.Helper()
+	var routes []string
+	for range n {
+		routes = append(routes, "nats://"+Address(t))
+	}
+	return func(i, n int) *Bus {
+		t.Helper()
+		return StartBus(t, func(cfg *server.Config) {
+			cfg.Name, cfg.Cluster, cfg.Routes = fmt.Sprintf("bus-%d", i), strings.TrimPrefix(routes[i], "nats://"), routes[:n]
+		})
+	}
+}
+
+// URLs is where clients reach one of several.
+func URLs(buses []*Bus) string {
+	var all []string
+	for _, b := range buses {
+		all = append(all, b.URL())
+	}
+	return strings.Join(all, ",")
 }
 
 // Start starts it again where it was, after a Shutdown.

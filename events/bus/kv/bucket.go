@@ -263,7 +263,7 @@ func bucketConfig(c *link.Conn, name string) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
 		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, Description: descriptions[name],
 		MaxMsgsPerSubject: 8, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1,
-		Storage: jetstream.FileStorage, Replicas: c.Config.Replicas, Discard: jetstream.DiscardNew,
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
 		Duplicates: 2 * time.Minute, AllowRollup: true, DenyDelete: true,
 		// Direct gets are answered by any replica; without them the stream's
 		// leader answers.

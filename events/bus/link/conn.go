@@ -24,7 +24,7 @@ type Config struct {
 	URL      string        // nats://host:port, several separated by commas
 	Name     string        // of this client, as `nats server report connections` shows it
 	Wait     bool          // Connect returns at once and the bus is looked for until it is there
-	Replicas int           // of streams and buckets: 1, or 3 on three servers; 0 keeps what is there
+	Replicas int           // copies of streams that this client makes: a number, or AsServers; 0 is 1
 	LogBytes int64         // that the log of one shard may hold; 0: what the bus has space for
 	Timeout  time.Duration // of one request to the bus
 }

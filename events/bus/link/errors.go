@@ -33,6 +33,7 @@ func isAny(err error, of ...error) bool {
 const (
 	codeNoPeers           jetstream.ErrorCode = 10005 // no suitable peers for placement
 	codeNoLeader          jetstream.ErrorCode = 10008 // the cluster has no leader now
+	codeNotClustered      jetstream.ErrorCode = 10074 // more than one copy, on a server that is alone
 	codeNotEnabled        jetstream.ErrorCode = 10076 // JetStream is not enabled (yet)
 	codeWrongLast         jetstream.ErrorCode = 10071 // compare-and-set lost
 	codeWrongLastReplicas jetstream.ErrorCode = 10164 // the same on replicated streams

@@ -184,9 +184,8 @@ func (s *Stream) ensure(ctx context.Context) (jetstream.Stream, error) {
 
 func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 	cfg := s.want
-	cfg.Replicas = max(cfg.Replicas, 1)
 	cfg.Metadata = map[string]string{IncarnationKey: rand.Text()}
-	handle, err := s.conn.JS.CreateStream(ctx, cfg)
+	handle, err := s.conn.CreateStream(ctx, cfg)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// Another role was first; its incarnation counts.
 		return s.conn.JS.Stream(ctx, s.want.Name)
@@ -198,7 +197,7 @@ func (s *Stream) create(ctx context.Context) (jetstream.Stream, error) {
 }
 
 // conform gives an existing stream our settings, as far as NATS can change
-// them afterwards.
+// them afterwards. Copies are AddCopies's.
 func (s *Stream) conform(ctx context.Context, handle jetstream.Stream) (jetstream.Stream, error) {
 	is := handle.CachedInfo().Config
 	if is.Storage != s.want.Storage || is.Retention != s.want.Retention {
@@ -209,9 +208,6 @@ func (s *Stream) conform(ctx context.Context, handle jetstream.Stream) (jetstrea
 	cfg.Subjects = s.want.Subjects
 	cfg.MaxMsgsPerSubject, cfg.MaxBytes, cfg.MaxAge = s.want.MaxMsgsPerSubject, s.want.MaxBytes, s.want.MaxAge
 	cfg.Discard, cfg.Duplicates, cfg.AllowRollup = s.want.Discard, s.want.Duplicates, s.want.AllowRollup
-	if s.want.Replicas > 0 {
-		cfg.Replicas = s.want.Replicas
-	}
 	if same(is, cfg) {
 		return handle, nil
 	}
@@ -227,7 +223,7 @@ func (s *Stream) conform(ctx context.Context, handle jetstream.Stream) (jetstrea
 func same(a, b jetstream.StreamConfig) bool {
 	return len(a.Subjects) == 1 && a.Subjects[0] == b.Subjects[0] &&
 		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.MaxBytes == b.MaxBytes && a.MaxAge == b.MaxAge &&
-		a.Discard == b.Discard && a.Duplicates == b.Duplicates && a.AllowRollup == b.AllowRollup && a.Replicas == b.Replicas
+		a.Discard == b.Discard && a.Duplicates == b.Duplicates && a.AllowRollup == b.AllowRollup
 }
 
 // Incarnation is the id that we gave the stream; for one that others made,

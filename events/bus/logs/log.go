@@ -71,7 +71,7 @@ func (c *Logs) CreateLog(ctx context.Context, id events.LogID, first uint64) (sh
 	defer cancel()
 	handle, err := c.conn.JS.Stream(ctx, events.LogStream(id.Table, id.Shard))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		handle, err = c.conn.JS.CreateStream(ctx, c.logConfig(id, first))
+		handle, err = c.conn.CreateStream(ctx, c.logConfig(id, first))
 		if err == nil {
 			c.conn.Log.Info("log created", events.KeyTable, id.Table, events.KeyShard, id.Shard, events.KeyIncarnation, id.Incarnation)
 		}
@@ -96,10 +96,7 @@ func (c *Logs) renewLog(ctx context.Context, id events.LogID, handle jetstream.S
 	is, want := handle.CachedInfo().Config, c.logConfig(id, 0)
 	cfg := is
 	cfg.MaxBytes, cfg.Duplicates = want.MaxBytes, want.Duplicates
-	if c.conn.Config.Replicas > 0 {
-		cfg.Replicas = c.conn.Config.Replicas
-	}
-	if is.MaxBytes == cfg.MaxBytes && is.Duplicates == cfg.Duplicates && is.Replicas == cfg.Replicas {
+	if is.MaxBytes == cfg.MaxBytes && is.Duplicates == cfg.Duplicates {
 		return handle, nil
 	}
 	return c.conn.JS.UpdateStream(ctx, cfg)
@@ -111,7 +108,7 @@ func (c *Logs) logConfig(id events.LogID, first uint64) jetstream.StreamConfig {
 		Description: "write-ahead log of shard " + id.Shard + " of table " + id.Table,
 		Metadata:    map[string]string{link.IncarnationKey: id.Incarnation},
 		MaxBytes:    -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
-		Storage: jetstream.FileStorage, Replicas: max(c.conn.Config.Replicas, 1),
+		Storage: jetstream.FileStorage,
 		// A full log refuses; what it has goes only by Purge.
 		Discard: jetstream.DiscardNew, DenyDelete: true, Duplicates: shardlog.LogDedup,
 	}

@@ -32,7 +32,7 @@ type Config struct {
 	Name       string   // of this server, unique in a cluster
 	SyncAlways bool     // fsync before every acknowledgement
 	Cluster    string   // host:port for the other bus servers; empty: alone
-	Routes     []string // nats://host:port of the other bus servers
+	Routes     []string // nats://host:port of the bus servers; its own may be among them
 }
 
 // DefaultConfig is a bus for one machine. Store has to be set.
@@ -85,11 +85,11 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := free(cfg.Listen, "listen"); err != nil {
-		return nil, err
-	}
-	if cfg.Monitor != "" {
-		if err := free(cfg.Monitor, "monitor"); err != nil {
+	for _, a := range []struct{ address, flag string }{{cfg.Listen, "listen"}, {cfg.Monitor, "monitor"}, {cfg.Cluster, "cluster-listen"}} {
+		if a.address == "" {
+			continue
+		}
+		if err := free(a.address, a.flag); err != nil {
 			return nil, err
 		}
 	}
@@ -97,10 +97,17 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := launch(opts, log)
+	err = errors.Join(checkMode(cfg), checkName(cfg))
+	var ns *natsserver.Server
+	if err == nil {
+		ns, err = launch(opts, log)
+		if err != nil {
+			err = fmt.Errorf("start bus on %s: %w", cfg.Listen, err)
+		}
+	}
 	if err != nil {
 		_ = lock.Close() // the error that matters is why it did not start
-		return nil, fmt.Errorf("start bus on %s: %w", cfg.Listen, err)
+		return nil, err
 	}
 	s := &Server{cfg: cfg, log: log, nats: ns, lock: lock, stop: make(chan struct{}), done: make(chan struct{})}
 	go s.watchdog()
