@@ -44,7 +44,7 @@ func TestTable_InitRefusalsNameTheProblemAndChangeNothing(t *testing.T) {
 		}
 	}
 	f("N is 0", 400, func(a *events.InitRequest) { a.N = 0 })
-	for _, name := range []string{"table", "data", "shard", "Table"} { // no call could name a row
+	for _, name := range []string{"table", "data", "shard", "limit", "after", "Table"} { // no call could name a row
 		f("the key cannot be called "+name, 400, func(a *events.InitRequest) {
 			a.Table.Schema.Columns = append([]string{name}, a.Table.Schema.Columns[1:]...)
 		})

@@ -93,7 +93,7 @@ func (s *Schema) Validate() error {
 // Callable refuses a valid schema that calls could not use: the key's name is a
 // field of theirs, beside others. What is stored already is no matter for it.
 func (s *Schema) Callable() error {
-	if key := s.Columns[0]; slices.Contains([]string{"table", "data", "shard"}, strings.ToLower(key)) {
+	if key := s.Columns[0]; slices.Contains([]string{"table", "data", "shard", "limit", "after"}, strings.ToLower(key)) {
 		return StatusErrorf(400, "columns: the key cannot be called %s, which calls have for something else", key)
 	}
 	return nil

@@ -33,7 +33,7 @@ func TestDatabase_RefusesWhatItDoesNotUnderstand(t *testing.T) {
 	bad("DELETE /rm", `{"n":1,"server":["Server2"]}`, `server is unknown; did you mean "servers"?`)
 	bad("DELETE /rm", `{"n":1,"shards":["sh1"]}`, `shards is unknown; use n, hostnames, servers, new_shards, table`)
 
-	bad("POST /read", `{"Stud_id":{"low":1,"high":5},"Stud_marks":{"low":1,"high":5}}`, `Stud_marks is unknown; use table, Stud_id`)
+	bad("POST /read", `{"Stud_id":{"low":1,"high":5},"Stud_marks":{"low":1,"high":5}}`, `Stud_marks is unknown; use table, Stud_id, limit, after`)
 	bad("POST /read", `{"Stud_id":{"low":1,"high":5},"Stud_id":{"low":6,"high":7}}`, "Stud_id is given twice")
 	bad("POST /read", `{"Stud_id":{"low":1,"high":5,"hihg":9}}`, `Stud_id.hihg is unknown; did you mean "high"?`)
 	bad("POST /write", `{"data":[`+row("1")+`],"data":[`+row("2")+`]}`, "data is given twice")

@@ -28,9 +28,14 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	o.Only("table", t.Schema().KeyColumn())
-	low, high, err := parseRange(t.Schema().KeyColumn(), o)
+	key := t.Schema().KeyColumn()
+	o.Only("table", key, "limit", "after")
+	low, high, err := parseRange(key, o)
 	if err != nil {
+		return err
+	}
+	low, limit, none := parsePage(key, o, low, high)
+	if err := o.Err(); err != nil {
 		return err
 	}
 	l, err := levelOf(ctx)
@@ -38,11 +43,18 @@ func (r *Reader) Read(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	shards := t.Between(low, high)
+	if none {
+		shards = nil
+	}
 	whole, cancel := r.group.WithTimeout(r.cfg.Timeout)
 	defer cancel()
 	minSeqs, err := r.minSeqs(whole, l, shards)
 	if err != nil {
 		return api.Unavailable(err)
+	}
+	if limit > 0 {
+		defer r.metrics.took(t.Name(), rangeReads, begun)
+		return r.readPage(whole, ctx, t, shards, minSeqs, low, high, limit)
 	}
 	if high-low >= 0 && high-low < maxKeys {
 		defer r.metrics.took(t.Name(), keyReads, begun)

@@ -24,6 +24,7 @@ type scan struct {
 	minSeq    uint64
 	low, high int64
 	only      *catalog.Replica // nil: any
+	bound     *bound           // nil: none; good once the scan has ended
 
 	started bool
 	begun   bool // some of its rows are in the answer
@@ -104,6 +105,9 @@ func (s *scan) reset() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows = s.rows[:0]
+	if s.bound != nil {
+		s.bound = &bound{rows: s.bound.rows, bytes: s.bound.bytes}
+	}
 	return !s.taken
 }
 
@@ -120,6 +124,9 @@ func (s *scan) copy(ctx context.Context, from *catalog.Replica, rows *shardclien
 			return err
 		}
 		s.shard.MinSeq.Raise(rows.Seq()) // before a client sees a row
+		if s.bound.end(row) {
+			return nil
+		}
 		if err := s.put(ctx, row, first); err != nil {
 			return err
 		}
