@@ -13,7 +13,7 @@ func TestRead_Pages(t *testing.T) {
 	f := c.router(nil)
 	c.servers["Server1"].cutAt.Store(2) // another replica goes on
 	f.fill(4090, 4100)                  // sh1 and sh2
-	f.fill(9000, 9001) // sh3
+	f.fill(9000, 9001)                  // sh3
 	for _, limit := range []int{1, 3, 6, 12, 13, 14, 1 << 40} {
 		var got []string
 		after, pages := "", 0
