@@ -15,6 +15,7 @@ import (
 	"ringway/cli/console"
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/events/streams"
 	"ringway/router/ring"
 )
 
@@ -30,6 +31,7 @@ type cluster struct {
 	unreadable error
 	listen     func(subject string, fn func(string, []byte)) (func(), error)
 	since      time.Time
+	streams    []streams.Status
 	closed     bool
 }
 
@@ -53,7 +55,8 @@ func (c *cluster) History(ctx context.Context, since time.Time, follow bool, fn 
 func (c *cluster) Mark(_ context.Context, log events.LogID) (string, uint64, error) {
 	return c.mark(log)
 }
-func (c *cluster) Bus() string { return "" }
+func (c *cluster) Bus() string                                       { return "" }
+func (c *cluster) Streams(context.Context) ([]streams.Status, error) { return c.streams, nil }
 func (c *cluster) LogState(_ context.Context, log events.LogID) (shardlog.LogState, error) {
 	if c.log == nil {
 		return shardlog.LogState{}, fmt.Errorf("log %s: %w", log, events.ErrLogMissing)
@@ -185,6 +188,13 @@ func TestListings(t *testing.T) {
 	f("ps_none.txt", statusOf(events.Status{}), "ps")
 	f("status.txt", statusOf(sample()), "status")
 	f("status_database.txt", statusOf(database()), "status")
+	several := statusOf(database())
+	several.streams = []streams.Status{
+		{Name: "KV_RINGWAY_DESIRED", Copies: 3, Leader: "bus-1"},
+		{Name: "RINGWAY_LOG_StudT-sh1", Copies: 3, Leader: "bus-2", Behind: []streams.Copy{{Server: "bus-1", Lag: 17}, {Server: "bus-3", Away: true}}},
+		{Name: "RINGWAY_LOG_StudT-sh2"},
+	}
+	f("status_streams.txt", several, "status")
 	back := sample()
 	back.RolledBack = &events.Rollback{Noticed: time.Now().Add(-3 * time.Minute), Reason: "host host-1 obeys k3v9/62 of host-1 in RINGWAY_ASSIGN, which is at k3v9/4"}
 	f("status_rewound.txt", statusOf(back), "status")

@@ -24,6 +24,7 @@ import (
 	"ringway/cli/config"
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/events/streams"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -260,6 +261,8 @@ func traced(text string) bool {
 type httpCluster struct{ url, name string }
 
 func (c httpCluster) Bus() string { return c.name }
+
+func (c httpCluster) Streams(context.Context) ([]streams.Status, error) { return nil, nil }
 
 func (c httpCluster) Request(ctx context.Context, verb string, _, reply any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.Replace(c.url, "nats://", "http://", 1)+"/"+verb, nil)

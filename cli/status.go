@@ -10,18 +10,38 @@ import (
 	"ringway/cli/client"
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/streams"
 )
 
 func (a *app) statusCommand() *cobra.Command {
 	return a.Listing(&cobra.Command{
 		Use:   "status",
-		Short: "Show who leads, and the services, tables, hosts and routers",
+		Short: "Show who leads, and the services, tables, hosts, routers and streams",
 		Example: `  ringway status
   ringway status -o json | jq '.services[] | {name, wanted, serving}'`,
 		Args: console.NoArgs,
-	}, func(_ context.Context, _ client.Cluster, st events.Status) (any, func()) {
-		return st, func() { a.printStatus(st, time.Now()) }
+	}, func(ctx context.Context, cluster client.Cluster, st events.Status) (any, func()) {
+		ctx, cancel := context.WithTimeout(ctx, client.LeaderTimeout)
+		defer cancel()
+		full := statusReport{Status: st}
+		var err error
+		full.Streams, err = cluster.Streams(ctx)
+		return full, func() {
+			a.printStatus(st, time.Now())
+			if err != nil {
+				a.printDetail("bus", err.Error())
+			}
+			if rows := client.StreamRows(full.Streams); len(rows) > 0 {
+				a.section([]string{"stream", "copies", "leader", "copies behind"}, rows, "", 2)
+			}
+		}
 	})
+}
+
+// statusReport is what the leader knows, and what the bus says of itself.
+type statusReport struct {
+	events.Status
+	Streams []streams.Status `json:"streams,omitempty"`
 }
 
 func (a *app) printStatus(st events.Status, now time.Time) {

@@ -18,6 +18,7 @@ import (
 	"ringway/cli/listen"
 	"ringway/events"
 	"ringway/events/shardlog"
+	"ringway/events/streams"
 )
 
 const (
@@ -62,6 +63,8 @@ type Cluster interface {
 	// Listen calls fn for each message on subject, one at a time, until stop
 	// has returned.
 	Listen(subject string, fn func(subject string, data []byte)) (stop func(), err error)
+	// Streams are those of Ringway on the bus, by name.
+	Streams(ctx context.Context) ([]streams.Status, error)
 	Close()
 }
 
