@@ -97,19 +97,20 @@ func runController(ctx context.Context, o cli.ControllerOptions, version string)
 }
 
 func runAgent(ctx context.Context, o cli.AgentOptions) error {
-	instances, err := openRuntime(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer instances.Close()
 	conn, err := connect(ctx, o.NATS, "agent/"+o.Host, o.Log)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	names := hosts{conn.Values(events.BucketHosts), conn}
+	instances, err := openRuntime(ctx, o, names)
+	if err != nil {
+		return err
+	}
+	defer instances.Close()
 	cfg := agent.DefaultConfig()
 	cfg.Host, cfg.Dir = o.Host, o.Data
-	a, err := agent.New(cfg, instances, conn.Values(events.BucketAssign), hosts{conn.Values(events.BucketHosts), conn}, conn, o.Log)
+	a, err := agent.New(cfg, instances, conn.Values(events.BucketAssign), names, conn, o.Log)
 	if err != nil {
 		return err
 	}
@@ -153,9 +154,14 @@ type closableRuntime interface {
 	io.Closer
 }
 
-func openRuntime(ctx context.Context, o cli.AgentOptions) (closableRuntime, error) {
+func openRuntime(ctx context.Context, o cli.AgentOptions, names hosts) (closableRuntime, error) {
 	if o.Runtime == cli.RuntimeDocker {
+		ids, err := clusterIDs(ctx, names, o.Data, o.Log)
+		if err != nil {
+			return nil, err
+		}
 		cfg := docker.DefaultConfig()
+		cfg.ClusterIDs = ids
 		cfg.Host, cfg.Cluster, cfg.Image = o.Host, o.Cluster, o.Image
 		cfg.Network, cfg.Advertise = o.Network, o.Advertise
 		cfg.ShardImage, cfg.NATS = o.ShardImage, o.ContainerNATS

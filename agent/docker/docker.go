@@ -36,14 +36,15 @@ import (
 
 // Config is where and how instances run.
 type Config struct {
-	Endpoint   string // of the engine, as in DOCKER_HOST; empty: from the environment
-	Cluster    string // name of the cluster; containers are called CLUSTER-INSTANCE
-	Host       string // name of this host
-	Image      string // of sample replicas, and of services that name none
-	ShardImage string // image of shard servers: Ringway and a MySQL, /data owned by its user
-	NATS       string // URL of the bus as containers reach it, for shard servers
-	Network    string // that routers share; empty: the engine's default bridge
-	Advertise  string // IP of this host; instances are reached at a port of it. Empty: at their own address
+	Endpoint   string   // of the engine, as in DOCKER_HOST; empty: from the environment
+	Cluster    string   // name of the cluster; containers are called CLUSTER-INSTANCE
+	ClusterIDs []string // ids that the cluster has had, its present one first; without one nothing is told apart
+	Host       string   // name of this host
+	Image      string   // of sample replicas, and of services that name none
+	ShardImage string   // image of shard servers: Ringway and a MySQL, /data owned by its user
+	NATS       string   // URL of the bus as containers reach it, for shard servers
+	Network    string   // that routers share; empty: the engine's default bridge
+	Advertise  string   // IP of this host; instances are reached at a port of it. Empty: at their own address
 
 	PortLow  int           // a program that uses PORT listens on PortLow..PortHigh,
 	PortHigh int           // at random: the engine gives the IP of a dead instance to the next
@@ -82,6 +83,7 @@ type Runtime struct {
 	mu           sync.Mutex
 	observations map[string]*observation // by id of the container
 	names        map[string]bool         // that Start is busy with
+	strange      map[string]bool         // by id of the container: it was told that it is not ours
 	deaths       []agent.Instance        // for Run to report
 	wake         notify.Signal           // there are deaths
 }
@@ -116,7 +118,7 @@ func New(cfg Config, log *slog.Logger) (*Runtime, error) {
 	}
 	return &Runtime{
 		cfg: cfg, engine: engine, log: log,
-		observations: map[string]*observation{}, names: map[string]bool{}, wake: notify.NewSignal(), negotiating: make(chan struct{}, 1),
+		observations: map[string]*observation{}, names: map[string]bool{}, strange: map[string]bool{}, wake: notify.NewSignal(), negotiating: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -195,6 +197,18 @@ func (r *Runtime) create(ctx context.Context, spec events.InstanceSpec, token ev
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StartWithin)
 	defer cancel()
 	for again := false; ; again = true {
+		// By its labels: somebody may have given it another name.
+		there, ok, err := r.find(ctx, spec.Name)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("create container: %w", err)
+		case ok && there.State.Status != container.StateCreated:
+			return "", agent.ErrExists
+		case ok:
+			if err := r.engine.ContainerRemove(ctx, there.ID, container.RemoveOptions{RemoveVolumes: true}); err != nil {
+				return "", fmt.Errorf("remove what was never started: %w", err)
+			}
+		}
 		c, err := r.cfg.plan(spec, token, user)
 		if err != nil {
 			return "", err
@@ -206,19 +220,12 @@ func (r *Runtime) create(ctx context.Context, spec events.InstanceSpec, token ev
 		if !cerrdefs.IsConflict(err) || again {
 			return "", fmt.Errorf("create container: %w", err)
 		}
-		there, err := r.engine.ContainerInspect(ctx, r.cfg.containerName(spec.Name))
-		switch {
-		case cerrdefs.IsNotFound(err):
-		case err != nil:
+		there, err = r.engine.ContainerInspect(ctx, r.cfg.containerName(spec.Name))
+		if err == nil && !r.cfg.ours(there.Config.Labels) {
+			return "", fmt.Errorf("container name %s: %w, and it is %s", r.cfg.containerName(spec.Name), agent.ErrExists, r.cfg.strange(there.Config.Labels))
+		}
+		if err != nil && !cerrdefs.IsNotFound(err) {
 			return "", fmt.Errorf("create container: %w", err)
-		case !r.cfg.ours(there.Config.Labels):
-			return "", fmt.Errorf("container name %s: %w, and it is not of cluster %s on host %s", r.cfg.containerName(spec.Name), agent.ErrExists, r.cfg.Cluster, r.cfg.Host)
-		case there.State.Status != container.StateCreated:
-			return "", agent.ErrExists
-		default:
-			if err := r.engine.ContainerRemove(ctx, there.ID, container.RemoveOptions{RemoveVolumes: true}); err != nil {
-				return "", fmt.Errorf("remove what was never started: %w", err)
-			}
 		}
 	}
 }
@@ -279,6 +286,10 @@ func (r *Runtime) List(ctx context.Context) ([]agent.Instance, error) {
 	var all []agent.Instance
 	alive := map[string]bool{}
 	for _, c := range there {
+		if !r.cfg.ours(c.Labels) {
+			r.leaveAlone(c.ID, c.Labels)
+			continue
+		}
 		alive[c.ID] = true
 		if c.State == container.StateCreated {
 			continue // being started, or left behind by an agent that died then
@@ -345,20 +356,52 @@ func (r *Runtime) find(ctx context.Context, name string) (found container.Inspec
 	if err := r.negotiate(ctx); err != nil {
 		return found, false, err
 	}
-	found, err = r.engine.ContainerInspect(ctx, r.cfg.containerName(name))
-	if cerrdefs.IsNotFound(err) {
-		return found, false, nil
-	}
+	f := r.cfg.filter()
+	f.Add("label", LabelInstance+"="+name)
+	all, err := r.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: f})
 	if err != nil {
 		return found, false, err
 	}
-	return found, r.cfg.ours(found.Config.Labels), nil
+	all = slices.DeleteFunc(all, func(c container.Summary) bool { return !r.cfg.ours(c.Labels) })
+	for _, c := range all {
+		found, err = r.engine.ContainerInspect(ctx, c.ID)
+		if err == nil || !cerrdefs.IsNotFound(err) {
+			return found, err == nil, err
+		}
+	}
+	return found, false, nil
 }
 
 func (cfg Config) containerName(name string) string { return cfg.Cluster + "-" + name }
 
+// ours: of this host of this cluster. What was started before there were ids of
+// clusters is told by the names alone.
 func (cfg Config) ours(labels map[string]string) bool {
-	return labels[LabelCluster] == cfg.Cluster && labels[LabelHost] == cfg.Host && labels[LabelInstance] != ""
+	return labels[LabelCluster] == cfg.Cluster && labels[LabelHost] == cfg.Host && labels[LabelInstance] != "" && cfg.sameCluster(labels)
+}
+
+func (cfg Config) sameCluster(labels map[string]string) bool {
+	id := labels[LabelClusterID]
+	return id == "" || len(cfg.ClusterIDs) == 0 || slices.Contains(cfg.ClusterIDs, id)
+}
+
+// strange says why a container or a volume is not ours.
+func (cfg Config) strange(labels map[string]string) string {
+	if labels[LabelCluster] == cfg.Cluster && !cfg.sameCluster(labels) {
+		return fmt.Sprintf("of another cluster of the name %s (id %s, ours is %s); give one of the two another --cluster", cfg.Cluster, labels[LabelClusterID], cfg.ClusterIDs[0])
+	}
+	return fmt.Sprintf("not of cluster %s on host %s", cfg.Cluster, cfg.Host)
+}
+
+// leaveAlone tells once of a container that bears our names and is not ours.
+func (r *Runtime) leaveAlone(id string, labels map[string]string) {
+	r.mu.Lock()
+	told := r.strange[id]
+	r.strange[id] = true
+	r.mu.Unlock()
+	if !told {
+		r.log.Error("a container is left alone", events.KeyContainer, id, events.KeyCause, "it is "+r.cfg.strange(labels))
+	}
 }
 
 func (cfg Config) filter() filters.Args {

@@ -371,8 +371,17 @@ func TestRuntime_ExplainsWhatIsWrongWithAnImage(t *testing.T) {
 	spec := runtimetest.Sample("S1")
 	spec.Image = "127.0.0.1:1/nobody/has:this"
 	refuse(spec, "image 127.0.0.1:1/nobody/has:this is not on this host and cannot be pulled")
+	// The first process of the container finds out, and it ends with that.
 	spec.Image, spec.Command = "", []string{"/no/such/command"}
-	refuse(spec, "/no/such/command")
+	f.start(spec)
+	testkit.Eventually(t, func() error {
+		all, err := f.List(t.Context())
+		if err != nil || len(all) != 1 || all[0].Running || !strings.Contains(all[0].Detail, "/no/such/command") {
+			return fmt.Errorf("listed as %+v, %v", all, err)
+		}
+		return nil
+	})
+	testkit.Must(t, f.Forget(t.Context(), "S1"))
 	bare := f.cfg
 	bare.Image = ""
 	f = run(t, bare)
@@ -380,4 +389,67 @@ func TestRuntime_ExplainsWhatIsWrongWithAnImage(t *testing.T) {
 	bare.ShardImage = ""
 	f = run(t, bare)
 	refuse(runtimetest.Shard("D1", "v1"), "--shard-image")
+}
+
+// Two clusters of one name on one engine: neither sees, stops or uses what the other's is.
+func TestRuntime_LeavesAnotherClusterOfItsNameAlone(t *testing.T) {
+	one := newFixture(t, func(cfg *docker.Config) { cfg.ClusterIDs = []string{"a"} })
+	spec := runtimetest.Sample("S1")
+	spec.Kind, spec.Volume = events.KindShard, "v1"
+	one.start(spec)
+	cfg := one.cfg
+	cfg.ClusterIDs = []string{"b"}
+	two := run(t, cfg)
+	if names := two.names(); len(names) != 0 {
+		t.Errorf("it lists %v", names)
+	}
+	testkit.Must(t, two.Stop(t.Context(), "S1", 0))
+	testkit.Must(t, two.Forget(t.Context(), "S1"))
+	if !one.inspect("S1").State.Running {
+		t.Error("it stopped the other's")
+	}
+	for _, name := range []string{"S1", "S2"} { // the name, and the volume
+		spec.Name = name
+		if _, err := two.Start(t.Context(), spec, runtimetest.Token); err == nil || !strings.Contains(err.Error(), "another cluster of the name "+cfg.Cluster) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	cfg.ClusterIDs = []string{"c", "a"} // the first one, on a bus that was wiped
+	if names := run(t, cfg).names(); !slices.Equal(names, []string{"S1"}) {
+		t.Errorf("its successor lists %v", names)
+	}
+}
+
+func TestRuntime_FindsWhatWasRenamedByItsLabels(t *testing.T) {
+	f := newFixture(t)
+	in := f.start(runtimetest.Sample("S1"))
+	testkit.Must(t, dockertest.Engine.ContainerRename(t.Context(), f.container("S1"), f.container("renamed")))
+	if names := f.names(); !slices.Equal(names, []string{"S1"}) {
+		t.Errorf("it lists %v", names)
+	}
+	if _, err := f.Start(t.Context(), runtimetest.Sample("S1"), runtimetest.Token); !errors.Is(err, agent.ErrExists) {
+		t.Errorf("started again: %v", err)
+	}
+	testkit.Must(t, f.Stop(t.Context(), "S1", 0))
+	testkit.Eventually(t, func() error { return f.reported("S1") })
+	testkit.Must(t, f.Forget(t.Context(), "S1"))
+	if names := f.names(); len(names) != 0 {
+		t.Errorf("after its end it lists %v", names)
+	}
+	if again := f.start(runtimetest.Sample("S1")); again.PID == in.PID {
+		t.Error("it was not started again")
+	}
+}
+
+// The first process of a container is the engine's: it reaps orphans.
+func TestRuntime_ContainersHaveAReaper(t *testing.T) {
+	f := newFixture(t)
+	f.start(runtimetest.Sample("S1"))
+	top, err := dockertest.Engine.ContainerTop(t.Context(), f.container("S1"), []string{"-o", "pid,comm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(top.Processes) != 2 || !strings.Contains(fmt.Sprint(top.Processes[0]), "init") {
+		t.Errorf("it runs %v", top.Processes)
+	}
 }

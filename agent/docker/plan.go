@@ -21,19 +21,24 @@ import (
 
 // Labels of every container that Ringway starts.
 const (
-	LabelCluster  = "io.ringway.cluster"
-	LabelService  = "io.ringway.service"
-	LabelInstance = "io.ringway.instance"
-	LabelHost     = "io.ringway.host"
-	LabelToken    = "io.ringway.token"     // of the assignment it was started for: incarnation/revision
-	LabelSpec     = "io.ringway.spec"      // events.InstanceSpec as JSON
-	LabelSpecHash = "io.ringway.spec-hash" // SHA-256 of that, in short
-	LabelPort     = "io.ringway.port"      // where the program listens, inside
-	LabelVolume   = "io.ringway.volume"    // id; of volumes as well, as cluster and host are
+	LabelCluster   = "io.ringway.cluster"
+	LabelClusterID = "io.ringway.cluster-id" // the cluster may not be the only one of its name
+	LabelService   = "io.ringway.service"
+	LabelInstance  = "io.ringway.instance"
+	LabelHost      = "io.ringway.host"
+	LabelToken     = "io.ringway.token"     // of the assignment it was started for: incarnation/revision
+	LabelSpec      = "io.ringway.spec"      // events.InstanceSpec as JSON
+	LabelSpecHash  = "io.ringway.spec-hash" // SHA-256 of that, in short
+	LabelPort      = "io.ringway.port"      // where the program listens, inside
+	LabelVolume    = "io.ringway.volume"    // id; of volumes as well, as cluster and host are
 )
 
 // dataDir is where an instance finds its volume.
 const dataDir = "/data"
+
+// groupSignals is for the first process of a container (tini): it passes SIGTERM on to all of
+// the group of the program, not to the program alone.
+const groupSignals = "TINI_KILL_PROCESS_GROUP=1"
 
 // planned is a container that is to be made.
 type planned struct {
@@ -64,7 +69,7 @@ func (cfg Config) plan(spec events.InstanceSpec, token events.Token, user string
 		port = cfg.PortLow + rand.IntN(cfg.PortHigh-cfg.PortLow+1)
 	}
 	config := &container.Config{
-		Image: cfg.image(spec), User: user, Hostname: spec.Name, Env: agent.Environment(spec, cfg.Host, port, dataDir),
+		Image: cfg.image(spec), User: user, Hostname: spec.Name, Env: append(agent.Environment(spec, cfg.Host, port, dataDir), groupSignals),
 		Labels: map[string]string{
 			LabelCluster: cfg.Cluster, LabelService: spec.Service, LabelInstance: spec.Name, LabelHost: cfg.Host,
 			LabelToken: token.Incarnation + "/" + strconv.FormatUint(token.Revision, 10), LabelPort: strconv.Itoa(port),
@@ -82,6 +87,7 @@ func (cfg Config) plan(spec events.InstanceSpec, token events.Token, user string
 	case spec.Image == "":
 		config.Cmd = []string{"server", "--id", spec.Name, "--listen", ":" + strconv.Itoa(port)}
 	}
+	cfg.mark(config.Labels)
 	host := cfg.restrictions(spec.Limits)
 	if spec.Volume != "" {
 		config.Labels[LabelVolume] = spec.Volume
@@ -102,6 +108,13 @@ func (cfg Config) plan(spec events.InstanceSpec, token events.Token, user string
 	return planned{config, host, &network.NetworkingConfig{
 		EndpointsConfig: map[string]*network.EndpointSettings{cfg.network(): endpoint},
 	}}, nil
+}
+
+// mark says which of the clusters of one name a thing is of.
+func (cfg Config) mark(labels map[string]string) {
+	if len(cfg.ClusterIDs) > 0 {
+		labels[LabelClusterID] = cfg.ClusterIDs[0]
+	}
 }
 
 // network is the name under which an instance's address is found.
@@ -125,7 +138,9 @@ func (cfg Config) restrictions(l events.Limits) *container.HostConfig {
 	}
 	pids := int64(l.PIDs)
 	tmpfs := fmt.Sprintf("rw,noexec,nosuid,nodev,mode=1777,size=%d", cfg.TmpSize)
+	reaper := true
 	return &container.HostConfig{
+		Init:           &reaper,                                                        // the engine's own first process: it reaps orphans, and passes signals on
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled}, // one restarter: the controller
 		ReadonlyRootfs: true,
 		Tmpfs:          map[string]string{"/tmp": tmpfs, "/run": tmpfs},

@@ -22,14 +22,16 @@ func (r *Runtime) prepareVolume(ctx context.Context, spec events.InstanceSpec) e
 	defer cancel()
 	name := r.cfg.volumeName(spec.Volume)
 	// The engine returns the one of that name if there is one.
-	found, err := r.engine.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: map[string]string{
+	labels := map[string]string{
 		LabelCluster: r.cfg.Cluster, LabelHost: r.cfg.Host, LabelVolume: spec.Volume, LabelService: spec.Service,
-	}})
+	}
+	r.cfg.mark(labels)
+	found, err := r.engine.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: labels})
 	if err != nil {
 		return fmt.Errorf("make volume %s: %w", name, err)
 	}
-	if l := found.Labels; l[LabelCluster] != r.cfg.Cluster || l[LabelHost] != r.cfg.Host || l[LabelVolume] != spec.Volume {
-		return fmt.Errorf("volume %s is there, and not of cluster %s on host %s", name, r.cfg.Cluster, r.cfg.Host)
+	if l := found.Labels; l[LabelCluster] != r.cfg.Cluster || l[LabelHost] != r.cfg.Host || l[LabelVolume] != spec.Volume || !r.cfg.sameCluster(l) {
+		return fmt.Errorf("volume %s is there, and %s", name, r.cfg.strange(l))
 	}
 	return nil
 }

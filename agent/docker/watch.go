@@ -120,7 +120,7 @@ func (r *Runtime) catchUp(ctx context.Context) error {
 		r.mu.Lock()
 		busy := r.names[c.Labels[LabelInstance]]
 		r.mu.Unlock()
-		if busy {
+		if busy || !r.cfg.ours(c.Labels) {
 			continue
 		}
 		err := r.engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{RemoveVolumes: true})
