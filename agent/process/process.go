@@ -62,8 +62,9 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	children  map[string]*child
-	unwatched []*child      // run, and Run does not watch them yet
-	wake      notify.Signal // there are unseen ones
+	unlimited map[string]bool // services of which it was told that their limits do not hold
+	unwatched []*child        // run, and Run does not watch them yet
+	wake      notify.Signal   // there are unseen ones
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -89,7 +90,7 @@ func Open(ctx context.Context, cfg Config, line *lifeline.Line, log *slog.Logger
 		return nil, fmt.Errorf("open instances: %w", err)
 	}
 	if cfg.Dir, err = filepath.EvalSymlinks(dir); err == nil {
-		r := &Runtime{cfg: cfg, line: line, log: log, lock: lock, children: map[string]*child{}, wake: notify.NewSignal()}
+		r := &Runtime{cfg: cfg, line: line, log: log, lock: lock, children: map[string]*child{}, unlimited: map[string]bool{}, wake: notify.NewSignal()}
 		if err = r.adopt(); err == nil {
 			return r, nil
 		}
@@ -173,6 +174,7 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
+	r.warnOfLimits(spec)
 	c, err := r.reserve(spec, token)
 	if err != nil {
 		return fail(err)
@@ -192,6 +194,20 @@ func (r *Runtime) Start(ctx context.Context, spec events.InstanceSpec, token eve
 	r.mu.Unlock()
 	r.wake.Notify()
 	return started, nil
+}
+
+// warnOfLimits tells once of a service that its instances are not held to what it asks for.
+func (r *Runtime) warnOfLimits(spec events.InstanceSpec) {
+	r.mu.Lock()
+	told := r.unlimited[spec.Service] || spec.Limits == events.Limits{}
+	if !told {
+		r.unlimited[spec.Service] = true
+	}
+	r.mu.Unlock()
+	if !told {
+		r.log.Warn("limits do not hold for processes; they need containers: run this host's agent with --runtime docker",
+			events.KeyService, spec.Service, "limits", fmt.Sprintf("%+v", spec.Limits))
+	}
 }
 
 // reserve takes the name and a port.

@@ -284,6 +284,27 @@ func TestStart_ReportsThatTheDirectoryCannotBeWritten(t *testing.T) {
 	}
 }
 
+func TestStart_WarnsOnceOfLimitsThatProcessesDoNotHave(t *testing.T) {
+	cfg := testConfig(t)
+	var said testkit.Buffer
+	r, err := Open(t.Context(), cfg, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run(t, r)()
+	for i, limits := range []events.Limits{{}, {Memory: 64 << 20}, {Memory: 64 << 20}} {
+		s := spec(fmt.Sprint("S", i))
+		s.Limits = limits
+		if _, err := r.Start(t.Context(), s, events.Token{}); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Must(t, r.Stop(t.Context(), s.Name, 5*time.Second))
+		if got := strings.Count(said.String(), "limits do not hold"); got != min(i, 1) {
+			t.Errorf("after %d starts it was told %d times: %s", i+1, got, said.String())
+		}
+	}
+}
+
 func TestStart_ADeadCommandLeavesNothingBehind(t *testing.T) {
 	r := open(t, testConfig(t), nil)
 	defer run(t, r)()
