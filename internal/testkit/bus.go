@@ -1,8 +1,10 @@
 package testkit
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -78,6 +80,35 @@ func (b *Bus) Restart() {
 	b.t.Helper()
 	b.Shutdown()
 	b.Start()
+}
+
+// ShutdownAsIfKilled leaves the store as a kill would: without what the bus writes
+// when it ends.
+func (b *Bus) ShutdownAsIfKilled() {
+	b.t.Helper()
+	saved := b.t.TempDir()
+	Must(b.t, os.CopyFS(saved, os.DirFS(b.Config.Store)))
+	b.Shutdown()
+	b.Wipe()
+	Must(b.t, os.CopyFS(b.Config.Store, os.DirFS(saved)))
+}
+
+// FlipBit damages the message of a stream that has text, in the store of a bus that
+// is shut down.
+func (b *Bus) FlipBit(stream, text string) {
+	b.t.Helper()
+	blocks, err := filepath.Glob(filepath.Join(b.Config.Store, "jetstream", "*", "streams", stream, "msgs", "*.blk"))
+	Must(b.t, err)
+	for _, block := range blocks {
+		data, err := os.ReadFile(block)
+		Must(b.t, err)
+		if i := bytes.LastIndex(data, []byte(text)); i >= 0 {
+			data[i] ^= 1
+			Must(b.t, os.WriteFile(block, data, 0o600))
+			return
+		}
+	}
+	b.t.Fatalf("no message of %s has %q", stream, text)
 }
 
 // Wipe empties the store of a bus that is shut down.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"ringway/events"
 	"ringway/events/bus/link"
 )
 
@@ -55,6 +54,6 @@ func TestLogReader_AnnouncesNothingThatDoesNotCome(t *testing.T) {
 	f(seqs{5, 7}, seqs{11, 13}, 0, []string{"11 false"}, false, link.ErrGap)
 	f(seqs{5, 6, 7}, seqs{11, 12, 12}, 0, []string{"11 true", "12 false"}, false, link.ErrGap)
 	f(seqs{5}, seqs{10}, 0, nil, false, link.ErrGap)
-	f(seqs{5, 6}, seqs{11, 13}, 0, []string{"11 false"}, false, events.ErrLogPurged)
-	f(seqs{5}, seqs{12}, 0, nil, false, events.ErrLogPurged)
+	f(seqs{5, 6}, seqs{11, 13}, 0, []string{"11 false"}, false, errSkipped)
+	f(seqs{5}, seqs{12}, 0, nil, false, errSkipped)
 }

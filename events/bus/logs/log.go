@@ -290,6 +290,36 @@ func (l *Log) Get(ctx context.Context, seq uint64) (at time.Time, data []byte, e
 	return at, data, nil
 }
 
+// Hole finds out what the log lost from a seq on; nil: it has that seq, or need
+// not have it, because it is purged or not stored yet. Only the disk of the bus
+// takes a message out of the middle of a log, and what is left of its stream does
+// not always say so.
+func (l *Log) Hole(ctx context.Context, from uint64) (*events.LogHole, error) {
+	s, err := l.State(ctx)
+	if err != nil || from < s.First || from > s.Last {
+		return nil, err
+	}
+	if _, _, err := l.Get(ctx, from); !errors.Is(err, events.ErrNotFound) {
+		return nil, err
+	}
+	hole := &events.LogHole{From: from, To: s.Last}
+	subject := events.LogSubject(l.id.Table, l.id.Shard)
+	_, err = l.ask(ctx, func(ctx context.Context, handle jetstream.Stream) error {
+		m, err := handle.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject)) // the next there is
+		if err == nil {
+			hole.To = m.Sequence - 1
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("look behind %d in log %s: %w", from, l.id, err)
+	}
+	if s, err = l.State(ctx); err != nil || from < s.First { // purged meanwhile
+		return nil, err
+	}
+	return hole, nil
+}
+
 // Purge drops everything before the seq below, which must not lie beyond the
 // end of the log: what was never there cannot be purged.
 func (l *Log) Purge(ctx context.Context, below uint64) error {

@@ -30,7 +30,10 @@ const (
 	faultAfter = 2 * time.Second
 )
 
-var errSilent = errors.New("the log went on and nothing came")
+var (
+	errSilent  = errors.New("the log went on and nothing came")
+	errSkipped = errors.New("the log did not give what comes next")
+)
 
 // Read calls fn for every message after a position, one at a time, in order
 // and without a gap, and goes on as the log grows, over reconnects and
@@ -45,7 +48,8 @@ var errSilent = errors.New("the log went on and nothing came")
 // was there has to be there still. It returns fn's error as it is, nil when
 // ctx ended, events.ErrLogPurged when the log does not have what comes next
 // (only a copy helps), events.ErrLogForeign when the log has another history,
-// events.ErrLogMissing when there is none.
+// events.ErrLogMissing when there is none, and an *events.LogHole when the bus lost
+// what comes next.
 func (l *Log) Read(ctx context.Context, after events.Position, batches shardlog.BatchReader, fn func(seq uint64, at time.Time, data []byte, more bool) error) error {
 	r := &logReader{log: l, batch: after.Batch, batches: batches, fn: fn}
 	r.seq.Store(after.Seq)
@@ -55,6 +59,9 @@ func (l *Log) Read(ctx context.Context, after events.Position, batches shardlog.
 	for attempt := 1; ; attempt++ {
 		before := r.seq.Load()
 		err := r.once(ctx)
+		if errors.Is(err, errSkipped) {
+			err = r.skipped(ctx)
+		}
 		switch {
 		case r.stopped != nil:
 			return r.stopped
@@ -195,9 +202,22 @@ func follows(seq, want uint64) error {
 		return link.ErrGap // of a consumer that is not ours any more
 	}
 	if seq > want {
-		return fmt.Errorf("%w: %d follows %d", events.ErrLogPurged, seq, want-1)
+		return fmt.Errorf("%w: %d follows %d", errSkipped, seq, want-1)
 	}
 	return nil
+}
+
+// skipped finds out why: the log lost it, else it is opened again, which shows
+// whether it was purged.
+func (r *logReader) skipped(ctx context.Context) error {
+	hole, err := r.log.Hole(ctx, r.seq.Load()+1)
+	switch {
+	case err != nil:
+		return err
+	case hole != nil:
+		return hole
+	}
+	return link.ErrGap
 }
 
 // pass hands on the next message.
@@ -228,13 +248,19 @@ func (r *logReader) watch(ctx context.Context, every time.Duration, silent conte
 			last, behind = now, false
 			continue
 		}
-		if behind {
+		if behind { // again
 			r.log.conn.Log.Warn("log went on and nothing came", events.KeyTable, r.log.id.Table, events.KeyShard, r.log.id.Shard, events.KeySeq, last)
 			silent(errSilent)
 			return
 		}
 		s, err := r.log.State(ctx)
 		behind = err == nil && s.Last > last
+		if behind {
+			if hole, err := r.log.Hole(ctx, last+1); err == nil && hole != nil {
+				silent(hole)
+				return
+			}
+		}
 		if errors.Is(err, events.ErrLogMissing) || errors.Is(err, events.ErrLogForeign) {
 			silent(err)
 			return
