@@ -135,6 +135,7 @@ const (
 const (
 	CauseLogMissing = "log_missing"
 	CauseLogPurged  = "log_purged"
+	CauseLogDamaged = "log_damaged"
 )
 
 // LogCause is the name of a fault of a log, empty for any other error.
@@ -144,6 +145,8 @@ func LogCause(err error) string {
 		return CauseLogMissing
 	case errors.Is(err, ErrLogPurged):
 		return CauseLogPurged
+	case errors.Is(err, ErrLogDamaged):
+		return CauseLogDamaged
 	}
 	return ""
 }
@@ -169,7 +172,8 @@ type ReplicaStatus struct {
 	Applied Position `json:"applied"` // how far it has come
 	Durable Position `json:"durable"` // what a power cut cannot take back
 	Detail  string   `json:"detail,omitempty"`
-	Cause   string   `json:"cause,omitempty"` // of ReplicaHalted: CauseLogMissing, CauseLogPurged or another one, which has no name
+	Cause   string   `json:"cause,omitempty"` // of ReplicaHalted: CauseLogMissing, CauseLogPurged, CauseLogDamaged or another one, which has no name
+	Hole    *LogHole `json:"hole,omitempty"`  // that it met last in the log it follows; it may be purged since
 }
 
 // Replica finds one replica.

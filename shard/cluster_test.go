@@ -78,6 +78,7 @@ type node struct {
 	dir    string
 	open   func(ctx context.Context) (storage.Engine, string, error)
 	tune   func(*shard.Config)
+	wrap   func(replica.Log) replica.Log // of its logs, if set
 	addr   string
 	front  string // where routes say it is
 	stop   func()
@@ -251,7 +252,12 @@ func (n *node) start() {
 		}
 		return e, name, err
 	}
-	logs := func(id events.LogID) replica.Log { return n.conn.Log(id) }
+	logs := func(id events.LogID) replica.Log {
+		if n.wrap != nil {
+			return n.wrap(n.conn.Log(id))
+		}
+		return n.conn.Log(id)
+	}
 	bucket, err := n.conn.Bucket(n.c.Context(), events.BucketRoutes)
 	if err != nil {
 		n.c.Fatal(err)

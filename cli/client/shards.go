@@ -51,7 +51,7 @@ func ProblemOf(s events.ShardStatus) ShardProblem {
 			continue
 		case events.ReplicaHalted:
 			halted++
-			l.Retries = l.Retries || r.Cause != events.CauseLogMissing && r.Cause != events.CauseLogPurged
+			l.Retries = l.Retries || r.Cause != events.CauseLogMissing && r.Cause != events.CauseLogPurged && r.Cause != events.CauseLogDamaged
 		case events.ReplicaQuarantined: // until another is ready, or becomes it
 			rebuilt, halted = rebuilt+1, halted+1
 		case events.ReplicaWaiting:

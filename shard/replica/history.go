@@ -23,7 +23,8 @@ import (
 // (ErrLogForeign). A log that begins after the position has been purged beyond it
 // (ErrLogPurged): nothing is known to be wrong, but batches are missing between.
 // If exactly the batch at the position is purged, there is nothing to compare
-// with, and the log is trusted.
+// with, and the log is trusted. A log that lost the batch after the position is no
+// continuation of it either (ErrLogDamaged).
 func compareWithLog(ctx context.Context, log Log, at events.Position) (last uint64, err error) {
 	s, err := log.State(ctx)
 	switch {
@@ -34,17 +35,26 @@ func compareWithLog(ctx context.Context, log Log, at events.Position) (last uint
 	case at.Seq+1 < s.First:
 		return 0, fmt.Errorf("%w: it begins at %d, beyond %s", events.ErrLogPurged, s.First, at)
 	case at.Seq < s.First:
-		return s.Last, nil
+		return s.Last, lost(ctx, log, at.Seq+1)
 	}
 	_, data, err := log.Get(ctx, at.Seq)
-	if errors.Is(err, events.ErrNotFound) {
-		return s.Last, nil // purged a moment ago
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, events.ErrNotFound): // purged a moment ago, or lost
+	case err != nil:
 		return 0, err
+	default:
+		if b, err := shardlog.DecodeBatch(data); err != nil || b.ID != at.Batch {
+			return 0, fmt.Errorf("%w: it has %q at %s", events.ErrLogForeign, b.ID, at)
+		}
 	}
-	if b, err := shardlog.DecodeBatch(data); err != nil || b.ID != at.Batch {
-		return 0, fmt.Errorf("%w: it has %q at %s", events.ErrLogForeign, b.ID, at)
+	return s.Last, lost(ctx, log, at.Seq+1)
+}
+
+// lost is the hole that begins at a seq, if one does.
+func lost(ctx context.Context, log Log, seq uint64) error {
+	hole, err := log.Hole(ctx, seq)
+	if err == nil && hole != nil {
+		return hole
 	}
-	return s.Last, nil
+	return err
 }

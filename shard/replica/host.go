@@ -51,6 +51,7 @@ type Log interface {
 	apply.Log
 	State(ctx context.Context) (shardlog.LogState, error)
 	Get(ctx context.Context, seq uint64) (at time.Time, data []byte, err error)
+	Hole(ctx context.Context, from uint64) (*events.LogHole, error)
 }
 
 // Host is what the managers of one server share.

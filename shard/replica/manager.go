@@ -24,6 +24,8 @@ type Manager struct {
 	status status
 	copier copier
 	digest digester
+	last   *Running // whose applier ended
+	hole   *events.LogHole
 
 	mu      sync.Mutex
 	target  Target
@@ -100,18 +102,19 @@ func (m *Manager) Run(ctx context.Context) {
 	var applyErr error
 	var before Target
 	var due time.Time // when what failed is tried again; zero: nothing waits
-	wait := m.host.cfg.RetryMin
+	speed := newPace(m.host.cfg.RetryMin, m.host.cfg.RetryMax)
 	for ctx.Err() == nil {
 		m.mu.Lock()
 		t, changed := m.target, m.changed
 		if !t.sameReplica(&before) {
-			applyErr, due, wait = nil, time.Time{}, m.host.cfg.RetryMin
+			applyErr, due, speed = nil, time.Time{}, newPace(m.host.cfg.RetryMin, m.host.cfg.RetryMax)
+			m.setHole(nil)
 		}
 		before = t
 		stepCtx, abandon := context.WithCancel(ctx)
 		m.abandon = abandon
 		m.mu.Unlock()
-		done, err := m.takeStep(stepCtx, engine, &t, applyErr)
+		done, err := m.takeStep(stepCtx, engine, &t, applyErr, speed, changed)
 		abandoned := stepCtx.Err() != nil
 		abandon()
 		switch {
@@ -119,44 +122,77 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case abandoned: // another log, or another schema
 			continue
+		case errors.Is(err, errPaused):
+			continue
 		case err != nil && done == stepApply:
 			applyErr = err
+			var hole *events.LogHole
+			if errors.As(err, &hole) {
+				m.log.Error("log is damaged", "from", hole.From, "to", hole.To, events.KeyIncarnation, t.Log.Incarnation)
+				m.setHole(hole)
+			}
 			continue
 		case err != nil:
-			m.log.Warn("replica cannot go on", "step", done.String(), events.KeyError, err, "again_in", wait)
+			m.log.Warn("replica cannot go on", "step", done.String(), events.KeyError, err, "again_in", speed.wait)
 			state := events.ReplicaHalted
 			if errors.Is(err, storage.ErrRetry) {
 				state = events.ReplicaOpening
 			}
 			m.status.setFault(state, err.Error(), err)
 		case done != stepRest:
-			applyErr, due, wait = nil, time.Time{}, m.host.cfg.RetryMin
+			applyErr, due = nil, time.Time{}
 			continue
 		}
 		if due.IsZero() {
-			due = time.Now().Add(wait)
+			due = time.Now().Add(speed.wait)
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed: // which does not put off what is due
 		case <-time.After(time.Until(due)):
-			applyErr, due, wait = nil, time.Time{}, min(2*wait, m.host.cfg.RetryMax)
+			applyErr, due = nil, time.Time{}
+			speed.rested()
 		}
 	}
 }
 
+// setHole sets what the log of the replica is known to have lost.
+func (m *Manager) setHole(hole *events.LogHole) {
+	m.hole = hole
+	m.status.setHole(hole)
+}
+
+// errPaused: it is too soon for the step, or there is news.
+var errPaused = errors.New("paused")
+
 // takeStep takes one step, and returns which.
-func (m *Manager) takeStep(ctx context.Context, engine storage.Engine, t *Target, applyErr error) (step, error) {
+func (m *Manager) takeStep(ctx context.Context, engine storage.Engine, t *Target, applyErr error, speed *pace, changed <-chan struct{}) (step, error) {
 	store, at, err := openReplica(ctx, engine, t)
 	if err != nil {
 		return stepRest, err
 	}
 	log := m.host.Logs(t.LogID())
-	o := observation{at: at, applyErr: applyErr, maxReplaySeq: m.host.cfg.MaxReplaySeq, maxReplayBytes: m.host.cfg.MaxReplayBytes}
+	o := observation{at: at, applyErr: applyErr, hole: m.hole, maxReplaySeq: m.host.cfg.MaxReplaySeq, maxReplayBytes: m.host.cfg.MaxReplayBytes}
 	if at == nil {
 		o.log, o.logErr = log.State(ctx)
 	}
 	do, state, detail := next(t, &o)
+	if do != stepRest {
+		m.status.setRunning(nil)
+		seq := uint64(0)
+		if at != nil {
+			seq = at.Seq
+		}
+		if pause := time.Until(speed.due(do, seq)); pause > 0 {
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			case <-time.After(pause):
+			}
+			return do, errPaused
+		}
+		speed.begin(do, time.Now())
+	}
 	switch do {
 	case stepApply: // which sets the state
 		return do, m.apply(ctx, store, t)
@@ -191,6 +227,9 @@ func (m *Manager) takeStep(ctx context.Context, engine storage.Engine, t *Target
 	case stepRest:
 		m.status.setPosition(at)
 		m.status.setFault(state, detail, applyErr)
+		if m.last != nil && at != nil && m.last.Applied() == *at && state == events.ReplicaHalted {
+			m.status.setRunning(m.last)
+		}
 	}
 	return do, err
 }
@@ -245,6 +284,8 @@ func (m *Manager) apply(ctx context.Context, store storage.Store, t *Target) err
 	err := r.applier.Run(ctx)
 	cancel()
 	work.Wait()
+	r.ended.Store(true)
+	m.last = r
 	at := r.Applied()
 	m.status.setPosition(&at)
 	m.status.setRunning(nil)

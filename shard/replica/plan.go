@@ -27,6 +27,7 @@ type observation struct {
 	log            shardlog.LogState // if there is no replica
 	logErr         error             // log could not be asked
 	applyErr       error             // with which the applier ended last; nil: it has not
+	hole           *events.LogHole   // of the log, as far as it was met; nil: none was
 	maxReplaySeq   uint64            // a log that ends below this, and
 	maxReplayBytes uint64            // has fewer bytes, is replayed rather than copied
 }
@@ -39,7 +40,7 @@ func next(t *Target, s *observation) (do step, state, detail string) {
 	}
 	const nobody = "and no other replica is ready"
 	if s.at == nil {
-		whole := s.logErr == nil && s.log.First == 1 && t.Log.Origin == nil
+		whole := s.logErr == nil && s.log.First == 1 && t.Log.Origin == nil && s.hole == nil
 		switch {
 		case errors.Is(s.logErr, events.ErrLogMissing), errors.Is(s.logErr, events.ErrLogForeign):
 			return wait(events.ReplicaWaiting, "%s", s.logErr)
@@ -51,6 +52,9 @@ func next(t *Target, s *observation) (do step, state, detail string) {
 			return stepFill, events.ReplicaCopying, ""
 		case whole:
 			return stepCreate, events.ReplicaCatchingUp, ""
+		}
+		if s.hole != nil && s.log.First <= s.hole.To {
+			return wait(events.ReplicaWaiting, "%s, %s", s.hole, nobody)
 		}
 		return wait(events.ReplicaWaiting, "the log begins at %d, %s", s.log.First, nobody)
 	}
@@ -70,6 +74,10 @@ func next(t *Target, s *observation) (do step, state, detail string) {
 		return stepApply, events.ReplicaCatchingUp, ""
 	case errors.Is(s.applyErr, events.ErrLogPurged) && canFill:
 		return stepReplace, events.ReplicaCopying, ""
+	case errors.Is(s.applyErr, events.ErrLogDamaged) && canFill:
+		return stepReplace, events.ReplicaCopying, fmt.Sprintf("%s; it is copied from a replica that is further", s.applyErr)
+	case errors.Is(s.applyErr, events.ErrLogDamaged):
+		return wait(events.ReplicaHalted, "%s, %s: 'ringway shards recover' would go on from the most advanced one", s.applyErr, nobody)
 	case errors.Is(s.applyErr, events.ErrLogPurged):
 		return wait(events.ReplicaHalted, "%s, %s", s.applyErr, nobody)
 	case errors.Is(s.applyErr, events.ErrLogForeign) && canFill:

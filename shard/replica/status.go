@@ -68,6 +68,12 @@ func (s *status) setDurable(at events.Position) {
 	s.replica.Durable = at
 }
 
+func (s *status) setHole(hole *events.LogHole) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replica.Hole = hole
+}
+
 func (s *status) durable() events.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,11 +99,12 @@ func (s *status) applied() events.Position {
 	return s.replica.Applied
 }
 
-// readable is the replica, if it can be read.
+// readable is the replica, if it can be read. One that halted has what it had
+// applied: what nobody can apply takes nothing from that.
 func (s *status) readable() (*Running, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if state := s.replica.State; s.running == nil || state != events.ReplicaReady && state != events.ReplicaCatchingUp {
+	if state := s.replica.State; s.running == nil || state != events.ReplicaReady && state != events.ReplicaCatchingUp && state != events.ReplicaHalted {
 		return nil, events.StatusErrorf(http.StatusServiceUnavailable, "the replica of shard %s is %s here", s.replica.Shard, state)
 	}
 	return s.running, nil
