@@ -249,6 +249,93 @@ func TestTable_ACopyThatRunsPinsWhatFollowsIt(t *testing.T) {
 	}
 }
 
+// A log that lost something is told once, and purged past that as soon as all have
+// more, though it is short.
+func TestTable_PurgesALogPastWhatItLost(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	log, _ := w.log("sh1")
+	at := func(seq uint64) events.Position { return events.Position{Incarnation: log.Incarnation, Seq: seq} }
+	f := func(behind, want uint64) {
+		t.Helper()
+		for i, srv := range cluster.ServersOf(w.db(), "sh1") {
+			r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: events.ReplicaReady, Applied: at(120), Durable: at(100)}
+			if i == 2 {
+				r.Durable, r.Hole = at(behind), &events.LogHole{From: 30, To: 39}
+			}
+			w.s.Servers[srv.Name].Heartbeat = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{r}}
+		}
+		if got := tables.Purgeable(w.s, w.db(), log); got != want {
+			t.Errorf("the last has %d: purged below %d, want %d", behind, got, want)
+		}
+	}
+	f(29, 0)
+	f(38, 0)
+	f(39, 40)
+	f(100, 40)
+	told, below := 0, uint64(0)
+	w.p, w.s.Cfg.PurgeEvery = newPlan(w.s), 0
+	for range 3 {
+		for _, e := range w.p.tables.PurgeLogs(w.now) {
+			switch e := e.(type) {
+			case cluster.Emit:
+				told++
+			case cluster.PurgeLog:
+				below = e.Below
+				e.Done(1, true, nil, w.now)
+			}
+		}
+	}
+	if told != 1 || below != 40 {
+		t.Errorf("%d events, purged below %d", told, below)
+	}
+}
+
+// A replica that tries the same again and again makes one event, until it comes further.
+func TestTable_AReplicaThatGoesInACircleIsToldOnce(t *testing.T) {
+	w := withTable(t, 3, "h1")
+	log, _ := w.log("sh1")
+	srv := cluster.ServersOf(w.db(), "sh1")[0]
+	heartbeat := *w.s.Servers[srv.Name].Heartbeat
+	f := func(want int, seq uint64, states ...string) {
+		t.Helper()
+		told := 0
+		for _, state := range states {
+			r := events.ReplicaStatus{Table: "StudT", Shard: "sh1", State: state, Applied: events.Position{Incarnation: log.Incarnation, Seq: seq}}
+			heartbeat.Replicas = []events.ReplicaStatus{r}
+			b := heartbeat
+			told += len(w.s.ObserveServer(b, w.now))
+		}
+		if told != want {
+			t.Errorf("%v at %d: %d events, want %d", states, seq, told, want)
+		}
+	}
+	copying, behind, halted := events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaHalted
+	f(1, 5, copying, behind, copying, behind, copying)
+	f(1, 5, halted, behind, halted, copying, halted)
+	f(2, 6, halted, copying, halted, copying)
+	f(3, 6, behind, events.ReplicaReady, halted, copying, halted)
+}
+
+func TestTable_PurgesTheLogOfOneCopy(t *testing.T) {
+	w := withTable(t, 1, "h1")
+	w.s.Cfg.KeepTail = 10
+	log, _ := w.log("sh1")
+	f := func(state string, want uint64) {
+		t.Helper()
+		at := events.Position{Incarnation: log.Incarnation, Seq: 100}
+		srv := cluster.ServersOf(w.db(), "sh1")[0]
+		w.s.Servers[srv.Name].Heartbeat = &events.ShardHeartbeat{Server: srv.Name, Replicas: []events.ReplicaStatus{
+			{Table: "StudT", Shard: "sh1", State: state, Applied: at, Durable: at},
+		}}
+		if got := tables.Purgeable(w.s, w.db(), log); got != want {
+			t.Errorf("%s: purged below %d, want %d", state, got, want)
+		}
+	}
+	f(events.ReplicaReady, 91)
+	f(events.ReplicaCatchingUp, 0)
+	f(events.ReplicaHalted, 0)
+}
+
 func TestTable_PurgeNeverDropsWhatAReplicaHasNotOnItsDisk(t *testing.T) {
 	states := []string{events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaReady, events.ReplicaCopying, events.ReplicaCatchingUp, events.ReplicaOpening, events.ReplicaWaiting, events.ReplicaQuarantined, events.ReplicaHalted}
 	w := withTable(t, 4, "h1", "h2", "h3")

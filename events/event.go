@@ -43,6 +43,7 @@ const (
 	VerbFilled      = "filled"      // shard: a replica has become ready
 	VerbQuarantined = "quarantined" // shard: a replica is on another history
 	VerbHalted      = "halted"      // shard: a replica, or all of them, cannot go on; service, table: a change is not rolled out any further
+	VerbDamaged     = "damaged"     // shard: its log lost something that it should have
 	VerbPurged      = "purged"      // shard: its log, below a seq
 	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
 	VerbRenewing    = "renewing"    // instance: a shard server is stopped, to be started anew under its name

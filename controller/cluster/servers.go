@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"ringway/events"
@@ -15,6 +17,7 @@ type shardServer struct {
 	Seen         time.Time
 	Silent       bool                 // for SuspectAfter
 	former       string               // incarnation before its restart, whose late heartbeats are dropped
+	published    map[string]string    // by "table.shard verb": the last event of a state of a replica
 	stalledSince map[string]time.Time // replicas that stay where they are, by "table.shard": since another one is known to be ahead
 }
 
@@ -65,7 +68,7 @@ func (s *State) ObserveServer(b events.ShardHeartbeat, now time.Time) (effects [
 				srv.stalledSince[key] = now
 			}
 		}
-		effects = append(effects, stateEvents(s, now, b.Server, was.State, r)...)
+		effects = append(effects, stateEvents(s, now, srv, was.State, r)...)
 	}
 	return effects
 }
@@ -83,19 +86,36 @@ func peersAhead(s *State, this events.ReplicaStatus) bool {
 	})
 }
 
-// stateEvents are of the state that a shard server reports of a replica, when it changes.
-func stateEvents(s *State, now time.Time, server, was string, r events.ReplicaStatus) []Effect {
+// stateEvents are of the state that a shard server reports of a replica, when it
+// changes. One that comes to the same state again for the same reason, and no further
+// than it was, is trying: that was published.
+func stateEvents(s *State, now time.Time, srv *shardServer, was string, r events.ReplicaStatus) []Effect {
 	verb := map[string]string{
 		events.ReplicaCopying: events.VerbFilling, events.ReplicaQuarantined: events.VerbQuarantined, events.ReplicaHalted: events.VerbHalted,
 	}[r.State]
 	if r.State == events.ReplicaReady && (was == events.ReplicaCopying || was == events.ReplicaCatchingUp || was == events.ReplicaWaiting) {
 		verb = events.VerbFilled
 	}
+	about := r.Table + "." + r.Shard
+	if r.State == events.ReplicaReady {
+		maps.DeleteFunc(srv.published, func(key, _ string) bool { return strings.HasPrefix(key, about+" ") })
+	}
 	if verb == "" || was == r.State {
 		return nil
 	}
-	return s.Emit(now, events.EntityShard, verb, r.Table+"."+r.Shard, map[string]any{
-		"server": server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": cmp.Or(r.Detail, r.State),
+	reason := cmp.Or(r.Detail, r.State)
+	if r.State != events.ReplicaReady {
+		this := r.Applied.String() + " " + reason
+		if srv.published[about+" "+verb] == this {
+			return nil
+		}
+		if srv.published == nil {
+			srv.published = map[string]string{}
+		}
+		srv.published[about+" "+verb] = this
+	}
+	return s.Emit(now, events.EntityShard, verb, about, map[string]any{
+		"server": srv.Heartbeat.Server, "applied_seq": r.Applied.Seq, "log": r.Applied.Incarnation, "reason": reason,
 	})
 }
 

@@ -14,6 +14,7 @@ type logPurge struct {
 	busy  bool
 	after time.Time
 	first uint64
+	hole  events.LogHole // that was published
 }
 
 // PurgeLogs drops what every replica has on its disk from the logs.
@@ -35,9 +36,20 @@ func (t *Tables) PurgeLogs(now time.Time) (effects []cluster.Effect) {
 				t.purges[id] = p
 			}
 			p.after = now.Add(s.Cfg.PurgeEvery)
-			if below := Purgeable(s, db, l); below >= p.first+s.Cfg.MinPurge {
+			worth := s.Cfg.MinPurge
+			if hole, ok := holeOf(s, db, l); ok && hole.To >= p.first {
+				worth = 1 // nobody can read over it
+				if p.hole != hole {
+					p.hole = hole
+					effects = append(effects, s.Emit(now, events.EntityShard, events.VerbDamaged, name+"."+l.Shard, map[string]any{
+						"log": l.Incarnation, "from": hole.From, "to": hole.To,
+						"reason": "the disk of the bus lost it; replicas behind it are copied from one that is ready, and if none is, 'ringway shards recover' goes on from the most advanced",
+					})...)
+				}
+			}
+			if below := Purgeable(s, db, l); below >= p.first+worth {
 				p.busy = true
-				effects = append(effects, cluster.PurgeLog{ID: id, Below: below, MinPurge: s.Cfg.MinPurge, Done: func(first uint64, purged bool, err error, now time.Time) []cluster.Effect {
+				effects = append(effects, cluster.PurgeLog{ID: id, Below: below, MinPurge: worth, Done: func(first uint64, purged bool, err error, now time.Time) []cluster.Effect {
 					return t.logPurged(id, below, first, purged, err, now)
 				}})
 			}
@@ -47,11 +59,13 @@ func (t *Tables) PurgeLogs(now time.Time) (effects []cluster.Effect) {
 }
 
 // Purgeable is the seq below which nobody needs a log: 0 while that is not
-// known of every replica that is wanted, or fewer than two are ready. A replica
-// that is being copied needs what follows its copy.
+// known of every replica that is wanted, or fewer than two are ready, or one of a
+// shard that has no more. A replica that is being copied needs what follows its copy.
+// The newest entries stay, but those before a hole, which help nobody.
 func Purgeable(s *cluster.State, db events.Database, log events.ShardLog) uint64 {
 	ready, least := 0, ^uint64(0)
-	for _, srv := range cluster.ServersOf(db, log.Shard) {
+	servers := cluster.ServersOf(db, log.Shard)
+	for _, srv := range servers {
 		reported, fresh := s.Reported(srv.Name, db.Table.Name, log.Shard)
 		needs := reported.Durable
 		switch reported.State {
@@ -69,10 +83,25 @@ func Purgeable(s *cluster.State, db events.Database, log events.ShardLog) uint64
 		}
 		least = min(least, needs.Seq)
 	}
-	if ready < 2 || least+1 <= s.Cfg.KeepTail {
+	if ready == 0 || ready < min(2, len(servers)) {
 		return 0
 	}
-	return least + 1 - s.Cfg.KeepTail
+	below := least + 1 - min(least+1, s.Cfg.KeepTail)
+	if hole, ok := holeOf(s, db, log); ok && hole.To <= least {
+		below = max(below, hole.To+1)
+	}
+	return below
+}
+
+// holeOf is the last hole of a log that its replicas have met; it may be purged since.
+func holeOf(s *cluster.State, db events.Database, log events.ShardLog) (hole events.LogHole, ok bool) {
+	for _, srv := range cluster.ServersOf(db, log.Shard) {
+		r, _ := s.Reported(srv.Name, db.Table.Name, log.Shard)
+		if r.Hole != nil && r.Applied.Incarnation == log.Incarnation && r.Hole.To > hole.To {
+			hole, ok = *r.Hole, true
+		}
+	}
+	return hole, ok
 }
 
 // logPurged takes the outcome. first is where the log began before.
