@@ -2,7 +2,6 @@ package events
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -137,19 +136,6 @@ const (
 	CauseLogPurged  = "log_purged"
 	CauseLogDamaged = "log_damaged"
 )
-
-// LogCause is the name of a fault of a log, empty for any other error.
-func LogCause(err error) string {
-	switch {
-	case errors.Is(err, ErrLogMissing):
-		return CauseLogMissing
-	case errors.Is(err, ErrLogPurged):
-		return CauseLogPurged
-	case errors.Is(err, ErrLogDamaged):
-		return CauseLogDamaged
-	}
-	return ""
-}
 
 // ShardHeartbeat is what a shard server knows of its replicas, sent every HeartbeatInterval
 // and at once when a state changes.

@@ -14,14 +14,11 @@ var (
 	ErrLogForeign = errors.New("the log has another history")
 	// ErrLogPurged: the log has no longer what follows a position.
 	ErrLogPurged = errors.New("the log no longer has what comes next")
-	// ErrLogDamaged: the log lost something in its middle; see LogHole.
-	ErrLogDamaged = errors.New("the log is damaged")
 	// ErrLogFull: the log takes nothing more until it is purged.
 	ErrLogFull = errors.New("the log is full")
 )
 
-// LogHole is what a log should still have and cannot give: its disk lost it. Both
-// ends are included. As an error it is ErrLogDamaged.
+// LogHole is what a log should still have and its disk lost, both ends included.
 type LogHole struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
@@ -29,13 +26,10 @@ type LogHole struct {
 
 func (h *LogHole) Error() string {
 	if h.From == h.To {
-		return fmt.Sprintf("%s: seq %d cannot be read", ErrLogDamaged, h.From)
+		return fmt.Sprintf("the log is damaged: seq %d cannot be read", h.From)
 	}
-	return fmt.Sprintf("%s: seq %d to %d cannot be read", ErrLogDamaged, h.From, h.To)
+	return fmt.Sprintf("the log is damaged: seq %d to %d cannot be read", h.From, h.To)
 }
-
-// Unwrap makes it ErrLogDamaged.
-func (h *LogHole) Unwrap() error { return ErrLogDamaged }
 
 // LogID names one life of a shard's log.
 type LogID struct {

@@ -55,7 +55,7 @@ func (c *copier) replace(ctx context.Context, engine storage.Engine, t *Target, 
 	case err == nil && at.Incarnation == t.Log.Incarnation:
 		c.log.Info("replica and log agree after all", "at", at.String())
 		return nil
-	case err != nil && !errors.Is(err, events.ErrLogForeign) && !errors.Is(err, events.ErrLogPurged) && !errors.Is(err, events.ErrLogDamaged):
+	case err != nil && !errors.Is(err, events.ErrLogForeign) && !errors.Is(err, events.ErrLogPurged) && !isDamage(err):
 		return err
 	}
 	if err := c.findBetter(ctx, t, at); err != nil {

@@ -24,7 +24,7 @@ import (
 // (ErrLogPurged): nothing is known to be wrong, but batches are missing between.
 // If exactly the batch at the position is purged, there is nothing to compare
 // with, and the log is trusted. A log that lost the batch after the position is no
-// continuation of it either (ErrLogDamaged).
+// continuation of it either (LogHole).
 func compareWithLog(ctx context.Context, log Log, at events.Position) (last uint64, err error) {
 	s, err := log.State(ctx)
 	switch {

@@ -126,8 +126,7 @@ func (m *Manager) Run(ctx context.Context) {
 			continue
 		case err != nil && done == stepApply:
 			applyErr = err
-			var hole *events.LogHole
-			if errors.As(err, &hole) {
+			if hole, ok := errors.AsType[*events.LogHole](err); ok {
 				m.log.Error("log is damaged", "from", hole.From, "to", hole.To, events.KeyIncarnation, t.Log.Incarnation)
 				m.setHole(hole)
 			}

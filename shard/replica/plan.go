@@ -74,9 +74,9 @@ func next(t *Target, s *observation) (do step, state, detail string) {
 		return stepApply, events.ReplicaCatchingUp, ""
 	case errors.Is(s.applyErr, events.ErrLogPurged) && canFill:
 		return stepReplace, events.ReplicaCopying, ""
-	case errors.Is(s.applyErr, events.ErrLogDamaged) && canFill:
+	case isDamage(s.applyErr) && canFill:
 		return stepReplace, events.ReplicaCopying, fmt.Sprintf("%s; it is copied from a replica that is further", s.applyErr)
-	case errors.Is(s.applyErr, events.ErrLogDamaged):
+	case isDamage(s.applyErr):
 		return wait(events.ReplicaHalted, "%s, %s: 'ringway shards recover' would go on from the most advanced one", s.applyErr, nobody)
 	case errors.Is(s.applyErr, events.ErrLogPurged):
 		return wait(events.ReplicaHalted, "%s, %s", s.applyErr, nobody)

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -27,7 +28,7 @@ func (s *status) setFault(state, detail string, err error) {
 	was := s.replica.State
 	s.replica.State, s.replica.Detail, s.replica.Cause = state, detail, ""
 	if state == events.ReplicaHalted {
-		s.replica.Cause = events.LogCause(err)
+		s.replica.Cause = logCause(err)
 	}
 	at := s.applied()
 	s.mu.Unlock()
@@ -41,6 +42,25 @@ func (s *status) setFault(state, detail string, err error) {
 	default:
 		s.log.Info("replica is "+state, "at", at.String(), "was", was)
 	}
+}
+
+// logCause is the name of a fault of a log, empty for any other error.
+func logCause(err error) string {
+	switch {
+	case errors.Is(err, events.ErrLogMissing):
+		return events.CauseLogMissing
+	case errors.Is(err, events.ErrLogPurged):
+		return events.CauseLogPurged
+	case isDamage(err):
+		return events.CauseLogDamaged
+	}
+	return ""
+}
+
+// isDamage reports whether a log lost what is needed.
+func isDamage(err error) bool {
+	_, is := errors.AsType[*events.LogHole](err)
+	return is
 }
 
 // setPosition is for a replica that no applier moves; nil: there is none.
