@@ -47,7 +47,7 @@ var rules = []struct {
 	{"router/database/api", "bodies and errors of requests know the contract", []string{"events", "router/answer"}, []string{"github.com/valyala/fasthttp"}},
 	{"router/database/shardclient", "a client of one shard server knows its API and no table", []string{"events", "router/database/background", "router/upstream"}, []string{"github.com/valyala/fasthttp"}},
 	{"router/database/catalog", "what is known of tables knows neither reads nor writes", []string{"events", "router/database/api", "router/database/background", "router/database/shardclient", "router/ring", "router/routes"}, []string{"github.com/prometheus/"}},
-	{"router/database/read", "reads need no log; a barrier is handed to them", []string{"events", "router/answer", "router/database/api", "router/database/background", "router/database/catalog", "router/database/hedge", "router/database/shardclient"}, nil},
+	{"router/database/read", "reads need no log; a barrier is handed to them", []string{"events", "router/answer", "router/database/api", "router/database/background", "router/database/catalog", "router/database/hedge", "router/database/shardclient", "router/edge"}, nil},
 	{"router/database/write", "writes know how to write to a log, and nothing of reads", []string{"events", "events/oplog", "router/answer", "router/database/api", "router/database/background", "router/database/catalog", "router/database/hedge"}, nil},
 	{"router", "the data plane knows the contract and its tables, and by design how to write to a log", []string{"events", "events/oplog", "router/ring"}, nil},
 	{"controller", "a plan puts the steps of services and tables in order, for a leader that carries them out", []string{"events"}, []string{}},

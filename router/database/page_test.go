@@ -2,9 +2,14 @@ package database_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"ringway/internal/testkit"
+	"ringway/router"
 )
 
 // Pages are in the order of keys, over several shards, until there is no next.
@@ -93,5 +98,49 @@ func TestRead_PagesOfLongRowsAreShorter(t *testing.T) {
 	}
 	if seen != n || pages == 0 {
 		t.Errorf("%d rows in %d pages and one", seen, pages)
+	}
+}
+
+// A client that reads slowly gets all of a long answer, also of shards that wait
+// for their turn: no shard server waits for it meanwhile.
+func TestRead_GoesOnForASlowClient(t *testing.T) {
+	c := configured(t)
+	f := c.router(func(cfg *router.Config) {
+		cfg.Edge.WriteTimeout = testkit.Patience
+		cfg.Database.Read.Park = 10 * time.Millisecond
+	})
+	long := strings.Repeat("x", 60_000)
+	const each = 150 // rows of two shards, more than sockets take
+	for key := 0; key < each; key += 10 {
+		for _, low := range []int{0, 4096} {
+			var all []string
+			for i := low + key; i < low+key+10; i++ {
+				all = append(all, fmt.Sprintf(`{"Stud_id":%d,"Stud_name":%q,"Stud_marks":1}`, i, long))
+			}
+			if got := f.do("POST", "/write", `{"data":[`+strings.Join(all, ",")+`]}`); got.code != 200 {
+				t.Fatalf("got %d %s", got.code, got.body)
+			}
+		}
+	}
+	resp, err := f.client.Post(f.url+"/read", "application/json", strings.NewReader(`{"Stud_id":{"low":0,"high":8191}}`))
+	testkit.Must(t, err)
+	defer resp.Body.Close()
+	testkit.Eventually(t, func() error { // nobody reads: the second shard waits for its turn
+		for _, s := range c.servers {
+			if s.broken.Load() > 0 {
+				return nil
+			}
+		}
+		return errors.New("a shard server still waits for its reader")
+	})
+	var got struct {
+		Data []struct {
+			ID int64 `json:"Stud_id"`
+		}
+		Status string
+	}
+	testkit.Must(t, json.NewDecoder(resp.Body).Decode(&got))
+	if len(got.Data) != 2*each || got.Status != "success" || got.Data[each].ID != 4096 || got.Data[2*each-1].ID != 4096+each-1 {
+		t.Errorf("%d rows, %s", len(got.Data), got.Status)
 	}
 }

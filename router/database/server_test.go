@@ -42,6 +42,7 @@ type shardServer struct {
 	minSeqs atomic.Uint64 // the last minimum seq asked for
 	wait    time.Duration // for a minimum seq
 	lies    atomic.Bool   // answers below the minimum seq after that
+	broken  atomic.Int64  // answers whose reader was gone
 }
 
 type replica struct {
@@ -237,6 +238,9 @@ func (s *shardServer) stream(w http.ResponseWriter, one *replica, low, high int6
 			return errors.New("cut")
 		}
 		_, err := w.Write(append(schema.AppendRow(nil, row), '\n'))
+		if err != nil {
+			s.broken.Add(1)
+		}
 		return err
 	})
 	if err == nil {

@@ -1,10 +1,13 @@
 package edge
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // deadline is one that a server moves on at every request, and that hardly ever
@@ -57,16 +60,29 @@ func (c *trackedConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn.
-func (c *trackedConn) Write(p []byte) (done int, err error) {
-	if d := c.eachWrite; d > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(d)); err != nil {
-			return 0, err
-		}
+// LongAnswer has the answer to a request take as long as its client goes on
+// taking some of it: the server's WriteTimeout is that of each write until done.
+func LongAnswer(ctx *fasthttp.RequestCtx) (done func()) {
+	c, ok := ctx.Conn().(*trackedConn)
+	if !ok {
+		return func() {}
 	}
+	c.eachWrite = cmp.Or(c.eachWrite, c.tracker.write)
+	return func() { c.eachWrite = c.tracker.eachWrite }
+}
+
+// Write implements net.Conn. Only the goroutine that serves the connection writes.
+func (c *trackedConn) Write(p []byte) (done int, err error) {
 	for {
+		if d := c.eachWrite; d > 0 {
+			if err := c.SetWriteDeadline(time.Now().Add(d)); err != nil {
+				return done, err
+			}
+		}
 		n, err := c.Conn.Write(p[done:])
-		if done += n; err == nil || !c.writing.early(err, c, setWrite) {
+		done += n
+		goesOn := n > 0 && c.eachWrite > 0 && errors.Is(err, os.ErrDeadlineExceeded)
+		if err == nil || !goesOn && !c.writing.early(err, c, setWrite) {
 			return done, err
 		}
 	}

@@ -89,6 +89,31 @@ func TestDeadline_OfOneThatNobodyWantsAnyMoreGoesOn(t *testing.T) {
 	})
 }
 
+// A client that takes some of a long answer now and then gets all of it; one that
+// takes nothing for the time of a write does not.
+func TestDeadline_OfALongAnswerIsOfProgress(t *testing.T) {
+	f := func(pause time.Duration, want int, wantErr error) {
+		t.Helper()
+		pair(t, func(c *trackedConn, _ *counted, other net.Conn) {
+			c.eachWrite = 10 * time.Second
+			_ = c.SetWriteDeadline(time.Now().Add(60 * time.Second)) // as a server does
+			go func() {
+				for err := error(nil); err == nil; _, err = other.Read(make([]byte, 1)) {
+					time.Sleep(pause)
+				}
+			}()
+			n, err := c.Write(make([]byte, 40))
+			if n != want || !errors.Is(err, wantErr) {
+				t.Errorf("one byte every %s: wrote %d with %v", pause, n, err)
+			}
+			_ = c.Conn.Close()
+			time.Sleep(2 * pause)
+		})
+	}
+	f(9*time.Second, 40, nil)
+	f(11*time.Second, 0, os.ErrDeadlineExceeded)
+}
+
 func TestDeadline_IsRarelySet(t *testing.T) {
 	pair(t, func(c *trackedConn, counts *counted, other net.Conn) {
 		go func() {

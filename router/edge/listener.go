@@ -16,6 +16,7 @@ import (
 type tracker struct {
 	listeners []*trackingListener
 	eachWrite time.Duration // longest time of one write; 0: writes have the deadline that is set
+	write     time.Duration // longest time of one write of a long answer
 	mu        sync.Mutex
 	open      map[*trackedConn]struct{}
 }

@@ -44,6 +44,7 @@ type Server struct {
 // answered by refuse, and its connection ends.
 func NewServer(cfg Config, listeners []net.Listener, handle fasthttp.RequestHandler, refuse func(ctx *fasthttp.RequestCtx, code int, why string), log *slog.Logger) *Server {
 	s := &Server{cfg: cfg, tracker: newTracker(listeners), refuse: refuse, log: log}
+	s.tracker.write = cfg.WriteTimeout
 	if cfg.EachWrite {
 		s.tracker.eachWrite, cfg.WriteTimeout = cfg.WriteTimeout, 0
 	}

@@ -13,6 +13,7 @@ import (
 	"ringway/events"
 	"ringway/router/answer"
 	"ringway/router/database/api"
+	"ringway/router/edge"
 )
 
 // maxStarts is how often an answer is started of which nothing was sent yet.
@@ -26,6 +27,7 @@ type rangeReader struct {
 
 	ctx   context.Context // ended by Close
 	close func()          // once
+	sent  func()          // nil if it is not sent while it is read
 	work  sync.WaitGroup  // of scans
 	ahead int
 	rows  bool     // the list that is open has rows
@@ -75,6 +77,7 @@ func (r *Reader) stream(ctx *fasthttp.RequestCtx, begin func() *rangeReader) err
 		}
 		m.ready = slices.Insert(m.ready, 0, held)
 		answer.JSON(ctx, http.StatusOK, nil)
+		m.sent = edge.LongAnswer(ctx)
 		ctx.Response.SetBodyStream(m, -1)
 		return nil
 	}
@@ -100,6 +103,9 @@ func (r *Reader) open(m *rangeReader) bool {
 // Close ends the scans.
 func (m *rangeReader) Close() error {
 	m.close()
+	if m.sent != nil {
+		m.sent()
+	}
 	return nil
 }
 

@@ -23,17 +23,18 @@ type Config struct {
 	Timeout time.Duration // all tries of a read until its first byte
 	Learn   time.Duration // longest wait for the last seq of a log that is new to this router, and without a bus for its replicas
 
-	Ahead    int // shards of a range that are read at the same time
-	Prefetch int // bytes of each that are read ahead
-	Hold     int // bytes of an answer that are read before any is sent, so that a failure has its status code
-	MaxOld   int // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
+	Ahead    int           // shards of a range that are read at the same time
+	Prefetch int           // bytes of each that are read ahead
+	Park     time.Duration // a shard that is read ahead and not taken for so long is read anew when its turn comes; below what its server waits for a reader
+	Hold     int           // bytes of an answer that are read before any is sent, so that a failure has its status code
+	MaxOld   int           // bytes of an answer to a client of HTTP/1.0, which cannot see that one is cut off
 }
 
 // DefaultConfig is what `ringway up` uses.
 func DefaultConfig() Config {
 	return Config{
 		Timeout: 10 * time.Second, Learn: 2 * time.Second,
-		Ahead: 4, Prefetch: 256 << 10, Hold: 64 << 10, MaxOld: 10 << 20,
+		Ahead: 4, Prefetch: 256 << 10, Park: 10 * time.Second, Hold: 64 << 10, MaxOld: 10 << 20,
 	}
 }
 

@@ -36,12 +36,13 @@ type scan struct {
 	err   error
 	moved notify.Signal // notified when rows or ended changed
 	space notify.Signal // notified when rows were taken
+	turn  notify.Signal // notified when rows are waited for
 }
 
 func (r *Reader) newScan(s *catalog.Shard, minSeq uint64, low, high int64, only *catalog.Replica) *scan {
 	return &scan{
 		reader: r, shard: s, minSeq: minSeq, low: low, high: high, only: only,
-		moved: notify.NewSignal(), space: notify.NewSignal(),
+		moved: notify.NewSignal(), space: notify.NewSignal(), turn: notify.NewSignal(),
 	}
 }
 
@@ -77,6 +78,14 @@ func (s *scan) anyReplica(ctx context.Context) error {
 		if err == nil {
 			err = s.copy(ctx, from, rows)
 			rows.Close()
+			if errors.Is(err, errParked) {
+				select {
+				case <-s.turn:
+					return s.anyReplica(ctx)
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
 			if err != nil && ctx.Err() == nil {
 				failed(from, err)
 			}
@@ -97,18 +106,25 @@ func (s *scan) ask(ctx context.Context, from *catalog.Replica) (*shardclient.Row
 	return from.Client.Rows(ctx, s.shard.Log, s.minSeq, s.low, s.high)
 }
 
+// errParked: nobody took a row of a scan for long. It holds nothing meanwhile,
+// neither memory nor a shard server, which would cut it off.
+var errParked = errors.New("it is not its turn")
+
 // errIncomplete: a scan failed after some of its rows were taken.
 var errIncomplete = errors.New("a part of the answer is missing")
 
-// reset forgets what was read; false if some of it was taken.
+// reset forgets what was read, unless some of it was taken.
 func (s *scan) reset() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.taken {
+		return false
+	}
 	s.rows = s.rows[:0]
 	if s.bound != nil {
 		s.bound = &bound{rows: s.bound.rows, bytes: s.bound.bytes}
 	}
-	return !s.taken
+	return true
 }
 
 // copy takes over the rows of an answer.
@@ -135,6 +151,8 @@ func (s *scan) copy(ctx context.Context, from *catalog.Replica, rows *shardclien
 
 // put adds a row, and waits while cfg.Prefetch bytes are not taken.
 func (s *scan) put(ctx context.Context, row []byte, first bool) error {
+	var park *time.Timer
+	var late <-chan time.Time
 	for {
 		s.mu.Lock()
 		if len(s.rows) == 0 || len(s.rows)+len(row) < s.reader.cfg.Prefetch {
@@ -147,10 +165,19 @@ func (s *scan) put(ctx context.Context, row []byte, first bool) error {
 			return nil
 		}
 		s.mu.Unlock()
+		if park == nil { // Slow path
+			park = time.NewTimer(s.reader.cfg.Park)
+			defer park.Stop()
+			late = park.C
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.space:
+		case <-late:
+			if s.reset() {
+				return errParked
+			}
 		}
 	}
 }
@@ -173,6 +200,7 @@ func (s *scan) take(ctx context.Context, empty []byte) ([]byte, error) {
 		if ended {
 			return empty, err
 		}
+		s.turn.Notify()
 		select {
 		case <-ctx.Done():
 			return empty, context.Cause(ctx)
