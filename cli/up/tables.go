@@ -25,6 +25,7 @@ type shardCount struct {
 	there      bool // and is known, if so
 	ready, all int  // shards with all their replicas
 	waived     int  // that waited for a person so long that they are not waited for
+	served     int  // shards that lack replicas, and have one that is ready
 	trouble    string
 	problems   []client.ShardProblem
 	stuck      map[string]time.Time // shards that cannot go on by themselves, since when
@@ -34,15 +35,21 @@ func (c *shardCount) complete() bool {
 	return c.ready+c.waived == c.all && (c.there || !c.expected)
 }
 
-// onlyStuck reports whether nobody but a person can do more, and has for a
-// while: a replica that halted may go on a moment later.
+// onlyStuck reports whether each shard is served, or waits for a person and has for
+// a while: a replica that halted may go on a moment later.
 func (c *shardCount) onlyStuck(now time.Time) bool {
-	for _, since := range c.stuck {
-		if now.Sub(since) < minStuck {
+	stuck := 0
+	for _, l := range c.problems {
+		since, waits := c.stuck[l.Shard]
+		switch {
+		case l.Served:
+		case waits && now.Sub(since) >= minStuck:
+			stuck++
+		default:
 			return false
 		}
 	}
-	return c.ready+len(c.stuck) == c.all && (c.there || !c.expected)
+	return c.ready+c.served+stuck == c.all && (c.there || !c.expected)
 }
 
 func (c *shardCount) line() string {
@@ -79,6 +86,9 @@ func (w *waiter) observeTables(st events.Status, now time.Time) {
 				continue
 			}
 			c.problems = append(c.problems, l)
+			if l.Served {
+				c.served++
+			}
 			if !l.Lost {
 				continue
 			}
@@ -109,8 +119,8 @@ func (c *shardCount) describe() string {
 	return strings.Join(all, "; ")
 }
 
-// waive goes on without the shards that only a person can help, if all else is
-// there.
+// waive goes on without the replicas that shards lack which are served all the same,
+// and without the shards that only a person can help, if all else is there.
 func (w *waiter) waive() bool {
 	return w.leads && w.hosts == w.o.hosts && w.allReady() && w.serves && w.shards.onlyStuck(time.Now())
 }

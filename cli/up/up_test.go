@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,6 +41,24 @@ func TestUp_CountsShards(t *testing.T) {
 		return s
 	}
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	// At the end of its time a start goes on without what others serve for.
+	end := func(want bool, states ...string) {
+		t.Helper()
+		w := &waiter{up: &up{Client: &client.Client{Console: console.New(io.Discard)}, tableName: "T"}, reported: map[string]bool{}}
+		shards := []events.ShardStatus{replica(states...), replica(events.ReplicaReady, events.ReplicaReady)}
+		w.observeTables(events.Status{Tables: []events.TableStatus{{Name: "T", Shards: shards}}}, began)
+		for _, now := range []time.Time{began, began.Add(minStuck)} {
+			if got := w.shards.onlyStuck(now); got != (want && (now != began || slices.Contains(states, events.ReplicaReady))) {
+				t.Errorf("%v after %s: goes on %v", states, now.Sub(began), got)
+			}
+		}
+	}
+	end(true, events.ReplicaReady, events.ReplicaReady, events.ReplicaOpening)
+	end(true, events.ReplicaReady, events.Pending)
+	end(true, events.ReplicaReady, events.ReplicaHalted)
+	end(true, events.ReplicaHalted, events.ReplicaHalted)
+	end(false, events.ReplicaOpening, events.ReplicaHalted)
+	end(false, events.Pending, events.ReplicaCatchingUp)
 	// complete at once, or once it has been so for long; or never.
 	f := func(atOnce, later bool, states ...string) {
 		t.Helper()
