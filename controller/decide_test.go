@@ -83,21 +83,40 @@ func TestDecide_DeadInstanceLeavesTheRouteFirstThenIsReplacedUnderANewName(t *te
 	}
 }
 
-func TestDecide_InstanceThatKeepsDyingIsReplacedEverMoreSlowly(t *testing.T) {
-	w := started(t, webConfig(1), "h1")
+func TestDecide_InstanceThatNeverGetsReadyIsReplacedEverMoreSlowlyAndSaysSo(t *testing.T) {
+	w := newSim(t, webConfig(1, command("ends")), "h1")
+	w.ends = "ends"
+	w.run(time.Minute)
 	replaced := 0
-	last := w.replicas()[0].Name
-	for range 120 { // a minute of half seconds
-		if host := w.agents["h1"][last]; host != nil {
-			host.State = events.Dead
-		}
-		w.step(events.HeartbeatInterval)
-		if now := w.replicas()[0].Name; now != last {
-			replaced, last = replaced+1, now
+	for _, kind := range w.verbs() {
+		if kind == "instance.replaced" {
+			replaced++
 		}
 	}
 	if replaced < 4 || replaced > 12 {
 		t.Fatalf("replaced %d times in a minute; the wait doubles from 0.5 s to 30 s, so expect 4 to 12", replaced)
+	}
+	if e := w.wantEvent("instance.looping", ""); !strings.Contains(string(e.Data), "crash loop: 3 in a row ended before they served") || !strings.Contains(string(e.Data), "exit status 1") {
+		t.Errorf("the event says %s", e.Data)
+	}
+	if got := status(w.s, w.now).Instances[0].Detail; !strings.HasPrefix(got, "crash loop: ") || !strings.HasSuffix(got, "; exit status 1") {
+		t.Errorf("the list says %q", got)
+	}
+}
+
+// What was ready has served: it is replaced at once, however often that happens.
+func TestDecide_InstanceThatWasReadyIsReplacedAtOnce(t *testing.T) {
+	w := started(t, webConfig(1), "h1")
+	for range 40 {
+		_, st := w.find(w.replicas()[0].Name)
+		st.State = events.Dead
+		w.run(time.Second)
+		if len(w.members()) != 1 {
+			t.Fatalf("not replaced a second after its death: %+v", w.replicas())
+		}
+	}
+	if slices.Contains(w.verbs(), "instance.looping") {
+		t.Error("called a crash loop")
 	}
 }
 

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -35,45 +37,67 @@ func (w *sim) commands() (out []string) {
 	return out
 }
 
+// serve lets time pass, in which at least so many replicas serve, and at most one is followed.
+func (w *sim) serve(d time.Duration, atLeast int) {
+	w.t.Helper()
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.step(events.HeartbeatInterval)
+		if n := len(w.members()); n < atLeast {
+			w.t.Fatalf("%d serve, want %d at least: %+v, of which %v", n, atLeast, w.replicas(), w.commands())
+		}
+		if next := w.following(); len(next) > 1 {
+			w.t.Fatalf("%v are followed at once; want one at a time", next)
+		}
+	}
+}
+
+func (w *sim) following() []events.Replica {
+	return slices.DeleteFunc(slices.Clone(w.replicas()), func(r events.Replica) bool { return r.Next == "" })
+}
+
+func (w *sim) wantCommands(want ...string) {
+	w.t.Helper()
+	if got := w.commands(); !slices.Equal(got, want) || len(w.members()) != len(want) {
+		w.t.Fatalf("commands are %v and %d serve; want %v, and all", got, len(w.members()), want)
+	}
+}
+
+func command(name string) func(*events.ServiceSpec) {
+	return func(s *events.ServiceSpec) { s.Command = []string{name} }
+}
+
 func TestDecide_AnotherCommandIsRolledOutOneReplicaAtATime(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2")
 	before := w.replicas()
-	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	for range 20 {
-		w.step(events.HeartbeatInterval)
-		if n := len(w.members()); n < 3 {
-			t.Fatalf("%d of 3 serve during the change, want all", n)
-		}
-		next := slices.DeleteFunc(slices.Clone(w.replicas()), func(r events.Replica) bool { return r.Next == "" })
-		if len(next) > 1 {
-			t.Fatalf("%v are followed at once; want one at a time", next)
-		}
+	w.configure("2", command("app"))
+	w.serve(9*time.Second, 3)
+	if first := w.following(); len(first) != 1 || !slices.Contains(w.members(), first[0].Next) || slices.Contains(w.members(), first[0].Name) {
+		t.Fatalf("after 9 s %v are followed and %v serve; want one, whose requests go to the new one", first, w.members())
 	}
-	if got, want := w.commands(), []string{"app", "app", "app"}; !slices.Equal(got, want) {
-		t.Fatalf("commands are %v, want %v", got, want)
-	}
+	w.wantEvent("instance.draining", w.following()[0].Name)
+	w.serve(24*time.Second, 3)
+	w.wantCommands("app", "app", "app")
 	for i, r := range w.replicas() {
 		if r.ID != before[i].ID || r.Name == before[i].Name || r.Next != "" {
 			t.Errorf("replica %+v became %+v, want the id under a new name", before[i], r)
 		}
 	}
-	if len(w.members()) != 3 {
-		t.Errorf("%v serve, want 3", w.members())
-	}
 	w.wantEvent("instance.replaced", before[0].Name)
+}
+
+func TestDecide_MinReadyIsAsConfigured(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.configure("2", func(s *events.ServiceSpec) { s.Command, s.MinReady = []string{"app"}, 0 })
+	w.serve(5*time.Second, 3)
+	w.wantCommands("app", "app", "app")
 }
 
 func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T) {
 	w := started(t, webConfig(3), "h1", "h2")
 	before := w.replicas()
 	w.broken = "typo"
-	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"typo"} })
-	for range 120 {
-		w.step(events.HeartbeatInterval)
-		if n := len(w.members()); n != 3 {
-			t.Fatalf("%d of 3 serve with a command that does not work, want all of the old", n)
-		}
-	}
+	w.configure("2", command("typo"))
+	w.serve(time.Minute, 3)
 	if !slices.Equal(before, w.replicas()) {
 		t.Fatalf("replicas went from %v to %v", before, w.replicas())
 	}
@@ -86,36 +110,170 @@ func TestDecide_CommandThatDoesNotWorkCostsNothingAndCanBeCorrected(t *testing.T
 	_, st := w.find(before[0].Name)
 	st.State = events.Dead
 	w.run(3 * time.Second)
-	if got, want := w.commands(), []string{"sample", "sample", "sample"}; !slices.Equal(got, want) || len(w.members()) != 3 {
-		t.Fatalf("after a death commands are %v and %d serve; want %v, and 3", got, len(w.members()), want)
-	}
+	w.wantCommands("sample", "sample", "sample")
 
-	w.configure("3", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	w.run(10 * time.Second)
-	if got, want := w.commands(), []string{"app", "app", "app"}; !slices.Equal(got, want) || len(w.members()) != 3 {
-		t.Fatalf("commands are %v, %d serve; want %v, and 3", got, len(w.members()), want)
+	w.configure("3", command("app"))
+	w.serve(40*time.Second, 3)
+	w.wantCommands("app", "app", "app")
+}
+
+// A release that does not work, given while nobody serves, replaces nothing: the
+// replicas begin with what ran last.
+func TestDecide_BadReleaseAfterAStopReplacesNothing(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2")
+	w.run(12 * time.Second)
+	before := w.replicas()
+	for _, host := range []string{"h1", "h2"} {
+		clear(w.agents[host])
+	}
+	w.broken, w.replies = "typo", 4*time.Second
+	w.elect()
+	w.configure("2", command("typo"))
+	w.run(7 * time.Second)
+	w.serve(2*time.Minute, 3)
+	w.wantCommands("sample", "sample", "sample")
+	if got := w.replicas(); !slices.Equal(got, before) {
+		t.Errorf("replicas went from %v to %v", before, got)
+	}
+	w.wantEvent("service.halted", "web")
+}
+
+// A release that gets ready and ends a while later takes nobody down: it is
+// taken back before the next replica has it.
+func TestDecide_ReleaseThatDiesLateIsTakenBack(t *testing.T) {
+	for _, replicas := range []int{1, 3} {
+		for _, after := range []time.Duration{1500 * time.Millisecond, 4 * time.Second, 8 * time.Second} {
+			w := started(t, webConfig(replicas), "h1", "h2")
+			w.late, w.lateAfter = "late", after
+			before := w.replicas()
+			w.configure("2", command("late"))
+			w.serve(time.Minute, replicas)
+			if got := w.replicas(); !slices.Equal(got, before) {
+				t.Errorf("replicas went from %v to %v", before, got)
+			}
+			if e := w.wantEvent("service.halted", "web"); !strings.Contains(string(e.Data), "did not stay ready: exit status 3") {
+				t.Errorf("nobody is told why: %s", e.Data)
+			}
+		}
 	}
 }
 
-// A replica that dies while its next one starts is followed at once.
-func TestDecide_NextOfADeadReplicaTakesItsPlace(t *testing.T) {
-	w := started(t, webConfig(2), "h1")
-	w.configure("2", func(s *events.ServiceSpec) { s.Command = []string{"app"} })
-	w.apply(w.p.Decide(w.now))
-	w.apply(w.p.Decide(w.now))
-	next := w.replicas()[0].Next
-	if next == "" {
-		t.Fatalf("nothing follows %+v", w.replicas())
+// What the first replicas got on with is taken back from them when a later one cannot.
+func TestDecide_HaltedRolloutGoesBackEverywhere(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2")
+	w.configure("2", command("app"))
+	w.serve(14*time.Second, 3)
+	w.broken = "app" // from now on
+	w.serve(3*time.Minute, 3)
+	w.wantCommands("sample", "sample", "sample")
+	w.wantEvent("service.halted", "web")
+}
+
+func TestDecide_RepairedReleaseSupersedesABadOneAtOnce(t *testing.T) {
+	w := started(t, webConfig(3), "h1", "h2")
+	w.broken = "typo"
+	w.configure("2", command("typo"))
+	w.serve(3*time.Second, 3)
+	bad := w.following()[0].Next
+	w.configure("3", command("app"))
+	w.serve(events.HeartbeatInterval, 3)
+	if next := w.following(); len(next) != 1 || next[0].Next == bad {
+		t.Fatalf("%v are followed; want another than %s, at once", next, bad)
 	}
-	_, st := w.find(w.replicas()[0].Name)
+	w.serve(40*time.Second, 3)
+	w.wantCommands("app", "app", "app")
+	if w.agents["h1"][bad] != nil || w.agents["h2"][bad] != nil {
+		t.Error("the bad one runs on")
+	}
+}
+
+// A replica that does not run for another reason does not stop a rollout without a word.
+func TestDecide_RolloutThatWaitsSaysForWhat(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.configure("2", command("app"))
+	w.serve(15*time.Second, 3)
+	first := w.replicas()[0].Name
+	_, st := w.find(first)
+	st.State, st.Detail = events.Unready, "no disk"
+	w.run(12 * time.Second)
+	if e := w.wantEvent("service.postponed", "web"); !strings.Contains(string(e.Data), first) || !strings.Contains(string(e.Data), "no disk") {
+		t.Errorf("the event does not say what it waits for: %s", e.Data)
+	}
+	if got := status(w.s, w.now).Services[0].Detail; !strings.Contains(got, "1 replicas are to be replaced; the change waits: "+first) {
+		t.Errorf("status says %q", got)
+	}
+	st.State, st.Detail = events.Ready, ""
+	w.serve(30*time.Second, 3)
+	w.wantCommands("app", "app", "app")
+}
+
+// A replica that dies while its next one starts is filled by what ran last, or by
+// the next one if that is known to be good.
+func TestDecide_DeadReplicaIsNotFilledByWhatHasNotProvedGood(t *testing.T) {
+	w := started(t, webConfig(2), "h1")
+	w.configure("2", command("app"))
+	w.serve(events.HeartbeatInterval, 2)
+	old, next := w.replicas()[0].Name, w.replicas()[0].Next
+	_, st := w.find(old)
 	st.State = events.Dead
 	w.step(events.HeartbeatInterval)
-	if got := w.replicas()[0]; got.Name != next {
-		t.Fatalf("the dead replica became %+v, want %s", got, next)
+	if got := w.replicas()[0]; got.Name == old || got.Name == next || got.Next != next {
+		t.Fatalf("the dead replica became %+v, want a new one before %s", got, next)
 	}
-	w.run(10 * time.Second)
-	if got, want := w.commands(), []string{"app", "app"}; !slices.Equal(got, want) || len(w.members()) != 2 {
-		t.Fatalf("commands are %v, %v serve", got, w.members())
+	w.step(events.HeartbeatInterval)
+	if got := w.commands()[0]; got != "sample" {
+		t.Errorf("it runs %s, want what ran last", got)
+	}
+	w.serve(11*time.Second, 2)
+	next = w.replicas()[1].Next
+	_, st = w.find(w.replicas()[1].Name)
+	st.State = events.Dead
+	w.step(events.HeartbeatInterval)
+	if got := w.replicas()[1]; got.Name != next {
+		t.Fatalf("the dead replica became %+v, want %s, whose release is good", got, next)
+	}
+	w.serve(10*time.Second, 2)
+	w.wantCommands("app", "app")
+}
+
+// Whatever is released while replicas die and leaders change, all but one of what
+// was ever good serve, and in the end all run the last good release.
+func TestDecide_RolloutsNeverTakeAServiceDown(t *testing.T) {
+	t.Parallel() // with the sites, which wait
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		n := 2 + rng.IntN(4)
+		w := started(t, webConfig(n), "h1", "h2", "h3")
+		w.broken, w.late, w.ends = "never", "late", "ends"
+		w.replies = time.Duration(rng.IntN(3)) * time.Second
+		w.run(12 * time.Second)
+		for i := range 150 {
+			switch rng.IntN(20) {
+			case 0:
+				w.lateAfter = w.replies + time.Duration(1+rng.IntN(18))*500*time.Millisecond
+				w.configure(fmt.Sprint("c", i), command([]string{"one", "two", "never", "late", "ends"}[rng.IntN(5)]))
+			case 1:
+				if rng.IntN(3) == 0 {
+					w.elect()
+				}
+			case 2:
+				if replicas := w.replicas(); len(w.following()) == 0 && len(w.members()) == n {
+					_, st := w.find(replicas[rng.IntN(n)].Name)
+					st.State = events.Dead
+				}
+			}
+			w.step(events.HeartbeatInterval)
+			if got := len(w.members()); got < n-1 {
+				t.Fatalf("seed %d: %d of %d serve: %+v, of which %v", seed, got, n, w.replicas(), w.commands())
+			}
+		}
+		w.configure("last", command("last"))
+		w.serve(time.Duration(n)*20*time.Second+30*time.Second, n-1)
+		for i, c := range w.commands() {
+			if c != "last" {
+				t.Fatalf("seed %d: replica %d runs %s in the end: %+v", seed, i, c, w.s.Services["web"].Value)
+			}
+		}
 	}
 }
 

@@ -25,7 +25,13 @@ type sim struct {
 	clock   map[string]time.Duration             // of a host, against ours
 	routers map[string]map[string]map[string]int // in flight by router, service, member
 	emitted []events.Event
-	broken  string // a command, or an image, that never gets ready
+	broken  string               // a command, or an image, that never gets ready
+	late    string               // a command that is ready, and ends after lateAfter
+	ends    string               // a command that ends before it is ready
+	replies time.Duration        // until an instance that begins is ready
+	born    map[string]time.Time // instances by name
+
+	lateAfter time.Duration
 
 	recorder *recorder // of what is decided; nil: nobody
 	database
@@ -34,7 +40,7 @@ type sim struct {
 func newSim(t *testing.T, cfg cluster.Config, hosts ...string) *sim {
 	t.Helper()
 	cfg.ID = "c1"
-	w := &sim{t: t, database: database{muted: map[string]bool{}}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
+	w := &sim{t: t, database: database{muted: map[string]bool{}}, born: map[string]time.Time{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), agents: map[string]map[string]*events.InstanceStatus{}, silent: map[string]bool{},
 		routers: map[string]map[string]map[string]int{"r1": {}}}
 	w.s = cluster.New(cfg, events.Token{Incarnation: "lease", Revision: 1}, 1, w.now)
 	w.p = newPlan(w.s)
@@ -173,9 +179,24 @@ func (w *sim) reconcile(host string) {
 	for _, i := range a.Value.Instances {
 		if w.agents[host][i.Name] == nil {
 			w.agents[host][i.Name] = &events.InstanceStatus{Name: i.Name, Service: i.Service, ID: i.ID, Kind: i.Kind, Volume: i.Volume, State: events.Ready, Address: fmt.Sprintf("10.0.0.1:%d", 20000+w.rev)}
+			w.born[i.Name] = w.now
+			if w.ends != "" && slices.Contains(i.Command, w.ends) {
+				w.agents[host][i.Name].State, w.agents[host][i.Name].Detail = events.Dead, "exit status 1"
+			}
 			if w.broken != "" && (slices.Contains(i.Command, w.broken) || i.Image == w.broken) {
 				w.agents[host][i.Name].State = events.Unready
 			}
+		}
+	}
+	for _, i := range a.Value.Instances {
+		st, age := w.agents[host][i.Name], w.now.Sub(w.born[i.Name])
+		switch {
+		case w.late != "" && slices.Contains(i.Command, w.late) && age >= w.lateAfter:
+			st.State, st.Detail = events.Dead, "exit status 3"
+		case st.State == events.Ready && age < w.replies:
+			st.State = events.Starting
+		case st.State == events.Starting && age >= w.replies:
+			st.State = events.Ready
 		}
 	}
 	for name := range w.agents[host] {

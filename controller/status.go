@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"ringway/controller/cluster"
@@ -49,7 +50,7 @@ func status(s *cluster.State, now time.Time) events.Status {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
-		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas), Detail: svc.Stuck}
+		line := events.ServiceStatus{Name: name, Algorithm: svc.Spec.Algorithm, Wanted: len(svc.Replicas), Detail: services.Detail(s, svc)}
 		if r, ok := s.Routes[name]; ok {
 			line.Epoch, line.Serving = r.Version, len(r.Value.Members)-services.CountDraining(r.Value.Members)
 		}
@@ -70,12 +71,12 @@ func status(s *cluster.State, now time.Time) events.Status {
 		r := s.Routers[id]
 		out.Routers = append(out.Routers, events.RouterStatus{ID: id, Address: r.Heartbeat.Address, Silent: events.Duration(s.Silence(r.Seen, now).Round(time.Millisecond)), Epochs: r.Heartbeat.Epochs})
 	}
-	out.Instances, out.Tables = instances(s), tables.Status(s, now)
+	out.Instances, out.Tables = instances(s, now), tables.Status(s, now)
 	return out
 }
 
 // instances lists what is wanted or assigned, and what hosts run besides.
-func instances(s *cluster.State) []events.InstanceReport {
+func instances(s *cluster.State, now time.Time) []events.InstanceReport {
 	lines := []events.InstanceReport{}
 	listed := map[[2]string]bool{}
 	report := func(name, service string, id int, at string) {
@@ -86,6 +87,9 @@ func instances(s *cluster.State) []events.InstanceReport {
 		line := events.InstanceReport{Name: name, Service: service, ID: id, Host: at, State: events.Pending}
 		if st, ok := s.Hosts[at].Status(name); ok {
 			line.State, line.Address, line.PID, line.Started, line.Detail = st.State, st.Address, st.PID, st.Started, st.Detail
+		}
+		if loops := s.CrashLoop(cluster.ReplicaKey{Service: service, ID: id}, now); loops != "" && line.State != events.Ready {
+			line.Detail = strings.TrimSuffix(loops+"; "+line.Detail, "; ")
 		}
 		if r, ok := s.Routes[service]; ok {
 			line.Serving = services.OwnsSlots(r.Value, name)

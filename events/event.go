@@ -30,6 +30,7 @@ const (
 	VerbDied     = "died"     // instance
 	VerbReplaced = "replaced" // instance: by another, under a new name
 	VerbDraining = "draining" // instance: gets no new request
+	VerbLooping  = "looping"  // instance: it dies again and again before it is ready
 	VerbRemoved  = "removed"  // instance
 	VerbJoined   = "joined"   // host, router
 	VerbSuspect  = "suspect"  // host
@@ -47,7 +48,7 @@ const (
 	VerbPurged      = "purged"      // shard: its log, below a seq
 	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
 	VerbRenewing    = "renewing"    // instance: a shard server is stopped, to be started anew under its name
-	VerbPostponed   = "postponed"   // instance: it is not renewed now, for it is needed
+	VerbPostponed   = "postponed"   // instance: it is not renewed now, for it is needed; service: why a change waits
 	VerbRenewed     = "renewed"     // instance: it is ready again
 	VerbRolledBack  = "rewound"     // bus: it went back to an older copy of itself
 )

@@ -28,6 +28,9 @@ const (
 	NoOwner      = 65535 // in Slots: a slot that nobody owns
 )
 
+// DefaultMinReady is the min_ready of whoever sets none.
+const DefaultMinReady = Duration(10 * time.Second)
+
 // ServiceSpec is what people write about a service.
 type ServiceSpec struct {
 	Name       string            `json:"name"                 yaml:"-"`
@@ -41,12 +44,13 @@ type ServiceSpec struct {
 	Health     string            `json:"health"               yaml:"health"`  // path probed by the agent; a 2xx answer is ready
 	Command    []string          `json:"command,omitempty"    yaml:"command"` // empty: the sample replica. PORT and RINGWAY_* are in its environment
 	Env        map[string]string `json:"env,omitempty"        yaml:"env"`
-	Image      string            `json:"image,omitempty"      yaml:"image"`   // containers only; empty: Ringway's own
-	Port       int               `json:"port,omitempty"       yaml:"port"`    // containers only: where the image listens; 0: it listens on PORT
-	Limits     Limits            `json:"limits,omitzero"      yaml:"limits"`  // containers only
-	Timeout    Duration          `json:"timeout"              yaml:"timeout"` // for a replica's whole answer
-	Drain      Duration          `json:"drain"                yaml:"drain"`   // longest wait for in-flight requests on removal
-	Grace      Duration          `json:"grace"                yaml:"grace"`   // between SIGTERM and SIGKILL
+	Image      string            `json:"image,omitempty"      yaml:"image"`     // containers only; empty: Ringway's own
+	Port       int               `json:"port,omitempty"       yaml:"port"`      // containers only: where the image listens; 0: it listens on PORT
+	Limits     Limits            `json:"limits,omitzero"      yaml:"limits"`    // containers only
+	Timeout    Duration          `json:"timeout"              yaml:"timeout"`   // for a replica's whole answer
+	Drain      Duration          `json:"drain"                yaml:"drain"`     // longest wait for in-flight requests on removal
+	Grace      Duration          `json:"grace"                yaml:"grace"`     // between SIGTERM and SIGKILL
+	MinReady   Duration          `json:"min_ready"            yaml:"min_ready"` // a new release has to be ready for so long before the next replica is replaced
 }
 
 // Limits bound what one instance may take. Zero: as the runtime has it.
@@ -77,7 +81,7 @@ func DefaultServiceSpec() ServiceSpec {
 	return ServiceSpec{
 		Name: "web", Replicas: 3, Algorithm: Balanced, Slots: DefaultSlots, LoadFactor: 1.25,
 		Key: KeySource{From: "header", Name: "X-Ringway-Key"}, Paths: []string{"/home", "/heartbeat"},
-		Health: "/heartbeat", Timeout: Duration(30 * time.Second), Drain: Duration(30 * time.Second), Grace: Duration(5 * time.Second),
+		Health: "/heartbeat", Timeout: Duration(30 * time.Second), Drain: Duration(30 * time.Second), Grace: Duration(5 * time.Second), MinReady: DefaultMinReady,
 	}
 }
 
@@ -116,6 +120,8 @@ func (s *ServiceSpec) Validate() error {
 		return fmt.Errorf("drain: %s is negative", s.Drain)
 	case s.Grace < 0:
 		return fmt.Errorf("grace: %s is negative", s.Grace)
+	case s.MinReady < 0:
+		return fmt.Errorf("min_ready: %s is negative", s.MinReady)
 	}
 	if err := validContainer(s.Image, s.Port, s.Limits); err != nil {
 		return err
@@ -171,14 +177,24 @@ type Service struct {
 	Replicas   []Replica    `json:"replicas"`             // len is what people asked for
 	ConfigHash string       `json:"configured,omitempty"` // digest of the configuration that was followed last
 	Answered   []Answered   `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
-	Before     *ServiceSpec `json:"before,omitempty"`     // Spec before its last change
-	Stuck      string       `json:"stuck,omitempty"`      // why the last change is not rolled out any further: what serves goes on as Before
+	Before     *ServiceSpec `json:"before,omitempty"`     // what was good before Spec
+	Proven     bool         `json:"proven,omitempty"`     // Spec is good: a replica that runs it was ready for MinReady
+	Stuck      string       `json:"stuck,omitempty"`      // why the last change is not rolled out any further: replicas go back to Before
 	Decision
 }
 
-// Runs is what instances of the service are to be started with.
+// Runs is what replicas of the service are to be started with: what was good,
+// until what is configured has proved to be.
 func (s *Service) Runs() ServiceSpec {
-	if s.Stuck != "" && s.Before != nil {
+	if s.Before != nil && (s.Stuck != "" || !s.Proven) {
+		return *s.Before
+	}
+	return s.Spec
+}
+
+// Target is what replicas are to run in the end, and what follows them is started with.
+func (s *Service) Target() ServiceSpec {
+	if s.Before != nil && s.Stuck != "" {
 		return *s.Before
 	}
 	return s.Spec
@@ -207,7 +223,7 @@ type Answered struct {
 
 // DecodeService reads a value of BucketDesired.
 func DecodeService(b []byte) (Service, error) {
-	var s Service
+	s := Service{Spec: ServiceSpec{MinReady: DefaultMinReady}} // of values that are older than the setting
 	if err := json.Unmarshal(b, &s); err != nil {
 		return Service{}, fmt.Errorf("decode service: %w", err)
 	}

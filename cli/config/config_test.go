@@ -41,7 +41,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 
 	f("service: {}", `f.yaml:1:1: unknown key "service"; did you mean "services"?`)
 	f(web("replicsa: 3"), `f.yaml:3:5: unknown key "replicsa"; did you mean "replicas"?`)
-	f(web("colour: red"), `f.yaml:3:5: unknown key "colour"; use algorithm, command, drain, env, functions, grace, health, image, key, limits, load_factor, paths, port, replicas, slots, timeout`)
+	f(web("colour: red"), `f.yaml:3:5: unknown key "colour"; use algorithm, command, drain, env, functions, grace, health, image, key, limits, load_factor, min_ready, paths, port, replicas, slots, timeout`)
 	f(web("key: {form: header}"), `f.yaml:3:11: unknown key "form"; did you mean "from"?`)
 	f(web("functions: {g: i}"), `f.yaml:3:17: unknown key "g"; did you mean "h"?`)
 

@@ -58,6 +58,7 @@ func serviceKeys(s *events.ServiceSpec) keys {
 		"timeout":     &s.Timeout,
 		"drain":       &s.Drain,
 		"grace":       &s.Grace,
+		"min_ready":   &s.MinReady,
 	}
 }
 

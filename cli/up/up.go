@@ -117,6 +117,7 @@ DATA/logs. A configuration file looks like this, every key may be left out:
       timeout: 30s                # for a whole answer
       drain: 30s                  # for requests in flight on removal
       grace: 5s                   # between SIGTERM and SIGKILL
+      min_ready: 10s              # a changed replica has to be ready for so long before the next one is changed
       functions: {h: "i*i + 2*i + 17", phi: "i*i + j*j + 2*j + 25"}   # of course
   tables:
     StudT:                        # its shard servers; a change starts them anew, one at a time

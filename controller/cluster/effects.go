@@ -71,11 +71,17 @@ func (s *State) Emit(now time.Time, entity, verb, about string, data map[string]
 
 // EmitOnce reports that something cannot be had as it is configured or requested.
 func (s *State) EmitOnce(now time.Time, entity, about string, err error) []Effect {
-	if s.refused[entity+" "+about] == err.Error() {
+	return s.ReportOnce(now, entity, events.VerbRefused, about, err.Error())
+}
+
+// ReportOnce reports why something is not as it should be, until there is another reason.
+func (s *State) ReportOnce(now time.Time, entity, verb, about, why string) []Effect {
+	key := entity + " " + verb + " " + about
+	if s.reported[key] == why {
 		return nil
 	}
-	s.refused[entity+" "+about] = err.Error()
-	return s.Emit(now, entity, events.VerbRefused, about, map[string]any{"reason": err.Error()})
+	s.reported[key] = why
+	return s.Emit(now, entity, verb, about, map[string]any{"reason": why})
 }
 
 func (s *State) Event(now time.Time, entity, verb, about string, data map[string]any) events.Event {

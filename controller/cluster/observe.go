@@ -24,7 +24,7 @@ func (s *State) ObserveHost(b events.HostHeartbeat, now time.Time) []Effect {
 	if effects := hostRollback(s, b, now); effects != nil {
 		return effects
 	}
-	observeUnready(s, b, now)
+	observeReadiness(s, b, now)
 
 	was := h.State
 	h.State = events.Alive
@@ -38,14 +38,44 @@ func (s *State) ObserveHost(b events.HostHeartbeat, now time.Time) []Effect {
 	return nil
 }
 
-func observeUnready(s *State, b events.HostHeartbeat, now time.Time) {
+// observeReadiness notes since when instances are ready, or fail their probes.
+func observeReadiness(s *State, b events.HostHeartbeat, now time.Time) {
 	for _, i := range b.Instances {
+		if _, ok := s.readySince[i.Name]; i.State == events.Ready && !ok {
+			s.readySince[i.Name] = now
+			if s.FirstReady[i.Name].IsZero() {
+				s.FirstReady[i.Name] = now
+			}
+		} else if i.State != events.Ready {
+			delete(s.readySince, i.Name)
+		}
 		if i.State != events.Unready {
 			delete(s.Unready, i.Name)
 		} else if _, ok := s.Unready[i.Name]; !ok {
 			s.Unready[i.Name] = now
 		}
 	}
+}
+
+// ReadyFor is how long an instance has been ready without a break; 0 if it is not.
+func (s *State) ReadyFor(instance string, now time.Time) time.Duration {
+	if since, ok := s.readySince[instance]; ok {
+		return now.Sub(since)
+	}
+	return 0
+}
+
+// WasReady reports whether an instance was ready once.
+func (s *State) WasReady(instance string) bool {
+	_, ok := s.FirstReady[instance]
+	return ok
+}
+
+// Forget drops what is known of an instance that is no longer there.
+func (s *State) Forget(instance string) {
+	delete(s.Unready, instance)
+	delete(s.readySince, instance)
+	delete(s.FirstReady, instance)
 }
 
 // ObserveRouter takes the heartbeat of a router.

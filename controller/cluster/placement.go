@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -10,20 +11,37 @@ import (
 
 func (s *State) MayReplace(p ReplicaKey, now time.Time) bool { return !now.Before(s.backoff[p].since) }
 
-// RecordFailure makes the next replacement of one that dies young wait: twice as
-// long each time, from RetryMin to RetryMax.
-func (s *State) RecordFailure(p ReplicaKey, now time.Time) {
+// RecordFailure notes that an instance is replaced for having failed. One that
+// served is replaced at once, however often. One that dies young and did not makes
+// the next replacement wait, twice as long each time, from RetryMin to RetryMax.
+// When that has become a loop, it returns what there is to say.
+func (s *State) RecordFailure(p ReplicaKey, served bool, now time.Time) string {
 	b := s.backoff[p]
-	if b.since.IsZero() || now.Sub(b.since) >= s.Cfg.YoungAge {
+	if served || b.since.IsZero() || now.Sub(b.since) >= s.Cfg.YoungAge {
 		b.failures = 0
 	} else {
 		b.failures++
 	}
-	b.since = now
-	if b.failures > 0 {
-		b.since = now.Add(min(s.Cfg.RetryMin<<min(b.failures-1, 16), s.Cfg.RetryMax))
-	}
+	b.wait = min(s.Cfg.RetryMin<<min(max(b.failures-1, 0), 16), s.Cfg.RetryMax)
+	b.since = now.Add(b.wait)
 	s.backoff[p] = b
+	if b.failures == minLoop {
+		return s.CrashLoop(p, now)
+	}
+	return ""
+}
+
+// minLoop failures in a row, after the first one, are a crash loop.
+const minLoop = 2
+
+// CrashLoop describes a place in which instances die again and again before they
+// are ready; empty if there is no such loop.
+func (s *State) CrashLoop(p ReplicaKey, now time.Time) string {
+	b := s.backoff[p]
+	if b.failures < minLoop || now.Sub(b.since) >= s.Cfg.YoungAge {
+		return ""
+	}
+	return fmt.Sprintf("crash loop: %d in a row ended before they served, the next one starts %s after the last", b.failures+1, b.wait)
 }
 
 // Placements collects what one round of placing assigns.
@@ -86,8 +104,9 @@ type ReplicaKey struct {
 }
 
 type backoff struct {
-	failures int       // in a row, each of a young instance
-	since    time.Time // no replacement before; an age is counted from here
+	failures int           // in a row after the first one, each of a young instance that did not serve
+	since    time.Time     // no replacement before; an age is counted from here
+	wait     time.Duration // before that
 }
 
 // Placement finds the host that an instance is assigned to.

@@ -27,16 +27,18 @@ type State struct {
 	Undecodable       map[string]bool                       // services whose stored value nobody can read
 	UndecodableTables map[string]bool                       // tables, likewise
 
-	Since     time.Time // listening without a break since then
-	heardSelf time.Time // own heartbeat last came back
-	Hosts     map[string]*Host
-	Routers   map[string]*router
-	Servers   map[string]*shardServer // by name
-	Unready   map[string]time.Time    // instances that fail their probes: since when
-	backoff   map[ReplicaKey]backoff  // replacements that keep dying
-	published map[string]bool         // hosts whose joining was published
-	refused   map[string]string       // what cannot be had as it is configured or requested: why
-	Rollback  *events.Rollback        // why this incarnation of the bus was begun with the values of another
+	Since      time.Time // listening without a break since then
+	heardSelf  time.Time // own heartbeat last came back
+	Hosts      map[string]*Host
+	Routers    map[string]*router
+	Servers    map[string]*shardServer // by name
+	Unready    map[string]time.Time    // instances that fail their probes: since when
+	readySince map[string]time.Time    // instances that are ready: since when without a break
+	FirstReady map[string]time.Time    // instances that are or were ready
+	backoff    map[ReplicaKey]backoff  // replacements that keep dying
+	published  map[string]bool         // hosts whose joining was published
+	reported   map[string]string       // what cannot be had as it is configured or requested, or waits: why
+	Rollback   *events.Rollback        // why this incarnation of the bus was begun with the values of another
 }
 
 // Stored is a value of a bucket as this leader last wrote it.
@@ -64,8 +66,8 @@ func New(cfg Config, term events.Token, seed uint64, now time.Time) *State {
 	return &State{
 		Cfg: cfg, Term: term, Rng: rand.New(rand.NewPCG(seed, term.Revision)), Since: now, heardSelf: now,
 		Services: map[string]*Stored[events.Service]{}, Assigned: map[string]*Stored[events.Assignment]{}, Routes: map[string]*Stored[events.Route]{},
-		Hosts: map[string]*Host{}, Routers: map[string]*router{}, Unready: map[string]time.Time{},
-		backoff: map[ReplicaKey]backoff{}, published: map[string]bool{}, refused: map[string]string{},
+		Hosts: map[string]*Host{}, Routers: map[string]*router{}, Unready: map[string]time.Time{}, readySince: map[string]time.Time{}, FirstReady: map[string]time.Time{},
+		backoff: map[ReplicaKey]backoff{}, published: map[string]bool{}, reported: map[string]string{},
 		Tables: map[string]*Stored[events.Database]{}, TableRoutes: map[string]*Stored[events.TableRoute]{}, Servers: map[string]*shardServer{},
 		Undecodable: map[string]bool{}, UndecodableTables: map[string]bool{},
 	}

@@ -36,8 +36,14 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
 			continue
 		}
-		if before := next.Runs(); ok {
-			next.Before, next.Stuck = &before, ""
+		if ok {
+			next.Stuck = ""
+		}
+		if ok && changed(instanceSpec(next.Spec, events.Replica{}), instanceSpec(spec, events.Replica{})) != "" {
+			if before := next.Spec; have.Value.Proven || have.Value.Before == nil && isServing(s, have.Value) {
+				next.Before = &before
+			}
+			next.Proven = false
 		}
 		next.Spec, next.ConfigHash = spec, w.ConfigHash
 		before := len(next.Replicas)
@@ -52,6 +58,13 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		effects = append(effects, cluster.PutService{Value: next})
 	}
 	return effects
+}
+
+// isServing reports whether a replica serves that runs what is configured.
+func isServing(s *cluster.State, svc events.Service) bool {
+	return svc.Stuck == "" && slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool {
+		return serves(s, svc.Spec.Name, r) && outdatedBecause(s, svc.Spec, r.Name) == ""
+	})
 }
 
 // adoptable finds the instances of a service that no stored value knows: those

@@ -15,6 +15,10 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		for _, r := range InstancesOf(svc) {
+			runs := svc.Runs()
+			if !cluster.IsReplica(svc, r.Name) {
+				runs = svc.Target()
+			}
 			if _, ok := s.Placement(r.Name); ok {
 				continue
 			}
@@ -22,7 +26,7 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 			if at == "" {
 				continue // no host is alive; a heartbeat brings us back here
 			}
-			next.Add(at, instanceSpec(svc.Runs(), r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
+			next.Add(at, instanceSpec(runs, r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
 	}
 }

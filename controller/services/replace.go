@@ -1,7 +1,6 @@
 package services
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -22,11 +21,14 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			if why == "" || !s.MayReplace(place, now) {
 				continue
 			}
-			s.RecordFailure(place, now)
-			svc.Replicas[i] = events.Replica{Name: cmp.Or(old.Next, cluster.FreshName(s, svc)), ID: old.ID, Request: old.Request}
+			loops := s.RecordFailure(place, s.WasReady(old.Name), now)
+			svc.Replicas[i] = successor(s, svc, old)
 			cause = append(cause,
 				s.Event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
 				s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name, map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+			if loops != "" {
+				cause = append(cause, s.Event(now, events.EntityInstance, events.VerbLooping, svc.Replicas[i].Name, map[string]any{"service": name, "id": old.ID, "reason": loops + "; the last one: " + why}))
+			}
 		}
 		if len(cause) > 0 {
 			svc.Decision = s.Because(cause...)
@@ -34,6 +36,16 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		}
 	}
 	return effects
+}
+
+// successor takes the place of a replica that failed: the instance that was to
+// follow it, unless that runs what has not proved good yet.
+func successor(s *cluster.State, svc events.Service, old events.Replica) events.Replica {
+	next := events.Replica{Name: old.Next, ID: old.ID, Request: old.Request}
+	if next.Name == "" || changed(instanceSpec(svc.Runs(), next), instanceSpec(svc.Target(), next)) != "" {
+		next.Name, next.Next = cluster.FreshName(s, svc), old.Next
+	}
+	return next
 }
 
 // failureOf is why an instance has to be replaced, if it has to, and where it was.

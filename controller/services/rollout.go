@@ -1,6 +1,8 @@
 package services
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -9,88 +11,222 @@ import (
 	"ringway/events"
 )
 
-// RollOut is the rolling update of services whose configuration has changed. A
-// replica that serves gets a successor, one at a time and only while all others
-// serve, and is replaced when the successor is ready. If that does not become
-// ready, the update halts. Replicas that do not serve are replaced at once.
+// RollOut is the rolling update of services whose configuration has changed. One
+// replica at a time gets a successor, and only while all others serve. The
+// successor gets the replica's requests when it is ready, and its place when it
+// has been ready for min_ready; until then the replica stands by. If the
+// successor fails, the update halts, and what was changed goes back the same way.
+// A service of which nothing was ever good is replaced at once: it has nothing to lose.
 func RollOut(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		svc.Replicas = slices.Clone(svc.Replicas)
-		cause := finishReplacements(s, &svc, now)
-		if cause == nil {
-			cause = startReplacements(s, &svc, now)
+		cause, changed := finishReplacements(s, &svc, now)
+		if !changed && prove(s, &svc, now) {
+			changed = true
 		}
-		if len(cause) > 0 {
+		if !changed {
+			cause = startReplacements(s, &svc, now)
+			changed = len(cause) > 0
+		}
+		if changed {
 			svc.Decision = s.Because(cause...)
 			effects = append(effects, cluster.PutService{Value: svc})
+			continue
+		}
+		if why := rolloutBlockedBy(s, svc); why != "" {
+			effects = append(effects, s.ReportOnce(now, events.EntityService, events.VerbPostponed, name, why)...)
 		}
 	}
 	return effects
 }
 
-// finishReplacements lets the next of a replica take its place when it is ready, and gives
-// it up when it has failed.
-func finishReplacements(s *cluster.State, svc *events.Service, now time.Time) (cause []events.Event) {
+// finishReplacements lets the next of a replica take its place when it has been
+// ready for long enough, and gives it up when it has failed or runs what is
+// configured no more.
+func finishReplacements(s *cluster.State, svc *events.Service, now time.Time) (cause []events.Event, changed bool) {
 	for i, r := range svc.Replicas {
 		if r.Next == "" {
 			continue
 		}
 		at, placed := s.Placement(r.Next)
-		st, known := s.Hosts[at].Status(r.Next)
-		why, _ := failureOf(s, r.Next, now)
+		about := func(verb, instance, by, why string) {
+			data := map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}
+			if by != "" {
+				data["by"] = by
+			}
+			cause = append(cause, s.Event(now, events.EntityInstance, verb, instance, data))
+		}
+		why, lost := nextFailed(s, svc.Spec, r.Next, now)
 		switch {
-		case placed && known && st.State == events.Ready && st.Address != "" && s.Hosts[at].State == events.Alive:
-			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID, Request: r.Request}
-			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbReplaced, r.Name,
-				map[string]any{"service": svc.Spec.Name, "id": r.ID, "by": r.Next, "reason": "the configuration changed, and " + r.Next + " is ready"}))
-		case why != "" && s.Hosts[at].State == events.Lost:
-			svc.Replicas[i].Next = "" // the lost host is no failure of the new configuration
-			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbDied, r.Next,
-				map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}))
-		case why != "":
+		case placed && outdatedBecause(s, svc.Target(), r.Next) != "":
 			svc.Replicas[i].Next = ""
-			svc.Stuck = r.Next + ", the first with the new configuration, did not become ready: " + why
-			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbDied, r.Next,
-				map[string]any{"service": svc.Spec.Name, "id": r.ID, "host": at, "reason": why}),
-				s.Event(now, events.EntityService, events.VerbHalted, svc.Spec.Name, map[string]any{"reason": svc.Stuck}))
-		}
-	}
-	return cause
-}
-
-// startReplacements finds what is to be replaced next.
-func startReplacements(s *cluster.State, svc *events.Service, now time.Time) (cause []events.Event) {
-	name := svc.Spec.Name
-	mayFollow := svc.Stuck == "" && !slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Next != "" || !serves(s, name, r) })
-	for i, old := range svc.Replicas {
-		why := outdatedBecause(s, svc.Runs(), old)
-		switch serves := serves(s, name, old); {
-		case why == "" || old.Next != "" || serves && !mayFollow:
-		case serves:
-			mayFollow = false
-			svc.Replicas[i].Next = cluster.FreshName(s, *svc)
-			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbCreated, svc.Replicas[i].Next,
-				map[string]any{"service": name, "id": old.ID, "follows": old.Name, "reason": why}))
+			about(events.VerbReplaced, r.Next, r.Name, "something else is configured")
+		case why == "" && s.ReadyFor(r.Next, now) >= svc.Spec.MinReady.D() && isReady(s, r.Next):
+			svc.Replicas[i] = events.Replica{Name: r.Next, ID: r.ID, Request: r.Request}
+			svc.Proven = svc.Proven || svc.Stuck == ""
+			about(events.VerbReplaced, r.Name, r.Next, fmt.Sprintf("the configuration changed, and %s has been ready for %s", r.Next, svc.Spec.MinReady.D()))
+		case why == "":
+			continue
 		default:
-			svc.Replicas[i].Name = cluster.FreshName(s, *svc)
-			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name,
-				map[string]any{"service": name, "id": old.ID, "by": svc.Replicas[i].Name, "reason": why}))
+			svc.Replicas[i].Next = ""
+			about(events.VerbDied, r.Next, "", why)
+			s.RecordFailure(cluster.ReplicaKey{Service: svc.Spec.Name, ID: r.ID}, s.WasReady(r.Next), now)
+			if !lost && svc.Stuck == "" { // a lost host is no failure of the new configuration
+				did := "become"
+				if s.WasReady(r.Next) {
+					did = "stay"
+				}
+				svc.Stuck, svc.Proven = fmt.Sprintf("%s, with the new configuration, did not %s ready: %s", r.Next, did, why), false
+				cause = append(cause, s.Event(now, events.EntityService, events.VerbHalted, svc.Spec.Name, map[string]any{"reason": svc.Stuck}))
+			}
+		}
+		changed = true
+	}
+	return cause, changed
+}
+
+// nextFailed is why a successor will not take the place of a replica; lost: its
+// host is.
+func nextFailed(s *cluster.State, spec events.ServiceSpec, instance string, now time.Time) (why string, lost bool) {
+	why, at := failureOf(s, instance, now)
+	lost = at != "" && s.Hosts[at] != nil && s.Hosts[at].State == events.Lost
+	limit := s.Cfg.RestartTimeout + spec.MinReady.D()
+	if first, ok := s.FirstReady[instance]; why == "" && ok && now.Sub(first) >= limit && s.HostAlive(at) && !isReady(s, instance) {
+		st, _ := s.Hosts[at].Status(instance)
+		why = fmt.Sprintf("it was not ready for %s at a time within %s: %s", spec.MinReady.D(), limit, cmp.Or(st.Detail, st.State))
+	}
+	return why, lost
+}
+
+// prove notes that what is configured works: a replica that runs it has been ready
+// for long enough. What is configured later is measured against it.
+func prove(s *cluster.State, svc *events.Service, now time.Time) bool {
+	if svc.Proven || svc.Stuck != "" {
+		return false
+	}
+	svc.Proven = slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool {
+		return isReady(s, r.Name) && s.ReadyFor(r.Name, now) >= svc.Spec.MinReady.D() && outdatedBecause(s, svc.Spec, r.Name) == ""
+	})
+	return svc.Proven
+}
+
+// startReplacements finds what is to be replaced next: first what does not serve,
+// for that costs nothing, and then by id.
+func startReplacements(s *cluster.State, svc *events.Service, now time.Time) (cause []events.Event) {
+	name, target := svc.Spec.Name, svc.Target()
+	about := func(verb, instance string, r events.Replica, data map[string]any) {
+		data["service"], data["id"] = name, r.ID
+		cause = append(cause, s.Event(now, events.EntityInstance, verb, instance, data))
+	}
+	if svc.Before == nil {
+		for i, old := range svc.Replicas {
+			if why := outdatedBecause(s, target, old.Name); why != "" && !serves(s, name, old) && old.Next == "" {
+				svc.Replicas[i].Name = cluster.FreshName(s, *svc)
+				about(events.VerbReplaced, old.Name, old, map[string]any{"by": svc.Replicas[i].Name, "reason": why})
+			}
 		}
 	}
+	if len(cause) > 0 {
+		return cause
+	}
+	i, blocked := nextReplacement(s, *svc)
+	if i < 0 || blocked != "" || !s.MayReplace(cluster.ReplicaKey{Service: name, ID: svc.Replicas[i].ID}, now) {
+		return nil
+	}
+	old := svc.Replicas[i]
+	svc.Replicas[i].Next = cluster.FreshName(s, *svc)
+	about(events.VerbCreated, svc.Replicas[i].Next, old, map[string]any{"follows": old.Name, "reason": outdatedBecause(s, target, old.Name)})
 	return cause
 }
 
-// outdatedBecause is why a replica has to be replaced, if it has to. Nothing is
+// nextReplacement is the replica that gets a successor next, -1 if none does, and
+// whom that has to wait for.
+func nextReplacement(s *cluster.State, svc events.Service) (next int, blocked string) {
+	next = -1
+	if slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Next != "" }) {
+		return next, ""
+	}
+	idle := ""
+	for i, r := range svc.Replicas {
+		outdated, up := outdatedBecause(s, svc.Target(), r.Name) != "", serves(s, svc.Spec.Name, r)
+		switch {
+		case outdated && !up: // before all others
+			return i, ""
+		case outdated && next < 0:
+			next = i
+		case !up:
+			idle = cmp.Or(idle, r.Name)
+		}
+	}
+	if next >= 0 && idle != "" {
+		blocked = idle + ", which is to serve meanwhile, does not: " + stateOf(s, idle)
+	}
+	return next, blocked
+}
+
+// rolloutBlockedBy is what keeps a rollout waiting that has not halted.
+func rolloutBlockedBy(s *cluster.State, svc events.Service) string {
+	_, blocked := nextReplacement(s, svc)
+	if blocked == "" {
+		return ""
+	}
+	return "the change waits: " + blocked
+}
+
+// Detail describes how far a change of a service is, and what loops.
+func Detail(s *cluster.State, svc events.Service) string {
+	if svc.Stuck != "" {
+		return svc.Stuck
+	}
+	behind := 0
+	for _, r := range svc.Replicas {
+		if r.Next != "" {
+			return fmt.Sprintf("%s is to follow %s: %s", r.Next, r.Name, stateOf(s, r.Next))
+		}
+		if outdatedBecause(s, svc.Target(), r.Name) != "" {
+			behind++
+		}
+	}
+	if behind == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d replicas are to be replaced; %s", behind, cmp.Or(rolloutBlockedBy(s, svc), "one is about to"))
+}
+
+// stateOf is what is known of an instance, for people.
+func stateOf(s *cluster.State, instance string) string {
+	at, ok := s.Placement(instance)
+	if !ok {
+		return "no host has room for it"
+	}
+	if h := s.Hosts[at]; h == nil || h.State != events.Alive {
+		return "host " + at + " is silent"
+	}
+	st, ok := s.Hosts[at].Status(instance)
+	switch {
+	case !ok:
+		return "host " + at + " has not begun with it"
+	case st.Detail != "":
+		return st.State + ": " + st.Detail
+	}
+	return st.State
+}
+
+// outdatedBecause is why an instance has to be replaced, if it has to. Nothing is
 // decided about a silent host: what it runs may well serve.
-func outdatedBecause(s *cluster.State, spec events.ServiceSpec, r events.Replica) string {
-	at, ok := s.Placement(r.Name)
+func outdatedBecause(s *cluster.State, spec events.ServiceSpec, instance string) string {
+	at, ok := s.Placement(instance)
 	if !ok || s.Hosts[at] == nil || s.Hosts[at].Heartbeat == nil || s.Hosts[at].State != events.Alive {
 		return ""
 	}
 	instances := s.Assigned[at].Value.Instances
-	have := instances[slices.IndexFunc(instances, func(i events.InstanceSpec) bool { return i.Name == r.Name })]
-	want := instanceSpec(spec, r)
+	have := instances[slices.IndexFunc(instances, func(i events.InstanceSpec) bool { return i.Name == instance })]
+	return changed(have, instanceSpec(spec, events.Replica{}))
+}
+
+// changed is what differs about how instances are started.
+func changed(have, want events.InstanceSpec) string {
 	switch {
 	case !slices.Equal(have.Command, want.Command):
 		return "another command is configured"
@@ -108,8 +244,18 @@ func outdatedBecause(s *cluster.State, spec events.ServiceSpec, r events.Replica
 	return ""
 }
 
-// serves reports whether a replica owns slots.
+// serves reports whether a replica, or what follows it, owns slots.
 func serves(s *cluster.State, service string, r events.Replica) bool {
 	route, ok := s.Routes[service]
-	return ok && OwnsSlots(route.Value, r.Name)
+	return ok && (OwnsSlots(route.Value, r.Name) || r.Next != "" && OwnsSlots(route.Value, r.Next))
+}
+
+// isReady reports whether an instance is ready on a host that is not silent.
+func isReady(s *cluster.State, instance string) bool {
+	at, ok := s.Placement(instance)
+	if !ok || !s.HostAlive(at) {
+		return false
+	}
+	st, ok := s.Hosts[at].Status(instance)
+	return ok && st.State == events.Ready && st.Address != ""
 }

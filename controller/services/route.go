@@ -39,41 +39,61 @@ func Route(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 
 // nextRoute is the route without its slots.
 func nextRoute(s *cluster.State, svc events.Service) events.Route {
-	spec := svc.Spec
+	spec, members := svc.Spec, serving(s, svc)
 	return events.Route{
 		Service: spec.Name, Algorithm: spec.Algorithm, Functions: spec.Functions, LoadFactor: spec.LoadFactor,
-		Key: spec.Key, Paths: spec.Paths, Timeout: spec.Timeout, Members: append(serving(s, svc), leaving(s, svc)...),
+		Key: spec.Key, Paths: spec.Paths, Timeout: spec.Timeout, Members: append(members, leaving(s, svc, members)...),
 	}
 }
 
-// serving lists the replicas that are ready, in id order.
+// serving lists the replicas that are ready, in id order: in place of one that is
+// being replaced what follows it, when that is ready.
 func serving(s *cluster.State, svc events.Service) []events.Member {
 	members := []events.Member{}
 	out := suspects(s, svc)
 	for _, r := range slices.SortedFunc(slices.Values(svc.Replicas), cluster.ByID) {
-		at, ok := s.Placement(r.Name)
-		if !ok || slices.Contains(out, at) {
-			continue
-		}
-		h := s.Hosts[at]
-		if st, ok := h.Status(r.Name); ok && st.State == events.Ready && st.Address != "" {
-			members = append(members, events.Member{Name: r.Name, ID: r.ID, Host: at, Address: st.Address, Weight: 1})
-		} else if h != nil && h.Heartbeat == nil {
-			// A new leader has no heartbeat of this host yet: its members stay.
-			if m, ok := Routed(s, svc.Spec.Name, r.Name); ok && !m.Draining {
+		for _, name := range []string{r.Next, r.Name} {
+			if m, ok := memberOf(s, svc.Spec.Name, name, r.ID, out); ok {
 				members = append(members, m)
+				break
 			}
 		}
 	}
 	return members
 }
 
-// leaving lists the instances that finish what they have begun.
-func leaving(s *cluster.State, svc events.Service) (members []events.Member) {
+// memberOf is an instance as a member that gets requests, if it can be one; silent
+// lists the hosts that are out for their silence.
+func memberOf(s *cluster.State, service, name string, id int, silent []string) (events.Member, bool) {
+	at, ok := s.Placement(name)
+	if !ok || slices.Contains(silent, at) {
+		return events.Member{}, false
+	}
+	h := s.Hosts[at]
+	if st, ok := h.Status(name); ok && st.State == events.Ready && st.Address != "" {
+		return events.Member{Name: name, ID: id, Host: at, Address: st.Address, Weight: 1}, true
+	}
+	if h != nil && h.Heartbeat == nil {
+		// A new leader has no heartbeat of this host yet: its members stay.
+		m, ok := Routed(s, service, name)
+		return m, ok && !m.Draining
+	}
+	return events.Member{}, false
+}
+
+// leaving lists the instances that finish what they have begun: those that are not
+// wanted, and those whose requests another one gets.
+func leaving(s *cluster.State, svc events.Service, serving []events.Member) (members []events.Member) {
+	isMember := func(name string) bool {
+		return slices.ContainsFunc(serving, func(m events.Member) bool { return m.Name == name })
+	}
+	wanted := func(name string) bool {
+		return slices.ContainsFunc(svc.Replicas, func(r events.Replica) bool { return r.Name == name && !isMember(r.Next) || r.Next == name })
+	}
 	for _, at := range slices.Sorted(maps.Keys(s.Assigned)) {
 		for _, i := range s.Assigned[at].Value.Instances {
 			m, routed := Routed(s, svc.Spec.Name, i.Name)
-			if i.Kind != "" || i.Service != svc.Spec.Name || cluster.IsWanted(svc, i.Name) || !routed {
+			if i.Kind != "" || i.Service != svc.Spec.Name || wanted(i.Name) || !routed {
 				continue
 			}
 			h := s.Hosts[at]
@@ -162,7 +182,7 @@ func routeEvents(s *cluster.State, now time.Time, have *cluster.Stored[events.Ro
 		switch {
 		case m.Draining && OwnsSlots(before, m.Name):
 			drains = append(drains, m.Name)
-			add(events.VerbDraining, m, "no longer wanted")
+			add(events.VerbDraining, m, whyDraining(s, m, next.Service))
 		case !m.Draining && !OwnsSlots(before, m.Name):
 			joined = append(joined, m.Name)
 			add(events.VerbReady, m, "passes its health probe")
@@ -179,6 +199,13 @@ func routeEvents(s *cluster.State, now time.Time, have *cluster.Stored[events.Ro
 	return append(list, s.Event(now, events.EntityRoute, events.VerbChanged, next.Service, map[string]any{
 		"joined": joined, "left": left, "draining": drains, "members": len(next.Members) - CountDraining(next.Members),
 	}))
+}
+
+func whyDraining(s *cluster.State, m events.Member, service string) string {
+	if svc, ok := s.Services[service]; ok && cluster.IsWanted(svc.Value, m.Name) {
+		return "what follows it is ready"
+	}
+	return "no longer wanted"
 }
 
 func CountDraining(members []events.Member) (n int) {

@@ -156,7 +156,7 @@ func waitingFor(s *cluster.State, r *request) string {
 		}
 	}
 	for _, x := range s.Services[r.service].Value.Replicas {
-		if r.has(x) && !OwnsSlots(route.Value, x.Name) {
+		if r.has(x) && !serves(s, r.service, x) {
 			return x.Name + " is not ready yet"
 		}
 	}
@@ -174,7 +174,7 @@ func scaled(s *cluster.State, r *request) events.ScaleReply {
 	for _, m := range route.Value.Members {
 		if !m.Draining {
 			reply.Replicas = append(reply.Replicas, m.Name)
-			if slices.ContainsFunc(replicas, func(x events.Replica) bool { return x.Name == m.Name && r.has(x) }) {
+			if slices.ContainsFunc(replicas, func(x events.Replica) bool { return (x.Name == m.Name || x.Next == m.Name) && r.has(x) }) {
 				reply.Added = append(reply.Added, m.Name)
 			}
 		}

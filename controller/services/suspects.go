@@ -20,7 +20,13 @@ func suspects(s *cluster.State, svc events.Service) (out []string) {
 	var silent []*cluster.Host
 	members := map[string]int{}
 	for _, r := range svc.Replicas {
-		if at, ok := s.Placement(r.Name); ok {
+		name := r.Name
+		if at, ok := s.Placement(r.Next); ok {
+			if st, ok := s.Hosts[at].Status(r.Next); ok && st.State == events.Ready { // it gets the requests
+				name = r.Next
+			}
+		}
+		if at, ok := s.Placement(name); ok {
 			members[at]++
 		}
 	}

@@ -22,12 +22,15 @@ func ReplaceServers(s *cluster.State, now time.Time) (effects []cluster.Effect) 
 			if why == "" || old.Renewal != nil || !s.MayReplace(place, now) {
 				continue
 			}
-			s.RecordFailure(place, now)
+			loops := s.RecordFailure(place, false, now) // its health endpoint answers long before it can serve
 			db.Servers[i].Name = cluster.FreshServer(s)
 			about := map[string]any{"table": name, "id": old.ID, "host": old.Host, "volume": old.Volume, "reason": why}
 			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbDied, old.Name, about))
 			about["by"] = db.Servers[i].Name
 			cause = append(cause, s.Event(now, events.EntityInstance, events.VerbReplaced, old.Name, about))
+			if loops != "" {
+				cause = append(cause, s.Event(now, events.EntityInstance, events.VerbLooping, db.Servers[i].Name, map[string]any{"table": name, "id": old.ID, "reason": loops + "; the last one: " + why}))
+			}
 		}
 		if len(cause) > 0 {
 			db.Decision = s.Because(cause...)
