@@ -81,7 +81,9 @@ func runController(ctx context.Context, o cli.ControllerOptions, version string)
 	defer conn.Close()
 	cfg := controller.DefaultConfig()
 	cfg.ID, cfg.Version, cfg.ExpectHosts = o.ID, version, o.Hosts
-	cfg.Services = []controller.ServiceConfig{{Name: o.Config.Service, ConfigHash: o.Config.ConfigHash, Overlay: o.Config.Overlay}}
+	cfg.Services = []controller.ServiceConfig{{
+		Name: o.Config.Service, ConfigHash: o.Config.ConfigHash, Given: o.Config.Given, Replicas: o.Config.Replicas, Overlay: o.Config.Overlay,
+	}}
 	for _, t := range o.Tables {
 		cfg.Tables = append(cfg.Tables, controller.TableConfig(t))
 	}

@@ -163,7 +163,8 @@ func (a *app) controllerCommand() *cobra.Command {
 	var o ControllerOptions
 	var logs console.LogFlags
 	var spec config.Flags
-	var run, table string
+	var run config.Run
+	var table string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "controller",
@@ -200,8 +201,7 @@ func (a *app) controllerCommand() *cobra.Command {
 	cmd.Flag("id").DefValue = "host name and a random suffix"
 	cmd.Flags().StringVar(&table, "table", "", "YAML or JSON file of a table to make if it is not there, see ringway init")
 	cmd.Flags().BoolVar(&check, "check", false, "say what is wrong with --config and --table, and end")
-	cmd.Flags().StringVar(&run, "run", "", "of `up`: what its flags say is followed once a run")
-	_ = cmd.Flags().MarkHidden("run") // fails only for a flag that is not there
+	run.Add(cmd)
 	cmd.Flags().IntVar(&o.Hosts, "expect-hosts", 0, "hosts to wait for before the first instances are placed (default: those heard in 1.5 s)")
 	cmd.Flags().IntVar(&o.Copies, "bus-copies", 0, "copies of each stream of the bus (default: one on each of its servers, three at most)")
 	spec.Add(cmd)

@@ -240,7 +240,7 @@ func TestDecide_DeadReplicaIsNotFilledByWhatHasNotProvedGood(t *testing.T) {
 // was ever good serve, and in the end all run the last good release.
 func TestDecide_RolloutsNeverTakeAServiceDown(t *testing.T) {
 	t.Parallel() // with the sites, which wait
-	for seed := range uint64(40) {
+	for seed := range uint64(15) {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		n := 2 + rng.IntN(4)
 		w := started(t, webConfig(n), "h1", "h2", "h3")
@@ -296,4 +296,75 @@ func TestDecide_ConfigurationThatOnlyRoutersApplyReplacesNothing(t *testing.T) {
 	if !slices.Equal(before, w.replicas()) {
 		t.Fatalf("replicas went from %v to %v", before, w.replicas())
 	}
+}
+
+// A file's number of replicas counts when it changes; what people add or remove
+// stands until then, and status says so.
+func TestDecide_RequestsStandUntilTheFilesNumberChanges(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	file := func(hash string, replicas int, change ...func(*events.ServiceSpec)) {
+		w.configure(hash, func(s *events.ServiceSpec) {
+			s.Replicas = replicas
+			for _, f := range change {
+				f(s)
+			}
+		})
+		w.s.Cfg.Services[0].Replicas = &replicas
+		w.run(2 * time.Second)
+	}
+	want := func(n int, detail string) {
+		t.Helper()
+		if got := status(w.s, w.now).Services[0]; got.Wanted != n || got.Serving != n || got.Detail != detail {
+			t.Fatalf("got %+v, want %d replicas and %q", got, n, detail)
+		}
+	}
+	file("2", 4)
+	want(4, "")
+	w.scale(true, 2)
+	w.run(2 * time.Second)
+	want(6, "6 replicas by request; the file's 4 counts when that number is changed")
+	file("3", 4, func(s *events.ServiceSpec) { s.LoadFactor = 2 })
+	want(6, "6 replicas by request; the file's 4 counts when that number is changed")
+	file("4", 5)
+	want(5, "")
+}
+
+// Only a configuration that was given later is followed: a standby with an older
+// file takes nothing back when it leads, and says so.
+func TestDecide_AnOlderFileIsNotFollowed(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	given := func(hash, name string, at time.Time) {
+		w.configure(hash, command(name))
+		w.s.Cfg.Services[0].Given = at
+	}
+	noon := w.now
+	given("new", "new", noon)
+	w.serve(40*time.Second, 3)
+	w.wantCommands("new", "new", "new")
+	w.elect()
+	given("old", "old", noon.Add(-time.Hour))
+	w.serve(40*time.Second, 3)
+	w.wantCommands("new", "new", "new")
+	w.wantEvent("service.refused", "web")
+	if got := status(w.s, w.now).Services[0].Detail; !strings.Contains(got, "this controller has another configuration, of 2025-12-31 23:00:03, than the one of 2026-01-01 00:00:03 that is followed") {
+		t.Errorf("status says %q", got)
+	}
+	given("old", "old", noon.Add(time.Hour)) // given again
+	w.serve(40*time.Second, 3)
+	w.wantCommands("old", "old", "old")
+}
+
+// The same file, given again, tries again what was halted.
+func TestDecide_TheSameFileAgainTriesAgain(t *testing.T) {
+	w := started(t, webConfig(3), "h1")
+	w.broken = "app"
+	w.configure("2", command("app"))
+	w.serve(time.Minute, 3)
+	w.wantEvent("service.halted", "web")
+	w.broken = ""
+	w.serve(time.Minute, 3)
+	w.wantCommands("sample", "sample", "sample")
+	w.s.Cfg.Services[0].Given = w.now
+	w.serve(40*time.Second, 3)
+	w.wantCommands("app", "app", "app")
 }

@@ -60,6 +60,7 @@ func TestDecide_WhatIsAcceptedSurvivesARestart(t *testing.T) {
 			}
 			w.run(time.Duration(rapid.IntRange(0, 40).Draw(rt, "time")) * time.Second / 2)
 		}
+		w.run(2 * time.Second) // what was changed last is accepted
 		want, ids := w.s.Services["web"].Value.Spec.Replicas, len(w.replicas())
 		w.elect()
 		w.run(time.Second)

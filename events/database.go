@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"ringway/events/rowjson"
 )
@@ -34,6 +35,7 @@ type Database struct {
 
 	ConfigHash        string      `json:"configured,omitempty"` // digest of the configuration of the table that was looked at last
 	ServersConfigHash string      `json:"followed,omitempty"`   // digest of the configuration of its servers that was followed last
+	ServersGiven      time.Time   `json:"given,omitzero"`       // when that was given
 	Before            *ServerSpec `json:"before,omitempty"`     // what servers that are behind run
 	Stuck             string      `json:"stuck,omitempty"`      // why ServerSpec is not rolled out any further
 	Decision

@@ -176,6 +176,8 @@ type Service struct {
 	Spec       ServiceSpec  `json:"spec"`
 	Replicas   []Replica    `json:"replicas"`             // len is what people asked for
 	ConfigHash string       `json:"configured,omitempty"` // digest of the configuration that was followed last
+	Given      time.Time    `json:"given,omitzero"`       // when that configuration was given
+	Asked      *int         `json:"asked,omitempty"`      // the number of replicas that it asks for, if it is a file's
 	Answered   []Answered   `json:"answered,omitempty"`   // the newest requests, so that a repeated one changes nothing
 	Before     *ServiceSpec `json:"before,omitempty"`     // what was good before Spec
 	Proven     bool         `json:"proven,omitempty"`     // Spec is good: a replica that runs it was ready for MinReady

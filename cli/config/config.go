@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -31,8 +32,9 @@ const maxConfig = 1 << 20
 
 // Config is what a person wrote, read without a fault.
 type Config struct {
-	source   []byte // the file
-	service  string // empty: none was named
+	source   []byte    // the file
+	changed  time.Time // last
+	service  string    // empty: none was named
 	settings []func(*events.ServiceSpec)
 	at       map[string]place // of every value that was written; see decoder
 	tables   []*tableConfig
@@ -68,7 +70,14 @@ func LoadConfig(file string) (*Config, error) {
 	if err != nil {
 		return nil, console.Usage("configuration: %w; name a file that is there with --config", err)
 	}
-	return ParseConfig(file, b)
+	c, err := ParseConfig(file, b)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(file); err == nil {
+		c.changed = info.ModTime()
+	}
+	return c, nil
 }
 
 // ParseConfig reads the content of a configuration file. Errors begin with
@@ -185,20 +194,24 @@ func cleaned(message string) string {
 	return message
 }
 
-// Overlay puts the file over base.
+// Overlay is what the file and the flags ask for. A file that names the service
+// says all of it: what it does not write is as by default, whatever was written
+// once, but for the number of replicas. Without such a file base stays.
 func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
-	spec := base
+	from := base
 	if c.service != "" {
-		spec.Name = c.service
+		from = events.DefaultServiceSpec()
+		from.Name, from.Replicas = c.service, base.Replicas
 	}
+	spec := from
 	for _, s := range c.settings {
 		s(&spec)
 	}
-	if (c.wrote("command") || c.wrote("image")) && !c.wrote("paths") && len(base.Command) == 0 && base.Image == "" {
+	if (c.wrote("command") || c.wrote("image")) && !c.wrote("paths") && len(from.Command) == 0 && from.Image == "" {
 		spec.Paths = nil // those of the sample replica mean nothing to another program
 	}
 	if !c.wrote("slots") {
-		spec.Slots = slotsFor(base, spec.Algorithm)
+		spec.Slots = slotsFor(from, spec.Algorithm)
 	}
 	if err := validate(&spec); err != nil {
 		return base, locate(c.at, err)
@@ -239,8 +252,8 @@ type Flags struct {
 func (f *Flags) Add(cmd *cobra.Command) {
 	d := events.DefaultServiceSpec()
 	cmd.Flags().StringVar(&f.config, "config", "", "YAML file that describes the service, and what shard servers run")
-	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as stored")
-	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as stored")
+	cmd.Flags().IntVar(&f.replicas, "replicas", d.Replicas, "replicas of the service; without the flag, as the file says, or as stored")
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", d.Algorithm, "balanced or course; without the flag, as the file says, or as stored")
 }
 
 // ServiceConfig is what a person configures of the service and of shard servers.
@@ -249,12 +262,35 @@ func (f *Flags) Add(cmd *cobra.Command) {
 type ServiceConfig struct {
 	Service    string
 	ConfigHash string
+	Given      time.Time // zero: nobody knows
+	Replicas   *int      // the number of the file, or the default; nil: no file names the service, or a flag says how many
 	Overlay    Overlay
 	Servers    []ServersConfig
 }
 
+// Run is one run of `up`: what its file and flags say is followed once a run. They
+// are given when it begins; without it a file is given when it is changed.
+type Run struct {
+	ID    string
+	Given time.Time
+}
+
+// Add adds the flags that `up` starts its controller with.
+func (r *Run) Add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.ID, "run", "", "of `up`: what its flags say is followed once a run")
+	cmd.Flags().TimeVar(&r.Given, "given", time.Time{}, []string{time.RFC3339Nano}, "of `up`: when the run began")
+	for _, name := range []string{"run", "given"} {
+		_ = cmd.Flags().MarkHidden(name) // fails only for a flag that is not there
+	}
+}
+
+// Args are those flags.
+func (r *Run) Args() []string {
+	return []string{"--run", r.ID, "--given", r.Given.Format(time.RFC3339Nano)}
+}
+
 // ServiceConfig reads the file now. Different runs have different hashes.
-func (f *Flags) ServiceConfig(cmd *cobra.Command, run string) (ServiceConfig, error) {
+func (f *Flags) ServiceConfig(cmd *cobra.Command, run Run) (ServiceConfig, error) {
 	config, err := f.load(cmd)
 	if err != nil {
 		return ServiceConfig{}, err
@@ -263,10 +299,17 @@ func (f *Flags) ServiceConfig(cmd *cobra.Command, run string) (ServiceConfig, er
 	if err != nil {
 		return ServiceConfig{}, err
 	}
-	digest := f.digest(cmd, run, config.source)
-	service := ServiceConfig{Service: spec.Name, ConfigHash: digest, Overlay: config.Overlay}
+	digest := f.digest(cmd, run.ID, config.source)
+	given := run.Given
+	if given.IsZero() {
+		given = config.changed
+	}
+	service := ServiceConfig{Service: spec.Name, ConfigHash: digest, Given: given, Overlay: config.Overlay}
+	if config.service != "" && !cmd.Flags().Changed("replicas") {
+		service.Replicas = &spec.Replicas
+	}
 	for _, t := range config.tables {
-		service.Servers = append(service.Servers, ServersConfig{Table: t.name, ConfigHash: digest, Overlay: t.overlay})
+		service.Servers = append(service.Servers, ServersConfig{Table: t.name, ConfigHash: digest, Given: given, Overlay: t.overlay})
 	}
 	return service, nil
 }

@@ -16,7 +16,7 @@ func TestServiceConfig_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	digest := func(run string, args ...string) string {
+	digest := func(id string, args ...string) string {
 		t.Helper()
 		var f Flags
 		cmd := &cobra.Command{}
@@ -24,7 +24,7 @@ func TestServiceConfig_IsTheSameOnlyForTheSameRunAndWords(t *testing.T) {
 		if err := cmd.ParseFlags(args); err != nil {
 			t.Fatal(err)
 		}
-		w, err := f.ServiceConfig(cmd, run)
+		w, err := f.ServiceConfig(cmd, Run{ID: id})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"time"
+
 	"github.com/goccy/go-yaml/ast"
 
 	"ringway/events"
@@ -11,6 +13,7 @@ import (
 type ServersConfig struct {
 	Table      string
 	ConfigHash string
+	Given      time.Time
 	Overlay    func(base events.ServerSpec) (events.ServerSpec, error)
 }
 
@@ -49,9 +52,10 @@ func (c *Config) readTables(d *decoder, n ast.Node) error {
 	return nil
 }
 
-// overlay puts what was written over base.
+// overlay is what was written; what was not is as by default, but for the engine:
+// data stays with that which made it.
 func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error) {
-	next := base
+	next := events.ServerSpec{Engine: base.Engine}
 	t.apply(&next)
 	if err := events.ValidServerSpec(next); err != nil {
 		return base, locate(t.at, err)

@@ -24,7 +24,7 @@ func TestConfig_TablesConfigureTheirServers(t *testing.T) {
 	if err := cmd.ParseFlags([]string{"--config", file}); err != nil {
 		t.Fatal(err)
 	}
-	w, err := f.ServiceConfig(cmd, "r1")
+	w, err := f.ServiceConfig(cmd, Run{ID: "r1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestConfig_TablesConfigureTheirServers(t *testing.T) {
 		t.Fatalf("configurations are %+v", w)
 	}
 	got, err := w.Servers[0].Overlay(events.ServerSpec{Engine: "mysql", Limits: events.Limits{CPUs: 2}})
-	want := events.ServerSpec{Engine: "sqlite", Env: map[string]string{"LEVEL": "debug"}, Image: "shard:2", Limits: events.Limits{Memory: 1 << 30, CPUs: 2}}
+	want := events.ServerSpec{Engine: "sqlite", Env: map[string]string{"LEVEL": "debug"}, Image: "shard:2", Limits: events.Limits{Memory: 1 << 30}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

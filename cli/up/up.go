@@ -89,8 +89,10 @@ When all replicas serve it prints one line that begins with "ready". A shard tha
 only a person can help is not waited for: it is named before that. Each role is
 a child process that is started again when it dies; the public addresses stay
 open meanwhile. What was asked for survives in the data directory. Flags and
-configuration that are given win over it, but for --table; what is not given stays
-as stored.
+configuration that are given win over it, but for --table. A file that names the
+service says all of it: a key that is taken away again loses its value, and replicas
+that were added by hand stay until the file's own number changes. Without a file all
+stays as stored.
 Replicas stay on the hosts they were given to, as long as these live.
 
 Clients on this machine may be served on a Unix socket, which costs less than a
@@ -258,6 +260,7 @@ func (u *up) listen(address, flag string) (string, error) {
 
 func (u *up) makeChildren() error {
 	nats := "nats://" + listen.Reachable(u.o.nats)
+	run := config.Run{ID: rand.Text(), Given: time.Now()}
 	fixed := func(args ...string) func() []string { return func() []string { return args } }
 	add := func(name string, specs ...supervise.Spec) error {
 		s := &stage{name: name}
@@ -294,7 +297,7 @@ func (u *up) makeChildren() error {
 		add("agents", agents...),
 		add("controller", supervise.Spec{
 			Name: "controller", StopTimeout: 10 * time.Second,
-			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts), "--run", rand.Text()}, u.specArgs...)...),
+			Args: fixed(append([]string{"controller", "--nats", nats, "--id", "controller-1", "--expect-hosts", fmt.Sprint(u.o.hosts)}, append(run.Args(), u.specArgs...)...)...),
 		}),
 		add("router", supervise.Spec{
 			Name: "router", StopTimeout: 40 * time.Second,

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"time"
 
 	"ringway/events"
@@ -56,11 +57,14 @@ func DefaultConfig() Config {
 
 // ServiceConfig is what the configuration declares of one service. Overlay puts it
 // onto the service's stored or default settings. It is applied when ConfigHash
-// changes, and not again after people have requested something else. An empty
-// ConfigHash only makes sure that there is a service.
+// changes, unless it was given before the one that was applied last. How many
+// replicas people request stands until Replicas changes. An empty ConfigHash only
+// makes sure that there is a service.
 type ServiceConfig struct {
 	Name       string
 	ConfigHash string
+	Given      time.Time // zero: nobody knows
+	Replicas   *int      // the file's number; nil: Overlay decides
 	Overlay    func(base events.ServiceSpec) (events.ServiceSpec, error)
 }
 
@@ -76,5 +80,20 @@ type TableConfig struct {
 type ServersConfig struct {
 	Table      string
 	ConfigHash string
+	Given      time.Time
 	Overlay    func(base events.ServerSpec) (events.ServerSpec, error)
+}
+
+// IsNew reports whether a configuration is to be applied after another one. Only one
+// that was given later is: a standby with an older file does not take back what
+// is there. why says so then.
+func IsNew(hash string, given time.Time, lastHash string, last time.Time) (isNew bool, why string) {
+	if hash == "" || hash == lastHash {
+		return false, ""
+	}
+	if !given.IsZero() && given.Before(last) {
+		return false, fmt.Sprintf("this controller has another configuration, of %s, than the one of %s that is followed; to have it followed, give it again: change its file, and start the controller anew",
+			given.UTC().Format(time.DateTime), last.UTC().Format(time.DateTime))
+	}
+	return true, ""
 }

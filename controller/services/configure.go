@@ -20,7 +20,15 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, errors.New("a table has this name"))...)
 			continue
 		}
-		if ok && (w.ConfigHash == "" || have.Value.ConfigHash == w.ConfigHash) || !ok && !s.ReadyToPlace(now) {
+		if ok {
+			isNew, why := isNew(w, have.Value)
+			if why != "" {
+				effects = append(effects, s.ReportOnce(now, events.EntityService, events.VerbRefused, w.Name, why)...)
+			}
+			if !isNew {
+				continue
+			}
+		} else if !s.ReadyToPlace(now) {
 			continue
 		}
 		next, verb := events.Service{Spec: events.DefaultServiceSpec()}, events.VerbCreated
@@ -31,6 +39,7 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			next.Replicas = adoptable(s, w.Name)
 			next.Spec.Replicas = max(next.Spec.Replicas, len(next.Replicas))
 		}
+		before := len(next.Replicas)
 		spec, err := w.Overlay(next.Spec)
 		if err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
@@ -39,14 +48,19 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		if ok {
 			next.Stuck = ""
 		}
+		if ok && w.Replicas != nil && have.Value.Asked != nil {
+			if spec.Replicas = *w.Replicas; *have.Value.Asked == *w.Replicas {
+				spec.Replicas = before // as people requested since
+			}
+		}
+		next.Asked, next.Given = w.Replicas, w.Given
 		if ok && changed(instanceSpec(next.Spec, events.Replica{}), instanceSpec(spec, events.Replica{})) != "" {
-			if before := next.Spec; have.Value.Proven || have.Value.Before == nil && isServing(s, have.Value) {
-				next.Before = &before
+			if was := next.Spec; have.Value.Proven || have.Value.Before == nil && isServing(s, have.Value) {
+				next.Before = &was
 			}
 			next.Proven = false
 		}
 		next.Spec, next.ConfigHash = spec, w.ConfigHash
-		before := len(next.Replicas)
 		next.Replicas = resize(s, next, spec.Replicas)
 		if err := unstorable(next); err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
@@ -58,6 +72,15 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		effects = append(effects, cluster.PutService{Value: next})
 	}
 	return effects
+}
+
+// isNew reports whether a configuration is to be applied, and why not if somebody
+// may wonder. The same one, given again, tries again what was halted.
+func isNew(w cluster.ServiceConfig, have events.Service) (isNew bool, why string) {
+	if w.ConfigHash != "" && w.ConfigHash == have.ConfigHash {
+		return have.Stuck != "" && w.Given.After(have.Given), ""
+	}
+	return cluster.IsNew(w.ConfigHash, w.Given, have.ConfigHash, have.Given)
 }
 
 // isServing reports whether a replica serves that runs what is configured.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"ringway/controller/cluster"
@@ -174,8 +175,29 @@ func rolloutBlockedBy(s *cluster.State, svc events.Service) string {
 	return "the change waits: " + blocked
 }
 
-// Detail describes how far a change of a service is, and what loops.
+// Detail describes how far a change of a service is, and where it is not as configured.
 func Detail(s *cluster.State, svc events.Service) string {
+	var all []string
+	add := func(line string) {
+		if line != "" {
+			all = append(all, line)
+		}
+	}
+	add(progress(s, svc))
+	if n := len(svc.Replicas); svc.Asked != nil && *svc.Asked != n {
+		add(fmt.Sprintf("%d replicas by request; the file's %d counts when that number is changed", n, *svc.Asked))
+	}
+	for _, w := range s.Cfg.Services {
+		if w.Name == svc.Spec.Name {
+			_, why := isNew(w, svc)
+			add(why)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// progress is how far a change is, if one is under way or has halted.
+func progress(s *cluster.State, svc events.Service) string {
 	if svc.Stuck != "" {
 		return svc.Stuck
 	}

@@ -16,13 +16,19 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		if !ok || have.Value.ServersConfigHash == w.ConfigHash {
 			continue
 		}
+		if isNew, why := cluster.IsNew(w.ConfigHash, w.Given, have.Value.ServersConfigHash, have.Value.ServersGiven); !isNew {
+			if why != "" {
+				effects = append(effects, s.ReportOnce(now, events.EntityTable, events.VerbRefused, w.Table, why)...)
+			}
+			continue
+		}
 		next, err := w.Overlay(have.Value.ServerSpec)
 		if err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityTable, w.Table, err)...)
 			continue
 		}
 		db := cluster.CloneTable(have.Value)
-		db.ServersConfigHash = w.ConfigHash
+		db.ServersConfigHash, db.ServersGiven = w.ConfigHash, w.Given
 		db.Decision = s.Because()
 		if what := applyServerSpec(s, &db, next); what != "" {
 			db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbChanged, w.Table, map[string]any{
