@@ -97,7 +97,7 @@ func (p *plan) releaseInstances(now time.Time) (effects []cluster.Effect) {
 			why, done := p.drained(i, at, now)
 			if done {
 				delete(p.draining, i.Name)
-				s.Forget(i.Name)
+				cluster.Forget(s, i.Name)
 				of := "service"
 				if i.Kind == events.KindShard {
 					of = "table"

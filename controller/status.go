@@ -88,7 +88,7 @@ func instances(s *cluster.State, now time.Time) []events.InstanceReport {
 		if st, ok := s.Hosts[at].Status(name); ok {
 			line.State, line.Address, line.PID, line.Started, line.Detail = st.State, st.Address, st.PID, st.Started, st.Detail
 		}
-		if loops := s.CrashLoop(cluster.ReplicaKey{Service: service, ID: id}, now); loops != "" && line.State != events.Ready {
+		if loops := cluster.CrashLoop(s, cluster.ReplicaKey{Service: service, ID: id}, now); loops != "" && line.State != events.Ready {
 			line.Detail = strings.TrimSuffix(loops+"; "+line.Detail, "; ")
 		}
 		if r, ok := s.Routes[service]; ok {

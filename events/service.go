@@ -185,23 +185,6 @@ type Service struct {
 	Decision
 }
 
-// Runs is what replicas of the service are to be started with: what was good,
-// until what is configured has proved to be.
-func (s *Service) Runs() ServiceSpec {
-	if s.Before != nil && (s.Stuck != "" || !s.Proven) {
-		return *s.Before
-	}
-	return s.Spec
-}
-
-// Target is what replicas are to run in the end, and what follows them is started with.
-func (s *Service) Target() ServiceSpec {
-	if s.Before != nil && s.Stuck != "" {
-		return *s.Before
-	}
-	return s.Spec
-}
-
 // Replica is one wanted instance. ID is the smallest positive integer that was
 // free when it joined. A replacement inherits it, and Request. Next is the
 // instance that takes its place as soon as that is ready.

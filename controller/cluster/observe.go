@@ -66,13 +66,13 @@ func (s *State) ReadyFor(instance string, now time.Time) time.Duration {
 }
 
 // WasReady reports whether an instance was ready once.
-func (s *State) WasReady(instance string) bool {
+func WasReady(s *State, instance string) bool {
 	_, ok := s.FirstReady[instance]
 	return ok
 }
 
 // Forget drops what is known of an instance that is no longer there.
-func (s *State) Forget(instance string) {
+func Forget(s *State, instance string) {
 	delete(s.Unready, instance)
 	delete(s.readySince, instance)
 	delete(s.FirstReady, instance)

@@ -26,7 +26,7 @@ func (s *State) RecordFailure(p ReplicaKey, served bool, now time.Time) string {
 	b.since = now.Add(b.wait)
 	s.backoff[p] = b
 	if b.failures == minLoop {
-		return s.CrashLoop(p, now)
+		return CrashLoop(s, p, now)
 	}
 	return ""
 }
@@ -36,7 +36,7 @@ const minLoop = 2
 
 // CrashLoop describes a place in which instances die again and again before they
 // are ready; empty if there is no such loop.
-func (s *State) CrashLoop(p ReplicaKey, now time.Time) string {
+func CrashLoop(s *State, p ReplicaKey, now time.Time) string {
 	b := s.backoff[p]
 	if b.failures < minLoop || now.Sub(b.since) >= s.Cfg.YoungAge {
 		return ""

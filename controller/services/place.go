@@ -15,9 +15,9 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
 		svc := s.Services[name].Value
 		for _, r := range InstancesOf(svc) {
-			runs := svc.Runs()
+			spec := runs(svc)
 			if !cluster.IsReplica(svc, r.Name) {
-				runs = svc.Target()
+				spec = target(svc)
 			}
 			if _, ok := s.Placement(r.Name); ok {
 				continue
@@ -26,7 +26,7 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 			if at == "" {
 				continue // no host is alive; a heartbeat brings us back here
 			}
-			next.Add(at, instanceSpec(runs, r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
+			next.Add(at, instanceSpec(spec, r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
 	}
 }
@@ -68,6 +68,23 @@ func RequestsEnded(s *cluster.State, i events.InstanceSpec, now time.Time) (stri
 		}
 	}
 	return "drained", true
+}
+
+// runs is what replicas of the service are to be started with: what was good,
+// until what is configured has proved to be.
+func runs(svc events.Service) events.ServiceSpec {
+	if svc.Before != nil && (svc.Stuck != "" || !svc.Proven) {
+		return *svc.Before
+	}
+	return svc.Spec
+}
+
+// target is what replicas are to run in the end, and what follows them is started with.
+func target(svc events.Service) events.ServiceSpec {
+	if svc.Before != nil && svc.Stuck != "" {
+		return *svc.Before
+	}
+	return svc.Spec
 }
 
 func instanceSpec(spec events.ServiceSpec, r events.Replica) events.InstanceSpec {

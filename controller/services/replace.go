@@ -21,7 +21,7 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			if why == "" || !s.MayReplace(place, now) {
 				continue
 			}
-			loops := s.RecordFailure(place, s.WasReady(old.Name), now)
+			loops := s.RecordFailure(place, cluster.WasReady(s, old.Name), now)
 			svc.Replicas[i] = successor(s, svc, old)
 			cause = append(cause,
 				s.Event(now, events.EntityInstance, events.VerbDied, old.Name, map[string]any{"service": name, "id": old.ID, "host": at, "reason": why}),
@@ -42,7 +42,7 @@ func Replace(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 // follow it, unless that runs what has not proved good yet.
 func successor(s *cluster.State, svc events.Service, old events.Replica) events.Replica {
 	next := events.Replica{Name: old.Next, ID: old.ID, Request: old.Request}
-	if next.Name == "" || changed(instanceSpec(svc.Runs(), next), instanceSpec(svc.Target(), next)) != "" {
+	if next.Name == "" || changed(instanceSpec(runs(svc), next), instanceSpec(target(svc), next)) != "" {
 		next.Name, next.Next = cluster.FreshName(s, svc), old.Next
 	}
 	return next

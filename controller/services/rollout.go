@@ -60,7 +60,7 @@ func finishReplacements(s *cluster.State, svc *events.Service, now time.Time) (c
 		}
 		why, lost := nextFailed(s, svc.Spec, r.Next, now)
 		switch {
-		case placed && outdatedBecause(s, svc.Target(), r.Next) != "":
+		case placed && outdatedBecause(s, target(*svc), r.Next) != "":
 			svc.Replicas[i].Next = ""
 			about(events.VerbReplaced, r.Next, r.Name, "something else is configured")
 		case why == "" && s.ReadyFor(r.Next, now) >= svc.Spec.MinReady.D() && isReady(s, r.Next):
@@ -72,10 +72,10 @@ func finishReplacements(s *cluster.State, svc *events.Service, now time.Time) (c
 		default:
 			svc.Replicas[i].Next = ""
 			about(events.VerbDied, r.Next, "", why)
-			s.RecordFailure(cluster.ReplicaKey{Service: svc.Spec.Name, ID: r.ID}, s.WasReady(r.Next), now)
+			s.RecordFailure(cluster.ReplicaKey{Service: svc.Spec.Name, ID: r.ID}, cluster.WasReady(s, r.Next), now)
 			if !lost && svc.Stuck == "" { // a lost host is no failure of the new configuration
 				did := "become"
-				if s.WasReady(r.Next) {
+				if cluster.WasReady(s, r.Next) {
 					did = "stay"
 				}
 				svc.Stuck, svc.Proven = fmt.Sprintf("%s, with the new configuration, did not %s ready: %s", r.Next, did, why), false
@@ -115,14 +115,14 @@ func prove(s *cluster.State, svc *events.Service, now time.Time) bool {
 // startReplacements finds what is to be replaced next: first what does not serve,
 // for that costs nothing, and then by id.
 func startReplacements(s *cluster.State, svc *events.Service, now time.Time) (cause []events.Event) {
-	name, target := svc.Spec.Name, svc.Target()
+	name, want := svc.Spec.Name, target(*svc)
 	about := func(verb, instance string, r events.Replica, data map[string]any) {
 		data["service"], data["id"] = name, r.ID
 		cause = append(cause, s.Event(now, events.EntityInstance, verb, instance, data))
 	}
 	if svc.Before == nil {
 		for i, old := range svc.Replicas {
-			if why := outdatedBecause(s, target, old.Name); why != "" && !serves(s, name, old) && old.Next == "" {
+			if why := outdatedBecause(s, want, old.Name); why != "" && !serves(s, name, old) && old.Next == "" {
 				svc.Replicas[i].Name = cluster.FreshName(s, *svc)
 				about(events.VerbReplaced, old.Name, old, map[string]any{"by": svc.Replicas[i].Name, "reason": why})
 			}
@@ -137,7 +137,7 @@ func startReplacements(s *cluster.State, svc *events.Service, now time.Time) (ca
 	}
 	old := svc.Replicas[i]
 	svc.Replicas[i].Next = cluster.FreshName(s, *svc)
-	about(events.VerbCreated, svc.Replicas[i].Next, old, map[string]any{"follows": old.Name, "reason": outdatedBecause(s, target, old.Name)})
+	about(events.VerbCreated, svc.Replicas[i].Next, old, map[string]any{"follows": old.Name, "reason": outdatedBecause(s, want, old.Name)})
 	return cause
 }
 
@@ -150,7 +150,7 @@ func nextReplacement(s *cluster.State, svc events.Service) (next int, blocked st
 	}
 	idle := ""
 	for i, r := range svc.Replicas {
-		outdated, up := outdatedBecause(s, svc.Target(), r.Name) != "", serves(s, svc.Spec.Name, r)
+		outdated, up := outdatedBecause(s, target(svc), r.Name) != "", serves(s, svc.Spec.Name, r)
 		switch {
 		case outdated && !up: // before all others
 			return i, ""
@@ -206,7 +206,7 @@ func progress(s *cluster.State, svc events.Service) string {
 		if r.Next != "" {
 			return fmt.Sprintf("%s is to follow %s: %s", r.Next, r.Name, stateOf(s, r.Next))
 		}
-		if outdatedBecause(s, svc.Target(), r.Name) != "" {
+		if outdatedBecause(s, target(svc), r.Name) != "" {
 			behind++
 		}
 	}
