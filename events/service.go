@@ -26,10 +26,9 @@ const (
 	MaxInstances = 2000  // of one host: as many wanted as not wanted any more
 	MaxNameBytes = 63    // a name is also a host name on a container network
 	NoOwner      = 65535 // in Slots: a slot that nobody owns
-)
 
-// DefaultMinReady is the min_ready of whoever sets none.
-const DefaultMinReady = Duration(10 * time.Second)
+	DefaultMinReady = Duration(10 * time.Second)
+)
 
 // ServiceSpec is what people write about a service.
 type ServiceSpec struct {
@@ -218,8 +217,7 @@ func DecodeService(b []byte) (Service, error) {
 	return s, nil
 }
 
-// Validate is what both ends demand of a stored value: a controller that accepts
-// a change, and one that reads it after a restart.
+// Validate is for both ends: who accepts a change, and who reads it after a restart.
 func (s *Service) Validate() error {
 	if err := s.Spec.Validate(); err != nil {
 		return err
@@ -238,10 +236,7 @@ func (s *Service) Validate() error {
 			return fmt.Errorf("replica %q (id %d) is repeated or has no id", r.Name, r.ID)
 		}
 		names[r.Name], ids[r.ID] = true, true
-		if r.Next == "" {
-			continue
-		}
-		if err := ValidName(r.Next); err != nil || names[r.Next] {
+		if r.Next != "" && (ValidName(r.Next) != nil || names[r.Next]) {
 			return fmt.Errorf("%q cannot follow replica %q", r.Next, r.Name)
 		}
 		names[r.Next] = true
