@@ -20,7 +20,8 @@ func (a *app) shardCommand() *cobra.Command {
 		Use:   "shard",
 		Short: "Run a shard server: it keeps replicas of a table's shards",
 		Long: `Run a shard server: it keeps replicas of a table's shards, those for which the
-routes name it.
+routes name it. Agents start it; one that is started by hand waits until a route
+names it, and no command has one do so yet.
 
 With --engine auto it starts a MySQL or MariaDB server of its own where there is
 a program for it, else it uses SQLite; a directory that holds one engine's data
