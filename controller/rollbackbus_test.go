@@ -45,7 +45,7 @@ func (s *site) fencedHost(name string) *fenced {
 		defer f.mu.Unlock()
 		b := events.HostHeartbeat{Host: name, Incarnation: name + "-1", Sent: time.Now(), Token: f.term, Assigned: f.at, Instances: []events.InstanceStatus{}}
 		for i, n := range f.names {
-			b.Instances = append(b.Instances, events.InstanceStatus{Name: n, Service: specs[n].Service, ID: specs[n].ID, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
+			b.Instances = append(b.Instances, events.InstanceStatus{Name: n, Service: specs[n].Service, ID: specs[n].ID, Kind: specs[n].Kind, Volume: specs[n].Volume, State: events.Ready, Address: fmt.Sprintf("127.0.0.1:%d", 20000+i)})
 		}
 		_ = conn.Publish(events.AgentSubject(name), b)
 	}

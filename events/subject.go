@@ -25,11 +25,12 @@ const StreamEvents = "RINGWAY_EVENTS"
 
 // Buckets of the control plane.
 const (
-	BucketDesired = "RINGWAY_DESIRED" // service.<name>, table.<name>: what people asked for
-	BucketAssign  = "RINGWAY_ASSIGN"  // <host>: what each host shall run
-	BucketRoutes  = "RINGWAY_ROUTES"  // service.<name>, table.<name>: what routers and shard servers apply
-	BucketLease   = "RINGWAY_LEASE"   // controller: who leads
-	BucketHosts   = "RINGWAY_HOSTS"   // <host>: which agent has the name
+	BucketDesired     = "RINGWAY_DESIRED"      // service.<name>, table.<name>: what people asked for
+	BucketDesiredCopy = "RINGWAY_DESIRED_COPY" // the same once more: a damaged record is restored from it
+	BucketAssign      = "RINGWAY_ASSIGN"       // <host>: what each host shall run
+	BucketRoutes      = "RINGWAY_ROUTES"       // service.<name>, table.<name>: what routers and shard servers apply
+	BucketLease       = "RINGWAY_LEASE"        // controller: who leads
+	BucketHosts       = "RINGWAY_HOSTS"        // <host>: which agent has the name
 )
 
 // LeaseKey is the key of BucketLease that the leader holds.

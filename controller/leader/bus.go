@@ -41,6 +41,9 @@ type Bucket interface {
 	Create(ctx context.Context, key string, value []byte) (events.Version, error)
 	Update(ctx context.Context, key string, value []byte, last events.Version) (events.Version, error)
 	Delete(ctx context.Context, key string, last events.Version) error
+	// Repair rids the bucket of records that cannot be read, and reports whether there
+	// were any. A key that loses its value gets its former one, or goes.
+	Repair(ctx context.Context, former bool) (bool, error)
 	// BeginAnew makes all versions of before foreign to the bucket, and keeps its values.
 	BeginAnew(ctx context.Context, why events.Rollback) error
 	// Rollback is why the bucket's present incarnation was begun so; nil if it was not.

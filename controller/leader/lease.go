@@ -49,7 +49,9 @@ func (s *standby) acquire(ctx context.Context, b Bucket, cfg cluster.Config) (*L
 	there, err := b.Get(ctx, events.LeaseKey)
 	switch {
 	case errors.Is(err, events.ErrNotFound):
-		v, err = b.Create(ctx, events.LeaseKey, l.value(sent))
+		if _, err = b.Repair(ctx, false); err == nil {
+			v, err = b.Create(ctx, events.LeaseKey, l.value(sent))
+		}
 	case err != nil:
 	case there.Version != s.lease:
 		s.lease, s.since = there.Version, time.Now()

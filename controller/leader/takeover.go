@@ -26,12 +26,36 @@ import (
 func (t *term) takeOver(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
 	defer cancel()
-	for name, b := range map[string]*Bucket{events.BucketDesired: &t.desired, events.BucketAssign: &t.assign, events.BucketRoutes: &t.routes} {
-		if *b, err = t.open(ctx, name); err != nil {
+	s := t.state
+	var copies Bucket
+	repaired := false // what was asked for
+	for _, bucket := range []struct {
+		name string
+		b    *Bucket
+	}{{events.BucketDesiredCopy, &copies}, {events.BucketDesired, &t.desired}, {events.BucketAssign, &t.assign}, {events.BucketRoutes, &t.routes}} {
+		b, err := t.open(ctx, bucket.name)
+		if err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
+		// An assignment of before would have agents stop what was assigned after it.
+		damaged, err := b.Repair(ctx, bucket.name != events.BucketAssign)
+		if err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+		if *bucket.b = b; damaged {
+			repaired = repaired || bucket.name == events.BucketDesired
+			t.publish(s.Event(time.Now(), events.EntityBus, events.VerbRestored, bucket.name, map[string]any{"reason": "records of it could not be read"}))
+		}
 	}
-	s := t.state
+	both, again, err := openCopied(ctx, t.desired, copies, repaired)
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	t.desired = both
+	for _, r := range again {
+		t.log.Error("what was asked for was damaged on the bus; it is restored from its copy", "key", r.key, events.KeyCause, r.why)
+		t.publish(s.Event(time.Now(), events.EntityBus, events.VerbRestored, events.BucketDesired, map[string]any{"key": r.key, "reason": r.why}))
+	}
 	service, table := events.ServiceKey(""), events.TableKey("")
 	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.Services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
 		return err

@@ -100,3 +100,41 @@ func TestWatch_GoesOnAfterDamage(t *testing.T) {
 	stop()
 	testkit.Must(t, <-done)
 }
+
+// The bus stops writing when a record that it cannot read is to make room. A
+// bucket that was repaired takes any number of writes.
+func TestRepair_WritesGoOnWhateverRecordIsDamaged(t *testing.T) {
+	t.Parallel()
+	f := func(near string, former bool, want ...string) {
+		t.Run(fmt.Sprintf("%s former=%v", near, former), func(t *testing.T) {
+			ctx := testkit.Context(t)
+			b := bucket(t, testkit.Connect(t, damaged(t, near, 2, false).URL()), events.BucketDesired)
+			for _, want := range []bool{true, false} {
+				if damaged, err := b.Repair(ctx, former); err != nil || damaged != want {
+					t.Fatalf("repaired %v, %v, want %v", damaged, err, want)
+				}
+			}
+			all, err := b.Entries(ctx)
+			testkit.Must(t, err)
+			var got []string
+			for _, e := range all {
+				got = append(got, string(e.Value))
+				if e.Version.Revision <= 6 {
+					t.Errorf("%s has version %s, which another value had", e.Key, e.Version)
+				}
+				for v := e.Version; v.Revision < e.Version.Revision+30; {
+					v = must(t)(b.Update(ctx, e.Key, e.Value, v))
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+	for _, key := range []string{"service.a", "service.b", "service.c"} {
+		f(key+" 1", false, "service.a 2", "service.b 2", "service.c 2")
+	}
+	f("service.a 2", false, "service.b 2", "service.c 2")
+	f("service.b 2", true, "service.a 2", "service.b 1", "service.c 2")
+	f("service.c 2", true, "service.a 2", "service.b 2", "service.c 1")
+}

@@ -76,14 +76,23 @@ func (b *Bucket) Rollback() *events.Rollback {
 
 // Entries are all current values, sorted by key.
 func (b *Bucket) Entries(ctx context.Context) ([]events.Entry, error) {
+	all, err := b.newest(ctx, jetstream.DeliverLastPerSubjectPolicy)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", b.name, err)
+	}
+	return all, nil
+}
+
+// newest are the newest values of all keys among those that a policy delivers.
+func (b *Bucket) newest(ctx context.Context, policy jetstream.DeliverPolicy) ([]events.Entry, error) {
 	newest := map[string]events.Entry{} // one that changes meanwhile comes twice
-	err := b.each(ctx, jetstream.DeliverLastPerSubjectPolicy, ">", func(e events.Entry) {
+	err := b.each(ctx, policy, ">", func(e events.Entry) {
 		if newest[e.Key] = e; e.Deleted() {
 			delete(newest, e.Key)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", b.name, err)
+		return nil, err
 	}
 	return slices.SortedFunc(maps.Values(newest), func(a, b events.Entry) int { return strings.Compare(a.Key, b.Key) }), nil
 }
@@ -109,17 +118,21 @@ func (b *Bucket) each(ctx context.Context, policy jetstream.DeliverPolicy, keys 
 	if err != nil {
 		return err
 	}
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: policy, FilterSubject: b.subject(keys)}
+	return b.read(ctx, l, cfg, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		fn(b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream))
+		return nil
+	})
+}
+
+// read passes what the bucket has now to one.
+func (b *Bucket) read(ctx context.Context, l *link.Life, cfg jetstream.ConsumerConfig, one func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
 	ctx, cancel, err := b.conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	one := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		fn(b.entry(l, m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream))
-		return nil
-	}
 	complete := errors.New("complete")
-	cfg := jetstream.ConsumerConfig{DeliverPolicy: policy, FilterSubject: b.subject(keys)}
 	if err := b.conn.Tail(ctx, l.Handle, cfg, one, func() error { return complete }); !errors.Is(err, complete) {
 		b.stream.Forget()
 		return err
@@ -250,11 +263,12 @@ func validKey(key string) error {
 
 // descriptions are what `nats kv ls` shows.
 var descriptions = map[string]string{
-	events.BucketDesired: "what people asked for",
-	events.BucketAssign:  "what each host shall run",
-	events.BucketRoutes:  "what routers obey",
-	events.BucketLease:   "who leads",
-	events.BucketHosts:   "which agent has the name of a host",
+	events.BucketDesired:     "what people asked for",
+	events.BucketDesiredCopy: "what people asked for, once more",
+	events.BucketAssign:      "what each host shall run",
+	events.BucketRoutes:      "what routers obey",
+	events.BucketLease:       "who leads",
+	events.BucketHosts:       "which agent has the name of a host",
 }
 
 // bucketConfig is how a bucket is stored: what NATS's own key/value clients
