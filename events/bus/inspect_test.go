@@ -74,7 +74,7 @@ func TestInspect_Buckets(t *testing.T) {
 	srv := testkit.StartBus(t)
 	c := testkit.Connect(t, srv.URL())
 	js := rawJS(t, srv.URL())
-	f := func(name string, history int64, ttl time.Duration) {
+	f := func(name string, history int64) {
 		t.Helper()
 		b := bucket(t, c, name)
 		v := must(t)(b.Create(ctx, "k", []byte(`{"a":1}`)))
@@ -86,7 +86,7 @@ func TestInspect_Buckets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status.History() != history || status.TTL() != ttl {
+		if status.History() != history || status.TTL() != 0 {
 			t.Errorf("%s: history %d, TTL %s", name, status.History(), status.TTL())
 		}
 		if id := status.Metadata()["io.ringway.incarnation"]; id == "" || id != b.Incarnation() {
@@ -109,10 +109,11 @@ func TestInspect_Buckets(t *testing.T) {
 		_, err = b.Get(ctx, "k")
 		wantErr(t, err, events.ErrNotFound)
 	}
-	f("RINGWAY_DESIRED", 8, 0)
-	f("RINGWAY_ASSIGN", 8, 0)
-	f("RINGWAY_ROUTES", 8, 0)
-	f("RINGWAY_LEASE", 1, 4*time.Second)
+	f("RINGWAY_DESIRED", 8)
+	f("RINGWAY_DESIRED_COPY", 8)
+	f("RINGWAY_ASSIGN", 8)
+	f("RINGWAY_ROUTES", 8)
+	f("RINGWAY_LEASE", 1)
 }
 
 func TestInspect_Service(t *testing.T) {
