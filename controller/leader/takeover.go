@@ -27,18 +27,19 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
 	defer cancel()
 	s := t.state
-	var copies Bucket
-	repaired := false // what was asked for
+	var copies, hosts Bucket // the latter is the agents'; who leads repairs it too
+	repaired := false        // what was asked for
 	for _, bucket := range []struct {
 		name string
 		b    *Bucket
-	}{{events.BucketDesiredCopy, &copies}, {events.BucketDesired, &t.desired}, {events.BucketAssign, &t.assign}, {events.BucketRoutes, &t.routes}} {
+	}{{events.BucketHosts, &hosts}, {events.BucketDesiredCopy, &copies}, {events.BucketDesired, &t.desired}, {events.BucketAssign, &t.assign}, {events.BucketRoutes, &t.routes}} {
 		b, err := t.open(ctx, bucket.name)
 		if err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
-		// An assignment of before would have agents stop what was assigned after it.
-		damaged, err := b.Repair(ctx, bucket.name != events.BucketAssign)
+		// An assignment of before would have agents stop what was assigned after it, and
+		// the name of a host may have been another agent's.
+		damaged, err := b.Repair(ctx, bucket.name != events.BucketAssign && bucket.name != events.BucketHosts)
 		if err != nil {
 			return fmt.Errorf("take over: %w", err)
 		}
