@@ -49,7 +49,6 @@ const (
 	VerbRecovered   = "recovered"   // shard: a new log continues the most advanced replica
 	VerbRenewing    = "renewing"    // instance: a shard server is stopped, to be started anew under its name
 	VerbPostponed   = "postponed"   // instance: it is not renewed now, for it is needed; service: why a change waits
-	VerbRestored    = "restored"    // bus: a value that was damaged, from its copy
 	VerbRenewed     = "renewed"     // instance: it is ready again
 	VerbRolledBack  = "rewound"     // bus: it went back to an older copy of itself
 )

@@ -21,6 +21,9 @@ type copied struct {
 	versions map[string]events.Version // of the copies
 }
 
+// verbRestored is the event of a bucket that was damaged, and has what was lost again.
+const verbRestored = "restored"
+
 // restored is a key whose value was taken from its copy, and why.
 type restored struct{ key, why string }
 

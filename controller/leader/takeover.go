@@ -45,7 +45,7 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 		}
 		if *bucket.b = b; damaged {
 			repaired = repaired || bucket.name == events.BucketDesired
-			t.publish(s.Event(time.Now(), events.EntityBus, events.VerbRestored, bucket.name, map[string]any{"reason": "records of it could not be read"}))
+			t.publish(s.Event(time.Now(), events.EntityBus, verbRestored, bucket.name, map[string]any{"reason": "records of it could not be read"}))
 		}
 	}
 	both, again, err := openCopied(ctx, t.desired, copies, repaired)
@@ -55,7 +55,7 @@ func (t *term) takeOver(ctx context.Context) (err error) {
 	t.desired = both
 	for _, r := range again {
 		t.log.Error("what was asked for was damaged on the bus; it is restored from its copy", "key", r.key, events.KeyCause, r.why)
-		t.publish(s.Event(time.Now(), events.EntityBus, events.VerbRestored, events.BucketDesired, map[string]any{"key": r.key, "reason": r.why}))
+		t.publish(s.Event(time.Now(), events.EntityBus, verbRestored, events.BucketDesired, map[string]any{"key": r.key, "reason": r.why}))
 	}
 	service, table := events.ServiceKey(""), events.TableKey("")
 	if err := rewrite(ctx, t, events.BucketDesired, t.desired, service, events.DecodeService, s.Services, func(v *events.Service) string { return v.Spec.Name }); err != nil {
