@@ -33,7 +33,8 @@ func newPlan(s *cluster.State) *plan {
 
 // Decide compares what is wanted with what is, and returns the next effects
 // towards it: those of the first step that has any. It is called again after
-// they are carried out, until nothing is left to do.
+// they are carried out, until nothing is left to do. What the bus has refused
+// just now is no effect.
 func (p *plan) Decide(now time.Time) []cluster.Effect {
 	s := p.s
 	effects := s.Expire(now)
@@ -64,7 +65,7 @@ func (p *plan) Decide(now time.Time) []cluster.Effect {
 		func() []cluster.Effect { return p.tables.Reply(now) },
 		func() []cluster.Effect { return p.replyStatus(now) },
 	} {
-		if next := step(); len(next) > 0 {
+		if next := s.Storable(step(), now); len(next) > 0 {
 			return append(effects, next...)
 		}
 	}
@@ -90,8 +91,8 @@ func (p *plan) releaseInstances(now time.Time) (effects []cluster.Effect) {
 		next := s.Assignment(at)
 		var cause []events.Event
 		next.Instances = slices.DeleteFunc(next.Instances, func(i events.InstanceSpec) bool {
-			if p.isWanted(i, at) {
-				return false
+			if p.isWanted(i, at) || len(cause) >= cluster.MaxAtOnce {
+				return false // or the next round's
 			}
 			p.noteDraining(i, at, now)
 			why, done := p.drained(i, at, now)

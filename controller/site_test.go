@@ -24,7 +24,8 @@ type site struct {
 	t     *testing.T
 	bus   *testkit.Bus
 	conn  *bus.Conn
-	begun atomic.Int64 // lives of the bus, by leaders
+	begun atomic.Int64                              // lives of the bus, by leaders
+	wrap  func(controller.Bucket) controller.Bucket // of assignments; nil: as they are
 }
 
 // countedLease counts how often a leader begins a new life of the bus, for
@@ -88,6 +89,9 @@ func (s *site) leadWith(conn *bus.Conn, logs controller.Logs, id string, replica
 		b, err := conn.Bucket(ctx, name)
 		if err == nil && name == events.BucketLease {
 			return countedLease{b, &s.begun}, nil
+		}
+		if err == nil && name == events.BucketAssign && s.wrap != nil {
+			return s.wrap(b), nil
 		}
 		return b, err
 	}

@@ -26,6 +26,8 @@ var rules = []struct {
 	{".", "the program is what the composition root makes of it", []string{"app"}, []string{}},
 	{"events", "the contract has no opinion on how it is carried", nil, []string{}},
 	{"events/rowjson", "rows are JSON alike, whoever reads and writes them", nil, []string{}},
+	{"events/specs", "assignments are stored alike, whoever writes them", nil, []string{}},
+	{"events/size", "what can be stored is counted alike, whoever asks", nil, []string{}},
 	{"events/strictjson", "what people send is read alike, whoever reads it", []string{"events"}, []string{}},
 	{"events/shardlog", "what a log holds is part of the contract", []string{"events"}, []string{}},
 	{"events/cloudevent", "how events are carried is the same over any bus", []string{"events"}, []string{}},

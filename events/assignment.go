@@ -3,6 +3,8 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+
+	"ringway/events/specs"
 )
 
 // Assignment is the value of a host in BucketAssign: all that the host shall
@@ -31,24 +33,19 @@ type InstanceSpec struct {
 	Grace   Duration          `json:"grace"`
 }
 
+// MarshalJSON and UnmarshalJSON store large specifications once.
+func (a Assignment) MarshalJSON() ([]byte, error) {
+	return specs.Marshal(a.Host, a.Instances, a.Decision)
+}
+func (a *Assignment) UnmarshalJSON(b []byte) error {
+	return specs.Unmarshal(b, ValidName, &a.Host, &a.Instances, &a.Decision)
+}
+
 // DecodeAssignment reads a value of BucketAssign.
 func DecodeAssignment(b []byte) (Assignment, error) {
 	var a Assignment
 	if err := json.Unmarshal(b, &a); err != nil {
 		return Assignment{}, fmt.Errorf("decode assignment: %w", err)
-	}
-	if err := ValidName(a.Host); err != nil {
-		return Assignment{}, fmt.Errorf("decode assignment: host: %w", err)
-	}
-	seen := map[string]bool{}
-	for _, i := range a.Instances {
-		if err := ValidName(i.Name); err != nil {
-			return Assignment{}, fmt.Errorf("decode assignment of %q: %w", a.Host, err)
-		}
-		if seen[i.Name] {
-			return Assignment{}, fmt.Errorf("decode assignment of %q: instance %q is named twice", a.Host, i.Name)
-		}
-		seen[i.Name] = true
 	}
 	return a, nil
 }

@@ -11,6 +11,8 @@ var (
 	ErrConflict = errors.New("another writer was first")
 	// ErrNotFound: no such key, instance, service or stream.
 	ErrNotFound = errors.New("not found")
+	// ErrRefused: the bus does not store this value, and will not if it is asked again.
+	ErrRefused = errors.New("the bus refuses it")
 	// ErrNoLeader: nobody answers ringway.api, or the bus is away.
 	ErrNoLeader = errors.New("no controller answers")
 	// ErrUnknownOutcome: the request was sent but its answer never came.

@@ -20,6 +20,7 @@ import (
 
 	"ringway/cli/console"
 	"ringway/events"
+	"ringway/events/size"
 )
 
 // Overlay puts what a person wrote over what is stored or, the first time,
@@ -214,6 +215,17 @@ func (c *Config) Overlay(base events.ServiceSpec) (events.ServiceSpec, error) {
 		spec.Slots = slotsFor(from, spec.Algorithm)
 	}
 	if err := validate(&spec); err != nil {
+		return base, locate(c.at, err)
+	}
+	total := size.EncodedBytes(spec)
+	for _, t := range c.tables {
+		servers, err := t.overlay(events.ServerSpec{})
+		if err != nil {
+			return base, err
+		}
+		total += size.EncodedBytes(servers)
+	}
+	if err := size.CheckSpecsSize(total); err != nil {
 		return base, locate(c.at, err)
 	}
 	return spec, nil

@@ -87,6 +87,15 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web("limits: {cpus: -1}"), `f.yaml:3:20: limits.cpus: -1 is out of range; use 0.01 to 4096`)
 	f(web("limits: {pids: -1}"), `f.yaml:3:20: limits.pids: -1 is negative; use at least 1`)
 
+	large := func(n int) string { return strings.Repeat("x", n) }
+	f(web("env: {A: "+large(70_000)+"}"), `f.yaml:3:10: env: it takes 70008 bytes, and the specification 70241 as JSON; at most 65536 can be stored: put what is large into the image, or a file that the program reads`)
+	f("tables:\n  StudT:\n    env: {A: "+large(70_000)+"}\n", `f.yaml:3:10: env: it takes 70008 bytes, and the specification 70016 as JSON; at most 65536 can be stored: put what is large into the image, or a file that the program reads`)
+	tables := "tables:\n"
+	for _, t := range "ABCDE" {
+		tables += "  " + string(t) + "T:\n    env: {A: " + large(60_000) + "}\n"
+	}
+	f(tables, `the specifications of all services and tables take 300324 bytes as JSON; at most 262144 fit what one host can be assigned`)
+
 	f("services:\n  web: {}\n  api: {}\n", `f.yaml:3:3: service "api" is the second; this release runs one service, take one of them out`)
 	f("services:\n  w: {}\n", `f.yaml:2:3: service name "w": use 2 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit, without '..' or a '.' at the end`)
 	f("services: 3", `f.yaml:1:11: services: want a mapping, like {key: value}, got the number 3`)

@@ -6,6 +6,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"ringway/events"
+	"ringway/events/size"
 )
 
 // ServersConfig is what a person configures of the shard servers of a table. It is
@@ -57,7 +58,11 @@ func (c *Config) readTables(d *decoder, n ast.Node) error {
 func (t *tableConfig) overlay(base events.ServerSpec) (events.ServerSpec, error) {
 	next := events.ServerSpec{Engine: base.Engine}
 	t.apply(&next)
-	if err := events.ValidServerSpec(next); err != nil {
+	err := events.ValidServerSpec(next)
+	if err == nil {
+		err = size.CheckSpecSize(next)
+	}
+	if err != nil {
 		return base, locate(t.at, err)
 	}
 	return next, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 
 	"ringway/events"
+	"ringway/events/size"
 	"ringway/router/ring/formula"
 )
 
@@ -32,6 +33,9 @@ func validate(s *events.ServiceSpec) error {
 	}
 	if len(s.Command) > 0 && s.Command[0] == "" {
 		return errors.New("command: the program has no name; give a program and its arguments, or [] for the sample replica")
+	}
+	if err := size.CheckSpecSize(*s); err != nil {
+		return err
 	}
 	if s.Algorithm != events.Course {
 		return nil

@@ -51,6 +51,13 @@ type Placements struct {
 	cause map[string][]events.Event
 }
 
+// MaxAtOnce bounds what one round changes on one host: a value carries an event
+// for each. The next round goes on.
+const MaxAtOnce = 150
+
+// Full reports whether this round gives the host nothing more.
+func (p *Placements) Full(host string) bool { return len(p.cause[host]) >= MaxAtOnce }
+
 func NewPlacements(s *State) *Placements {
 	return &Placements{s: s, next: map[string]*events.Assignment{}, cause: map[string][]events.Event{}}
 }

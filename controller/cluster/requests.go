@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ringway/events"
+	"ringway/events/size"
 )
 
 // FalseFirst orders false before true.
@@ -48,13 +49,21 @@ func PreviousAnswer(answered []events.Answered, request string) (events.Answered
 }
 
 // RememberAnswer adds an accepted request to those that are known again when
-// they are repeated, of which it keeps the newest.
+// they are repeated, of which it keeps the newest: so many as fit beside it.
 func RememberAnswer(answered []events.Answered, a events.Answered, limit int) []events.Answered {
 	if a.Request == "" {
 		return answered
 	}
 	answered = append(slices.Clone(answered), a)
-	return answered[max(0, len(answered)-limit):]
+	answered = answered[max(0, len(answered)-limit):]
+	names := 0
+	for i := len(answered) - 1; i >= 0; i-- {
+		names += len(answered[i].Added) + len(answered[i].Removed)
+		if names > size.MaxAnsweredNames && i < len(answered)-1 {
+			return answered[i+1:]
+		}
+	}
+	return answered
 }
 
 // CheckID bounds what every replica keeps.

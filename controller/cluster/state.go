@@ -38,6 +38,7 @@ type State struct {
 	backoff    map[ReplicaKey]backoff  // replacements that keep dying
 	published  map[string]bool         // hosts whose joining was published
 	reported   map[string]string       // what cannot be had as it is configured or requested, or waits: why
+	unstorable map[string]unstorable   // values that the bus has refused, by bucket/key
 	Rollback   *events.Rollback        // why this incarnation of the bus was begun with the values of another
 }
 
@@ -69,7 +70,7 @@ func New(cfg Config, term events.Token, seed uint64, now time.Time) *State {
 		Hosts: map[string]*Host{}, Routers: map[string]*router{}, Unready: map[string]time.Time{}, readySince: map[string]time.Time{}, FirstReady: map[string]time.Time{},
 		backoff: map[ReplicaKey]backoff{}, published: map[string]bool{}, reported: map[string]string{},
 		Tables: map[string]*Stored[events.Database]{}, TableRoutes: map[string]*Stored[events.TableRoute]{}, Servers: map[string]*shardServer{},
-		Undecodable: map[string]bool{}, UndecodableTables: map[string]bool{},
+		Undecodable: map[string]bool{}, UndecodableTables: map[string]bool{}, unstorable: map[string]unstorable{},
 	}
 }
 

@@ -2,6 +2,7 @@ package leader
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"ringway/controller/cluster"
 	"ringway/events"
+	"ringway/events/size"
 )
 
 // outbox publishes events in order, apart from the decisions: a slow event
@@ -41,7 +43,8 @@ func (o *outbox) add(e events.Event) {
 	}
 }
 
-// unpublished picks the events that the outbox still holds.
+// unpublished picks the events that the outbox still holds: the newest, as many
+// as a stored value may carry.
 func (o *outbox) unpublished(of []events.Event) []events.Event {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -51,7 +54,14 @@ func (o *outbox) unpublished(of []events.Event) []events.Event {
 			left = append(left, e)
 		}
 	}
-	return left[max(0, len(left)-cluster.MaxCarriedEvents):]
+	left = left[max(0, len(left)-cluster.MaxCarriedEvents):]
+	bytes := 0
+	for i := len(left) - 1; i >= 0; i-- {
+		if bytes += size.EncodedBytes(left[i]); bytes > size.MaxCauseBytes/2 {
+			return left[i+1:]
+		}
+	}
+	return left
 }
 
 func (o *outbox) run(ctx context.Context) {
@@ -83,13 +93,18 @@ func (o *outbox) first() (events.Event, bool) {
 	return o.held[0], true
 }
 
-// publish tries until it succeeds (true) or ctx ends.
+// publish tries until it succeeds, or the bus refuses the event for itself (true),
+// or ctx ends.
 func (o *outbox) publish(ctx context.Context, e events.Event) bool {
 	for {
 		call, cancel := context.WithTimeout(ctx, 15*time.Second)
 		err := o.bus.Emit(call, e)
 		cancel()
 		if err == nil {
+			return true
+		}
+		if errors.Is(err, events.ErrRefused) {
+			o.log.Error("event cannot be published, and is left out", "event", e.ID, "subject", e.Subject(), "bytes", len(e.Data), events.KeyError, err)
 			return true
 		}
 		if ctx.Err() == nil {

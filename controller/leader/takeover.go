@@ -145,6 +145,13 @@ func rewrite[V any, P value[V]](ctx context.Context, t *term, bucket string, b B
 				into[name(&v)] = &cluster.Stored[V]{Value: v, Version: version, Former: e.Version.Revision}
 				break
 			}
+			if errors.Is(err, events.ErrRefused) {
+				// It stays as it is, under the term in which it was stored. Its next
+				// change compares with that, as with what this term has written.
+				t.log.Error("a stored value cannot be written anew; it stays as it is", "bucket", bucket, "key", e.Key, "bytes", len(e.Value), events.KeyError, err)
+				into[name(&v)] = &cluster.Stored[V]{Value: v, Version: e.Version, Former: e.Version.Revision - 1}
+				break
+			}
 			if !errors.Is(err, events.ErrConflict) {
 				return fmt.Errorf("take over %s: %w", e.Key, err)
 			}

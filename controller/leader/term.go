@@ -107,48 +107,62 @@ func (t *term) fold(ctx context.Context, in input) error {
 }
 
 // carryOut applies effects in order. A decision that cannot be stored ends the
-// term: the next one begins with what is really stored.
+// term: the next one begins with what is really stored. One that the bus refuses
+// for itself does not: nothing was stored, and a later term could not either.
 func (t *term) carryOut(ctx context.Context, effects []cluster.Effect) error {
 	for _, e := range effects {
 		if !t.lease.valid(time.Now()) {
 			return errDeposed
 		}
-		var err error
-		switch e := e.(type) {
-		case cluster.PutService:
-			err = put(ctx, t, events.BucketDesired, t.desired, t.state.Services, events.ServiceKey(e.Value.Spec.Name), e.Value.Spec.Name, e.Value)
-		case cluster.PutAssignment:
-			err = put(ctx, t, events.BucketAssign, t.assign, t.state.Assigned, e.Value.Host, e.Value.Host, e.Value)
-		case cluster.PutRoute:
-			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.Routes, events.ServiceKey(e.Value.Service), e.Value.Service, e.Value)
-		case cluster.PutTable:
-			name := e.Value.Table.Name
-			err = put(ctx, t, events.BucketDesired, t.desired, t.state.Tables, events.TableKey(name), name, e.Value)
-		case cluster.PutTableRoute:
-			name := e.Value.Table.Name
-			err = put(ctx, t, events.BucketRoutes, t.routes, t.state.TableRoutes, events.TableKey(name), name, e.Value)
-		case cluster.RolledBack:
-			if err = t.carryOut(ctx, []cluster.Effect{e.Proof}); err == nil {
-				err = t.beginAnew(ctx, e)
+		err := t.apply(ctx, e)
+		if bucket, key, _, ok := cluster.Target(e); ok && err == nil {
+			cluster.RecordStored(t.state, bucket, key)
+		} else if ok && errors.Is(err, events.ErrRefused) {
+			told := cluster.RecordRefusal(t.state, e, err, time.Now())
+			if len(told) > 0 {
+				t.log.Error("a value cannot be stored; everything else goes on", "bucket", bucket, "key", key, events.KeyError, err)
 			}
-		case cluster.Resign:
-			err = fmt.Errorf("%w: %s", errOvertaken, e.Key)
-		case cluster.Emit:
-			t.publish(e.Event)
-		case cluster.Answer:
-			e.Done(e.Reply, e.Err)
-		case cluster.DeleteOldLog:
-			t.runJob(ctx, func(ctx context.Context) input { return t.deleteOldLog(ctx, e) })
-		case cluster.CreateLog:
-			t.runJob(ctx, func(ctx context.Context) input { return t.createLog(ctx, e) })
-		case cluster.PurgeLog:
-			t.runJob(ctx, func(ctx context.Context) input { return t.purgeLog(ctx, e) })
+			err = t.carryOut(ctx, told)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *term) apply(ctx context.Context, e cluster.Effect) (err error) {
+	switch e := e.(type) {
+	case cluster.PutService:
+		err = put(ctx, t, events.BucketDesired, t.desired, t.state.Services, events.ServiceKey(e.Value.Spec.Name), e.Value.Spec.Name, e.Value)
+	case cluster.PutAssignment:
+		err = put(ctx, t, events.BucketAssign, t.assign, t.state.Assigned, e.Value.Host, e.Value.Host, e.Value)
+	case cluster.PutRoute:
+		err = put(ctx, t, events.BucketRoutes, t.routes, t.state.Routes, events.ServiceKey(e.Value.Service), e.Value.Service, e.Value)
+	case cluster.PutTable:
+		name := e.Value.Table.Name
+		err = put(ctx, t, events.BucketDesired, t.desired, t.state.Tables, events.TableKey(name), name, e.Value)
+	case cluster.PutTableRoute:
+		name := e.Value.Table.Name
+		err = put(ctx, t, events.BucketRoutes, t.routes, t.state.TableRoutes, events.TableKey(name), name, e.Value)
+	case cluster.RolledBack:
+		if err = t.apply(ctx, e.Proof); err == nil {
+			err = t.beginAnew(ctx, e)
+		}
+	case cluster.Resign:
+		err = fmt.Errorf("%w: %s", errOvertaken, e.Key)
+	case cluster.Emit:
+		t.publish(e.Event)
+	case cluster.Answer:
+		e.Done(e.Reply, e.Err)
+	case cluster.DeleteOldLog:
+		t.runJob(ctx, func(ctx context.Context) input { return t.deleteOldLog(ctx, e) })
+	case cluster.CreateLog:
+		t.runJob(ctx, func(ctx context.Context) input { return t.createLog(ctx, e) })
+	case cluster.PurgeLog:
+		t.runJob(ctx, func(ctx context.Context) input { return t.purgeLog(ctx, e) })
+	}
+	return err
 }
 
 // put stores a value and then publishes why. Events of the former value that are

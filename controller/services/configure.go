@@ -41,6 +41,9 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 		}
 		before := len(next.Replicas)
 		spec, err := w.Overlay(next.Spec)
+		if err == nil {
+			err = cluster.CheckSpecs(s, w.Name, spec)
+		}
 		if err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityService, w.Name, err)...)
 			continue

@@ -22,9 +22,9 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 			if _, ok := s.Placement(r.Name); ok {
 				continue
 			}
-			at := choose(s, name, r.Name, next)
-			if at == "" {
-				continue // no host is alive; a heartbeat brings us back here
+			at := choose(s, name, r.Name, next, now)
+			if at == "" || next.Full(at) {
+				continue // no host is alive; a heartbeat brings us back here, or the next round
 			}
 			next.Add(at, instanceSpec(spec, r), s.Event(now, events.EntityInstance, events.VerbAssigned, r.Name, map[string]any{"service": name, "id": r.ID, "host": at}))
 		}
@@ -32,11 +32,14 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 }
 
 // choose picks a host for an instance; next holds what this round has placed.
-func choose(s *cluster.State, service, instance string, next *cluster.Placements) string {
+func choose(s *cluster.State, service, instance string, next *cluster.Placements, now time.Time) string {
 	best, fewest := "", [2]int{}
 	for _, name := range s.Alive() {
 		if st, ok := s.Hosts[name].Status(instance); ok && st.State != events.Dead {
 			return name
+		}
+		if cluster.Refused(s, events.BucketAssign, name, now) {
+			continue // it would get nothing
 		}
 		a := next.Of(name)
 		load := [2]int{0, len(a.Instances)}

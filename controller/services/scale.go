@@ -101,6 +101,9 @@ func (p *Requests) accept(r *request, now time.Time) []cluster.Effect {
 	svc.Decision = s.Because(s.Event(now, events.EntityService, events.VerbScaled, svc.Spec.Name, map[string]any{
 		"reason": "request " + r.req.ID, "added": append([]string{}, done.Added...), "removed": append([]string{}, done.Removed...), "from": before, "to": len(svc.Replicas),
 	}))
+	if err := cluster.CheckStorable("service '"+svc.Spec.Name+"'", svc); err != nil && r.add {
+		return []cluster.Effect{r.answer(nil, err)}
+	}
 	p.pending = append(p.pending, r)
 	return []cluster.Effect{cluster.PutService{Value: svc}}
 }

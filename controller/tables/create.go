@@ -56,6 +56,9 @@ func makeTable(s *cluster.State, r *Request, req events.InitRequest, configured 
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbCreated, name, map[string]any{
 		"reason": cmp.Or(reason(req.ID), "configuration"), "servers": added, "shards": len(db.Logs), "replicas": countAll(placed),
 	}))
+	if err := cluster.CheckStorable("table '"+db.Table.Name+"'", db); err != nil {
+		return nil, err
+	}
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
 

@@ -175,6 +175,9 @@ func addServers(s *cluster.State, r *Request, req events.ServersRequest, now tim
 	db.Decision = s.Because(s.Event(now, events.EntityTable, events.VerbScaled, r.table, map[string]any{
 		"reason": reason(req.ID), "added": names, "new_shards": append([]string{}, shardIDs(req.NewShards)...), "from": before, "to": len(db.Servers),
 	}))
+	if err := cluster.CheckStorable("table '"+db.Table.Name+"'", db); err != nil {
+		return nil, err
+	}
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
 

@@ -75,7 +75,7 @@ func Place(s *cluster.State, next *cluster.Placements, now time.Time) {
 			if h == nil || h.Heartbeat == nil || h.State != events.Alive {
 				continue
 			}
-			if s.AssignedHome(srv) || srv.Stopping() {
+			if s.AssignedHome(srv) || srv.Stopping() || next.Full(srv.Host) {
 				continue
 			}
 			next.Add(srv.Host, serverSpec(db, srv), s.Event(now, events.EntityInstance, events.VerbAssigned, srv.Name, map[string]any{

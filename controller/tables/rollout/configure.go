@@ -23,6 +23,9 @@ func Configure(s *cluster.State, now time.Time) (effects []cluster.Effect) {
 			continue
 		}
 		next, err := w.Overlay(have.Value.ServerSpec)
+		if err == nil {
+			err = cluster.CheckSpecs(s, w.Table, next)
+		}
 		if err != nil {
 			effects = append(effects, s.EmitOnce(now, events.EntityTable, w.Table, err)...)
 			continue

@@ -220,6 +220,9 @@ func (b *Bucket) store(ctx context.Context, key string, value []byte, last event
 		if !link.IsConflict(err) {
 			b.stream.Forget()
 		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			err = fmt.Errorf("%d bytes, where the bus takes %d: %w", len(value), b.conn.NATS.MaxPayload(), err)
+		}
 		return fail(link.Outcome(link.Explained(ctx, err)))
 	}
 	return events.Version{Incarnation: l.Incarnation, Revision: ack.Sequence}, nil

@@ -61,16 +61,23 @@ func IsConflict(err error) bool {
 	return errors.As(err, &api) && (api.ErrorCode == codeWrongLast || api.ErrorCode == codeWrongLastReplicas)
 }
 
-// Outcome is what is known after a failed append: lost, not done, unknown.
+// Outcome is what is known after a failed append: lost, not done (refused, if it
+// would be again), unknown.
 func Outcome(err error) error {
 	if IsConflict(err) {
 		return fmt.Errorf("%w: %w", events.ErrConflict, err)
 	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode != CodeStoreFailed {
-		return err // refused
+		if Passing(err) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", events.ErrRefused, err)
 	}
-	if isAny(err, nats.ErrReconnectBufExceeded, nats.ErrMaxPayload, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse) {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return fmt.Errorf("%w: %w", events.ErrRefused, err)
+	}
+	if isAny(err, nats.ErrReconnectBufExceeded, nats.ErrBadSubject, nats.ErrNoResponders, jetstream.ErrNoStreamResponse) {
 		return err // not sent
 	}
 	return fmt.Errorf("%w: %w", events.ErrUnknownOutcome, err)
