@@ -88,7 +88,7 @@ func TestConfig_FaultsHaveTheirPlace(t *testing.T) {
 	f(web("limits: {pids: -1}"), `f.yaml:3:20: limits.pids: -1 is negative; use at least 1`)
 
 	large := func(n int) string { return strings.Repeat("x", n) }
-	f(web("env: {A: "+large(70_000)+"}"), `f.yaml:3:10: env: it takes 70008 bytes, and the specification 70241 as JSON; at most 65536 can be stored: put what is large into the image, or a file that the program reads`)
+	f(web("env: {A: "+large(70_000)+"}"), `f.yaml:3:10: env: it takes 70008 bytes, and the specification 70259 as JSON; at most 65536 can be stored: put what is large into the image, or a file that the program reads`)
 	f("tables:\n  StudT:\n    env: {A: "+large(70_000)+"}\n", `f.yaml:3:10: env: it takes 70008 bytes, and the specification 70016 as JSON; at most 65536 can be stored: put what is large into the image, or a file that the program reads`)
 	tables := "tables:\n"
 	for _, t := range "ABCDE" {
