@@ -109,17 +109,6 @@ func checkInit(s *cluster.State, req events.InitRequest, mayWait bool) error {
 	return checkPlacements(s, req.Table, req.Servers, mayWait)
 }
 
-// checkShardNames refuses new shards whose names are fields of answers that have
-// one for each shard: /read/<server> and /copy.
-func checkShardNames(shards []events.Shard) error {
-	for _, sh := range shards {
-		if slices.Contains([]string{"status", "message"}, strings.ToLower(sh.ID)) {
-			return events.StatusErrorf(http.StatusBadRequest, "shards: a shard cannot be called %s, which answers have for something else", sh.ID)
-		}
-	}
-	return nil
-}
-
 func isOrphan(i events.InstanceStatus) bool {
 	return i.Kind == events.KindShard && i.State != events.Dead && i.State != events.Stopping
 }

@@ -229,3 +229,14 @@ func removeServers(s *cluster.State, r *Request, req events.ServersRequest, now 
 	}))
 	return []cluster.Effect{cluster.PutTable{Value: db}}, nil
 }
+
+// checkShardNames refuses new shards whose names are fields of answers that have
+// one for each shard: /read/<server> and /copy.
+func checkShardNames(shards []events.Shard) error {
+	for _, sh := range shards {
+		if slices.Contains([]string{"status", "message"}, strings.ToLower(sh.ID)) {
+			return events.StatusErrorf(http.StatusBadRequest, "shards: a shard cannot be called %s, which answers have for something else", sh.ID)
+		}
+	}
+	return nil
+}

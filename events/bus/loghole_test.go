@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringway/events"
+	"ringway/events/bus"
 	"ringway/events/shardlog"
 	"ringway/internal/testkit"
 )
@@ -16,11 +17,13 @@ import (
 // what was purged, to whoever reads into it: by where it is.
 func TestLog_WhatItLostIsAHole(t *testing.T) {
 	const last = 20
+	patient := func(cfg *bus.Config) { cfg.Timeout = 30 * time.Second } // a starved machine reads the larger log for seconds
 	f := func(name string, size int, killed bool, damaged uint64, want events.LogHole) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx := testkit.Context(t)
 			srv := testkit.StartBus(t)
-			l := createLog(t, testkit.Connect(t, srv.URL()), theLog)
+			l := createLog(t, testkit.Connect(t, srv.URL(), patient), theLog)
 			for i := 1; i <= last; i++ {
 				id := fmt.Sprintf("batch-%d-", i)
 				if _, err := l.Append(ctx, id, append(batchOf(id), strings.Repeat(" ", size)...)); err != nil {

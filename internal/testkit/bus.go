@@ -125,8 +125,11 @@ func Connect(t testing.TB, url string, change ...func(*bus.Config)) *bus.Conn {
 	for _, f := range change {
 		f(&cfg)
 	}
-	c, err := bus.Connect(t.Context(), cfg, Log(t))
-	Must(t, err)
+	var c *bus.Conn
+	Eventually(t, func() (err error) { // a starved machine takes longer than one attempt may
+		c, err = bus.Connect(t.Context(), cfg, Log(t))
+		return err
+	})
 	t.Cleanup(c.Close)
 	return c
 }
