@@ -47,19 +47,3 @@ func successor(s *cluster.State, svc events.Service, old events.Replica) events.
 	}
 	return next
 }
-
-// failureOf is why an instance has to be replaced, if it has to, and where it was.
-func failureOf(s *cluster.State, instance string, now time.Time) (why, at string) {
-	at, ok := s.Placement(instance)
-	if !ok {
-		return "", ""
-	}
-	h := s.Hosts[at]
-	if h != nil && h.State == events.Lost {
-		if len(s.Alive()) == 0 {
-			return "", at // nowhere to go; it may well be serving
-		}
-		return "host " + at + " is lost", at
-	}
-	return s.Failure(h, instance, now), at
-}
