@@ -61,7 +61,7 @@ func TestController_OneLeadsAndTheNextTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	testkit.Within(t, 10*time.Second, func() error {
+	testkit.Eventually(t, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func TestController_LostCompareAndSetEndsTheTermAndReadsAgain(t *testing.T) {
 		t.Fatalf("add: %+v %v, want success, nobody or an unknown outcome", reply, err)
 	}
 	// The same request again, to the next term: done once, on top of the other change.
-	testkit.Within(t, 20*time.Second, func() error {
+	testkit.Eventually(t, func() error {
 		reply, err = s.scale(events.APIAdd, events.ScaleRequest{ID: "q1", N: 1})
 		return err
 	})

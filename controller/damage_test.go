@@ -101,7 +101,7 @@ func TestController_ForgetsNothingWhateverRecordIsDamaged(t *testing.T) {
 			s.leadWith(conn, conn, "c2", 2, two)
 			s.serving(3)
 			t.Logf("serving after %s", time.Since(began).Round(time.Millisecond))
-			testkit.Within(t, 20*time.Second, func() error {
+			testkit.Eventually(t, func() error {
 				st, err := s.status()
 				if err == nil && (len(st.Tables) != 1 || len(st.Tables[0].Shards) != 1) {
 					err = fmt.Errorf("tables %+v", st.Tables)

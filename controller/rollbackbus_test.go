@@ -123,12 +123,12 @@ func (s *site) keep() (restore func()) {
 	testkit.Must(s.t, os.CopyFS(older, os.DirFS(s.bus.Config.Store)))
 	s.bus.Start()
 	var kept events.Entry
-	testkit.Within(s.t, 20*time.Second, func() (err error) { kept, err = s.lease(); return err })
+	testkit.Eventually(s.t, func() (err error) { kept, err = s.lease(); return err })
 	return func() {
 		s.t.Helper()
 		// A copy with the newest renewal in it would leave the leader in its
 		// term until its next write.
-		testkit.Within(s.t, 20*time.Second, func() error {
+		testkit.Eventually(s.t, func() error {
 			now, err := s.lease()
 			if err == nil && !now.Version.After(kept.Version) {
 				err = errors.New("the lease is not renewed")
@@ -259,7 +259,7 @@ func TestController_TakesNoElectionForABusThatWentBack(t *testing.T) {
 // deleteLease ends the present leader's term, as if it had not renewed.
 func (s *site) deleteLease() {
 	s.t.Helper()
-	testkit.Within(s.t, 20*time.Second, func() error {
+	testkit.Eventually(s.t, func() error {
 		b, err := s.conn.Bucket(s.t.Context(), events.BucketLease)
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -240,7 +241,11 @@ func TestDecide_DeadReplicaIsNotFilledByWhatHasNotProvedGood(t *testing.T) {
 // was ever good serve, and in the end all run the last good release.
 func TestDecide_RolloutsNeverTakeAServiceDown(t *testing.T) {
 	t.Parallel() // with the sites, which wait
-	for seed := range uint64(15) {
+	seeds := uint64(4)
+	if os.Getenv("RINGWAY_LONG") != "" {
+		seeds = 60
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		n := 2 + rng.IntN(4)
 		w := started(t, webConfig(n), "h1", "h2", "h3")

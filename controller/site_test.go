@@ -218,7 +218,7 @@ func (s *site) scale(verb string, req events.ScaleRequest) (events.ScaleReply, e
 
 func (s *site) serving(want int) {
 	s.t.Helper()
-	testkit.Within(s.t, 20*time.Second, func() error {
+	testkit.Eventually(s.t, func() error {
 		st, err := s.status()
 		if err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"ringway/controller"
 	"ringway/events"
@@ -80,7 +79,7 @@ func TestController_RefusesAnEnvironmentThatCannotBeStored(t *testing.T) {
 	s.host("h1")
 	s.router("r1")
 	s.serving(2) // of the one that can be
-	testkit.Within(t, 20*time.Second, func() error {
+	testkit.Eventually(t, func() error {
 		for _, e := range s.events() {
 			if e.Entity == events.EntityService && e.Verb == events.VerbRefused && e.About == "web" && strings.Contains(string(e.Data), fmt.Sprint(size.MaxSpecBytes)) {
 				return nil

@@ -38,7 +38,7 @@ func TestDecide_WhatIsAcceptedSurvivesARestart(t *testing.T) {
 		w.run(3 * time.Second)
 		w.init(events.InitRequest{N: 2, Replicas: 2})
 		names := rapid.SampledFrom([]string{"", "S1", "S1", "web.1", "a..b", "x", "ünd", "-", "S2.", "web-1_"})
-		for i := range rapid.IntRange(1, 8).Draw(rt, "changes") {
+		for i := range rapid.IntRange(1, 4).Draw(rt, "changes") {
 			before := w.s.Services["web"].Value.Spec
 			switch rapid.IntRange(0, 5).Draw(rt, "change") {
 			case 0, 1:
@@ -58,7 +58,7 @@ func TestDecide_WhatIsAcceptedSurvivesARestart(t *testing.T) {
 			case 5:
 				w.removeServers(rapid.IntRange(0, 2).Draw(rt, "servers"))
 			}
-			w.run(time.Duration(rapid.IntRange(0, 40).Draw(rt, "time")) * time.Second / 2)
+			w.run(time.Duration(rapid.IntRange(0, 20).Draw(rt, "time")) * time.Second / 2)
 		}
 		w.run(2 * time.Second) // what was changed last is accepted
 		want, ids := w.s.Services["web"].Value.Spec.Replicas, len(w.replicas())

@@ -12,6 +12,11 @@ import (
 	"ringway/events"
 )
 
+// maxTakeOver bounds a takeover on a bus that answers slowly. The lease is renewed
+// meanwhile, and ctx ends when it is lost: a bound as short as the lease had a slow
+// disk end each term before it could do anything.
+const maxTakeOver = 30 * time.Second
+
 // takeOver begins a term. The lease alone does not exclude the former leader: it
 // may have been paused after it looked at its lease, and its last write may
 // still be on its way. Therefore takeOver writes every stored value once more,
@@ -24,7 +29,7 @@ import (
 // every host that has an assignment counts as just seen, so that one which died
 // together with the former leader is noticed.
 func (t *term) takeOver(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.LeaseValid)
+	ctx, cancel := context.WithTimeout(ctx, maxTakeOver)
 	defer cancel()
 	s := t.state
 	var copies, hosts Bucket // the latter is the agents'; who leads repairs it too
