@@ -152,6 +152,8 @@ func TestNamed_WhichTableAnUnnamedCallMeans(t *testing.T) {
 		testkit.Must(t, err)
 		testkit.Must(t, c.Remember(name, routes.Known{Route: value}))
 	}
+	f("", errNotHeard.Error(), 503)
+	c.Heard()
 	f("", "no database is configured; POST /init first", 400)
 	f("Marks", "no database is configured; POST /init first", 400)
 	add("Marks")
