@@ -77,8 +77,9 @@ func (c *containers) clean() {
 			c.t.Error(err)
 		}
 	}
+	// Layers stay: another test may be building on them.
 	for _, image := range []string{c.shardImage, c.image} {
-		if _, err := docker(ctx, "image", "rm", "-f", image); err != nil {
+		if _, err := docker(ctx, "image", "rm", "-f", "--no-prune", image); err != nil {
 			c.t.Error(err)
 		}
 	}

@@ -32,7 +32,7 @@ func TestE2E_ImageOfShardServers(t *testing.T) {
 	next := c.id + "-shard:two"
 	c.docker("tag", c.shardImage, next)
 	t.Cleanup(func() {
-		if err := exec.Command("docker", "image", "rm", "-f", next).Run(); err != nil {
+		if err := exec.Command("docker", "image", "rm", "-f", "--no-prune", next).Run(); err != nil {
 			t.Error(err)
 		}
 	})
