@@ -34,7 +34,7 @@ func (p *pace) begin(do step, now time.Time) {
 	last, again := p.begun[do]
 	switch {
 	case !again:
-	case now.Sub(last) > p.max: // it ran for long
+	case now.Sub(last) > p.wait+p.max: // it ran for long; the pause does not count
 		p.wait = p.min
 	default:
 		p.wait = min(2*p.wait, p.max)
